@@ -1,0 +1,351 @@
+//! The [`Engine`] trait: everything that can be asked of the database, in the domain's own words.
+//!
+//! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
+
+use super::Error;
+use crate::embed::{Fingerprint, Registry};
+use crate::types::{CollectionName, Metric, PointId};
+use std::time::Duration;
+
+/// A JSON object that the user keeps beside a point.
+pub type Payload = serde_json::Map<String, serde_json::Value>;
+
+/// What a point is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A vector of the collection's dimension.
+    Vector(Vec<f32>),
+    /// Text for the collection's embedder.
+    Text(String),
+    /// An image for the collection's embedder: the bytes of a file, or raw pixels.
+    Image(Vec<u8>),
+}
+
+/// One point to upsert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Its name; a point of the same name is replaced.
+    pub id: PointId,
+    /// Its vector, or what to embed.
+    pub source: Source,
+    /// Kept beside it.
+    pub payload: Payload,
+}
+
+/// Settings of a collection's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexSettings {
+    /// Links of a node on the upper layers; twice as many on the bottom layer.
+    pub m: u32,
+    /// Candidates kept while building.
+    pub ef_construction: u32,
+    /// Candidates kept while searching, when the query does not say.
+    pub ef_search: u32,
+    /// Growing points that are sealed into a segment.
+    pub seal_rows: u32,
+}
+
+/// What a collection's vectors are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Vectors that the user brings.
+    Plain {
+        /// Components.
+        dimension: u32,
+    },
+    /// Vectors of an embedder of this process.
+    Embedded {
+        /// The embedder's name.
+        embedder: String,
+        /// Empty: its default tap.
+        tap: String,
+    },
+}
+
+/// What to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionSpec {
+    /// Its name.
+    pub name: CollectionName,
+    /// Its vectors.
+    pub space: Space,
+    /// How near is measured.
+    pub metric: Metric,
+    /// 0 in a field stands for its default.
+    pub index: IndexSettings,
+}
+
+/// Which embedder a collection is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedderPin {
+    /// The embedder's name.
+    pub name: String,
+    /// The tap's name.
+    pub tap: String,
+    /// The fingerprint at creation; another embedder of the same name is refused.
+    pub fingerprint: Fingerprint,
+}
+
+/// The state of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionInfo {
+    /// Its name.
+    pub name: CollectionName,
+    /// Components of its vectors.
+    pub dimension: u32,
+    /// How near is measured.
+    pub metric: Metric,
+    /// Its embedder; none for plain vectors.
+    pub embedder: Option<EmbedderPin>,
+    /// Its index settings, defaults filled in.
+    pub index: IndexSettings,
+    /// Live points.
+    pub points: u64,
+    /// Of them, not yet sealed.
+    pub growing_points: u64,
+    /// Dead rows in sealed segments.
+    pub deleted_rows: u64,
+    /// Its sealed segments.
+    pub segments: Vec<SegmentInfo>,
+    /// Bytes mapped.
+    pub mapped_bytes: u64,
+    /// Of them, in memory now.
+    pub resident_bytes: u64,
+    /// Sequence number of the last write.
+    pub sequence: u64,
+}
+
+/// The state of a sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number within the collection.
+    pub id: u64,
+    /// Rows, dead ones among them.
+    pub rows: u64,
+    /// Dead rows.
+    pub deleted_rows: u64,
+    /// Whether it has a graph now.
+    pub graph: bool,
+    /// Bytes of its vector file.
+    pub vector_bytes: u64,
+    /// Bytes of its graph file.
+    pub graph_bytes: u64,
+}
+
+/// What an upsert did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upserted {
+    /// Sequence number of the write, durable by now.
+    pub sequence: u64,
+    /// New points.
+    pub inserted: u64,
+    /// Points that replaced an older one.
+    pub replaced: u64,
+}
+
+/// What a delete did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Sequence number of the write, durable by now.
+    pub sequence: u64,
+    /// Points that were there.
+    pub deleted: u64,
+    /// Ids that were not.
+    pub missing: Vec<PointId>,
+}
+
+/// Which parts of a point to fetch beside its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Its payload.
+    pub payload: bool,
+    /// Its vector.
+    pub vector: bool,
+}
+
+/// A stored point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its name.
+    pub id: PointId,
+    /// Its vector as it was given, when asked for.
+    pub vector: Option<Vec<f32>>,
+    /// Its payload, when asked for.
+    pub payload: Option<Payload>,
+}
+
+/// One page of a scroll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Points in the order of their ids.
+    pub points: Vec<Point>,
+    /// Whether points follow after the last of these.
+    pub more: bool,
+}
+
+/// What to be near to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// A vector.
+    Vector(Vec<f32>),
+    /// Text to embed.
+    Text(String),
+    /// An image to embed.
+    Image(Vec<u8>),
+    /// A stored point, left out of its own answer.
+    Id(PointId),
+    /// Unit vectors of stored points, or of texts to embed, added and taken away; left out of the answer.
+    Arithmetic {
+        /// Added.
+        plus: Vec<String>,
+        /// Taken away.
+        minus: Vec<String>,
+    },
+}
+
+/// How hard to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accuracy {
+    /// The collection's `ef_search` (raised to k).
+    Default,
+    /// Candidates kept; at least k.
+    Ef(u32),
+    /// Compare with every point.
+    Exact,
+}
+
+/// How a search is to be done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchParams {
+    /// How many hits.
+    pub k: u32,
+    /// How hard to search.
+    pub accuracy: Accuracy,
+    /// Only hits with at least this score.
+    pub score_threshold: Option<f32>,
+    /// What each hit carries.
+    pub fields: Fields,
+}
+
+/// One hit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The point.
+    pub point: Point,
+    /// Smaller is nearer.
+    pub distance: f32,
+    /// Larger is nearer.
+    pub score: f32,
+}
+
+/// Which way an answer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Every live point was compared.
+    Exact,
+    /// All sealed segments by their graph.
+    Graph,
+    /// Some segments by graph, some by scan.
+    Mixed,
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchStats {
+    /// Which way.
+    pub path: Path,
+    /// 0 when no graph was used.
+    pub ef_used: u32,
+    /// Distances computed, all together.
+    pub distances_computed: u64,
+    /// Of them, to points not yet sealed.
+    pub growing_distances: u64,
+    /// Sealed segments searched by graph.
+    pub segments_by_graph: u32,
+    /// Sealed segments scanned.
+    pub segments_by_scan: u32,
+    /// Embedding the query.
+    pub embed_time: Duration,
+    /// Searching.
+    pub search_time: Duration,
+    /// The collection's embedder.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// The answer to one query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Nearest first.
+    pub hits: Vec<Hit>,
+    /// What it cost.
+    pub stats: SearchStats,
+}
+
+/// The database. Every call checks its input whole before it changes anything; see [`Error`].
+pub trait Engine: Send + Sync {
+    /// The embedders of this process.
+    fn embedders(&self) -> &Registry;
+
+    /// Makes a new, empty collection.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, or `InvalidInput` for a setting out of range.
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error>;
+    /// The state of a collection.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
+    /// All collections by name.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error>;
+    /// Removes a collection; returns the number of its points.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// Seals what grows, merges, and waits until every segment that should have a graph has it.
+    ///
+    /// # Errors
+    /// `NotFound`, or what stopped the work.
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
+
+    /// Adds or replaces points. All or nothing; durable and visible when it returns.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the item and the limit, `Conflict` when the pinned embedder is not loaded.
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
+    /// Checks and embeds one item without writing it: what a stream needs to refuse items one by one.
+    /// The result is an item whose source is a vector, with the payload it will have.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert).
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error>;
+    /// Removes points by id; those that are not there are listed.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection.
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
+    /// The named points, in that order; none for an id that is not there.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection.
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
+    /// Points in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a limit out of range.
+    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields) -> Result<Page, Error>;
+    /// Live points.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn count(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// The nearest points to each query. All queries are checked before one runs.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the query and the limit.
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
+}

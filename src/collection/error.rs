@@ -1,0 +1,131 @@
+//! What the engine answers when it cannot do as asked.
+
+use crate::types::InvalidName;
+use crate::{embed, index, store};
+
+/// The engine's error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No collection of that name.
+    #[error("there is no collection named {0:?}")]
+    UnknownCollection(String),
+    /// A collection of that name exists.
+    #[error("a collection named {0:?} exists already")]
+    CollectionExists(String),
+    /// No point of that id.
+    #[error("the collection {collection:?} has no point {id:?}")]
+    UnknownPoint {
+        /// Which collection.
+        collection: String,
+        /// Which id.
+        id: String,
+    },
+    /// A field of the request is wrong: `field` is its path in the request (`items[3].vector`), `why` names the limit.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// Path of the field.
+        field: String,
+        /// What is wrong, and the limit.
+        why: String,
+    },
+    /// A name that is not one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Embedding failed; `field` names the item.
+    #[error("{field}: {source}")]
+    Embed {
+        /// Path of the field.
+        field: String,
+        /// Why.
+        source: embed::Error,
+    },
+    /// The collection's embedder is not loaded, or another one has its name.
+    #[error("the collection {collection:?} is pinned to the embedder {embedder:?} with fingerprint {pinned}; {loaded}")]
+    Fingerprint {
+        /// Which collection.
+        collection: String,
+        /// Name of the embedder.
+        embedder: String,
+        /// The pinned fingerprint.
+        pinned: String,
+        /// What is loaded instead.
+        loaded: String,
+    },
+    /// A limit of this process or machine is reached.
+    #[error("{0}")]
+    Exhausted(String),
+    /// The engine is stopping, or a background job failed in a way that a restart mends.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(#[from] store::Error),
+    /// The index failed.
+    #[error("the index failed: {0}")]
+    Index(#[from] index::Error),
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is wrong.
+    InvalidInput,
+    /// Text of which no word is known.
+    OutOfVocabulary,
+    /// There is no such thing.
+    NotFound,
+    /// There is such a thing already.
+    AlreadyExists,
+    /// The state does not allow it (another embedder).
+    Conflict,
+    /// Stored bytes are damaged.
+    Corrupt,
+    /// A limit is reached; less, or later.
+    Exhausted,
+    /// Not now.
+    Unavailable,
+    /// The machine or the program failed.
+    Internal,
+}
+
+impl Error {
+    /// A wrong field.
+    pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), why: why.into() }
+    }
+
+    /// Its kind; exhaustive, so that a new variant must choose one.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownCollection(_) | Self::UnknownPoint { .. } => ErrorKind::NotFound,
+            Self::CollectionExists(_) => ErrorKind::AlreadyExists,
+            Self::Invalid { .. } | Self::Name(_) => ErrorKind::InvalidInput,
+            Self::Embed { source, .. } => match source.kind() {
+                embed::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
+                embed::ErrorKind::NotFound => ErrorKind::NotFound,
+                embed::ErrorKind::OutOfVocabulary => ErrorKind::OutOfVocabulary,
+                embed::ErrorKind::Corrupt => ErrorKind::Corrupt,
+                embed::ErrorKind::Internal => ErrorKind::Internal,
+            },
+            Self::Fingerprint { .. } => ErrorKind::Conflict,
+            Self::Exhausted(_) => ErrorKind::Exhausted,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Store(error) => match error.kind() {
+                store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
+                store::ErrorKind::Exhausted => ErrorKind::Exhausted,
+                store::ErrorKind::Busy => ErrorKind::Unavailable,
+                store::ErrorKind::Internal => ErrorKind::Internal,
+            },
+            Self::Index(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The request's field that is wrong, where there is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { field, .. } | Self::Embed { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The only module that touches the store's files and maps memory.

@@ -1,0 +1,98 @@
+//! The trait that every embedder implements: an input and a tap in, a vector out.
+
+use super::{Error, Fingerprint, ModelCard, digits::DigitNet, words::WordModel};
+
+/// What an embedder reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modality {
+    /// A word, a sentence, a block of text.
+    Text,
+    /// An encoded image file, or raw pixels where the embedder says so.
+    Image,
+}
+
+impl Modality {
+    /// `text` or `image`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// One thing to embed. Untrusted: every embedder checks it.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// The bytes of an image file, or of raw pixels.
+    Image(&'a [u8]),
+}
+
+impl Input<'_> {
+    /// What kind of input this is.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::Text(_) => Modality::Text,
+            Self::Image(_) => Modality::Image,
+        }
+    }
+}
+
+/// A place inside the net whose numbers serve as a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// For example `features`.
+    pub name: &'static str,
+    /// Components of its vectors.
+    pub dimension: u32,
+    /// One line for people.
+    pub about: &'static str,
+}
+
+/// A trained net that gives vectors. Immutable: the same input gives the same bits for the same fingerprint.
+pub trait Embedder: Send + Sync {
+    /// `words`, `text`, `digits`.
+    fn name(&self) -> &str;
+    /// What it reads.
+    fn modality(&self) -> Modality;
+    /// Its taps; the first is the default.
+    fn taps(&self) -> &[Tap];
+    /// SHA-256 over weights, preprocessing and settings.
+    fn fingerprint(&self) -> Fingerprint;
+    /// Where it comes from and how good it is.
+    fn card(&self) -> &ModelCard;
+    /// The vector of `input` at `tap`, of that tap's dimension; finite, not of zero norm.
+    ///
+    /// # Errors
+    /// [`Error`] of kind `InvalidInput` when the input is not of this embedder's modality, cannot be
+    /// decoded, or has nothing it knows; the message names what.
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error>;
+
+    /// [`embed`](Self::embed) of many inputs, in order; each fails alone. Uses all cores where that pays.
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>>;
+
+    /// The word model inside, where there is one: nearest words, filled blanks.
+    fn word_model(&self) -> Option<&WordModel> {
+        None
+    }
+    /// The digit net inside, where there is one: class probabilities.
+    fn digit_net(&self) -> Option<&DigitNet> {
+        None
+    }
+
+    /// The tap of that name; the default tap for an empty name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTap`] naming the taps there are.
+    fn tap(&self, name: &str) -> Result<&Tap, Error> {
+        let taps = self.taps();
+        let found = if name.is_empty() { taps.first() } else { taps.iter().find(|tap| tap.name == name) };
+        found.ok_or_else(|| Error::UnknownTap {
+            embedder: self.name().into(),
+            tap: name.into(),
+            known: taps.iter().map(|tap| tap.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}

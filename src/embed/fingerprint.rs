@@ -1,0 +1,45 @@
+//! A fingerprint pins data to the embedder that made it: SHA-256 over weights, preprocessing and settings.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The SHA-256 of an embedder; prints as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Collects the parts of a fingerprint. Each part is preceded by its label and length, so that no two lists of parts collide.
+pub struct Fingerprinter(Sha256);
+
+impl Fingerprinter {
+    /// Starts with the family and its preprocessing version, for example `words/1`.
+    pub fn new(family: &str) -> Self {
+        let mut this = Self(Sha256::new());
+        this.part("family", family.as_bytes());
+        this
+    }
+
+    /// Adds one labelled part.
+    pub fn part(&mut self, label: &str, bytes: &[u8]) {
+        for piece in [label.as_bytes(), bytes] {
+            self.0.update((piece.len() as u64).to_le_bytes());
+            self.0.update(piece);
+        }
+    }
+
+    /// The fingerprint of all parts.
+    pub fn finish(self) -> Fingerprint {
+        Fingerprint(self.0.finalize().into())
+    }
+}

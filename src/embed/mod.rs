@@ -1,0 +1,26 @@
+//! Embedders: what turns a word, a text or an image into a vector.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
+//! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
+//! | `card.rs` | the model card |
+//! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
+//! | `words/` | skip-gram word vectors: data, model, train, file, eval |
+//! | `text/` | a block of text from its words' vectors (SIF) |
+//! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
+
+mod card;
+pub mod digits;
+mod embedder;
+mod error;
+mod fingerprint;
+mod registry;
+pub mod text;
+pub mod words;
+
+pub use card::{DataSource, ModelCard};
+pub use embedder::{Embedder, Input, Modality, Tap};
+pub use error::{Error, ErrorKind};
+pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use registry::Registry;

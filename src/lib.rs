@@ -1,0 +1,18 @@
+//! nearness turns words, blocks of text and handwritten digits into vectors with embedders that it
+//! trains itself, keeps the vectors in a memory-mapped store, and answers over gRPC what is near.
+//!
+//! The layers, lowest first; `tests/tidy.rs` checks that none imports upwards:
+//! [`types`], [`math`] and [`disk`], then [`store`], [`index`] and [`embed`], then [`collection`]
+//! (the engine), then [`grpc`] and [`cli`].
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod cli;
+pub mod collection;
+pub mod disk;
+pub mod embed;
+pub mod grpc;
+pub mod index;
+pub mod math;
+pub mod store;
+pub mod types;
