@@ -185,7 +185,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             index: IndexSettings { m: 16, ef_construction: 100, ef_search: 0, seal_rows: 4_000 },
         };
         engine.create_collection(&spec).expect("a new collection");
-        let mut clustered = {
+        let clustered = {
             let mut rng = StdRng::seed_from_u64(6);
             let centres: Vec<Vec<f32>> = (0..40).map(|_| (0..24).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
             move |rng: &mut StdRng| -> Vec<f32> {
@@ -208,7 +208,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             let recall = same as f64 / (truth.len() * 10) as f64;
             assert!(recall >= 0.95, "{metric} {step}: recall@10 {recall}");
         };
-        let mut batch = |engine: &LocalEngine, from: usize, count: usize, rng: &mut StdRng| {
+        let batch = |engine: &LocalEngine, from: usize, count: usize, rng: &mut StdRng| {
             let items: Vec<Item> = (from..from + count)
                 .map(|number| item(PointId::new(format!("{number}")).expect("an id"), clustered(rng), 0))
                 .collect();

@@ -67,7 +67,7 @@ impl LocalEngine {
         let catalogue = Catalogue::open(data_dir)?;
         let mut slots = BTreeMap::new();
         for (record, dir) in catalogue.list()? {
-            let name = CollectionName::new(&record.name)?;
+            let name = record.name.clone();
             let slot = match Collection::open(&record, &dir, &registry) {
                 Ok(collection) => {
                     disk::sweep(&dir, |file| collection.keep_file(file)).map_err(crate::store::Error::from)?;
@@ -315,7 +315,7 @@ impl Engine for LocalEngine {
             return Err(Error::CollectionExists(spec.name.to_string()));
         }
         let record = CollectionRecord {
-            name: spec.name.to_string(),
+            name: spec.name.clone(),
             dimension,
             metric: spec.metric,
             embedder,

@@ -8,7 +8,8 @@ use super::sealed::Sealed;
 use super::write::Writer;
 use super::{CollectionInfo, EmbedderPin, Error, IndexSettings, SegmentInfo};
 use crate::embed::{Embedder, Fingerprint, Registry, Tap};
-use crate::index::{GraphParams, graph::Graph};
+use crate::index::GraphParams;
+use crate::index::graph::{Expected, Graph};
 use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ impl View {
 impl Collection {
     /// Opens what the truth names in `dir`: maps segments and graphs, reads growing points into memory.
     pub(super) fn open(record: &CollectionRecord, dir: &Path, registry: &Registry) -> Result<Self, Error> {
-        let name = CollectionName::new(&record.name)?;
+        let name = record.name.clone();
         let settings = IndexSettings {
             m: record.m,
             ef_construction: record.ef_construction,
@@ -94,7 +95,7 @@ impl Collection {
             let segment = Segment::open(dir, found.id)?;
             let graph = found.graph_generation.and_then(|generation| {
                 let path = graph_path(dir, found.id, generation);
-                match Graph::open(&path, segment.rows(), record.dimension, record.metric, segment.tag()) {
+                match Graph::open(&path, expected(&segment, record.metric)) {
                     Ok(graph) => Some((generation, graph)),
                     Err(error) => {
                         tracing::error!(collection = %name, path = %path.display(), %error, "a graph cannot be used; its segment is scanned until it is rebuilt");
@@ -212,6 +213,11 @@ impl Collection {
             sequence: self.writer.sequence(),
         }
     }
+}
+
+/// What the graph of a segment must have been built on.
+pub(super) fn expected(segment: &Segment, metric: Metric) -> Expected {
+    Expected { rows: segment.rows(), dimension: segment.dimension(), metric, tag: segment.tag() }
 }
 
 /// The file of a segment's graph.

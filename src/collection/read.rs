@@ -66,7 +66,7 @@ fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId>
     for growing in view.growing_newest_first() {
         let table = growing.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (id, _) in table.by_id.range((from, Bound::Unbounded)) {
+        for (id, _) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
             if !take(id.clone()) {
                 break;
             }

@@ -4,7 +4,7 @@
 //! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
 //! leaves files that nothing names; they are swept at the next open.
 
-use super::open::{Collection, View, graph_path};
+use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
 use crate::index::graph::{self, Graph};
@@ -217,7 +217,7 @@ impl Collection {
         let built = graph::build(rows, self.graph_params()?, &progress)?;
         let path = graph_path(&self.dir, segment.id(), generation);
         built.publish(&path, segment.tag())?;
-        Ok(Graph::open(&path, segment.rows(), self.dimension, self.metric, segment.tag())?)
+        Ok(Graph::open(&path, expected(segment, self.metric))?)
     }
 
     /// Publishes a segment that a bulk load wrote: points of the same ids elsewhere die in the same transaction.
