@@ -122,7 +122,8 @@ impl Truth {
     pub fn open(collection_dir: &Path) -> Result<Self, Error> {
         disk::create_folder(collection_dir)?;
         let path = collection_dir.join(FILE);
-        let orphaned = || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
+        let orphaned =
+            || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
         if disk::file_len(&path)?.is_none_or(|length| length == 0) && orphaned()? {
             return Err(Error::corrupt(&path, "missing or empty, but there are segments beside it"));
         }
@@ -247,10 +248,7 @@ impl Truth {
     ///
     /// # Errors
     /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
-    pub fn growing(
-        &self,
-        visit: &mut dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn growing(&self, visit: &mut dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let read = self.kv.read()?;
         let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
         let mut vector = Vec::new();
