@@ -180,7 +180,7 @@ fn wrong_bytes_under_fitting_checksums_are_found_by_verify() {
     check(PayloadEnds, 15, 0xff);
     check(PayloadEnds, 8, 200); // ends descend
     check(Ids, 0, 0xff); // not UTF-8
-    check(Ids, 0, b'z'); // out of order
+    check(Ids, 4, b'z'); // out of order
     check(Sorted, 0, 1); // a row twice
     check(Sorted, 3, 0xff); // a row out of range
 }
