@@ -97,6 +97,9 @@ pub enum Change<'a> {
     Sequence(u64),
 }
 
+/// Takes one growing point: key, id, vector, payload.
+pub type Visit<'v> = dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error> + 'v;
+
 /// A sealed segment as the truth knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
@@ -248,7 +251,7 @@ impl Truth {
     ///
     /// # Errors
     /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
-    pub fn growing(&self, visit: &mut dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn growing(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
         let read = self.kv.read()?;
         let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
         let mut vector = Vec::new();
