@@ -3,10 +3,10 @@
 //! A folder is made, with an empty truth inside, before a transaction names it, and removed after a transaction has
 //! forgotten it; folders that no record names are swept at open. Folder numbers are never used twice.
 
+use super::Error;
 use super::kv::Kv;
 use super::record::{self, CollectionRecord};
 use super::truth::{self, Truth};
-use super::Error;
 use crate::disk::{self, DirLock};
 use redb::{ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};

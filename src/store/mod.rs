@@ -31,4 +31,4 @@ pub use catalogue::Catalogue;
 pub use error::Error;
 pub use record::{CollectionRecord, EmbedderRecord};
 pub use segment::{Segment, SegmentId, SegmentWriter};
-pub use truth::{Change, SegmentRecord, Truth};
+pub use truth::{Change, SegmentRecord, Truth, Visit};

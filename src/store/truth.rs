@@ -97,6 +97,9 @@ pub enum Change<'a> {
     Sequence(u64),
 }
 
+/// Takes one growing point: key, id, vector, payload.
+pub type Visit<'v> = dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error> + 'v;
+
 /// A sealed segment as the truth knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
@@ -122,7 +125,8 @@ impl Truth {
     pub fn open(collection_dir: &Path) -> Result<Self, Error> {
         disk::create_folder(collection_dir)?;
         let path = collection_dir.join(FILE);
-        let orphaned = || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
+        let orphaned =
+            || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
         if disk::file_len(&path)?.is_none_or(|length| length == 0) && orphaned()? {
             return Err(Error::corrupt(&path, "missing or empty, but there are segments beside it"));
         }
@@ -247,10 +251,7 @@ impl Truth {
     ///
     /// # Errors
     /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
-    pub fn growing(
-        &self,
-        visit: &mut dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn growing(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
         let read = self.kv.read()?;
         let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
         let mut vector = Vec::new();

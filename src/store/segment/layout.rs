@@ -53,15 +53,8 @@ pub(super) enum Section {
 }
 
 impl Section {
-    pub(super) const ALL: [Self; SECTIONS] = [
-        Self::Vectors,
-        Self::Norms,
-        Self::IdEnds,
-        Self::Ids,
-        Self::PayloadEnds,
-        Self::Payloads,
-        Self::Sorted,
-    ];
+    pub(super) const ALL: [Self; SECTIONS] =
+        [Self::Vectors, Self::Norms, Self::IdEnds, Self::Ids, Self::PayloadEnds, Self::Payloads, Self::Sorted];
 }
 
 /// What a header says.

@@ -4,8 +4,8 @@
 //! section bytes may be anything: no accessor panics or reads out of bounds. A row that is out of range or whose bytes
 //! are damaged has an empty vector, id (`""`) or payload; numbers are whatever the bytes say.
 
-use super::layout::{Layout, Section};
 use super::SegmentId;
+use super::layout::{Layout, Section};
 use crate::disk::{self, Mapping};
 use crate::store::Error;
 use crate::types::{MAX_ID_BYTES, Ordinal};

@@ -48,7 +48,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], vector: &mut Vec<f32>) -> Result<(&'a 
     }
     let id_bytes = usize::from(bytes[1]);
     let dimension = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-    if id_bytes == 0 || id_bytes > MAX_ID_BYTES || dimension == 0 || dimension > MAX_DIMENSION || bytes[2..4] != [0, 0] {
+    if id_bytes == 0 || id_bytes > MAX_ID_BYTES || dimension == 0 || dimension > MAX_DIMENSION || bytes[2..4] != [0, 0]
+    {
         return Err(format!("an id of {id_bytes} bytes and {dimension} components"));
     }
     let body = &bytes[HEADER..];
