@@ -8,7 +8,7 @@ use serde_json::json as j;
 use std::sync::Arc;
 use tonic::codec::CompressionEncoding;
 
-pub async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engine>) {
+pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     let made = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
@@ -42,17 +42,14 @@ pub async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engine>) {
     assert_eq!((code, message.as_str()), ("NOT_FOUND", "there is no collection named \"b\""));
 }
 
-pub async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Engine>) {
+pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut first = vector_item("one", &[1.0, 0.0]);
     first.payload = payload(j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
-    let second = pb::Item {
-        id: "two".into(),
-        source: Some(pb::item::Source::Vector(le_f32(&[0.0, 2.0]))),
-        payload: None,
-    };
+    let second =
+        pb::Item { id: "two".into(), source: Some(pb::item::Source::Vector(le_f32(&[0.0, 2.0]))), payload: None };
     let written = client.upsert(upsert("c", vec![first, second])).await.unwrap();
     assert_eq!((written.inserted, written.replaced, written.embedder_fingerprint.as_str()), (2, 0, ""));
     let again = client.upsert(upsert("c", vec![vector_item("two", &[0.0, 3.0])])).await.unwrap();
@@ -76,7 +73,7 @@ pub async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Engine
     assert_eq!(count(client, "c").await, 0);
 }
 
-pub async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
+pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -123,7 +120,7 @@ pub async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
     assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);
 }
 
-pub async fn text_is_embedded(engine: Arc<dyn Engine>) {
+pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     let made = client.create_collection(embedded("words", "")).await.unwrap().collection.unwrap();
@@ -160,7 +157,7 @@ pub async fn text_is_embedded(engine: Arc<dyn Engine>) {
     assert_eq!(code, "INVALID_ARGUMENT", "nothing embeds there");
 }
 
-pub async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::Cosine)).await.unwrap();
@@ -180,7 +177,7 @@ pub async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
     assert_eq!(count(client, "c").await, 0, "nothing of a refused batch is written");
 }
 
-pub async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
+pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "other"] {
@@ -222,7 +219,7 @@ pub async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
     assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
 }
 
-pub async fn embedders_answer(engine: Arc<dyn Engine>) {
+pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
     let server = start(engine.clone()).await;
     let client = &server.client;
     let list = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
@@ -249,7 +246,8 @@ pub async fn embedders_answer(engine: Arc<dyn Engine>) {
     assert!(message.contains("letters"), "{message} should name those there are");
     let classify = pb::ClassifyRequest { embedder: "letters".into(), image: vec![0; 784].into() };
     assert_eq!(refused(client.classify(classify).await).0, "INVALID_ARGUMENT");
-    let words = pb::NearestWordsRequest { embedder: "letters".into(), plus: vec!["a".into()], k: 1, ..Default::default() };
+    let words =
+        pb::NearestWordsRequest { embedder: "letters".into(), plus: vec!["a".into()], k: 1, ..Default::default() };
     assert_eq!(refused(client.nearest_words(words.clone()).await).0, "INVALID_ARGUMENT");
     let none = pb::NearestWordsRequest { plus: vec![], ..words.clone() };
     assert!(refused(client.nearest_words(none).await).1.starts_with("plus: "));
@@ -258,7 +256,7 @@ pub async fn embedders_answer(engine: Arc<dyn Engine>) {
     assert_eq!(refused(client.fill_blank(blank).await).0, "NOT_FOUND");
 }
 
-pub async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
+pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let zipped = ClientOptions { gzip: true, ..Default::default() };
     let client = Client::connect(server.url.strip_prefix("http://").unwrap(), &zipped).await.unwrap();

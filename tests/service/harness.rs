@@ -10,22 +10,22 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-pub struct Running {
-    pub client: Client,
-    pub url: String,
+pub(crate) struct Running {
+    pub(crate) client: Client,
+    pub(crate) url: String,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
-pub fn options() -> ServerOptions {
+pub(crate) fn options() -> ServerOptions {
     ServerOptions { address: ([127, 0, 0, 1], 0).into(), ..Default::default() }
 }
 
-pub async fn start(engine: Arc<dyn Engine>) -> Running {
+pub(crate) async fn start(engine: Arc<dyn Engine>) -> Running {
     start_with(engine, options()).await
 }
 
-pub async fn start_with(engine: Arc<dyn Engine>, options: ServerOptions) -> Running {
+pub(crate) async fn start_with(engine: Arc<dyn Engine>, options: ServerOptions) -> Running {
     let server = Server::bind(engine, options).expect("a free port");
     let url = format!("http://{}", server.local_addr());
     let (stop, stopped) = oneshot::channel();
@@ -38,58 +38,58 @@ pub async fn start_with(engine: Arc<dyn Engine>, options: ServerOptions) -> Runn
 
 impl Running {
     /// A tonic channel, for what the client hides: codes, details, headers.
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
     }
 
     /// Tells the server to stop, without waiting.
-    pub fn stop(self) -> JoinHandle<Result<(), ServerError>> {
+    pub(crate) fn stop(self) -> JoinHandle<Result<(), ServerError>> {
         let _ = self.stop.send(());
         self.task
     }
 }
 
-pub fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateRequest {
+pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateRequest {
     let space = Some(pb::create_request::Space::Dimension(dimension));
     pb::CreateRequest { name: name.into(), space, metric: metric.into(), index: None }
 }
 
-pub fn embedded(name: &str, tap: &str) -> pb::CreateRequest {
+pub(crate) fn embedded(name: &str, tap: &str) -> pb::CreateRequest {
     let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
     let space = Some(pb::create_request::Space::Embedder(embedder));
     pb::CreateRequest { name: name.into(), space, ..Default::default() }
 }
 
-pub fn values(values: &[f32]) -> pb::Vector {
+pub(crate) fn values(values: &[f32]) -> pb::Vector {
     pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values: values.to_vec() })) }
 }
 
-pub fn le_f32(values: &[f32]) -> pb::Vector {
+pub(crate) fn le_f32(values: &[f32]) -> pb::Vector {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     pb::Vector { form: Some(pb::vector::Form::LeF32(bytes.into())) }
 }
 
-pub fn vector_item(id: &str, vector: &[f32]) -> pb::Item {
+pub(crate) fn vector_item(id: &str, vector: &[f32]) -> pb::Item {
     pb::Item { id: id.into(), source: Some(pb::item::Source::Vector(values(vector))), payload: None }
 }
 
-pub fn text_item(id: &str, text: &str) -> pb::Item {
+pub(crate) fn text_item(id: &str, text: &str) -> pb::Item {
     pb::Item { id: id.into(), source: Some(pb::item::Source::Text(text.into())), payload: None }
 }
 
-pub fn payload(json: serde_json::Value) -> Option<prost_types::Struct> {
+pub(crate) fn payload(json: serde_json::Value) -> Option<prost_types::Struct> {
     Some(nearness::grpc::payload::to_struct(json.as_object().expect("an object").clone()))
 }
 
-pub fn json(payload: Option<prost_types::Struct>) -> serde_json::Value {
+pub(crate) fn json(payload: Option<prost_types::Struct>) -> serde_json::Value {
     nearness::grpc::payload::from_struct(payload.expect("a payload"), &"payload").expect("sound").into()
 }
 
-pub fn upsert(collection: &str, items: Vec<pb::Item>) -> pb::UpsertRequest {
+pub(crate) fn upsert(collection: &str, items: Vec<pb::Item>) -> pb::UpsertRequest {
     pb::UpsertRequest { collection: collection.into(), items }
 }
 
-pub fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::SearchRequest {
+pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::SearchRequest {
     pb::SearchRequest {
         collection: collection.into(),
         query: Some(pb::Query { form: Some(form) }),
@@ -97,21 +97,21 @@ pub fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::SearchReques
     }
 }
 
-pub fn near_vector(collection: &str, vector: &[f32], k: u32) -> pb::SearchRequest {
+pub(crate) fn near_vector(collection: &str, vector: &[f32], k: u32) -> pb::SearchRequest {
     near(collection, pb::query::Form::Vector(values(vector)), k)
 }
 
-pub fn hit_ids(reply: &pb::SearchResponse) -> Vec<&str> {
+pub(crate) fn hit_ids(reply: &pb::SearchResponse) -> Vec<&str> {
     reply.hits.iter().map(|hit| hit.id.as_str()).collect()
 }
 
-pub async fn count(client: &Client, collection: &str) -> u64 {
+pub(crate) async fn count(client: &Client, collection: &str) -> u64 {
     client.count(pb::CountRequest { collection: collection.into() }).await.expect("a count").count
 }
 
 /// The code and message of a refused call.
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'static str, String) {
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'static str, String) {
     match result.expect_err("should be refused") {
         ClientError::Refused { code, message, .. } => (code, message),
         other => panic!("{other}"),
@@ -120,7 +120,7 @@ pub fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'static 
 
 /// A status with that code, whose violation names `field` and whose text holds `part`.
 #[track_caller]
-pub fn assert_violation(status: &Status, field: &str, part: &str) {
+pub(crate) fn assert_violation(status: &Status, field: &str, part: &str) {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let details = status.get_error_details();
     let violation = &details.bad_request().unwrap_or_else(|| panic!("no BadRequest in {status:?}")).field_violations[0];

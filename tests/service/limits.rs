@@ -8,7 +8,7 @@ use prost_types::{ListValue, Struct, Value, value::Kind};
 use std::sync::Arc;
 use tonic::Status;
 
-pub async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>) {
+pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut search = pb::search_client::SearchClient::new(server.channel().await);
@@ -21,9 +21,8 @@ pub async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>) {
     };
     let ef = |ef| Some(pb::search_params::Accuracy::Ef(ef));
     let form = |form: pb::vector::Form| near("c", Form::Vector(pb::Vector { form: Some(form) }), 5);
-    let arithmetic = |plus: usize| {
-        near("c", Form::Arithmetic(pb::Arithmetic { plus: vec!["a".into(); plus], minus: vec![] }), 5)
-    };
+    let arithmetic =
+        |plus: usize| near("c", Form::Arithmetic(pb::Arithmetic { plus: vec!["a".into(); plus], minus: vec![] }), 5);
     let cases: Vec<(pb::SearchRequest, &str, &str)> = vec![
         (with(&|params| params.k = 0), "params.k", "1 to 10000"),
         (with(&|params| params.k = 10_001), "params.k", "got 10001"),
@@ -90,7 +89,12 @@ pub async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>) {
         refused(server.client.search(near_vector("nowhere", &[1.0, 2.0], 1)).await),
         refused(server.client.upsert(upsert("nowhere", vec![item("a")])).await),
         refused(server.client.count(pb::CountRequest { collection: "nowhere".into() }).await),
-        refused(server.client.get_points(pb::GetPointsRequest { collection: "nowhere".into(), ..ids(vec!["a".into()]) }).await),
+        refused(
+            server
+                .client
+                .get_points(pb::GetPointsRequest { collection: "nowhere".into(), ..ids(vec!["a".into()]) })
+                .await,
+        ),
         refused(server.client.scroll(pb::ScrollRequest { collection: "nowhere".into(), ..Default::default() }).await),
     ];
     for (code, message) in elsewhere {
@@ -106,7 +110,7 @@ fn nested(levels: usize, wrap: impl Fn(Value) -> Kind) -> Option<Struct> {
     Some(Struct { fields: [("a".to_owned(), value)].into() })
 }
 
-pub async fn payloads_are_limited(engine: Arc<dyn Engine>) {
+pub(crate) async fn payloads_are_limited(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let mut points = pb::points_client::PointsClient::new(server.channel().await);

@@ -33,10 +33,15 @@ impl Door {
         engine.set_hook(move |called| {
             if called == operation {
                 door.came.fetch_add(1, Ordering::SeqCst);
-                drop(door.opened.wait_while(door.open.lock().unwrap(), |open| !*open));
+                door.wait();
             }
             Ok(())
         });
+    }
+
+    /// Gives up after a while, so that a failed test ends.
+    fn wait(&self) {
+        drop(self.opened.wait_timeout_while(self.open.lock().unwrap(), Duration::from_secs(30), |open| !*open));
     }
 
     fn open(&self) {
@@ -66,7 +71,8 @@ async fn every_kind_of_error_has_its_code() {
         field: "items[2].text".into(),
         source: embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx".into() },
     };
-    let damaged = || Error::Store(store::Error::Corrupt { path: "f".into(), what: "a wrong checksum\nsecond line".into() });
+    let damaged =
+        || Error::Store(store::Error::Corrupt { path: "f".into(), what: "a wrong checksum\nsecond line".into() });
     type Make = Box<dyn Fn() -> Error + Send + Sync>;
     let cases: Vec<(Make, Code, &str)> = vec![
         (Box::new(|| Error::invalid("items[3].vector", "too long")), Code::InvalidArgument, "INVALID_INPUT"),
@@ -98,7 +104,10 @@ async fn every_kind_of_error_has_its_code() {
     // A fault of the program is answered too, and the server lives on.
     engine.set_hook(|_| panic!("a bug, on purpose"));
     let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
-    assert_eq!((status.code(), status.get_error_details().error_info().unwrap().reason.as_str()), (Code::Internal, "INTERNAL"));
+    assert_eq!(
+        (status.code(), status.get_error_details().error_info().unwrap().reason.as_str()),
+        (Code::Internal, "INTERNAL")
+    );
     assert!(!status.message().contains("on purpose"), "{status}");
     engine.set_hook(|_| Ok(()));
     let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
@@ -156,7 +165,8 @@ async fn a_request_whose_time_is_over_is_not_run() {
     let mut late = Request::new(near_vector("c", &[1.0], 1));
     late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
     let status = raw.search(late).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    // tonic's client keeps the deadline too, and calls it a cancellation when it is the first to notice.
+    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
     // The third leaves by itself.
     let client = server.client.clone();
     let third = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
@@ -216,13 +226,13 @@ async fn a_slow_disk_holds_the_client_back() {
     let engine = engine();
     let server = start(engine.clone()).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    let (sent, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let sent = Arc::new(AtomicUsize::new(0));
     let (door, held) = (Arc::new(Door::default()), Arc::new(AtomicUsize::new(0)));
     let (prepared, waiting) = (held.clone(), door.clone());
     engine.set_hook(move |called| {
         match called {
             "prepare" => drop(prepared.fetch_add(1, Ordering::SeqCst)),
-            "upsert" => drop(waiting.opened.wait_while(waiting.open.lock().unwrap(), |open| !*open)),
+            "upsert" => waiting.wait(),
             _ => {}
         }
         Ok(())
@@ -242,9 +252,9 @@ async fn a_slow_disk_holds_the_client_back() {
             break;
         }
     }
-    most.fetch_max(held.load(Ordering::SeqCst), Ordering::SeqCst);
     assert!(sent.load(Ordering::SeqCst) < ITEMS, "the client was not held back");
-    assert!(most.load(Ordering::SeqCst) <= 4 * 4_096, "{most:?} items are in memory");
+    let held = held.load(Ordering::SeqCst);
+    assert!(held <= 4 * 4_096, "{held} items are in memory");
     door.open();
     let mut done = 0;
     while let Some(some) = acks.next().await.unwrap() {
@@ -263,9 +273,8 @@ async fn health_is_true_until_the_end() {
     assert_eq!(refused(server.client.serving("nearness.v1.Nothing").await).0, "NOT_FOUND");
 
     let mut health = HealthClient::new(server.channel().await);
-    let mut watch = async |service: &str| {
-        health.watch(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner()
-    };
+    let mut watch =
+        async |service: &str| health.watch(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
     let (mut search, mut unknown) = (watch("nearness.v1.Search").await, watch("nearness.v1.Nothing").await);
     assert_eq!(search.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);

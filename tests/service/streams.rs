@@ -11,7 +11,10 @@ fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest 
 }
 
 /// Sends all requests; the acknowledgements, and how the stream ended.
-pub async fn send(client: &Client, requests: Vec<pb::UpsertStreamRequest>) -> (Vec<pb::Ack>, Result<(), ClientError>) {
+pub(crate) async fn send(
+    client: &Client,
+    requests: Vec<pb::UpsertStreamRequest>,
+) -> (Vec<pb::Ack>, Result<(), ClientError>) {
     let mut acks = client.upsert_stream(iter(requests)).await.expect("a stream");
     let mut all = Vec::new();
     loop {
@@ -23,7 +26,7 @@ pub async fn send(client: &Client, requests: Vec<pb::UpsertStreamRequest>) -> (V
     }
 }
 
-pub async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
+pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(embedded("c", "vowels")).await.unwrap();
@@ -63,7 +66,7 @@ pub async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
     assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items of one id stays");
 }
 
-pub async fn acks_come_in_order(engine: Arc<dyn Engine>) {
+pub(crate) async fn acks_come_in_order(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
@@ -92,7 +95,7 @@ pub async fn acks_come_in_order(engine: Arc<dyn Engine>) {
     assert!(acks.next().await.unwrap().is_none());
 }
 
-pub async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
+pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;
     for name in ["c", "d"] {

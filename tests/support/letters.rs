@@ -3,13 +3,13 @@
 use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap};
 
 /// Counts letters; text without any is out of its vocabulary.
-pub struct Letters {
+pub(crate) struct Letters {
     card: ModelCard,
     taps: [Tap; 2],
 }
 
 impl Letters {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let card = ModelCard { name: "letters".into(), summary: "counts letters".into(), ..Default::default() };
         let taps = [
             Tap { name: "counts", dimension: 26, about: "occurrences of a to z" },

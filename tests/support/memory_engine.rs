@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 /// Called with the name of every operation before it runs: a place for faults and delays.
-pub type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
+pub(crate) type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
-pub struct MemoryEngine {
+pub(crate) struct MemoryEngine {
     registry: Registry,
     collections: RwLock<BTreeMap<CollectionName, Collection>>,
     hook: Mutex<Option<Hook>>,
@@ -28,11 +28,11 @@ struct Collection {
 }
 
 impl MemoryEngine {
-    pub fn new(registry: Registry) -> Self {
+    pub(crate) fn new(registry: Registry) -> Self {
         Self { registry, collections: RwLock::default(), hook: Mutex::new(None) }
     }
 
-    pub fn set_hook(&self, hook: impl Fn(&str) -> Result<(), Error> + Send + Sync + 'static) {
+    pub(crate) fn set_hook(&self, hook: impl Fn(&str) -> Result<(), Error> + Send + Sync + 'static) {
         *self.hook.lock().unwrap() = Some(Arc::new(hook));
     }
 
@@ -41,11 +41,7 @@ impl MemoryEngine {
         hook.map_or(Ok(()), |hook| hook(operation))
     }
 
-    fn read<T>(
-        &self,
-        name: &CollectionName,
-        read: impl FnOnce(&Collection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn read<T>(&self, name: &CollectionName, read: impl FnOnce(&Collection) -> Result<T, Error>) -> Result<T, Error> {
         let collections = self.collections.read().unwrap();
         read(collections.get(name).ok_or_else(|| Error::UnknownCollection(name.to_string()))?)
     }
