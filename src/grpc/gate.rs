@@ -95,6 +95,53 @@ fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    /// Answers in its own time: never, or at once with a status.
+    #[derive(Clone)]
+    struct Fake(Option<Status>);
+
+    impl Service<http::Request<Body>> for Fake {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Infallible>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            match self.0.clone() {
+                Some(status) => Box::pin(async { Ok(status.into_http()) }),
+                None => Box::pin(std::future::pending()),
+            }
+        }
+    }
+
+    async fn through(gate: &mut Gate<Fake>) -> Status {
+        let request = http::Request::builder().header("grpc-timeout", "5m").body(Body::empty()).unwrap();
+        Status::from_header_map(gate.call(request).await.unwrap().headers()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_passed_deadline_has_its_code_and_frees_its_place() {
+        let mut gate = Gate::new(Fake(None), Arc::new(Semaphore::new(1)), 1, 100);
+        for _ in 0..2 {
+            assert_eq!(through(&mut gate).await.code(), status::deadline_passed().code());
+        }
+        let full = Gate::new(Fake(None), Arc::new(Semaphore::new(0)), 0, 100);
+        assert_eq!(through(&mut full.clone()).await.code(), status::overloaded(0).code());
+    }
+
+    #[tokio::test]
+    async fn codes_of_the_transport_are_corrected() {
+        let answer =
+            async |inner: Status| through(&mut Gate::new(Fake(Some(inner)), Arc::new(Semaphore::new(1)), 1, 100)).await;
+        let large = answer(Status::out_of_range("too large")).await;
+        assert_eq!(large.code(), status::request_too_large(100).code());
+        assert!(large.message().contains("100 bytes"), "{large}");
+        let broken = answer(Status::internal("failed to decode Protobuf message: x")).await;
+        assert_eq!(broken.code(), Status::invalid_argument("").code());
+        let ours = answer(Status::internal("a fault")).await;
+        assert_eq!((ours.code(), ours.message()), (Status::internal("").code(), "a fault"));
+    }
+
     #[test]
     fn timeouts_of_the_header() {
         assert_eq!(grpc_timeout(b"5S"), Some(Duration::from_secs(5)));
