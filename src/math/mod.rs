@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Kernels on slices of numbers: dot products, distances, norms, the k nearest. No input or output.
 //!
 //! Every kernel exists three times and is chosen once, when first used, by what the processor can do:
@@ -31,3 +32,8 @@ pub use topk::TopK;
 
 #[cfg(test)]
 mod tests;
+=======
+//! Kernels on slices of numbers.
+
+pub mod gemm;
+>>>>>>> digits
