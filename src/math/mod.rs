@@ -1,1 +1,3 @@
 //! Kernels on slices of numbers.
+
+pub mod train;
