@@ -78,7 +78,9 @@ impl SharedMatrix {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             for line in 0..self.lines_per_row {
                 // SAFETY: a prefetch reads nothing that the program can see, and the row is inside the matrix.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.base().add(row as usize * self.lines_per_row + line).cast()) };
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(self.base().add(row as usize * self.lines_per_row + line).cast())
+                };
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

@@ -15,7 +15,8 @@ const REACH: usize = 5;
 /// Longest pattern, bytes.
 const MAX_PATTERN_BYTES: usize = 10_000;
 
-const FORMS: &str = "known are one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
+const FORMS: &str =
+    "known are one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
 
 pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
     if pattern.len() > MAX_PATTERN_BYTES {
@@ -39,13 +40,19 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
             (middle.iter().collect(), 2)
         }
         other => {
-            return Err(Error::InvalidInput(format!("a pattern with {} blanks cannot be filled; {FORMS}", other.len() - 1)));
+            return Err(Error::InvalidInput(format!(
+                "a pattern with {} blanks cannot be filled; {FORMS}",
+                other.len() - 1
+            )));
         }
     };
     let known: Vec<usize> = around.iter().filter_map(|word| model.number(word)).collect();
     if known.is_empty() {
         let words: Vec<&str> = around.iter().map(|word| word.as_str()).collect();
-        return Err(Error::InvalidInput(format!("no known word beside the blank (unknown: {}); {FORMS}", words.join(", "))));
+        return Err(Error::InvalidInput(format!(
+            "no known word beside the blank (unknown: {}); {FORMS}",
+            words.join(", ")
+        )));
     }
     let scores = scores(model, &known).expect("the output layer was found above");
     let list = model.best(&softmax(scores), k);

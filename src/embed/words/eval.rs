@@ -3,7 +3,6 @@
 use super::WordModel;
 use crate::{embed::Error, math::train::multiply};
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The most frequent words that an analogy's answer is looked for among, unless told otherwise.
@@ -222,7 +221,8 @@ mod tests {
     fn analogies_are_counted_by_section() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("questions.txt");
-        std::fs::write(&file, ": family\nMan King woman Queen\nman king woman man\nman king woman unicorn\n: none\n").unwrap();
+        std::fs::write(&file, ": family\nMan King woman Queen\nman king woman man\nman king woman unicorn\n: none\n")
+            .unwrap();
         let found = analogies(&small(), &file, RESTRICT).unwrap();
         assert_eq!(found.sections[0], Section { name: "family".into(), correct: 1, total: 2 });
         assert_eq!(found.sections[1], Section { name: "none".into(), correct: 0, total: 0 });

@@ -137,11 +137,15 @@ impl Table {
             Dtype::I8 => {
                 let scale_name = format!("{name}.scale");
                 let Some((Dtype::F32, scales)) = tensors.get(&scale_name, &[rows])? else {
-                    return Err(tensors.corrupt(format!("there is no F32 tensor {scale_name:?} beside the I8 {name:?}")));
+                    return Err(
+                        tensors.corrupt(format!("there is no F32 tensor {scale_name:?} beside the I8 {name:?}"))
+                    );
                 };
                 let scales = tensors.floats(&scale_name, scales)?;
                 if let Some(at) = scales.iter().position(|&scale| scale < 0.0 || !(scale * 128.0).is_finite()) {
-                    return Err(tensors.corrupt(format!("the tensor {scale_name:?} has the scale {} at {at}", scales[at])));
+                    return Err(
+                        tensors.corrupt(format!("the tensor {scale_name:?} has the scale {} at {at}", scales[at]))
+                    );
                 }
                 Self::I8 { codes: bytemuck::cast_slice(bytes).to_vec(), scales }
             }
@@ -183,7 +187,9 @@ impl<'a> Tensors<'a> {
     fn get(&self, name: &str, shape: &[usize]) -> Result<Option<(Dtype, &'a [u8])>, Error> {
         let Ok(view) = self.tensors.tensor(name) else { return Ok(None) };
         if view.shape() != shape {
-            return Err(self.corrupt(format!("the tensor {name:?} has the shape {:?}, expected {shape:?}", view.shape())));
+            return Err(
+                self.corrupt(format!("the tensor {name:?} has the shape {:?}, expected {shape:?}", view.shape()))
+            );
         }
         Ok(Some((view.dtype(), view.data())))
     }
@@ -210,10 +216,14 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
     let tensors = Tensors::open(&path, tensors)?;
     let input = tensors.tensors.tensor("input").map_err(|_| tensors.corrupt("there is no tensor \"input\"".into()))?;
     let &[rows, dimension] = input.shape() else {
-        return Err(tensors.corrupt(format!("the tensor \"input\" has the shape {:?}, not words x dimension", input.shape())));
+        return Err(
+            tensors.corrupt(format!("the tensor \"input\" has the shape {:?}, not words x dimension", input.shape()))
+        );
     };
     if rows != words.len() {
-        return Err(tensors.corrupt(format!("the tensor \"input\" has {rows} rows for {} words of {VOCABULARY}", words.len())));
+        return Err(
+            tensors.corrupt(format!("the tensor \"input\" has {rows} rows for {} words of {VOCABULARY}", words.len()))
+        );
     }
     if !(1..=MAX_DIMENSION).contains(&dimension) {
         return Err(tensors.corrupt(format!("vectors of {dimension} components; 1 to {MAX_DIMENSION} are possible")));
@@ -226,13 +236,15 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
         Some((Dtype::F32, bytes)) => Some(tensors.floats("common", bytes)?),
         Some((other, _)) => return Err(tensors.corrupt(format!("the tensor \"common\" is of type {other:?}, not F32"))),
     };
-    if let Some(norm) = common.as_ref().map(|common| common.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt())
+    if let Some(norm) =
+        common.as_ref().map(|common| common.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt())
         && (norm - 1.0).abs() > 1e-3
         && norm != 0.0
     {
         return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
     }
     WordModel::new(Parts { words, counts, dimension, input, output, common, card })
+        .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
 /// Lines `word count`, counts falling.
@@ -318,10 +330,8 @@ impl WordModel {
         if let Some(common) = &self.common {
             parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
         }
-        let failed = |error: safetensors::SafeTensorError| Error::Io {
-            path: path.into(),
-            source: std::io::Error::other(error),
-        };
+        let failed =
+            |error: safetensors::SafeTensorError| Error::Io { path: path.into(), source: std::io::Error::other(error) };
         let views = parts
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))

@@ -23,5 +23,8 @@ pub(crate) mod weight;
 pub mod word2vec;
 
 pub use file::Precision;
+pub(crate) use model::out_of_vocabulary;
+#[cfg(test)]
+pub(crate) use model::tests::{only_common_model, small as small_model};
 pub use model::{MAX_NEIGHBOURS, WordModel};
 pub use train::{MAX_DIMENSION, TrainOptions, TrainProgress, train};

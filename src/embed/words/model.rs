@@ -72,7 +72,21 @@ impl WordModel {
         let fingerprint = fingerprint(&words, &counts, dimension, &input, output.as_ref(), common.as_deref());
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
-        Ok(Self { words, counts, total, dimension, input, output, common, card, numbers, decoded, inverse_norms, fingerprint, taps: [tap] })
+        Ok(Self {
+            words,
+            counts,
+            total,
+            dimension,
+            input,
+            output,
+            common,
+            card,
+            numbers,
+            decoded,
+            inverse_norms,
+            fingerprint,
+            taps: [tap],
+        })
     }
 
     /// The same model with another card.
@@ -148,7 +162,10 @@ impl WordModel {
             return Err(Error::InvalidInput("no word to find neighbours of".into()));
         }
         if plus.len() + minus.len() > MAX_TERMS {
-            return Err(Error::InvalidInput(format!("at most {MAX_TERMS} words can be added, got {}", plus.len() + minus.len())));
+            return Err(Error::InvalidInput(format!(
+                "at most {MAX_TERMS} words can be added, got {}",
+                plus.len() + minus.len()
+            )));
         }
         let (mut terms, mut unknown) = (Vec::new(), Vec::new());
         for (word, sign) in plus.iter().map(|word| (word, 1.0)).chain(minus.iter().map(|word| (word, -1.0))) {

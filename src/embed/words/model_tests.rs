@@ -2,11 +2,11 @@ use super::*;
 use crate::embed::{ErrorKind, words::Precision};
 
 /// Five words in two dimensions that mean something: royalty and gender, and a third for the rest.
-pub(in crate::embed) fn small() -> WordModel {
+pub(crate) fn small() -> WordModel {
     small_with(Precision::F32)
 }
 
-pub(in crate::embed) fn small_with(precision: Precision) -> WordModel {
+pub(crate) fn small_with(precision: Precision) -> WordModel {
     let words = ["the", "king", "queen", "man", "woman"].map(str::to_owned).to_vec();
     let rows = vec![
         0.1, 0.1, 1.0, /* the */
@@ -24,6 +24,20 @@ pub(in crate::embed) fn small_with(precision: Precision) -> WordModel {
         output: Some(precision.encode(output, 3)),
         common: Some(vec![0.0, 0.0, 1.0]),
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
+    })
+    .unwrap()
+}
+
+/// One word whose vector is all common component.
+pub(crate) fn only_common_model() -> WordModel {
+    WordModel::new(Parts {
+        words: vec!["a".into()],
+        counts: vec![1],
+        dimension: 2,
+        input: Precision::F32.encode(vec![0.6, 0.8], 2),
+        output: None,
+        common: Some(vec![0.6, 0.8]),
+        card: ModelCard::default(),
     })
     .unwrap()
 }

@@ -69,7 +69,7 @@ impl Default for TrainOptions {
             epochs: 5,
             threads: 0,
             seed: 1,
-            learning_rate: 0.05,
+            learning_rate: 0.03,
             store: Precision::F32,
         }
     }
@@ -107,10 +107,16 @@ impl TrainOptions {
             return Err(Error::InvalidInput(format!("at most 1024 threads, got {}", self.threads)));
         }
         if !(0.0..=1.0).contains(&self.subsample) {
-            return Err(Error::InvalidInput(format!("the subsampling frequency must be 0 to 1, got {}", self.subsample)));
+            return Err(Error::InvalidInput(format!(
+                "the subsampling frequency must be 0 to 1, got {}",
+                self.subsample
+            )));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
-            return Err(Error::InvalidInput(format!("the learning rate must be above 0, at most 1, got {}", self.learning_rate)));
+            return Err(Error::InvalidInput(format!(
+                "the learning rate must be above 0, at most 1, got {}",
+                self.learning_rate
+            )));
         }
         Ok(())
     }

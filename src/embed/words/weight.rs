@@ -20,7 +20,11 @@ pub(crate) fn weight(count: u64, total: u64) -> f32 {
 }
 
 /// The weighted mean of the unit vectors of `words`; `vector` gives a word's vector and weight.
-pub(crate) fn mean<'a>(words: impl Iterator<Item = u32>, dimension: usize, vector: impl Fn(u32) -> (&'a [f32], f32)) -> Vec<f32> {
+pub(crate) fn mean<'a>(
+    words: impl Iterator<Item = u32>,
+    dimension: usize,
+    vector: impl Fn(u32) -> (&'a [f32], f32),
+) -> Vec<f32> {
     let mut sum = vec![0.0_f64; dimension];
     let mut n = 0_u64;
     for word in words {
@@ -113,8 +117,9 @@ mod tests {
 
     #[test]
     fn the_common_component_is_the_direction_of_most_spread() {
-        let rows: Vec<Vec<f32>> =
-            (0..50).map(|i| vec![0.1 * (i as f32 * 0.7).sin(), 3.0 + (i as f32).cos(), 4.0 + (i as f32).cos()]).collect();
+        let rows: Vec<Vec<f32>> = (0..50)
+            .map(|i| vec![0.1 * (i as f32 * 0.7).sin(), 3.0 + (i as f32).cos(), 4.0 + (i as f32).cos()])
+            .collect();
         let found = principal(&rows, 3);
         assert!((found[1] - 0.6).abs() < 0.02 && (found[2] - 0.8).abs() < 0.02 && found[0].abs() < 0.02, "{found:?}");
         assert_eq!(principal(&[], 3), [0.0; 3]);
