@@ -35,5 +35,9 @@ mod tests;
 =======
 //! Kernels on slices of numbers.
 
+<<<<<<< HEAD
 pub mod gemm;
 >>>>>>> digits
+=======
+pub mod train;
+>>>>>>> words

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Text.
 use super::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, Tap};
 pub struct TextEmbedder;
@@ -29,3 +30,14 @@ impl Embedder for TextEmbedder {
         unimplemented!()
     }
 }
+=======
+//! Blocks of text from their words' vectors.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `model.rs` | the embedder `text`: smooth inverse frequency weights, the common component removed |
+
+mod model;
+
+pub use model::{MAX_TEXT_BYTES, TextEmbedder};
+>>>>>>> words

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Word vectors.
 use super::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, Tap};
 use std::path::Path;
@@ -33,3 +34,35 @@ impl Embedder for WordModel {
         unimplemented!()
     }
 }
+=======
+//! Word vectors: trained here, searched by meaning, kept in a model folder.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `tokenize.rs` | what a word is |
+//! | `data.rs` | a corpus read into word numbers |
+//! | `train.rs` | skip-gram with negative sampling over all cores |
+//! | `weight.rs` | how much a word tells (SIF), for blocks of text |
+//! | `model.rs` | the model: vectors, neighbours, the [`Embedder`](super::Embedder) |
+//! | `blank.rs` | blanks filled by the net's output layer |
+//! | `file.rs` | the model folder |
+//! | `word2vec.rs` | the text and binary formats of word2vec |
+//! | `eval.rs` | word similarity and analogies |
+
+mod blank;
+pub mod data;
+pub mod eval;
+mod file;
+mod model;
+pub mod tokenize;
+mod train;
+pub(crate) mod weight;
+pub mod word2vec;
+
+pub use file::Precision;
+pub(crate) use model::out_of_vocabulary;
+#[cfg(test)]
+pub(crate) use model::tests::{only_common_model, small as small_model};
+pub use model::{MAX_NEIGHBOURS, WordModel};
+pub use train::{MAX_DIMENSION, TrainOptions, TrainProgress, train};
+>>>>>>> words
