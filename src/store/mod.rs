@@ -53,4 +53,7 @@ impl Error {
         ErrorKind::Corrupt
     }
 }
+<<<<<<< HEAD
 >>>>>>> words
+=======
+>>>>>>> cli
