@@ -22,7 +22,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("memmap2", "src/disk/"),
     ("libc", "src/disk/"),
     ("redb", "src/store/"),
-    ("gemm", "src/embed/digits/"),
+    ("gemm", "src/math/gemm.rs"),
     ("safetensors", "src/embed/"),
     ("tonic", "src/grpc/"),
     ("tonic_health", "src/grpc/"),

@@ -1,6 +1,6 @@
 //! What the offline commands share: the embedders of this process, and the engine over a data directory.
 
-use super::pending::collection::{LocalEngine, Options};
+use crate::collection::{LocalEngine, Options};
 use super::progress::{Progress, Step};
 use crate::collection::Item;
 use crate::embed::Registry;

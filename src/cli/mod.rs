@@ -24,7 +24,6 @@ mod eval;
 mod load;
 mod local;
 mod output;
-mod pending;
 mod points;
 mod progress;
 mod query;
@@ -40,9 +39,6 @@ use std::process::ExitCode;
 
 /// Parses the arguments, runs the command, prints an error's chain.
 pub fn run() -> ExitCode {
-<<<<<<< HEAD
-    ExitCode::SUCCESS
-=======
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -99,5 +95,4 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     let _ = io::stderr().write_all(text.as_bytes());
     if error.chain().any(|cause| cause.is::<config::Usage>()) { ExitCode::from(2) } else { ExitCode::FAILURE }
->>>>>>> cli
 }

@@ -1,14 +1,14 @@
 //! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
 
 use super::config;
-use super::pending::grpc::{client, from_proto, to_proto};
+use crate::grpc::{client, from_proto, to_proto};
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
 use crate::types::Metric;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-pub(crate) use super::pending::grpc::client::{Client, describe};
+pub(crate) use crate::grpc::client::{Client, describe};
 
 /// The result of a streaming step, a refusal as text with its field violations.
 macro_rules! told {

@@ -1,7 +1,7 @@
 //! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM.
 
 use super::args::ServeArgs;
-use super::pending::grpc::server::{Server, ServerOptions};
+use crate::grpc::server::{Server, ServerOptions};
 use super::{local, output, remote};
 use crate::collection::Engine;
 use anyhow::Context;

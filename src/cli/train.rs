@@ -5,8 +5,8 @@
 use super::args::{StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
 use super::config;
 use super::output;
-use super::pending::embed::digits::{self, DigitNet, LabelledImages};
-use super::pending::embed::words::{self, Precision, WordModel, word2vec};
+use crate::embed::digits::{self, DigitNet, LabelledImages};
+use crate::embed::words::{self, Precision, WordModel, word2vec};
 use super::progress::{Progress, Step, count, duration};
 use crate::embed::{DataSource, ModelCard};
 use anyhow::{Context, bail};

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Kernels on slices of numbers: dot products, distances, norms, the k nearest. No input or output.
 //!
 //! Every kernel exists three times and is chosen once, when first used, by what the processor can do:
@@ -11,6 +10,8 @@
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
 //! | `prefetch.rs` | a hint to load memory before it is needed |
+//! | `gemm.rs` | matrix products of the digit net |
+//! | `train.rs` | the inner loops of skip-gram training |
 //! | `topk.rs` | the k nearest of a stream of rows |
 //!
 //! Kernels of two slices use the shorter length, so that no input reads out of bounds.
@@ -19,11 +20,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod gemm;
 mod kernels;
 mod norm;
 mod prefetch;
 mod scalar;
 mod topk;
+pub mod train;
 
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};
@@ -32,12 +35,3 @@ pub use topk::TopK;
 
 #[cfg(test)]
 mod tests;
-=======
-//! Kernels on slices of numbers.
-
-<<<<<<< HEAD
-pub mod gemm;
->>>>>>> digits
-=======
-pub mod train;
->>>>>>> words

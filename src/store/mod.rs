@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Vectors that survive a crash: a key-value file that is the truth, and segment files that never change.
 //!
 //! ```text
@@ -33,27 +32,3 @@ pub use error::Error;
 pub use record::{CollectionRecord, EmbedderRecord};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::{Change, SegmentRecord, Truth, Visit};
-=======
-//! Vectors that survive a crash.
-use std::path::PathBuf;
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("{path}: {what}", path = path.display())]
-    Corrupt { path: PathBuf, what: String },
-}
-pub enum ErrorKind {
-    Corrupt,
-    Incompatible,
-    Exhausted,
-    Busy,
-    Internal,
-}
-impl Error {
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Corrupt
-    }
-}
-<<<<<<< HEAD
->>>>>>> words
-=======
->>>>>>> cli

@@ -5,7 +5,7 @@ use super::curve::{self, Point};
 use super::data::Vectors;
 use super::truth::Truth;
 use crate::cli::args::BenchArgs;
-use crate::cli::pending::index::{GraphParams, graph};
+use crate::index::{GraphParams, graph};
 use crate::cli::progress::{Progress, Step, count};
 use anyhow::Context;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@
 
 use super::data::Vectors;
 use crate::cli::load::source::{Fill, Source};
-use crate::cli::pending::index::exact;
+use crate::index::exact;
 use crate::cli::progress::{Progress, Step};
 use crate::types::Ordinal;
 use anyhow::{Context, bail};

@@ -6,7 +6,7 @@ use super::report::Report;
 use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::local;
-use crate::cli::pending::collection::LocalEngine;
+use crate::collection::LocalEngine;
 use crate::cli::progress::{Progress, Step};
 use crate::collection::{CollectionInfo, Engine, ErrorKind, Item, Source};
 use crate::embed::{Embedder, Input, Tap};

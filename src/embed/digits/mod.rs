@@ -1,40 +1,3 @@
-<<<<<<< HEAD
-//! The digit net.
-use super::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, Tap};
-use std::path::Path;
-pub struct DigitNet;
-impl DigitNet {
-    pub fn default_model() -> Result<Self, Error> {
-        unimplemented!()
-    }
-    pub fn load(_folder: &Path) -> Result<Self, Error> {
-        unimplemented!()
-    }
-}
-impl Embedder for DigitNet {
-    fn name(&self) -> &str {
-        "digits"
-    }
-    fn modality(&self) -> Modality {
-        Modality::Text
-    }
-    fn taps(&self) -> &[Tap] {
-        unimplemented!()
-    }
-    fn fingerprint(&self) -> Fingerprint {
-        unimplemented!()
-    }
-    fn card(&self) -> &ModelCard {
-        unimplemented!()
-    }
-    fn embed(&self, _tap: &Tap, _input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        unimplemented!()
-    }
-    fn embed_batch(&self, _tap: &Tap, _inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        unimplemented!()
-    }
-}
-=======
 //! The digit net: the 11-layer convolutional net for handwritten digits, trained on MNIST.
 //!
 //! The net: convolution (20 of 5x5), ramp, max pool 2, convolution (50 of 5x5), ramp, max pool 2, flatten,
@@ -78,4 +41,3 @@ pub const PIXELS: usize = SIDE * SIDE;
 pub const FEATURES: usize = 500;
 /// The digits 0 to 9.
 pub const CLASSES: usize = 10;
->>>>>>> digits

@@ -1,40 +1,3 @@
-<<<<<<< HEAD
-//! Word vectors.
-use super::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, Tap};
-use std::path::Path;
-pub struct WordModel;
-impl WordModel {
-    pub fn default_model() -> Result<Self, Error> {
-        unimplemented!()
-    }
-    pub fn load(_folder: &Path) -> Result<Self, Error> {
-        unimplemented!()
-    }
-}
-impl Embedder for WordModel {
-    fn name(&self) -> &str {
-        "words"
-    }
-    fn modality(&self) -> Modality {
-        Modality::Text
-    }
-    fn taps(&self) -> &[Tap] {
-        unimplemented!()
-    }
-    fn fingerprint(&self) -> Fingerprint {
-        unimplemented!()
-    }
-    fn card(&self) -> &ModelCard {
-        unimplemented!()
-    }
-    fn embed(&self, _tap: &Tap, _input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        unimplemented!()
-    }
-    fn embed_batch(&self, _tap: &Tap, _inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        unimplemented!()
-    }
-}
-=======
 //! Word vectors: trained here, searched by meaning, kept in a model folder.
 //!
 //! | file | what it holds |
@@ -65,4 +28,3 @@ pub(crate) use model::out_of_vocabulary;
 pub(crate) use model::tests::{only_common_model, small as small_model};
 pub use model::{MAX_NEIGHBOURS, WordModel};
 pub use train::{MAX_DIMENSION, TrainOptions, TrainProgress, train};
->>>>>>> words
