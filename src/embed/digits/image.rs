@@ -36,7 +36,9 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
         return Err(invalid(format!("the image has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len())));
     }
     match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
-        (Ok(format), Ok(raw)) if supported(format) => decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it)),
+        (Ok(format), Ok(raw)) if supported(format) => {
+            decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
+        }
         (Ok(format), Err(_)) if supported(format) => ink::find(&decode(bytes, format)?),
         (_, Ok(raw)) => pixels(raw),
         (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
@@ -88,14 +90,18 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
         return Err(invalid(format!("the image is {width} x {height} pixels: nothing to see")));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(invalid(format!("the image is {width} x {height} pixels; width and height are at most {MAX_SIDE}")));
+        return Err(invalid(format!(
+            "the image is {width} x {height} pixels; width and height are at most {MAX_SIDE}"
+        )));
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(invalid(format!("the image is {width} x {height} pixels; at most {MAX_PIXELS} in all are read")));
     }
     if decoder.total_bytes() > MAX_DECODED_BYTES {
         let bytes = decoder.total_bytes();
-        return Err(invalid(format!("the decoded image would have {bytes} bytes; at most {MAX_DECODED_BYTES} are read")));
+        return Err(invalid(format!(
+            "the decoded image would have {bytes} bytes; at most {MAX_DECODED_BYTES} are read"
+        )));
     }
     let orientation = decoder.orientation().map_err(broken)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
