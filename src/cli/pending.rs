@@ -9,25 +9,37 @@ pub mod collection {
     use crate::types::{CollectionName, PointId};
     use std::path::Path;
 
-    #[derive(Clone, Debug, Default)]
-    pub struct Options {}
-
     pub struct LocalEngine {}
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Job {
+        Loading,
+        Merging,
+        Indexing,
+    }
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct BulkOutcome {
+        pub loaded: u64,
+        pub replaced: u64,
+        pub refused: u64,
+    }
+    pub type OnRefused<'a> = &'a mut dyn FnMut(&PointId, Error) -> Result<(), Error>;
 
     const MISSING: &str = "the local engine is not part of this build";
 
     impl LocalEngine {
-        pub fn open(_data: &Path, _registry: Registry, _options: Options) -> Result<Self, Error> {
+        pub fn open(_data: &Path, _registry: Registry) -> Result<Self, Error> {
             Err(Error::Unavailable(MISSING.into()))
         }
         pub fn bulk_load(
             &self,
             _name: &CollectionName,
-            items: impl Iterator<Item = Item>,
-            progress: &dyn Fn(u64, u64) -> bool,
-        ) -> Result<(), Error> {
+            items: &mut dyn Iterator<Item = Item>,
+            _on_refused: OnRefused<'_>,
+            observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+        ) -> Result<BulkOutcome, Error> {
             for _ in items {}
-            progress(0, 0);
+            observe(Job::Loading, 0, 0);
             Err(Error::Unavailable(MISSING.into()))
         }
     }
@@ -76,94 +88,139 @@ pub mod collection {
 }
 
 pub mod grpc {
-    pub mod client {
-        use crate::grpc::pb;
-        use tonic::transport::{Channel, Endpoint};
+    use crate::collection::{Engine, Error};
+    use crate::grpc::pb;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use tonic::transport::{Channel, Endpoint};
 
-        #[derive(Clone, Debug, Default)]
-        pub struct ClientOptions {}
+    #[derive(Clone, Debug, Default)]
+    pub struct ClientOptions {}
 
-        #[derive(Clone)]
-        pub struct Client {
-            pub collections: pb::collections_client::CollectionsClient<Channel>,
-            pub points: pb::points_client::PointsClient<Channel>,
-            pub search: pb::search_client::SearchClient<Channel>,
-            pub embedders: pb::embedders_client::EmbeddersClient<Channel>,
+    #[derive(Debug, thiserror::Error)]
+    pub enum ClientError {
+        #[error("cannot connect")]
+        Connect(#[from] tonic::transport::Error),
+        #[error("{message}")]
+        Refused { message: String, fields: Vec<(String, String)>, code: &'static str, reason: String },
+    }
+    impl From<tonic::Status> for ClientError {
+        fn from(status: tonic::Status) -> Self {
+            Self::Refused { message: status.message().into(), fields: vec![], code: "", reason: String::new() }
         }
+    }
 
-        pub async fn connect(url: &str, _options: ClientOptions) -> Result<Client, tonic::transport::Error> {
+    #[derive(Clone)]
+    pub struct Client {
+        collections: pb::collections_client::CollectionsClient<Channel>,
+        points: pb::points_client::PointsClient<Channel>,
+        search: pb::search_client::SearchClient<Channel>,
+        embedders: pb::embedders_client::EmbeddersClient<Channel>,
+    }
+    impl Client {
+        pub async fn connect(url: &str, _options: &ClientOptions) -> Result<Self, ClientError> {
             let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
-            Ok(Client {
+            Ok(Self {
                 collections: pb::collections_client::CollectionsClient::new(channel.clone()),
                 points: pb::points_client::PointsClient::new(channel.clone()),
                 search: pb::search_client::SearchClient::new(channel.clone()),
                 embedders: pb::embedders_client::EmbeddersClient::new(channel),
             })
         }
-
-        pub fn describe(status: &tonic::Status) -> String {
-            status.to_string()
+        pub async fn upsert_stream(
+            &self,
+            requests: impl tokio_stream::Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
+        ) -> Result<Acks, ClientError> {
+            Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+        }
+    }
+    pub struct Acks(tonic::Streaming<pb::UpsertStreamResponse>);
+    impl Acks {
+        pub async fn next(&mut self) -> Result<Option<Vec<pb::Ack>>, ClientError> {
+            Ok(self.0.message().await?.map(|reply| reply.acks))
+        }
+    }
+    macro_rules! calls {
+        ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+            impl Client { $($(
+                pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
+                    Ok(self.$service.clone().$method(request).await?.into_inner())
+                }
+            )*)* }
+        };
+    }
+    calls! {
+        collections {
+            create_collection = create(CreateRequest) -> CreateResponse;
+            collection = get(GetCollectionRequest) -> GetCollectionResponse;
+            list_collections = list(ListRequest) -> ListResponse;
+            delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
+            compact = compact(CompactRequest) -> CompactResponse;
+        }
+        points {
+            get_points = get(GetPointsRequest) -> GetPointsResponse;
+            delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
+            scroll = scroll(ScrollRequest) -> ScrollResponse;
+        }
+        search {
+            search = search(SearchRequest) -> SearchResponse;
+        }
+        embedders {
+            list_embedders = list(ListEmbeddersRequest) -> ListEmbeddersResponse;
+            embedder = get(GetEmbedderRequest) -> GetEmbedderResponse;
+            embed = embed(EmbedRequest) -> EmbedResponse;
+            classify = classify(ClassifyRequest) -> ClassifyResponse;
+            nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
+            fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
         }
     }
 
-    pub mod server {
-        use crate::collection::{Engine, Error};
-        use std::net::SocketAddr;
-        use std::sync::Arc;
-
-        #[derive(Clone, Debug)]
-        pub struct ServerOptions {
-            pub listen: SocketAddr,
-            pub max_message_bytes: usize,
+    #[derive(Clone, Debug)]
+    pub struct ServerOptions {
+        pub address: SocketAddr,
+        pub max_message_bytes: usize,
+    }
+    impl Default for ServerOptions {
+        fn default() -> Self {
+            Self { address: ([127, 0, 0, 1], 50051).into(), max_message_bytes: 64 << 20 }
         }
-        impl Default for ServerOptions {
-            fn default() -> Self {
-                Self { listen: ([127, 0, 0, 1], 50051).into(), max_message_bytes: 32 << 20 }
-            }
+    }
+    pub struct Server {}
+    impl Server {
+        pub fn bind(_engine: Arc<dyn Engine>, _options: ServerOptions) -> Result<Self, Error> {
+            Err(Error::Unavailable("the server is not part of this build".into()))
         }
-        pub struct Server {}
-        impl Server {
-            pub async fn bind(_engine: Arc<dyn Engine>, _options: ServerOptions) -> Result<Self, Error> {
-                Err(Error::Unavailable("the server is not part of this build".into()))
-            }
-            pub fn local_addr(&self) -> SocketAddr {
-                ([127, 0, 0, 1], 0).into()
-            }
-            pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-                shutdown.await;
-                Ok(())
-            }
+        pub fn local_addr(&self) -> SocketAddr {
+            ([127, 0, 0, 1], 0).into()
+        }
+        pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+            shutdown.await;
+            Ok(())
         }
     }
 
-    pub mod to_proto {
-        use crate::collection::Payload;
+    pub mod payload {
+        use crate::collection::{Error, Payload};
         use prost_types::{ListValue, Struct, Value, value::Kind};
         use serde_json::Value as Json;
+        use std::fmt::Display;
 
-        pub fn payload(payload: &Payload) -> Struct {
-            Struct { fields: payload.iter().map(|(key, json)| (key.clone(), value(json))).collect() }
+        pub fn to_struct(object: Payload) -> Struct {
+            Struct { fields: object.into_iter().map(|(key, json)| (key, value(json))).collect() }
         }
-        fn value(json: &Json) -> Value {
+        fn value(json: Json) -> Value {
             let kind = match json {
                 Json::Null => Kind::NullValue(0),
-                Json::Bool(bit) => Kind::BoolValue(*bit),
+                Json::Bool(bit) => Kind::BoolValue(bit),
                 Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(0.0)),
-                Json::String(text) => Kind::StringValue(text.clone()),
-                Json::Array(list) => Kind::ListValue(ListValue { values: list.iter().map(value).collect() }),
-                Json::Object(map) => Kind::StructValue(payload(map)),
+                Json::String(text) => Kind::StringValue(text),
+                Json::Array(list) => Kind::ListValue(ListValue { values: list.into_iter().map(value).collect() }),
+                Json::Object(map) => Kind::StructValue(to_struct(map)),
             };
             Value { kind: Some(kind) }
         }
-    }
-
-    pub mod from_proto {
-        use crate::collection::{Error, Payload};
-        use prost_types::{Struct, Value, value::Kind};
-        use serde_json::Value as Json;
-
-        pub fn payload(fields: Struct) -> Result<Payload, Error> {
-            Ok(fields.fields.into_iter().map(|(key, value)| (key, json(value))).collect())
+        pub fn from_struct(object: Struct, _field: &dyn Display) -> Result<Payload, Error> {
+            Ok(object.fields.into_iter().map(|(key, value)| (key, json(value))).collect())
         }
         fn json(value: Value) -> Json {
             match value.kind {
@@ -172,7 +229,7 @@ pub mod grpc {
                 Some(Kind::NumberValue(number)) => Json::from(number),
                 Some(Kind::StringValue(text)) => Json::String(text),
                 Some(Kind::ListValue(list)) => Json::Array(list.values.into_iter().map(json).collect()),
-                Some(Kind::StructValue(map)) => Json::Object(payload(map).unwrap_or_default()),
+                Some(Kind::StructValue(map)) => Json::Object(from_struct(map, &"").unwrap_or_default()),
             }
         }
     }
@@ -260,9 +317,16 @@ pub mod index {
                 Ok(std::fs::write(path, b"graph")?)
             }
         }
+        #[derive(Clone, Copy)]
+        pub struct Expected {
+            pub rows: u32,
+            pub dimension: u32,
+            pub metric: Metric,
+            pub tag: u64,
+        }
         pub struct Graph;
         impl Graph {
-            pub fn open(path: &Path, _: u32, _: u32, _: Metric, _: u64) -> Result<Self, Error> {
+            pub fn open(path: &Path, _: Expected) -> Result<Self, Error> {
                 std::fs::read(path)?;
                 Ok(Self)
             }
@@ -344,6 +408,9 @@ pub mod embed {
             pub fn with_card(self, _: ModelCard) -> Self {
                 self
             }
+            pub fn card(&self) -> &ModelCard {
+                unreachable!()
+            }
             pub fn vocabulary(&self) -> &[String] {
                 &[]
             }
@@ -370,8 +437,8 @@ pub mod embed {
             }
             pub struct Section {
                 pub name: String,
-                pub correct: usize,
-                pub total: usize,
+                pub correct: u64,
+                pub total: u64,
             }
             pub struct Analogies {
                 pub sections: Vec<Section>,
@@ -399,6 +466,7 @@ pub mod embed {
             pub seed: u64,
             pub threads: usize,
             pub learning_rate: f32,
+            pub augment: bool,
         }
         pub struct TrainProgress {
             pub epoch: usize,
@@ -438,6 +506,9 @@ pub mod embed {
             }
             pub fn with_card(self, _: ModelCard) -> Self {
                 self
+            }
+            pub fn card(&self) -> &ModelCard {
+                unreachable!()
             }
         }
         pub struct Evaluation {
