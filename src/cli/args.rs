@@ -103,7 +103,7 @@ pub(crate) struct ServeArgs {
     #[arg(long = "model", value_name = "DIR")]
     pub(crate) models: Vec<PathBuf>,
     /// Largest message taken and sent, MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=2047))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_message: u32,
 }
 
@@ -440,6 +440,9 @@ pub(crate) struct TrainDigitsArgs {
     /// Learning rate at the start [default: the trainer's]
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
+    /// Show every image as it is, not turned, scaled and shifted a little at every visit.
+    #[arg(long)]
+    pub(crate) no_augment: bool,
     /// Threads; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,

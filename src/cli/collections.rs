@@ -3,7 +3,7 @@
 use super::args::{CollectionsCommand, CreateArgs, NamedArgs};
 use super::output::{self, Table};
 use super::progress::{bytes, count};
-use super::remote::{self, call};
+use super::remote::{self, told};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
 use crate::grpc::pb;
 use anyhow::Context;
@@ -22,8 +22,8 @@ pub(super) fn run(command: CollectionsCommand) -> anyhow::Result<()> {
 
 fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
-        let mut client = remote::connect(server).await?;
-        Ok(call!(client.collections.list(pb::ListRequest {}))?.collections)
+        let client = remote::connect(server).await?;
+        Ok(client.list_collections(pb::ListRequest {}).await.map_err(told)?.collections)
     })?;
     if json {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
@@ -49,8 +49,8 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
 
 fn get(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.collections.get(pb::GetCollectionRequest { name: args.name.as_str().into() }))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     show(reply.collection, args.json)
 }
@@ -72,16 +72,16 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
         },
     };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.collections.create(remote::create_request(&spec)))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.create_collection(remote::create_request(&spec)).await.map_err(told)
     })?;
     show(reply.collection, args.json)
 }
 
 fn delete(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.collections.delete(pb::DeleteCollectionRequest { name: args.name.as_str().into() }))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     if args.json {
         output::json(&json!({ "collection": args.name.as_str(), "points": reply.points }))?;
@@ -93,8 +93,8 @@ fn delete(args: &NamedArgs) -> anyhow::Result<()> {
 
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.collections.compact(pb::CompactRequest { name: args.name.as_str().into() }))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     show(reply.collection, args.json)
 }

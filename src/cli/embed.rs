@@ -4,7 +4,7 @@ use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, WordsArgs};
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::query::join;
-use super::remote::{self, call};
+use super::remote::{self, told};
 use crate::grpc::pb;
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -21,8 +21,8 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
     }
     let request = pb::EmbedRequest { embedder: args.embedder.embedder, tap: args.embedder.tap, inputs };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.embedders.embed(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.embed(request).await.map_err(told)
     })?;
     let vectors = reply.vectors.iter().map(|vector| remote::numbers(Some(vector))).collect::<Vec<_>>();
     if args.json {
@@ -38,11 +38,11 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
 /// The embedders of a server, or one of them with its card.
 pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     let (embedders, one) = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(args.server.server.as_deref()).await?;
         Ok(match args.name {
-            None => (call!(client.embedders.list(pb::ListEmbeddersRequest {}))?.embedders, false),
+            None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(told)?.embedders, false),
             Some(name) => {
-                let reply = call!(client.embedders.get(pb::GetEmbedderRequest { name }))?;
+                let reply = client.embedder(pb::GetEmbedderRequest { name }).await.map_err(told)?;
                 (vec![reply.embedder.context("the server's reply names no embedder")?], true)
             }
         })
@@ -95,8 +95,8 @@ fn embedder_json(embedder: &pb::Embedder) -> Value {
 pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
     let request = pb::NearestWordsRequest { embedder: args.embedder, plus: args.plus, minus: args.minus, k: args.k };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.embedders.nearest_words(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.nearest_words(request).await.map_err(told)
     })?;
     if args.json {
         output::json(&json!({ "words": scored(&reply.words), "embedder_fingerprint": reply.embedder_fingerprint }))?;
@@ -110,8 +110,8 @@ pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
 pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
     let request = pb::FillBlankRequest { embedder: args.embedder, pattern: args.pattern, k: args.k };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.embedders.fill_blank(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.fill_blank(request).await.map_err(told)
     })?;
     if args.json {
         let blanks = reply.blanks.iter().map(|blank| scored(&blank.words)).collect::<Vec<_>>();
@@ -145,8 +145,8 @@ pub(super) fn classify(args: ClassifyArgs) -> anyhow::Result<()> {
     let image = read_image(&args.image).map_err(anyhow::Error::msg)?;
     let request = pb::ClassifyRequest { embedder: args.embedder, image: image.into() };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.embedders.classify(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.classify(request).await.map_err(told)
     })?;
     if args.json {
         let classes = reply

@@ -31,8 +31,8 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
             eval::analogies(&model, file, args.restrict).with_context(|| format!("--analogies {}", file.display()))?;
         sections.extend(found.sections);
     }
-    let correct = sections.iter().map(|section| section.correct).sum::<usize>();
-    let total = sections.iter().map(|section| section.total).sum::<usize>();
+    let correct = sections.iter().map(|section| section.correct).sum::<u64>();
+    let total = sections.iter().map(|section| section.total).sum::<u64>();
     let accuracy = (total > 0).then(|| correct as f64 / total as f64);
     if args.json {
         output::json(&json!({

@@ -1,10 +1,10 @@
 //! What the offline commands share: the embedders of this process, and the engine over a data directory.
 
-use crate::collection::{LocalEngine, Options};
+use super::pending::collection::{BulkOutcome, Job, LocalEngine};
 use super::progress::{Progress, Step};
-use crate::collection::Item;
+use crate::collection::{Error, Item};
 use crate::embed::Registry;
-use crate::types::CollectionName;
+use crate::types::{CollectionName, PointId};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -19,21 +19,23 @@ pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
 
 /// Opens (or creates) a data directory; it belongs to this process until the engine is dropped.
 pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEngine> {
-    LocalEngine::open(data, registry(models)?, Options::default())
-        .with_context(|| format!("--data {}: cannot be opened", data.display()))
+    LocalEngine::open(data, registry(models)?).with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
-/// Writes items, already checked and embedded, as sealed segments.
+/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
 pub(crate) fn bulk_load(
     engine: &LocalEngine,
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
+    on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
     progress: &Progress,
-) -> anyhow::Result<()> {
-    let observe = |done: u64, total: u64| {
-        progress.step(Step { done, total: Some(total), part: None }, "indexing");
+) -> anyhow::Result<BulkOutcome> {
+    let observe = |job: Job, done: u64, total: u64| {
+        // Loading is told by whoever reads the files: they know how much is left.
+        if !matches!(job, Job::Loading) {
+            progress.step(Step { done, total: Some(total), part: None }, "indexing");
+        }
         true
     };
-    engine.bulk_load(name, items, &observe).with_context(|| format!("the collection {name}"))?;
-    Ok(())
+    engine.bulk_load(name, items, on_refused, &observe).with_context(|| format!("the collection {name}"))
 }

@@ -3,7 +3,7 @@
 use super::args::{DeleteArgs, GetArgs, ScrollArgs};
 use super::output::{self, Table, brief};
 use super::query::join;
-use super::remote::{self, call};
+use super::remote::{self, told};
 use crate::grpc::pb;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ const PAGE: u64 = 1_000;
 /// Points in the order of their ids.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(args.server.server.as_deref()).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
         let mut token = args.after.clone();
         loop {
@@ -23,7 +23,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
             };
-            let page = call!(client.points.scroll(request))?;
+            let page = client.scroll(request).await.map_err(told)?;
             left = left.saturating_sub(page.points.len() as u64);
             let empty = page.points.is_empty();
             print(page.points, args.json, args.vector_out)?;
@@ -71,8 +71,8 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
     };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.points.get(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.get_points(request).await.map_err(told)
     })?;
     let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
@@ -92,8 +92,8 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
 pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
     let request = pb::DeletePointsRequest { collection: args.collection.as_str().into(), ids: args.ids };
     let reply = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.points.delete(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.delete_points(request).await.map_err(told)
     })?;
     if args.json {
         output::json(&json!({ "deleted": reply.deleted, "missing": reply.missing, "sequence": reply.sequence }))?;

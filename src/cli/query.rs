@@ -3,7 +3,7 @@
 use super::args::QueryArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
-use super::remote::{self, call};
+use super::remote::{self, told};
 use crate::grpc::pb;
 use pb::query::Form;
 use pb::search_params::Accuracy;
@@ -26,8 +26,8 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
         }),
     };
     let answer = remote::block_on(async {
-        let mut client = remote::connect(args.server.server.as_deref()).await?;
-        call!(client.search.search(request))
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.search(request).await.map_err(told)
     })?;
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
 }

@@ -1,30 +1,14 @@
 //! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
 
 use super::config;
-use crate::grpc::{client, from_proto, to_proto};
+use super::pending::grpc::{ClientError, ClientOptions, payload as wire};
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
 use crate::types::Metric;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-pub(crate) use crate::grpc::client::{Client, describe};
-
-/// The result of a streaming step, a refusal as text with its field violations.
-macro_rules! told {
-    ($result:expr) => {
-        $result.map_err(|status| anyhow::Error::msg($crate::cli::remote::describe(&status)))
-    };
-}
-
-/// Awaits a call and takes the reply out, a refusal as text with its field violations.
-macro_rules! call {
-    ($future:expr) => {
-        $crate::cli::remote::told!($future.await).map(|reply| reply.into_inner())
-    };
-}
-
-pub(crate) use {call, told};
+pub(crate) use super::pending::grpc::Client;
 
 /// Runs a client command.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -39,9 +23,23 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 /// Connects to the server of the flag, the environment or the default.
 pub(crate) async fn connect(flag: Option<&str>) -> anyhow::Result<Client> {
     let url = config::server_url(flag);
-    client::connect(&url, client::ClientOptions::default()).await.with_context(|| {
-        format!("cannot connect to {url} (is `nearness serve` running? --server names another address)")
-    })
+    Client::connect(&url, &ClientOptions::default())
+        .await
+        .with_context(|| format!("no server at {url} (is `nearness serve` running? --server names another address)"))
+}
+
+/// A refusal with the fields that are wrong, a line each.
+pub(crate) fn told(error: ClientError) -> anyhow::Error {
+    let fields = match &error {
+        ClientError::Refused { message, fields, .. } => {
+            let more = fields
+                .iter()
+                .filter(|(field, why)| !(message.contains(field.as_str()) && message.contains(why.as_str())));
+            more.map(|(field, why)| format!("\n  {field}: {why}")).collect::<String>()
+        }
+        _ => String::new(),
+    };
+    if fields.is_empty() { error.into() } else { anyhow::anyhow!("{error}{fields}") }
 }
 
 /// Numbers as their bytes, the compact form.
@@ -63,12 +61,15 @@ pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
 
 /// A payload on its way to the server.
 pub(crate) fn payload(payload: &Payload) -> prost_types::Struct {
-    to_proto::payload(payload)
+    wire::to_struct(payload.clone())
 }
 
 /// A payload that came back.
 pub(crate) fn payload_json(payload: Option<prost_types::Struct>) -> anyhow::Result<Payload> {
-    payload.map_or_else(|| Ok(Payload::new()), |fields| from_proto::payload(fields).context("the payload of a point"))
+    payload.map_or_else(
+        || Ok(Payload::new()),
+        |fields| wire::from_struct(fields, &"payload").context("the payload of a point"),
+    )
 }
 
 /// Adds what a point carries beside its id.

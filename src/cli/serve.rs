@@ -1,7 +1,7 @@
 //! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM.
 
 use super::args::ServeArgs;
-use crate::grpc::server::{Server, ServerOptions};
+use super::pending::grpc::{Server, ServerOptions};
 use super::{local, output, remote};
 use crate::collection::Engine;
 use anyhow::Context;
@@ -42,8 +42,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Before the address is known to anyone, so that no signal is missed.
     let stop = stop_signal()?;
-    let options = ServerOptions { listen, max_message_bytes, ..ServerOptions::default() };
-    let server = Server::bind(engine, options).await.with_context(|| format!("--listen {listen}"))?;
+    let options = ServerOptions { address: listen, max_message_bytes, ..ServerOptions::default() };
+    let server = Server::bind(engine, options).with_context(|| format!("--listen {listen}"))?;
     ready(server.local_addr())?;
     server.serve(stop).await.context("the server failed")
 }

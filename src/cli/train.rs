@@ -84,6 +84,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         date: today(),
         quality: object(quality.clone()),
     };
+    let card = amend(model.card(), card);
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     write_word2vec(args, &model)?;
@@ -130,6 +131,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         learning_rate: args.learning_rate.unwrap_or(defaults.learning_rate),
         seed: args.seed,
         threads,
+        augment: !args.no_augment,
     };
     let phases = Phases::new("train digits", "images", quiet);
     let trained = digits::train(&images, test.as_ref(), &options, &|seen| {
@@ -137,7 +139,9 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         if let Some(accuracy) = seen.test_accuracy {
             note += &format!(", {:.2} % of the test images", accuracy * 100.0);
         }
-        phases.step("training", seen.done, Some(seen.total), &note, Some(seen.loss));
+        // `done` starts over with every epoch.
+        let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
+        phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
     });
     let measured = phases.finish(trained.is_ok());
     let net = trained?;
@@ -157,10 +161,12 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         threads,
         settings: object(json!({
             "epochs": options.epochs, "batch": options.batch, "learning_rate": options.learning_rate,
+            "augment": options.augment,
         })),
         date: today(),
         quality: object(quality.clone()),
     };
+    let card = amend(net.card(), card);
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
     if args.json {
@@ -171,6 +177,20 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         output::line(&format!("{}: trained in {}{accuracy}", args.out.display(), duration(seconds)))?;
     }
     Ok(())
+}
+
+/// The trainer's own card, completed with what only the command knows; the trainer's settings and measurements stay.
+fn amend(trainer: &ModelCard, command: ModelCard) -> ModelCard {
+    let mut card = command;
+    if !trainer.summary.is_empty() {
+        card.summary.clone_from(&trainer.summary);
+    }
+    for (own, theirs) in [(&mut card.settings, &trainer.settings), (&mut card.quality, &trainer.quality)] {
+        for (name, value) in theirs {
+            own.insert(name.clone(), value.clone());
+        }
+    }
+    card
 }
 
 /// A model folder in the making.

@@ -34,8 +34,13 @@ pub(super) fn measure(
     })?;
     built.publish(&file, TAG)?;
     drop(built);
-    let metric = base.rows().metric;
-    let graph = graph::Graph::open(&file, base.len() as u32, base.dimension() as u32, metric, TAG)?;
+    let expected = graph::Expected {
+        rows: base.len() as u32,
+        dimension: base.dimension() as u32,
+        metric: base.rows().metric,
+        tag: TAG,
+    };
+    let graph = graph::Graph::open(&file, expected)?;
     let build_seconds = start.elapsed().as_secs_f64();
     progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(base.len() as u64)));
 

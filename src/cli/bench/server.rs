@@ -6,7 +6,7 @@ use super::data::Vectors;
 use super::truth::Truth;
 use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step};
-use crate::cli::remote::{self, Client, call};
+use crate::cli::remote::{self, Client, told};
 use crate::grpc::pb;
 use anyhow::{Context, bail};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) fn measure(
         for _ in 0..args.query_threads {
             clients.push(remote::connect(Some(url)).await?);
         }
-        let first = clients.first_mut().context("no connection")?;
+        let first = clients.first().context("no connection")?;
         let state = collection_state(first, collection, args, base).await?;
         let requests =
             Arc::new((0..queries.len()).map(|query| remote::vector(queries.vector(query))).collect::<Vec<_>>());
@@ -68,12 +68,12 @@ pub(super) fn measure(
 
 /// The collection, if it can be what the base file is.
 async fn collection_state(
-    client: &mut Client,
+    client: &Client,
     name: &str,
     args: &BenchArgs,
     base: &Vectors,
 ) -> anyhow::Result<pb::Collection> {
-    let reply = call!(client.collections.get(pb::GetCollectionRequest { name: name.into() }))?;
+    let reply = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(told)?;
     let collection = reply.collection.context("the server's reply holds no collection")?;
     if collection.dimension as usize != base.dimension() || collection.points != base.len() as u64 {
         bail!(
@@ -134,7 +134,7 @@ async fn pass(
 
 /// One connection: takes the next query until there is none.
 async fn ask(
-    mut client: Client,
+    client: Client,
     queries: Arc<Vec<pb::Vector>>,
     plan: Plan,
     next: Arc<AtomicUsize>,
@@ -154,7 +154,7 @@ async fn ask(
             }),
         };
         let start = Instant::now();
-        let answer = call!(client.search.search(request))?;
+        let answer = client.search(request).await.map_err(told)?;
         let latency = start.elapsed();
         let rows = answer
             .hits

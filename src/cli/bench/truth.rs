@@ -157,7 +157,7 @@ mod tests {
     fn truth_files_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.ivecs");
-        let mut read = |bytes: &[u8], queries: usize| {
+        let read = |bytes: &[u8], queries: usize| {
             std::fs::write(&path, bytes).unwrap();
             Truth::read(&path, queries, 2, 10).map(|truth| truth.rows).map_err(|error| format!("{error:#}"))
         };

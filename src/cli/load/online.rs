@@ -9,7 +9,7 @@ use super::report::Report;
 use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
-use crate::cli::remote::{self, Client, call, told};
+use crate::cli::remote::{self, Client, told};
 use crate::collection::{Item, Source};
 use crate::grpc::pb;
 use anyhow::{Context, bail};
@@ -24,8 +24,8 @@ const WINDOW: usize = 4_096;
 /// Connects, creates the collection when it is not there, and streams.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     remote::block_on(async {
-        let mut client = remote::connect(args.server.as_deref()).await?;
-        let existing = existing(&mut client, args).await?;
+        let client = remote::connect(args.server.as_deref()).await?;
+        let existing = existing(&client, args).await?;
         if let Some(existing) = &existing {
             target::check(args, existing)?;
         }
@@ -38,15 +38,15 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let request = remote::create_request(&target::spec(args, &first.0)?);
-            call!(client.collections.create(request))?;
+            client.create_collection(request).await.map_err(told)?;
         }
         stream(client, args, files, first, report, progress).await
     })
 }
 
 /// The collection, if the server has it.
-async fn existing(client: &mut Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
-    let list = call!(client.collections.list(pb::ListRequest {}))?;
+async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
+    let list = client.list_collections(pb::ListRequest {}).await.map_err(told)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
         Existing {
             metric: remote::metric(&collection),
@@ -80,7 +80,7 @@ struct Shared {
 }
 
 async fn stream(
-    mut client: Client,
+    client: Client,
     args: &LoadArgs,
     mut files: Files,
     first: (Item, Place),
@@ -137,10 +137,10 @@ async fn stream(
         });
         let result = tokio::task::block_in_place(|| {
             handle.block_on(async {
-                let mut acks = call!(client.points.upsert_stream(ReceiverStream::new(receiver)))?;
+                let mut acks = client.upsert_stream(ReceiverStream::new(receiver)).await.map_err(told)?;
                 let mut index = 0;
-                while let Some(response) = told!(acks.message().await)? {
-                    for ack in response.acks {
+                while let Some(batch) = acks.next().await.map_err(told)? {
+                    for ack in batch {
                         acknowledge(&mut lock(), &ack, index, progress)?;
                         index += 1;
                         window.add_permits(1);
