@@ -45,11 +45,11 @@ impl LabelledImages {
         }
         let digits = idx::read(labels)?;
         if digits.dimensions.len() != 1 || digits.dimensions[0] != pictures.dimensions[0] {
-            let what = format!("holds {:?}, not the {} labels of the images", digits.dimensions, pictures.dimensions[0]);
+            let what =
+                format!("holds {:?}, not the {} labels of the images", digits.dimensions, pictures.dimensions[0]);
             return Err(corrupt(labels, what));
         }
-        let mut this =
-            Self::new(pictures.bytes, digits.bytes).map_err(|error| corrupt(labels, error.to_string()))?;
+        let mut this = Self::new(pictures.bytes, digits.bytes).map_err(|error| corrupt(labels, error.to_string()))?;
         this.sources = vec![data_source(images)?, data_source(labels)?];
         Ok(this)
     }

@@ -59,7 +59,9 @@ pub fn parse(path: &Path, mut from: impl Read) -> Result<Idx, Error> {
     };
     let mut head = [0; 4];
     if read_up_to(&mut from, &mut head).map_err(broken)? < head.len() || !looks_like(&head) {
-        return Err(corrupt("not an IDX file of unsigned bytes: it must begin with the bytes 0, 0, 8, number of sizes".into()));
+        return Err(corrupt(
+            "not an IDX file of unsigned bytes: it must begin with the bytes 0, 0, 8, number of sizes".into(),
+        ));
     }
     let mut dimensions = Vec::with_capacity(usize::from(head[3]));
     for place in 0..head[3] {
@@ -79,7 +81,9 @@ pub fn parse(path: &Path, mut from: impl Read) -> Result<Idx, Error> {
     let found = bytes.len() as u64;
     if found != expected {
         let found = if found > expected { "more".to_owned() } else { format!("only {found}") };
-        return Err(corrupt(format!("the sizes {dimensions:?} promise {expected} bytes of elements, the file holds {found}")));
+        return Err(corrupt(format!(
+            "the sizes {dimensions:?} promise {expected} bytes of elements, the file holds {found}"
+        )));
     }
     Ok(Idx { dimensions, bytes })
 }

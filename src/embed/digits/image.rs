@@ -36,7 +36,9 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
         return Err(invalid(format!("the image has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len())));
     }
     match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
-        (Ok(format), Ok(raw)) if supported(format) => decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it)),
+        (Ok(format), Ok(raw)) if supported(format) => {
+            decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
+        }
         (Ok(format), Err(_)) if supported(format) => ink::find(&decode(bytes, format)?),
         (_, Ok(raw)) => pixels(raw),
         (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
@@ -77,6 +79,9 @@ pub(super) struct Picture {
 
 fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
+    if format == ImageFormat::Jpeg && !ends(bytes) {
+        return Err(invalid("the Jpeg image cannot be decoded: it is cut, its end marker is missing"));
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     // Width and height are checked below, for a message that names the limit.
@@ -88,14 +93,18 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
         return Err(invalid(format!("the image is {width} x {height} pixels: nothing to see")));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(invalid(format!("the image is {width} x {height} pixels; width and height are at most {MAX_SIDE}")));
+        return Err(invalid(format!(
+            "the image is {width} x {height} pixels; width and height are at most {MAX_SIDE}"
+        )));
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(invalid(format!("the image is {width} x {height} pixels; at most {MAX_PIXELS} in all are read")));
     }
     if decoder.total_bytes() > MAX_DECODED_BYTES {
         let bytes = decoder.total_bytes();
-        return Err(invalid(format!("the decoded image would have {bytes} bytes; at most {MAX_DECODED_BYTES} are read")));
+        return Err(invalid(format!(
+            "the decoded image would have {bytes} bytes; at most {MAX_DECODED_BYTES} are read"
+        )));
     }
     let orientation = decoder.orientation().map_err(broken)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
@@ -103,6 +112,12 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
     Ok(Picture { width, height, rgb })
+}
+
+/// Whether a JPEG file's last scan has its end marker. (The decoder fills what is cut off with grey, silently.)
+fn ends(jpeg: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|pair| pair == marker);
+    last([0xff, 0xd9]) > last([0xff, 0xda])
 }
 
 /// Puts a picture with transparency on white or black: on what its opaque pixels stand out from when it is mostly

@@ -139,7 +139,8 @@ impl Plane {
     /// A picture of 28x28 whose ink is already scaled and centred as MNIST's is not touched further.
     fn as_it_is(&self) -> Option<[f32; PIXELS]> {
         let cells: &[u8; PIXELS] = self.cells.as_slice().try_into().ok().filter(|_| self.width == SIDE)?;
-        let grid = Grid { width: SIDE, height: SIDE, cells: cells.iter().map(|&cell| self.ink[usize::from(cell)]).collect() };
+        let grid =
+            Grid { width: SIDE, height: SIDE, cells: cells.iter().map(|&cell| self.ink[usize::from(cell)]).collect() };
         let outline = grid.outline()?;
         let long = outline.width.max(outline.height);
         let (x, y) = grid.centre();
@@ -227,8 +228,7 @@ impl Grid {
         let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK;
         let stays = |place: usize| part_of[place] != 0 && sizes[part_of[place] as usize] as f32 >= least;
         for place in 0..self.cells.len() {
-            let kept = stays(place)
-                || (part_of[place] == 0 && around(place, self.width, self.height).any(stays));
+            let kept = stays(place) || (part_of[place] == 0 && around(place, self.width, self.height).any(stays));
             if !kept {
                 self.cells[place] = 0.0;
             }
@@ -239,7 +239,8 @@ impl Grid {
     /// The outline is the total variation, which blur does not change; a stroke that runs in every direction alike
     /// counts 4 / pi times its outline there.
     fn stroke(&self) -> f32 {
-        let at = |x: usize, y: usize| if x < self.width && y < self.height { self.cells[y * self.width + x] } else { 0.0 };
+        let at =
+            |x: usize, y: usize| if x < self.width && y < self.height { self.cells[y * self.width + x] } else { 0.0 };
         let (mut ink, mut variation) = (0.0, f32::MIN_POSITIVE);
         for y in 0..=self.height {
             for x in 0..=self.width {

@@ -87,8 +87,11 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
     /// plus the bias, or 0; `choice` records which of the four it was, or [`CLOSED`].
     pub(super) fn pool(self, result: &[f32], bias: &[f32], images: usize, pooled: &mut [f32], choice: &mut [u8]) {
         let half = O / 2;
-        for (place, (cells, picked)) in
-            pooled.chunks_exact_mut(half * half).zip(choice.chunks_exact_mut(half * half)).take(images * OUT).enumerate()
+        for (place, (cells, picked)) in pooled
+            .chunks_exact_mut(half * half)
+            .zip(choice.chunks_exact_mut(half * half))
+            .take(images * OUT)
+            .enumerate()
         {
             let (image, channel) = (place / OUT, place % OUT);
             let from = &result[(channel * images + image) * O * O..][..O * O];

@@ -65,7 +65,11 @@ pub(super) fn layers_of_mut(mut weights: &mut [f32]) -> Layers<&mut [f32]> {
 }
 
 const TAPS: [Tap; 3] = [
-    Tap { name: "features", dimension: FEATURES as u32, about: "the layer before the last, after its ramp: what the digit looks like" },
+    Tap {
+        name: "features",
+        dimension: FEATURES as u32,
+        about: "the layer before the last, after its ramp: what the digit looks like",
+    },
     Tap { name: "logits", dimension: CLASSES as u32, about: "one number a digit, before the softmax" },
     Tap { name: "probabilities", dimension: CLASSES as u32, about: "how likely each digit is, after the softmax" },
 ];

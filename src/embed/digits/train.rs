@@ -58,7 +58,7 @@ pub struct TrainProgress {
     pub done: u64,
     /// Images of an epoch.
     pub total: u64,
-    /// Mean cross-entropy since the last report but for the last report of an epoch: over the epoch.
+    /// Mean cross-entropy: over the images since the last report, at the end of an epoch over the whole of it.
     pub loss: f64,
     /// The part of those images that was recognised, as moved.
     pub train_accuracy: f64,
@@ -234,18 +234,21 @@ impl Adam {
         let whole2 = (1.0 - Self::BETA2.powi(self.steps)).sqrt();
         let (first, others) = workers.split_first().expect("a batch has a shard");
         let moments = self.mean.par_chunks_mut(STEP_CHUNK).zip(self.square.par_chunks_mut(STEP_CHUNK));
-        self.weights.par_chunks_mut(STEP_CHUNK).zip(moments).enumerate().for_each(|(chunk, (weights, (mean, square)))| {
-            let part = |worker: &Worker| chunk * STEP_CHUNK..(chunk * STEP_CHUNK + STEP_CHUNK).min(worker.gradient.len());
-            let mut gradient = first.gradient[part(first)].to_vec();
-            for other in others {
-                gradient.iter_mut().zip(&other.gradient[part(other)]).for_each(|(sum, slope)| *sum += slope);
-            }
-            for (((weight, mean), square), slope) in weights.iter_mut().zip(mean).zip(square).zip(gradient) {
-                *mean = Self::BETA1 * *mean + (1.0 - Self::BETA1) * slope;
-                *square = Self::BETA2 * *square + (1.0 - Self::BETA2) * slope * slope;
-                *weight -= rate / whole1 * *mean / (square.sqrt() / whole2 + Self::EPSILON);
-            }
-        });
+        self.weights.par_chunks_mut(STEP_CHUNK).zip(moments).enumerate().for_each(
+            |(chunk, (weights, (mean, square)))| {
+                let part =
+                    |worker: &Worker| chunk * STEP_CHUNK..(chunk * STEP_CHUNK + STEP_CHUNK).min(worker.gradient.len());
+                let mut gradient = first.gradient[part(first)].to_vec();
+                for other in others {
+                    gradient.iter_mut().zip(&other.gradient[part(other)]).for_each(|(sum, slope)| *sum += slope);
+                }
+                for (((weight, mean), square), slope) in weights.iter_mut().zip(mean).zip(square).zip(gradient) {
+                    *mean = Self::BETA1 * *mean + (1.0 - Self::BETA1) * slope;
+                    *square = Self::BETA2 * *square + (1.0 - Self::BETA2) * slope * slope;
+                    *weight -= rate / whole1 * *mean / (square.sqrt() / whole2 + Self::EPSILON);
+                }
+            },
+        );
     }
 }
 
@@ -317,7 +320,8 @@ impl Worker {
         for (&image, pixels) in shard.iter().zip(self.pixels.chunks_exact_mut(PIXELS)) {
             if options.augment {
                 // One generator an image and visit; the constants only spread the three numbers.
-                let visit = (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+                let visit = (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
                 moved(train.image(image), &mut Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit), pixels);
             } else {
                 pixels.iter_mut().zip(train.image(image)).for_each(|(to, &from)| *to = f32::from(from) / 255.0);
