@@ -66,7 +66,9 @@ pub enum InvalidName {
     #[error("a point id has 1 to {MAX_ID_BYTES} bytes, this one has {0}")]
     PointId(usize),
     /// A collection name that is too long, empty, or has other characters.
-    #[error("a collection name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - . and starts with a letter or digit; got {0:?}")]
+    #[error(
+        "a collection name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - . and starts with a letter or digit; got {0:?}"
+    )]
     Collection(String),
 }
 

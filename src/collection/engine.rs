@@ -337,7 +337,8 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` for a limit out of range.
-    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields) -> Result<Page, Error>;
+    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields)
+    -> Result<Page, Error>;
     /// Live points.
     ///
     /// # Errors

@@ -48,7 +48,8 @@ impl ModelCard {
     /// # Errors
     /// [`Error::Corrupt`] when it is not a card.
     pub fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(json).map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a model card: {error}") })
+        serde_json::from_slice(json)
+            .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a model card: {error}") })
     }
 
     /// The card as indented JSON.

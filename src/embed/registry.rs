@@ -36,7 +36,10 @@ impl Registry {
                 self.add(Arc::new(DigitNet::load(folder)?));
                 Ok(())
             }
-            other => Err(Error::Corrupt { path, what: format!("a model of the unknown family {other:?}; known: words, digits") }),
+            other => Err(Error::Corrupt {
+                path,
+                what: format!("a model of the unknown family {other:?}; known: words, digits"),
+            }),
         }
     }
 

@@ -74,13 +74,16 @@ impl GrowingIndex {
     pub fn new(dimension: usize, metric: Metric, params: GraphParams, capacity: usize) -> Result<Self, Error> {
         params.check()?;
         let within = |name, got: usize, most: u64| {
-            if got >= 1 && got as u64 <= most { Ok(()) } else { Err(Error::InvalidParams { name, least: 1, most, got: got as u64 }) }
+            if got >= 1 && got as u64 <= most {
+                Ok(())
+            } else {
+                Err(Error::InvalidParams { name, least: 1, most, got: got as u64 })
+            }
         };
         within("dimension", dimension, MAX_DIMENSION.into())?;
         within("capacity", capacity, Self::MAX_CAPACITY as u64)?;
-        let graph = fenced(|| {
-            Hnsw::new(params.m as usize, capacity, LEVELS, params.ef_construction as usize, SquaredL2)
-        })?;
+        let graph =
+            fenced(|| Hnsw::new(params.m as usize, capacity, LEVELS, params.ef_construction as usize, SquaredL2))?;
         Ok(Self {
             dimension,
             metric,
@@ -104,7 +107,11 @@ impl GrowingIndex {
         self.check(vector)?;
         let norm = math::norm(vector);
         if !norm.is_finite() {
-            return if self.metric == Metric::Cosine { Err(Error::NoDirection { metric: self.metric }) } else { Ok(false) };
+            return if self.metric == Metric::Cosine {
+                Err(Error::NoDirection { metric: self.metric })
+            } else {
+                Ok(false)
+            };
         }
         if self.metric == Metric::Dot && self.max_norm.get().is_none() && norm == 0.0 {
             return Ok(false);
@@ -290,8 +297,12 @@ mod tests {
                 let index = filled(&sample, 2000);
                 // Rows that were too long for the index are their owner's to scan.
                 let indexed: std::collections::HashSet<u32> = index
-                    .search(sample.rows().row(Ordinal(0)), 2000, 2000, |_| true).unwrap()
-                    .neighbors.iter().map(|n| n.row.0).collect();
+                    .search(sample.rows().row(Ordinal(0)), 2000, 2000, |_| true)
+                    .unwrap()
+                    .neighbors
+                    .iter()
+                    .map(|n| n.row.0)
+                    .collect();
                 assert_eq!(indexed.len(), index.len());
                 assert!(index.len() > 1500, "{metric}: {}", index.len());
                 let (mut hits, mut compared) = (0, 0);

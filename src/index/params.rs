@@ -55,7 +55,9 @@ mod tests {
     #[test]
     fn limits_are_named() {
         assert!(GraphParams::new(16, 200, 1, 0).is_ok_and(|p| p.threads >= 1));
-        for (m, ef, threads, name) in [(1, 9, 1, "m"), (256, 9, 1, "m"), (8, 0, 1, "ef_construction"), (8, 9, 2000, "threads")] {
+        for (m, ef, threads, name) in
+            [(1, 9, 1, "m"), (256, 9, 1, "m"), (8, 0, 1, "ef_construction"), (8, 9, 2000, "threads")]
+        {
             let error = GraphParams::new(m, ef, 0, threads).unwrap_err().to_string();
             assert!(error.starts_with(name), "{error}");
         }

@@ -246,7 +246,8 @@ mod tests {
     fn both(q: &Quantizer, row: &[u8], query: &Query) -> (u32, u64) {
         let dot = math::dot_u8_i8(&row[..q.compared()], &query.codes);
         let fast = norm_term(row).wrapping_add(query.norm).wrapping_sub((dot as u32).wrapping_mul(2));
-        let slow = row[..q.width()].iter().zip(&query.codes).map(|(&c, &x)| (i64::from(c) - i64::from(x) - 128).pow(2) as u64);
+        let slow =
+            row[..q.width()].iter().zip(&query.codes).map(|(&c, &x)| (i64::from(c) - i64::from(x) - 128).pow(2) as u64);
         (fast, slow.sum())
     }
 

@@ -80,7 +80,8 @@ pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     while i < n {
         let mask = if n - i >= 64 { u64::MAX } else { (1_u64 << (n - i)) - 1 };
         // SAFETY: the mask keeps only bytes below n; masked bytes are not read.
-        let (x, y) = unsafe { (_mm512_maskz_loadu_epi8(mask, pa.add(i).cast()), _mm512_maskz_loadu_epi8(mask, pb.add(i))) };
+        let (x, y) =
+            unsafe { (_mm512_maskz_loadu_epi8(mask, pa.add(i).cast()), _mm512_maskz_loadu_epi8(mask, pb.add(i))) };
         s0 = _mm512_dpbusd_epi32(s0, x, y);
         i += 64;
     }

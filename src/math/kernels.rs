@@ -75,7 +75,6 @@ mod x86 {
     checked!(dot_avx512, avx512::dot, f32, f32, f32);
     checked!(l2_avx512, avx512::l2_squared, f32, f32, f32);
     checked!(codes_vnni, avx512::dot_u8_i8, u8, i8, i32);
-
 }
 
 /// Dot product of two vectors of equal length (of the shorter length, if they differ).

@@ -20,7 +20,8 @@ impl TopK {
     /// Keeps the neighbor if it is among the `k` nearest so far. A distance that is NaN counts as infinite.
     #[inline]
     pub fn push(&mut self, neighbor: Neighbor) {
-        let neighbor = if neighbor.distance.is_nan() { Neighbor { distance: f32::INFINITY, ..neighbor } } else { neighbor };
+        let neighbor =
+            if neighbor.distance.is_nan() { Neighbor { distance: f32::INFINITY, ..neighbor } } else { neighbor };
         if self.heap.len() < self.k {
             self.heap.push(neighbor);
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -33,7 +34,11 @@ impl TopK {
     /// The distance of the worst that is kept: nothing farther can enter. Infinite until `k` are kept.
     #[inline]
     pub fn worst(&self) -> f32 {
-        if self.heap.len() < self.k { f32::INFINITY } else { self.heap.peek().map_or(f32::NEG_INFINITY, |n| n.distance) }
+        if self.heap.len() < self.k {
+            f32::INFINITY
+        } else {
+            self.heap.peek().map_or(f32::NEG_INFINITY, |n| n.distance)
+        }
     }
 
     /// How many are kept.

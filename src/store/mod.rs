@@ -5,5 +5,15 @@ pub enum Error {
     #[error("{path}: {what}", path = path.display())]
     Corrupt { path: PathBuf, what: String },
 }
-pub enum ErrorKind { Corrupt, Incompatible, Exhausted, Busy, Internal }
-impl Error { pub fn kind(&self) -> ErrorKind { ErrorKind::Corrupt } }
+pub enum ErrorKind {
+    Corrupt,
+    Incompatible,
+    Exhausted,
+    Busy,
+    Internal,
+}
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Corrupt
+    }
+}

@@ -41,6 +41,13 @@ pub(super) struct UpperLevel {
     pub(super) links: Vec<u32>,
 }
 
+impl UpperLevel {
+    /// What a file holds of a level, in its order.
+    pub(super) fn parts(&self) -> [&[u32]; 3] {
+        [&self.rows, &self.down, &self.links]
+    }
+}
+
 /// A graph in memory, to be written with [`write_to`](Self::write_to).
 pub struct Built {
     pub(super) params: GraphParams,
@@ -203,10 +210,18 @@ impl Context {
 /// # Errors
 /// [`Error::Cancelled`]; [`Error::InvalidParams`] naming the limit.
 #[allow(clippy::cast_possible_truncation)]
-pub fn build(rows: Rows<'_>, params: GraphParams, progress: &(dyn Fn(u64, u64) -> bool + Sync)) -> Result<Built, Error> {
+pub fn build(
+    rows: Rows<'_>,
+    params: GraphParams,
+    progress: &(dyn Fn(u64, u64) -> bool + Sync),
+) -> Result<Built, Error> {
     params.check()?;
     let within = |name, got: usize, least: u64, most: u64| {
-        if (least..=most).contains(&(got as u64)) { Ok(()) } else { Err(Error::InvalidParams { name, least, most, got: got as u64 }) }
+        if (least..=most).contains(&(got as u64)) {
+            Ok(())
+        } else {
+            Err(Error::InvalidParams { name, least, most, got: got as u64 })
+        }
     };
     within("dimension", rows.dimension, 1, MAX_DIMENSION.into())?;
     within("rows", rows.norms.len(), 0, MAX_ROWS.into())?;
@@ -328,7 +343,9 @@ impl Builder<'_> {
             let mut context = Context::new(&self.codes, self.params.m as usize);
             while !cancelled.load(Ordering::Relaxed) {
                 let start = next.fetch_add(CHUNK, Ordering::Relaxed);
-                let Some(chunk) = order.get(start..order.len().min(start + CHUNK)).filter(|c| !c.is_empty()) else { return };
+                let Some(chunk) = order.get(start..order.len().min(start + CHUNK)).filter(|c| !c.is_empty()) else {
+                    return;
+                };
                 chunk.iter().for_each(|&row| self.insert(row, &mut context));
                 let done = done.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
                 if !progress(before + done as u64, total) {

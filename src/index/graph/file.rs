@@ -97,10 +97,7 @@ impl Built {
         match kind {
             SectionKind::Codes => vec![self.codes()],
             SectionKind::Links => vec![bytemuck::cast_slice(&self.links)],
-            SectionKind::Upper => {
-                let parts = |l: &'_ UpperLevel| [&l.rows, &l.down, &l.links].map(|part| bytemuck::cast_slice(part));
-                self.upper.iter().flat_map(parts).collect()
-            }
+            SectionKind::Upper => self.upper.iter().flat_map(UpperLevel::parts).map(bytemuck::cast_slice).collect(),
             SectionKind::TwinStarts => vec![bytemuck::cast_slice(&self.twins.starts)],
             SectionKind::TwinRows => vec![bytemuck::cast_slice(&self.twins.rows)],
         }
@@ -115,13 +112,21 @@ impl Graph {
     /// # Errors
     /// [`Error::Corrupt`] if the header or the length is wrong; [`Error::Incompatible`] if the file is of another
     /// version, or of other rows than expected.
-    pub fn from_bytes(bytes: impl AsRef<[u8]> + Send + Sync + 'static, path: &Path, expected: Expected) -> Result<Self, Error> {
+    pub fn from_bytes(
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+        path: &Path,
+        expected: Expected,
+    ) -> Result<Self, Error> {
         let corrupt = |what: String| Error::Corrupt { path: path.to_owned(), what };
-        let bytes: Box<dyn AsRef<[u8]> + Send + Sync> =
-            if bytes.as_ref().as_ptr().addr().is_multiple_of(4) { Box::new(bytes) } else { Box::new(Aligned::copy(bytes.as_ref())) };
+        let bytes: Box<dyn AsRef<[u8]> + Send + Sync> = if bytes.as_ref().as_ptr().addr().is_multiple_of(4) {
+            Box::new(bytes)
+        } else {
+            Box::new(Aligned::copy(bytes.as_ref()))
+        };
         let all = (*bytes).as_ref();
         let length = all.len();
-        let head = all.get(..HEADER_BYTES).ok_or_else(|| corrupt(format!("{length} bytes are shorter than a header")))?;
+        let head =
+            all.get(..HEADER_BYTES).ok_or_else(|| corrupt(format!("{length} bytes are shorter than a header")))?;
         let header: Header = bytemuck::pod_read_unaligned(head);
         if header.magic != MAGIC {
             return Err(corrupt("it does not start as a graph file does".into()));

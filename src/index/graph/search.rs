@@ -119,8 +119,18 @@ fn rerank(
         }
         // A row that is not accepted itself is here for a twin.
         candidates.extend(Some(row).filter(exists).map(Ordinal).filter(|&row| accept(row)));
-        let twins = if view.twin_rows.is_empty() { &[] } else { view.code_row(row).map_or(&[][..], |code| view.twins(quantize::group(code))) };
-        candidates.extend(twins.iter().copied().filter(exists).map(Ordinal).filter(|&row| accept(row)).take(TWINS.max(k)));
+        let twins = if view.twin_rows.is_empty() {
+            &[]
+        } else {
+            view.code_row(row).map_or(&[][..], |code| view.twins(quantize::group(code)))
+        };
+        candidates
+            .extend(twins.iter().copied().filter(exists).map(Ordinal).filter(|&row| accept(row)).take(TWINS.max(k)));
+    }
+    if !view.twin_rows.is_empty() {
+        // In a damaged file a row may be the twin of several.
+        candidates.sort_unstable();
+        candidates.dedup();
     }
     let query_norm = math::norm(query);
     let mut top = TopK::new(k);

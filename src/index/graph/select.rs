@@ -66,9 +66,11 @@ impl Selector {
             let row = row_of(node);
             let bytes = codes.row(row);
             let (term, compared) = (quantize::norm_term(bytes), &bytes[..codes.compared]);
-            let hidden = self.queries.chunks_exact(codes.compared).zip(&self.norms).any(|(query, &norm)| {
-                code_distance(term, norm, (codes.dot)(compared, query)) < key
-            });
+            let hidden = self
+                .queries
+                .chunks_exact(codes.compared)
+                .zip(&self.norms)
+                .any(|(query, &norm)| code_distance(term, norm, (codes.dot)(compared, query)) < key);
             if !hidden {
                 let start = self.norms.len() * codes.compared;
                 self.norms.push(codes.as_query(row, &mut self.queries[start..start + codes.compared]));

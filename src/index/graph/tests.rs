@@ -169,9 +169,8 @@ fn tiny_graphs_work() {
 #[test]
 fn one_thread_and_a_seed_give_the_same_bytes() {
     let sample = Sample::with_duplicates(2000, 12, Metric::Cosine, 6);
-    let bytes = |seed| {
-        bytes_of(&build(sample.rows(), GraphParams::new(8, 50, seed, 1).unwrap(), &|_, _| true).unwrap())
-    };
+    let bytes =
+        |seed| bytes_of(&build(sample.rows(), GraphParams::new(8, 50, seed, 1).unwrap(), &|_, _| true).unwrap());
     assert!(bytes(1) == bytes(1));
     assert!(bytes(1) != bytes(2));
 }

@@ -128,9 +128,8 @@ pub(super) fn walk(
         return walked;
     }
     stamps[start as usize] = epoch;
-    let entry = |key: u32, node: u32, ok: bool| {
-        u64::from(key) << 32 | u64::from(node) << 2 | if ok { 0 } else { REJECTED }
-    };
+    let entry =
+        |key: u32, node: u32, ok: bool| u64::from(key) << 32 | u64::from(node) << 2 | if ok { 0 } else { REJECTED };
     let ok = accept(start);
     pool.push(entry(scorer.key(start), start, ok));
     walked.scored = 1;
