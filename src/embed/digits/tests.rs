@@ -399,7 +399,7 @@ fn accuracy(count: usize, render: impl Fn(usize) -> Vec<u8> + Sync) -> f64 {
 
 #[test]
 fn pictures_are_recognised_as_well_as_raw_pixels() {
-    const COUNT: usize = 500;
+    const COUNT: usize = 300;
     let raw = accuracy(COUNT, |image| TEST.image(image).to_vec());
     let inverted = |mut image: GrayImage| {
         imageops::invert(&mut image);
@@ -486,14 +486,19 @@ fn drawings_of_any_pen_are_recognised() {
         (7, vec![&seven]),
         (8, vec![&eight]),
     ];
+    let usual = TEST.images().iter().map(|&ink| f64::from(ink) / 255.0).sum::<f64>() / TEST.len() as f64;
     let mut wrong = Vec::new();
     for (side, pen) in [(60, 1.0), (100, 8.0), (300, 2.0), (300, 24.0), (700, 2.0)] {
+        let mut ink = 0.0;
         for (digit, lines) in &digits {
-            let found = DEFAULT.probabilities(&encoded(drawn(side, pen, lines), ImageFormat::Png)).unwrap();
+            let bytes = encoded(drawn(side, pen, lines), ImageFormat::Png);
+            ink += image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
+            let found = DEFAULT.probabilities(&bytes).unwrap();
             if best(&found) != *digit {
                 wrong.push((side, pen, *digit, best(&found)));
             }
         }
+        assert!((0.5..1.7).contains(&(ink / usual)), "a pen of {pen} in {side}: ink {ink}, in MNIST {usual}");
     }
     assert!(wrong.len() <= 2, "of 40 (side, pen, digit, found): {wrong:?}");
 }
