@@ -9,7 +9,6 @@ use super::{
     Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Item, Job, OnRefused, Outcome,
     Page, Point, Query, SearchParams, Space, Upserted, limits,
 };
-use crate::disk;
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
 use crate::types::{CollectionName, PointId};
@@ -69,10 +68,7 @@ impl LocalEngine {
         for (record, dir) in catalogue.list()? {
             let name = record.name.clone();
             let slot = match Collection::open(&record, &dir, &registry) {
-                Ok(collection) => {
-                    disk::sweep(&dir, |file| collection.keep_file(file)).map_err(crate::store::Error::from)?;
-                    Slot::Open(Arc::new(collection))
-                }
+                Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
                     tracing::error!(collection = %name, dir = %dir.display(), %error, "a collection cannot be opened");
                     Slot::Damaged(error.to_string())
@@ -377,9 +373,9 @@ impl Engine for LocalEngine {
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
         let collection = self.inner.get(name)?;
-        let mut prepared = collection.prepare_each(vec![item]);
-        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("items", "is empty")))?;
-        limits::payload("items[0].payload", &item.payload)?;
+        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
+        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
+        limits::payload("item.payload", &item.payload)?;
         Ok(item)
     }
 

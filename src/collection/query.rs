@@ -148,7 +148,7 @@ impl Collection {
             segments_by_scan: 0,
             embed_time,
             search_time: Duration::ZERO,
-            fingerprint: self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint),
+            fingerprint: self.fingerprint(),
         };
         let mut growing_by_graph = false;
         let mut candidates: Vec<Candidate<'_>> = Vec::new();

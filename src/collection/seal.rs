@@ -276,15 +276,6 @@ impl Collection {
             }
         }
     }
-
-    /// Removes files of the collection's folder that its truth does not name.
-    pub(super) fn keep_file(&self, name: &str) -> bool {
-        let view = self.view();
-        view.sealed.iter().any(|sealed| {
-            let is = |path: &Path| path.file_name().is_some_and(|file| file == name);
-            is(sealed.segment.path()) || sealed.graph().is_some_and(|graph| is(graph.path()))
-        }) || !(name.ends_with(".graph") || name.ends_with(".vectors") || name.contains(".tmp"))
-    }
 }
 
 /// Rows of two segments that have the same id: one pass over both in the order of their ids.

@@ -171,7 +171,12 @@ impl Collection {
                         counters.next_key += 1;
                         born.push(Some(NewRow { key, id: item.id, vector: item.vector, payload: item.payload }));
                     }
-                    outcomes.push(Outcome::Upserted(Upserted { sequence, inserted, replaced }));
+                    outcomes.push(Outcome::Upserted(Upserted {
+                        sequence,
+                        inserted,
+                        replaced,
+                        fingerprint: self.fingerprint(),
+                    }));
                 }
                 Op::Delete(ids) => {
                     let missing: Vec<PointId> = ids.iter().filter(|id| !end(id, &mut born, None)).cloned().collect();
