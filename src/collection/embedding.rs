@@ -60,8 +60,8 @@ impl Collection {
 
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
-        let fields: Vec<String> =
-            items.iter().enumerate().map(|(place, item)| limits::source_field(place, item)).collect();
+        let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
+        let fields: Vec<String> = items.iter().enumerate().map(field).collect();
         let to_embed: Vec<usize> =
             (0..items.len()).filter(|&place| !matches!(items[place].source, Source::Vector(_))).collect();
         let inputs: Vec<Input<'_>> = to_embed
