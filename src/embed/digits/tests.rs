@@ -492,7 +492,8 @@ fn drawings_of_any_pen_are_recognised() {
         let mut ink = 0.0;
         for (digit, lines) in &digits {
             let bytes = encoded(drawn(side, pen, lines), ImageFormat::Png);
-            ink += image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
+            ink +=
+                image::prepare(&bytes).unwrap().iter().map(|&cell| f64::from(cell)).sum::<f64>() / digits.len() as f64;
             let found = DEFAULT.probabilities(&bytes).unwrap();
             if best(&found) != *digit {
                 wrong.push((side, pen, *digit, best(&found)));
