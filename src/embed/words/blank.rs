@@ -1,15 +1,27 @@
 //! Blanks filled by the net's output layer.
 //!
 //! Skip-gram learns to tell, from one word, the words around it. For a word c, the output layer's score of a word w is
-//! about ln p(w | c) - ln q(w), where q is the distribution that negatives were drawn from, flatter than the words'
-//! frequencies (Levy, Goldberg 2014). So the probabilities of the neighbours of c are the softmax of score + ln q, and
-//! several words around a blank add their scores.
+//! about ln p(w | c) - ln q(w), where q goes with count^0.75, the distribution that negatives were drawn from (Levy,
+//! Goldberg 2014). So the neighbours of c would be the softmax of score + 0.75 ln count.
+//!
+//! Several words around a blank share one vote, the mean of their scores, each weighted as `weight.rs` weighs words, for
+//! "the" tells little. And the power of the count is 0.5: with 0.75, nearly every blank is filled with "the", "of" and
+//! "and", which is how Wikipedia is, but grammar, which this net does not know, would tell those. Measured on the middle
+//! words of 1,000 paragraphs of the training corpus, found among the first ten:
+//!
+//! | | all words | words past the 100 most frequent (537) |
+//! | --- | --- | --- |
+//! | mean, weighted, 2 words a side, power 0.75 | 326 | 29 |
+//! | mean, weighted, 5 words a side, power 0.5 (this) | 246 | 51 |
+//! | mean, weighted, 5 words a side, power 0.25 | 72 | 67 |
+//! | mean, unweighted, 2 words a side, power 0.5 | 237 | 48 |
+//! | sum, weighted, 5 words a side, power 0.75 | 69 | 69 |
 
-use super::{WordModel, tokenize};
+use super::{WordModel, tokenize, weight::weight};
 use crate::embed::Error;
 
-/// The power of the distribution that negatives were drawn from.
-const NOISE_POWER: f64 = 0.75;
+/// The power of the count that a word's score is raised by.
+const POWER: f64 = 0.5;
 /// Words next to the blank, on each side, that are looked at: the default window.
 const REACH: usize = 5;
 /// Longest pattern, bytes.
@@ -72,23 +84,29 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
     parts.iter().map(|part| tokenize::list(part)).collect()
 }
 
-/// ln of the probability of every word beside those words, up to a constant.
+/// ln of the probability of every word beside those words, up to a constant; minus infinity for the words themselves.
 fn scores(model: &WordModel, around: &[usize]) -> Option<Vec<f32>> {
     let mut query = vec![0.0_f32; model.dimension()];
-    for &number in around {
-        query.iter_mut().zip(model.row(number)).for_each(|(sum, x)| *sum += x);
+    let weights = || around.iter().map(|&number| weight(model.count(number), model.total()));
+    let sum: f32 = weights().sum();
+    for (&number, weight) in around.iter().zip(weights()) {
+        query.iter_mut().zip(model.row(number)).for_each(|(sum_x, x)| *sum_x += weight / sum * x);
     }
     let mut scores = model.output_scores(&query)?;
     for (number, score) in scores.iter_mut().enumerate() {
-        *score += (NOISE_POWER * (model.count(number).max(1) as f64).ln()) as f32;
+        *score += (POWER * (model.count(number).max(1) as f64).ln()) as f32;
     }
+    around.iter().for_each(|&number| scores[number] = f32::NEG_INFINITY);
     Some(scores)
 }
 
+/// Probabilities of the scores; those of minus infinity stay it.
 fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = scores.iter().map(|&score| f64::from(score - most).exp()).sum();
-    scores.iter_mut().for_each(|score| *score = (f64::from(*score - most).exp() / sum) as f32);
+    for score in scores.iter_mut().filter(|score| **score > f32::NEG_INFINITY) {
+        *score = (f64::from(*score - most).exp() / sum) as f32;
+    }
     scores
 }
 

@@ -275,6 +275,9 @@ fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>)
     Ok((words, counts))
 }
 
+/// Name, type, shape and bytes of a tensor to be written.
+type Part<'a> = (String, Dtype, Vec<usize>, std::borrow::Cow<'a, [u8]>);
+
 impl WordModel {
     /// Reads a model folder.
     ///
@@ -318,7 +321,7 @@ impl WordModel {
 
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let shape = vec![self.words.len(), self.dimension];
-        let mut parts: Vec<(String, Dtype, Vec<usize>, std::borrow::Cow<'_, [u8]>)> = Vec::new();
+        let mut parts = Vec::<Part<'_>>::new();
         for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref())] {
             let Some(table) = table else { continue };
             let (numbers, scales) = table.bytes();

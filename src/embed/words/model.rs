@@ -204,7 +204,7 @@ impl WordModel {
     ///   both lists are the same.
     ///
     /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
-    /// whole vocabulary; words of the pattern are not left out.
+    /// vocabulary without the pattern's words (`blank.rs` says how several words share a vote).
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for another pattern, one of which no word is known, `k` of 0 or above

@@ -48,8 +48,8 @@ fn training_learns_the_topics_and_its_loss_falls() {
         assert!(training.windows(2).all(|pair| pair[0].done <= pair[1].done));
         let (first, last) = (training[0], training[training.len() - 1]);
         assert_eq!((last.done, last.total), (4 * 48_000, 4 * 48_000));
-        assert!(last.loss.unwrap() < first.loss.unwrap() - 0.5, "{first:?} {last:?}");
-        assert!(last.learning_rate < 0.001);
+        assert!(last.loss.unwrap() < first.loss.unwrap() - 0.3, "{first:?} {last:?}");
+        assert!(last.learning_rate < 0.01);
         assert!(seen.iter().any(|progress| progress.phase == "weighting"));
         for (word, topic) in
             [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
@@ -202,36 +202,78 @@ fn measure_uses() {
 
     // Blanks: the word in the middle of a line, from `reach` words on each side.
     let dimension = model.dimension();
-    let rows = model.rows();
-    for (scale_name, mean) in [("sum", false), ("mean", true)] {
-        for reach in [1_usize, 2, 5] {
-            for power in [0.0, 0.5, 0.75, 1.0] {
-                let (mut right, mut asked, mut first) = (0, 0, 0);
-                for line in &lines {
-                    let words: Vec<usize> =
-                        super::super::tokenize::list(line).iter().filter_map(|word| model.number(word)).collect();
-                    let at = words.len() / 2;
-                    if words.len() < 12 {
-                        continue;
-                    }
-                    let around: Vec<usize> =
-                        words[at - reach..at].iter().chain(&words[at + 1..=at + reach]).copied().collect();
-                    let mut query = vec![0.0_f32; dimension];
-                    let scale = if mean { 1.0 / around.len() as f32 } else { 1.0 };
-                    for &word in &around {
-                        query.iter_mut().zip(&rows[word * dimension..]).for_each(|(sum, x)| *sum += scale * x);
-                    }
-                    let mut scores = model.output_scores(&query).unwrap();
-                    for (number, score) in scores.iter_mut().enumerate() {
-                        *score += (power * (model.count(number) as f64).ln()) as f32;
-                    }
-                    let better = scores.iter().filter(|&&score| score > scores[words[at]]).count();
-                    asked += 1;
-                    right += usize::from(better < 10);
-                    first += usize::from(better < 1);
-                }
-                eprintln!("blank: {scale_name}, reach {reach}, power {power}: @1 {first} @10 {right} of {asked}");
+    for (plus, minus) in [
+        (&["alligator"][..], &[][..]),
+        (&["crocodile"], &[]),
+        (&["turnip"], &[]),
+        (&["eagle"], &[]),
+        (&["king", "woman"], &["man"]),
+    ] {
+        eprintln!("{plus:?} - {minus:?}: {:?}", model.nearest(plus, minus, 12).unwrap());
+    }
+    for pattern in ["the ___ cat", "___ black ___", "the ___ of france", "she ___ to the theatre"] {
+        eprintln!("{pattern}: {:?}", model.fill_blank(pattern, 16).unwrap()[0]);
+    }
+
+    // Blanks: the word in the middle of a line from the words on each side; all words, and those past the hundred most
+    // frequent, which grammar would tell.
+    for (weighted, mean, reach, power) in [
+        (false, true, 2, 0.75),
+        (false, true, 2, 0.5),
+        (false, true, 2, 0.25),
+        (true, true, 2, 0.75),
+        (true, true, 2, 0.5),
+        (true, true, 2, 0.25),
+        (true, true, 5, 0.5),
+        (true, true, 5, 0.25),
+        (true, false, 2, 0.75),
+        (true, false, 2, 0.5),
+        (true, false, 5, 0.75),
+        (true, false, 5, 0.5),
+        (true, false, 5, 0.25),
+    ] {
+        let scores = |around: &[usize]| {
+            let mut query = vec![0.0_f32; dimension];
+            let mut sum = 0.0;
+            for &word in around {
+                let weight = if weighted { weight::weight(model.count(word), model.total()) } else { 1.0 };
+                query.iter_mut().zip(model.row(word)).for_each(|(sum, x)| *sum += weight * x);
+                sum += weight;
             }
+            if mean {
+                query.iter_mut().for_each(|x| *x /= sum);
+            }
+            let mut scores = model.output_scores(&query).unwrap();
+            for (number, score) in scores.iter_mut().enumerate() {
+                *score += (power * (model.count(number) as f64).ln()) as f32;
+            }
+            scores
+        };
+        let (mut right, mut asked) = ([0; 2], [0; 2]);
+        for line in lines.iter().take(1_000) {
+            let words: Vec<usize> =
+                super::super::tokenize::list(line).iter().filter_map(|word| model.number(word)).collect();
+            let at = words.len() / 2;
+            if words.len() < 12 {
+                continue;
+            }
+            let around: Vec<usize> = words[at - reach..at].iter().chain(&words[at + 1..=at + reach]).copied().collect();
+            let scores = scores(&around);
+            let better = scores
+                .iter()
+                .enumerate()
+                .filter(|(number, score)| **score > scores[words[at]] && !around.contains(number))
+                .count();
+            for rare in 0..=usize::from(words[at] >= 100) {
+                asked[rare] += 1;
+                right[rare] += usize::from(better < 10);
+            }
+        }
+        eprintln!("blank: weighted {weighted}, mean {mean}, reach {reach}, power {power}: @10 {right:?} of {asked:?}");
+        for pattern in [&["the", "cat"][..], &["the", "of", "france"], &["black"]] {
+            let around: Vec<usize> = pattern.iter().map(|word| model.number(word).unwrap()).collect();
+            let best: Vec<String> = model.best(&scores(&around), 9).into_iter().map(|(word, _)| word).collect();
+            eprintln!("    {pattern:?}: {}", best.join(" "));
         }
     }
 

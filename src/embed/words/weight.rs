@@ -19,7 +19,7 @@ pub(crate) fn weight(count: u64, total: u64) -> f32 {
     (A / (A + count as f64 / total.max(1) as f64)) as f32
 }
 
-/// The weighted mean of the unit vectors of `words`; `vector` gives a word's vector and weight.
+/// The weighted mean of the vectors of `words`; `vector` gives a word's vector and weight.
 pub(crate) fn mean<'a>(
     words: impl Iterator<Item = u32>,
     dimension: usize,
@@ -46,12 +46,7 @@ pub(super) fn common_component(
     observe: &(dyn Fn(&TrainProgress) + Sync),
 ) -> Vec<f32> {
     let total = corpus.total();
-    let weights: Vec<f32> = corpus
-        .counts
-        .iter()
-        .enumerate()
-        .map(|(word, &count)| weight(count, total) * inverse_norm(&vectors[word * dimension..][..dimension]))
-        .collect();
+    let weights: Vec<f32> = corpus.counts.iter().map(|&count| weight(count, total)).collect();
     let paragraphs: Vec<&[u32]> =
         corpus.tokens.split(|&token| token == END).filter(|paragraph| paragraph.len() >= MIN_WORDS).collect();
     let every = paragraphs.len().div_ceil(SAMPLE).max(1);
