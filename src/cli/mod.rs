@@ -1,6 +1,108 @@
-//! The command line.
+//! The command line: parse, run the command, print an error's chain, exit code.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `args.rs` | what was typed: every command and flag, with an example |
+//! | `config.rs` | what it means: parsed values and defaults |
+//! | `output.rs` | tables and JSON on standard output |
+//! | `progress.rs` | progress on standard error |
+//! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
+//! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
+//! | `quickstart/` | the main job on real input |
+//! | `serve.rs` `query.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
+//! | `load/` | file formats, and the two ways into a collection |
+//! | `train.rs` `eval.rs` | make and measure embedders |
+//! | `bench/` | recall against speed |
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod args;
+mod bench;
+mod collections;
+mod config;
+mod embed;
+mod eval;
+mod load;
+mod local;
+mod output;
+mod points;
+mod progress;
+mod query;
+mod quickstart;
+mod remote;
+mod serve;
+mod train;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::io::{self, Write};
 use std::process::ExitCode;
+
 /// Parses the arguments, runs the command, prints an error's chain.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+/// Whether a command line (without the program's name) is understood; nothing is run.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn parses(arguments: &[String]) -> Result<(), String> {
+    let all = std::iter::once("nearness").chain(arguments.iter().map(String::as_str));
+    Cli::try_parse_from(all).map(drop).map_err(|error| error.to_string())
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let quiet = cli.quiet;
+    match cli.command {
+        Command::Quickstart(args) => quickstart::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Query(args) => query::run(args),
+        Command::Embed(args) => embed::embed(args),
+        Command::Embedders(args) => embed::embedders(args),
+        Command::Words(args) => embed::words(args),
+        Command::Fill(args) => embed::fill(args),
+        Command::Classify(args) => embed::classify(args),
+        Command::Load(args) => load::run(args, quiet),
+        Command::Train(command) => train::run(command, quiet),
+        Command::Eval(command) => eval::run(command),
+        Command::Bench(args) => bench::run(args, quiet),
+        Command::Collections(command) => collections::run(command),
+        Command::Scroll(args) => points::scroll(args),
+        Command::Get(args) => points::get(args),
+        Command::Delete(args) => points::delete(args),
+    }
+}
+
+/// One line for the error, one for each cause behind it.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        // Whoever read the output has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    let mut text = format!("error: {error}\n");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors repeat their cause in their own words.
+        if !last.contains(&cause) {
+            text += &format!("  because: {cause}\n");
+        }
+        last = cause;
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+    if error.chain().any(|cause| cause.is::<config::Usage>()) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

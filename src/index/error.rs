@@ -48,6 +48,9 @@ pub enum Error {
         /// The metric.
         metric: Metric,
     },
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
     /// A file that is damaged: rebuild it from the vectors.
     #[error("{path}: damaged: {what}", path = path.display())]
     Corrupt {
@@ -103,7 +106,7 @@ impl Error {
                 ErrorKind::InvalidInput
             }
             Self::Corrupt { .. } | Self::Incompatible { .. } => ErrorKind::Rebuild,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Disk(_) => ErrorKind::Io,
             Self::Hnsw(_) => ErrorKind::Internal,
         }
     }

@@ -10,6 +10,8 @@
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
 //! | `prefetch.rs` | a hint to load memory before it is needed |
+//! | `gemm.rs` | matrix products of the digit net |
+//! | `train.rs` | the inner loops of skip-gram training |
 //! | `topk.rs` | the k nearest of a stream of rows |
 //!
 //! Kernels of two slices use the shorter length, so that no input reads out of bounds.
@@ -18,11 +20,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod gemm;
 mod kernels;
 mod norm;
 mod prefetch;
 mod scalar;
 mod topk;
+pub mod train;
 
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};

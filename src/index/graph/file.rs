@@ -5,11 +5,12 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::build::{Built, UpperLevel};
 use super::layout::{ALIGN, HEADER_BYTES, Header, MAGIC, MAX_LEVELS, MAX_ROWS, SectionKind, VERSION, metric_number};
 use super::walk::Scratch;
+use crate::disk::Mapping;
 use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams};
 use crate::types::{MAX_DIMENSION, Metric};
@@ -35,6 +36,8 @@ pub struct Graph {
     bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
     header: Header,
     path: PathBuf,
+    /// What `bytes` are, when they are mapped.
+    pub(super) mapping: Option<Arc<Mapping>>,
     pub(super) quantizer: Quantizer,
     pub(super) scratch: Mutex<Vec<Scratch>>,
 }
@@ -147,7 +150,7 @@ impl Graph {
         }
         let Header { offset, scale, max_norm, dimension, .. } = header;
         let quantizer = Quantizer { metric, dimension: dimension as usize, offset, scale, max_norm };
-        Ok(Self { bytes, header, path: path.to_owned(), quantizer, scratch: Mutex::default() })
+        Ok(Self { bytes, header, path: path.to_owned(), mapping: None, quantizer, scratch: Mutex::default() })
     }
 
     pub(super) fn header(&self) -> &Header {

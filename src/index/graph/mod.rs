@@ -18,6 +18,7 @@
 //! | `walk.rs` | the search of one level (Algorithm 2), for building and for searching |
 //! | `score.rs` | distances to a query, on codes or on floats |
 //! | `file.rs` | writes the file and opens it: the only place that meets bytes from outside |
+//! | `place.rs` | where it lies on disk: published, mapped |
 //! | `view.rs` | the sections of an opened file as slices |
 //! | `search.rs` | a query's way through an opened graph |
 //! | `verify.rs` | checks everything that opening does not |
@@ -28,6 +29,7 @@
 mod build;
 mod file;
 mod layout;
+mod place;
 mod repair;
 mod score;
 mod search;

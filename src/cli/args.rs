@@ -1,0 +1,785 @@
+//! What was typed: the commands, their flags, and an example in the help of each.
+//!
+//! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2).
+
+use super::config::{self, EfList, Numbers, Tapped};
+use super::load::Format;
+use crate::types::{CollectionName, Metric};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A vector database that makes its own meaning: it trains its embedders, stores and indexes their
+/// vectors, and answers over gRPC what is near.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nearness",
+    version,
+    propagate_version = true,
+    after_help = "Start here:\n  nearness quickstart\n\nEach command explains itself with an example: nearness help load"
+)]
+pub(crate) struct Cli {
+    /// Show no progress; results and errors are still printed.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load the data that comes with nearness, serve it, and show what it finds.
+    Quickstart(QuickstartArgs),
+    /// Serve a data directory over gRPC.
+    Serve(ServeArgs),
+    /// Find the points of a collection that are near a text, an image, a vector, a point, or a sum of words.
+    Query(QueryArgs),
+    /// Turn texts or images into vectors.
+    Embed(EmbedArgs),
+    /// List the embedders of a server, or show one with its model card.
+    Embedders(EmbeddersArgs),
+    /// Find the words nearest to a word, or to a sum of words.
+    Words(WordsArgs),
+    /// Find the words that fit a blank.
+    Fill(FillArgs),
+    /// Which digit is on this image?
+    Classify(ClassifyArgs),
+    /// Load files into a collection, offline or through a server.
+    Load(LoadArgs),
+    /// Train an embedder on your own data.
+    #[command(subcommand)]
+    Train(TrainCommand),
+    /// Measure how good an embedder is.
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Measure recall against speed.
+    Bench(BenchArgs),
+    /// List, inspect, create, delete and compact collections.
+    #[command(subcommand)]
+    Collections(CollectionsCommand),
+    /// Go through the points of a collection in the order of their ids.
+    Scroll(ScrollArgs),
+    /// Fetch points by id.
+    Get(GetArgs),
+    /// Delete points by id.
+    Delete(DeleteArgs),
+}
+
+/// `quickstart`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness quickstart --once")]
+pub(crate) struct QuickstartArgs {
+    /// Data directory; created when it is not there, reused when it is.
+    #[arg(long, value_name = "DIR", default_value = "./nearness-data")]
+    pub(crate) data: PathBuf,
+    /// Address to serve on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Exit after the show instead of serving on.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Train both embedders first instead of taking those in the binary.
+    #[arg(long)]
+    pub(crate) train: bool,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness serve --data ./nearness-data --listen 127.0.0.1:50051 --model ./my-words\n\n\
+                  Prints one line with the address when it is ready. SIGINT and SIGTERM stop it gracefully.\n\
+                  What it logs is set by NEARNESS_LOG, for example NEARNESS_LOG=debug."
+)]
+pub(crate) struct ServeArgs {
+    /// Data directory; created when it is not there.
+    #[arg(long, value_name = "DIR", default_value = "./nearness-data")]
+    pub(crate) data: PathBuf,
+    /// Address to serve on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Model folder made by `nearness train`, used instead of the default of its family; may be repeated.
+    #[arg(long = "model", value_name = "DIR")]
+    pub(crate) models: Vec<PathBuf>,
+    /// Largest message taken and sent, MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_message: u32,
+}
+
+/// Which server a client command asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the server [default: $NEARNESS_SERVER, or http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}
+
+/// `query`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "id", "plus"]),
+    after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
+                  nearness query words --plus king --minus man --plus woman\n  \
+                  nearness query digits --image seven.png --payload\n  \
+                  nearness query points --vector '0.1,0.2,0.3' --exact --json"
+)]
+pub(crate) struct QueryArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Near this text.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// Near this image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Near this vector: numbers with commas between.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
+    pub(crate) vector: Option<Numbers>,
+    /// Near this stored point.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// A term to add (id of a point, or a text); may be repeated.
+    #[arg(long, value_name = "TERM")]
+    pub(crate) plus: Vec<String>,
+    /// A term to take away; may be repeated.
+    #[arg(long, value_name = "TERM", requires = "plus")]
+    pub(crate) minus: Vec<String>,
+    /// How many hits.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidates kept by the graph search; more is slower and finds more.
+    #[arg(long, conflicts_with = "exact", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// Compare with every point.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Only hits with at least this score.
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    pub(crate) min_score: Option<f32>,
+    /// Show the payload of each hit whole.
+    #[arg(long)]
+    pub(crate) payload: bool,
+    /// Show the vector of each hit.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `embed`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["texts", "images"]),
+    after_help = "Examples:\n  nearness embed text 'a sentence' 'another one' --json\n  \
+                  nearness embed digits:features --image seven.png"
+)]
+pub(crate) struct EmbedArgs {
+    /// The embedder, and after a colon which of its taps.
+    #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
+    pub(crate) embedder: Tapped,
+    /// Texts.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// Image file; may be repeated.
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "texts")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `embedders`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness embedders\n  nearness embedders digits")]
+pub(crate) struct EmbeddersArgs {
+    /// Show this one with its model card.
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `words`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness words alligator\n  nearness words king woman --minus man")]
+pub(crate) struct WordsArgs {
+    /// Words to add.
+    #[arg(value_name = "WORD", required = true)]
+    pub(crate) plus: Vec<String>,
+    /// Word to take away; may be repeated.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) minus: Vec<String>,
+    /// How many words.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Which word embedder.
+    #[arg(long, default_value = "words")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `fill`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness fill 'the ___ cat'\n  nearness fill '___ black ___' -k 5")]
+pub(crate) struct FillArgs {
+    /// Text with one ___, or a word between two.
+    pub(crate) pattern: String,
+    /// How many words for each blank.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Which word embedder.
+    #[arg(long, default_value = "words")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `classify`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness classify seven.png")]
+pub(crate) struct ClassifyArgs {
+    /// PNG, JPEG, BMP or WebP of any size, or 784 raw bytes.
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// Which digit embedder.
+    #[arg(long, default_value = "digits")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `load`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("target").required(true).args(["data", "server"]),
+    after_help = "Examples:\n  nearness load --data ./nearness-data --collection paragraphs enwiki.txt.gz\n  \
+                  nearness load --server http://127.0.0.1:50051 --collection notes --embedder text notes.jsonl\n  \
+                  nearness load --data ./nearness-data --collection sift --metric l2 sift_base.fvecs\n  \
+                  nearness load --data ./nearness-data --collection digits train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz\n\n\
+                  The format is told from the content; files may be gzip. A broken record is reported with file and\n\
+                  line, counted and skipped. Repeated with the same files and ids, a load ends in the same state."
+)]
+pub(crate) struct LoadArgs {
+    /// Files, or folders of images.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The collection; created when it is not there.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Write straight into this data directory, which no server may hold.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Send the items to this server.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// What the files are, when the content does not tell.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// IDX file of the labels of an IDX file of images; once for each of those.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Vec<PathBuf>,
+    /// Put before every id that is a row number.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) id_prefix: String,
+    /// Embedder of a collection to be created; `none` for plain vectors [default: text or digits, by the items]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) embedder: Option<String>,
+    /// Which tap of the embedder [default: its first]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tap: Option<String>,
+    /// Model folder for offline embedding, instead of the default of its family; may be repeated.
+    #[arg(long = "model", value_name = "DIR", conflicts_with = "server")]
+    pub(crate) models: Vec<PathBuf>,
+    /// How near is measured in a collection to be created: cosine, dot or l2 [default: cosine]
+    #[arg(long, value_parser = config::metric)]
+    pub(crate) metric: Option<Metric>,
+    /// Links of a graph node in a collection to be created.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=128))]
+    pub(crate) m: Option<u32>,
+    /// Candidates kept while building, in a collection to be created.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ef_construction: Option<u32>,
+    /// Stop at the first broken record.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Load at most this many items.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `train ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrainCommand {
+    /// Train word vectors: skip-gram with negative sampling.
+    Words(TrainWordsArgs),
+    /// Train the digit net.
+    Digits(TrainDigitsArgs),
+}
+
+/// How the numbers of a saved model are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoredAs {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8-bit integers with a scale for each row.
+    I8,
+}
+
+/// `train words`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train words --corpus data/wikipedia/enwiki-featured-2019.txt.gz --out ./my-words --epochs 5\n\n\
+                  The folder is accepted by `serve --model`, `load --model` and `eval words --model`."
+)]
+pub(crate) struct TrainWordsArgs {
+    /// Plain text or WikiExtractor files, plain or gzip.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Components of a word's vector.
+    #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
+    pub(crate) dim: usize,
+    /// Words to each side that count as context.
+    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
+    pub(crate) window: usize,
+    /// Noise words drawn for each context word.
+    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
+    pub(crate) negative: usize,
+    /// Words that occur less often are left out.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) min_count: u64,
+    /// Words more frequent than this are thinned out; 0 keeps all.
+    #[arg(long, default_value_t = 1e-4, value_parser = config::fraction)]
+    pub(crate) subsample: f64,
+    /// Passes over the corpus.
+    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
+    pub(crate) epochs: usize,
+    /// Learning rate at the start.
+    #[arg(long, default_value_t = 0.025, value_parser = config::positive)]
+    pub(crate) learning_rate: f32,
+    /// Threads; 0 takes all cores. The result repeats exactly with 1.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How the saved model keeps its numbers.
+    #[arg(long, value_enum, default_value_t = StoredAs::F16)]
+    pub(crate) store: StoredAs,
+    /// Licence of the corpus, for the model card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Also write the vectors in word2vec's text format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) word2vec_text: Option<PathBuf>,
+    /// Also write the vectors in word2vec's binary format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) word2vec_binary: Option<PathBuf>,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `train digits`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train digits --images data/mnist/train-images-idx3-ubyte.gz --labels data/mnist/train-labels-idx1-ubyte.gz \\\n    \
+                  --test-images data/mnist/t10k-images-idx3-ubyte.gz --test-labels data/mnist/t10k-labels-idx1-ubyte.gz --out ./my-digits --epochs 12"
+)]
+pub(crate) struct TrainDigitsArgs {
+    /// IDX file of 28x28 images, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) images: PathBuf,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// IDX file of images to test on.
+    #[arg(long, value_name = "FILE", requires = "test_labels")]
+    pub(crate) test_images: Option<PathBuf>,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    pub(crate) test_labels: Option<PathBuf>,
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Passes over the images [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Images of one step [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) batch: Option<usize>,
+    /// Learning rate at the start [default: the trainer's]
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Show every image as it is, not turned, scaled and shifted a little at every visit.
+    #[arg(long)]
+    pub(crate) no_augment: bool,
+    /// Threads; 0 takes all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Licence of the images, for the model card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `eval ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Word similarity (Spearman) and analogies (3CosAdd).
+    Words(EvalWordsArgs),
+    /// Accuracy on labelled images, and what is taken for what.
+    Digits(EvalDigitsArgs),
+}
+
+/// `eval words`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("task").required(true).multiple(true).args(["similarity", "analogies"]),
+    after_help = "Example:\n  nearness eval words --similarity data/word-eval/EN-WS-353-ALL.txt --analogies data/word-eval/questions-words.txt"
+)]
+pub(crate) struct EvalWordsArgs {
+    /// Model folder; the default in the binary when there is none.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Files of word pairs with people's ratings.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) similarity: Vec<PathBuf>,
+    /// Files of analogies: four words a line.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) analogies: Vec<PathBuf>,
+    /// Answers to analogies are sought among this many of the most frequent words.
+    #[arg(long, default_value_t = 30_000, value_parser = config::at_least_one)]
+    pub(crate) restrict: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `eval digits`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness eval digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz"
+)]
+pub(crate) struct EvalDigitsArgs {
+    /// Model folder; the default in the binary when there is none.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// IDX file of 28x28 images, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) images: PathBuf,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `bench`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nearness bench --base sift_base.fvecs --queries sift_query.fvecs --truth sift_groundtruth.ivecs --metric l2\n  \
+                  nearness bench --base base.npy --queries queries.npy --metric cosine --ef 10,20,40,80 --plot curve.svg --json\n  \
+                  nearness bench --base base.fvecs --queries q.fvecs --metric l2 --server http://127.0.0.1:50051 --collection sift --query-threads 16\n\n\
+                  Recall is measured by id, and tie-aware: a hit counts when its distance is at most that of the k-th\n\
+                  true neighbour (relative tolerance 0.001), so that equal points may stand for one another.\n\
+                  With --server, row i of the base file must be the point whose id is i (as `load` names rows)."
+)]
+pub(crate) struct BenchArgs {
+    /// The vectors to search in: fvecs, bvecs, fbin, u8bin, npy or IDX, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) base: PathBuf,
+    /// The vectors to search for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: PathBuf,
+    /// The true neighbours (ivecs); computed exactly when not given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) truth: Option<PathBuf>,
+    /// How near is measured: cosine, dot or l2.
+    #[arg(long, value_parser = config::metric)]
+    pub(crate) metric: Metric,
+    /// How many neighbours.
+    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Links of a graph node.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=128))]
+    pub(crate) m: u32,
+    /// Candidates kept while building.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ef_construction: u32,
+    /// Candidates kept while searching: one point of the curve for each.
+    #[arg(long, value_name = "LIST", default_value = "10,14,20,28,40,56,80,120,160,240,320", value_parser = config::ef_list)]
+    pub(crate) ef: EfList,
+    /// Threads that build, and that compute the truth; 0 takes all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Threads (or connections) that search.
+    #[arg(long, default_value_t = 1, value_parser = config::at_least_one)]
+    pub(crate) query_threads: usize,
+    /// Take at most this many queries.
+    #[arg(long, value_name = "N", value_parser = config::at_least_one)]
+    pub(crate) limit_queries: Option<usize>,
+    /// Seed of the build.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where the graph is written for the time of the measurement [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Write the curve as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Measure this server instead of building here.
+    #[arg(long, value_name = "URL", requires = "collection")]
+    pub(crate) server: Option<String>,
+    /// The server's collection.
+    #[arg(long, value_name = "NAME", requires = "server", value_parser = config::collection_name)]
+    pub(crate) collection: Option<CollectionName>,
+}
+
+/// `collections ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CollectionsCommand {
+    /// All collections.
+    #[command(after_help = "Example:\n  nearness collections list")]
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// One collection: counts, segments, bytes mapped and resident, embedder.
+    #[command(after_help = "Example:\n  nearness collections get paragraphs")]
+    Get(NamedArgs),
+    /// Make a new, empty collection.
+    Create(CreateArgs),
+    /// Delete a collection with all its points.
+    #[command(after_help = "Example:\n  nearness collections delete scratch")]
+    Delete(NamedArgs),
+    /// Seal what grows, merge segments, and wait until every segment has its graph.
+    #[command(after_help = "Example:\n  nearness collections compact paragraphs")]
+    Compact(NamedArgs),
+}
+
+/// A command on one collection.
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `collections create`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("space").required(true).args(["dimension", "embedder"]),
+    after_help = "Examples:\n  nearness collections create notes --embedder text\n  nearness collections create sift --dimension 128 --metric l2 --m 24"
+)]
+pub(crate) struct CreateArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// It takes vectors of this many components.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) dimension: Option<u32>,
+    /// It embeds what it is given: EMBEDDER or EMBEDDER:TAP.
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
+    pub(crate) embedder: Option<Tapped>,
+    /// How near is measured: cosine, dot or l2.
+    #[arg(long, default_value = "cosine", value_parser = config::metric)]
+    pub(crate) metric: Metric,
+    /// Links of a graph node [default: the server's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=128))]
+    pub(crate) m: Option<u32>,
+    /// Candidates kept while building [default: the server's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ef_construction: Option<u32>,
+    /// Candidates kept while searching [default: the server's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef_search: Option<u32>,
+    /// Growing points that are sealed into a segment [default: the server's]
+    #[arg(long, value_name = "N")]
+    pub(crate) seal_rows: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `scroll`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object a line, as `load` reads them."
+)]
+pub(crate) struct ScrollArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Start after this id.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) after: String,
+    /// How many points; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    /// Show the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness get paragraphs 339:1 339:2")]
+pub(crate) struct GetArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Show the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness delete paragraphs 339:1 339:2")]
+pub(crate) struct DeleteArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_table_of_commands_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn leaves(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str, &clap::Command)) {
+        let mut inner = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
+        if inner.peek().is_none() {
+            visit(path, command);
+        }
+        for sub in inner {
+            leaves(sub, &format!("{path} {}", sub.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_parses() {
+        let mut seen = 0;
+        leaves(&Cli::command(), "nearness", &mut |path, command| {
+            let help = command.get_after_help().unwrap_or_else(|| panic!("{path} has no example")).to_string();
+            let joined = help.replace("\\\n", " ");
+            let examples =
+                joined.lines().map(str::trim).filter(|line| line.starts_with("nearness ")).collect::<Vec<_>>();
+            assert!(examples.iter().any(|line| line.starts_with(path)), "{path} has no example of its own: {help}");
+            for example in examples {
+                // Split as a shell would, as far as the examples need it: single quotes only.
+                let words = example.split('\'').enumerate().flat_map(|(place, part)| {
+                    if place % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+                });
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+                seen += 1;
+            }
+        });
+        assert!(seen >= 20, "only {seen} examples were seen");
+    }
+
+    #[test]
+    fn usage_errors_are_refused() {
+        for line in [
+            "query c",
+            "query c --text a --id b",
+            "query c --vector 1,x",
+            "query c --text a --ef 5 --exact",
+            "query c --minus man",
+            "query .bad --text a",
+            "load --collection c file",
+            "load --collection c --data d --server http://x file",
+            "bench --base b --queries q --metric l1",
+            "bench --base b --queries q --metric l2 --ef 0",
+            "bench --base b --queries q --metric l2 --server http://x",
+            "collections create c",
+            "train words --out o",
+            "eval words",
+            "embed text",
+        ] {
+            let words = std::iter::once("nearness").chain(line.split(' '));
+            let error = Cli::try_parse_from(words).err().unwrap_or_else(|| panic!("{line} was accepted"));
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

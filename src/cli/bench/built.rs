@@ -1,0 +1,117 @@
+//! The graph, built here, written to a file, mapped, and searched as a sealed segment searches it.
+
+use super::Measured;
+use super::curve::{self, Point};
+use super::data::Vectors;
+use super::truth::Truth;
+use crate::cli::args::BenchArgs;
+use crate::cli::progress::{Progress, Step, count};
+use crate::index::{GraphParams, graph};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Names the content of the vectors in the graph file; here there is only one.
+const TAG: u64 = 1;
+
+/// Builds and measures.
+pub(super) fn measure(
+    args: &BenchArgs,
+    threads: usize,
+    base: &Vectors,
+    queries: &Vectors,
+    truth: &Truth,
+    quiet: bool,
+) -> anyhow::Result<Measured> {
+    let params = GraphParams::new(args.m, args.ef_construction, args.seed, threads)?;
+    let folder = WorkFolder::create(args.work_dir.as_deref())?;
+    let file = folder.0.join("bench.graph");
+    let progress = Progress::start("build", "vectors", quiet);
+    let start = Instant::now();
+    let built = graph::build(base.rows(), params, &|done, total| {
+        progress.step(Step { done, total: Some(total), part: None }, "");
+        true
+    })?;
+    built.publish(&file, TAG)?;
+    drop(built);
+    let expected = graph::Expected {
+        rows: base.len() as u32,
+        dimension: base.dimension() as u32,
+        metric: base.rows().metric,
+        tag: TAG,
+    };
+    let graph = graph::Graph::open(&file, expected)?;
+    let build_seconds = start.elapsed().as_secs_f64();
+    progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(base.len() as u64)));
+
+    let k = args.k as usize;
+    let progress = Progress::start("search", "points of the curve", quiet);
+    let mut points = Vec::new();
+    for ef in &args.ef.0 {
+        let search = |query: usize| {
+            let found = graph.search(base.rows(), queries.vector(query), k, (*ef as usize).max(k), |_| true);
+            (found.neighbors.iter().map(|neighbor| neighbor.row.0).collect(), found.distances)
+        };
+        let (_, answers) = curve::pass(queries.len(), args.query_threads, &search);
+        let (recall, recall_tie_aware) = truth.recall(&answers.rows, base, queries);
+        let mut passes = Vec::new();
+        while !curve::enough(&passes) {
+            passes.push(curve::pass(queries.len(), args.query_threads, &search).0);
+        }
+        let speed = curve::median(passes);
+        points.push(Point {
+            ef: *ef,
+            recall,
+            recall_tie_aware,
+            qps: speed.qps,
+            p50_us: speed.p50_us,
+            p99_us: speed.p99_us,
+            distances: answers.distances as f64 / queries.len() as f64,
+            passes: speed.passes,
+        });
+        progress.step(Step { done: points.len() as u64, total: Some(args.ef.0.len() as u64), part: None }, "");
+    }
+    progress.finish(&format!("{} points of the curve", points.len()));
+    let own = queries.bytes() + truth.bytes();
+    let (resident_bytes, resident_is) = match process_resident() {
+        Some(all) => (all.saturating_sub(own), "the whole process less the queries and the truth"),
+        None => (base.bytes() + graph.resident_bytes(), "the vectors and the mapped graph"),
+    };
+    Ok(Measured {
+        curve: points,
+        build_seconds: Some(build_seconds),
+        index_bytes: graph.mapped_bytes(),
+        resident_bytes,
+        resident_is,
+    })
+}
+
+/// Resident bytes of this process, where the system tells.
+fn process_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
+}
+
+/// A folder for the time of the measurement.
+struct WorkFolder(PathBuf);
+
+impl WorkFolder {
+    fn create(parent: Option<&Path>) -> anyhow::Result<Self> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let start =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = parent.join(format!("nearness-bench-{}-{start:x}", std::process::id()));
+        std::fs::create_dir_all(&parent)
+            .and_then(|()| std::fs::create_dir(&path))
+            .with_context(|| format!("--work-dir {}: cannot be used", parent.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        // Left behind, it is only a waste of space.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

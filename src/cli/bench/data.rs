@@ -1,0 +1,96 @@
+//! The vectors of a bench: read whole into one array, checked as a collection would check them.
+
+use crate::cli::load::rows;
+use crate::cli::progress::{Progress, Step, count};
+use crate::index::Rows;
+use crate::math;
+use crate::types::Metric;
+use anyhow::{Context, bail};
+use std::path::Path;
+
+/// Vectors and their norms.
+pub(super) struct Vectors {
+    numbers: Vec<f32>,
+    norms: Vec<f32>,
+    dimension: usize,
+    metric: Metric,
+}
+
+impl Vectors {
+    /// Reads at most `limit` vectors. Every one must be sound: a bench does not skip.
+    pub(super) fn read(
+        path: &Path,
+        flag: &str,
+        metric: Metric,
+        limit: Option<usize>,
+        quiet: bool,
+    ) -> anyhow::Result<Self> {
+        let mut rows = rows::open(path).context(flag.to_owned())?;
+        let dimension = rows.dimension();
+        let most = limit.unwrap_or(usize::MAX);
+        let mut numbers = Vec::new();
+        // Known only where the length of the file vouches for it.
+        let known = rows.len().map(|len| usize::try_from(len).unwrap_or(usize::MAX).min(most));
+        if let Some(len) = known {
+            numbers
+                .try_reserve_exact(len.saturating_mul(dimension))
+                .with_context(|| format!("{flag}: too large for memory"))?;
+        }
+        let progress = Progress::start(format!("read {flag}"), "vectors", quiet);
+        let mut norms = Vec::new();
+        while norms.len() < most {
+            let Some(read) = rows.next_row(&mut numbers) else { break };
+            read.context(flag.to_owned())?;
+            let norm = math::norm(&numbers[numbers.len() - dimension..]);
+            if metric == Metric::Cosine && norm == 0.0 {
+                bail!("{flag} {}: record {} has a norm of zero, which has no cosine", path.display(), norms.len());
+            }
+            norms.push(norm);
+            if norms.len() % 4_096 == 0 {
+                let (read, total) = rows.bytes();
+                let part = Some(read as f64 / total.max(1) as f64);
+                progress.step(Step { done: norms.len() as u64, total: known.map(|known| known as u64), part }, "");
+            }
+        }
+        if norms.is_empty() {
+            bail!("{flag} {}: no vectors in it", path.display());
+        }
+        if u32::try_from(norms.len()).is_err() {
+            bail!("{flag} {}: {} vectors, at most {} can be indexed", path.display(), norms.len(), u32::MAX);
+        }
+        progress.finish(&format!("{} x {dimension}", count(norms.len() as u64)));
+        Ok(Self { numbers, norms, dimension, metric })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.norms.len()
+    }
+
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    pub(super) fn vector(&self, row: usize) -> &[f32] {
+        &self.numbers[row * self.dimension..(row + 1) * self.dimension]
+    }
+
+    pub(super) fn norm(&self, row: usize) -> f32 {
+        self.norms[row]
+    }
+
+    /// As the index sees them.
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows { vectors: &self.numbers, norms: &self.norms, dimension: self.dimension, metric: self.metric }
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        4 * (self.numbers.len() + self.norms.len()) as u64
+    }
+
+    #[cfg(test)]
+    pub(super) fn made(numbers: &[f32], dimension: usize, metric: Metric) -> Self {
+        let norms = numbers.chunks(dimension).map(math::norm).collect();
+        Self { numbers: numbers.to_vec(), norms, dimension, metric }
+    }
+}

@@ -1,0 +1,173 @@
+//! The true neighbours: read or computed exactly, and how much of them an answer holds.
+//!
+//! By id, a hit counts when it is among the true k. With ties, a hit counts when its true distance is at most
+//! that of the k-th true neighbour and a thousandth of it: equal points may stand for one another, and a truth
+//! that was computed elsewhere may round otherwise.
+
+use super::data::Vectors;
+use crate::cli::load::source::{Fill, Source};
+use crate::cli::progress::{Progress, Step};
+use crate::index::exact;
+use crate::types::Ordinal;
+use anyhow::{Context, bail};
+use rayon::prelude::*;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Relative tolerance of the distance of a tie.
+const TIE: f32 = 1e-3;
+/// Most neighbours of a row of a truth file.
+const MAX_ROW: u32 = 1 << 20;
+
+/// The true neighbours of every query.
+pub(super) struct Truth {
+    k: usize,
+    /// `k` rows a query, in increasing order.
+    rows: Vec<u32>,
+    /// The largest distance that counts, a query each.
+    bounds: Vec<f32>,
+}
+
+impl Truth {
+    /// Reads an ivecs file: for every query its neighbours, nearest first.
+    pub(super) fn read(path: &Path, queries: usize, k: usize, base: usize) -> anyhow::Result<Self> {
+        let named = || format!("--truth {}", path.display());
+        let mut source = Source::open(path).with_context(named)?;
+        let mut rows = Vec::new();
+        let mut bytes = Vec::new();
+        for query in 0..queries {
+            let mut header = [0; 4];
+            match source.fill(&mut header).with_context(named)? {
+                Fill::Full => {}
+                Fill::End => bail!("{}: it has {query} rows for {queries} queries", named()),
+                Fill::Short(_) => bail!("{}: it is cut off in row {query}", named()),
+            }
+            let length = u32::from_le_bytes(header);
+            if (length as usize) < k || length > MAX_ROW {
+                bail!("{}: row {query} has {length} neighbours, {k} to {MAX_ROW} are needed", named());
+            }
+            bytes.resize(length as usize * 4, 0);
+            if source.fill(&mut bytes).with_context(named)? != Fill::Full {
+                bail!("{}: it is cut off in row {query}", named());
+            }
+            let start = rows.len();
+            rows.extend(bytes.as_chunks().0.iter().take(k).map(|bytes| u32::from_le_bytes(*bytes)));
+            if let Some(wrong) = rows[start..].iter().find(|row| **row as usize >= base) {
+                bail!("{}: row {query} names the vector {}, the base has {base}", named(), wrong.cast_signed());
+            }
+            rows[start..].sort_unstable();
+        }
+        Ok(Self { k, rows, bounds: Vec::new() })
+    }
+
+    /// Compares every query with every vector, on all threads of the pool it is called in.
+    pub(super) fn exact(base: &Vectors, queries: &Vectors, k: usize, progress: &Progress) -> Self {
+        let done = AtomicU64::new(0);
+        let rows = (0..queries.len())
+            .into_par_iter()
+            .flat_map_iter(|query| {
+                let found = exact::search(base.rows(), queries.vector(query), k, |_| true);
+                let mut rows = found.neighbors.into_iter().map(|neighbor| neighbor.row.0).collect::<Vec<_>>();
+                rows.sort_unstable();
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                progress.step(Step { done, total: Some(queries.len() as u64), part: None }, "");
+                rows
+            })
+            .collect();
+        Self { k, rows, bounds: Vec::new() }
+    }
+
+    /// Computes the largest distance that counts as a tie.
+    pub(super) fn with_bounds(mut self, base: &Vectors, queries: &Vectors) -> Self {
+        self.bounds = (0..queries.len())
+            .into_par_iter()
+            .map(|query| {
+                let distance =
+                    |row: &u32| exact::distance(base.rows(), Ordinal(*row), queries.vector(query), queries.norm(query));
+                let farthest = self.of(query).iter().map(distance).max_by(f32::total_cmp).unwrap_or(f32::NEG_INFINITY);
+                farthest + TIE * farthest.abs()
+            })
+            .collect();
+        self
+    }
+
+    /// The true neighbours of a query, in increasing order of rows.
+    pub(super) fn of(&self, query: usize) -> &[u32] {
+        &self.rows[query * self.k..(query + 1) * self.k]
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        4 * (self.rows.len() + self.bounds.len()) as u64
+    }
+
+    /// Mean recall by id and with ties; `answers` holds the rows that were found for each query.
+    pub(super) fn recall(&self, answers: &[Vec<u32>], base: &Vectors, queries: &Vectors) -> (f64, f64) {
+        let (mut by_id, mut with_ties) = (0_u64, 0_u64);
+        for (query, answer) in answers.iter().enumerate() {
+            let truth = self.of(query);
+            let mut distinct = answer.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            for row in distinct.into_iter().take(self.k) {
+                let hit = truth.binary_search(&row).is_ok();
+                by_id += u64::from(hit);
+                let near = || {
+                    let norm = queries.norm(query);
+                    exact::distance(base.rows(), Ordinal(row), queries.vector(query), norm) <= self.bounds[query]
+                };
+                with_ties += u64::from(hit || near());
+            }
+        }
+        let all = (self.k * answers.len()).max(1) as f64;
+        (by_id as f64 / all, with_ties as f64 / all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Metric;
+
+    fn vectors(numbers: &[f32]) -> Vectors {
+        Vectors::made(numbers, 1, Metric::L2)
+    }
+
+    fn ivecs(rows: &[&[i32]]) -> Vec<u8> {
+        let record = |row: &&[i32]| [&[row.len() as i32][..], row].concat();
+        rows.iter().flat_map(record).flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn ties_count_only_with_ties() {
+        let base = vectors(&[1.0, 2.0, 2.0, 2.0, 9.0]);
+        let queries = vectors(&[0.0]);
+        let progress = Progress::start("truth", "queries", true);
+        let truth = Truth::exact(&base, &queries, 2, &progress).with_bounds(&base, &queries);
+        assert_eq!(truth.of(0), [0, 1]);
+        assert_eq!(truth.recall(&[vec![0, 1]], &base, &queries), (1.0, 1.0));
+        assert_eq!(truth.recall(&[vec![0, 3]], &base, &queries), (0.5, 1.0));
+        assert_eq!(truth.recall(&[vec![0, 4]], &base, &queries), (0.5, 0.5));
+        assert_eq!(truth.recall(&[vec![]], &base, &queries), (0.0, 0.0));
+        // The same row twice is one hit.
+        assert_eq!(truth.recall(&[vec![0, 0]], &base, &queries), (0.5, 0.5));
+    }
+
+    #[test]
+    fn truth_files_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.ivecs");
+        let read = |bytes: &[u8], queries: usize| {
+            std::fs::write(&path, bytes).unwrap();
+            Truth::read(&path, queries, 2, 10).map(|truth| truth.rows).map_err(|error| format!("{error:#}"))
+        };
+        let good = ivecs(&[&[3, 1, 7], &[2, 0, 1]]);
+        assert_eq!(read(&good, 2), Ok(vec![1, 3, 0, 2]));
+        assert!(read(&good, 3).unwrap_err().contains("2 rows for 3 queries"));
+        assert!(read(&good[..good.len() - 1], 2).unwrap_err().contains("cut off in row 1"));
+        assert!(read(&ivecs(&[&[1, 10]]), 1).unwrap_err().contains("names the vector 10"));
+        assert!(read(&ivecs(&[&[1, -1]]), 1).unwrap_err().contains("names the vector -1"));
+        assert!(read(&ivecs(&[&[1]]), 1).unwrap_err().contains("has 1 neighbours"));
+        assert!(read(&[0xff, 0xff, 0xff, 0x7f], 1).unwrap_err().contains("neighbours"));
+    }
+}

@@ -1,0 +1,161 @@
+//! `nearness collections`: list, get, create, delete, compact.
+
+use super::args::{CollectionsCommand, CreateArgs, NamedArgs};
+use super::output::{self, Table};
+use super::progress::{bytes, count};
+use super::remote::{self, told};
+use crate::collection::{CollectionSpec, IndexSettings, Space};
+use crate::grpc::pb;
+use anyhow::Context;
+use serde_json::json;
+
+/// Runs one of them.
+pub(super) fn run(command: CollectionsCommand) -> anyhow::Result<()> {
+    match command {
+        CollectionsCommand::List { json, server } => list(json, server.server.as_deref()),
+        CollectionsCommand::Get(args) => get(&args),
+        CollectionsCommand::Create(args) => create(&args),
+        CollectionsCommand::Delete(args) => delete(&args),
+        CollectionsCommand::Compact(args) => compact(&args),
+    }
+}
+
+fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
+    let collections = remote::block_on(async {
+        let client = remote::connect(server).await?;
+        Ok(client.list_collections(pb::ListRequest {}).await.map_err(told)?.collections)
+    })?;
+    if json {
+        output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
+        return Ok(());
+    }
+    let mut table =
+        Table::new(&["collection", "points", "dimension", "metric", "embedder", "segments", "mapped", "resident"]);
+    for collection in &collections {
+        table.row(vec![
+            collection.name.clone(),
+            count(collection.points),
+            collection.dimension.to_string(),
+            metric(collection),
+            embedder(collection),
+            collection.segments.len().to_string(),
+            bytes(collection.mapped_bytes),
+            bytes(collection.resident_bytes),
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}
+
+fn get(args: &NamedArgs) -> anyhow::Result<()> {
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+    })?;
+    show(reply.collection, args.json)
+}
+
+fn create(args: &CreateArgs) -> anyhow::Result<()> {
+    let space = match (&args.embedder, args.dimension) {
+        (Some(tapped), _) => Space::Embedded { embedder: tapped.embedder.clone(), tap: tapped.tap.clone() },
+        (None, dimension) => Space::Plain { dimension: dimension.unwrap_or(0) },
+    };
+    let spec = CollectionSpec {
+        name: args.name.clone(),
+        space,
+        metric: args.metric,
+        index: IndexSettings {
+            m: args.m.unwrap_or(0),
+            ef_construction: args.ef_construction.unwrap_or(0),
+            ef_search: args.ef_search.unwrap_or(0),
+            seal_rows: args.seal_rows.unwrap_or(0),
+        },
+    };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.create_collection(remote::create_request(&spec)).await.map_err(told)
+    })?;
+    show(reply.collection, args.json)
+}
+
+fn delete(args: &NamedArgs) -> anyhow::Result<()> {
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+    })?;
+    if args.json {
+        output::json(&json!({ "collection": args.name.as_str(), "points": reply.points }))?;
+    } else {
+        output::line(&format!("deleted {} with {} points", args.name, count(reply.points)))?;
+    }
+    Ok(())
+}
+
+fn compact(args: &NamedArgs) -> anyhow::Result<()> {
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(told)
+    })?;
+    show(reply.collection, args.json)
+}
+
+fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
+    let collection = collection.context("the server's reply holds no collection")?;
+    if json {
+        output::json(&remote::collection_json(&collection))?;
+        return Ok(());
+    }
+    let index = collection.index.unwrap_or_default();
+    let mut table = Table::new(&["", ""]);
+    let mut say = |what: &str, value: String| table.row(vec![what.into(), value]);
+    say("collection", collection.name.clone());
+    say("points", count(collection.points));
+    say("dimension", collection.dimension.to_string());
+    say("metric", metric(&collection));
+    say("embedder", embedder(&collection));
+    if !collection.embedder_fingerprint.is_empty() {
+        say("fingerprint", collection.embedder_fingerprint.clone());
+    }
+    say(
+        "index",
+        format!(
+            "m {}, ef_construction {}, ef_search {}, seal_rows {}",
+            index.m, index.ef_construction, index.ef_search, index.seal_rows
+        ),
+    );
+    say("growing", count(collection.growing_points));
+    say("dead rows", count(collection.deleted_rows));
+    say("mapped", bytes(collection.mapped_bytes));
+    say("resident", bytes(collection.resident_bytes));
+    say("sequence", collection.sequence.to_string());
+    table.print()?;
+    if !collection.segments.is_empty() {
+        let mut table = Table::new(&["segment", "rows", "dead", "graph", "vectors", "graph size"]);
+        for segment in &collection.segments {
+            table.row(vec![
+                segment.id.to_string(),
+                count(segment.rows),
+                count(segment.deleted_rows),
+                if segment.graph { "yes" } else { "no" }.into(),
+                bytes(segment.vector_bytes),
+                bytes(segment.graph_bytes),
+            ]);
+        }
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn metric(collection: &pb::Collection) -> String {
+    remote::metric(collection).map_or_else(|| "?".into(), |metric| metric.name().into())
+}
+
+/// `text:sif`, or `-` for plain vectors.
+fn embedder(collection: &pb::Collection) -> String {
+    collection.embedder.as_ref().map_or_else(
+        || "-".into(),
+        |embedder| {
+            if embedder.tap.is_empty() { embedder.name.clone() } else { format!("{}:{}", embedder.name, embedder.tap) }
+        },
+    )
+}

@@ -1,0 +1,146 @@
+//! What the arguments mean: parsed and checked values, and the defaults that are not plain constants.
+//!
+//! The value parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
+
+use crate::types::{CollectionName, Metric};
+
+/// The server that client commands ask when neither a flag nor the environment names one.
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+/// The environment variable that names the server.
+pub(crate) const SERVER_VARIABLE: &str = "NEARNESS_SERVER";
+
+/// A vector as typed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Numbers(pub(crate) Vec<f32>);
+
+/// The points of a curve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EfList(pub(crate) Vec<u32>);
+
+/// An embedder and a tap of it; an empty tap is the embedder's default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tapped {
+    pub(crate) embedder: String,
+    pub(crate) tap: String,
+}
+
+/// A wrong use of the command line that the parser could not see; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// `1,2,3` with commas or spaces between; finite numbers.
+pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
+    let parts =
+        text.trim().trim_start_matches('[').trim_end_matches(']').split([',', ' ']).filter(|part| !part.is_empty());
+    let numbers = parts
+        .enumerate()
+        .map(|(place, part)| match part.parse::<f32>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            _ => Err(format!("component {place} is {part:?}, not a finite number")),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if numbers.is_empty() { Err("no number in it".into()) } else { Ok(Numbers(numbers)) }
+}
+
+/// `10,20,40`: 1 to 65,536 each; sorted, every value once.
+pub(crate) fn ef_list(text: &str) -> Result<EfList, String> {
+    let mut list = text
+        .split(',')
+        .map(|part| match part.trim().parse::<u32>() {
+            Ok(ef) if (1..=65_536).contains(&ef) => Ok(ef),
+            _ => Err(format!("{part:?} is not a number from 1 to 65536")),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    list.sort_unstable();
+    list.dedup();
+    Ok(EfList(list))
+}
+
+/// `cosine`, `dot` or `l2`.
+pub(crate) fn metric(text: &str) -> Result<Metric, String> {
+    Metric::from_name(&text.to_ascii_lowercase())
+        .ok_or_else(|| format!("known: {}", Metric::ALL.map(Metric::name).join(", ")))
+}
+
+/// A name that a collection may have.
+pub(crate) fn collection_name(text: &str) -> Result<CollectionName, String> {
+    CollectionName::new(text).map_err(|error| error.to_string())
+}
+
+/// `EMBEDDER` or `EMBEDDER:TAP`.
+pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
+    let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));
+    if embedder.is_empty() || (tap.is_empty() && text.contains(':')) {
+        return Err("expected EMBEDDER or EMBEDDER:TAP".into());
+    }
+    Ok(Tapped { embedder: embedder.into(), tap: tap.into() })
+}
+
+/// A whole number above zero.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| "not a whole number above 0".into())
+}
+
+/// A number from 0 to 1.
+pub(crate) fn fraction(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|number| (0.0..=1.0).contains(number))
+        .ok_or_else(|| "not a number from 0 to 1".into())
+}
+
+/// A finite number above zero.
+pub(crate) fn positive(text: &str) -> Result<f32, String> {
+    text.parse::<f32>()
+        .ok()
+        .filter(|number| *number > 0.0 && number.is_finite())
+        .ok_or_else(|| "not a finite number above 0".into())
+}
+
+/// The server's address: the flag, the environment, the default; `http://` is put before a bare address.
+pub(crate) fn server_url(flag: Option<&str>) -> String {
+    let given = flag.map(str::to_owned).or_else(|| std::env::var(SERVER_VARIABLE).ok().filter(|url| !url.is_empty()));
+    let url = given.unwrap_or_else(|| DEFAULT_SERVER.into());
+    if url.contains("://") { url } else { format!("http://{url}") }
+}
+
+/// Threads to use: all cores for 0.
+pub(crate) fn threads(asked: usize) -> usize {
+    if asked == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_numbers_with_commas_or_spaces() {
+        assert_eq!(numbers("1,-2.5, 3e1"), Ok(Numbers(vec![1.0, -2.5, 30.0])));
+        assert_eq!(numbers("[1 2]"), Ok(Numbers(vec![1.0, 2.0])));
+        for wrong in ["", "1,nan", "inf", "1;2", "1e99"] {
+            assert!(numbers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ef_lists_are_sorted_and_bounded() {
+        assert_eq!(ef_list("40,10,10"), Ok(EfList(vec![10, 40])));
+        for wrong in ["", "0", "10,", "65537", "-1"] {
+            assert!(ef_list(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn embedders_may_name_a_tap() {
+        assert_eq!(tapped("digits:features").map(|t| t.tap), Ok("features".into()));
+        assert_eq!(tapped("text").map(|t| t.tap), Ok(String::new()));
+        assert!(tapped(":x").is_err() && tapped("x:").is_err());
+    }
+
+    #[test]
+    fn a_bare_address_becomes_a_url() {
+        assert_eq!(server_url(Some("localhost:1")), "http://localhost:1");
+        assert_eq!(server_url(Some("https://h")), "https://h");
+    }
+}

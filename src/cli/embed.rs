@@ -1,0 +1,168 @@
+//! `nearness embed`, `embedders`, `words`, `fill` and `classify`: what a server's embedders answer.
+
+use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, WordsArgs};
+use super::load::read_image;
+use super::output::{self, Table, brief};
+use super::query::join;
+use super::remote::{self, told};
+use crate::grpc::pb;
+use anyhow::Context;
+use serde_json::{Value, json};
+
+/// Vectors of texts or images.
+pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
+    let mut inputs = Vec::new();
+    for text in &args.texts {
+        inputs.push(pb::EmbedInput { form: Some(pb::embed_input::Form::Text(text.clone())) });
+    }
+    for path in &args.images {
+        let image = read_image(path).map_err(anyhow::Error::msg)?;
+        inputs.push(pb::EmbedInput { form: Some(pb::embed_input::Form::Image(image.into())) });
+    }
+    let request = pb::EmbedRequest { embedder: args.embedder.embedder, tap: args.embedder.tap, inputs };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.embed(request).await.map_err(told)
+    })?;
+    let vectors = reply.vectors.iter().map(|vector| remote::numbers(Some(vector))).collect::<Vec<_>>();
+    if args.json {
+        output::json(&json!({ "vectors": vectors, "embedder_fingerprint": reply.embedder_fingerprint }))?;
+    } else {
+        for vector in vectors {
+            output::line(&join(&vector))?;
+        }
+    }
+    Ok(())
+}
+
+/// The embedders of a server, or one of them with its card.
+pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
+    let (embedders, one) = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        Ok(match args.name {
+            None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(told)?.embedders, false),
+            Some(name) => {
+                let reply = client.embedder(pb::GetEmbedderRequest { name }).await.map_err(told)?;
+                (vec![reply.embedder.context("the server's reply names no embedder")?], true)
+            }
+        })
+    })?;
+    if args.json {
+        let list = embedders.iter().map(embedder_json).collect::<Vec<_>>();
+        output::json(&match (one, list.into_iter().collect::<Vec<_>>()) {
+            (true, mut list) => list.pop().unwrap_or(Value::Null),
+            (false, list) => Value::Array(list),
+        })?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["embedder", "tap", "dimension", "reads", "fingerprint", "about"]);
+    for embedder in &embedders {
+        for tap in &embedder.taps {
+            table.row(vec![
+                embedder.name.clone(),
+                tap.name.clone(),
+                tap.dimension.to_string(),
+                embedder.modality.clone(),
+                embedder.fingerprint.chars().take(12).collect(),
+                tap.about.clone(),
+            ]);
+        }
+    }
+    table.print()?;
+    if one {
+        for embedder in &embedders {
+            output::line(&format!("\n{}", embedder.card_json))?;
+        }
+    }
+    Ok(())
+}
+
+fn embedder_json(embedder: &pb::Embedder) -> Value {
+    json!({
+        "name": embedder.name,
+        "fingerprint": embedder.fingerprint,
+        "modality": embedder.modality,
+        "taps": embedder.taps.iter().map(|tap| json!({
+            "name": tap.name,
+            "dimension": tap.dimension,
+            "about": tap.about,
+        })).collect::<Vec<_>>(),
+        "card": serde_json::from_str::<Value>(&embedder.card_json).unwrap_or(Value::Null),
+    })
+}
+
+/// The nearest words.
+pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
+    let request = pb::NearestWordsRequest { embedder: args.embedder, plus: args.plus, minus: args.minus, k: args.k };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.nearest_words(request).await.map_err(told)
+    })?;
+    if args.json {
+        output::json(&json!({ "words": scored(&reply.words), "embedder_fingerprint": reply.embedder_fingerprint }))?;
+    } else {
+        word_table("score", &reply.words).print()?;
+    }
+    Ok(())
+}
+
+/// The words that fit.
+pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
+    let request = pb::FillBlankRequest { embedder: args.embedder, pattern: args.pattern, k: args.k };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.fill_blank(request).await.map_err(told)
+    })?;
+    if args.json {
+        let blanks = reply.blanks.iter().map(|blank| scored(&blank.words)).collect::<Vec<_>>();
+        output::json(&json!({ "blanks": blanks, "embedder_fingerprint": reply.embedder_fingerprint }))?;
+        return Ok(());
+    }
+    let several = reply.blanks.len() > 1;
+    for (place, blank) in reply.blanks.iter().enumerate() {
+        if several {
+            output::line(&format!("blank {}:", place + 1))?;
+        }
+        word_table("probability", &blank.words).print()?;
+    }
+    Ok(())
+}
+
+fn scored(words: &[pb::ScoredWord]) -> Vec<Value> {
+    words.iter().map(|word| json!({ "word": word.word, "score": word.score })).collect()
+}
+
+fn word_table(score: &'static str, words: &[pb::ScoredWord]) -> Table {
+    let mut table = Table::new(&["word", score]);
+    for word in words {
+        table.row(vec![brief(&word.word, 60), format!("{:.4}", word.score)]);
+    }
+    table
+}
+
+/// The probabilities of the digits.
+pub(super) fn classify(args: ClassifyArgs) -> anyhow::Result<()> {
+    let image = read_image(&args.image).map_err(anyhow::Error::msg)?;
+    let request = pb::ClassifyRequest { embedder: args.embedder, image: image.into() };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.classify(request).await.map_err(told)
+    })?;
+    if args.json {
+        let classes = reply
+            .classes
+            .iter()
+            .map(|class| json!({ "label": class.label, "probability": class.probability }))
+            .collect::<Vec<_>>();
+        output::json(&json!({ "classes": classes, "embedder_fingerprint": reply.embedder_fingerprint }))?;
+        return Ok(());
+    }
+    let mut classes = reply.classes;
+    classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    let mut table = Table::new(&["digit", "probability"]);
+    for class in &classes {
+        table.row(vec![class.label.clone(), format!("{:.4}", class.probability)]);
+    }
+    table.print()?;
+    Ok(())
+}

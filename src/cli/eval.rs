@@ -1,0 +1,95 @@
+//! `nearness eval`: how good an embedder is, on word pairs, analogies, or labelled digits.
+
+use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
+use super::output::{self, Table};
+use crate::embed::digits::{self, DigitNet, LabelledImages};
+use crate::embed::words::{WordModel, eval};
+use anyhow::Context;
+use serde_json::json;
+
+/// Measures one of them.
+pub(super) fn run(command: EvalCommand) -> anyhow::Result<()> {
+    match command {
+        EvalCommand::Words(args) => words(&args),
+        EvalCommand::Digits(args) => digits(&args),
+    }
+}
+
+fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
+    let model = match &args.model {
+        Some(folder) => WordModel::load(folder).with_context(|| format!("--model {}", folder.display()))?,
+        None => WordModel::default_model().context("the model in the binary")?,
+    };
+    let similarity = args
+        .similarity
+        .iter()
+        .map(|file| eval::similarity(&model, file).with_context(|| format!("--similarity {}", file.display())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut sections = Vec::new();
+    for file in &args.analogies {
+        let found =
+            eval::analogies(&model, file, args.restrict).with_context(|| format!("--analogies {}", file.display()))?;
+        sections.extend(found.sections);
+    }
+    let correct = sections.iter().map(|section| section.correct).sum::<u64>();
+    let total = sections.iter().map(|section| section.total).sum::<u64>();
+    let accuracy = (total > 0).then(|| correct as f64 / total as f64);
+    if args.json {
+        output::json(&json!({
+            "similarity": similarity.iter().map(|found| json!({
+                "file": found.file, "spearman": found.spearman, "pairs": found.pairs, "missing": found.missing,
+            })).collect::<Vec<_>>(),
+            "analogies": sections.iter().map(|section| json!({
+                "section": section.name, "correct": section.correct, "total": section.total,
+            })).collect::<Vec<_>>(),
+            "accuracy": accuracy,
+        }))?;
+        return Ok(());
+    }
+    if !similarity.is_empty() {
+        let mut table = Table::new(&["similarity", "spearman", "pairs", "missing"]);
+        for found in &similarity {
+            table.row(vec![
+                found.file.to_string(),
+                format!("{:.4}", found.spearman),
+                found.pairs.to_string(),
+                found.missing.to_string(),
+            ]);
+        }
+        table.print()?;
+    }
+    if !sections.is_empty() {
+        let mut table = Table::new(&["analogies", "accuracy", "correct", "total"]);
+        let all = [("all", correct, total)];
+        for (name, correct, total) in sections.iter().map(|s| (s.name.as_str(), s.correct, s.total)).chain(all) {
+            let accuracy =
+                if total > 0 { format!("{:.2} %", 100.0 * correct as f64 / total as f64) } else { "-".into() };
+            table.row(vec![name.into(), accuracy, correct.to_string(), total.to_string()]);
+        }
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
+    let net = match &args.model {
+        Some(folder) => DigitNet::load(folder).with_context(|| format!("--model {}", folder.display()))?,
+        None => DigitNet::default_model().context("the model in the binary")?,
+    };
+    let images = LabelledImages::read(&args.images, &args.labels)?;
+    let found = digits::evaluate(&net, &images);
+    if args.json {
+        output::json(&json!({ "accuracy": found.accuracy, "confusion": found.confusion }))?;
+        return Ok(());
+    }
+    output::line(&format!(
+        "accuracy {:.2} %; rows are the true digits, columns what the net says:",
+        found.accuracy * 100.0
+    ))?;
+    let mut table = Table::new(&["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    for (digit, row) in found.confusion.iter().enumerate() {
+        table.row(std::iter::once(digit.to_string()).chain(row.iter().map(u64::to_string)).collect());
+    }
+    table.print()?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Plain text: one item a line. Empty lines are passed over but counted, so that ids stay with their lines.
+
+use super::record::{At, Place, RecordError, Records};
+use super::source::{Line, Source};
+use crate::collection::{self, Item};
+use crate::types::PointId;
+
+/// Longest line of text, bytes.
+pub(crate) const MAX_LINE: usize = 1 << 20;
+
+/// The lines of a file, counted, bounded, as UTF-8: what every text format reads.
+pub(crate) struct Lines {
+    source: Source,
+    most: usize,
+    number: u64,
+    line: Vec<u8>,
+    done: bool,
+}
+
+impl Lines {
+    pub(crate) fn new(source: Source, most: usize) -> Self {
+        Self { source, most, number: 0, line: Vec::new(), done: false }
+    }
+
+    /// The next line, without its end; none after the last, and after a fatal error.
+    pub(crate) fn next_line(&mut self) -> Option<Result<&str, RecordError>> {
+        if self.done {
+            return None;
+        }
+        self.number += 1;
+        match self.source.line(&mut self.line, self.most) {
+            Ok(Line::Text) => {}
+            Ok(Line::TooLong) => {
+                let what = format!("a line of more than {} bytes", self.most);
+                return Some(Err(RecordError::record(self.place(), what)));
+            }
+            Ok(Line::End) => {
+                self.done = true;
+                self.number -= 1;
+                return None;
+            }
+            Err(error) => {
+                self.done = true;
+                return Some(Err(RecordError::fatal(self.place(), error.to_string())));
+            }
+        }
+        let bytes = match self.line.strip_prefix(b"\xef\xbb\xbf") {
+            Some(rest) if self.number == 1 => rest,
+            _ => &self.line,
+        };
+        Some(std::str::from_utf8(bytes).map_err(|error| {
+            RecordError::record(
+                self.source.place(At::Line(self.number)),
+                format!("invalid UTF-8 at byte {}", error.valid_up_to()),
+            )
+        }))
+    }
+
+    /// Lines read so far; the number of the last one.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Where the last line stood.
+    pub(crate) fn place(&self) -> Place {
+        self.source.place(At::Line(self.number))
+    }
+
+    /// The stream behind the lines.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+}
+
+/// Each line a text; the id is its row number, counted from 0, behind a prefix.
+pub(crate) struct TextRecords {
+    lines: Lines,
+    id_prefix: String,
+    first_row: u64,
+}
+
+impl TextRecords {
+    pub(crate) fn new(source: Source, id_prefix: &str, first_row: u64) -> Self {
+        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into(), first_row }
+    }
+}
+
+impl Iterator for TextRecords {
+    type Item = Result<Item, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let text = match self.lines.next_line()? {
+                Ok(line) => line.trim().to_owned(),
+                Err(error) => return Some(Err(error)),
+            };
+            if text.is_empty() {
+                continue;
+            }
+            let id = format!("{}{}", self.id_prefix, self.first_row + self.lines.number() - 1);
+            return Some(match PointId::new(id) {
+                Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload: Default::default() }),
+                Err(error) => Err(RecordError::record(self.lines.place(), error.to_string())),
+            });
+        }
+    }
+}
+
+impl Records for TextRecords {
+    fn bytes_read(&self) -> u64 {
+        self.lines.source().bytes_read()
+    }
+    fn bytes_total(&self) -> u64 {
+        self.lines.source().bytes_total()
+    }
+    fn place(&self) -> Place {
+        self.lines.place()
+    }
+    fn rows_seen(&self) -> u64 {
+        self.lines.number()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::load::fixture::{self, gzip};
+
+    #[test]
+    fn a_line_is_an_item_and_keeps_its_number() {
+        let file = fixture::file("a.txt", "\u{feff}first\r\n\n third \n".as_bytes());
+        let (items, errors) = fixture::items(&file.path);
+        let seen = items.iter().map(|item| (item.id.as_str(), fixture::text(item))).collect::<Vec<_>>();
+        assert_eq!(seen, [("0", "first"), ("2", "third")]);
+        assert!(errors.is_empty());
+    }
+
+    #[test]
+    fn broken_utf8_is_reported_with_its_line_and_passed_over() {
+        let file = fixture::file("a.txt", b"good\nbad \xff\xfe\ngood again, and long enough to be text\n");
+        let (items, errors) = fixture::items(&file.path);
+        assert_eq!(items.len(), 2);
+        assert!(errors.len() == 1 && errors[0].contains("line 2: invalid UTF-8 at byte 4"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_gzip_file_that_is_cut_is_read_as_far_as_it_goes() {
+        let text = (0..20_000_u32).map(|i| format!("line {}\n", i.wrapping_mul(2_654_435_761))).collect::<String>();
+        let whole = gzip(text.as_bytes());
+        let file = fixture::file("a.txt.gz", &whole[..whole.len() / 2]);
+        let (items, errors) = fixture::items(&file.path);
+        assert!(items.len() > 100 && items.len() < 20_000, "{}", items.len());
+        assert!(errors.len() == 1 && errors[0].contains("gzip stream is cut off"), "{errors:?}");
+    }
+}

@@ -1,0 +1,80 @@
+//! `nearness load`: files into a collection, offline straight into a data directory or through a server.
+//!
+//! ```text
+//! file -> source (gzip, counting) -> reader of its format -> items -> offline: checked, embedded, bulk-loaded
+//!                                                                  -> online:  UpsertStream, acknowledged one by one
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `record.rs` | what a reader gives: items, errors with their place, progress |
+//! | `source.rs` | a file as a stream of bytes |
+//! | `detect.rs` | which format a file has |
+//! | `files.rs` | all files as one stream |
+//! | `lines.rs` `wiki.rs` `json.rs` `word2vec.rs` `images.rs` | readers of a format each |
+//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of bare vectors, shared with `bench` |
+//! | `target.rs` | the collection: what it is, or what is to be created |
+//! | `report.rs` | what became of the records |
+//! | `offline.rs` `online.rs` | the two ways in |
+
+mod detect;
+mod fbin;
+mod files;
+#[cfg(test)]
+mod fixture;
+mod idx;
+mod images;
+mod json;
+mod lines;
+mod npy;
+mod offline;
+mod online;
+mod record;
+mod report;
+pub(super) mod rows;
+pub(super) mod source;
+mod target;
+mod vecs;
+mod wiki;
+mod word2vec;
+
+pub(super) use detect::Format;
+pub(super) use files::{ReadOptions, open};
+pub(super) use images::read as read_image;
+
+use super::args::LoadArgs;
+use super::output;
+use super::progress::{Progress, count, duration};
+
+/// Loads the files.
+pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start(format!("load {}", args.collection), "items", quiet);
+    let done = if args.data.is_some() { offline::run(&args, &progress) } else { online::run(&args, &progress) };
+    if done.is_err() {
+        progress.abandon();
+    }
+    let report = done?;
+    let seconds = progress.seconds();
+    progress.finish(&format!(
+        "{} items in {}, {}/s; {} broken records skipped",
+        count(report.loaded),
+        duration(seconds),
+        count((report.loaded as f64 / seconds.max(1e-3)) as u64),
+        count(report.skipped)
+    ));
+    if args.json {
+        output::json(&report.json(args.collection.as_str(), seconds))?;
+    } else if quiet || report.stopped.is_some() {
+        output::line(&format!("{} loaded, {} skipped", report.loaded, report.skipped))?;
+    }
+    if let Some(error) = report.stopped {
+        return Err(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+    }
+    if report.cut_files > 0 {
+        anyhow::bail!("{} file(s) could not be read to the end; what came before is loaded", report.cut_files);
+    }
+    if report.loaded == 0 {
+        anyhow::bail!("nothing was loaded: there is no sound record in these files");
+    }
+    Ok(())
+}

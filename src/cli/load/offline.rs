@@ -1,0 +1,150 @@
+//! Straight into a data directory: the engine checks and embeds the items, and writes them as sealed segments.
+
+use super::files::{Files, ReadOptions};
+use super::record::{Place, RecordError, Records};
+use super::report::Report;
+use super::target::{self, Existing};
+use crate::cli::args::LoadArgs;
+use crate::cli::local;
+use crate::cli::progress::{Progress, Step};
+use crate::collection::{Engine, ErrorKind, Item};
+use crate::types::PointId;
+use anyhow::Context;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::Path;
+
+/// Items whose places are remembered after they were handed out: more than the engine takes at once.
+const REMEMBERED: usize = 16_384;
+/// Items between two steps of the progress.
+const STEP_EVERY: u64 = 256;
+
+/// Opens the data directory (which fails while a server holds it) and loads.
+pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
+    let data = args.data.as_deref().unwrap_or(Path::new("."));
+    // The files first: a wrong name should not cost the opening of an engine, nor make a data directory.
+    Files::new(
+        &args.files,
+        args.format,
+        &args.labels,
+        ReadOptions { pixels_as_vectors: true, ..ReadOptions::default() },
+    )?;
+    let engine = local::engine(data, &args.models)?;
+    let existing = match engine.collection(&args.collection) {
+        Ok(info) => {
+            Some(Existing { embedder: info.embedder.map(|pin| (pin.name, pin.tap)), metric: Some(info.metric) })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error).context(format!("the collection {}", args.collection)),
+    };
+    if let Some(existing) = &existing {
+        target::check(args, existing)?;
+    }
+    let options = ReadOptions {
+        id_prefix: args.id_prefix.clone(),
+        pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+    };
+    let account = RefCell::new(Account { report: Report::new(args.strict), places: VecDeque::new() });
+    let mut stream = Stream {
+        files: Files::new(&args.files, args.format, &args.labels, options)?,
+        first: None,
+        taken: 0,
+        limit: args.limit.unwrap_or(u64::MAX),
+        account: &account,
+        progress,
+    };
+    if existing.is_none() {
+        stream.first = stream.next();
+        let Some(first) = &stream.first else { return Ok(account.into_inner().report) };
+        engine.create_collection(&target::spec(args, first)?)?;
+    }
+    let mut refused = |id: &PointId, error| {
+        account.borrow_mut().refused(id, &error, progress);
+        Ok(())
+    };
+    let outcome = local::bulk_load(&engine, &args.collection, &mut stream, &mut refused, progress)?;
+    let mut report = account.into_inner().report;
+    report.loaded = outcome.loaded;
+    Ok(report)
+}
+
+/// What became of the records, shared between the stream and the engine's refusals.
+struct Account {
+    report: Report,
+    /// Where the last items that were handed out stand, oldest first.
+    places: VecDeque<(PointId, Place)>,
+}
+
+impl Account {
+    /// The engine refuses items in the order in which it took them, so what is older than this one is done with.
+    fn refused(&mut self, id: &PointId, error: &dyn std::error::Error, progress: &Progress) {
+        let what = chain(error);
+        while let Some((known, place)) = self.places.pop_front() {
+            if known == *id {
+                self.report.broken(RecordError::record(place, what), progress);
+                return;
+            }
+        }
+        let place = Place { path: Path::new(id.as_str()).into(), at: super::record::At::Whole };
+        self.report.broken(RecordError::record(place, what), progress);
+    }
+}
+
+/// Sound records; broken ones go to the report. Ends where a strict load stops.
+struct Stream<'a> {
+    files: Files,
+    /// An item that was read to see what it is.
+    first: Option<Item>,
+    taken: u64,
+    limit: u64,
+    account: &'a RefCell<Account>,
+    progress: &'a Progress,
+}
+
+impl Iterator for Stream<'_> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        loop {
+            if self.taken == self.limit || self.account.borrow().report.stopped.is_some() {
+                return None;
+            }
+            let next = self.files.next()?;
+            let mut account = self.account.borrow_mut();
+            match next {
+                Ok(item) => {
+                    self.taken += 1;
+                    account.places.push_back((item.id.clone(), self.files.place()));
+                    if account.places.len() > REMEMBERED {
+                        account.places.pop_front();
+                    }
+                    if self.taken % STEP_EVERY == 0 {
+                        let step = Step { done: self.taken, total: None, part: Some(self.files.part()) };
+                        self.progress.step(step, "");
+                    }
+                    return Some(item);
+                }
+                Err(error) => {
+                    account.report.broken(error, self.progress);
+                }
+            }
+        }
+    }
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text += &format!(": {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

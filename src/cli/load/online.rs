@@ -1,0 +1,197 @@
+//! Through a server: items stream up, acknowledgements stream down, and only so many items are under way at once.
+//!
+//! A refused item is reported with its file and line; the stream goes on. A broken connection ends the load:
+//! what was acknowledged is durable, and the same load may be repeated.
+
+use super::files::{Files, ReadOptions};
+use super::record::{Place, RecordError, Records};
+use super::report::Report;
+use super::target::{self, Existing};
+use crate::cli::args::LoadArgs;
+use crate::cli::progress::{Progress, Step};
+use crate::cli::remote::{self, Client, told};
+use crate::collection::{Item, Source};
+use crate::grpc::pb;
+use anyhow::{Context, bail};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Items sent and not yet acknowledged.
+const WINDOW: usize = 4_096;
+
+/// Connects, creates the collection when it is not there, and streams.
+pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
+    remote::block_on(async {
+        let client = remote::connect(args.server.as_deref()).await?;
+        let existing = existing(&client, args).await?;
+        if let Some(existing) = &existing {
+            target::check(args, existing)?;
+        }
+        let options = ReadOptions {
+            id_prefix: args.id_prefix.clone(),
+            pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+        };
+        let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
+        let mut report = Report::new(args.strict);
+        let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
+        if existing.is_none() {
+            let request = remote::create_request(&target::spec(args, &first.0)?);
+            client.create_collection(request).await.map_err(told)?;
+        }
+        stream(client, args, files, first, report, progress).await
+    })
+}
+
+/// The collection, if the server has it.
+async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
+    let list = client.list_collections(pb::ListRequest {}).await.map_err(told)?;
+    Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
+        Existing {
+            metric: remote::metric(&collection),
+            embedder: collection.embedder.map(|embedder| (embedder.name, embedder.tap)),
+        }
+    }))
+}
+
+fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Option<(Item, Place)> {
+    loop {
+        match files.next()? {
+            Ok(item) => return Some((item, files.place())),
+            Err(error) => {
+                if !report.broken(error, progress) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// What the reading thread and the acknowledgements share.
+struct Shared {
+    /// Where each unacknowledged item stands, oldest first.
+    waiting: VecDeque<Place>,
+    report: Report,
+    /// Part of the files read.
+    part: f64,
+    /// All items are on their way.
+    all_sent: bool,
+}
+
+async fn stream(
+    client: Client,
+    args: &LoadArgs,
+    mut files: Files,
+    first: (Item, Place),
+    report: Report,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, all_sent: false });
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let window = Arc::new(Semaphore::new(WINDOW));
+    let (sender, receiver) = mpsc::channel(256);
+    let collection = args.collection.as_str();
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let handle = tokio::runtime::Handle::current();
+
+    let acked = std::thread::scope(|scope| {
+        // Reading blocks, so it has a thread of its own. It ends when its channel or the window closes.
+        let reader_window = window.clone();
+        scope.spawn({
+            let handle = handle.clone();
+            move || {
+                let mut next = Some(first);
+                let mut sent = 0;
+                while let Some((item, place)) = next.take() {
+                    if sent == limit {
+                        break;
+                    }
+                    let Ok(permit) = handle.block_on(reader_window.acquire()) else { break };
+                    permit.forget();
+                    {
+                        let mut shared = lock();
+                        shared.waiting.push_back(place);
+                        shared.part = files.part();
+                    }
+                    let name = if sent == 0 { collection.to_owned() } else { String::new() };
+                    let message = pb::UpsertStreamRequest { collection: name, item: Some(item_to_pb(item)) };
+                    if sender.blocking_send(message).is_err() {
+                        break;
+                    }
+                    sent += 1;
+                    next = loop {
+                        match files.next() {
+                            None => break None,
+                            Some(Ok(item)) => break Some((item, files.place())),
+                            Some(Err(error)) => {
+                                if !lock().report.broken(error, progress) {
+                                    break None;
+                                }
+                            }
+                        }
+                    };
+                }
+                lock().all_sent = true;
+            }
+        });
+        let result = tokio::task::block_in_place(|| {
+            handle.block_on(async {
+                let mut acks = client.upsert_stream(ReceiverStream::new(receiver)).await.map_err(told)?;
+                let mut index = 0;
+                while let Some(batch) = acks.next().await.map_err(told)? {
+                    for ack in batch {
+                        acknowledge(&mut lock(), &ack, index, progress)?;
+                        index += 1;
+                        window.add_permits(1);
+                    }
+                    let shared = lock();
+                    let step = Step { done: shared.report.loaded, total: None, part: Some(shared.part) };
+                    progress.step(step, "");
+                    if shared.report.stopped.is_some() {
+                        break;
+                    }
+                }
+                anyhow::Ok(())
+            })
+        });
+        // Whatever happened, the reading thread must not wait for room that never comes.
+        window.close();
+        result
+    });
+    let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let loaded = shared.report.loaded;
+    acked.with_context(|| {
+        format!("the stream to the server broke after {loaded} acknowledged items; the same load may be repeated")
+    })?;
+    if shared.report.stopped.is_none() && !shared.waiting.is_empty() {
+        bail!(
+            "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
+            shared.waiting.len()
+        );
+    }
+    Ok(shared.report)
+}
+
+/// Books one acknowledgement; they come in the order of the items.
+fn acknowledge(shared: &mut Shared, ack: &pb::Ack, index: u64, progress: &Progress) -> anyhow::Result<()> {
+    let Some(place) = shared.waiting.pop_front().filter(|_| ack.index == index) else {
+        bail!("the server acknowledged item {} where item {index} was next", ack.index);
+    };
+    if ack.error.is_empty() {
+        shared.report.loaded += 1;
+    } else {
+        shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
+    }
+    Ok(())
+}
+
+fn item_to_pb(item: Item) -> pb::Item {
+    let source = match item.source {
+        Source::Vector(vector) => pb::item::Source::Vector(remote::vector(&vector)),
+        Source::Text(text) => pb::item::Source::Text(text),
+        Source::Image(image) => pb::item::Source::Image(image.into()),
+    };
+    let payload = (!item.payload.is_empty()).then(|| remote::payload(&item.payload));
+    pb::Item { id: item.id.as_str().into(), source: Some(source), payload }
+}

@@ -1,0 +1,240 @@
+//! A file as a stream of bytes: gzip undone, bytes counted, lines bounded.
+
+use super::record::{At, Place};
+use anyhow::{Context, bail};
+use flate2::bufread::MultiGzDecoder;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a file that are looked at to tell its format.
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
+
+/// An open file, decompressed if it is gzip.
+pub(crate) struct Source {
+    reader: Box<dyn BufRead + Send>,
+    path: Arc<Path>,
+    read: Arc<AtomicU64>,
+    file_bytes: u64,
+    gzip: bool,
+}
+
+/// Counts what is read of the file itself.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// What [`Source::fill`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// The buffer is full.
+    Full,
+    /// The stream ended before the first byte.
+    End,
+    /// The stream ended after so many bytes.
+    Short(usize),
+}
+
+/// What [`Source::line`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A line, without its end.
+    Text,
+    /// A line of more bytes than allowed; it was passed over.
+    TooLong,
+    /// No line any more.
+    End,
+}
+
+impl Source {
+    /// Opens a regular file.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let named = || format!("{}: cannot be opened", path.display());
+        let file = File::open(path).with_context(named)?;
+        let meta = file.metadata().with_context(named)?;
+        if !meta.is_file() {
+            bail!("{}: not a regular file", path.display());
+        }
+        let read = Arc::new(AtomicU64::new(0));
+        let mut plain = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
+        let gzip =
+            plain.fill_buf().with_context(|| format!("{}: cannot be read", path.display()))?.starts_with(&[0x1f, 0x8b]);
+        let reader: Box<dyn BufRead + Send> = if gzip {
+            Box::new(BufReader::with_capacity(256 << 10, MultiGzDecoder::new(plain)))
+        } else {
+            Box::new(plain)
+        };
+        Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), gzip })
+    }
+
+    /// Length of the content, where it is known without reading it: unknown for gzip.
+    pub(crate) fn content_bytes(&self) -> Option<u64> {
+        (!self.gzip).then_some(self.file_bytes)
+    }
+
+    /// Up to `most` bytes of the content from here.
+    pub(crate) fn head(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; most];
+        let length = match self.fill(&mut head)? {
+            Fill::Full => most,
+            Fill::End => 0,
+            Fill::Short(length) => length,
+        };
+        head.truncate(length);
+        Ok(head)
+    }
+
+    /// Fills the buffer, as far as the stream goes.
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<Fill> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(if filled == 0 { Fill::End } else { Fill::Short(filled) }),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
+        Ok(Fill::Full)
+    }
+
+    /// Puts the next line, of at most `most` bytes, into `line`.
+    pub(crate) fn line(&mut self, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
+        line.clear();
+        let mut any = false;
+        let mut too_long = false;
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.explain(error)),
+            };
+            if buffer.is_empty() {
+                break;
+            }
+            any = true;
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            if line.len() + part.len() > most {
+                too_long = true;
+            } else if !too_long {
+                line.extend_from_slice(part);
+            }
+            let used = end.map_or(buffer.len(), |end| end + 1);
+            self.reader.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(if too_long {
+            Line::TooLong
+        } else if any {
+            Line::Text
+        } else {
+            Line::End
+        })
+    }
+
+    /// Bytes up to and without `delimiter`; none when more than `most` come before it or the stream ends.
+    pub(crate) fn until(&mut self, delimiter: u8, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut found = Vec::new();
+        let mut byte = [0];
+        while found.len() <= most {
+            match self.fill(&mut byte)? {
+                Fill::Full if byte[0] == delimiter => return Ok(Some(found)),
+                Fill::Full => found.push(byte[0]),
+                Fill::End | Fill::Short(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Bytes of the file read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn bytes_total(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// A place in the file.
+    pub(crate) fn place(&self, at: At) -> Place {
+        Place { path: self.path.clone(), at }
+    }
+
+    /// flate2 says "unexpected end of file" or "corrupt deflate stream": say of what.
+    fn explain(&self, error: io::Error) -> io::Error {
+        if !self.gzip {
+            return error;
+        }
+        let what = if error.kind() == io::ErrorKind::UnexpectedEof {
+            "the gzip stream is cut off".to_owned()
+        } else {
+            format!("the gzip stream is damaged: {error}")
+        };
+        io::Error::new(error.kind(), what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::load::fixture::{self, gzip};
+
+    #[test]
+    fn lines_are_bounded_and_the_next_one_is_found() {
+        let file = fixture::file("t.txt", b"ab\r\n0123456789\nlast");
+        let mut source = Source::open(&file.path).unwrap();
+        let mut line = Vec::new();
+        assert_eq!((source.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"ab".as_slice()));
+        assert_eq!(source.line(&mut line, 5).unwrap(), Line::TooLong);
+        assert_eq!((source.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"last".as_slice()));
+        assert_eq!(source.line(&mut line, 5).unwrap(), Line::End);
+    }
+
+    #[test]
+    fn gzip_is_undone_and_a_cut_one_says_so() {
+        let whole = gzip(&b"one line\n".repeat(5_000));
+        let file = fixture::file("t.gz", &whole);
+        let mut source = Source::open(&file.path).unwrap();
+        assert_eq!(source.head(8).unwrap(), b"one line");
+        let file = fixture::file("t.gz", &whole[..whole.len() - 12]);
+        let mut source = Source::open(&file.path).unwrap();
+        let mut line = Vec::new();
+        let error = loop {
+            match source.line(&mut line, 100) {
+                Ok(Line::End) => panic!("the cut was not seen"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("gzip"), "{error}");
+    }
+
+    #[test]
+    fn folders_and_missing_files_are_refused() {
+        assert!(Source::open(Path::new("/")).is_err());
+        assert!(Source::open(Path::new("/nonexistent/file")).is_err());
+    }
+}

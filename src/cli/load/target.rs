@@ -1,0 +1,126 @@
+//! The collection that a load goes into: what it is, or what is to be created for the first item.
+
+use crate::cli::args::LoadArgs;
+use crate::cli::config::Usage;
+use crate::collection::{CollectionSpec, IndexSettings, Item, Source, Space};
+use crate::types::Metric;
+
+/// What is known of the collection before a record is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Existing {
+    /// Its embedder and tap; none for plain vectors.
+    pub(crate) embedder: Option<(String, String)>,
+    pub(crate) metric: Option<Metric>,
+}
+
+/// The word for "no embedder" on the command line.
+const NONE: &str = "none";
+
+/// Whether pixels go in as vectors: the collection has, or will have, no embedder.
+pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existing>) -> bool {
+    match existing {
+        Some(existing) => existing.embedder.is_none(),
+        None => args.embedder.as_deref() == Some(NONE),
+    }
+}
+
+/// Holds what the user asked for against what is there.
+pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
+    let name = args.collection.as_str();
+    if let (Some(asked), Some(is)) = (args.metric, existing.metric) {
+        if asked != is {
+            return Err(Usage(format!("--metric {asked}: the collection {name} exists, and its metric is {is}")));
+        }
+    }
+    if let Some(asked) = &args.embedder {
+        let is = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
+        if asked != is {
+            return Err(Usage(format!("--embedder {asked}: the collection {name} exists, and its embedder is {is}")));
+        }
+    }
+    if let (Some(asked), Some((_, is))) = (&args.tap, &existing.embedder) {
+        if asked != is {
+            return Err(Usage(format!("--tap {asked}: the collection {name} exists, and its tap is {is}")));
+        }
+    }
+    Ok(())
+}
+
+/// The collection to create, by the flags and the first item.
+pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usage> {
+    let asked = args.embedder.as_deref().filter(|name| *name != NONE);
+    let default = match first.source {
+        Source::Text(_) => Some("text"),
+        Source::Image(_) => Some("digits"),
+        Source::Vector(_) => None,
+    };
+    let embedder = match (asked, default, args.embedder.is_some()) {
+        (Some(asked), _, _) => Some(asked),
+        (None, Some(default), false) => Some(default),
+        (None, Some(_), true) => return Err(Usage("--embedder none: texts and images need an embedder".into())),
+        (None, None, _) => None,
+    };
+    let space = match (embedder, &first.source) {
+        (Some(embedder), _) => Space::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() },
+        (None, Source::Vector(vector)) => {
+            if args.tap.is_some() {
+                return Err(Usage("--tap: these are plain vectors, without an embedder".into()));
+            }
+            Space::Plain { dimension: u32::try_from(vector.len()).unwrap_or(u32::MAX) }
+        }
+        (None, Source::Text(_) | Source::Image(_)) => return Err(Usage("texts and images need an embedder".into())),
+    };
+    Ok(CollectionSpec {
+        name: args.collection.clone(),
+        space,
+        metric: args.metric.unwrap_or(Metric::Cosine),
+        index: IndexSettings {
+            m: args.m.unwrap_or(0),
+            ef_construction: args.ef_construction.unwrap_or(0),
+            ef_search: 0,
+            seal_rows: 0,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+    use crate::types::PointId;
+    use clap::Parser;
+
+    fn args(flags: &str) -> LoadArgs {
+        let line = format!("nearness load --data d --collection c f {flags}");
+        let Command::Load(args) = Cli::parse_from(line.split_whitespace()).command else { panic!("not load") };
+        args
+    }
+
+    fn space(flags: &str, source: Source) -> Result<Space, String> {
+        let item = Item { id: PointId::new("a").unwrap(), source, payload: Default::default() };
+        spec(&args(flags), &item).map(|spec| spec.space).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_item_says_what_is_created() {
+        let embedded = |embedder: &str, tap: &str| Ok(Space::Embedded { embedder: embedder.into(), tap: tap.into() });
+        assert_eq!(space("", Source::Text("a".into())), embedded("text", ""));
+        assert_eq!(space("--embedder words", Source::Text("a".into())), embedded("words", ""));
+        assert_eq!(space("--tap logits", Source::Image(vec![])), embedded("digits", "logits"));
+        assert_eq!(space("", Source::Vector(vec![0.0; 3])), Ok(Space::Plain { dimension: 3 }));
+        assert!(space("--embedder none", Source::Text("a".into())).is_err());
+        assert!(space("--tap x", Source::Vector(vec![0.0])).is_err());
+    }
+
+    #[test]
+    fn an_existing_collection_is_not_bent() {
+        let existing = Existing { embedder: Some(("text".into(), "sif".into())), metric: Some(Metric::Cosine) };
+        assert!(check(&args(""), &existing).is_ok());
+        assert!(check(&args("--embedder text --metric cosine --tap sif"), &existing).is_ok());
+        for flags in ["--embedder words", "--embedder none", "--metric l2", "--tap other"] {
+            assert!(check(&args(flags), &existing).is_err(), "{flags}");
+        }
+        assert!(takes_pixels_as_vectors(&args("--embedder none"), None));
+        assert!(!takes_pixels_as_vectors(&args("--embedder none"), Some(&existing)));
+    }
+}

@@ -1,0 +1,149 @@
+//! WikiExtractor files: `<doc id= url= title=>`, the title, paragraphs a line each, `</doc>`. One item a paragraph.
+
+use super::lines::{Lines, MAX_LINE};
+use super::record::{Place, RecordError, Records};
+use super::source::Source;
+use crate::collection::{self, Item, Payload};
+use crate::types::PointId;
+
+/// Paragraphs of fewer characters (headings, captions) are left out.
+pub(crate) const MIN_PARAGRAPH: usize = 40;
+
+/// The paragraphs of a file; ids are `<doc id>:<paragraph>`, paragraphs counted from 1 within their article.
+pub(crate) struct WikiRecords {
+    lines: Lines,
+    id_prefix: String,
+    article: Option<Article>,
+}
+
+struct Article {
+    id: String,
+    title: String,
+    url: String,
+    paragraphs: u32,
+    /// The first line repeats the title.
+    at_title: bool,
+}
+
+impl WikiRecords {
+    pub(crate) fn new(source: Source, id_prefix: &str) -> Self {
+        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into(), article: None }
+    }
+}
+
+impl Iterator for WikiRecords {
+    type Item = Result<Item, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = match self.lines.next_line()? {
+                Ok(line) => line.trim(),
+                Err(error) => return Some(Err(error)),
+            };
+            if line.is_empty() {
+                continue;
+            }
+            if line.starts_with("<doc ") {
+                self.article = parse_head(line);
+                if self.article.is_none() {
+                    return Some(Err(RecordError::record(
+                        self.lines.place(),
+                        "a <doc> line without an id; its article is left out",
+                    )));
+                }
+                continue;
+            }
+            if line == "</doc>" {
+                self.article = None;
+                continue;
+            }
+            // Lines outside of an article belong to one that was reported above.
+            let Some(article) = &mut self.article else { continue };
+            if std::mem::take(&mut article.at_title) && line == article.title {
+                continue;
+            }
+            article.paragraphs += 1;
+            if line.chars().nth(MIN_PARAGRAPH - 1).is_none() {
+                continue;
+            }
+            let text = line.to_owned();
+            let mut payload = Payload::new();
+            payload.insert("title".into(), article.title.clone().into());
+            payload.insert("url".into(), article.url.clone().into());
+            let id = format!("{}{}:{}", self.id_prefix, article.id, article.paragraphs);
+            return Some(match PointId::new(id) {
+                Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload }),
+                Err(error) => Err(RecordError::record(self.lines.place(), error.to_string())),
+            });
+        }
+    }
+}
+
+impl Records for WikiRecords {
+    fn bytes_read(&self) -> u64 {
+        self.lines.source().bytes_read()
+    }
+    fn bytes_total(&self) -> u64 {
+        self.lines.source().bytes_total()
+    }
+    fn place(&self) -> Place {
+        self.lines.place()
+    }
+    fn rows_seen(&self) -> u64 {
+        0
+    }
+}
+
+fn parse_head(line: &str) -> Option<Article> {
+    let value = |key: &str| {
+        let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
+        let rest = &line[start..];
+        // A title may hold a bare quotation mark: its value goes up to the end of the tag.
+        let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
+        Some(unescape(&rest[..end]))
+    };
+    let id = value("id").filter(|id| !id.is_empty())?;
+    Some(Article {
+        id,
+        title: value("title").unwrap_or_default(),
+        url: value("url").unwrap_or_default(),
+        paragraphs: 0,
+        at_title: true,
+    })
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::load::fixture;
+
+    const LONG: &str = "This paragraph is long enough to be an item of its own.";
+
+    #[test]
+    fn a_paragraph_is_an_item_with_its_title() {
+        let text = format!(
+            "<doc id=\"12\" url=\"https://en.wikipedia.org/wiki?curid=12\" title=\"Salt &amp; \"pepper\"\">\nSalt & \"pepper\"\n\n{LONG}\nHeading.\n{LONG}\n</doc>\n<doc id=\"13\" url=\"u\" title=\"T\">\nT\n\n{LONG}\n</doc>\n"
+        );
+        let file = fixture::file("w.txt", text.as_bytes());
+        let (items, errors) = fixture::items(&file.path);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["12:1", "12:3", "13:1"]);
+        assert_eq!(items[0].payload["title"], "Salt & \"pepper\"");
+        assert_eq!(items[0].payload["url"], "https://en.wikipedia.org/wiki?curid=12");
+        assert_eq!(fixture::text(&items[2]), LONG);
+    }
+
+    #[test]
+    fn an_article_without_an_id_is_reported_and_left_out() {
+        let text = format!(
+            "<doc id=\"1\" url=\"\" title=\"a\">\na\n{LONG}\n</doc>\n<doc url=\"\">\n{LONG}\n</doc>\n<doc id=\"3\" url=\"\" title=\"c\">\n{LONG}\n"
+        );
+        let file = fixture::file("w.txt", text.as_bytes());
+        let (items, errors) = fixture::items(&file.path);
+        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["1:1", "3:1"]);
+        assert!(errors.len() == 1 && errors[0].contains("line 5"), "{errors:?}");
+    }
+}

@@ -1,0 +1,41 @@
+//! What the offline commands share: the embedders of this process, and the engine over a data directory.
+
+use super::progress::{Progress, Step};
+use crate::collection::{BulkOutcome, Job, LocalEngine};
+use crate::collection::{Error, Item};
+use crate::embed::Registry;
+use crate::types::{CollectionName, PointId};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+
+/// The defaults in the binary, then the given model folders, which win by name.
+pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
+    let mut registry = Registry::with_defaults().context("the embedders in the binary cannot be used")?;
+    for folder in models {
+        registry.add_folder(folder).with_context(|| format!("--model {}", folder.display()))?;
+    }
+    Ok(registry)
+}
+
+/// Opens (or creates) a data directory; it belongs to this process until the engine is dropped.
+pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEngine> {
+    LocalEngine::open(data, registry(models)?).with_context(|| format!("--data {}: cannot be opened", data.display()))
+}
+
+/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
+pub(crate) fn bulk_load(
+    engine: &LocalEngine,
+    name: &CollectionName,
+    items: &mut dyn Iterator<Item = Item>,
+    on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
+    progress: &Progress,
+) -> anyhow::Result<BulkOutcome> {
+    let observe = |job: Job, done: u64, total: u64| {
+        // Loading is told by whoever reads the files: they know how much is left.
+        if !matches!(job, Job::Loading) {
+            progress.step(Step { done, total: Some(total), part: None }, "indexing");
+        }
+        true
+    };
+    engine.bulk_load(name, items, on_refused, &observe).with_context(|| format!("the collection {name}"))
+}

@@ -1,0 +1,107 @@
+//! `nearness scroll`, `get` and `delete`: the points themselves.
+
+use super::args::{DeleteArgs, GetArgs, ScrollArgs};
+use super::output::{self, Table, brief};
+use super::query::join;
+use super::remote::{self, told};
+use crate::grpc::pb;
+use serde_json::{Map, Value, json};
+
+/// Points asked for at once while scrolling.
+const PAGE: u64 = 1_000;
+
+/// Points in the order of their ids.
+pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
+    remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
+        let mut token = args.after.clone();
+        loop {
+            let request = pb::ScrollRequest {
+                collection: args.collection.as_str().into(),
+                page_token: token,
+                limit: left.min(PAGE) as u32,
+                fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+            };
+            let page = client.scroll(request).await.map_err(told)?;
+            left = left.saturating_sub(page.points.len() as u64);
+            let empty = page.points.is_empty();
+            print(page.points, args.json, args.vector_out)?;
+            token = page.next_page_token;
+            if left == 0 || token.is_empty() || empty {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// A page for people or, one object a line, for programs.
+fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()> {
+    if json {
+        for point in points {
+            output::json_line(&point_json(point)?)?;
+        }
+        return Ok(());
+    }
+    let head: &[&str] = if vectors { &["id", "payload", "vector"] } else { &["id", "payload"] };
+    let mut table = Table::new(head);
+    for point in points {
+        let mut row = vec![brief(&point.id, 60), brief(&remote::summary(&remote::payload_json(point.payload)?), 100)];
+        if vectors {
+            row.push(join(&remote::numbers(point.vector.as_ref())));
+        }
+        table.row(row);
+    }
+    table.print()?;
+    Ok(())
+}
+
+fn point_json(point: pb::Point) -> anyhow::Result<Value> {
+    let mut object = Map::new();
+    object.insert("id".into(), point.id.into());
+    remote::add_fields(&mut object, point.payload, point.vector.as_ref())?;
+    Ok(Value::Object(object))
+}
+
+/// Points by id, whole; missing ones make it fail after the others are shown.
+pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
+    let request = pb::GetPointsRequest {
+        collection: args.collection.as_str().into(),
+        ids: args.ids,
+        fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+    };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.get_points(request).await.map_err(told)
+    })?;
+    let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
+    if args.json {
+        output::json(&json!({ "points": points, "missing": reply.missing }))?;
+    } else {
+        for point in &points {
+            output::json(point)?;
+        }
+    }
+    if !reply.missing.is_empty() {
+        anyhow::bail!("the collection {} has no point {}", args.collection, reply.missing.join(", "));
+    }
+    Ok(())
+}
+
+/// Removes points by id.
+pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
+    let request = pb::DeletePointsRequest { collection: args.collection.as_str().into(), ids: args.ids };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.delete_points(request).await.map_err(told)
+    })?;
+    if args.json {
+        output::json(&json!({ "deleted": reply.deleted, "missing": reply.missing, "sequence": reply.sequence }))?;
+    } else {
+        output::line(&format!("deleted {}", reply.deleted))?;
+        if !reply.missing.is_empty() {
+            output::line(&format!("not there: {}", reply.missing.join(", ")))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! `nearness query`: what is near, as a table or JSON, with what the answer cost.
+
+use super::args::QueryArgs;
+use super::load::read_image;
+use super::output::{self, Table, brief};
+use super::remote::{self, told};
+use crate::grpc::pb;
+use pb::query::Form;
+use pb::search_params::Accuracy;
+use serde_json::{Map, Value, json};
+
+/// Asks the server and prints its answer.
+pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
+    let request = pb::SearchRequest {
+        collection: args.collection.as_str().into(),
+        query: Some(pb::Query { form: Some(form(&args)?) }),
+        params: Some(pb::SearchParams {
+            k: args.k,
+            accuracy: match (args.exact, args.ef) {
+                (true, _) => Some(Accuracy::Exact(true)),
+                (false, Some(ef)) => Some(Accuracy::Ef(ef)),
+                (false, None) => None,
+            },
+            score_threshold: args.min_score,
+            fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        }),
+    };
+    let answer = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.search(request).await.map_err(told)
+    })?;
+    if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
+}
+
+fn form(args: &QueryArgs) -> anyhow::Result<Form> {
+    Ok(if let Some(text) = &args.text {
+        Form::Text(text.clone())
+    } else if let Some(path) = &args.image {
+        Form::Image(read_image(path).map_err(anyhow::Error::msg)?.into())
+    } else if let Some(numbers) = &args.vector {
+        Form::Vector(remote::vector(&numbers.0))
+    } else if let Some(id) = &args.id {
+        Form::Id(id.clone())
+    } else {
+        Form::Arithmetic(pb::Arithmetic { plus: args.plus.clone(), minus: args.minus.clone() })
+    })
+}
+
+fn print_table(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()> {
+    let mut head = vec!["rank", "score", "distance", "id", "payload"];
+    if args.vector_out {
+        head.push("vector");
+    }
+    let mut table = Table::new(&head);
+    for (place, hit) in answer.hits.into_iter().enumerate() {
+        let payload = remote::payload_json(hit.payload)?;
+        let text =
+            if args.payload { Value::Object(payload).to_string() } else { brief(&remote::summary(&payload), 80) };
+        let mut row = vec![
+            (place + 1).to_string(),
+            format!("{:.4}", hit.score),
+            format!("{:.4}", hit.distance),
+            brief(&hit.id, 60),
+            text,
+        ];
+        if args.vector_out {
+            row.push(join(&remote::numbers(hit.vector.as_ref())));
+        }
+        table.row(row);
+    }
+    table.print()?;
+    if let Some(stats) = answer.stats {
+        output::line(&cost(&stats))?;
+    }
+    Ok(())
+}
+
+/// `by graph (ef 100), 1,234 distances, 0.35 ms; text@0123456789ab`
+fn cost(stats: &pb::SearchStats) -> String {
+    let path = match stats.path() {
+        pb::Path::Graph => format!("by graph (ef {})", stats.ef_used),
+        pb::Path::Mixed => format!("by graph and scan (ef {})", stats.ef_used),
+        pb::Path::Exact => "by exact scan".into(),
+        pb::Path::Unspecified => "by an unknown path".into(),
+    };
+    let mut text = format!(
+        "{path}, {} distances, {:.2} ms",
+        super::progress::count(stats.distances_computed),
+        stats.search_us as f64 / 1e3
+    );
+    if stats.embed_us > 0 {
+        text += &format!(" and {:.2} ms to embed", stats.embed_us as f64 / 1e3);
+    }
+    if let Some(start) = stats.embedder_fingerprint.get(..12) {
+        text += &format!("; embedder {start}");
+    }
+    text
+}
+
+fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()> {
+    let hits = answer
+        .hits
+        .into_iter()
+        .map(|hit| {
+            let mut object = Map::new();
+            object.insert("id".into(), hit.id.into());
+            object.insert("distance".into(), json!(hit.distance));
+            object.insert("score".into(), json!(hit.score));
+            remote::add_fields(&mut object, hit.payload, hit.vector.as_ref())?;
+            Ok(Value::Object(object))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let stats = answer.stats.map(|stats| {
+        json!({
+            "path": stats.path().as_str_name().trim_start_matches("PATH_").to_ascii_lowercase(),
+            "ef_used": stats.ef_used,
+            "distances_computed": stats.distances_computed,
+            "growing_distances": stats.growing_distances,
+            "segments_by_graph": stats.segments_by_graph,
+            "segments_by_scan": stats.segments_by_scan,
+            "embed_us": stats.embed_us,
+            "search_us": stats.search_us,
+            "embedder_fingerprint": stats.embedder_fingerprint,
+        })
+    });
+    output::json(&json!({ "collection": args.collection.as_str(), "hits": hits, "stats": stats }))?;
+    Ok(())
+}
+
+/// Numbers with commas between, as `--vector` takes them.
+pub(super) fn join(numbers: &[f32]) -> String {
+    numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_of_an_answer_is_told_in_a_line() {
+        let stats = pb::SearchStats {
+            path: pb::Path::Graph.into(),
+            ef_used: 100,
+            distances_computed: 1_234,
+            search_us: 350,
+            embedder_fingerprint: "0123456789abcdef".into(),
+            ..Default::default()
+        };
+        assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms; embedder 0123456789ab");
+    }
+
+    #[test]
+    fn vectors_are_printed_as_they_are_typed() {
+        assert_eq!(join(&[1.0, -2.5]), "1,-2.5");
+    }
+}

@@ -1,0 +1,186 @@
+//! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
+
+use super::config;
+use crate::collection::{CollectionSpec, Payload, Space};
+use crate::grpc::pb;
+use crate::grpc::{ClientError, ClientOptions, payload as wire};
+use crate::types::Metric;
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+pub(crate) use crate::grpc::Client;
+
+/// Runs a client command.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    runtime.block_on(work)
+}
+
+/// Connects to the server of the flag, the environment or the default.
+pub(crate) async fn connect(flag: Option<&str>) -> anyhow::Result<Client> {
+    let url = config::server_url(flag);
+    Client::connect(&url, &ClientOptions::default())
+        .await
+        .with_context(|| format!("no server at {url} (is `nearness serve` running? --server names another address)"))
+}
+
+/// A refusal with the fields that are wrong, a line each.
+pub(crate) fn told(error: ClientError) -> anyhow::Error {
+    let fields = match &error {
+        ClientError::Refused { message, fields, .. } => {
+            let more = fields
+                .iter()
+                .filter(|(field, why)| !(message.contains(field.as_str()) && message.contains(why.as_str())));
+            more.map(|(field, why)| format!("\n  {field}: {why}")).collect::<String>()
+        }
+        _ => String::new(),
+    };
+    if fields.is_empty() { error.into() } else { anyhow::anyhow!("{error}{fields}") }
+}
+
+/// Numbers as their bytes, the compact form.
+pub(crate) fn vector(numbers: &[f32]) -> pb::Vector {
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+    pb::Vector { form: Some(pb::vector::Form::LeF32(bytes.into())) }
+}
+
+/// The numbers of a vector in either form.
+pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
+    match vector.and_then(|vector| vector.form.as_ref()) {
+        Some(pb::vector::Form::Values(values)) => values.values.clone(),
+        Some(pb::vector::Form::LeF32(bytes)) => {
+            bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// A payload on its way to the server.
+pub(crate) fn payload(payload: &Payload) -> prost_types::Struct {
+    wire::to_struct(payload.clone())
+}
+
+/// A payload that came back.
+pub(crate) fn payload_json(payload: Option<prost_types::Struct>) -> anyhow::Result<Payload> {
+    payload.map_or_else(
+        || Ok(Payload::new()),
+        |fields| wire::from_struct(fields, &"payload").context("the payload of a point"),
+    )
+}
+
+/// Adds what a point carries beside its id.
+pub(crate) fn add_fields(
+    object: &mut Map<String, Value>,
+    payload: Option<prost_types::Struct>,
+    vector: Option<&pb::Vector>,
+) -> anyhow::Result<()> {
+    if payload.is_some() {
+        object.insert("payload".into(), payload_json(payload)?.into());
+    }
+    if vector.is_some() {
+        object.insert("vector".into(), json!(numbers(vector)));
+    }
+    Ok(())
+}
+
+/// A few words of a payload for a table: its text, its title or label, or what there is.
+pub(crate) fn summary(payload: &Payload) -> String {
+    let named =
+        |key: &str| payload.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let parts = ["title", "label", "text"].into_iter().filter_map(named).collect::<Vec<_>>();
+    if parts.is_empty() && !payload.is_empty() { Value::Object(payload.clone()).to_string() } else { parts.join(" | ") }
+}
+
+/// The metric of a collection, if this program knows it.
+pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
+    match collection.metric() {
+        pb::Metric::Cosine => Some(Metric::Cosine),
+        pb::Metric::Dot => Some(Metric::Dot),
+        pb::Metric::L2 => Some(Metric::L2),
+        pb::Metric::Unspecified => None,
+    }
+}
+
+/// The request that creates a collection.
+pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
+    let space = match &spec.space {
+        Space::Plain { dimension } => pb::create_request::Space::Dimension(*dimension),
+        Space::Embedded { embedder, tap } => {
+            pb::create_request::Space::Embedder(pb::EmbedderRef { name: embedder.clone(), tap: tap.clone() })
+        }
+    };
+    let metric = match spec.metric {
+        Metric::Cosine => pb::Metric::Cosine,
+        Metric::Dot => pb::Metric::Dot,
+        Metric::L2 => pb::Metric::L2,
+    };
+    let index = pb::IndexSettings {
+        m: spec.index.m,
+        ef_construction: spec.index.ef_construction,
+        ef_search: spec.index.ef_search,
+        seal_rows: spec.index.seal_rows,
+    };
+    pb::CreateRequest { name: spec.name.as_str().into(), space: Some(space), metric: metric.into(), index: Some(index) }
+}
+
+/// A collection for a program.
+pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
+    let index = collection.index.unwrap_or_default();
+    json!({
+        "name": collection.name,
+        "dimension": collection.dimension,
+        "metric": metric(collection).map(Metric::name),
+        "embedder": collection.embedder.as_ref().map(|embedder| json!({
+            "name": embedder.name,
+            "tap": embedder.tap,
+            "fingerprint": collection.embedder_fingerprint,
+        })),
+        "index": {
+            "m": index.m,
+            "ef_construction": index.ef_construction,
+            "ef_search": index.ef_search,
+            "seal_rows": index.seal_rows,
+        },
+        "points": collection.points,
+        "growing_points": collection.growing_points,
+        "deleted_rows": collection.deleted_rows,
+        "segments": collection.segments.iter().map(|segment| json!({
+            "id": segment.id,
+            "rows": segment.rows,
+            "deleted_rows": segment.deleted_rows,
+            "graph": segment.graph,
+            "vector_bytes": segment.vector_bytes,
+            "graph_bytes": segment.graph_bytes,
+        })).collect::<Vec<_>>(),
+        "mapped_bytes": collection.mapped_bytes,
+        "resident_bytes": collection.resident_bytes,
+        "sequence": collection.sequence,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_survive_both_forms() {
+        let there = vector(&[1.5, -2.0]);
+        assert_eq!(numbers(Some(&there)), [1.5, -2.0]);
+        let values = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values: vec![3.0] })) };
+        assert_eq!(numbers(Some(&values)), [3.0]);
+        assert!(numbers(None).is_empty());
+    }
+
+    #[test]
+    fn a_summary_takes_what_people_read() {
+        let payload = |json: Value| json.as_object().cloned().unwrap();
+        assert_eq!(summary(&payload(json!({"title": "Salt", "text": "a war", "url": "x"}))), "Salt | a war");
+        assert_eq!(summary(&payload(json!({"label": 7}))), "7");
+        assert_eq!(summary(&payload(json!({"x": 1}))), "{\"x\":1}");
+        assert_eq!(summary(&Payload::new()), "");
+    }
+}

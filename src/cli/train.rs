@@ -1,0 +1,427 @@
+//! `nearness train`: makes a model folder, with a card that says how.
+//!
+//! The folder is written beside `--out` under another name and renamed when it is whole.
+
+use super::args::{StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
+use super::config;
+use super::output;
+use super::progress::{Progress, Step, count, duration};
+use crate::embed::digits::{self, DigitNet, LabelledImages};
+use crate::embed::words::{self, Precision, WordModel, word2vec};
+use crate::embed::{DataSource, Embedder, ModelCard};
+use anyhow::{Context, bail};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Trains one of them.
+pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
+    match command {
+        TrainCommand::Words(args) => train_words(&args, quiet),
+        TrainCommand::Digits(args) => train_digits(&args, quiet),
+    }
+}
+
+fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
+    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let data = data_sources(&args.corpus, &args.licence)?;
+    let threads = config::threads(args.threads);
+    let options = words::TrainOptions {
+        dimension: args.dim,
+        window: args.window,
+        negative: args.negative,
+        min_count: args.min_count,
+        subsample: args.subsample,
+        epochs: args.epochs,
+        threads,
+        seed: args.seed,
+        learning_rate: args.learning_rate,
+        store: match args.store {
+            StoredAs::F32 => Precision::F32,
+            StoredAs::F16 => Precision::F16,
+            StoredAs::I8 => Precision::I8,
+        },
+    };
+    let phases = Phases::new("train words", "words", quiet);
+    let trained = words::train(&args.corpus, &options, &|seen| {
+        let note = match seen.loss {
+            Some(loss) => format!("loss {loss:.4}, learning rate {:.5}", seen.learning_rate),
+            None => String::new(),
+        };
+        phases.step(seen.phase, seen.done, Some(seen.total).filter(|total| *total > 0), &note, seen.loss);
+    });
+    let measured = phases.finish(trained.is_ok());
+    let model = trained?;
+    let training = measured.iter().find(|phase| phase.name == "training");
+    let words_per_second = training.map_or(0.0, |phase| phase.done as f64 / phase.seconds.max(1e-9));
+    let loss = training.and_then(|phase| phase.loss);
+    let quality = json!({
+        "loss": loss,
+        "words_per_second": words_per_second.round(),
+        "training_seconds": training.map(|phase| (phase.seconds * 10.0).round() / 10.0),
+        "vocabulary": model.vocabulary().len(),
+    });
+    let card = ModelCard {
+        name: "words".into(),
+        summary: format!(
+            "Skip-gram word vectors with negative sampling: {} words, {} components.",
+            count(model.vocabulary().len() as u64),
+            args.dim
+        ),
+        command: command_line(),
+        data,
+        seed: args.seed,
+        threads,
+        settings: object(json!({
+            "dimension": args.dim, "window": args.window, "negative": args.negative, "min_count": args.min_count,
+            "subsample": args.subsample, "epochs": args.epochs, "learning_rate": args.learning_rate,
+            "store": format!("{:?}", args.store).to_lowercase(),
+        })),
+        date: today(),
+        quality: object(quality.clone()),
+    };
+    let card = amend(model.card(), card);
+    let model = model.with_card(card);
+    folder.publish(|path| Ok(model.save(path)?))?;
+    write_word2vec(args, &model)?;
+    let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
+    if args.json {
+        output::json(&json!({ "out": args.out, "seconds": seconds, "quality": quality }))?;
+    } else {
+        output::line(&format!(
+            "{}: {} words, trained in {}, {} words/s",
+            args.out.display(),
+            count(model.vocabulary().len() as u64),
+            duration(seconds),
+            count(words_per_second as u64)
+        ))?;
+    }
+    Ok(())
+}
+
+fn write_word2vec(args: &TrainWordsArgs, model: &WordModel) -> anyhow::Result<()> {
+    if let Some(path) = &args.word2vec_text {
+        word2vec::write_text(model, path).context("--word2vec-text")?;
+    }
+    if let Some(path) = &args.word2vec_binary {
+        word2vec::write_binary(model, path).context("--word2vec-binary")?;
+    }
+    Ok(())
+}
+
+fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
+    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let files = [Some(&args.images), Some(&args.labels), args.test_images.as_ref(), args.test_labels.as_ref()];
+    let files = files.into_iter().flatten().cloned().collect::<Vec<_>>();
+    let data = data_sources(&files, &args.licence)?;
+    let images = LabelledImages::read(&args.images, &args.labels)?;
+    let test = match (&args.test_images, &args.test_labels) {
+        (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
+        _ => None,
+    };
+    let threads = config::threads(args.threads);
+    let defaults = digits::TrainOptions::default();
+    let options = digits::TrainOptions {
+        epochs: args.epochs.unwrap_or(defaults.epochs),
+        batch: args.batch.unwrap_or(defaults.batch),
+        learning_rate: args.learning_rate.unwrap_or(defaults.learning_rate),
+        seed: args.seed,
+        threads,
+        augment: !args.no_augment,
+    };
+    let phases = Phases::new("train digits", "images", quiet);
+    let trained = digits::train(&images, test.as_ref(), &options, &|seen| {
+        let mut note = format!("epoch {} of {}, loss {:.4}", seen.epoch, seen.epochs, seen.loss);
+        if let Some(accuracy) = seen.test_accuracy {
+            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
+        }
+        // `done` starts over with every epoch.
+        let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
+        phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
+    });
+    let measured = phases.finish(trained.is_ok());
+    let net = trained?;
+    let accuracy = test.as_ref().map(|test| digits::evaluate(&net, test).accuracy);
+    let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
+    let quality = json!({
+        "test_accuracy": accuracy,
+        "loss": measured.last().and_then(|phase| phase.loss),
+        "training_seconds": (seconds * 10.0).round() / 10.0,
+    });
+    let card = ModelCard {
+        name: "digits".into(),
+        summary: "The 11-layer convolutional net for handwritten digits.".into(),
+        command: command_line(),
+        data,
+        seed: args.seed,
+        threads,
+        settings: object(json!({
+            "epochs": options.epochs, "batch": options.batch, "learning_rate": options.learning_rate,
+            "augment": options.augment,
+        })),
+        date: today(),
+        quality: object(quality.clone()),
+    };
+    let card = amend(net.card(), card);
+    let net: DigitNet = net.with_card(card);
+    folder.publish(|path| Ok(net.save(path)?))?;
+    if args.json {
+        output::json(&json!({ "out": args.out, "seconds": seconds, "quality": quality }))?;
+    } else {
+        let accuracy =
+            accuracy.map_or(String::new(), |accuracy| format!(", {:.2} % of the test images right", accuracy * 100.0));
+        output::line(&format!("{}: trained in {}{accuracy}", args.out.display(), duration(seconds)))?;
+    }
+    Ok(())
+}
+
+/// The trainer's own card, completed with what only the command knows; the trainer's settings and measurements stay.
+fn amend(trainer: &ModelCard, command: ModelCard) -> ModelCard {
+    let mut card = command;
+    if !trainer.summary.is_empty() {
+        card.summary.clone_from(&trainer.summary);
+    }
+    for (own, theirs) in [(&mut card.settings, &trainer.settings), (&mut card.quality, &trainer.quality)] {
+        for (name, value) in theirs {
+            own.insert(name.clone(), value.clone());
+        }
+    }
+    card
+}
+
+/// A model folder in the making.
+struct ModelFolder {
+    out: PathBuf,
+    replaces: bool,
+}
+
+impl ModelFolder {
+    /// Refuses what could not be published later, before hours of training.
+    fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
+        let taken = out.symlink_metadata().is_ok();
+        let empty = out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+        if taken && !empty {
+            if !force {
+                bail!("--out {}: exists already; --force replaces a model folder", out.display());
+            }
+            if !out.join("card.json").is_file() {
+                bail!("--out {}: is not a model folder, so --force does not replace it", out.display());
+            }
+        }
+        if out.file_name().is_none() {
+            bail!("--out {}: needs a name of its own", out.display());
+        }
+        let parent = Self::parent(out);
+        fs::create_dir_all(parent).with_context(|| format!("--out {}: its folder cannot be made", out.display()))?;
+        Ok(Self { out: out.to_owned(), replaces: taken })
+    }
+
+    fn parent(out: &Path) -> &Path {
+        out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// A name beside the folder that nobody else uses.
+    fn beside(&self, what: &str) -> PathBuf {
+        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
+        Self::parent(&self.out).join(format!(".{name}.{what}.{}", std::process::id()))
+    }
+
+    /// Saves beside, then renames; what was there goes away last.
+    fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let fresh = self.beside("new");
+        let named = || format!("--out {}: cannot be written", self.out.display());
+        let saved = fs::create_dir(&fresh).with_context(named).and_then(|()| save(&fresh));
+        if let Err(error) = saved {
+            let _ = fs::remove_dir_all(&fresh);
+            return Err(error);
+        }
+        let old = self.beside("old");
+        if self.replaces {
+            fs::rename(&self.out, &old).with_context(named)?;
+        }
+        if let Err(error) = fs::rename(&fresh, &self.out) {
+            if self.replaces {
+                let _ = fs::rename(&old, &self.out);
+            }
+            return Err(error).with_context(|| format!("{}; the model is in {}", named(), fresh.display()));
+        }
+        if self.replaces {
+            fs::remove_dir_all(&old).with_context(|| format!("{}: cannot be removed", old.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The phases of a training, each with its own rate.
+struct Phases {
+    label: &'static str,
+    unit: &'static str,
+    quiet: bool,
+    state: Mutex<(Option<(Phase, Progress)>, Vec<Phase>)>,
+}
+
+/// What was measured of a phase.
+#[derive(Clone, Debug)]
+struct Phase {
+    name: &'static str,
+    done: u64,
+    seconds: f64,
+    loss: Option<f64>,
+}
+
+impl Phases {
+    fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
+        Self { label, unit, quiet, state: Mutex::new((None, Vec::new())) }
+    }
+
+    fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0.as_ref().is_none_or(|(phase, _)| phase.name != name) {
+            Self::close(&mut state);
+            let phase = Phase { name, done: 0, seconds: 0.0, loss: None };
+            state.0 = Some((phase, Progress::start(format!("{}, {name}", self.label), self.unit, self.quiet)));
+        }
+        if let Some((phase, progress)) = &mut state.0 {
+            phase.done = phase.done.max(done);
+            phase.seconds = progress.seconds();
+            phase.loss = loss.or(phase.loss);
+            progress.step(Step { done, total, part: None }, note);
+        }
+    }
+
+    fn close(state: &mut (Option<(Phase, Progress)>, Vec<Phase>)) {
+        if let Some((phase, progress)) = state.0.take() {
+            progress.finish(&format!("{} in {}", count(phase.done), duration(phase.seconds)));
+            state.1.push(phase);
+        }
+    }
+
+    fn finish(self, well: bool) -> Vec<Phase> {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if well {
+            Self::close(&mut state);
+        } else if let Some((_, progress)) = state.0.take() {
+            progress.abandon();
+        }
+        state.1
+    }
+}
+
+/// The files a model is trained on, as its card names them.
+fn data_sources(paths: &[PathBuf], licence: &str) -> anyhow::Result<Vec<DataSource>> {
+    paths
+        .iter()
+        .map(|path| {
+            let named = || format!("{}: cannot be read", path.display());
+            let mut file = File::open(path).with_context(named)?;
+            let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+            loop {
+                let length = file.read(&mut buffer).with_context(named)?;
+                if length == 0 {
+                    break;
+                }
+                hash.update(&buffer[..length]);
+                bytes += length as u64;
+            }
+            let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(DataSource { file: name, bytes, sha256, licence: licence.into() })
+        })
+        .collect()
+}
+
+/// The command as typed, the program by its name alone, quoted where a shell needs it.
+fn command_line() -> String {
+    let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,+@%".contains(c));
+    let quote = |word: String| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) };
+    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
+    std::iter::once("nearness".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Today in UTC, `YYYY-MM-DD`.
+fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    date((seconds / 86_400) as i64)
+}
+
+/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+fn date(days: i64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => map,
+        _ => serde_json::Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, text) in [
+            (0, "1970-01-01"),
+            (59, "1970-03-01"),
+            (11_016, "2000-02-29"),
+            (19_782, "2024-02-29"),
+            (20_088, "2024-12-31"),
+        ] {
+            assert_eq!(date(days), text);
+        }
+    }
+
+    #[test]
+    fn a_model_appears_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("deep/model");
+        let names = || {
+            fs::read_dir(root.path().join("deep")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        };
+        let write = |text: &'static str| {
+            move |path: &Path| {
+                fs::write(path.join("card.json"), text)?;
+                anyhow::Ok(())
+            }
+        };
+        let failed = ModelFolder::plan(&out, false).unwrap().publish(|path| {
+            fs::write(path.join("card.json"), "half")?;
+            bail!("disk full")
+        });
+        assert!(failed.is_err() && names().is_empty());
+        ModelFolder::plan(&out, false).unwrap().publish(write("1")).unwrap();
+        assert!(ModelFolder::plan(&out, false).is_err(), "replaced without --force");
+        ModelFolder::plan(&out, true).unwrap().publish(write("2")).unwrap();
+        assert_eq!(fs::read_to_string(out.join("card.json")).unwrap(), "2");
+        assert_eq!(names(), ["model"]);
+        fs::remove_file(out.join("card.json")).unwrap();
+        fs::write(out.join("thesis.txt"), "precious").unwrap();
+        assert!(ModelFolder::plan(&out, true).is_err(), "a folder that is no model was to be replaced");
+    }
+
+    #[test]
+    fn data_are_named_with_size_and_hash() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("abc.txt");
+        fs::write(&path, "abc").unwrap();
+        let sources = data_sources(&[path], "CC0").unwrap();
+        assert_eq!((sources[0].file.as_str(), sources[0].bytes), ("abc.txt", 3));
+        assert!(sources[0].sha256.starts_with("ba7816bf8f01cfea414140de5dae2223"));
+        assert!(data_sources(&[root.path().join("missing")], "").is_err());
+    }
+}
