@@ -25,6 +25,8 @@ const CHUNK: usize = 32;
 const ALONE: usize = 512;
 /// Most locks of a level; nodes share them.
 const LOCKS: usize = 1 << 14;
+/// Most cache lines of one node that are asked for at once.
+const LINES_AHEAD: usize = 8;
 /// Candidates of a walk that repairs.
 const REPAIR_EF: usize = 64;
 
@@ -119,6 +121,13 @@ impl Level {
         if self.rows.is_empty() { node } else { self.rows[node as usize] }
     }
 
+    /// Asks for the memory that [`add`](Self::add) changes.
+    fn prefetch_for_change(&self, node: u32) {
+        let start = node as usize * self.degree;
+        math::prefetch_slice(&self.links[start..start + self.degree], LINES_AHEAD);
+        math::prefetch_slice(&self.keys[start..start + self.degree], LINES_AHEAD);
+    }
+
     /// Sets the links of a node that no other thread has found yet.
     fn set(&self, node: u32, links: &[(u32, u32)]) {
         let start = node as usize * self.degree;
@@ -144,6 +153,9 @@ impl Level {
         candidates.clear();
         candidates.push((key, to));
         candidates.extend(keys.iter().zip(links).map(|(k, l)| (k.load(Ordering::Relaxed), l.load(Ordering::Relaxed))));
+        for &(_, node) in candidates.iter() {
+            math::prefetch_slice(codes.row(self.row_of(node)), LINES_AHEAD);
+        }
         candidates.sort_unstable();
         let chosen = &mut context.chosen;
         context.selector.select(codes, candidates.iter().copied(), |n| self.row_of(n), self.degree, chosen);
@@ -403,6 +415,7 @@ impl Builder<'_> {
             self.levels[number].set(nodes[number], &plan[number]);
         }
         for number in 0..=of_row {
+            plan[number].iter().for_each(|&(_, to)| self.levels[number].prefetch_for_change(to));
             for &(key, to) in &plan[number] {
                 self.levels[number].add(&self.codes, to, key, nodes[number], context);
             }

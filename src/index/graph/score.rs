@@ -12,6 +12,8 @@ pub(super) trait Scorer {
     fn key(&self, node: u32) -> u32;
     /// Asks for the memory that [`key`](Self::key) reads.
     fn prefetch(&self, node: u32);
+    /// Cache lines that a node takes.
+    fn lines(&self) -> usize;
 }
 
 /// Distances on codes; nodes are rows.
@@ -51,6 +53,10 @@ impl Scorer for CodeScorer<'_> {
             math::prefetch_slice(row, usize::MAX);
         }
     }
+
+    fn lines(&self) -> usize {
+        self.stride / 64
+    }
 }
 
 /// Distances on the full vectors, for a query outside the range of the codes; nodes are rows.
@@ -79,6 +85,10 @@ impl Scorer for FloatScorer<'_> {
     fn prefetch(&self, node: u32) {
         math::prefetch_slice(self.rows.row(Ordinal(node)), 8);
     }
+
+    fn lines(&self) -> usize {
+        8.min(self.rows.dimension / 16 + 1)
+    }
 }
 
 /// A scorer of rows seen from an upper level, whose nodes are numbered by themselves.
@@ -99,5 +109,9 @@ impl<S: Scorer> Scorer for OnLevel<'_, S> {
         if let Some(&row) = self.rows.get(node as usize) {
             self.inner.prefetch(row);
         }
+    }
+
+    fn lines(&self) -> usize {
+        self.inner.lines()
     }
 }

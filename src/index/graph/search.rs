@@ -15,8 +15,8 @@ const REJECTED: (usize, usize) = (2048, 8);
 const RERANK: (usize, usize) = (3, 16);
 /// Most rows of one twin group that are compared on the full vectors.
 const TWINS: usize = 4096;
-/// Candidates ahead whose vectors are asked for.
-const AHEAD: usize = 3;
+/// Cache lines of candidates ahead that are asked for.
+const LINES_AHEAD: usize = 48;
 
 impl Graph {
     /// The `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full vectors.
@@ -134,9 +134,13 @@ fn rerank(
     }
     let query_norm = math::norm(query);
     let mut top = TopK::new(k);
+    let ahead = (LINES_AHEAD / (rows.dimension / 16 + 1)).clamp(1, 8);
+    for &row in candidates.iter().take(ahead) {
+        math::prefetch_slice(rows.row(row), LINES_AHEAD);
+    }
     for (at, &row) in candidates.iter().enumerate() {
-        if let Some(&ahead) = candidates.get(at + AHEAD) {
-            math::prefetch_slice(rows.row(ahead), usize::MAX);
+        if let Some(&ahead) = candidates.get(at + ahead) {
+            math::prefetch_slice(rows.row(ahead), LINES_AHEAD);
         }
         top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
     }

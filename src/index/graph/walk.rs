@@ -15,8 +15,8 @@ use super::score::Scorer;
 
 const EXPANDED: u64 = 1;
 const REJECTED: u64 = 2;
-/// Nodes whose memory is asked for before the first is scored.
-const AHEAD: usize = 6;
+/// Cache lines that are asked for ahead of their use: about what a core can wait for at once.
+const LINES_AHEAD: usize = 48;
 
 /// The links of one level.
 pub(super) trait Links {
@@ -34,6 +34,7 @@ pub(super) struct Scratch {
     /// `stamps[node] == epoch`: seen in this walk.
     stamps: Vec<u16>,
     epoch: u16,
+    /// Nodes that the current one leads to and that were not seen before, at the front.
     fresh: Vec<u32>,
     pool: Vec<u64>,
 }
@@ -134,20 +135,25 @@ pub(super) fn walk(
     pool.push(entry(scorer.key(start), start, ok));
     walked.scored = 1;
     let mut accepted = usize::from(ok);
+    let ahead = (LINES_AHEAD / scorer.lines().max(1)).clamp(6, 24);
     let mut cursor = 0;
     while cursor < pool.len() {
         let current = node(pool[cursor]);
         pool[cursor] |= EXPANDED;
-        fresh.clear();
+        // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
+        let mut count = 0;
         links.visit(current, |next| {
             let Some(stamp) = stamps.get_mut(next as usize).filter(|_| (next as usize) < nodes) else { return false };
-            if *stamp != epoch {
-                *stamp = epoch;
-                fresh.push(next);
+            if count >= fresh.len() {
+                fresh.resize(2 * count + 64, 0);
             }
+            fresh[count] = next;
+            count += usize::from(*stamp != epoch);
+            *stamp = epoch;
             true
         });
-        for &next in fresh.iter().take(AHEAD) {
+        let fresh = &fresh[..count];
+        for &next in fresh.iter().take(ahead) {
             scorer.prefetch(next);
         }
         cursor = next_unexpanded(pool, cursor + 1);
@@ -156,7 +162,7 @@ pub(super) fn walk(
         }
         walked.scored += fresh.len() as u64;
         for at in 0..fresh.len() {
-            if let Some(&ahead) = fresh.get(at + AHEAD) {
+            if let Some(&ahead) = fresh.get(at + ahead) {
                 scorer.prefetch(ahead);
             }
             let found = scorer.key(fresh[at]);
