@@ -2,8 +2,8 @@
 
 use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
-use super::pending::embed::digits::{self, DigitNet, LabelledImages};
-use super::pending::embed::words::{WordModel, eval};
+use crate::embed::digits::{self, DigitNet, LabelledImages};
+use crate::embed::words::{WordModel, eval};
 use anyhow::Context;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! What the offline commands share: the embedders of this process, and the engine over a data directory.
 
-use super::pending::collection::{BulkOutcome, Job, LocalEngine};
 use super::progress::{Progress, Step};
+use crate::collection::{BulkOutcome, Job, LocalEngine};
 use crate::collection::{Error, Item};
 use crate::embed::Registry;
 use crate::types::{CollectionName, PointId};

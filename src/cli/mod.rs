@@ -24,7 +24,6 @@ mod eval;
 mod load;
 mod local;
 mod output;
-mod pending;
 mod points;
 mod progress;
 mod query;

@@ -1,14 +1,14 @@
 //! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
 
 use super::config;
-use super::pending::grpc::{ClientError, ClientOptions, payload as wire};
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
+use crate::grpc::{ClientError, ClientOptions, payload as wire};
 use crate::types::Metric;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-pub(crate) use super::pending::grpc::Client;
+pub(crate) use crate::grpc::Client;
 
 /// Runs a client command.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -1,9 +1,9 @@
 //! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM.
 
 use super::args::ServeArgs;
-use super::pending::grpc::{Server, ServerOptions};
 use super::{local, output, remote};
 use crate::collection::Engine;
+use crate::grpc::{Server, ServerOptions};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;

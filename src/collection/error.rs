@@ -52,6 +52,12 @@ pub enum Error {
         /// What is loaded instead.
         loaded: String,
     },
+    /// Stored bytes are not what was written.
+    #[error("damaged: {what}")]
+    Damaged {
+        /// What, and where.
+        what: String,
+    },
     /// A limit of this process or machine is reached.
     #[error("{0}")]
     Exhausted(String),
@@ -61,6 +67,9 @@ pub enum Error {
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
+    /// A write could not be made durable; nothing of it is visible. Shared by all writers of one group commit.
+    #[error("nothing was written: {0}")]
+    Write(std::sync::Arc<store::Error>),
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[from] index::Error),
@@ -89,6 +98,15 @@ pub enum ErrorKind {
     Internal,
 }
 
+fn of_store(error: &store::Error) -> ErrorKind {
+    match error.kind() {
+        store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
+        store::ErrorKind::Exhausted => ErrorKind::Exhausted,
+        store::ErrorKind::Busy => ErrorKind::Unavailable,
+        store::ErrorKind::Internal => ErrorKind::Internal,
+    }
+}
+
 impl Error {
     /// A wrong field.
     pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Self {
@@ -109,14 +127,11 @@ impl Error {
                 embed::ErrorKind::Internal => ErrorKind::Internal,
             },
             Self::Fingerprint { .. } => ErrorKind::Conflict,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,
-            Self::Store(error) => match error.kind() {
-                store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
-                store::ErrorKind::Exhausted => ErrorKind::Exhausted,
-                store::ErrorKind::Busy => ErrorKind::Unavailable,
-                store::ErrorKind::Internal => ErrorKind::Internal,
-            },
+            Self::Store(error) => of_store(error),
+            Self::Write(error) => of_store(error),
             Self::Index(_) => ErrorKind::Internal,
         }
     }

@@ -1,12 +1,46 @@
-//! Collections: where store, index and embedders are joined.
+//! Collections: where store, index and embedders are joined into the engine.
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `engine.rs` | the [`Engine`] trait and the domain's words |
 //! | `error.rs` | what it answers when it cannot do as asked |
+//! | `limits.rs` | what is refused, and the limit that the refusal names |
+//! | `local.rs` | [`LocalEngine`]: the collections of one data directory and the threads that look after them |
+//! | `open.rs` | one open collection: record, truth, and the view that queries see |
+//! | `growing.rs`, `sealed.rs` | its two kinds of segment |
+//! | `embedding.rs` | from text and image to a checked vector |
+//! | `write.rs` | the life of a write: group commit, visibility |
+//! | `query.rs`, `read.rs` | the life of a query; reading by id |
+//! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
+mod bulk;
+mod embedding;
 mod engine;
 mod error;
+mod growing;
+pub mod limits;
+mod local;
+mod open;
+mod query;
+mod read;
+mod seal;
+mod sealed;
+mod write;
 
+pub use bulk::{BulkOutcome, OnRefused};
+pub use embedding::TEXT_FIELD;
 pub use engine::*;
 pub use error::{Error, ErrorKind};
+pub use local::LocalEngine;
+use write::Outcome;
+
+/// What a long job is doing, for its progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Items are read, embedded and written.
+    Loading,
+    /// Rows are copied into a merged segment.
+    Merging,
+    /// A graph is built.
+    Indexing,
+}

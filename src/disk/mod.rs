@@ -1,1 +1,34 @@
 //! The only module that touches the store's files and maps memory.
+//!
+//! ```text
+//! write   Draft / publish:  <name>.<n>.tmp -> write -> fsync -> rename to <name> -> fsync of the folder
+//! read    Mapping:          a whole published file, read-only; published files never change
+//! own     DirLock:          one process a data directory
+//! ```
+//!
+//! Invariant: a file is seen under its own name only when it is whole and on the disk.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `error.rs` | [`Error`], [`ErrorKind`]: what a file refused, and where |
+//! | `fs.rs` | the [`Fs`] trait: the four operations publishing needs, so that tests can make them fail |
+//! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
+//! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
+//! | `lock.rs` | [`DirLock`] |
+//! | `folder.rs` | folders: make, list, sweep, remove, free space |
+
+mod error;
+mod folder;
+mod fs;
+mod lock;
+mod mapping;
+mod publish;
+
+pub use error::{Error, ErrorKind};
+pub use folder::{create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep};
+#[cfg(test)]
+pub(crate) use fs::double;
+pub use fs::{Fs, FsFile, RealFs};
+pub use lock::DirLock;
+pub use mapping::Mapping;
+pub use publish::{Draft, FileWriter, Scratch, SectionMark, publish};

@@ -1,2 +1,41 @@
-//! The gRPC services.
+//! The database over gRPC: package `nearness.v1`, health and reflection, and a client for the command line.
+//!
+//! A handler has three steps: convert in (every limit is checked there), call the [`Engine`](crate::collection::Engine)
+//! off the async threads, convert out. No protobuf type goes further in than this folder, and no tonic type leaves it.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `pb.rs` | the generated messages, clients and servers, and their descriptors |
+//! | `limits.rs` | every number that a request is held to |
+//! | `from_proto.rs` | requests to the domain's words, checked, with the path of a wrong field |
+//! | `to_proto.rs` | the domain's words to replies |
+//! | `payload.rs` | JSON objects to `google.protobuf.Struct` and back |
+//! | `page_token.rs` | the opaque token of a scroll |
+//! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
+//! | `work.rs` | runs engine calls on blocking threads, so many at a time |
+//! | `gate.rs` | admits requests, keeps deadlines, and corrects the codes of the transport |
+//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `embedders.rs` | the services |
+//! | `health.rs` | `grpc.health.v1` with the true state of each service |
+//! | `server.rs` | binds, serves, drains |
+//! | `client.rs` | connects; every call with a readable error |
+
+pub mod client;
+mod collections;
+mod embedders;
+mod from_proto;
+mod gate;
+mod health;
+pub mod limits;
+mod page_token;
+pub mod payload;
 pub mod pb;
+mod points;
+mod search;
+pub mod server;
+mod status;
+mod to_proto;
+mod upsert_stream;
+mod work;
+
+pub use client::{Client, ClientError, ClientOptions};
+pub use server::{Server, ServerOptions};

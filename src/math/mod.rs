@@ -1,1 +1,37 @@
-//! Kernels on slices of numbers.
+//! Kernels on slices of numbers: dot products, distances, norms, the k nearest. No input or output.
+//!
+//! Every kernel exists three times and is chosen once, when first used, by what the processor can do:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
+//! | `avx2.rs` | AVX2 + FMA, 8 lanes |
+//! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
+//! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
+//! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
+//! | `prefetch.rs` | a hint to load memory before it is needed |
+//! | `gemm.rs` | matrix products of the digit net |
+//! | `train.rs` | the inner loops of skip-gram training |
+//! | `topk.rs` | the k nearest of a stream of rows |
+//!
+//! Kernels of two slices use the shorter length, so that no input reads out of bounds.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod gemm;
+mod kernels;
+mod norm;
+mod prefetch;
+mod scalar;
+mod topk;
+pub mod train;
+
+pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
+pub use norm::{norm, normalize};
+pub use prefetch::{prefetch, prefetch_slice};
+pub use topk::TopK;
+
+#[cfg(test)]
+mod tests;

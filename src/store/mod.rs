@@ -1,19 +1,34 @@
-//! Vectors that survive a crash.
-use std::path::PathBuf;
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("{path}: {what}", path = path.display())]
-    Corrupt { path: PathBuf, what: String },
-}
-pub enum ErrorKind {
-    Corrupt,
-    Incompatible,
-    Exhausted,
-    Busy,
-    Internal,
-}
-impl Error {
-    pub fn kind(&self) -> ErrorKind {
-        ErrorKind::Corrupt
-    }
-}
+//! Vectors that survive a crash: a key-value file that is the truth, and segment files that never change.
+//!
+//! ```text
+//! <data>/LOCK  catalogue.redb                          which collections there are        Catalogue
+//! <data>/collections/<folder>/points.redb              growing points, segments, deletions    Truth
+//! <data>/collections/<folder>/<segment>.vectors        sealed points, mapped                Segment
+//! <data>/collections/<folder>/<segment>.<gen>.graph    named by the truth, written by others
+//! ```
+//!
+//! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no
+//! transaction names are swept at start. The bytes are described in `docs/FORMAT.md`.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `error.rs` | [`Error`] |
+//! | `kv.rs` | how the key-value files are opened and committed |
+//! | `record.rs` | what is known of a collection, and its stored form |
+//! | `catalogue.rs` | [`Catalogue`] |
+//! | `truth.rs` | [`Truth`], [`Change`] |
+//! | `segment/` | [`Segment`], [`SegmentWriter`] and the bytes of the file |
+
+mod catalogue;
+mod error;
+mod kv;
+mod record;
+mod segment;
+mod truth;
+
+pub use crate::disk::ErrorKind;
+pub use catalogue::Catalogue;
+pub use error::Error;
+pub use record::{CollectionRecord, EmbedderRecord};
+pub use segment::{Segment, SegmentId, SegmentWriter};
+pub use truth::{Change, SegmentRecord, Truth, Visit};

@@ -1,9 +1,9 @@
 //! The vectors of a bench: read whole into one array, checked as a collection would check them.
 
 use crate::cli::load::rows;
-use crate::cli::pending::index::Rows;
-use crate::cli::pending::math;
 use crate::cli::progress::{Progress, Step, count};
+use crate::index::Rows;
+use crate::math;
 use crate::types::Metric;
 use anyhow::{Context, bail};
 use std::path::Path;

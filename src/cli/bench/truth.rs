@@ -6,8 +6,8 @@
 
 use super::data::Vectors;
 use crate::cli::load::source::{Fill, Source};
-use crate::cli::pending::index::exact;
 use crate::cli::progress::{Progress, Step};
+use crate::index::exact;
 use crate::types::Ordinal;
 use anyhow::{Context, bail};
 use rayon::prelude::*;

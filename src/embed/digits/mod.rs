@@ -1,35 +1,43 @@
-//! The digit net.
-use super::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, Tap};
-use std::path::Path;
-pub struct DigitNet;
-impl DigitNet {
-    pub fn default_model() -> Result<Self, Error> {
-        unimplemented!()
-    }
-    pub fn load(_folder: &Path) -> Result<Self, Error> {
-        unimplemented!()
-    }
-}
-impl Embedder for DigitNet {
-    fn name(&self) -> &str {
-        "digits"
-    }
-    fn modality(&self) -> Modality {
-        Modality::Text
-    }
-    fn taps(&self) -> &[Tap] {
-        unimplemented!()
-    }
-    fn fingerprint(&self) -> Fingerprint {
-        unimplemented!()
-    }
-    fn card(&self) -> &ModelCard {
-        unimplemented!()
-    }
-    fn embed(&self, _tap: &Tap, _input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        unimplemented!()
-    }
-    fn embed_batch(&self, _tap: &Tap, _inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        unimplemented!()
-    }
-}
+//! The digit net: the 11-layer convolutional net for handwritten digits, trained on MNIST.
+//!
+//! The net: convolution (20 of 5x5), ramp, max pool 2, convolution (50 of 5x5), ramp, max pool 2, flatten,
+//! linear 500, ramp, linear 10, softmax; 431,080 weights; after LeCun, Bottou, Bengio, Haffner, "Gradient-based
+//! learning applied to document recognition", Proc. IEEE 1998. An image goes in as 28x28 numbers, 0 background
+//! to 1 ink; three taps come out: `features` (500, the default), `logits` (10), `probabilities` (10).
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `idx.rs` | the IDX format: arrays of bytes with their sizes, plain or gzip |
+//! | `data.rs` | images with labels, and where they come from |
+//! | `layers.rs` | the layers, forward and backward, over matrix products |
+//! | `model.rs` | the weights, the net as an embedder, evaluation |
+//! | `train.rs` | Adam, learning rate, augmentation, batches over threads |
+//! | `file.rs` | the model folder |
+//! | `image.rs` | an image file or raw pixels to 28x28 numbers: decoding, limits |
+//! | `ink.rs` | finding the ink, scaling and centring it as MNIST did |
+
+mod data;
+mod file;
+pub mod idx;
+mod image;
+mod ink;
+mod layers;
+mod model;
+mod train;
+
+#[cfg(test)]
+mod tests;
+
+pub use data::{LabelledImages, data_source};
+pub use image::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
+pub use model::{DigitNet, Evaluation, evaluate};
+pub use train::{TrainOptions, TrainProgress, train};
+
+/// Pixels in a row, and rows, of the net's input.
+pub const SIDE: usize = 28;
+/// Pixels of the net's input.
+pub const PIXELS: usize = SIDE * SIDE;
+/// Numbers of the `features` tap.
+pub const FEATURES: usize = 500;
+/// The digits 0 to 9.
+pub const CLASSES: usize = 10;

@@ -1,0 +1,158 @@
+//! The three collections of the quickstart: loaded once, found again on the next run.
+
+use crate::cli::args::Cli;
+use crate::cli::load::{Format, ReadOptions, open};
+use crate::cli::progress::{Progress, Step, count};
+use crate::collection::{
+    CollectionSpec, Engine, ErrorKind, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
+};
+use crate::embed::digits::LabelledImages;
+use crate::types::{CollectionName, Metric, PointId};
+use anyhow::Context;
+use clap::Parser;
+use std::path::Path;
+
+/// The vocabulary of the word embedder.
+pub(super) const WORDS: &str = "words";
+/// The paragraphs of about 2,000 articles.
+pub(super) const PARAGRAPHS: &str = "paragraphs";
+/// MNIST's 10,000 test images: the net never saw them in training.
+pub(super) const DIGITS: &str = "digits";
+
+const ARTICLES: &str = "wikipedia/enwiki-good-sample-2019.txt.gz";
+
+/// The images behind the digits collection, to be drawn.
+pub(super) struct Digits(LabelledImages);
+
+impl Digits {
+    pub(super) fn id(&self, index: usize) -> String {
+        format!("digit-{index:05}")
+    }
+
+    pub(super) fn image(&self, index: usize) -> &[u8] {
+        self.0.image(index)
+    }
+
+    pub(super) fn label(&self, index: usize) -> u8 {
+        self.0.label(index)
+    }
+
+    pub(super) fn image_of(&self, id: &str) -> Option<&[u8]> {
+        let index: usize = id.strip_prefix("digit-")?.parse().ok()?;
+        (index < self.0.len()).then(|| self.0.image(index))
+    }
+}
+
+/// Trains both embedders with the commands of the model cards, into `models`.
+pub(super) fn train(data: &Path, models: &Path) -> anyhow::Result<()> {
+    let file = |name: &str| data.join(name).display().to_string();
+    let folder = |name: &str| models.join(name).display().to_string();
+    let words = [
+        "train",
+        "words",
+        "--corpus",
+        &file("wikipedia/enwiki-featured-2019.txt.gz"),
+        &file(ARTICLES),
+        "--out",
+        &folder("words"),
+        "--force",
+    ]
+    .map(str::to_owned);
+    let digits = [
+        "train",
+        "digits",
+        "--images",
+        &file("mnist/train-images-idx3-ubyte.gz"),
+        "--labels",
+        &file("mnist/train-labels-idx1-ubyte.gz"),
+        "--test-images",
+        &file("mnist/t10k-images-idx3-ubyte.gz"),
+        "--test-labels",
+        &file("mnist/t10k-labels-idx1-ubyte.gz"),
+        "--out",
+        &folder("digits"),
+        "--force",
+    ]
+    .map(str::to_owned);
+    for typed in [words.as_slice(), digits.as_slice()] {
+        println!("nearness {}", typed.join(" "));
+        let cli = Cli::try_parse_from(std::iter::once("nearness").chain(typed.iter().map(String::as_str)))?;
+        crate::cli::dispatch(cli)?;
+    }
+    Ok(())
+}
+
+/// Loads what is not there yet.
+pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digits> {
+    let embedder = engine.embedders().by_name("words")?.clone();
+    let model = embedder.word_model().context("the words embedder has no word model")?;
+    let mut words = model.vocabulary().iter().enumerate().filter_map(|(number, word)| {
+        let mut payload = Payload::new();
+        payload.insert("count".into(), model.count(number).into());
+        let vector = model.vector(word)?.to_vec();
+        Some(Item { id: PointId::new(word.as_str()).ok()?, source: Source::Vector(vector), payload })
+    });
+    load(engine, WORDS, "words", &mut words)?;
+
+    let records = open(&data.join(ARTICLES), Format::Wiki, None, 0, &ReadOptions::default())?;
+    load(engine, PARAGRAPHS, "text", &mut records.filter_map(Result::ok))?;
+
+    let images = LabelledImages::read(
+        &data.join("mnist/t10k-images-idx3-ubyte.gz"),
+        &data.join("mnist/t10k-labels-idx1-ubyte.gz"),
+    )?;
+    let digits = Digits(images);
+    let mut items = (0..digits.0.len()).filter_map(|index| {
+        let mut payload = Payload::new();
+        payload.insert("label".into(), digits.label(index).into());
+        let id = PointId::new(digits.id(index)).ok()?;
+        Some(Item { id, source: Source::Image(digits.image(index).to_vec()), payload })
+    });
+    load(engine, DIGITS, "digits", &mut items)?;
+    Ok(digits)
+}
+
+/// Fills a collection, unless it is there, whole, and made by the embedder in use.
+fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterator<Item = Item>) -> anyhow::Result<()> {
+    let name = CollectionName::new(name)?;
+    let fingerprint = engine.embedders().by_name(embedder)?.fingerprint();
+    match engine.collection(&name) {
+        // A bulk load of this size is published whole or not at all, so points mean that all are there.
+        Ok(info) if info.points > 0 && info.embedder.as_ref().is_some_and(|pin| pin.fingerprint == fingerprint) => {
+            println!("  {name:<11} {} points, as they were", count(info.points));
+            return Ok(());
+        }
+        Ok(_) => {
+            engine.delete_collection(&name)?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    engine.create_collection(&CollectionSpec {
+        name: name.clone(),
+        space: Space::Embedded { embedder: embedder.into(), tap: String::new() },
+        metric: Metric::Cosine,
+        index: IndexSettings { m: 0, ef_construction: 0, ef_search: 0, seal_rows: 0 },
+    })?;
+    let progress = Progress::start(format!("  {name}"), "points", false);
+    let observe = |job, done, total| {
+        let note = match job {
+            Job::Loading => "embedded and written",
+            Job::Merging => "merged",
+            Job::Indexing => "indexed",
+        };
+        progress.step(Step { done, total: Some(total).filter(|&total| total > 0), part: None }, note);
+        true
+    };
+    let mut example = None;
+    let mut on_refused = |id: &PointId, error: crate::collection::Error| {
+        example.get_or_insert_with(|| format!("{id}: {error}"));
+        Ok(())
+    };
+    let outcome = engine.bulk_load(&name, items, &mut on_refused, &observe)?;
+    progress.finish(&format!("{} points in {:.1} s", count(outcome.loaded), progress.seconds()));
+    if let Some(example) = example {
+        println!("  {name:<11} {} could not be embedded, for example {example}", count(outcome.refused));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `nearness quickstart`: the main job on real input, from what the repository contains.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `collections.rs` | loads words, paragraphs and digits, or finds them loaded |
+//! | `show.rs` | asks the running server, as any gRPC client would, and prints what it answers |
+//! | `drawing.rs` | digits as characters, and a 7 drawn as a picture |
+
+mod collections;
+mod drawing;
+mod show;
+
+use super::args::QuickstartArgs;
+use crate::collection::{Engine, LocalEngine};
+use crate::embed::Registry;
+use crate::grpc::server::{Server, ServerOptions};
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let data = find_data()?;
+    let models = args.data.join("models");
+    if args.train {
+        collections::train(&data, &models)?;
+    }
+    let mut registry = Registry::with_defaults()?;
+    for family in ["words", "digits"] {
+        let folder = models.join(family);
+        if folder.join("card.json").exists() {
+            println!("using the model in {}", folder.display());
+            registry.add_folder(&folder)?;
+        }
+    }
+    println!("opening {}", args.data.display());
+    let engine = Arc::new(LocalEngine::open(&args.data, registry)?);
+    let digits = collections::load_all(&engine, &data)?;
+    println!("\nloaded and indexed after {:.1} s", start.elapsed().as_secs_f64());
+
+    let runtime = tokio::runtime::Runtime::new().context("the async runtime")?;
+    runtime.block_on(async {
+        let options = ServerOptions { address: args.listen, ..ServerOptions::default() };
+        let server = Server::bind(engine as Arc<dyn Engine>, options).await?;
+        let address = server.local_addr();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
+        println!("serving gRPC on {address}; everything below is asked over it\n");
+        show::run(&format!("http://{address}"), &digits).await?;
+        println!("\nquickstart took {:.1} s", start.elapsed().as_secs_f64());
+        if args.once {
+            drop(stop);
+        } else {
+            show::next_steps(&address.to_string());
+            println!("serving on {address} until you press Ctrl-C");
+            super::serve::stop_signal().await;
+            drop(stop);
+        }
+        serving.await.context("the server task")??;
+        Ok(())
+    })
+}
+
+/// The repository's `data/`: below the current folder, or where this binary was built.
+fn find_data() -> anyhow::Result<PathBuf> {
+    let places = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
+    for place in &places {
+        if place.join("mnist").is_dir() && place.join("wikipedia").is_dir() {
+            return Ok(place.clone());
+        }
+    }
+    bail!(
+        "the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository",
+        places[1].display()
+    )
+}

@@ -1,0 +1,247 @@
+//! Asks the running server over gRPC, as any client would, and prints what it answers.
+
+use super::collections::{DIGITS, Digits, PARAGRAPHS, WORDS};
+use super::drawing;
+use crate::grpc::client::{Client, ClientOptions, connect, describe};
+use crate::grpc::pb;
+use anyhow::anyhow;
+use std::time::{Duration, Instant};
+
+/// Points asked for in the table of recall against speed.
+const SAMPLE: usize = 200;
+/// Candidates kept, a column each.
+const EFS: [u32; 4] = [10, 20, 40, 80];
+const K: u32 = 10;
+
+pub(super) async fn run(url: &str, digits: &Digits) -> anyhow::Result<()> {
+    let mut client = connect(url, &ClientOptions::default()).await?;
+    words(&mut client).await?;
+    paragraphs(&mut client).await?;
+    near_digits(&mut client, digits).await?;
+    inserts(&mut client).await?;
+    blanks(&mut client).await?;
+    recall_and_speed(&mut client).await
+}
+
+fn heading(text: &str) {
+    println!("\n── {text} {}", "─".repeat(74_usize.saturating_sub(text.chars().count())));
+}
+
+async fn search(
+    client: &mut Client,
+    collection: &str,
+    form: pb::query::Form,
+    k: u32,
+    payload: bool,
+) -> anyhow::Result<pb::SearchResponse> {
+    let params = pb::SearchParams { k, fields: Some(pb::Fields { payload, vector: false }), ..Default::default() };
+    let request = pb::SearchRequest {
+        collection: collection.into(),
+        query: Some(pb::Query { form: Some(form) }),
+        params: Some(params),
+    };
+    Ok(client.search.search(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner())
+}
+
+fn text_of(hit: &pb::Hit, field: &str) -> String {
+    let value = hit.payload.as_ref().and_then(|payload| payload.fields.get(field)).and_then(|value| value.kind.clone());
+    match value {
+        Some(prost_types::value::Kind::StringValue(text)) => text,
+        Some(prost_types::value::Kind::NumberValue(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn cost(stats: Option<&pb::SearchStats>) -> String {
+    stats.map_or_else(String::new, |stats| {
+        let path = stats.path().as_str_name().trim_start_matches("PATH_").to_lowercase();
+        format!("{path}, {} distances, {} µs", stats.distances_computed, stats.search_us)
+    })
+}
+
+async fn words(client: &mut Client) -> anyhow::Result<()> {
+    heading("what is near a word?");
+    for word in ["alligator", "turnip", "eagle"] {
+        let reply = search(client, WORDS, pb::query::Form::Id(word.into()), 8, false).await?;
+        let near: Vec<&str> = reply.hits.iter().map(|hit| hit.id.as_str()).collect();
+        println!("  {word:<10} {}   ({})", near.join(", "), cost(reply.stats.as_ref()));
+    }
+    let arithmetic = pb::Arithmetic { plus: vec!["king".into(), "woman".into()], minus: vec!["man".into()] };
+    let reply = search(client, WORDS, pb::query::Form::Arithmetic(arithmetic), 5, false).await?;
+    let near: Vec<String> = reply.hits.iter().map(|hit| format!("{} {:.2}", hit.id, hit.score)).collect();
+    println!("  king - man + woman = {}", near.join(", "));
+    Ok(())
+}
+
+async fn paragraphs(client: &mut Client) -> anyhow::Result<()> {
+    let sentence = "Large reptiles with strong jaws lie in wait at the edge of the river.";
+    heading("which paragraphs are near a sentence?");
+    println!("  {sentence:?}");
+    let reply = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 4, true).await?;
+    for hit in &reply.hits {
+        let text: String = text_of(hit, "text").chars().take(88).collect();
+        println!("  {:.3}  {}: {text}…", hit.score, text_of(hit, "title"));
+    }
+    println!("  ({})", cost(reply.stats.as_ref()));
+    Ok(())
+}
+
+async fn near_digits(client: &mut Client, digits: &Digits) -> anyhow::Result<()> {
+    heading("which digits are near a digit?");
+    let query = 0;
+    let id = digits.id(query);
+    let reply = search(client, DIGITS, pb::query::Form::Id(id.clone()), 3, true).await?;
+    let mut images = vec![digits.image(query)];
+    images.extend(reply.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
+    print!("{}", drawing::in_terminal(&images));
+    let near: Vec<String> =
+        reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
+    println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(reply.stats.as_ref()));
+    Ok(())
+}
+
+async fn upsert(client: &mut Client, collection: &str, id: &str, source: pb::item::Source) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    let item = pb::Item { id: id.into(), source: Some(source), payload: None };
+    let request = pb::UpsertRequest { collection: collection.into(), items: vec![item] };
+    client.points.upsert(request).await.map_err(|status| anyhow!(describe(&status)))?;
+    Ok(start.elapsed())
+}
+
+async fn inserts(client: &mut Client) -> anyhow::Result<()> {
+    heading("something new is found again at once");
+    let sentence = "The old locomotive pulled its last passenger train across the mountain pass.";
+    let took = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
+    println!("  inserted {sentence:?}, durable after {:.1} ms", took.as_secs_f64() * 1e3);
+    let question = "a steam train crossing the mountains";
+    let reply = search(client, PARAGRAPHS, pb::query::Form::Text(question.into()), 200, false).await?;
+    let place = reply.hits.iter().position(|hit| hit.id == "quickstart:sentence");
+    match place {
+        Some(place) => println!("  {question:?} finds it at place {} of {}", place + 1, 50_000),
+        None => println!("  {question:?} does not have it among its nearest 200"),
+    }
+    let own = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 1, false).await?;
+    println!("  its own words find {}", own.hits.first().map_or("nothing", |hit| hit.id.as_str()));
+
+    let png = drawing::seven()?;
+    let took = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
+    println!(
+        "  inserted a 7 drawn with a blue pen ({} bytes of PNG, 240x200), durable after {:.1} ms",
+        png.len(),
+        took.as_secs_f64() * 1e3
+    );
+    let reply = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
+    let near: Vec<String> = reply
+        .hits
+        .iter()
+        .map(|hit| {
+            if hit.id.starts_with("quickstart") {
+                hit.id.clone()
+            } else {
+                format!("{} (a {})", hit.id, text_of(hit, "label"))
+            }
+        })
+        .collect();
+    println!("  the same picture finds {}", near.join(", "));
+    let request = pb::ClassifyRequest { embedder: String::new(), image: png.into() };
+    let classes =
+        client.embedders.classify(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().classes;
+    let best = classes.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
+    if let Some(best) = best {
+        println!("  the net itself says: a {} with probability {:.4}", best.label, best.probability);
+    }
+    Ok(())
+}
+
+async fn blanks(client: &mut Client) -> anyhow::Result<()> {
+    heading("which word fills the blank?");
+    for pattern in ["the ___ cat", "___ black ___"] {
+        let request = pb::FillBlankRequest { embedder: String::new(), pattern: pattern.into(), k: 8 };
+        let reply =
+            client.embedders.fill_blank(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
+        for blank in &reply.blanks {
+            let words: Vec<String> =
+                blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
+            println!("  {pattern:<14} {}", words.join(", "));
+        }
+    }
+    Ok(())
+}
+
+/// Recall@10 against the exact answer, and queries a second of one client over gRPC.
+async fn recall_and_speed(client: &mut Client) -> anyhow::Result<()> {
+    heading("recall against speed (one client over gRPC, k = 10)");
+    print!("  {:<11} {:>7} {:>4}", "collection", "points", "dim");
+    EFS.iter().for_each(|ef| print!(" {:>15}", format!("ef {ef}")));
+    println!(" {:>15}", "exact");
+    for collection in [WORDS, PARAGRAPHS, DIGITS] {
+        let request = pb::GetCollectionRequest { name: collection.into() };
+        let info = client
+            .collections
+            .get(request)
+            .await
+            .map_err(|status| anyhow!(describe(&status)))?
+            .into_inner()
+            .collection
+            .unwrap_or_default();
+        let ids = sample(client, collection).await?;
+        print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
+        let (truth, exact) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
+        for ef in EFS {
+            let (found, took) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
+            let same: usize = truth
+                .iter()
+                .zip(&found)
+                .map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count())
+                .sum();
+            let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+            print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / took.as_secs_f64()));
+        }
+        println!(" {:>15}", format!("1.000 {:>6.0}/s", ids.len() as f64 / exact.as_secs_f64()));
+    }
+    Ok(())
+}
+
+/// Ids spread over the first pages of the collection.
+async fn sample(client: &mut Client, collection: &str) -> anyhow::Result<Vec<String>> {
+    let request = pb::ScrollRequest { collection: collection.into(), limit: 10_000, ..Default::default() };
+    let points = client.points.scroll(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().points;
+    let step = (points.len() / SAMPLE).max(1);
+    Ok(points.into_iter().step_by(step).take(SAMPLE).map(|point| point.id).collect())
+}
+
+async fn ask_all(
+    client: &mut Client,
+    collection: &str,
+    ids: &[String],
+    accuracy: pb::search_params::Accuracy,
+) -> anyhow::Result<(Vec<Vec<String>>, Duration)> {
+    let mut answers = Vec::with_capacity(ids.len());
+    let start = Instant::now();
+    for id in ids {
+        let request = pb::SearchRequest {
+            collection: collection.into(),
+            query: Some(pb::Query { form: Some(pb::query::Form::Id(id.clone())) }),
+            params: Some(pb::SearchParams { k: K, accuracy: Some(accuracy), ..Default::default() }),
+        };
+        let reply = client.search.search(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
+        answers.push(reply.hits.into_iter().map(|hit| hit.id).collect());
+    }
+    Ok((answers, start.elapsed()))
+}
+
+pub(super) fn next_steps(address: &str) {
+    heading("try next");
+    for line in [
+        "nearness query words --plus paris --plus germany --minus france".to_owned(),
+        "nearness query paragraphs --text 'a storm destroyed the harbour' --payload".to_owned(),
+        "nearness fill 'the ___ cat'".to_owned(),
+        "nearness collections list".to_owned(),
+        format!("grpcurl -plaintext {address} list"),
+        format!(
+            r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#
+        ),
+    ] {
+        println!("  {line}");
+    }
+}

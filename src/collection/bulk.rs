@@ -1,0 +1,95 @@
+//! Bulk load: items go straight into sealed segments, past the growing one; each segment is published whole, with its graph.
+//!
+//! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state.
+
+use super::open::Collection;
+use super::seal::{MAX_SEGMENT_ROWS, Observe, bulk_writer};
+use super::write::Op;
+use super::{Error, Item, Job, Outcome};
+use crate::types::PointId;
+use std::collections::{HashMap, HashSet};
+
+/// Items prepared (checked, embedded) together.
+const CHUNK: usize = 2_048;
+
+/// What a bulk load did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkOutcome {
+    /// Points written.
+    pub loaded: u64,
+    /// Of them, points that replaced an older one (of the collection, or earlier in the same load).
+    pub replaced: u64,
+    /// Items refused and skipped.
+    pub refused: u64,
+}
+
+/// Decides about an item that cannot be loaded: `Ok` skips it, `Err` ends the load with that error.
+pub type OnRefused<'a> = &'a mut dyn FnMut(&PointId, Error) -> Result<(), Error>;
+
+impl Collection {
+    pub(super) fn bulk_load(
+        &self,
+        items: &mut dyn Iterator<Item = Item>,
+        on_refused: OnRefused<'_>,
+        observe: Observe<'_>,
+    ) -> Result<BulkOutcome, Error> {
+        let mut outcome = BulkOutcome::default();
+        loop {
+            let more = self.bulk_segment(items, on_refused, observe, &mut outcome)?;
+            if !more {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Fills, builds and publishes one segment. Returns whether items may be left.
+    fn bulk_segment(
+        &self,
+        items: &mut dyn Iterator<Item = Item>,
+        on_refused: OnRefused<'_>,
+        observe: Observe<'_>,
+        outcome: &mut BulkOutcome,
+    ) -> Result<bool, Error> {
+        let mut writer = bulk_writer(self)?;
+        let mut ids: HashSet<PointId> = HashSet::new();
+        // Ids that came again: their last item wins, written after the segment.
+        let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
+        let mut more = true;
+        while more && (ids.len() as u64) < MAX_SEGMENT_ROWS && again.len() < CHUNK {
+            let chunk: Vec<Item> = items.take(CHUNK).collect();
+            more = chunk.len() == CHUNK;
+            let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
+            for ((place, prepared), id) in self.prepare_each(chunk).into_iter().enumerate().zip(names) {
+                let ready = match prepared.and_then(|item| self.ready(place, item)) {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        outcome.refused += 1;
+                        on_refused(&id, error)?;
+                        continue;
+                    }
+                };
+                if ids.contains(&id) {
+                    outcome.replaced += u64::from(again.insert(id, ready).is_some());
+                } else {
+                    writer.append(id.as_str(), &ready.vector, &ready.payload)?;
+                    ids.insert(id);
+                }
+                outcome.loaded += 1;
+            }
+            if !observe(Job::Loading, outcome.loaded, 0) {
+                return Err(Error::Unavailable("the load was cancelled".into()));
+            }
+        }
+        if !ids.is_empty() {
+            let segment = writer.finish()?;
+            let graph = self.graph_of(&segment, observe)?;
+            outcome.replaced += self.publish_bulk(segment, graph)?;
+        }
+        if !again.is_empty() {
+            if let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))? {
+                outcome.replaced += upserted.replaced;
+            }
+        }
+        Ok(more)
+    }
+}

@@ -1,0 +1,119 @@
+//! From what a user gives (vector, text, image) to a checked vector of the collection.
+
+use super::open::{Collection, Pinned};
+use super::write::ReadyItem;
+use super::{Error, Item, Payload, Source, limits};
+use crate::embed::{Embedder, Input, Tap};
+use std::sync::Arc;
+
+/// Payload field that keeps the text of a point that was given as text.
+pub const TEXT_FIELD: &str = "text";
+
+impl Collection {
+    /// The embedder, or why there is none.
+    fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
+        let Some(Pinned { pin, loaded }) = &self.embedder else {
+            return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
+        };
+        loaded.as_ref().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
+            collection: self.name.to_string(),
+            embedder: pin.name.clone(),
+            pinned: pin.fingerprint.to_string(),
+            loaded: "no embedder of that fingerprint is loaded: start the server with --model and the folder of the model that made the collection".into(),
+        })
+    }
+
+    /// One vector for each input, in order. `field` names an input in errors. The first error in order is reported.
+    pub(super) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
+        self.embed_each(inputs, field).into_iter().collect()
+    }
+
+    /// One vector or one error for each input, in order.
+    pub(super) fn embed_each(
+        &self,
+        inputs: &[Input<'_>],
+        field: impl Fn(usize) -> String,
+    ) -> Vec<Result<Vec<f32>, Error>> {
+        if inputs.is_empty() {
+            return Vec::new();
+        }
+        let (embedder, tap) = match self.embedder(&field(0)) {
+            Ok(found) => found,
+            Err(first) => {
+                let others = (1..inputs.len()).map(|place| self.embedder(&field(place)).map(|_| Vec::new()));
+                return std::iter::once(Err(first)).chain(others).collect();
+            }
+        };
+        let check = |place: usize, vector: Vec<f32>| {
+            limits::vector(&field(place), &vector, self.dimension, self.metric).map(|()| vector)
+        };
+        embedder
+            .embed_batch(tap, inputs)
+            .into_iter()
+            .enumerate()
+            .map(|(place, result)| match result {
+                Ok(vector) => check(place, vector),
+                Err(source) => Err(Error::Embed { field: field(place), source }),
+            })
+            .collect()
+    }
+
+    /// Checks and embeds items, each for itself.
+    pub(super) fn prepare_each(&self, items: Vec<Item>) -> Vec<Result<Item, Error>> {
+        let fields: Vec<String> =
+            items.iter().enumerate().map(|(place, item)| limits::source_field(place, item)).collect();
+        let to_embed: Vec<usize> =
+            (0..items.len()).filter(|&place| !matches!(items[place].source, Source::Vector(_))).collect();
+        let inputs: Vec<Input<'_>> = to_embed
+            .iter()
+            .filter_map(|&place| match &items[place].source {
+                Source::Text(text) => Some(Input::Text(text)),
+                Source::Image(bytes) => Some(Input::Image(bytes)),
+                Source::Vector(_) => None,
+            })
+            .collect();
+        let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone()).into_iter();
+        items
+            .into_iter()
+            .zip(fields)
+            .map(|(mut item, field)| {
+                let vector = match item.source {
+                    Source::Vector(vector) => {
+                        limits::vector(&field, &vector, self.dimension, self.metric)?;
+                        vector
+                    }
+                    Source::Text(text) => {
+                        let vector = embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
+                        keep_text(&mut item.payload, text);
+                        vector?
+                    }
+                    Source::Image(_) => {
+                        embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")))?
+                    }
+                };
+                Ok(Item { id: item.id, source: Source::Vector(vector), payload: item.payload })
+            })
+            .collect()
+    }
+
+    /// A prepared item in its stored form.
+    pub(super) fn ready(&self, place: usize, item: Item) -> Result<ReadyItem, Error> {
+        let payload = limits::payload(&format!("items[{place}].payload"), &item.payload)?;
+        let Source::Vector(vector) = item.source else {
+            return Err(Error::invalid(limits::source_field(place, &item), "was not embedded"));
+        };
+        Ok(ReadyItem { id: item.id, vector, payload })
+    }
+
+    /// Checks and embeds a whole batch; the first error in order refuses it.
+    pub(super) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
+        let prepared = self.prepare_each(items);
+        prepared.into_iter().enumerate().map(|(place, item)| self.ready(place, item?)).collect()
+    }
+}
+
+fn keep_text(payload: &mut Payload, text: String) {
+    if !payload.contains_key(TEXT_FIELD) {
+        payload.insert(TEXT_FIELD.into(), text.into());
+    }
+}

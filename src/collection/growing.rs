@@ -1,0 +1,213 @@
+//! The growing segment: points acknowledged but not yet sealed, in memory (and in the truth, which is their durable home).
+//!
+//! Rows are appended and never move; a row dies when its point is deleted or replaced. The first
+//! `indexed` rows are in an hnsw_rs graph (built behind the writers), the tail is scanned exactly.
+
+use super::Error;
+use crate::index::{self, GraphParams, GrowingIndex, Rows};
+use crate::math::TopK;
+use crate::types::{Metric, Neighbor, Ordinal, PointId};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+/// Fewer rows than this are scanned: a graph would not be faster.
+const INDEX_FROM_ROWS: u32 = 5_000;
+/// Rows copied out under the lock for one step of the indexer.
+const INDEX_STEP: u32 = 256;
+
+/// One growing segment of a collection.
+pub(super) struct Growing {
+    dimension: usize,
+    metric: Metric,
+    params: GraphParams,
+    capacity: usize,
+    table: RwLock<Table>,
+    graph: OnceLock<GrowingIndex>,
+    /// Rows that the graph was offered, in order.
+    indexed: AtomicU32,
+    /// Set once no more rows come: the indexer leaves it alone, its seal is near.
+    pub(super) frozen: AtomicBool,
+    /// Set when the graph failed: what it holds still serves, nothing is added.
+    graph_failed: AtomicBool,
+}
+
+/// The rows.
+#[derive(Default)]
+pub(super) struct Table {
+    vectors: Vec<f32>,
+    norms: Vec<f32>,
+    pub(super) keys: Vec<u64>,
+    pub(super) ids: Vec<PointId>,
+    pub(super) payloads: Vec<Box<[u8]>>,
+    pub(super) dead: Vec<bool>,
+    /// Live rows by id.
+    pub(super) by_id: BTreeMap<PointId, u32>,
+    /// Rows that the graph refused: scanned like the tail.
+    unindexable: Vec<u32>,
+}
+
+impl Table {
+    pub(super) fn rows(&self) -> u32 {
+        self.keys.len() as u32
+    }
+
+    pub(super) fn vector(&self, row: u32, dimension: usize) -> &[f32] {
+        &self.vectors[row as usize * dimension..][..dimension]
+    }
+}
+
+/// A point on its way into a growing segment.
+pub(super) struct NewRow {
+    pub(super) key: u64,
+    pub(super) id: PointId,
+    pub(super) vector: Vec<f32>,
+    pub(super) payload: Box<[u8]>,
+}
+
+/// What a search of a growing segment found.
+pub(super) struct GrowingFound {
+    pub(super) neighbors: Vec<Neighbor>,
+    pub(super) distances: u64,
+    /// Whether the graph answered for some rows.
+    pub(super) by_graph: bool,
+}
+
+impl Growing {
+    pub(super) fn new(dimension: u32, metric: Metric, params: GraphParams, capacity: u32) -> Self {
+        Self {
+            dimension: dimension as usize,
+            metric,
+            params,
+            // Writers may overshoot the seal threshold by one batch each.
+            capacity: capacity as usize + super::limits::MAX_BATCH,
+            table: RwLock::default(),
+            graph: OnceLock::new(),
+            indexed: AtomicU32::new(0),
+            frozen: AtomicBool::new(false),
+            graph_failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        // Every critical section below leaves the table whole, so a poisoned lock still guards a sound table.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends rows and makes them visible.
+    pub(super) fn append(&self, rows: impl IntoIterator<Item = NewRow>) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let place = table.rows();
+            table.norms.push(crate::math::norm(&row.vector));
+            table.vectors.extend_from_slice(&row.vector);
+            table.keys.push(row.key);
+            table.payloads.push(row.payload);
+            table.dead.push(false);
+            table.by_id.insert(row.id.clone(), place);
+            table.ids.push(row.id);
+        }
+    }
+
+    /// Marks rows dead. A row that was replaced in this same segment keeps its id's newer row.
+    pub(super) fn kill(&self, rows: &[u32]) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for &row in rows {
+            table.dead[row as usize] = true;
+            let id = table.ids[row as usize].clone();
+            if table.by_id.get(&id) == Some(&row) {
+                table.by_id.remove(&id);
+            }
+        }
+    }
+
+    pub(super) fn live(&self) -> u64 {
+        self.read().by_id.len() as u64
+    }
+
+    /// Bytes of vectors and payloads held.
+    pub(super) fn rows_and_bytes(&self) -> (u32, usize) {
+        let table = self.read();
+        (table.rows(), table.vectors.len() * 4)
+    }
+
+    /// Moves at most a step of the tail into the graph. Returns whether it did anything.
+    ///
+    /// # Errors
+    /// The index's, which leaves the rows in the scanned tail.
+    pub(super) fn index_step(&self) -> Result<bool, Error> {
+        if self.frozen.load(Ordering::Acquire) || self.graph_failed.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let from = self.indexed.load(Ordering::Acquire);
+        let (until, vectors) = {
+            let table = self.read();
+            let rows = table.rows();
+            if rows < INDEX_FROM_ROWS || rows == from {
+                return Ok(false);
+            }
+            let until = rows.min(from + INDEX_STEP);
+            (until, table.vectors[from as usize * self.dimension..until as usize * self.dimension].to_vec())
+        };
+        let graph = match self.graph.get() {
+            Some(graph) => graph,
+            None => {
+                let graph = GrowingIndex::new(self.dimension, self.metric, self.params, self.capacity)?;
+                self.graph.get_or_init(|| graph)
+            }
+        };
+        let mut refused = Vec::new();
+        for (row, vector) in (from..until).zip(vectors.chunks_exact(self.dimension)) {
+            match graph.insert(Ordinal(row), vector) {
+                Ok(true) => {}
+                Ok(false) => refused.push(row),
+                Err(error) => {
+                    self.graph_failed.store(true, Ordering::Relaxed);
+                    return Err(error.into());
+                }
+            }
+        }
+        if !refused.is_empty() {
+            self.table.write().unwrap_or_else(PoisonError::into_inner).unindexable.extend(refused);
+        }
+        self.indexed.store(until, Ordering::Release);
+        Ok(true)
+    }
+
+    /// The nearest live rows: the graph for the indexed rows (if `ef` is given), an exact scan for all others.
+    ///
+    /// # Errors
+    /// The index's.
+    pub(super) fn search(&self, query: &[f32], k: usize, ef: Option<u32>) -> Result<GrowingFound, Error> {
+        // Read before the table is locked: rows below it were offered to the graph by then.
+        let indexed = self.indexed.load(Ordering::Acquire);
+        let table = self.read();
+        let rows =
+            Rows { vectors: &table.vectors, norms: &table.norms, dimension: self.dimension, metric: self.metric };
+        if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
+            let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
+            let mut found = graph.search(query, k, ef as usize, accept)?;
+            let live = table.by_id.len().saturating_sub(table.unindexable.len());
+            let tail_live = (indexed..table.rows()).filter(|&row| !table.dead[row as usize]).count();
+            if found.neighbors.len() >= k.min(live.saturating_sub(tail_live)) {
+                let mut top = TopK::new(k);
+                for neighbor in found.neighbors.drain(..) {
+                    top.push(neighbor);
+                }
+                let query_norm = crate::math::norm(query);
+                let refused = table.unindexable.iter().copied().filter(|&row| row < indexed);
+                for row in refused.chain(indexed..table.rows()) {
+                    if table.dead[row as usize] {
+                        continue;
+                    }
+                    found.distances += 1;
+                    let row = Ordinal(row);
+                    top.push(Neighbor { row, distance: index::exact::distance(rows, row, query, query_norm) });
+                }
+                return Ok(GrowingFound { neighbors: top.into_sorted(), distances: found.distances, by_graph: true });
+            }
+        }
+        let found = index::exact::search(rows, query, k, |row| !table.dead[row.0 as usize]);
+        Ok(GrowingFound { neighbors: found.neighbors, distances: found.distances, by_graph: false })
+    }
+}

@@ -1,0 +1,150 @@
+//! What is refused, and the limit that the refusal names. The single home of the engine's limits and checks.
+
+use super::{Accuracy, CollectionSpec, Error, IndexSettings, Item, Payload, Query, SearchParams, Source, Space};
+use crate::math;
+use crate::types::{MAX_DIMENSION, Metric};
+
+/// Most hits of one query.
+pub const MAX_K: u32 = 10_000;
+/// Most candidates of a graph search.
+pub const MAX_EF: u32 = 65_536;
+/// Most points on one page of a scroll.
+pub const MAX_PAGE: u32 = 10_000;
+/// Most items of one batch.
+pub const MAX_BATCH: usize = 10_000;
+/// Most queries of one batch.
+pub const MAX_QUERIES: usize = 1_000;
+/// Most plus and minus terms of word arithmetic.
+pub const MAX_TERMS: usize = 100;
+/// Largest payload of a point, bytes of JSON.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
+/// Index settings where the user gives none.
+pub const DEFAULT_INDEX: IndexSettings =
+    IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000 };
+
+/// Fills defaults in and checks the ranges.
+pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Error> {
+    let or = |value: u32, default: u32| if value == 0 { default } else { value };
+    let settings = IndexSettings {
+        m: or(given.m, DEFAULT_INDEX.m),
+        ef_construction: or(given.ef_construction, DEFAULT_INDEX.ef_construction),
+        ef_search: or(given.ef_search, DEFAULT_INDEX.ef_search),
+        seal_rows: or(given.seal_rows, DEFAULT_INDEX.seal_rows),
+    };
+    let ranges = [
+        ("index.m", settings.m, 2, 128),
+        ("index.ef_construction", settings.ef_construction, 1, 4_096),
+        ("index.ef_search", settings.ef_search, 1, MAX_EF),
+        ("index.seal_rows", settings.seal_rows, 100, 1_000_000),
+    ];
+    for (field, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            return Err(Error::invalid(field, format!("must be {least} to {most}, got {value}")));
+        }
+    }
+    Ok(settings)
+}
+
+/// Checks what can be checked of a new collection without its embedder.
+pub(super) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
+    if let Space::Plain { dimension } = spec.space {
+        if dimension == 0 || dimension > MAX_DIMENSION {
+            return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
+        }
+    }
+    index_settings(spec.index)
+}
+
+/// A vector of the right dimension, finite, whose norm is usable under the metric.
+pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric) -> Result<(), Error> {
+    if vector.len() != dimension as usize {
+        return Err(Error::invalid(
+            field,
+            format!("the collection takes vectors of {dimension} components, got {}", vector.len()),
+        ));
+    }
+    if let Some(place) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::invalid(field, format!("component {place} is {}, it must be finite", vector[place])));
+    }
+    let norm = math::norm(vector);
+    // Squared norms and distances are sums in 32-bit floats: far below their overflow.
+    if norm > MAX_NORM {
+        return Err(Error::invalid(field, format!("its norm is {norm:e}, at most {MAX_NORM:e} is allowed")));
+    }
+    if metric == Metric::Cosine && norm < MIN_COSINE_NORM {
+        return Err(Error::invalid(
+            field,
+            format!("its norm is {norm:e}; under cosine it must be at least {MIN_COSINE_NORM:e}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Largest norm of a vector.
+pub const MAX_NORM: f32 = 1e18;
+/// Smallest norm of a vector under cosine.
+pub const MIN_COSINE_NORM: f32 = 1e-18;
+
+/// A payload within its limit; gives its stored form.
+pub(super) fn payload(field: &str, payload: &Payload) -> Result<Box<[u8]>, Error> {
+    let bytes = serde_json::to_vec(payload).map_err(|error| Error::invalid(field, error.to_string()))?;
+    if bytes.len() > MAX_PAYLOAD_BYTES {
+        return Err(Error::invalid(
+            field,
+            format!("has {} bytes as JSON, at most {MAX_PAYLOAD_BYTES} are allowed", bytes.len()),
+        ));
+    }
+    Ok(bytes.into())
+}
+
+/// The number of items in a batch.
+pub(super) fn batch(field: &str, count: usize, most: usize) -> Result<(), Error> {
+    if count == 0 || count > most {
+        return Err(Error::invalid(field, format!("must hold 1 to {most}, got {count}")));
+    }
+    Ok(())
+}
+
+/// The parameters of a search, and the ef that they mean (none: exact).
+pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Option<u32>, Error> {
+    let k = params.k;
+    if k == 0 || k > MAX_K {
+        return Err(Error::invalid("params.k", format!("must be 1 to {MAX_K}, got {k}")));
+    }
+    if params.score_threshold.is_some_and(f32::is_nan) {
+        return Err(Error::invalid("params.score_threshold", "is NaN"));
+    }
+    match params.accuracy {
+        Accuracy::Exact => Ok(None),
+        Accuracy::Default => Ok(Some(default_ef.max(k))),
+        Accuracy::Ef(ef) if ef < k || ef > MAX_EF => {
+            Err(Error::invalid("params.ef", format!("must be k ({k}) to {MAX_EF}, got {ef}")))
+        }
+        Accuracy::Ef(ef) => Ok(Some(ef)),
+    }
+}
+
+/// The shape of a query; vectors are checked when they are resolved.
+pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
+    if let Query::Arithmetic { plus, minus } = query {
+        let terms = plus.len() + minus.len();
+        if terms == 0 || terms > MAX_TERMS {
+            return Err(Error::invalid(
+                format!("{field}.arithmetic"),
+                format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The field path of an item's source, for messages.
+pub(super) fn source_field(place: usize, item: &Item) -> String {
+    let part = match item.source {
+        Source::Vector(_) => "vector",
+        Source::Text(_) => "text",
+        Source::Image(_) => "image",
+    };
+    format!("items[{place}].{part}")
+}

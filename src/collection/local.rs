@@ -1,0 +1,419 @@
+//! The engine of one node: the collections of one data directory, and the threads that look after them.
+//!
+//! Three threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers
+//! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
+
+use super::open::Collection;
+use super::write::Op;
+use super::{
+    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Item, Job, OnRefused, Outcome,
+    Page, Point, Query, SearchParams, Space, Upserted, limits,
+};
+use crate::disk;
+use crate::embed::Registry;
+use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
+use crate::types::{CollectionName, PointId};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the indexer looks for new growing points.
+const INDEX_PAUSE: Duration = Duration::from_millis(100);
+/// The indexer leaves a collection alone that got more rows than this since it last looked: they will soon be sealed.
+const INDEX_BELOW_ROWS: u32 = 500;
+/// How long a job that failed waits before it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// A collection, or why it could not be opened.
+enum Slot {
+    Open(Arc<Collection>),
+    Damaged(String),
+}
+
+struct Inner {
+    catalogue: Catalogue,
+    registry: Registry,
+    slots: RwLock<BTreeMap<CollectionName, Slot>>,
+    /// Creations and deletions, one at a time.
+    changing: Mutex<()>,
+    stop: AtomicBool,
+    work: Mutex<Work>,
+    wake: Condvar,
+}
+
+/// Flags for the background threads: something may be there to do.
+#[derive(Default)]
+struct Work {
+    seal: bool,
+    improve: bool,
+}
+
+/// The database in one data directory. Dropping it stops the background threads; what was acknowledged is durable.
+pub struct LocalEngine {
+    inner: Arc<Inner>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl LocalEngine {
+    /// Opens (or makes) the data directory and takes its lock. Vectors and graphs are mapped, not read.
+    ///
+    /// # Errors
+    /// `Unavailable` when another process has the directory; `Corrupt` or `Internal` when its catalogue cannot
+    /// be read. A damaged collection does not stop the others: it answers `Corrupt`.
+    pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
+        let catalogue = Catalogue::open(data_dir)?;
+        let mut slots = BTreeMap::new();
+        for (record, dir) in catalogue.list()? {
+            let name = record.name.clone();
+            let slot = match Collection::open(&record, &dir, &registry) {
+                Ok(collection) => {
+                    disk::sweep(&dir, |file| collection.keep_file(file)).map_err(crate::store::Error::from)?;
+                    Slot::Open(Arc::new(collection))
+                }
+                Err(error) => {
+                    tracing::error!(collection = %name, dir = %dir.display(), %error, "a collection cannot be opened");
+                    Slot::Damaged(error.to_string())
+                }
+            };
+            slots.insert(name, slot);
+        }
+        let inner = Arc::new(Inner {
+            catalogue,
+            registry,
+            slots: RwLock::new(slots),
+            changing: Mutex::new(()),
+            stop: AtomicBool::new(false),
+            work: Mutex::new(Work { seal: true, improve: true }),
+            wake: Condvar::new(),
+        });
+        let threads = [
+            ("sealer", Inner::run_sealer as fn(&Inner)),
+            ("improver", Inner::run_improver),
+            ("indexer", Inner::run_indexer),
+        ]
+        .into_iter()
+        .map(|(name, run)| {
+            let inner = inner.clone();
+            std::thread::Builder::new().name(name.into()).spawn(move || run(&inner))
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Exhausted(format!("a background thread could not be started: {error}")))?;
+        Ok(Self { inner, threads })
+    }
+
+    /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. `observe` is told of
+    /// progress and may cancel by returning false.
+    ///
+    /// # Errors
+    /// Those of `on_refused`, and what stopped the load; the segments published before stay.
+    pub fn bulk_load(
+        &self,
+        name: &CollectionName,
+        items: &mut dyn Iterator<Item = Item>,
+        on_refused: OnRefused<'_>,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<BulkOutcome, Error> {
+        let outcome = self.inner.get(name)?.bulk_load(items, on_refused, observe);
+        self.inner.notify(true);
+        outcome
+    }
+
+    /// [`Engine::compact`] with progress.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compact_observed(
+        &self,
+        name: &CollectionName,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<CollectionInfo, Error> {
+        let collection = self.inner.get(name)?;
+        collection.compact(observe)?;
+        Ok(collection.info())
+    }
+
+    fn write(
+        &self,
+        name: &CollectionName,
+        op: impl FnOnce(&Collection) -> Result<Op, Error>,
+    ) -> Result<Outcome, Error> {
+        let collection = self.inner.get(name)?;
+        let outcome = collection.write(op(&collection)?);
+        if !collection.view().frozen.is_empty() {
+            self.inner.notify(false);
+        }
+        outcome
+    }
+}
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        self.inner.stop.store(true, Ordering::Release);
+        self.inner.notify(true);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a background thread had panicked");
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, Error> {
+        match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            Some(Slot::Open(collection)) => Ok(collection.clone()),
+            Some(Slot::Damaged(why)) => {
+                Err(Error::Damaged { what: format!("the collection {:?} could not be opened: {why}", name.as_str()) })
+            }
+            None => Err(Error::UnknownCollection(name.to_string())),
+        }
+    }
+
+    fn open_collections(&self) -> Vec<Arc<Collection>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Open(collection) => Some(collection.clone()),
+                Slot::Damaged(_) => None,
+            })
+            .collect()
+    }
+
+    fn notify(&self, improve: bool) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.seal = true;
+        work.improve |= improve;
+        self.wake.notify_all();
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Waits until `flag` is raised (and lowers it) or the engine stops. False when it stops.
+    fn wait(&self, flag: fn(&mut Work) -> &mut bool) -> bool {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if self.stopping() {
+                return false;
+            }
+            if std::mem::take(flag(&mut work)) {
+                return true;
+            }
+            work = self.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits, but not for ever. Returns early when the engine stops.
+    fn pause(&self, time: Duration) {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.wake.wait_timeout_while(work, time, |_| !self.stopping()));
+    }
+
+    fn run_sealer(&self) {
+        while self.wait(|work| &mut work.seal) {
+            let mut again = false;
+            for collection in self.open_collections() {
+                loop {
+                    match collection.seal_oldest() {
+                        Ok(true) => self.notify(true),
+                        Ok(false) => break,
+                        Err(error) => {
+                            tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
+                            again = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            if again {
+                self.pause(RETRY_PAUSE);
+                self.notify(false);
+            }
+        }
+    }
+
+    fn run_improver(&self) {
+        for collection in self.open_collections() {
+            if self.stopping() {
+                return;
+            }
+            collection.audit_graphs();
+        }
+        while self.wait(|work| &mut work.improve) {
+            let mut again = false;
+            for collection in self.open_collections() {
+                loop {
+                    let observe = |_, _, _| !self.stopping();
+                    match collection.improve(&observe) {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(_) if self.stopping() || collection.is_gone() => break,
+                        Err(error) => {
+                            tracing::error!(collection = %collection.name, %error, "a merge or a graph failed; the segments serve as they are");
+                            again = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            if again {
+                self.pause(RETRY_PAUSE);
+                self.notify(true);
+            }
+        }
+    }
+
+    fn run_indexer(&self) {
+        let mut seen: BTreeMap<CollectionName, u32> = BTreeMap::new();
+        while !self.stopping() {
+            let mut busy = false;
+            for collection in self.open_collections() {
+                let growing = collection.view().growing.clone();
+                let rows = growing.rows_and_bytes().0;
+                let before = seen.insert(collection.name.clone(), rows).unwrap_or(0);
+                if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
+                    continue;
+                }
+                match growing.index_step() {
+                    Ok(done) => busy |= done,
+                    Err(error) => {
+                        tracing::error!(collection = %collection.name, %error, "the growing segment's graph failed; its points are scanned");
+                    }
+                }
+            }
+            if !busy {
+                self.pause(INDEX_PAUSE);
+            }
+        }
+    }
+}
+
+impl Engine for LocalEngine {
+    fn embedders(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        let settings = limits::spec(spec)?;
+        let (dimension, embedder) = match &spec.space {
+            Space::Plain { dimension } => (*dimension, None),
+            Space::Embedded { embedder, tap } => {
+                let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
+                let found = self.inner.registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
+                let tap = found.tap(tap).map_err(|error| refuse("embedder.tap", error))?;
+                let record = EmbedderRecord {
+                    name: found.name().into(),
+                    tap: tap.name.into(),
+                    fingerprint: found.fingerprint().0,
+                };
+                (tap.dimension, Some(record))
+            }
+        };
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.inner.slots.read().unwrap_or_else(PoisonError::into_inner).contains_key(&spec.name) {
+            return Err(Error::CollectionExists(spec.name.to_string()));
+        }
+        let record = CollectionRecord {
+            name: spec.name.clone(),
+            dimension,
+            metric: spec.metric,
+            embedder,
+            m: settings.m,
+            ef_construction: settings.ef_construction,
+            ef_search: settings.ef_search,
+            seal_rows: settings.seal_rows,
+        };
+        let dir = self.inner.catalogue.create(&record)?;
+        let collection = Arc::new(Collection::open(&record, &dir, &self.inner.registry)?);
+        let info = collection.info();
+        let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.insert(spec.name.clone(), Slot::Open(collection));
+        Ok(info)
+    }
+
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        Ok(self.inner.get(name)?.info())
+    }
+
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        Ok(self.inner.open_collections().iter().map(|collection| collection.info()).collect())
+    }
+
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A damaged collection can be deleted too.
+        let open = match self.inner.get(name) {
+            Ok(collection) => Some(collection),
+            Err(Error::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let points = open.as_ref().map_or(0, |collection| collection.view().live());
+        let held = open.as_ref().map(|collection| collection.writer.hold());
+        self.inner.catalogue.remove(name.as_str())?;
+        if let Some(collection) = &open {
+            collection.gone.store(true, Ordering::Release);
+        }
+        drop(held);
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(points)
+    }
+
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.compact_observed(name, &|_, _, _| !self.inner.stopping())
+    }
+
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        match self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))? {
+            Outcome::Upserted(upserted) => Ok(upserted),
+            Outcome::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
+        }
+    }
+
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        let collection = self.inner.get(name)?;
+        let mut prepared = collection.prepare_each(vec![item]);
+        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("items", "is empty")))?;
+        limits::payload("items[0].payload", &item.payload)?;
+        Ok(item)
+    }
+
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
+        match self.write(name, |_| Ok(Op::Delete(ids.to_vec())))? {
+            Outcome::Deleted(deleted) => Ok(deleted),
+            Outcome::Upserted(_) => Err(Error::Unavailable("a delete got an upsert's outcome".into())),
+        }
+    }
+
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+        limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
+        self.inner.get(name)?.get(ids, fields)
+    }
+
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+    ) -> Result<Page, Error> {
+        if limit == 0 || limit > limits::MAX_PAGE {
+            return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
+        }
+        self.inner.get(name)?.scroll(after, limit as usize, fields)
+    }
+
+    fn count(&self, name: &CollectionName) -> Result<u64, Error> {
+        Ok(self.inner.get(name)?.view().live())
+    }
+
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        self.inner.get(name)?.search(queries, params)
+    }
+}

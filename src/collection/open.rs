@@ -1,0 +1,237 @@
+//! One open collection: its record, its truth, and the view that queries see.
+//!
+//! A view is immutable as a list: sealed segments, frozen ones on their way to be sealed, and the one
+//! that grows. Jobs swap whole views; rows die in place. A query takes the view once and never waits for a job.
+
+use super::growing::{Growing, NewRow};
+use super::sealed::Sealed;
+use super::write::Writer;
+use super::{CollectionInfo, EmbedderPin, Error, IndexSettings, SegmentInfo};
+use crate::embed::{Embedder, Fingerprint, Registry, Tap};
+use crate::index::GraphParams;
+use crate::index::graph::{Expected, Graph};
+use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
+use crate::types::{CollectionName, Metric, Ordinal, PointId};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// An open collection.
+pub(super) struct Collection {
+    pub(super) name: CollectionName,
+    pub(super) dir: PathBuf,
+    pub(super) dimension: u32,
+    pub(super) metric: Metric,
+    pub(super) settings: IndexSettings,
+    pub(super) embedder: Option<Pinned>,
+    pub(super) truth: Truth,
+    view: RwLock<Arc<View>>,
+    pub(super) writer: Writer,
+    /// Only one merge, graph build, compaction or bulk publication at a time.
+    pub(super) jobs: Mutex<()>,
+    /// Only one seal at a time.
+    pub(super) sealing: Mutex<()>,
+    pub(super) next_segment: AtomicU64,
+    /// Set when it is deleted: jobs stop, late writers are refused.
+    pub(super) gone: AtomicBool,
+}
+
+/// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
+pub(super) struct Pinned {
+    pub(super) pin: EmbedderPin,
+    pub(super) loaded: Option<(Arc<dyn Embedder>, Tap)>,
+}
+
+/// What queries search.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) sealed: Vec<Arc<Sealed>>,
+    /// Oldest first.
+    pub(super) frozen: Vec<Arc<Growing>>,
+    pub(super) growing: Arc<Growing>,
+}
+
+/// Where a live point is.
+pub(super) enum Place {
+    Growing(Arc<Growing>, u32),
+    Sealed(Arc<Sealed>, Ordinal),
+}
+
+impl View {
+    /// Growing segments, newest first.
+    pub(super) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
+        std::iter::once(&self.growing).chain(self.frozen.iter().rev())
+    }
+
+    /// The live point of that id.
+    pub(super) fn locate(&self, id: &PointId) -> Option<Place> {
+        for growing in self.growing_newest_first() {
+            if let Some(&row) = growing.read().by_id.get(id) {
+                return Some(Place::Growing(growing.clone(), row));
+            }
+        }
+        self.sealed.iter().rev().find_map(|sealed| Some(Place::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
+    }
+
+    pub(super) fn live(&self) -> u64 {
+        let growing: u64 = self.growing_newest_first().map(|growing| growing.live()).sum();
+        growing + self.sealed.iter().map(|sealed| u64::from(sealed.live_rows())).sum::<u64>()
+    }
+}
+
+impl Collection {
+    /// Opens what the truth names in `dir`: maps segments and graphs, reads growing points into memory.
+    pub(super) fn open(record: &CollectionRecord, dir: &Path, registry: &Registry) -> Result<Self, Error> {
+        let name = record.name.clone();
+        let settings = IndexSettings {
+            m: record.m,
+            ef_construction: record.ef_construction,
+            ef_search: record.ef_search,
+            seal_rows: record.seal_rows,
+        };
+        let truth = Truth::open(dir)?;
+        let mut sealed = Vec::new();
+        for found in truth.segments()? {
+            let segment = Segment::open(dir, found.id)?;
+            let graph = found.graph_generation.and_then(|generation| {
+                let path = graph_path(dir, found.id, generation);
+                match Graph::open(&path, expected(&segment, record.metric)) {
+                    Ok(graph) => Some((generation, graph)),
+                    Err(error) => {
+                        tracing::error!(collection = %name, path = %path.display(), %error, "a graph cannot be used; its segment is scanned until it is rebuilt");
+                        None
+                    }
+                }
+            });
+            let opened = Sealed::new(segment, graph, &found.deleted);
+            if let Some(generation) = found.graph_generation {
+                opened.generation.store(generation, std::sync::atomic::Ordering::Relaxed);
+            }
+            sealed.push(Arc::new(opened));
+        }
+        let growing = Arc::new(new_growing(record.dimension, record.metric, settings)?);
+        let mut rows = Vec::new();
+        truth.growing(&mut |key, id, vector, payload| {
+            if let Ok(id) = PointId::new(id) {
+                rows.push(NewRow { key, id, vector: vector.to_vec(), payload: payload.into() });
+            }
+            Ok(())
+        })?;
+        growing.append(rows);
+        let embedder = record.embedder.as_ref().map(|pinned| {
+            let fingerprint = Fingerprint(pinned.fingerprint);
+            let loaded = registry
+                .by_fingerprint(&pinned.name, &fingerprint)
+                .and_then(|embedder| Some((embedder.clone(), embedder.tap(&pinned.tap).ok()?.clone())));
+            Pinned { pin: EmbedderPin { name: pinned.name.clone(), tap: pinned.tap.clone(), fingerprint }, loaded }
+        });
+        let writer = Writer::new(truth.sequence()?, truth.next_key()?);
+        let next_segment = AtomicU64::new(truth.next_segment()?.0);
+        Ok(Self {
+            name,
+            dir: dir.into(),
+            dimension: record.dimension,
+            metric: record.metric,
+            settings,
+            embedder,
+            truth,
+            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing })),
+            writer,
+            jobs: Mutex::new(()),
+            sealing: Mutex::new(()),
+            next_segment,
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// The view of this moment.
+    pub(super) fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Swaps the view. Only under the writer's commit lock, so that no two changes of it are lost.
+    pub(super) fn change_view(&self, change: impl FnOnce(&mut View)) {
+        let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut view = View::clone(&slot);
+        change(&mut view);
+        *slot = Arc::new(view);
+    }
+
+    pub(super) fn new_growing(&self) -> Result<Growing, Error> {
+        new_growing(self.dimension, self.metric, self.settings)
+    }
+
+    pub(super) fn graph_params(&self) -> Result<GraphParams, Error> {
+        graph_params(self.settings)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// A number for the next segment.
+    pub(super) fn take_segment_id(&self) -> SegmentId {
+        SegmentId(self.next_segment.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Its state as reported.
+    pub(super) fn info(&self) -> CollectionInfo {
+        let view = self.view();
+        let mut mapped_bytes = 0;
+        let mut resident_bytes = 0;
+        let segments = view
+            .sealed
+            .iter()
+            .map(|sealed| {
+                let graph = sealed.graph();
+                let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
+                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes;
+                resident_bytes +=
+                    sealed.segment.resident_bytes() + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
+                SegmentInfo {
+                    id: sealed.segment.id().0,
+                    rows: sealed.segment.rows().into(),
+                    deleted_rows: sealed.deleted_rows().into(),
+                    graph: graph.is_some(),
+                    vector_bytes: sealed.segment.mapped_bytes(),
+                    graph_bytes,
+                }
+            })
+            .collect::<Vec<_>>();
+        CollectionInfo {
+            name: self.name.clone(),
+            dimension: self.dimension,
+            metric: self.metric,
+            embedder: self.embedder.as_ref().map(|pinned| pinned.pin.clone()),
+            index: self.settings,
+            points: view.live(),
+            growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
+            deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),
+            segments,
+            mapped_bytes,
+            resident_bytes,
+            sequence: self.writer.sequence(),
+        }
+    }
+}
+
+/// What the graph of a segment must have been built on.
+pub(super) fn expected(segment: &Segment, metric: Metric) -> Expected {
+    Expected { rows: segment.rows(), dimension: segment.dimension(), metric, tag: segment.tag() }
+}
+
+/// The file of a segment's graph.
+pub(super) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
+    dir.join(format!("{:016x}.{generation}.graph", segment.0))
+}
+
+fn graph_params(settings: IndexSettings) -> Result<GraphParams, Error> {
+    // One seed for all: a graph is a function of its vectors and settings.
+    const SEED: u64 = 1;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(GraphParams::new(settings.m, settings.ef_construction, SEED, threads)?)
+}
+
+fn new_growing(dimension: u32, metric: Metric, settings: IndexSettings) -> Result<Growing, Error> {
+    Ok(Growing::new(dimension, metric, graph_params(settings)?, settings.seal_rows))
+}

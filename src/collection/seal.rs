@@ -1,0 +1,344 @@
+//! Background jobs that turn growing points into sealed segments, and sealed segments into fewer and better ones.
+//!
+//! A job reads rows that live, writes new immutable files, and publishes them in one transaction under
+//! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
+//! leaves files that nothing names; they are swept at the next open.
+
+use super::open::{Collection, View, expected, graph_path};
+use super::sealed::{GRAPH_FROM_ROWS, Sealed};
+use super::{Error, Job};
+use crate::index::graph::{self, Graph};
+use crate::store::{Change, Segment, SegmentId, SegmentWriter};
+use crate::types::Ordinal;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Most rows of a segment that a merge or a bulk load makes.
+pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
+/// Segments of one size class that are merged into one.
+const MERGE_FROM: usize = 4;
+/// Each size class holds this many times the rows of the one below.
+const CLASS_RATIO: u64 = 4;
+/// A segment is rewritten when more than one row in this many is dead.
+const DEAD_ONE_IN: u32 = 5;
+/// Generation of a graph that is born with its segment.
+const FIRST_GENERATION: u32 = 1;
+
+/// What the collection would be better for.
+pub(super) enum Task {
+    /// Write the live rows of these into one new segment.
+    Merge(Vec<Arc<Sealed>>),
+    /// Build a graph where there is none.
+    Graph(Arc<Sealed>),
+}
+
+/// Reports a job's progress: rows done of how many. Returning false cancels it.
+pub(super) type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
+
+impl Collection {
+    /// Seals the oldest frozen segment. False when there is none.
+    pub(super) fn seal_oldest(&self) -> Result<bool, Error> {
+        let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
+        const STEP: u32 = 1_024;
+        let rows = frozen.rows_and_bytes().0;
+        let mut writer = SegmentWriter::create(&self.dir, self.take_segment_id(), self.dimension)?;
+        let mut origins: Vec<u32> = Vec::new();
+        for from in (0..rows).step_by(STEP as usize) {
+            // In steps, so that writers that replace a frozen row never wait long.
+            let table = frozen.read();
+            for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
+                let place = row as usize;
+                let vector = table.vector(row, self.dimension as usize);
+                writer.append(table.ids[place].as_str(), vector, &table.payloads[place])?;
+                origins.push(row);
+            }
+        }
+        let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
+
+        let held = self.writer.hold();
+        let (first, last, died) = {
+            let table = frozen.read();
+            let died: Vec<u32> =
+                (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
+            (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
+        };
+        let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];
+        if let Some(segment) = &segment {
+            changes.push(Change::AddSegment { segment: segment.id(), graph_generation: None });
+            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+        }
+        self.truth.commit(&changes)?;
+        let sealed = segment.map(|segment| Arc::new(Sealed::new(segment, None, &died)));
+        self.change_view(|view| {
+            view.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
+            view.sealed.extend(sealed);
+        });
+        drop(held);
+        self.writer.notify_sealed();
+        Ok(true)
+    }
+
+    /// Does the most useful task there is. False when there is none.
+    pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
+        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        match choose(&self.view(), self.settings.seal_rows) {
+            None => return Ok(false),
+            Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
+            Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
+        }
+        Ok(true)
+    }
+
+    /// Seals what grows, merges all segments into as few as may be, and gives each its graph.
+    pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
+        self.freeze(&self.writer.hold())?;
+        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.seal_oldest()? {}
+        let view = self.view();
+        let mut group: Vec<Arc<Sealed>> = Vec::new();
+        let mut rows = 0;
+        for sealed in &view.sealed {
+            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > MAX_SEGMENT_ROWS {
+                self.merge_if_useful(&std::mem::take(&mut group), observe)?;
+                rows = 0;
+            }
+            rows += u64::from(sealed.live_rows());
+            group.push(sealed.clone());
+        }
+        self.merge_if_useful(&group, observe)?;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
+            self.build_graph(sealed, observe)?;
+        }
+        Ok(())
+    }
+
+    fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
+        if group.len() > 1 || group.iter().any(|sealed| sealed.deleted_rows() > 0) {
+            self.merge(group, observe)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in.
+    fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
+        let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        let mut writer = SegmentWriter::create(&self.dir, self.take_segment_id(), self.dimension)?;
+        let mut origins: Vec<(u32, Ordinal)> = Vec::with_capacity(total as usize);
+        for (input, sealed) in inputs.iter().enumerate() {
+            let segment = &sealed.segment;
+            for row in (0..segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row)) {
+                writer.append(segment.point_id(row), segment.vector(row), segment.payload(row))?;
+                origins.push((input as u32, row));
+                if origins.len().is_multiple_of(10_000) && !observe(Job::Merging, origins.len() as u64, total) {
+                    return Err(Error::Unavailable("the merge was cancelled".into()));
+                }
+            }
+        }
+        let made = if origins.is_empty() {
+            None
+        } else {
+            let segment = writer.finish()?;
+            let graph = self.graph_of(&segment, observe)?;
+            Some((segment, graph))
+        };
+
+        let held = self.writer.hold();
+        if self.is_gone() {
+            return Ok(());
+        }
+        let died: Vec<u32> = (0..origins.len() as u32)
+            .filter(|&new| {
+                let (input, row) = origins[new as usize];
+                !inputs[input as usize].is_live(row)
+            })
+            .collect();
+        let mut changes: Vec<Change<'_>> =
+            inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
+        if let Some((segment, graph)) = &made {
+            changes.push(Change::AddSegment {
+                segment: segment.id(),
+                graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+            });
+            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+        }
+        self.truth.commit(&changes)?;
+        let made = made.map(|(segment, graph)| {
+            Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died))
+        });
+        self.change_view(|view| {
+            view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
+            view.sealed.extend(made);
+        });
+        drop(held);
+        for input in inputs {
+            remove(input.segment.path());
+            if let Some(graph) = input.graph() {
+                remove(graph.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the graph of a segment that has none, and swaps it in.
+    fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
+        let generation = sealed.generation.load(Ordering::Relaxed) + 1;
+        let graph = self.publish_graph(&sealed.segment, generation, observe)?;
+        let _held = self.writer.hold();
+        if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
+            remove(graph.path());
+            return Ok(());
+        }
+        self.truth.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
+        let older = sealed.generation.swap(generation, Ordering::Relaxed);
+        if older > 0 {
+            remove(&graph_path(&self.dir, sealed.segment.id(), older));
+        }
+        sealed.set_graph(Some(graph));
+        Ok(())
+    }
+
+    /// The graph of a new segment, where it is large enough to have one.
+    pub(super) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
+        if segment.rows() < GRAPH_FROM_ROWS {
+            return Ok(None);
+        }
+        self.publish_graph(segment, FIRST_GENERATION, observe).map(Some)
+    }
+
+    fn publish_graph(&self, segment: &Segment, generation: u32, observe: Observe<'_>) -> Result<Graph, Error> {
+        let rows = crate::index::Rows {
+            vectors: segment.vectors(),
+            norms: segment.norms(),
+            dimension: self.dimension as usize,
+            metric: self.metric,
+        };
+        let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
+        let built = graph::build(rows, self.graph_params()?, &progress)?;
+        let path = graph_path(&self.dir, segment.id(), generation);
+        built.publish(&path, segment.tag())?;
+        Ok(Graph::open(&path, expected(segment, self.metric))?)
+    }
+
+    /// Publishes a segment that a bulk load wrote: points of the same ids elsewhere die in the same transaction.
+    /// Returns how many did.
+    pub(super) fn publish_bulk(&self, segment: Segment, graph: Option<Graph>) -> Result<u64, Error> {
+        let held = self.writer.hold();
+        if self.is_gone() {
+            return Err(Error::UnknownCollection(self.name.to_string()));
+        }
+        let view = self.view();
+        let mut changes = vec![Change::AddSegment {
+            segment: segment.id(),
+            graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+        }];
+        let mut dead_growing = Vec::new();
+        let mut dead_sealed = Vec::new();
+        for growing in view.growing_newest_first() {
+            let table = growing.read();
+            let rows: Vec<u32> =
+                table.by_id.iter().filter(|(id, _)| segment.find(id.as_str()).is_some()).map(|(_, &row)| row).collect();
+            changes.extend(rows.iter().map(|&row| Change::RemoveGrowing { key: table.keys[row as usize] }));
+            drop(table);
+            dead_growing.push((growing.clone(), rows));
+        }
+        for sealed in &view.sealed {
+            for (_, row) in common_ids(&segment, &sealed.segment).filter(|&(_, row)| sealed.is_live(row)) {
+                changes.push(Change::DeleteRow { segment: sealed.segment.id(), row: row.0 });
+                dead_sealed.push((sealed.clone(), row));
+            }
+        }
+        let sequence = self.writer.sequence() + 1;
+        changes.push(Change::Sequence(sequence));
+        self.truth.commit(&changes)?;
+        let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
+        self.change_view(|view| view.sealed.push(made));
+        let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        for (growing, rows) in dead_growing {
+            growing.kill(&rows);
+        }
+        for (sealed, row) in dead_sealed {
+            sealed.delete(row);
+        }
+        self.writer.set_sequence(sequence);
+        drop(held);
+        Ok(replaced as u64)
+    }
+
+    /// Reads every byte of the graphs once and drops those that are damaged, so that they are built anew.
+    pub(super) fn audit_graphs(&self) {
+        for sealed in &self.view().sealed {
+            let Some(graph) = sealed.graph() else { continue };
+            if let Err(error) = graph.verify() {
+                tracing::error!(collection = %self.name, path = %graph.path().display(), %error, "a graph is damaged; its segment is scanned until it is rebuilt");
+                sealed.set_graph(None);
+            }
+        }
+    }
+
+    /// Removes files of the collection's folder that its truth does not name.
+    pub(super) fn keep_file(&self, name: &str) -> bool {
+        let view = self.view();
+        view.sealed.iter().any(|sealed| {
+            let is = |path: &Path| path.file_name().is_some_and(|file| file == name);
+            is(sealed.segment.path()) || sealed.graph().is_some_and(|graph| is(graph.path()))
+        }) || !(name.ends_with(".graph") || name.ends_with(".vectors") || name.contains(".tmp"))
+    }
+}
+
+/// Rows of two segments that have the same id: one pass over both in the order of their ids.
+fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
+    let (mut left, mut right) = (a.sorted().iter().peekable(), b.sorted().iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let (&&x, &&y) = (left.peek()?, right.peek()?);
+            match a.point_id(Ordinal(x)).as_bytes().cmp(b.point_id(Ordinal(y)).as_bytes()) {
+                std::cmp::Ordering::Less => _ = left.next(),
+                std::cmp::Ordering::Greater => _ = right.next(),
+                std::cmp::Ordering::Equal => {
+                    left.next();
+                    right.next();
+                    return Some((Ordinal(x), Ordinal(y)));
+                }
+            }
+        }
+    })
+}
+
+/// Merge small segments before graphs are built for them; rewrite those with many dead rows.
+pub(super) fn choose(view: &View, seal_rows: u32) -> Option<Task> {
+    if let Some(worn) = view.sealed.iter().find(|sealed| sealed.deleted_rows() > sealed.segment.rows() / DEAD_ONE_IN) {
+        return Some(Task::Merge(vec![worn.clone()]));
+    }
+    let class = |rows: u64| (rows / u64::from(seal_rows)).checked_ilog(CLASS_RATIO).map_or(0, |class| class + 1);
+    let mut classes: std::collections::BTreeMap<u32, Vec<Arc<Sealed>>> = Default::default();
+    for sealed in &view.sealed {
+        classes.entry(class(sealed.live_rows().into())).or_default().push(sealed.clone());
+    }
+    for (_, mut group) in classes {
+        group.sort_by_key(|sealed| sealed.live_rows());
+        let mut rows = 0;
+        group.retain(|sealed| {
+            rows += u64::from(sealed.live_rows());
+            rows <= MAX_SEGMENT_ROWS
+        });
+        if group.len() >= MERGE_FROM {
+            return Some(Task::Merge(group));
+        }
+    }
+    view.sealed.iter().find(|sealed| sealed.wants_graph()).cloned().map(Task::Graph)
+}
+
+/// Removes a file that nothing names any more; what fails here is swept at the next open.
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
+    }
+}
+
+/// The id under which a bulk load's next segment is written.
+pub(super) fn bulk_writer(collection: &Collection) -> Result<SegmentWriter, Error> {
+    let id: SegmentId = collection.take_segment_id();
+    Ok(SegmentWriter::create(&collection.dir, id, collection.dimension)?)
+}

@@ -1,0 +1,98 @@
+//! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
+
+use crate::index::{Rows, graph::Graph};
+use crate::store::Segment;
+use crate::types::{Metric, Ordinal};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Fewer rows than this get no graph: a scan is as fast.
+pub(super) const GRAPH_FROM_ROWS: u32 = 2_000;
+
+/// One sealed segment of a collection.
+pub(super) struct Sealed {
+    pub(super) segment: Segment,
+    pub(super) graph: RwLock<Option<Arc<Graph>>>,
+    /// Generation of the newest graph file, so that the next one gets another name.
+    pub(super) generation: AtomicU32,
+    deleted: Bitmap,
+}
+
+impl Sealed {
+    pub(super) fn new(segment: Segment, graph: Option<(u32, Graph)>, deleted: &[u32]) -> Self {
+        let bitmap = Bitmap::new(segment.rows());
+        for &row in deleted {
+            bitmap.set(row);
+        }
+        let generation = AtomicU32::new(graph.as_ref().map_or(0, |(generation, _)| *generation));
+        Self { segment, graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))), generation, deleted: bitmap }
+    }
+
+    pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {
+        Rows {
+            vectors: self.segment.vectors(),
+            norms: self.segment.norms(),
+            dimension: self.segment.dimension() as usize,
+            metric,
+        }
+    }
+
+    pub(super) fn graph(&self) -> Option<Arc<Graph>> {
+        self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_graph(&self, graph: Option<Graph>) {
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph.map(Arc::new);
+    }
+
+    pub(super) fn wants_graph(&self) -> bool {
+        self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
+    }
+
+    pub(super) fn is_live(&self, row: Ordinal) -> bool {
+        !self.deleted.get(row.0)
+    }
+
+    pub(super) fn delete(&self, row: Ordinal) {
+        self.deleted.set(row.0);
+    }
+
+    pub(super) fn deleted_rows(&self) -> u32 {
+        self.deleted.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn live_rows(&self) -> u32 {
+        self.segment.rows() - self.deleted_rows()
+    }
+
+    /// The live row of that id.
+    pub(super) fn find(&self, id: &str) -> Option<Ordinal> {
+        self.segment.find(id).filter(|&row| self.is_live(row))
+    }
+}
+
+/// Rows as bits; set while others read.
+struct Bitmap {
+    words: Vec<AtomicU64>,
+    count: AtomicU32,
+    rows: u32,
+}
+
+impl Bitmap {
+    fn new(rows: u32) -> Self {
+        Self { words: (0..rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), count: AtomicU32::new(0), rows }
+    }
+
+    fn get(&self, row: u32) -> bool {
+        self.words.get(row as usize / 64).is_none_or(|word| word.load(Ordering::Relaxed) >> (row % 64) & 1 == 1)
+    }
+
+    fn set(&self, row: u32) {
+        if row < self.rows {
+            let before = self.words[row as usize / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
+            if before >> (row % 64) & 1 == 0 {
+                self.count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

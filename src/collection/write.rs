@@ -1,0 +1,228 @@
+//! The life of a write inside a collection: group commit, then visibility.
+//!
+//! Writers queue their operation and take the commit lock in turn. Whoever holds it commits all that
+//! is queued in one durable transaction (one fsync for many writers), applies it to memory, and hands
+//! every writer its outcome; the others find theirs done when they get the lock.
+
+use super::growing::NewRow;
+use super::open::{Collection, Place};
+use super::{Deleted, Error, Upserted};
+use crate::store::Change;
+use crate::types::PointId;
+use rustc_hash::FxHashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A growing segment is sealed when its vectors take this much, however few its rows.
+const SEAL_BYTES: usize = 128 << 20;
+/// Frozen segments that may wait for their seal before writers wait too.
+const MAX_FROZEN: usize = 2;
+/// How long writers wait for a seal before they are turned away.
+const SEAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A point ready to be written.
+pub(super) struct ReadyItem {
+    pub(super) id: PointId,
+    pub(super) vector: Vec<f32>,
+    pub(super) payload: Box<[u8]>,
+}
+
+/// One atomic operation.
+pub(super) enum Op {
+    Upsert(Vec<ReadyItem>),
+    Delete(Vec<PointId>),
+}
+
+/// What became of it.
+pub(super) enum Outcome {
+    Upserted(Upserted),
+    Deleted(Deleted),
+}
+
+struct Pending {
+    op: Mutex<Option<Op>>,
+    outcome: Mutex<Option<Result<Outcome, Error>>>,
+}
+
+/// The writing side of a collection.
+pub(super) struct Writer {
+    queue: Mutex<Vec<Arc<Pending>>>,
+    commit: Mutex<Counters>,
+    sequence: AtomicU64,
+    /// Notified when a frozen segment was sealed.
+    sealed: Condvar,
+}
+
+/// What the commit lock guards: the numbers to be given out next, and every change of the view.
+pub(super) struct Counters {
+    next_key: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is replaced whole, never left half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Writer {
+    pub(super) fn new(sequence: u64, next_key: u64) -> Self {
+        Self {
+            queue: Mutex::default(),
+            commit: Mutex::new(Counters { next_key }),
+            sequence: AtomicU64::new(sequence),
+            sealed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// Stops all writers: whoever holds this may change truth and view.
+    pub(super) fn hold(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.commit)
+    }
+
+    /// Under the commit lock.
+    pub(super) fn set_sequence(&self, sequence: u64) {
+        self.sequence.store(sequence, Ordering::Release);
+    }
+
+    pub(super) fn notify_sealed(&self) {
+        self.sealed.notify_all();
+    }
+}
+
+impl Collection {
+    /// Writes one operation; durable and visible when it returns. Waits while too many segments wait to be sealed.
+    pub(super) fn write(&self, op: Op) -> Result<Outcome, Error> {
+        let pending = Arc::new(Pending { op: Mutex::new(Some(op)), outcome: Mutex::new(None) });
+        lock(&self.writer.queue).push(pending.clone());
+        let deadline = Instant::now() + SEAL_PATIENCE;
+        let mut counters = self.writer.hold();
+        loop {
+            if let Some(outcome) = lock(&pending.outcome).take() {
+                return outcome;
+            }
+            if self.view().frozen.len() < MAX_FROZEN {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                lock(&self.writer.queue).retain(|other| !Arc::ptr_eq(other, &pending));
+                return Err(Error::Unavailable(format!(
+                    "nothing was written: {MAX_FROZEN} segments of {:?} wait to be sealed since {} s; see the server's log",
+                    self.name.as_str(),
+                    SEAL_PATIENCE.as_secs()
+                )));
+            }
+            counters = self.writer.sealed.wait_timeout(counters, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let batch = std::mem::take(&mut *lock(&self.writer.queue));
+        let ops: Vec<Op> = batch.iter().filter_map(|pending| lock(&pending.op).take()).collect();
+        let outcomes = self.commit(&mut counters, ops);
+        for (pending, outcome) in batch.iter().zip(outcomes) {
+            *lock(&pending.outcome) = Some(outcome);
+        }
+        let (rows, bytes) = self.view().growing.rows_and_bytes();
+        if rows >= self.settings.seal_rows || bytes >= SEAL_BYTES {
+            self.freeze(&counters)?;
+        }
+        let outcome = lock(&pending.outcome).take();
+        outcome.unwrap_or_else(|| Err(Error::Unavailable("the write was not taken up".into())))
+    }
+
+    /// Commits operations in order, in one transaction, and makes them visible.
+    fn commit(&self, counters: &mut Counters, ops: Vec<Op>) -> Vec<Result<Outcome, Error>> {
+        if self.is_gone() {
+            return ops.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
+        }
+        let view = self.view();
+        let mut born: Vec<Option<NewRow>> = Vec::new();
+        let mut deaths: Vec<Place> = Vec::new();
+        // Where an id went within this commit: a place in `born`, or none once it is dead.
+        let mut moved: FxHashMap<PointId, Option<usize>> = FxHashMap::default();
+        let mut sequence = self.writer.sequence();
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for op in ops {
+            sequence += 1;
+            let mut end = |id: &PointId, born: &mut Vec<Option<NewRow>>, successor: Option<usize>| -> bool {
+                match moved.insert(id.clone(), successor) {
+                    Some(Some(place)) => born[place] = None,
+                    Some(None) => return false,
+                    None => match view.locate(id) {
+                        Some(place) => deaths.push(place),
+                        None => return false,
+                    },
+                }
+                true
+            };
+            match op {
+                Op::Upsert(items) => {
+                    let (mut inserted, mut replaced) = (0, 0);
+                    for item in items {
+                        let place = born.len();
+                        if end(&item.id, &mut born, Some(place)) {
+                            replaced += 1;
+                        } else {
+                            inserted += 1;
+                        }
+                        let key = counters.next_key;
+                        counters.next_key += 1;
+                        born.push(Some(NewRow { key, id: item.id, vector: item.vector, payload: item.payload }));
+                    }
+                    outcomes.push(Outcome::Upserted(Upserted { sequence, inserted, replaced }));
+                }
+                Op::Delete(ids) => {
+                    let missing: Vec<PointId> = ids.iter().filter(|id| !end(id, &mut born, None)).cloned().collect();
+                    let deleted = (ids.len() - missing.len()) as u64;
+                    outcomes.push(Outcome::Deleted(Deleted { sequence, deleted, missing }));
+                }
+            }
+        }
+        let born: Vec<NewRow> = born.into_iter().flatten().collect();
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(born.len() + deaths.len() + 1);
+        for row in &born {
+            changes.push(Change::AddGrowing {
+                key: row.key,
+                id: row.id.as_str(),
+                vector: &row.vector,
+                payload: &row.payload,
+            });
+        }
+        for death in &deaths {
+            changes.push(match death {
+                Place::Growing(growing, row) => Change::RemoveGrowing { key: growing.read().keys[*row as usize] },
+                Place::Sealed(sealed, row) => Change::DeleteRow { segment: sealed.segment.id(), row: row.0 },
+            });
+        }
+        changes.push(Change::Sequence(sequence));
+        if let Err(error) = self.truth.commit(&changes) {
+            let error = Arc::new(error);
+            return outcomes.iter().map(|_| Err(Error::Write(error.clone()))).collect();
+        }
+        // New rows first: a query between the two steps may see both versions of a point, never none.
+        view.growing.append(born);
+        for death in deaths {
+            match death {
+                Place::Growing(growing, row) => growing.kill(&[row]),
+                Place::Sealed(sealed, row) => sealed.delete(row),
+            }
+        }
+        self.writer.set_sequence(sequence);
+        outcomes.into_iter().map(Ok).collect()
+    }
+
+    /// Turns the growing segment into a frozen one, unless it is empty. Takes proof that the commit lock is held.
+    pub(super) fn freeze(&self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+        if self.view().growing.rows_and_bytes().0 == 0 {
+            return Ok(());
+        }
+        let fresh = Arc::new(self.new_growing()?);
+        self.change_view(|view| {
+            view.growing.frozen.store(true, Ordering::Release);
+            view.frozen.push(std::mem::replace(&mut view.growing, fresh));
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! One process a data directory: an exclusive lock on its `LOCK` file.
+//!
+//! The operating system gives the lock back when the process ends, however it ends; the file itself means nothing.
+
+use super::Error;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+/// Name of the lock file.
+const NAME: &str = "LOCK";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct DirLock(#[allow(dead_code)] File); // closing it gives the lock back
+
+impl DirLock {
+    /// Takes the lock, at once or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another holds it, [`Error::Io`].
+    pub fn take(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(NAME);
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|source| Error::io(&path, "open", source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy { path }),
+            Err(TryLockError::Error(source)) => Err(Error::io(&path, "lock", source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ErrorKind;
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DirLock::take(dir.path()).unwrap();
+        let refused = DirLock::take(dir.path()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Busy);
+        assert!(refused.to_string().contains("LOCK"), "{refused}");
+        drop(first);
+        DirLock::take(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! A published file in memory: mapped read-only as a whole, so that opening costs the same at any size.
+//!
+//! The bytes are whatever the disk holds; who reads them checks them. Sizes of pages are asked for, never assumed.
+
+use super::Error;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A read-only map of a whole file.
+#[derive(Debug)]
+pub struct Mapping {
+    path: PathBuf,
+    map: memmap2::Mmap,
+}
+
+impl Mapping {
+    /// Maps a published file. Reads nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] for an empty file.
+    pub fn open(path: &Path) -> Result<Arc<Self>, Error> {
+        let file = File::open(path).map_err(|source| Error::io(path, "open", source))?;
+        let length = file.metadata().map_err(|source| Error::io(path, "open", source))?.len();
+        if length == 0 {
+            return Err(Error::corrupt(path, 0, "the file is empty"));
+        }
+        // SAFETY: the map is read-only and published files are never written again, only unlinked, which leaves the
+        // map whole; the data directory is locked against other nearness processes. A foreign program that truncates
+        // the file under us raises SIGBUS: docs/FORMAT.md lists that among what is assumed.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| Error::io(path, "map", source))?;
+        Ok(Arc::new(Self { path: path.into(), map }))
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Their number; never 0.
+    #[allow(clippy::len_without_is_empty)] // an empty file is not mapped
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells the operating system that pages will be read in no order: no read-ahead.
+    pub fn advise_random(&self) {
+        // Advice only: a refusal changes nothing that is observable.
+        let _ = self.map.advise(memmap2::Advice::Random);
+    }
+
+    /// Tells the operating system that pages will be read in order: much read-ahead.
+    pub fn advise_sequential(&self) {
+        let _ = self.map.advise(memmap2::Advice::Sequential);
+    }
+
+    /// Takes back [`advise_random`](Self::advise_random) and [`advise_sequential`](Self::advise_sequential).
+    pub fn advise_normal(&self) {
+        let _ = self.map.advise(memmap2::Advice::Normal);
+    }
+
+    /// Bytes of the file that are in memory now (whole pages, at most the file's length). 0 where the system cannot say.
+    pub fn resident_bytes(&self) -> u64 {
+        // SAFETY: sysconf has no preconditions.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let Ok(page) = usize::try_from(page) else { return 0 };
+        if page == 0 {
+            return 0;
+        }
+        const PAGES: usize = 1 << 16;
+        let mut states = vec![0u8; PAGES.min(self.map.len().div_ceil(page))];
+        let mut resident = 0u64;
+        for chunk in self.map.chunks(PAGES * page) {
+            // SAFETY: the map begins at a page and `chunks` steps by whole pages, so `chunk` does too; it is mapped
+            // for its whole length; `states` has one byte for each of its at most PAGES pages.
+            let failed = unsafe { libc::mincore(chunk.as_ptr() as *mut _, chunk.len(), states.as_mut_ptr().cast()) };
+            if failed != 0 {
+                return 0;
+            }
+            resident += states[..chunk.len().div_ceil(page)].iter().filter(|state| **state & 1 == 1).count() as u64;
+        }
+        (resident * page as u64).min(self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ErrorKind;
+    use super::*;
+
+    #[test]
+    fn a_file_is_mapped_and_its_resident_part_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![3u8; 300_001]).unwrap();
+        let mapping = Mapping::open(&path).unwrap();
+        mapping.advise_sequential();
+        assert_eq!(mapping.bytes().iter().map(|b| u64::from(*b)).sum::<u64>(), 900_003);
+        mapping.advise_random();
+        mapping.advise_normal();
+        assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it has just been read");
+        assert_eq!(mapping.path(), path);
+    }
+
+    #[test]
+    fn an_empty_or_missing_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert_eq!(Mapping::open(&path).unwrap_err().kind(), ErrorKind::Internal);
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(Mapping::open(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

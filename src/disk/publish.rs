@@ -1,0 +1,364 @@
+//! Files that appear whole or not at all: written under a temporary name, made durable, then renamed.
+//!
+//! A crash or an error at any step leaves the old state plus at most a `*.tmp` file, which nothing names and
+//! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the whole new file.
+
+use super::{Error, Fs, RealFs};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes gathered before they go to the operating system.
+const BUFFER: usize = 1 << 20;
+
+/// Tells the temporary files of one process apart.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
+/// Writes the file `dir/name` so that it appears whole and durable, or not at all.
+///
+/// # Errors
+/// Those of `write`, or [`Error::Io`]; the temporary file is removed then.
+pub fn publish<E: From<Error>>(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut FileWriter) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut draft = Draft::create(Arc::new(RealFs), dir, name)?;
+    write(draft.writer())?;
+    Ok(draft.publish()?)
+}
+
+/// A file in the making, for writers that live longer than one call; see [`publish`]. Dropped, it is removed.
+pub struct Draft {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    target: PathBuf,
+    writer: FileWriter,
+    renamed: bool,
+}
+
+impl Draft {
+    /// Begins the file that will be `dir/name`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(fs: Arc<dyn Fs>, dir: &Path, name: &str) -> Result<Self, Error> {
+        let path = dir.join(format!("{name}.{}.tmp", DRAFTS.fetch_add(1, Ordering::Relaxed)));
+        let file = fs.create(&path).map_err(|source| Error::io(&path, "create", source))?;
+        let writer = FileWriter {
+            path,
+            file,
+            buffer: Vec::with_capacity(BUFFER),
+            position: 0,
+            section: 0,
+            hasher: crc32fast::Hasher::new(),
+        };
+        Ok(Self { fs, dir: dir.into(), target: dir.join(name), writer, renamed: false })
+    }
+
+    /// Where to write.
+    pub fn writer(&mut self) -> &mut FileWriter {
+        &mut self.writer
+    }
+
+    /// Makes the file durable and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the file has not appeared, except when only the folder's sync failed.
+    pub fn publish(mut self) -> Result<(), Error> {
+        self.writer.flush_buffer().map_err(|source| Error::io(&self.target, "write", source))?;
+        self.writer.file.sync().map_err(|source| Error::io(&self.target, "make durable", source))?;
+        self.fs
+            .rename(&self.writer.path, &self.target)
+            .map_err(|source| Error::io(&self.target, "rename into place", source))?;
+        self.renamed = true;
+        self.fs.sync_dir(&self.dir).map_err(|source| Error::io(&self.dir, "make its names durable", source))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Best effort: what stays is swept at the next start.
+            let _ = self.fs.remove(&self.writer.path);
+        }
+    }
+}
+
+/// Where a section lies and the CRC-32 of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionMark {
+    /// First byte, from the start of the file.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// CRC-32 (IEEE) of them.
+    pub crc: u32,
+}
+
+/// Writes a file from front to back, counting bytes and hashing the current section.
+pub struct FileWriter {
+    path: PathBuf,
+    file: Box<dyn super::FsFile>,
+    buffer: Vec<u8>,
+    position: u64,
+    section: u64,
+    hasher: crc32fast::Hasher,
+}
+
+impl FileWriter {
+    /// Bytes written so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The temporary file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.write_all(bytes).map_err(|source| Error::io(&self.path, "write", source))
+    }
+
+    /// Writes zeros up to the next multiple of `alignment` (not 0).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn pad_to(&mut self, alignment: u64) -> Result<(), Error> {
+        const ZEROS: [u8; 256] = [0; 256];
+        let mut missing = self.position.next_multiple_of(alignment) - self.position;
+        while missing > 0 {
+            let step = missing.min(ZEROS.len() as u64);
+            self.put(&ZEROS[..step as usize])?;
+            missing -= step;
+        }
+        Ok(())
+    }
+
+    /// Pads, and begins a section there: its checksum starts anew. Returns its offset.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn start_section(&mut self, alignment: u64) -> Result<u64, Error> {
+        self.pad_to(alignment)?;
+        self.section = self.position;
+        self.hasher = crc32fast::Hasher::new();
+        Ok(self.section)
+    }
+
+    /// Offset, length and checksum of what was written since [`start_section`](Self::start_section).
+    pub fn section(&self) -> SectionMark {
+        SectionMark { offset: self.section, length: self.position - self.section, crc: self.crc() }
+    }
+
+    /// CRC-32 of the current section so far.
+    pub fn crc(&self) -> u32 {
+        self.hasher.clone().finalize()
+    }
+
+    /// Overwrites bytes written before (a header that is known last); no checksum is changed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the bytes were not written before.
+    pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.position);
+        let patched = if inside {
+            self.flush_buffer().and_then(|()| self.file.overwrite(offset, bytes))
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "a patch beyond the end"))
+        };
+        patched.map_err(|source| Error::io(&self.path, "write", source))
+    }
+
+    fn flush_buffer(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.append(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush_buffer()?;
+        }
+        if bytes.len() >= BUFFER {
+            self.file.append(bytes)?;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        self.hasher.update(bytes);
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_buffer()
+    }
+}
+
+/// A side file for bytes that will be copied into another file; never published, removed when dropped.
+pub struct Scratch {
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    length: u64,
+}
+
+impl Scratch {
+    /// Makes `dir/<name>.<n>.tmp`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(dir: &Path, name: &str) -> Result<Self, Error> {
+        let path = dir.join(format!("{name}.{}.tmp", DRAFTS.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|source| Error::io(&path, "create", source))?;
+        Ok(Self { path, file, buffer: Vec::new(), length: 0 })
+    }
+
+    /// Bytes put so far.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether nothing was put.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Copies everything into `writer`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn copy_into(mut self, writer: &mut FileWriter) -> Result<(), Error> {
+        self.flush()?;
+        let mut chunk = std::mem::take(&mut self.buffer);
+        chunk.resize(BUFFER, 0);
+        self.file.seek(SeekFrom::Start(0)).map_err(|source| Error::io(&self.path, "read", source))?;
+        let mut left = self.length;
+        while left > 0 {
+            let step = left.min(BUFFER as u64) as usize;
+            self.file.read_exact(&mut chunk[..step]).map_err(|source| Error::io(&self.path, "read", source))?;
+            writer.put(&chunk[..step])?;
+            left -= step as u64;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file.write_all(&self.buffer).map_err(|source| Error::io(&self.path, "write", source))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: what stays is swept at the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::double::{CrashFs, Names, Plan};
+    use super::super::{ErrorKind, list_files};
+    use super::*;
+
+    fn write(fs: &CrashFs, content: &[u8]) -> Result<(), Error> {
+        let mut draft = Draft::create(Arc::new(fs.clone()), Path::new("/d"), "file")?;
+        draft.writer().put(&content[..1])?;
+        draft.writer().put(&content[1..])?;
+        draft.writer().patch(0, &content[..1])?;
+        draft.publish()
+    }
+
+    #[test]
+    fn a_crash_at_any_operation_leaves_the_old_or_the_new_file() {
+        let whole = CrashFs::new(Plan::Nothing);
+        write(&whole, b"old").unwrap();
+        whole.restart(Plan::Nothing);
+        write(&whole, b"newer").unwrap();
+        assert_eq!(whole.syncs(), 2, "the file's and the folder's");
+        for at in 0..=whole.operations() {
+            let fs = CrashFs::new(Plan::Nothing);
+            write(&fs, b"old").unwrap();
+            fs.restart(Plan::CrashAt(at));
+            let acknowledged = write(&fs, b"newer").is_ok();
+            for names in [Names::Durable, Names::Newest] {
+                let image = tempfile::tempdir().unwrap();
+                fs.image(names, image.path());
+                let found = std::fs::read(image.path().join("file")).unwrap();
+                assert!(found == b"newer" || (found == b"old" && !acknowledged), "crash at {at}, {names:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_or_a_full_disk_is_an_error_and_leaves_no_new_file() {
+        for (plan, kind) in [(Plan::FailSync(0), ErrorKind::Internal), (Plan::FullAfter(4), ErrorKind::Exhausted)] {
+            let fs = CrashFs::new(Plan::Nothing);
+            write(&fs, b"old").unwrap();
+            fs.restart(plan);
+            let error = write(&fs, b"newer").unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("file"), "{error}");
+            assert_eq!(fs.names(), ["file"], "{plan:?}");
+            let image = tempfile::tempdir().unwrap();
+            fs.image(Names::Newest, image.path());
+            assert_eq!(std::fs::read(image.path().join("file")).unwrap(), b"old");
+        }
+    }
+
+    #[test]
+    fn the_real_file_system_publishes_sections_and_removes_drafts() {
+        let dir = tempfile::tempdir().unwrap();
+        publish::<Error>(dir.path(), "a", |writer| {
+            writer.put(b"head")?;
+            assert_eq!(writer.start_section(64)?, 64);
+            writer.put(&[7; 3 << 20])?;
+            let mark = writer.section();
+            assert_eq!(mark, SectionMark { offset: 64, length: 3 << 20, crc: crc32fast::hash(&vec![7; 3 << 20]) });
+            writer.patch(0, b"HEAD")
+        })
+        .unwrap();
+        let bytes = std::fs::read(dir.path().join("a")).unwrap();
+        assert_eq!((&bytes[..5], bytes.len()), (&b"HEAD\0"[..], 64 + (3 << 20)));
+
+        let failed = publish::<Error>(dir.path(), "b", |writer| writer.patch(1, b"beyond"));
+        assert!(failed.is_err());
+        let mut scratch = Scratch::create(dir.path(), "s").unwrap();
+        scratch.put(&[1; 10]).unwrap();
+        publish::<Error>(dir.path(), "c", |writer| scratch.copy_into(writer)).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("c")).unwrap(), [1; 10]);
+        assert_eq!(list_files(dir.path()).unwrap(), ["a", "c"], "no temporary file stays");
+    }
+}

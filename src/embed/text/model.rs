@@ -1,0 +1,231 @@
+//! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' unit vectors, each weighted by a / (a + p(w)), less
+//! its part along the direction that all texts share, made a unit vector.
+//!
+//! A model without word counts (imported from word2vec) weighs by rank as if words followed Zipf's law; one without the
+//! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
+
+use crate::embed::{
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap,
+    words::{WordModel, tokenize, weight},
+};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Longest text, bytes.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// A mean this short is the remains of rounding, not a direction.
+const MIN_NORM: f64 = 1e-5;
+
+/// Embeds sentences and blocks of text with the words of a [`WordModel`].
+pub struct TextEmbedder {
+    words: Arc<WordModel>,
+    /// Of each word: its weight over its vector's norm.
+    factors: Vec<f32>,
+    card: ModelCard,
+    fingerprint: Fingerprint,
+    taps: [Tap; 1],
+}
+
+impl TextEmbedder {
+    /// The embedder over those words.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn new(words: Arc<WordModel>) -> Result<Self, Error> {
+        let n = words.vocabulary().len();
+        let total = words.total();
+        // Without counts: the word of rank r has the share 1 / (r H(n)), H(n) being about ln n + 0.58.
+        let zipf = (n as f64).ln() + 0.577;
+        let factors = (0..n)
+            .map(|number| {
+                let weight = if total > 0 {
+                    weight::weight(words.count(number), total)
+                } else {
+                    (weight::A / (weight::A + 1.0 / ((number + 1) as f64 * zipf))) as f32
+                };
+                weight * words.inverse_norms()[number]
+            })
+            .collect();
+        let mut parts = Fingerprinter::new("text/1");
+        parts.part("words", &words.fingerprint().0);
+        parts.part("a", &weight::A.to_le_bytes());
+        let mut card = words.card().clone();
+        card.name = "text".into();
+        let without = match (words.common(), total > 0) {
+            (Some(_), true) => "",
+            (None, true) => " The model has no common component, so none is removed.",
+            (Some(_), false) => " The model has no word counts, so words are weighted by rank.",
+            (None, false) => {
+                " The model has no word counts and no common component: words are weighted by rank, nothing is removed."
+            }
+        };
+        card.summary = format!(
+            "Blocks of text from word vectors: smooth inverse frequency weights (a = {}), common component removed.{without}",
+            weight::A
+        );
+        let about = "the weighted mean of the words' vectors, a unit vector";
+        let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
+        Ok(Self { words, factors, card, fingerprint: parts.finish(), taps })
+    }
+
+    fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::InvalidInput(format!(
+                "a text has at most {MAX_TEXT_BYTES} bytes, this one has {}",
+                text.len()
+            )));
+        }
+        let (mut known, mut unknown, mut any) = (Vec::new(), Vec::<String>::new(), false);
+        tokenize::words(text, |word| {
+            any = true;
+            match self.words.number(word) {
+                Some(number) => known.push(number as u32),
+                None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
+                    unknown.push(word.into())
+                }
+                None => {}
+            }
+        });
+        if !any {
+            return Err(Error::InvalidInput("the text has no word: a word is a run of letters".into()));
+        }
+        if known.is_empty() {
+            return Err(crate::embed::words::out_of_vocabulary("text", &unknown));
+        }
+        let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
+            (self.words.row(number as usize), self.factors[number as usize])
+        });
+        let before = norm(&mean);
+        if let Some(common) = self.words.common() {
+            let along: f64 = mean.iter().zip(common).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            mean.iter_mut().zip(common).for_each(|(x, &c)| *x -= (along * f64::from(c)) as f32);
+        }
+        let norm = norm(&mean);
+        // Relative to what was there: subtracting leaves rounding noise where nothing is left.
+        if norm.is_nan() || norm <= before * MIN_NORM || before < MIN_NORM * MIN_NORM {
+            return Err(Error::InvalidInput("nothing is left of the text's words but what all texts share".into()));
+        }
+        mean.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        Ok(mean)
+    }
+}
+
+fn norm(vector: &[f32]) -> f64 {
+    vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+}
+
+impl Embedder for TextEmbedder {
+    fn name(&self) -> &str {
+        "text"
+    }
+
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are passed over as long as one is known.
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.tap(tap.name)?;
+        match input {
+            Input::Text(text) => self.text(text),
+            Input::Image(_) => {
+                Err(Error::Modality { embedder: "text".into(), expected: "text", found: input.modality().name() })
+            }
+        }
+    }
+
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        inputs.par_iter().map(|input| self.embed(tap, input)).collect()
+    }
+
+    fn word_model(&self) -> Option<&WordModel> {
+        Some(&self.words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{ErrorKind, words::small_model};
+
+    fn embedder() -> TextEmbedder {
+        TextEmbedder::new(Arc::new(small_model())).unwrap()
+    }
+
+    fn embed(text: &str) -> Result<Vec<f32>, Error> {
+        let embedder = embedder();
+        embedder.embed(&embedder.taps()[0], &Input::Text(text))
+    }
+
+    fn cosine(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn a_text_is_a_unit_vector_without_the_common_direction() {
+        let vector = embed("The king and the queen of Yeti").unwrap();
+        assert!((norm(&vector) - 1.0).abs() < 1e-6);
+        assert!(vector[2].abs() < 1e-6, "the third axis is what texts share: {vector:?}");
+    }
+
+    #[test]
+    fn order_and_case_and_unknown_words_change_nothing() {
+        let vector = embed("king woman").unwrap();
+        assert!(cosine(&vector, &embed("Woman, KING (unicorn)!").unwrap()) > 0.999_99);
+    }
+
+    #[test]
+    fn frequent_words_hardly_count() {
+        let with = embed("the the the king").unwrap();
+        assert!(cosine(&with, &embed("king").unwrap()) > 0.98, "{with:?}");
+    }
+
+    #[test]
+    fn texts_without_meaning_are_refused() {
+        let error = embed("unicorns and yetis and unicorns").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfVocabulary);
+        assert!(error.to_string().ends_with("unicorns, and, yetis"), "{error}");
+        assert_eq!(embed("").unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(embed("12 + 30").unwrap_err().kind(), ErrorKind::InvalidInput);
+        // Their vectors cancel out, but for the part along the common direction.
+        let error = embed("king queen man woman unicorn").map(|vector| vector[1].abs());
+        assert!(error.is_ok_and(|y| y < 1e-5));
+        assert!(embed("man woman").is_ok());
+        let error = embed(&"king ".repeat(MAX_TEXT_BYTES / 5 + 1)).unwrap_err();
+        assert!(error.to_string().contains("1048576"), "{error}");
+        let embedder = embedder();
+        assert!(matches!(embedder.embed(&embedder.taps()[0], &Input::Image(&[])), Err(Error::Modality { .. })));
+    }
+
+    #[test]
+    fn what_all_texts_share_is_no_vector() {
+        let words = crate::embed::words::only_common_model();
+        let embedder = TextEmbedder::new(Arc::new(words)).unwrap();
+        let error = embedder.embed(&embedder.taps()[0], &Input::Text("a")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+
+    #[test]
+    fn a_batch_is_its_items_and_the_fingerprint_is_its_own() {
+        let embedder = embedder();
+        let inputs = [Input::Text("king"), Input::Text("yeti"), Input::Image(&[]), Input::Text("a queen")];
+        let batch = embedder.embed_batch(&embedder.taps()[0], &inputs);
+        for (input, vector) in inputs.iter().zip(&batch) {
+            assert_eq!(embedder.embed(&embedder.taps()[0], input).ok(), vector.as_ref().ok().cloned());
+        }
+        assert_ne!(embedder.fingerprint(), embedder.words.fingerprint());
+        assert_eq!(embedder.card().name, "text");
+    }
+}

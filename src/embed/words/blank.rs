@@ -1,0 +1,97 @@
+//! Blanks filled by the net's output layer.
+//!
+//! Skip-gram learns to tell, from one word, the words around it. For a word c, the output layer's score of a word w is
+//! about ln p(w | c) - ln q(w), where q is the distribution that negatives were drawn from, flatter than the words'
+//! frequencies (Levy, Goldberg 2014). So the probabilities of the neighbours of c are the softmax of score + ln q, and
+//! several words around a blank add their scores.
+
+use super::{WordModel, tokenize};
+use crate::embed::Error;
+
+/// The power of the distribution that negatives were drawn from.
+const NOISE_POWER: f64 = 0.75;
+/// Words next to the blank, on each side, that are looked at: the default window.
+const REACH: usize = 5;
+/// Longest pattern, bytes.
+const MAX_PATTERN_BYTES: usize = 10_000;
+
+const FORMS: &str =
+    "known are one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
+
+pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(Error::InvalidInput(format!(
+            "a pattern has at most {MAX_PATTERN_BYTES} bytes, this one has {}",
+            pattern.len()
+        )));
+    }
+    if !model.has_output_layer() {
+        return Err(Error::InvalidInput(
+            "this model has no output layer (word2vec files do not keep it), so it cannot fill blanks".into(),
+        ));
+    }
+    let parts = split(pattern);
+    let (around, blanks) = match parts.as_slice() {
+        [before, after] => {
+            let around: Vec<&String> = before.iter().rev().take(REACH).chain(after.iter().take(REACH)).collect();
+            (around, 1)
+        }
+        [before, middle, after] if before.is_empty() && after.is_empty() && middle.len() == 1 => {
+            (middle.iter().collect(), 2)
+        }
+        other => {
+            return Err(Error::InvalidInput(format!(
+                "a pattern with {} blanks cannot be filled; {FORMS}",
+                other.len() - 1
+            )));
+        }
+    };
+    let known: Vec<usize> = around.iter().filter_map(|word| model.number(word)).collect();
+    if known.is_empty() {
+        let words: Vec<&str> = around.iter().map(|word| word.as_str()).collect();
+        return Err(Error::InvalidInput(format!(
+            "no known word beside the blank (unknown: {}); {FORMS}",
+            words.join(", ")
+        )));
+    }
+    let scores = scores(model, &known).expect("the output layer was found above");
+    let list = model.best(&softmax(scores), k);
+    Ok(vec![list; blanks])
+}
+
+/// The words before, between and after the blanks.
+fn split(pattern: &str) -> Vec<Vec<String>> {
+    let mut parts = vec![String::new()];
+    let mut rest = pattern;
+    while let Some(at) = rest.find("__") {
+        parts.last_mut().expect("starts with one").push_str(&rest[..at]);
+        parts.push(String::new());
+        rest = rest[at..].trim_start_matches('_');
+    }
+    parts.last_mut().expect("starts with one").push_str(rest);
+    parts.iter().map(|part| tokenize::list(part)).collect()
+}
+
+/// ln of the probability of every word beside those words, up to a constant.
+fn scores(model: &WordModel, around: &[usize]) -> Option<Vec<f32>> {
+    let mut query = vec![0.0_f32; model.dimension()];
+    for &number in around {
+        query.iter_mut().zip(model.row(number)).for_each(|(sum, x)| *sum += x);
+    }
+    let mut scores = model.output_scores(&query)?;
+    for (number, score) in scores.iter_mut().enumerate() {
+        *score += (NOISE_POWER * (model.count(number).max(1) as f64).ln()) as f32;
+    }
+    Some(scores)
+}
+
+fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = scores.iter().map(|&score| f64::from(score - most).exp()).sum();
+    scores.iter_mut().for_each(|score| *score = (f64::from(*score - most).exp() / sum) as f32);
+    scores
+}
+
+#[cfg(test)]
+#[path = "blank_tests.rs"]
+mod tests;

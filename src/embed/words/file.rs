@@ -1,0 +1,363 @@
+//! The model folder: `card.json`, `model.safetensors`, `vocab.txt`.
+//!
+//! | tensor | shape | type | what it is |
+//! | --- | --- | --- | --- |
+//! | `input` | words x dimension | F32, F16 or I8 | the word vectors |
+//! | `input.scale` | words | F32 | with I8: the number that each row's whole numbers are multiplied with |
+//! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
+//! | `common` | dimension | F32 | the direction that texts share (`weight.rs`); absent in imported models |
+//!
+//! `vocab.txt` has a line `word count` for each row, most frequent first. Files are written under another name and
+//! renamed, `card.json` last, so that an interrupted save leaves no folder that looks whole.
+
+use super::{MAX_DIMENSION, WordModel, data::MAX_WORD_BYTES, model::Parts};
+use crate::embed::{Error, ModelCard};
+use half::f16;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+const CARD: &str = "card.json";
+const TENSORS: &str = "model.safetensors";
+const VOCABULARY: &str = "vocab.txt";
+
+/// How a model keeps its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Four bytes a number.
+    F32,
+    /// Two bytes a number.
+    F16,
+    /// One byte a number, and a scale for each row.
+    I8,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
+
+    /// `f32`, `f16` or `i8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "i8",
+        }
+    }
+
+    /// The precision of that [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    pub(super) fn encode(self, rows: Vec<f32>, dimension: usize) -> Table {
+        match self {
+            Self::F32 => Table::F32(rows),
+            Self::F16 => Table::F16(rows.into_iter().map(|x| f16::from_f32(x.clamp(-65_504.0, 65_504.0))).collect()),
+            Self::I8 => {
+                let mut codes = Vec::with_capacity(rows.len());
+                let mut scales = Vec::with_capacity(rows.len() / dimension.max(1));
+                for row in rows.chunks_exact(dimension.max(1)) {
+                    let scale = row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
+                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                    codes.extend(row.iter().map(|x| (x * inverse).round() as i8));
+                    scales.push(scale);
+                }
+                Table::I8 { codes, scales }
+            }
+        }
+    }
+}
+
+/// A matrix as it is kept in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Table {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    I8 { codes: Vec<i8>, scales: Vec<f32> },
+}
+
+impl Table {
+    /// Rows `first..last`, decoded, into `out`.
+    pub(super) fn decode(&self, dimension: usize, first: usize, last: usize, out: &mut Vec<f32>) {
+        out.clear();
+        let range = first * dimension..last * dimension;
+        match self {
+            Self::F32(rows) => out.extend_from_slice(&rows[range]),
+            Self::F16(rows) => out.extend(rows[range].iter().map(|x| x.to_f32())),
+            Self::I8 { codes, scales } => {
+                for (row, &scale) in codes[range].chunks_exact(dimension).zip(&scales[first..last]) {
+                    out.extend(row.iter().map(|&code| f32::from(code) * scale));
+                }
+            }
+        }
+    }
+
+    /// Numbers in the table.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::F32(rows) => rows.len(),
+            Self::F16(rows) => rows.len(),
+            Self::I8 { codes, .. } => codes.len(),
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::F16(_) => Dtype::F16,
+            Self::I8 { .. } => Dtype::I8,
+        }
+    }
+
+    /// The numbers, little-endian, and the scales where there are any.
+    pub(super) fn bytes(&self) -> (std::borrow::Cow<'_, [u8]>, Option<std::borrow::Cow<'_, [u8]>>) {
+        match self {
+            Self::F32(rows) => (le_bytes(rows), None),
+            Self::F16(rows) if cfg!(target_endian = "little") => (bytemuck::cast_slice(rows).into(), None),
+            Self::F16(rows) => (rows.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>().into(), None),
+            Self::I8 { codes, scales } => (bytemuck::cast_slice(codes).into(), Some(le_bytes(scales))),
+        }
+    }
+
+    fn read(tensors: &Tensors<'_>, name: &str, rows: usize, dimension: usize) -> Result<Option<Self>, Error> {
+        let Some((dtype, bytes)) = tensors.get(name, &[rows, dimension])? else { return Ok(None) };
+        let table = match dtype {
+            Dtype::F32 => Self::F32(tensors.floats(name, bytes)?),
+            Dtype::F16 => {
+                let numbers: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
+                if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
+                    return Err(tensors.corrupt(format!("the tensor {name:?} has a number that is not finite at {at}")));
+                }
+                Self::F16(numbers)
+            }
+            Dtype::I8 => {
+                let scale_name = format!("{name}.scale");
+                let Some((Dtype::F32, scales)) = tensors.get(&scale_name, &[rows])? else {
+                    return Err(
+                        tensors.corrupt(format!("there is no F32 tensor {scale_name:?} beside the I8 {name:?}"))
+                    );
+                };
+                let scales = tensors.floats(&scale_name, scales)?;
+                if let Some(at) = scales.iter().position(|&scale| scale < 0.0 || !(scale * 128.0).is_finite()) {
+                    return Err(
+                        tensors.corrupt(format!("the tensor {scale_name:?} has the scale {} at {at}", scales[at]))
+                    );
+                }
+                Self::I8 { codes: bytemuck::cast_slice(bytes).to_vec(), scales }
+            }
+            other => {
+                return Err(tensors.corrupt(format!("the tensor {name:?} is of type {other:?}, not F32, F16 or I8")));
+            }
+        };
+        Ok(Some(table))
+    }
+}
+
+/// The bytes of `numbers`, little-endian.
+pub(super) fn le_bytes(numbers: &[f32]) -> std::borrow::Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        bytemuck::cast_slice(numbers).into()
+    } else {
+        numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>().into()
+    }
+}
+
+/// A safetensors file whose header was checked against its length.
+struct Tensors<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a> Tensors<'a> {
+    fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, Error> {
+        let tensors = SafeTensors::deserialize(bytes)
+            .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a safetensors file: {error}") })?;
+        Ok(Self { path, tensors })
+    }
+
+    fn corrupt(&self, what: String) -> Error {
+        Error::Corrupt { path: self.path.into(), what }
+    }
+
+    /// Type and bytes of a tensor, which must have that shape; `None` when there is none of that name.
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Option<(Dtype, &'a [u8])>, Error> {
+        let Ok(view) = self.tensors.tensor(name) else { return Ok(None) };
+        if view.shape() != shape {
+            return Err(
+                self.corrupt(format!("the tensor {name:?} has the shape {:?}, expected {shape:?}", view.shape()))
+            );
+        }
+        Ok(Some((view.dtype(), view.data())))
+    }
+
+    /// Finite F32 numbers.
+    fn floats(&self, name: &str, bytes: &[u8]) -> Result<Vec<f32>, Error> {
+        let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        match numbers.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(self.corrupt(format!("the tensor {name:?} has a number that is not finite at {at}"))),
+            None => Ok(numbers),
+        }
+    }
+}
+
+/// Reads a model from the bytes of its three files; `folder` is for messages.
+pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8]) -> Result<WordModel, Error> {
+    let card_path = folder.join(CARD);
+    let card = ModelCard::parse(&card_path, card)?;
+    if card.name != "words" {
+        return Err(Error::Corrupt { path: card_path, what: format!("the card of {:?}, not of \"words\"", card.name) });
+    }
+    let (words, counts) = parse_vocabulary(&folder.join(VOCABULARY), vocabulary)?;
+    let path = folder.join(TENSORS);
+    let tensors = Tensors::open(&path, tensors)?;
+    let input = tensors.tensors.tensor("input").map_err(|_| tensors.corrupt("there is no tensor \"input\"".into()))?;
+    let &[rows, dimension] = input.shape() else {
+        return Err(
+            tensors.corrupt(format!("the tensor \"input\" has the shape {:?}, not words x dimension", input.shape()))
+        );
+    };
+    if rows != words.len() {
+        return Err(
+            tensors.corrupt(format!("the tensor \"input\" has {rows} rows for {} words of {VOCABULARY}", words.len()))
+        );
+    }
+    if !(1..=MAX_DIMENSION).contains(&dimension) {
+        return Err(tensors.corrupt(format!("vectors of {dimension} components; 1 to {MAX_DIMENSION} are possible")));
+    }
+    let input = Table::read(&tensors, "input", rows, dimension)?
+        .ok_or_else(|| tensors.corrupt("there is no tensor \"input\"".into()))?;
+    let output = Table::read(&tensors, "output", rows, dimension)?;
+    let common = match tensors.get("common", &[dimension])? {
+        None => None,
+        Some((Dtype::F32, bytes)) => Some(tensors.floats("common", bytes)?),
+        Some((other, _)) => return Err(tensors.corrupt(format!("the tensor \"common\" is of type {other:?}, not F32"))),
+    };
+    if let Some(norm) =
+        common.as_ref().map(|common| common.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt())
+        && (norm - 1.0).abs() > 1e-3
+        && norm != 0.0
+    {
+        return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
+    }
+    WordModel::new(Parts { words, counts, dimension, input, output, common, card })
+        .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
+}
+
+/// Lines `word count`, counts falling.
+fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
+    let corrupt = |line: usize, what: &str| Error::Corrupt { path: path.into(), what: format!("line {line}: {what}") };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        corrupt(line, "not UTF-8")
+    })?;
+    let (mut words, mut counts) = (Vec::new(), Vec::new());
+    let mut total = 0_u64;
+    for (at, line) in text.lines().enumerate() {
+        let (word, count) = line.rsplit_once(' ').ok_or_else(|| corrupt(at + 1, "not `word count`"))?;
+        let count: u64 = count.parse().map_err(|_| corrupt(at + 1, "the count is not a whole number"))?;
+        if word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains(char::is_whitespace) {
+            return Err(corrupt(at + 1, &format!("a word has 1 to {MAX_WORD_BYTES} bytes and no space")));
+        }
+        if counts.last().is_some_and(|&before| count > before) {
+            return Err(corrupt(at + 1, "the counts do not fall"));
+        }
+        total = total.checked_add(count).ok_or_else(|| corrupt(at + 1, "the counts add up to 2^64 or more"))?;
+        words.push(word.to_owned());
+        counts.push(count);
+    }
+    if words.is_empty() {
+        return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
+    }
+    Ok((words, counts))
+}
+
+impl WordModel {
+    /// Reads a model folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] when a file is not what the other files say it is.
+    pub fn load(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).map_err(|source| Error::Io { path, source })
+        };
+        parse(folder, &read(CARD)?, &read(TENSORS)?, &read(VOCABULARY)?)
+    }
+
+    /// The model that the binary carries (`models/words`).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the bytes in the binary are damaged.
+    pub fn default_model() -> Result<Self, Error> {
+        parse(
+            Path::new("the default model of words"),
+            include_bytes!("../../../models/words/card.json"),
+            include_bytes!("../../../models/words/model.safetensors"),
+            include_bytes!("../../../models/words/vocab.txt"),
+        )
+    }
+
+    /// Writes the model folder, which is made where there is none; files of these names are replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        let mut vocabulary = Vec::new();
+        for (word, count) in self.words.iter().zip(&self.counts) {
+            vocabulary.extend_from_slice(format!("{word} {count}\n").as_bytes());
+        }
+        write_whole(folder, VOCABULARY, &vocabulary)?;
+        write_whole(folder, TENSORS, &self.tensors(&folder.join(TENSORS))?)?;
+        write_whole(folder, CARD, (self.card.to_json() + "\n").as_bytes())
+    }
+
+    fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        let shape = vec![self.words.len(), self.dimension];
+        let mut parts: Vec<(String, Dtype, Vec<usize>, std::borrow::Cow<'_, [u8]>)> = Vec::new();
+        for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref())] {
+            let Some(table) = table else { continue };
+            let (numbers, scales) = table.bytes();
+            parts.push((name.into(), table.dtype(), shape.clone(), numbers));
+            if let Some(scales) = scales {
+                parts.push((format!("{name}.scale"), Dtype::F32, vec![self.words.len()], scales));
+            }
+        }
+        if let Some(common) = &self.common {
+            parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
+        }
+        let failed =
+            |error: safetensors::SafeTensorError| Error::Io { path: path.into(), source: std::io::Error::other(error) };
+        let views = parts
+            .iter()
+            .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        safetensors::serialize(views, None).map_err(failed)
+    }
+}
+
+/// Writes a whole file: under another name, synced, then renamed.
+pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let temporary: PathBuf = folder.join(format!(".{name}.{}.part", std::process::id()));
+    let path = folder.join(name);
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, &path)
+    })();
+    written.map_err(|source| {
+        let _ = fs::remove_file(&temporary);
+        Error::Io { path, source }
+    })
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,367 @@
+//! A word model: the vectors of its words, their neighbours, and the embedder `words`.
+
+use super::{
+    blank,
+    file::{Table, le_bytes},
+    tokenize, weight,
+};
+use crate::{
+    embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap},
+    math::train::dot_rows,
+};
+use rustc_hash::FxHashMap;
+use std::path::Path;
+
+/// Most neighbours, or words for a blank, that are given at once.
+pub const MAX_NEIGHBOURS: usize = 1_000;
+/// Most terms of word arithmetic.
+const MAX_TERMS: usize = 100;
+/// Rows that are scored at once, so that decoded rows stay in the cache.
+const BLOCK: usize = 512;
+
+/// Word vectors with their vocabulary and, when trained here, the net's output layer. Immutable.
+pub struct WordModel {
+    pub(super) words: Vec<String>,
+    pub(super) counts: Vec<u64>,
+    pub(super) total: u64,
+    pub(super) dimension: usize,
+    pub(super) input: Table,
+    pub(super) output: Option<Table>,
+    pub(super) common: Option<Vec<f32>>,
+    pub(super) card: ModelCard,
+    numbers: FxHashMap<Box<str>, u32>,
+    /// The input table as numbers, unless it is that already.
+    decoded: Vec<f32>,
+    inverse_norms: Vec<f32>,
+    fingerprint: Fingerprint,
+    taps: [Tap; 1],
+}
+
+/// What a model is made of.
+pub(super) struct Parts {
+    pub(super) words: Vec<String>,
+    pub(super) counts: Vec<u64>,
+    pub(super) dimension: usize,
+    pub(super) input: Table,
+    pub(super) output: Option<Table>,
+    pub(super) common: Option<Vec<f32>>,
+    pub(super) card: ModelCard,
+}
+
+impl WordModel {
+    /// Joins the parts; sizes were checked by whoever made them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when a word occurs twice.
+    pub(super) fn new(parts: Parts) -> Result<Self, Error> {
+        let Parts { words, counts, dimension, input, output, common, card } = parts;
+        debug_assert_eq!(input.len(), words.len() * dimension);
+        let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
+        for (number, word) in (0_u32..).zip(&words) {
+            if numbers.insert(word.as_str().into(), number).is_some() {
+                return Err(Error::InvalidInput(format!("the word {word:?} is twice in the vocabulary")));
+            }
+        }
+        let mut decoded = Vec::new();
+        if !matches!(input, Table::F32(_)) {
+            decoded.reserve_exact(input.len());
+            input.decode(dimension, 0, words.len(), &mut decoded);
+        }
+        let rows = if let Table::F32(rows) = &input { rows } else { &decoded };
+        let inverse_norms = rows.chunks_exact(dimension).map(weight::inverse_norm).collect();
+        let fingerprint = fingerprint(&words, &counts, dimension, &input, output.as_ref(), common.as_deref());
+        let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
+        let total = counts.iter().sum();
+        Ok(Self {
+            words,
+            counts,
+            total,
+            dimension,
+            input,
+            output,
+            common,
+            card,
+            numbers,
+            decoded,
+            inverse_norms,
+            fingerprint,
+            taps: [tap],
+        })
+    }
+
+    /// The same model with another card.
+    #[must_use]
+    pub fn with_card(mut self, card: ModelCard) -> Self {
+        self.card = card;
+        self
+    }
+
+    /// Components of a vector.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The words, most frequent first; a word's place is its number.
+    pub fn vocabulary(&self) -> &[String] {
+        &self.words
+    }
+
+    /// How often word `number` occurs in the corpus; 0 in models of formats without counts, and past the vocabulary.
+    pub fn count(&self, number: usize) -> u64 {
+        self.counts.get(number).copied().unwrap_or(0)
+    }
+
+    /// The number of a word, as it is spelled in the vocabulary.
+    pub fn number(&self, word: &str) -> Option<usize> {
+        self.numbers.get(word).map(|&number| number as usize)
+    }
+
+    /// The vector of a word, as it is spelled in the vocabulary; of [`dimension`](Self::dimension) components.
+    pub fn vector(&self, word: &str) -> Option<&[f32]> {
+        self.number(word).map(|number| self.row(number))
+    }
+
+    /// Whether the model has the net's output layer, without which no blank can be filled.
+    pub fn has_output_layer(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// All vectors, row after row.
+    pub(crate) fn rows(&self) -> &[f32] {
+        if let Table::F32(rows) = &self.input { rows } else { &self.decoded }
+    }
+
+    pub(crate) fn row(&self, number: usize) -> &[f32] {
+        &self.rows()[number * self.dimension..][..self.dimension]
+    }
+
+    /// 1 / norm of each row; 0 where the norm is 0.
+    pub(crate) fn inverse_norms(&self) -> &[f32] {
+        &self.inverse_norms
+    }
+
+    /// Occurrences of all words in the corpus.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The direction that texts share (`weight.rs`).
+    pub(crate) fn common(&self) -> Option<&[f32]> {
+        self.common.as_deref()
+    }
+
+    /// The words nearest to the sum of the unit vectors of `plus` less those of `minus`, by cosine, nearest first;
+    /// the terms themselves are left out. `nearest(&["king", "woman"], &["man"], 1)` is the essay's question.
+    ///
+    /// # Errors
+    /// [`Error::OutOfVocabulary`] naming every unknown term; [`Error::InvalidInput`] for no term, a term that is not
+    /// one word, more than 100 terms, terms that cancel out, or `k` of 0 or above [`MAX_NEIGHBOURS`].
+    pub fn nearest(&self, plus: &[&str], minus: &[&str], k: usize) -> Result<Vec<(String, f32)>, Error> {
+        check_k(k)?;
+        if plus.is_empty() && minus.is_empty() {
+            return Err(Error::InvalidInput("no word to find neighbours of".into()));
+        }
+        if plus.len() + minus.len() > MAX_TERMS {
+            return Err(Error::InvalidInput(format!(
+                "at most {MAX_TERMS} words can be added, got {}",
+                plus.len() + minus.len()
+            )));
+        }
+        let (mut terms, mut unknown) = (Vec::new(), Vec::new());
+        for (word, sign) in plus.iter().map(|word| (word, 1.0)).chain(minus.iter().map(|word| (word, -1.0))) {
+            let word = self.single(word)?;
+            match self.number(&word) {
+                Some(number) => terms.push((number, sign)),
+                None => unknown.push(word),
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(out_of_vocabulary("words", &unknown));
+        }
+        let mut query = vec![0.0_f32; self.dimension];
+        for &(number, sign) in &terms {
+            let factor = sign * self.inverse_norms[number];
+            query.iter_mut().zip(self.row(number)).for_each(|(sum, x)| *sum += factor * x);
+        }
+        let inverse = weight::inverse_norm(&query);
+        if inverse == 0.0 || inverse > 1e5 {
+            return Err(Error::InvalidInput("the words cancel each other out".into()));
+        }
+        query.iter_mut().for_each(|x| *x *= inverse);
+        let mut scores = vec![0.0; self.words.len()];
+        dot_rows(&query, self.rows(), &mut scores);
+        for (score, inverse) in scores.iter_mut().zip(&self.inverse_norms) {
+            *score = if *inverse > 0.0 { *score * inverse } else { f32::NEG_INFINITY };
+        }
+        terms.iter().for_each(|&(number, _)| scores[number] = f32::NEG_INFINITY);
+        Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
+    }
+
+    /// The words that fit the blanks of a pattern, with their probabilities, most probable first; one list a blank.
+    ///
+    /// - `the ___ cat`: one blank among words; which word belongs there.
+    /// - `___ black ___`: a word between two blanks; the words that flank it. The net knows no left and right, so
+    ///   both lists are the same.
+    ///
+    /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
+    /// whole vocabulary; words of the pattern are not left out.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for another pattern, one of which no word is known, `k` of 0 or above
+    /// [`MAX_NEIGHBOURS`], or a model without an output layer.
+    pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
+        check_k(k)?;
+        blank::fill(self, pattern, k)
+    }
+
+    /// The highest scores with their words; ties by word number, minus infinity left out.
+    pub(super) fn best(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
+        let mut order: Vec<u32> =
+            (0..scores.len() as u32).filter(|&number| scores[number as usize] > f32::NEG_INFINITY).collect();
+        let by_score = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
+        if k < order.len() {
+            order.select_nth_unstable_by(k, by_score);
+            order.truncate(k);
+        }
+        order.sort_unstable_by(by_score);
+        order.into_iter().map(|number| (self.words[number as usize].clone(), scores[number as usize])).collect()
+    }
+
+    /// The dot product of `query` with every row of the output layer; `None` without one.
+    pub(super) fn output_scores(&self, query: &[f32]) -> Option<Vec<f32>> {
+        let output = self.output.as_ref()?;
+        let mut scores = vec![0.0; self.words.len()];
+        let mut rows = Vec::new();
+        for (at, scores) in scores.chunks_mut(BLOCK).enumerate() {
+            output.decode(self.dimension, at * BLOCK, at * BLOCK + scores.len(), &mut rows);
+            dot_rows(query, &rows, scores);
+        }
+        Some(scores)
+    }
+
+    /// The one word of `text`, by the tokenizer; a word that is in the vocabulary just so (imported models have
+    /// words of other rules, such as `New_York`) stays as it is.
+    pub(super) fn single(&self, text: &str) -> Result<String, Error> {
+        if self.numbers.contains_key(text) {
+            return Ok(text.into());
+        }
+        if text.len() > 1_024 {
+            return Err(Error::InvalidInput(format!("a word of at most 1024 bytes is expected, got {}", text.len())));
+        }
+        let mut words = tokenize::list(text);
+        match (words.pop(), words.len()) {
+            (Some(word), 0) => Ok(word),
+            (None, _) => Err(Error::InvalidInput(format!("no word in {text:?}"))),
+            (Some(_), more) => Err(Error::InvalidInput(format!(
+                "one word is expected, {text:?} has {}; the embedder \"text\" reads sentences and blocks of text",
+                more + 1
+            ))),
+        }
+    }
+}
+
+pub(super) fn check_k(k: usize) -> Result<(), Error> {
+    if (1..=MAX_NEIGHBOURS).contains(&k) {
+        Ok(())
+    } else {
+        Err(Error::InvalidInput(format!("k must be 1 to {MAX_NEIGHBOURS}, got {k}")))
+    }
+}
+
+/// The error that names unknown words, the first ten of them, none longer than a reader wants.
+pub(crate) fn out_of_vocabulary(embedder: &str, words: &[String]) -> Error {
+    let mut names: Vec<String> = words.iter().take(10).map(|word| word.chars().take(60).collect()).collect();
+    if words.len() > 10 {
+        names.push(format!("and {} more", words.len() - 10));
+    }
+    Error::OutOfVocabulary { embedder: embedder.into(), words: names.join(", ") }
+}
+
+fn fingerprint(
+    words: &[String],
+    counts: &[u64],
+    dimension: usize,
+    input: &Table,
+    output: Option<&Table>,
+    common: Option<&[f32]>,
+) -> Fingerprint {
+    let mut parts = Fingerprinter::new("words/1");
+    parts.part("tokenizer", tokenize::RULE.as_bytes());
+    parts.part("dimension", &(dimension as u64).to_le_bytes());
+    let mut vocabulary = Vec::new();
+    for (word, count) in words.iter().zip(counts) {
+        vocabulary.extend_from_slice(word.as_bytes());
+        vocabulary.push(b'\n');
+        vocabulary.extend_from_slice(&count.to_le_bytes());
+    }
+    parts.part("vocabulary", &vocabulary);
+    for (label, table) in [("input", Some(input)), ("output", output)] {
+        let Some(table) = table else { continue };
+        let (numbers, scales) = table.bytes();
+        parts.part(label, &numbers);
+        parts.part("scales", &scales.unwrap_or_default());
+    }
+    if let Some(common) = common {
+        parts.part("common", &le_bytes(common));
+    }
+    parts.finish()
+}
+
+impl Embedder for WordModel {
+    fn name(&self) -> &str {
+        "words"
+    }
+
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// The vector of one word.
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.tap(tap.name)?;
+        let Input::Text(text) = input else {
+            return Err(Error::Modality { embedder: "words".into(), expected: "text", found: input.modality().name() });
+        };
+        let word = self.single(text)?;
+        let number = self.number(&word).ok_or_else(|| out_of_vocabulary("words", std::slice::from_ref(&word)))?;
+        if self.inverse_norms[number] == 0.0 {
+            return Err(Error::InvalidInput(format!("the vector of {word:?} is zero in this model")));
+        }
+        Ok(self.row(number).to_vec())
+    }
+
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        // A look-up is too short to be worth a second thread.
+        inputs.iter().map(|input| self.embed(tap, input)).collect()
+    }
+
+    fn word_model(&self) -> Option<&WordModel> {
+        Some(self)
+    }
+}
+
+/// The card of a model that was made elsewhere.
+pub(super) fn imported_card(path: &Path) -> ModelCard {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    ModelCard {
+        name: "words".into(),
+        summary: format!("Word vectors read from the word2vec file {file}; how they were trained is not known."),
+        ..ModelCard::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,211 @@
+//! A client for the command line: connects, and gives each call a readable error.
+//!
+//! Requests and replies are the messages of [`pb`]; [`super::payload`] turns their payloads into JSON. No tonic type
+//! is needed to use it.
+
+use super::{pb, status};
+use std::error::Error as StdError;
+use std::time::Duration;
+use tokio_stream::Stream;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Compress requests, and ask for compressed replies.
+    pub gzip: bool,
+    /// Largest reply that is taken, bytes.
+    pub max_message_bytes: usize,
+    /// How long to wait for the connection.
+    pub connect_timeout: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { gzip: false, max_message_bytes: 1 << 30, connect_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What a call failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not an address of a server.
+    #[error("{url:?} is not the address of a server; give http://host:port ({why})")]
+    Address {
+        /// As asked.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing answers there.
+    #[error("cannot connect to {url}")]
+    Connect {
+        /// As asked.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The server refused, or the connection broke.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The status code by name, for example `NOT_FOUND`.
+        code: &'static str,
+        /// The server's first line.
+        message: String,
+        /// Reason of the error, for example `OUT_OF_VOCABULARY`; empty if the server gave none.
+        reason: String,
+        /// Fields of the request that are wrong, each with why.
+        fields: Vec<(String, String)>,
+    },
+}
+
+impl ClientError {
+    /// The status code by name; `UNAVAILABLE` when there was no connection.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "INVALID_ARGUMENT",
+            Self::Connect { .. } => "UNAVAILABLE",
+            Self::Refused { code, .. } => code,
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        let status::Told { code, message, reason, fields } = status::told(&status);
+        Self::Refused { code, message, reason, fields }
+    }
+}
+
+/// A connection to a server. Clones share it; it reconnects by itself.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    collections: pb::collections_client::CollectionsClient<Channel>,
+    points: pb::points_client::PointsClient<Channel>,
+    search: pb::search_client::SearchClient<Channel>,
+    embedders: pb::embedders_client::EmbeddersClient<Channel>,
+}
+
+impl Client {
+    /// Connects to `http://host:port` (or `host:port`).
+    ///
+    /// # Errors
+    /// [`ClientError::Address`], [`ClientError::Connect`].
+    pub async fn connect(url: &str, options: &ClientOptions) -> Result<Self, ClientError> {
+        let wrong = |why: String| ClientError::Address { url: url.to_owned(), why };
+        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        if !full.starts_with("http://") {
+            return Err(wrong("only http is spoken here".to_owned()));
+        }
+        let endpoint = Endpoint::from_shared(full)
+            .map_err(|error| wrong(error.to_string()))?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(8 << 20)
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|source| ClientError::Connect { url: url.to_owned(), source: source.into() })?;
+        macro_rules! client {
+            ($client:ty) => {{
+                let client = <$client>::new(channel.clone()).max_decoding_message_size(options.max_message_bytes);
+                if options.gzip { client.send_compressed(Gzip).accept_compressed(Gzip) } else { client }
+            }};
+        }
+        Ok(Self {
+            collections: client!(pb::collections_client::CollectionsClient<Channel>),
+            points: client!(pb::points_client::PointsClient<Channel>),
+            search: client!(pb::search_client::SearchClient<Channel>),
+            embedders: client!(pb::embedders_client::EmbeddersClient<Channel>),
+            channel,
+        })
+    }
+
+    /// Whether the server says that it serves; `service` is empty for the whole, or for example `nearness.v1.Search`.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] for a service that is not there, or without an answer.
+    pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
+        use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let reply = HealthClient::new(self.channel.clone()).check(request).await?.into_inner();
+        Ok(reply.status == i32::from(ServingStatus::Serving))
+    }
+
+    /// Opens a stream of items. The server answers each by one `Ack`, in order; read them while sending, or the
+    /// stream stands still once the windows are full.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`].
+    pub async fn upsert_stream(
+        &self,
+        requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
+    ) -> Result<Acks, ClientError> {
+        Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+    }
+}
+
+/// The acknowledgements of a stream.
+#[derive(Debug)]
+pub struct Acks(Streaming<pb::UpsertStreamResponse>);
+
+impl Acks {
+    /// The next acknowledgements; none after the last.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the status that ended the stream.
+    pub async fn next(&mut self) -> Result<Option<Vec<pb::Ack>>, ClientError> {
+        Ok(self.0.message().await?.map(|reply| reply.acks))
+    }
+}
+
+macro_rules! calls {
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+        impl Client { $($(
+            #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`.")]
+            ///
+            /// # Errors
+            /// [`ClientError::Refused`] with the server's code, message and details.
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
+                Ok(self.$service.clone().$method(request).await?.into_inner())
+            }
+        )*)* }
+    };
+}
+
+calls! {
+    collections {
+        create_collection = create(CreateRequest) -> CreateResponse;
+        collection = get(GetCollectionRequest) -> GetCollectionResponse;
+        list_collections = list(ListRequest) -> ListResponse;
+        delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
+        compact = compact(CompactRequest) -> CompactResponse;
+    }
+    points {
+        upsert = upsert(UpsertRequest) -> UpsertResponse;
+        get_points = get(GetPointsRequest) -> GetPointsResponse;
+        delete_points = delete(DeletePointsRequest) -> DeletePointsResponse;
+        scroll = scroll(ScrollRequest) -> ScrollResponse;
+        count = count(CountRequest) -> CountResponse;
+    }
+    search {
+        search = search(SearchRequest) -> SearchResponse;
+        search_batch = search_batch(SearchBatchRequest) -> SearchBatchResponse;
+    }
+    embedders {
+        list_embedders = list(ListEmbeddersRequest) -> ListEmbeddersResponse;
+        embedder = get(GetEmbedderRequest) -> GetEmbedderResponse;
+        embed = embed(EmbedRequest) -> EmbedResponse;
+        classify = classify(ClassifyRequest) -> ClassifyResponse;
+        nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
+        fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
+    }
+}

@@ -1,0 +1,132 @@
+//! The service `Embedders`: the nets themselves, without a collection.
+
+use super::from_proto::EmbedInput;
+use super::work::{Lane, Work};
+use super::{from_proto, pb, to_proto};
+use crate::collection::{Engine, Error};
+use crate::embed::{Embedder, Input};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub(super) struct Embedders(pub(super) Arc<Work>);
+
+#[tonic::async_trait]
+impl pb::embedders_server::Embedders for Embedders {
+    async fn list(&self, _: Request<pb::ListEmbeddersRequest>) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
+        let list = |engine: &dyn Engine| {
+            Ok::<_, Error>(engine.embedders().current().map(|one| to_proto::embedder(one.as_ref())).collect())
+        };
+        let embedders = self.0.run(Lane::Compute, list).await?;
+        self.0.reply(pb::ListEmbeddersResponse { embedders })
+    }
+
+    async fn get(&self, request: Request<pb::GetEmbedderRequest>) -> Result<Response<pb::GetEmbedderResponse>, Status> {
+        let name = request.into_inner().name;
+        let call = move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?));
+        let embedder = self.0.run(Lane::Compute, call).await?;
+        self.0.reply(pb::GetEmbedderResponse { embedder: Some(embedder) })
+    }
+
+    async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
+        let request = request.into_inner();
+        let inputs = from_proto::inputs(request.inputs)?;
+        let call = move |engine: &dyn Engine| embed(engine, &request.embedder, &request.tap, &inputs);
+        let reply = self.0.run(Lane::Compute, call).await?;
+        self.0.reply(reply)
+    }
+
+    async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
+        let request = request.into_inner();
+        let image = from_proto::image(&"image", &request.image)?;
+        let call = move |engine: &dyn Engine| {
+            let embedder = named(engine, "embedder", &request.embedder, "digits")?;
+            let net = embedder.digit_net().ok_or_else(|| cannot(embedder, "does not classify"))?;
+            let probabilities = net.probabilities(&image).map_err(|source| at("image", source))?;
+            let class =
+                |(class, probability): (usize, f32)| pb::ClassProbability { label: class.to_string(), probability };
+            Ok::<_, Error>(pb::ClassifyResponse {
+                classes: probabilities.into_iter().enumerate().map(class).collect(),
+                embedder_fingerprint: embedder.fingerprint().to_string(),
+            })
+        };
+        let reply = self.0.run(Lane::Compute, call).await?;
+        self.0.reply(reply)
+    }
+
+    async fn nearest_words(
+        &self,
+        request: Request<pb::NearestWordsRequest>,
+    ) -> Result<Response<pb::NearestWordsResponse>, Status> {
+        let request = request.into_inner();
+        let k = from_proto::k("k", request.k)? as usize;
+        let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus)?;
+        let call = move |engine: &dyn Engine| {
+            let embedder = named(engine, "embedder", &request.embedder, "words")?;
+            let model = embedder.word_model().ok_or_else(|| cannot(embedder, "has no words"))?;
+            let plus: Vec<&str> = plus.iter().map(String::as_str).collect();
+            let minus: Vec<&str> = minus.iter().map(String::as_str).collect();
+            let words = model.nearest(&plus, &minus, k).map_err(|source| at("plus", source))?;
+            Ok::<_, Error>(pb::NearestWordsResponse {
+                words: to_proto::words(words),
+                embedder_fingerprint: embedder.fingerprint().to_string(),
+            })
+        };
+        let reply = self.0.run(Lane::Compute, call).await?;
+        self.0.reply(reply)
+    }
+
+    async fn fill_blank(
+        &self,
+        request: Request<pb::FillBlankRequest>,
+    ) -> Result<Response<pb::FillBlankResponse>, Status> {
+        let request = request.into_inner();
+        let k = from_proto::k("k", request.k)? as usize;
+        let pattern = from_proto::text(&"pattern", request.pattern)?;
+        let call = move |engine: &dyn Engine| {
+            let embedder = named(engine, "embedder", &request.embedder, "words")?;
+            let model = embedder.word_model().ok_or_else(|| cannot(embedder, "has no words"))?;
+            let blanks = model.fill_blank(&pattern, k).map_err(|source| at("pattern", source))?;
+            Ok::<_, Error>(pb::FillBlankResponse {
+                blanks: blanks.into_iter().map(|words| pb::Blank { words: to_proto::words(words) }).collect(),
+                embedder_fingerprint: embedder.fingerprint().to_string(),
+            })
+        };
+        let reply = self.0.run(Lane::Compute, call).await?;
+        self.0.reply(reply)
+    }
+}
+
+fn at(field: &str, source: crate::embed::Error) -> Error {
+    Error::Embed { field: field.into(), source }
+}
+
+fn cannot(embedder: &dyn Embedder, what: &str) -> Error {
+    Error::invalid("embedder", format!("the embedder {:?} {what}", embedder.name()))
+}
+
+/// The embedder of that name, or of `default` for an empty one.
+fn named<'a>(engine: &'a dyn Engine, field: &str, name: &str, default: &str) -> Result<&'a dyn Embedder, Error> {
+    let name = if name.is_empty() { default } else { name };
+    engine.embedders().by_name(name).map(AsRef::as_ref).map_err(|source| at(field, source))
+}
+
+fn embed(engine: &dyn Engine, name: &str, tap: &str, inputs: &[EmbedInput]) -> Result<pb::EmbedResponse, Error> {
+    let embedder = named(engine, "embedder", name, "")?;
+    let tap = embedder.tap(tap).map_err(|source| at("tap", source))?;
+    let borrowed: Vec<Input<'_>> = inputs
+        .iter()
+        .map(|input| match input {
+            EmbedInput::Text(text) => Input::Text(text),
+            EmbedInput::Image(image) => Input::Image(image),
+        })
+        .collect();
+    let vectors = embedder.embed_batch(tap, &borrowed).into_iter().zip(&borrowed).enumerate();
+    let vectors = vectors.map(|(place, (vector, input))| {
+        let field = || format!("inputs[{place}].{}", input.modality().name());
+        vector.map(to_proto::vector).map_err(|source| at(&field(), source))
+    });
+    Ok(pb::EmbedResponse {
+        vectors: vectors.collect::<Result<_, _>>()?,
+        embedder_fingerprint: embedder.fingerprint().to_string(),
+    })
+}

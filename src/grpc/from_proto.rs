@@ -1,0 +1,347 @@
+//! Requests to the domain's words: every limit is checked here, and a wrong field is named by its path in the request.
+//!
+//! What needs the collection (its dimension, its metric, whether it embeds) is left to the engine.
+
+use super::limits::*;
+use super::{payload, pb};
+use crate::collection::{
+    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, SearchParams, Source, Space,
+};
+use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId};
+use std::fmt::Display;
+
+/// The name of a collection, from the field `field`.
+pub(super) fn collection(field: &str, name: &str) -> Result<CollectionName, Error> {
+    CollectionName::new(name).map_err(|error| Error::invalid(field, error.to_string()))
+}
+
+/// A point id.
+pub(super) fn id(field: &dyn Display, id: String) -> Result<PointId, Error> {
+    PointId::new(id).map_err(|error| Error::invalid(field.to_string(), error.to_string()))
+}
+
+/// The ids of a `Get` or `Delete`.
+pub(super) fn ids(list: Vec<String>) -> Result<Vec<PointId>, Error> {
+    count("ids", list.len(), MAX_IDS)?;
+    list.into_iter().enumerate().map(|(place, text)| id(&format_args!("ids[{place}]"), text)).collect()
+}
+
+fn count(field: &str, found: usize, most: usize) -> Result<(), Error> {
+    if found == 0 || found > most {
+        return Err(Error::invalid(field, format!("takes 1 to {most}, got {found}")));
+    }
+    Ok(())
+}
+
+/// A vector of finite numbers, of 1 to [`MAX_DIMENSION`] components.
+pub(super) fn vector(field: &dyn Display, vector: pb::Vector) -> Result<Vec<f32>, Error> {
+    use pb::vector::Form;
+    let (form, components) = match vector.form {
+        None => return Err(Error::invalid(field.to_string(), "give values or le_f32")),
+        Some(Form::Values(values)) => ("values", values.values),
+        Some(Form::LeF32(bytes)) => {
+            if !bytes.len().is_multiple_of(4) {
+                let why = format!("has {} bytes, which is not a multiple of 4", bytes.len());
+                return Err(Error::invalid(format!("{field}.le_f32"), why));
+            }
+            if bytes.len() / 4 > MAX_DIMENSION as usize {
+                let why = format!("takes 1 to {MAX_DIMENSION} components, got {}", bytes.len() / 4);
+                return Err(Error::invalid(format!("{field}.le_f32"), why));
+            }
+            let (fours, _) = bytes.as_chunks::<4>();
+            ("le_f32", fours.iter().map(|four| f32::from_le_bytes(*four)).collect())
+        }
+    };
+    if components.is_empty() || components.len() > MAX_DIMENSION as usize {
+        let why = format!("takes 1 to {MAX_DIMENSION} components, got {}", components.len());
+        return Err(Error::invalid(format!("{field}.{form}"), why));
+    }
+    if let Some(place) = components.iter().position(|component| !component.is_finite()) {
+        let why = format!("is {}; components are finite numbers", components[place]);
+        return Err(Error::invalid(format!("{field}.{form}[{place}]"), why));
+    }
+    Ok(components)
+}
+
+/// Text of 1 byte to [`MAX_TEXT_BYTES`].
+pub(super) fn text(field: &dyn Display, text: String) -> Result<String, Error> {
+    size(field, text.len(), MAX_TEXT_BYTES)?;
+    Ok(text)
+}
+
+/// An image of 1 byte to [`MAX_IMAGE_BYTES`].
+pub(super) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error> {
+    size(field, image.len(), MAX_IMAGE_BYTES)?;
+    Ok(image.to_vec())
+}
+
+fn size(field: &dyn Display, found: usize, most: usize) -> Result<(), Error> {
+    if found == 0 || found > most {
+        return Err(Error::invalid(field.to_string(), format!("takes 1 to {most} bytes, got {found}")));
+    }
+    Ok(())
+}
+
+/// The items of an `Upsert`.
+pub(super) fn items(items: Vec<pb::Item>) -> Result<Vec<Item>, Error> {
+    count("items", items.len(), MAX_ITEMS)?;
+    items.into_iter().enumerate().map(|(place, one)| item(&format_args!("items[{place}]"), one)).collect()
+}
+
+/// One item.
+pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
+    use pb::item::Source as Wire;
+    let id = id(&format_args!("{field}.id"), item.id)?;
+    let source = match item.source {
+        None => return Err(Error::invalid(field.to_string(), "give a vector, a text or an image")),
+        Some(Wire::Vector(given)) => Source::Vector(vector(&format_args!("{field}.vector"), given)?),
+        Some(Wire::Text(given)) => Source::Text(text(&format_args!("{field}.text"), given)?),
+        Some(Wire::Image(given)) => Source::Image(image(&format_args!("{field}.image"), &given)?),
+    };
+    let payload = match item.payload {
+        None => Payload::new(),
+        Some(object) => payload::from_struct(object, &format_args!("{field}.payload"))?,
+    };
+    Ok(Item { id, source, payload })
+}
+
+/// What to create.
+pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> {
+    use pb::create_request::Space as Wire;
+    let name = collection("name", &request.name)?;
+    let space = match request.space {
+        None => return Err(Error::invalid("space", "give a dimension or an embedder")),
+        Some(Wire::Dimension(dimension)) => {
+            if dimension == 0 || dimension > MAX_DIMENSION {
+                return Err(Error::invalid("dimension", format!("takes 1 to {MAX_DIMENSION}, got {dimension}")));
+            }
+            Space::Plain { dimension }
+        }
+        Some(Wire::Embedder(embedder)) => {
+            if embedder.name.is_empty() {
+                return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
+            }
+            Space::Embedded { embedder: embedder.name, tap: embedder.tap }
+        }
+    };
+    let metric = match pb::Metric::try_from(request.metric) {
+        Ok(pb::Metric::Unspecified | pb::Metric::Cosine) => Metric::Cosine,
+        Ok(pb::Metric::Dot) => Metric::Dot,
+        Ok(pb::Metric::L2) => Metric::L2,
+        Err(_) => return Err(Error::invalid("metric", format!("{} is not a Metric", request.metric))),
+    };
+    let index = request.index.unwrap_or_default();
+    between("index.m", index.m, 2, 128)?;
+    between("index.ef_construction", index.ef_construction, 1, 4_096)?;
+    between("index.ef_search", index.ef_search, 1, MAX_EF)?;
+    let index = IndexSettings {
+        m: index.m,
+        ef_construction: index.ef_construction,
+        ef_search: index.ef_search,
+        seal_rows: index.seal_rows,
+    };
+    Ok(CollectionSpec { name, space, metric, index })
+}
+
+/// A setting within its range, or 0 for its default.
+fn between(field: &str, found: u32, least: u32, most: u32) -> Result<(), Error> {
+    if found != 0 && !(least..=most).contains(&found) {
+        return Err(Error::invalid(field, format!("takes {least} to {most}, or 0 for the default; got {found}")));
+    }
+    Ok(())
+}
+
+/// Which parts of a point to send.
+pub(super) fn fields(fields: Option<pb::Fields>) -> Fields {
+    let fields = fields.unwrap_or_default();
+    Fields { payload: fields.payload, vector: fields.vector }
+}
+
+/// The number of points of a page.
+pub(super) fn page(limit: u32) -> Result<u32, Error> {
+    match limit {
+        0 => Ok(DEFAULT_PAGE),
+        1..=MAX_PAGE => Ok(limit),
+        _ => Err(Error::invalid("limit", format!("takes 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}; got {limit}"))),
+    }
+}
+
+/// The number of hits or words.
+pub(super) fn k(field: &str, k: u32) -> Result<u32, Error> {
+    if !(1..=MAX_K).contains(&k) {
+        return Err(Error::invalid(field, format!("takes 1 to {MAX_K}, got {k}")));
+    }
+    Ok(k)
+}
+
+/// How to search.
+pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, Error> {
+    use pb::search_params::Accuracy as Wire;
+    let Some(params) = params else {
+        return Err(Error::invalid("params", "is missing; k says how many hits"));
+    };
+    let k = k("params.k", params.k)?;
+    let accuracy = match params.accuracy {
+        None | Some(Wire::Exact(false)) => Accuracy::Default,
+        Some(Wire::Exact(true)) => Accuracy::Exact,
+        Some(Wire::Ef(ef)) => {
+            if !(k..=MAX_EF).contains(&ef) {
+                return Err(Error::invalid("params.ef", format!("takes k (here {k}) to {MAX_EF}, got {ef}")));
+            }
+            Accuracy::Ef(ef)
+        }
+    };
+    if params.score_threshold.is_some_and(f32::is_nan) {
+        return Err(Error::invalid("params.score_threshold", "is NaN"));
+    }
+    Ok(SearchParams { k, accuracy, score_threshold: params.score_threshold, fields: fields(params.fields) })
+}
+
+/// One query.
+pub(super) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Query, Error> {
+    use pb::query::Form;
+    let Some(form) = query.and_then(|query| query.form) else {
+        return Err(Error::invalid(field.to_string(), "give a vector, a text, an image, an id or arithmetic"));
+    };
+    Ok(match form {
+        Form::Vector(given) => Query::Vector(vector(&format_args!("{field}.vector"), given)?),
+        Form::Text(given) => Query::Text(text(&format_args!("{field}.text"), given)?),
+        Form::Image(given) => Query::Image(image(&format_args!("{field}.image"), &given)?),
+        Form::Id(given) => Query::Id(id(&format_args!("{field}.id"), given)?),
+        Form::Arithmetic(given) => {
+            let (plus, minus) = terms(&format_args!("{field}.arithmetic"), given.plus, given.minus)?;
+            Query::Arithmetic { plus, minus }
+        }
+    })
+}
+
+/// The terms of word arithmetic: together 1 to [`MAX_TERMS`].
+pub(super) fn terms(
+    field: &dyn Display,
+    plus: Vec<String>,
+    minus: Vec<String>,
+) -> Result<(Vec<String>, Vec<String>), Error> {
+    count(&field.to_string(), plus.len() + minus.len(), MAX_TERMS)?;
+    for (side, list) in [("plus", &plus), ("minus", &minus)] {
+        for (place, term) in list.iter().enumerate() {
+            size(&format_args!("{field}.{side}[{place}]"), term.len(), MAX_TEXT_BYTES)?;
+        }
+    }
+    Ok((plus, minus))
+}
+
+/// The queries of a batch.
+pub(super) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
+    count("queries", queries.len(), MAX_QUERIES)?;
+    let hits = queries.len() * k as usize;
+    if hits > MAX_BATCH_HITS {
+        return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
+    }
+    queries.into_iter().enumerate().map(|(place, one)| query(&format_args!("queries[{place}]"), Some(one))).collect()
+}
+
+/// Something to embed.
+pub(super) enum EmbedInput {
+    Text(String),
+    Image(Vec<u8>),
+}
+
+/// The inputs of an `Embed`.
+pub(super) fn inputs(inputs: Vec<pb::EmbedInput>) -> Result<Vec<EmbedInput>, Error> {
+    use pb::embed_input::Form;
+    count("inputs", inputs.len(), MAX_INPUTS)?;
+    let one = |(place, input): (usize, pb::EmbedInput)| match input.form {
+        None => Err(Error::invalid(format!("inputs[{place}]"), "give a text or an image")),
+        Some(Form::Text(given)) => text(&format_args!("inputs[{place}].text"), given).map(EmbedInput::Text),
+        Some(Form::Image(given)) => image(&format_args!("inputs[{place}].image"), &given).map(EmbedInput::Image),
+    };
+    inputs.into_iter().enumerate().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pb::vector::Form;
+
+    #[track_caller]
+    fn check<T>(result: Result<T, Error>, place: &str, part: &str) {
+        match result {
+            Err(Error::Invalid { field, why }) => {
+                assert_eq!(field, place);
+                assert!(why.contains(part), "{why:?} should contain {part:?}");
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("{place} should be refused"),
+        }
+    }
+
+    fn values(values: &[f32]) -> pb::Vector {
+        pb::Vector { form: Some(Form::Values(pb::Values { values: values.to_vec() })) }
+    }
+
+    fn bytes(bytes: Vec<u8>) -> pb::Vector {
+        pb::Vector { form: Some(Form::LeF32(bytes.into())) }
+    }
+
+    #[test]
+    fn vectors() {
+        let at = &"v";
+        assert_eq!(vector(at, values(&[1.0, -2.5])).unwrap(), [1.0, -2.5]);
+        let le: Vec<u8> = [1.0f32, -2.5].iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(vector(at, bytes(le.clone())).unwrap(), [1.0, -2.5]);
+        check(vector(at, pb::Vector { form: None }), "v", "values or le_f32");
+        check(vector(at, values(&[])), "v.values", "1 to 65536");
+        check(vector(at, bytes(vec![])), "v.le_f32", "1 to 65536");
+        check(vector(at, bytes(le[..7].to_vec())), "v.le_f32", "7 bytes");
+        check(vector(at, bytes(vec![0; 4 * 65_537])), "v.le_f32", "65537");
+        check(vector(at, values(&vec![0.0; 65_537])), "v.values", "65537");
+        check(vector(at, values(&[0.0, f32::NAN])), "v.values[1]", "NaN");
+        check(vector(at, bytes(f32::NEG_INFINITY.to_le_bytes().to_vec())), "v.le_f32[0]", "-inf");
+    }
+
+    #[test]
+    fn search_params() {
+        use pb::search_params::Accuracy as Wire;
+        let with = |k, accuracy| params(Some(pb::SearchParams { k, accuracy, ..Default::default() }));
+        assert_eq!(with(10, None).unwrap().accuracy, Accuracy::Default);
+        assert_eq!(with(10, Some(Wire::Exact(false))).unwrap().accuracy, Accuracy::Default);
+        assert_eq!(with(10_000, Some(Wire::Exact(true))).unwrap().accuracy, Accuracy::Exact);
+        assert_eq!(with(10, Some(Wire::Ef(10))).unwrap().accuracy, Accuracy::Ef(10));
+        assert_eq!(with(10, Some(Wire::Ef(65_536))).unwrap().accuracy, Accuracy::Ef(65_536));
+        check(params(None), "params", "missing");
+        check(with(0, None), "params.k", "1 to 10000");
+        check(with(10_001, None), "params.k", "10001");
+        check(with(10, Some(Wire::Ef(9))), "params.ef", "here 10");
+        check(with(10, Some(Wire::Ef(65_537))), "params.ef", "65536");
+        let nan = pb::SearchParams { k: 1, score_threshold: Some(f32::NAN), ..Default::default() };
+        check(params(Some(nan)), "params.score_threshold", "NaN");
+    }
+
+    #[test]
+    fn batches_and_terms() {
+        check(items(vec![]), "items", "1 to 10000");
+        check(items(vec![pb::Item::default(); 10_001]), "items", "10001");
+        check(queries(vec![], 1), "queries", "1 to 1000");
+        check(queries(vec![pb::Query::default(); 1_001], 1), "queries", "1001");
+        check(queries(vec![pb::Query::default(); 101], 10_000), "queries", "1010000");
+        check(queries(vec![pb::Query::default()], 1), "queries[0]", "give a vector");
+        check(ids(vec![String::new()]), "ids[0]", "1 to 128");
+        check(terms(&"query.arithmetic", vec![], vec![]), "query.arithmetic", "1 to 100");
+        check(terms(&"a", vec!["x".into()], vec![String::new()]), "a.minus[0]", "1 to 1048576");
+        let two = vec![pb::Item { id: "a".into(), source: Some(pb::item::Source::Text("b".into())), payload: None }; 2];
+        assert_eq!(items(two).unwrap().len(), 2, "ids may repeat");
+    }
+
+    #[test]
+    fn specs() {
+        use pb::create_request::Space as Wire;
+        let plain = pb::CreateRequest { name: "c".into(), space: Some(Wire::Dimension(3)), ..Default::default() };
+        assert_eq!(spec(plain.clone()).unwrap().metric, Metric::Cosine);
+        check(spec(pb::CreateRequest { name: "/".into(), ..plain.clone() }), "name", "a-z");
+        check(spec(pb::CreateRequest { space: None, ..plain.clone() }), "space", "dimension or an embedder");
+        check(spec(pb::CreateRequest { space: Some(Wire::Dimension(0)), ..plain.clone() }), "dimension", "got 0");
+        check(spec(pb::CreateRequest { metric: 9, ..plain.clone() }), "metric", "9");
+        let index = Some(pb::IndexSettings { m: 1, ..Default::default() });
+        check(spec(pb::CreateRequest { index, ..plain }), "index.m", "2 to 128");
+    }
+}

@@ -1,0 +1,58 @@
+//! `grpc.health.v1`: the true state of each service, by name; the empty name stands for the whole server.
+//!
+//! A server exists only over an open engine, so every service is `SERVING` from the first moment, and `NOT_SERVING`
+//! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
+//! watch does not keep the server from stopping.
+
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
+
+pub(super) struct Health {
+    /// Names of the services, the empty one among them.
+    pub(super) services: Vec<&'static str>,
+    /// True from the moment the server stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+fn reply(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+fn state(stopping: bool) -> ServingStatus {
+    if stopping { ServingStatus::NotServing } else { ServingStatus::Serving }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for Health {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if !self.services.contains(&request.get_ref().service.as_str()) {
+            return Err(Status::not_found("there is no such service here"));
+        }
+        Ok(Response::new(reply(state(*self.stopping.borrow()))))
+    }
+
+    type WatchStream = ReceiverStream<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let known = self.services.contains(&request.get_ref().service.as_str());
+        let mut stopping = self.stopping.clone();
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let stop = *stopping.borrow_and_update();
+                let status = if known { state(stop) } else { ServingStatus::ServiceUnknown };
+                if sender.send(Ok(reply(status))).await.is_err() || stop {
+                    return;
+                }
+                tokio::select! {
+                    changed = stopping.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

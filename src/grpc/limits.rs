@@ -1,0 +1,33 @@
+//! Every number that a request is held to. Errors name the limit that was passed.
+
+/// Most items of one `Upsert`.
+pub const MAX_ITEMS: usize = 10_000;
+/// Most ids of one `Get` or `Delete`.
+pub const MAX_IDS: usize = 10_000;
+/// Most points of one page of a scroll.
+pub const MAX_PAGE: u32 = 10_000;
+/// Points of a page when the request does not say.
+pub const DEFAULT_PAGE: u32 = 100;
+/// Most hits of one query, and most words of one answer.
+pub const MAX_K: u32 = 10_000;
+/// Most candidates of one query.
+pub const MAX_EF: u32 = 65_536;
+/// Most queries of one `SearchBatch`.
+pub const MAX_QUERIES: usize = 1_000;
+/// Most hits of one `SearchBatch`: its queries times k.
+pub const MAX_BATCH_HITS: usize = 1_000_000;
+/// Most terms of word arithmetic, plus and minus together.
+pub const MAX_TERMS: usize = 100;
+/// Most inputs of one `Embed`.
+pub const MAX_INPUTS: usize = 1_000;
+/// Longest text, bytes.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Largest image, bytes as they arrive.
+pub const MAX_IMAGE_BYTES: usize = 16 << 20;
+/// Largest payload, bytes as a protobuf message.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// Deepest payload: objects and lists inside one another. (Protobuf readers stop at 100 nested messages, and a JSON
+/// object takes three; a deeper payload could be sent by some clients and read back by none.)
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
+/// Bytes of points after which a page ends before its limit.
+pub const PAGE_BYTES: usize = 16 << 20;

@@ -1,0 +1,136 @@
+//! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
+
+use super::work::{Lane, Work};
+use super::{from_proto, limits, page_token, pb, to_proto, upsert_stream};
+use crate::collection::{Engine, Error, Fields};
+use crate::types::{CollectionName, PointId};
+use prost::Message;
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Points fetched from the engine at a time, so that a reply of great vectors is cut before all of it is in memory.
+const PIECE: u32 = 256;
+
+pub(super) struct Points(pub(super) Arc<Work>);
+
+#[tonic::async_trait]
+impl pb::points_server::Points for Points {
+    async fn upsert(&self, request: Request<pb::UpsertRequest>) -> Result<Response<pb::UpsertResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let items = from_proto::items(request.items)?;
+        let call = move |engine: &dyn Engine| {
+            let done = engine.upsert(&name, items)?;
+            let embedder = engine.collection(&name)?.embedder;
+            Ok::<_, Error>((done, embedder.map(|pin| pin.fingerprint)))
+        };
+        let (done, fingerprint) = self.0.run(Lane::Store, call).await?;
+        self.0.reply(pb::UpsertResponse {
+            sequence: done.sequence,
+            inserted: done.inserted,
+            replaced: done.replaced,
+            embedder_fingerprint: to_proto::fingerprint(fingerprint),
+        })
+    }
+
+    type UpsertStreamStream = upsert_stream::Acks;
+
+    async fn upsert_stream(
+        &self,
+        request: Request<Streaming<pb::UpsertStreamRequest>>,
+    ) -> Result<Response<Self::UpsertStreamStream>, Status> {
+        Ok(Response::new(upsert_stream::start(self.0.clone(), request.into_inner())))
+    }
+
+    async fn get(&self, request: Request<pb::GetPointsRequest>) -> Result<Response<pb::GetPointsResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let ids = from_proto::ids(request.ids)?;
+        let fields = from_proto::fields(request.fields);
+        let work = self.0.clone();
+        let reply = self.0.run(Lane::Store, move |engine| get(engine, &work, &name, &ids, fields)).await?;
+        self.0.reply(reply)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeletePointsRequest>,
+    ) -> Result<Response<pb::DeletePointsResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let ids = from_proto::ids(request.ids)?;
+        let deleted = self.0.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+        self.0.reply(to_proto::deleted(deleted))
+    }
+
+    async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let after = page_token::decode(&name, &request.page_token)?;
+        let limit = from_proto::page(request.limit)?;
+        let fields = from_proto::fields(request.fields);
+        let reply = self.0.run(Lane::Store, move |engine| scroll(engine, &name, after, limit, fields)).await?;
+        self.0.reply(reply)
+    }
+
+    async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
+        let name = from_proto::collection("collection", &request.into_inner().collection)?;
+        let count = self.0.run(Lane::Store, move |engine| engine.count(&name)).await?;
+        self.0.reply(pb::CountResponse { count })
+    }
+}
+
+fn get(
+    engine: &dyn Engine,
+    work: &Work,
+    name: &CollectionName,
+    ids: &[PointId],
+    fields: Fields,
+) -> Result<pb::GetPointsResponse, Status> {
+    let mut reply = pb::GetPointsResponse::default();
+    let mut bytes = 0;
+    for piece in ids.chunks(PIECE as usize) {
+        for (id, point) in piece.iter().zip(engine.get(name, piece, fields)?) {
+            match point {
+                Some(point) => {
+                    let point = to_proto::point(point);
+                    bytes += point.encoded_len();
+                    reply.points.push(point);
+                }
+                None => reply.missing.push(id.to_string()),
+            }
+        }
+        work.fits(bytes)?;
+    }
+    Ok(reply)
+}
+
+fn scroll(
+    engine: &dyn Engine,
+    name: &CollectionName,
+    mut after: Option<PointId>,
+    limit: u32,
+    fields: Fields,
+) -> Result<pb::ScrollResponse, Error> {
+    let mut reply = pb::ScrollResponse::default();
+    let (mut left, mut bytes) = (limit, 0);
+    loop {
+        let page = engine.scroll(name, after.as_ref(), left.min(PIECE), fields)?;
+        let Some(last) = page.points.last().map(|point| point.id.clone()) else { break };
+        left = left.saturating_sub(page.points.len() as u32);
+        for point in page.points {
+            let point = to_proto::point(point);
+            bytes += point.encoded_len();
+            reply.points.push(point);
+        }
+        if !page.more {
+            break;
+        }
+        if left == 0 || bytes >= limits::PAGE_BYTES {
+            reply.next_page_token = page_token::encode(name, &last);
+            break;
+        }
+        after = Some(last);
+    }
+    Ok(reply)
+}

@@ -1,0 +1,33 @@
+//! The service `Search`.
+
+use super::work::{Lane, Work};
+use super::{from_proto, pb, to_proto};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub(super) struct Search(pub(super) Arc<Work>);
+
+#[tonic::async_trait]
+impl pb::search_server::Search for Search {
+    async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let query = from_proto::query(&"query", request.query)?;
+        let params = from_proto::params(request.params)?;
+        let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
+        // One query, one answer.
+        self.0.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
+    }
+
+    async fn search_batch(
+        &self,
+        request: Request<pb::SearchBatchRequest>,
+    ) -> Result<Response<pb::SearchBatchResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let params = from_proto::params(request.params)?;
+        let queries = from_proto::queries(request.queries, params.k)?;
+        let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
+        self.0.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
+    }
+}

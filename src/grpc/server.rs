@@ -1,0 +1,219 @@
+//! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port.
+
+use super::collections::Collections;
+use super::embedders::Embedders;
+use super::gate::Gate;
+use super::health::Health;
+use super::pb;
+use super::points::Points;
+use super::search::Search;
+use super::work::Work;
+use crate::collection::Engine;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::server::NamedService;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::HealthServer;
+
+/// Flow-control window of one stream: what a client may send before the server has read it.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Of one connection, all streams together.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
+/// Most bytes of headers of one request.
+const HEADER_BYTES: u32 = 64 << 10;
+
+/// Where and within which limits to serve.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Largest request and largest reply, bytes (after decompression), 64 KiB to 1 GiB. Larger ones are
+    /// `RESOURCE_EXHAUSTED`.
+    pub max_message_bytes: usize,
+    /// Most requests at once, running and waiting. More are `RESOURCE_EXHAUSTED` at once.
+    pub max_concurrent_requests: usize,
+    /// Searches and embeddings that run at the same time; 0 for the number of cores.
+    pub threads: usize,
+    /// How long a stopping server waits for the requests that it has begun.
+    pub drain: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 50_051)),
+            max_message_bytes: 64 << 20,
+            max_concurrent_requests: 1_024,
+            threads: 0,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a server could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken, or is not one of this machine.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// As asked.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An option out of its range.
+    #[error("{option} takes {range}, got {found}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it may be.
+        range: &'static str,
+        /// As asked.
+        found: usize,
+    },
+    /// The descriptors in the binary are not sound.
+    #[error("the reflection service cannot read its descriptors")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the server failed")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// A server that listens already and answers once [`serve`](Self::serve) runs.
+pub struct Server {
+    engine: Arc<dyn Engine>,
+    options: ServerOptions,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the port. Clients that connect from now on wait for [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// [`ServerError::Option`], [`ServerError::Bind`].
+    pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
+        if !((64 << 10)..=(1 << 30)).contains(&options.max_message_bytes) {
+            let found = options.max_message_bytes;
+            return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
+        }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&options.max_concurrent_requests) {
+            let found = options.max_concurrent_requests;
+            return Err(ServerError::Option { option: "max_concurrent_requests", range: "1 or more", found });
+        }
+        if options.threads > 1_024 {
+            return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: options.threads });
+        }
+        let bind = || {
+            let listener = TcpListener::bind(options.address)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bind().map_err(|source| ServerError::Bind { address: options.address, source })?;
+        Ok(Self { engine, options, listener, address })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` completes. Then health says `NOT_SERVING`, no new connection is taken, streams end
+    /// with `UNAVAILABLE` after their last acknowledgement, and the requests that have begun have
+    /// [`ServerOptions::drain`] to end; what is still running after that is left to the runtime.
+    ///
+    /// # Errors
+    /// [`ServerError::Serve`] when the transport fails, [`ServerError::Bind`] when the port cannot be polled.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let Self { engine, options, listener, address } = self;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_EVERY));
+        let (stop, stopping) = watch::channel(false);
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let bytes = options.max_message_bytes;
+        let work = Arc::new(Work::new(engine, threads, bytes, stopping.clone()));
+        let admitted = Arc::new(Semaphore::new(options.max_concurrent_requests));
+
+        let mut services = vec![""];
+        let mut router = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+            .http2_max_header_list_size(HEADER_BYTES)
+            .add_service(reflection()?.build_v1().map_err(ServerError::Reflection)?)
+            .add_service(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?);
+        macro_rules! serve {
+            ($server:ty, $handler:expr) => {
+                let service = <$server>::new($handler)
+                    .max_decoding_message_size(bytes)
+                    .accept_compressed(Gzip)
+                    .send_compressed(Gzip);
+                services.push(<$server as NamedService>::NAME);
+                router =
+                    router.add_service(Gate::new(service, admitted.clone(), options.max_concurrent_requests, bytes));
+            };
+        }
+        serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
+        serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
+        serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
+        serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
+        let router = router.add_service(HealthServer::new(Health { services, stopping: stopping.clone() }));
+
+        let shutdown = async move {
+            shutdown.await;
+            tracing::info!("stopping: no new requests");
+            stop.send_replace(true);
+            // Kept until the drain ends: a dropped sender would look like a second stop.
+            stop.closed().await;
+        };
+        drive(router, incoming, shutdown, stopping, options.drain).await
+    }
+}
+
+/// Serves until the stop, then for at most `drain`.
+async fn drive(
+    router: tonic::transport::server::Router,
+    incoming: TcpIncoming,
+    shutdown: impl Future<Output = ()> + Send,
+    mut stopping: watch::Receiver<bool>,
+    drain: Duration,
+) -> Result<(), ServerError> {
+    let mut stopped = stopping.clone();
+    let signal = async move {
+        let _ = stopped.wait_for(|stopping| *stopping).await;
+    };
+    let limit = async {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        tokio::time::sleep(drain).await;
+    };
+    let serving = router.serve_with_incoming_shutdown(incoming, signal);
+    tokio::pin!(serving, limit, shutdown);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            result = &mut serving => return result.map_err(ServerError::Serve),
+            () = &mut limit => {
+                tracing::warn!("stopped with requests that did not end within {drain:?}");
+                return Ok(());
+            }
+            () = &mut shutdown, if !told => told = true,
+        }
+    }
+}
+
+fn reflection() -> Result<tonic_reflection::server::Builder<'static>, ServerError> {
+    Ok(tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET))
+}

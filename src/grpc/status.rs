@@ -1,0 +1,269 @@
+//! Errors to status codes: the only file that names `tonic::Code`.
+//!
+//! The first line of an error is sent, with `google.rpc` details: `ErrorInfo` says the kind (domain `nearness`),
+//! `BadRequest` names the field of the request and the limit. The whole chain of causes goes to the log.
+
+use super::pb;
+use crate::collection::{self, ErrorKind};
+use crate::embed;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of every `ErrorInfo`.
+pub(super) const DOMAIN: &str = "nearness";
+
+/// The code and the reason of a kind; exhaustive, so that a new kind must choose.
+fn code_of(kind: ErrorKind) -> (Code, &'static str) {
+    match kind {
+        ErrorKind::InvalidInput => (Code::InvalidArgument, "INVALID_INPUT"),
+        ErrorKind::OutOfVocabulary => (Code::InvalidArgument, "OUT_OF_VOCABULARY"),
+        ErrorKind::NotFound => (Code::NotFound, "NOT_FOUND"),
+        ErrorKind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
+        ErrorKind::Conflict => (Code::FailedPrecondition, "CONFLICT"),
+        ErrorKind::Corrupt => (Code::DataLoss, "CORRUPT"),
+        ErrorKind::Exhausted => (Code::ResourceExhausted, "EXHAUSTED"),
+        ErrorKind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
+        ErrorKind::Internal => (Code::Internal, "INTERNAL"),
+    }
+}
+
+fn kind_of_embed(kind: embed::ErrorKind) -> ErrorKind {
+    match kind {
+        embed::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
+        embed::ErrorKind::NotFound => ErrorKind::NotFound,
+        embed::ErrorKind::OutOfVocabulary => ErrorKind::OutOfVocabulary,
+        embed::ErrorKind::Corrupt => ErrorKind::Corrupt,
+        embed::ErrorKind::Internal => ErrorKind::Internal,
+    }
+}
+
+impl From<collection::Error> for Status {
+    fn from(error: collection::Error) -> Self {
+        let kind = error.kind();
+        let source = match &error {
+            collection::Error::Embed { source, .. } => Some(source),
+            _ => None,
+        };
+        let why = match &error {
+            collection::Error::Invalid { why, .. } => Some(why.clone()),
+            _ => source.map(ToString::to_string),
+        };
+        let mut details = details_of(kind, source);
+        if let (Some(field), Some(why)) = (error.field(), why) {
+            details.add_bad_request_violation(first_line(field), first_line(&why));
+        }
+        build(kind, &error, details)
+    }
+}
+
+impl From<embed::Error> for Status {
+    fn from(error: embed::Error) -> Self {
+        let kind = kind_of_embed(error.kind());
+        build(kind, &error, details_of(kind, Some(&error)))
+    }
+}
+
+fn details_of(kind: ErrorKind, embedding: Option<&embed::Error>) -> ErrorDetails {
+    let metadata = match embedding {
+        Some(embed::Error::OutOfVocabulary { embedder, words }) => {
+            HashMap::from([("words".to_owned(), first_line(words)), ("embedder".to_owned(), embedder.clone())])
+        }
+        _ => HashMap::new(),
+    };
+    let mut details = ErrorDetails::new();
+    details.set_error_info(code_of(kind).1, DOMAIN, metadata);
+    details
+}
+
+fn build(kind: ErrorKind, error: &(dyn StdError + 'static), details: ErrorDetails) -> Status {
+    let chain = chain(error);
+    match kind {
+        ErrorKind::Corrupt | ErrorKind::Internal => tracing::error!(error = chain, "request failed"),
+        ErrorKind::Exhausted | ErrorKind::Unavailable => tracing::warn!(error = chain, "request failed"),
+        ErrorKind::InvalidInput
+        | ErrorKind::OutOfVocabulary
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::Conflict => tracing::debug!(error = chain, "request refused"),
+    }
+    Status::with_error_details(code_of(kind).0, first_line(&error.to_string()), details)
+}
+
+/// An error and its causes on one line. A cause that the text above it already holds is not repeated.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The first line of a message. It travels in a header, in several copies, and clients take 16 KiB of headers: a long
+/// one is cut.
+fn first_line(text: &str) -> String {
+    const MOST: usize = 500;
+    let line = text.lines().next().unwrap_or_default();
+    if line.len() <= MOST {
+        return line.to_owned();
+    }
+    format!("{} ...", &line[..line.floor_char_boundary(MOST)])
+}
+
+fn with_reason(kind: ErrorKind, message: String) -> Status {
+    tracing::debug!(message, "request refused");
+    Status::with_error_details(code_of(kind).0, message, details_of(kind, None))
+}
+
+/// A refusal of one item of a stream.
+pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+    let (code, _) = code_of(error.kind());
+    pb::Ack { index, id, sequence: 0, error: first_line(&error.to_string()), error_code: code as i32 }
+}
+
+/// A request that is larger than the server takes.
+pub(super) fn request_too_large(limit: usize) -> Status {
+    with_reason(
+        ErrorKind::Exhausted,
+        format!("the request is larger than the limit of {limit} bytes; send less at once"),
+    )
+}
+
+/// A reply that is larger than the server sends.
+pub(super) fn reply_too_large(bytes: usize, limit: usize) -> Status {
+    let why =
+        format!("the reply would have {bytes} bytes, the limit is {limit}; ask for less at once, or without vectors");
+    with_reason(ErrorKind::Exhausted, why)
+}
+
+/// More requests at once than the server admits.
+pub(super) fn overloaded(limit: usize) -> Status {
+    with_reason(
+        ErrorKind::Exhausted,
+        format!("{limit} requests are being answered, which is the limit; try again later"),
+    )
+}
+
+/// The server takes no more work.
+pub(super) fn stopping() -> Status {
+    with_reason(ErrorKind::Unavailable, "the server is stopping".to_owned())
+}
+
+/// The deadline of the request passed.
+pub(super) fn deadline_passed() -> Status {
+    Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was ready")
+}
+
+/// Nobody waits for the answer any more.
+pub(super) fn abandoned() -> Status {
+    Status::new(Code::Cancelled, "the request was cancelled before its work began")
+}
+
+/// The work of a request ended in a panic: a bug.
+pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
+    tracing::error!(error = chain(error), "a request ended in a panic");
+    Status::with_error_details(
+        Code::Internal,
+        "the request failed by a fault of the program; the log has more",
+        details_of(ErrorKind::Internal, None),
+    )
+}
+
+/// Corrects what tonic answers by itself: an oversize message is `OUT_OF_RANGE` there, and a message that is not
+/// protobuf (or is nested too deeply) is `INTERNAL`; both are the caller's doing. Others are left as they are.
+pub(super) fn corrected(status: Status, limit: usize) -> Status {
+    match status.code() {
+        Code::OutOfRange => request_too_large(limit),
+        Code::ResourceExhausted if status.message().contains("decompressing") => request_too_large(limit),
+        Code::Internal if status.message().starts_with("failed to decode Protobuf message") => with_reason(
+            ErrorKind::InvalidInput,
+            first_line(&format!("the request cannot be read: {}", status.message())),
+        ),
+        _ => status,
+    }
+}
+
+/// What a client can learn from a status, in words.
+pub(super) struct Told {
+    /// For example `INVALID_ARGUMENT`.
+    pub(super) code: &'static str,
+    /// The message.
+    pub(super) message: String,
+    /// The reason of the `ErrorInfo`, empty where there is none.
+    pub(super) reason: String,
+    /// Field and description of each violation.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// Reads a status as a client.
+pub(super) fn told(status: &Status) -> Told {
+    let details = status.check_error_details().unwrap_or_default();
+    Told {
+        code: code_name(status.code()),
+        message: if status.message().is_empty() {
+            status.source().map_or_else(|| status.code().description().to_owned(), chain)
+        } else {
+            match status.source() {
+                Some(source) => format!("{}: {}", status.message(), chain(source)),
+                None => status.message().to_owned(),
+            }
+        },
+        reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
+        fields: details
+            .bad_request()
+            .map(|bad| bad.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_and_short() {
+        assert_eq!(first_line("a\nb"), "a");
+        assert_eq!(first_line(""), "");
+        assert_eq!(first_line(&format!("a{}", "ä".repeat(5_000))), format!("a{} ...", "ä".repeat(249)));
+    }
+
+    #[test]
+    fn unknown_words_are_named() {
+        let source = embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx, wvv".into() };
+        let status = Status::from(collection::Error::Embed { field: "query.text".into(), source });
+        let details = status.get_error_details();
+        let info = details.error_info().expect("an ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OUT_OF_VOCABULARY", "nearness"));
+        assert_eq!(info.metadata["words"], "qzx, wvv");
+        assert_eq!(details.bad_request().expect("a BadRequest").field_violations[0].field, "query.text");
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+}

@@ -1,0 +1,124 @@
+//! The domain's words to replies.
+
+use super::{payload, pb};
+use crate::collection::{
+    Answer, CollectionInfo, Deleted, Hit, IndexSettings, Path, Payload, Point, SearchStats, SegmentInfo,
+};
+use crate::embed::{Embedder, Fingerprint};
+use crate::types::Metric;
+use std::time::Duration;
+
+/// 64 hexadecimal digits; empty for none.
+pub(super) fn fingerprint(fingerprint: Option<Fingerprint>) -> String {
+    fingerprint.map(|fingerprint| fingerprint.to_string()).unwrap_or_default()
+}
+
+fn metric(metric: Metric) -> pb::Metric {
+    match metric {
+        Metric::Cosine => pb::Metric::Cosine,
+        Metric::Dot => pb::Metric::Dot,
+        Metric::L2 => pb::Metric::L2,
+    }
+}
+
+fn index(index: IndexSettings) -> pb::IndexSettings {
+    let IndexSettings { m, ef_construction, ef_search, seal_rows } = index;
+    pb::IndexSettings { m, ef_construction, ef_search, seal_rows }
+}
+
+fn segment(segment: SegmentInfo) -> pb::Segment {
+    let SegmentInfo { id, rows, deleted_rows, graph, vector_bytes, graph_bytes } = segment;
+    pb::Segment { id, rows, deleted_rows, graph, vector_bytes, graph_bytes }
+}
+
+/// The state of a collection.
+pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
+    let (embedder, pinned) = match info.embedder {
+        Some(pin) => (Some(pb::EmbedderRef { name: pin.name, tap: pin.tap }), Some(pin.fingerprint)),
+        None => (None, None),
+    };
+    pb::Collection {
+        name: info.name.to_string(),
+        dimension: info.dimension,
+        metric: metric(info.metric).into(),
+        embedder,
+        embedder_fingerprint: fingerprint(pinned),
+        index: Some(index(info.index)),
+        points: info.points,
+        growing_points: info.growing_points,
+        deleted_rows: info.deleted_rows,
+        segments: info.segments.into_iter().map(segment).collect(),
+        mapped_bytes: info.mapped_bytes,
+        resident_bytes: info.resident_bytes,
+        sequence: info.sequence,
+    }
+}
+
+/// A vector, as numbers.
+pub(super) fn vector(values: Vec<f32>) -> pb::Vector {
+    pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) }
+}
+
+fn parts(vector: Option<Vec<f32>>, payload: Option<Payload>) -> (Option<pb::Vector>, Option<prost_types::Struct>) {
+    (vector.map(self::vector), payload.map(payload::to_struct))
+}
+
+/// A stored point.
+pub(super) fn point(point: Point) -> pb::Point {
+    let (vector, payload) = parts(point.vector, point.payload);
+    pb::Point { id: point.id.to_string(), vector, payload }
+}
+
+/// What a delete did.
+pub(super) fn deleted(deleted: Deleted) -> pb::DeletePointsResponse {
+    let Deleted { sequence, deleted, missing } = deleted;
+    pb::DeletePointsResponse { sequence, deleted, missing: missing.iter().map(ToString::to_string).collect() }
+}
+
+fn hit(hit: Hit) -> pb::Hit {
+    let (vector, payload) = parts(hit.point.vector, hit.point.payload);
+    pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector }
+}
+
+fn stats(stats: SearchStats) -> pb::SearchStats {
+    let path = match stats.path {
+        Path::Exact => pb::Path::Exact,
+        Path::Graph => pb::Path::Graph,
+        Path::Mixed => pb::Path::Mixed,
+    };
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    pb::SearchStats {
+        path: path.into(),
+        ef_used: stats.ef_used,
+        distances_computed: stats.distances_computed,
+        segments_by_graph: stats.segments_by_graph,
+        segments_by_scan: stats.segments_by_scan,
+        growing_distances: stats.growing_distances,
+        embed_us: micros(stats.embed_time),
+        search_us: micros(stats.search_time),
+        embedder_fingerprint: fingerprint(stats.fingerprint),
+    }
+}
+
+/// The answer to one query.
+pub(super) fn answer(answer: Answer) -> pb::SearchResponse {
+    pb::SearchResponse { hits: answer.hits.into_iter().map(hit).collect(), stats: Some(stats(answer.stats)) }
+}
+
+/// An embedder and its card.
+pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
+    let tap =
+        |tap: &crate::embed::Tap| pb::Tap { name: tap.name.into(), dimension: tap.dimension, about: tap.about.into() };
+    pb::Embedder {
+        name: embedder.name().into(),
+        fingerprint: embedder.fingerprint().to_string(),
+        taps: embedder.taps().iter().map(tap).collect(),
+        modality: embedder.modality().name().into(),
+        card_json: embedder.card().to_json(),
+    }
+}
+
+/// Words and their scores.
+pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
+    words.into_iter().map(|(word, score)| pb::ScoredWord { word, score }).collect()
+}

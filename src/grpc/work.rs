@@ -1,0 +1,99 @@
+//! Runs engine calls on blocking threads, so many at a time; what does not fit waits its turn.
+//!
+//! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun
+//! runs to its end, so that a write is whole.
+
+use super::status;
+use crate::collection::Engine;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+use tonic::{Response, Status};
+
+/// Which queue a call waits in.
+#[derive(Clone, Copy)]
+pub(super) enum Lane {
+    /// Searches and embeddings: as many as there are cores.
+    Compute,
+    /// Reads by id and writes: many, since writers wait for the disk together and share its flushes.
+    Store,
+    /// Work of minutes: few, and never in the way of the others.
+    Maintenance,
+}
+
+const STORE_CALLS: usize = 64;
+const MAINTENANCE_CALLS: usize = 2;
+
+/// What the services share.
+pub(super) struct Work {
+    engine: Arc<dyn Engine>,
+    compute: Arc<Semaphore>,
+    store: Arc<Semaphore>,
+    maintenance: Arc<Semaphore>,
+    /// Largest message in and out, bytes.
+    pub(super) max_message_bytes: usize,
+    /// True from the moment the server stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+impl Work {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        threads: usize,
+        max_message_bytes: usize,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            engine,
+            compute: Arc::new(Semaphore::new(threads)),
+            store: Arc::new(Semaphore::new(STORE_CALLS)),
+            maintenance: Arc::new(Semaphore::new(MAINTENANCE_CALLS)),
+            max_message_bytes,
+            stopping,
+        }
+    }
+
+    /// Waits for a place in `lane`, then calls the engine on a blocking thread.
+    pub(super) async fn run<T, E>(
+        &self,
+        lane: Lane,
+        call: impl FnOnce(&dyn Engine) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        E: Into<Status> + Send + 'static,
+    {
+        let queue = match lane {
+            Lane::Compute => &self.compute,
+            Lane::Store => &self.store,
+            Lane::Maintenance => &self.maintenance,
+        };
+        let place = queue.clone().acquire_owned().await.map_err(|_| status::stopping())?;
+        let waiting = Arc::new(());
+        let caller = Arc::downgrade(&waiting);
+        let engine = self.engine.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _place = place; // given back when the work ends, not when its caller leaves
+            match caller.upgrade() {
+                Some(_) => call(engine.as_ref()).map_err(Into::into),
+                None => Err(status::abandoned()),
+            }
+        });
+        let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
+        drop(waiting);
+        result
+    }
+
+    /// Fails when a reply of so many bytes may not be sent.
+    pub(super) fn fits(&self, bytes: usize) -> Result<(), Status> {
+        if bytes > self.max_message_bytes {
+            return Err(status::reply_too_large(bytes, self.max_message_bytes));
+        }
+        Ok(())
+    }
+
+    /// The reply, if it may be sent.
+    pub(super) fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
+        self.fits(message.encoded_len())?;
+        Ok(Response::new(message))
+    }
+}

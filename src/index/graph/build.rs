@@ -1,0 +1,480 @@
+//! Rows to a graph, by many threads (Algorithm 1 of Malkov & Yashunin).
+//!
+//! The level of every row follows from the seed and the row, so all levels and the entry exist before the first row is
+//! inserted, and nothing grows. Links are atomic numbers: walks read them without locks, writers hold the lock of the
+//! node they change. A row looks for its links on all its levels first, then sets its own, then is linked from others,
+//! lowest level first: whoever finds it can walk on from it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
+use super::repair::Reach;
+use super::score::{CodeScorer, OnLevel};
+use super::select::{Codes, Selector};
+use super::twins::{self, Twins};
+use super::walk::{Links, Scratch, greedy, walk};
+use crate::index::quantize::{self, Quantizer};
+use crate::index::{Error, GraphParams, Rows};
+use crate::math;
+use crate::types::MAX_DIMENSION;
+
+/// Rows that a thread takes at once.
+const CHUNK: usize = 32;
+/// Rows that one thread inserts before the others join, so that they find a graph to walk.
+const ALONE: usize = 512;
+/// Most locks of a level; nodes share them.
+const LOCKS: usize = 1 << 14;
+/// Candidates of a walk that repairs.
+const REPAIR_EF: usize = 64;
+
+/// One line of memory: code rows start at such lines.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// An upper level, ready to be written.
+#[derive(Debug)]
+pub(super) struct UpperLevel {
+    pub(super) rows: Vec<u32>,
+    pub(super) down: Vec<u32>,
+    pub(super) links: Vec<u32>,
+}
+
+impl UpperLevel {
+    /// What a file holds of a level, in its order.
+    pub(super) fn parts(&self) -> [&[u32]; 3] {
+        [&self.rows, &self.down, &self.links]
+    }
+}
+
+/// A graph in memory, to be written with [`write_to`](Self::write_to).
+pub struct Built {
+    pub(super) params: GraphParams,
+    pub(super) quantizer: Quantizer,
+    pub(super) rows: u32,
+    codes: Vec<Line>,
+    pub(super) links: Vec<u32>,
+    /// Level 1, 2, ...
+    pub(super) upper: Vec<UpperLevel>,
+    pub(super) entry: u32,
+    pub(super) twins: Twins,
+    repaired: u32,
+}
+
+impl std::fmt::Debug for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Built").field("rows", &self.rows).field("repaired", &self.repaired).finish_non_exhaustive()
+    }
+}
+
+impl Built {
+    /// Rows of the graph.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Rows whose codes equal those of another, and which are found through it.
+    pub fn twins(&self) -> usize {
+        self.twins.rows.len()
+    }
+
+    /// Rows that nothing led to before they were linked at the end.
+    pub fn repaired(&self) -> u32 {
+        self.repaired
+    }
+
+    pub(super) fn codes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.codes)
+    }
+}
+
+/// One level while it is built.
+struct Level {
+    degree: usize,
+    /// The row of each node, ascending; empty on level 0, where a node is a row.
+    rows: Vec<u32>,
+    /// The node of the level below.
+    down: Vec<u32>,
+    links: Vec<AtomicU32>,
+    /// The key of each link, so that nothing is computed twice.
+    keys: Vec<AtomicU32>,
+    locks: Vec<Mutex<()>>,
+}
+
+impl Level {
+    fn new(degree: usize, nodes: usize, rows: Vec<u32>, down: Vec<u32>) -> Self {
+        let places = nodes * degree;
+        Self {
+            degree,
+            rows,
+            down,
+            links: std::iter::repeat_with(|| AtomicU32::new(NONE)).take(places).collect(),
+            keys: std::iter::repeat_with(|| AtomicU32::new(0)).take(places).collect(),
+            locks: std::iter::repeat_with(Mutex::default).take(nodes.clamp(1, LOCKS)).collect(),
+        }
+    }
+
+    fn row_of(&self, node: u32) -> u32 {
+        if self.rows.is_empty() { node } else { self.rows[node as usize] }
+    }
+
+    /// Sets the links of a node that no other thread has found yet.
+    fn set(&self, node: u32, links: &[(u32, u32)]) {
+        let start = node as usize * self.degree;
+        for (place, &(key, to)) in links.iter().enumerate() {
+            self.keys[start + place].store(key, Ordering::Relaxed);
+            self.links[start + place].store(to, Ordering::Release);
+        }
+    }
+
+    /// Adds a link; where there is no place left, chooses again among the old ones and the new one.
+    fn add(&self, codes: &Codes<'_>, from: u32, key: u32, to: u32, context: &mut Context) {
+        let lock = &self.locks[from as usize % self.locks.len()];
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = from as usize * self.degree;
+        let places = start..start + self.degree;
+        let (links, keys) = (&self.links[places.clone()], &self.keys[places]);
+        if let Some(free) = links.iter().position(|link| link.load(Ordering::Relaxed) == NONE) {
+            keys[free].store(key, Ordering::Relaxed);
+            links[free].store(to, Ordering::Release);
+            return;
+        }
+        let candidates = &mut context.candidates;
+        candidates.clear();
+        candidates.push((key, to));
+        candidates.extend(keys.iter().zip(links).map(|(k, l)| (k.load(Ordering::Relaxed), l.load(Ordering::Relaxed))));
+        candidates.sort_unstable();
+        let chosen = &mut context.chosen;
+        context.selector.select(codes, candidates.iter().copied(), |n| self.row_of(n), self.degree, chosen);
+        self.set(from, chosen);
+        for place in chosen.len()..self.degree {
+            links[place].store(NONE, Ordering::Release);
+        }
+    }
+}
+
+impl Links for Level {
+    fn nodes(&self) -> usize {
+        self.links.len() / self.degree
+    }
+
+    #[inline(always)]
+    fn visit(&self, node: u32, mut visitor: impl FnMut(u32) -> bool) {
+        let start = node as usize * self.degree;
+        for link in &self.links[start..start + self.degree] {
+            if !visitor(link.load(Ordering::Acquire)) {
+                return;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, node: u32) {
+        let start = node as usize * self.degree;
+        math::prefetch_slice(&self.links[start..start + self.degree], usize::MAX);
+    }
+}
+
+/// What a thread needs to insert rows.
+struct Context {
+    scratch: Scratch,
+    selector: Selector,
+    query: Vec<i8>,
+    candidates: Vec<(u32, u32)>,
+    chosen: Vec<(u32, u32)>,
+    /// The links of the new row on each of its levels.
+    plan: Vec<Vec<(u32, u32)>>,
+}
+
+impl Context {
+    fn new(codes: &Codes<'_>, m: usize) -> Self {
+        Self {
+            scratch: Scratch::default(),
+            selector: Selector::new(codes, 2 * m),
+            query: vec![0; codes.compared],
+            candidates: Vec::new(),
+            chosen: Vec::new(),
+            plan: vec![Vec::new(); MAX_LEVELS + 1],
+        }
+    }
+}
+
+/// Builds the graph of rows that were checked before (finite, with a direction where the metric needs one; others do no
+/// harm, but are hardly found).
+///
+/// `progress` is told the rows done and their total, from any of the threads, and returns false to stop. With one
+/// thread the result depends on nothing but the rows and the parameters. Memory beyond the rows: for each row about
+/// `dimension + 16 m` bytes.
+///
+/// # Errors
+/// [`Error::Cancelled`]; [`Error::InvalidParams`] naming the limit.
+#[allow(clippy::cast_possible_truncation)]
+pub fn build(
+    rows: Rows<'_>,
+    params: GraphParams,
+    progress: &(dyn Fn(u64, u64) -> bool + Sync),
+) -> Result<Built, Error> {
+    params.check()?;
+    let within = |name, got: usize, least: u64, most: u64| {
+        if (least..=most).contains(&(got as u64)) {
+            Ok(())
+        } else {
+            Err(Error::InvalidParams { name, least, most, got: got as u64 })
+        }
+    };
+    within("dimension", rows.dimension, 1, MAX_DIMENSION.into())?;
+    within("rows", rows.norms.len(), 0, MAX_ROWS.into())?;
+    if rows.vectors.len() != rows.norms.len() * rows.dimension {
+        let expected = rows.norms.len() * rows.dimension;
+        return Err(Error::Dimension { expected, got: rows.vectors.len() });
+    }
+    let quantizer = Quantizer::fit(rows);
+    let stride = quantizer.stride();
+    let mut lines = vec![Line([0; 64]); rows.len() * stride / 64];
+    encode(&quantizer, rows, bytemuck::cast_slice_mut(&mut lines), params.threads);
+    let (width, compared) = (quantizer.width(), quantizer.compared());
+    let codes = Codes { bytes: bytemuck::cast_slice(&lines), stride, width, compared, dot: math::kernels().dot_u8_i8 };
+    let twins = twins::find(&codes, rows.len() as u32);
+
+    let mut hidden = vec![false; rows.len()];
+    twins.rows.iter().for_each(|&row| hidden[row as usize] = true);
+    let mut order: Vec<u32> = (0..rows.len() as u32).filter(|&row| !hidden[row as usize]).collect();
+    drop(hidden);
+    let (levels, level_of) = levels(&order, rows.len(), params);
+    let top = levels.len() - 1;
+    let entry_row = order.iter().copied().max_by_key(|&row| (level_of[row as usize], std::cmp::Reverse(row)));
+    let entry = entry_row.map_or(0, |row| node_on(&levels[top], row));
+    order.retain(|&row| Some(row) != entry_row);
+
+    let builder = Builder { codes, levels: &levels, level_of: &level_of, entry, params };
+    builder.insert_all(&order, rows.len() as u64, progress)?;
+
+    let mut flat: Vec<UpperLevel> = Vec::with_capacity(levels.len());
+    for level in levels {
+        let links = level.links.into_iter().map(AtomicU32::into_inner).collect();
+        flat.push(UpperLevel { rows: level.rows, down: level.down, links });
+    }
+    let mut upper = flat.split_off(1);
+    let mut links = flat.pop().map(|level| level.links).unwrap_or_default();
+    upper.shrink_to_fit();
+    let repaired = match entry_row {
+        Some(entry_row) => repair(&codes, &mut links, 2 * params.m as usize, entry_row, &order),
+        None => 0,
+    };
+    for (&head, group) in twins.heads.iter().zip(1..) {
+        let start = head as usize * stride;
+        quantize::set_group(&mut bytemuck::cast_slice_mut(&mut lines)[start..start + stride], group);
+    }
+    let rows = rows.len() as u32;
+    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, repaired })
+}
+
+/// Encodes all rows with all threads.
+fn encode(quantizer: &Quantizer, rows: Rows<'_>, codes: &mut [u8], threads: usize) {
+    let each = rows.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        for (part, out) in codes.chunks_mut(each * quantizer.stride()).enumerate() {
+            let range = part * each..rows.len().min((part + 1) * each);
+            scope.spawn(move || quantizer.encode_rows(rows, range, out));
+        }
+    });
+}
+
+/// The level of a row: geometric with ratio 1/m, from a hash of seed and row (splitmix64).
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn level_of(seed: u64, row: u32, m: u32) -> u8 {
+    let mut z = seed ^ u64::from(row).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    let uniform = ((z >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    (-uniform.ln() / f64::from(m).ln()).min(MAX_LEVELS as f64) as u8
+}
+
+/// All levels, empty, and the level of each row.
+#[allow(clippy::cast_possible_truncation)]
+fn levels(nodes: &[u32], rows: usize, params: GraphParams) -> (Vec<Level>, Vec<u8>) {
+    let mut level_of_row = vec![0_u8; rows];
+    for &row in nodes {
+        level_of_row[row as usize] = level_of(params.seed, row, params.m);
+    }
+    let m = params.m as usize;
+    let mut levels = vec![Level::new(2 * m, rows, Vec::new(), Vec::new())];
+    let mut below: Vec<u32> = nodes.to_vec();
+    for level in 1..=MAX_LEVELS {
+        let first = level == 1;
+        let (mut on_level, mut down) = (Vec::new(), Vec::new());
+        for (node, &row) in below.iter().enumerate() {
+            if usize::from(level_of_row[row as usize]) >= level {
+                on_level.push(row);
+                down.push(if first { row } else { node as u32 });
+            }
+        }
+        if on_level.is_empty() {
+            break;
+        }
+        below.clone_from(&on_level);
+        levels.push(Level::new(m, on_level.len(), on_level, down));
+    }
+    (levels, level_of_row)
+}
+
+/// The node of a row that is on this level.
+#[allow(clippy::cast_possible_truncation)]
+fn node_on(level: &Level, row: u32) -> u32 {
+    if level.rows.is_empty() { row } else { level.rows.partition_point(|&r| r < row) as u32 }
+}
+
+struct Builder<'a> {
+    codes: Codes<'a>,
+    levels: &'a [Level],
+    level_of: &'a [u8],
+    entry: u32,
+    params: GraphParams,
+}
+
+impl Builder<'_> {
+    fn insert_all(&self, order: &[u32], total: u64, progress: &(dyn Fn(u64, u64) -> bool + Sync)) -> Result<(), Error> {
+        // The entry and all twins are there already.
+        let before = total - order.len() as u64;
+        let (next, done, cancelled) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        let work = |until: usize| {
+            let mut context = Context::new(&self.codes, self.params.m as usize);
+            while !cancelled.load(Ordering::Relaxed) {
+                let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+                let Some(chunk) = order.get(start..order.len().min(start + CHUNK)).filter(|c| !c.is_empty()) else {
+                    return;
+                };
+                chunk.iter().for_each(|&row| self.insert(row, &mut context));
+                let done = done.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+                if !progress(before + done as u64, total) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+                if start + CHUNK >= until {
+                    return;
+                }
+            }
+        };
+        if !progress(before, total) {
+            return Err(Error::Cancelled { done: before, total });
+        }
+        work(ALONE);
+        std::thread::scope(|scope| {
+            for _ in 1..self.params.threads {
+                scope.spawn(|| work(usize::MAX));
+            }
+            work(usize::MAX);
+        });
+        if cancelled.into_inner() {
+            return Err(Error::Cancelled { done: before + done.into_inner() as u64, total });
+        }
+        Ok(())
+    }
+
+    fn insert(&self, row: u32, context: &mut Context) {
+        let norm = self.codes.as_query(row, &mut context.query);
+        let query = std::mem::take(&mut context.query);
+        let scorer = self.scorer(&query, norm);
+        let of_row = usize::from(self.level_of[row as usize]);
+        let mut node = self.entry;
+        for (number, level) in self.levels.iter().enumerate().skip(1).rev() {
+            let scorer = OnLevel { rows: &level.rows, inner: scorer };
+            node = if number > of_row {
+                greedy(level, &scorer, node).0
+            } else {
+                self.choose(number, &scorer, node, context)
+            };
+            node = level.down[node as usize];
+        }
+        self.choose(0, &scorer, node, context);
+        context.query = query;
+
+        // The row's node on each of its levels, found on the highest and followed down.
+        let mut nodes = [row; MAX_LEVELS + 1];
+        if of_row > 0 {
+            nodes[of_row] = node_on(&self.levels[of_row], row);
+            for number in (1..of_row).rev() {
+                nodes[number] = self.levels[number + 1].down[nodes[number + 1] as usize];
+            }
+        }
+        let plan = std::mem::take(&mut context.plan);
+        for number in 0..=of_row {
+            self.levels[number].set(nodes[number], &plan[number]);
+        }
+        for number in 0..=of_row {
+            for &(key, to) in &plan[number] {
+                self.levels[number].add(&self.codes, to, key, nodes[number], context);
+            }
+        }
+        context.plan = plan;
+    }
+
+    /// Plans the links of a row on one level; returns the nearest node.
+    fn choose(&self, number: usize, scorer: &impl super::score::Scorer, start: u32, context: &mut Context) -> u32 {
+        let level = &self.levels[number];
+        let ef = self.params.ef_construction as usize;
+        walk(level, scorer, &mut context.scratch, start, ef, 0, |_| true);
+        let nearest = context.scratch.accepted().next().map_or(start, |(_, node)| node);
+        let plan = &mut context.plan[number];
+        let limit = self.params.m as usize;
+        context.selector.select(&self.codes, context.scratch.accepted(), |n| level.row_of(n), limit, plan);
+        nearest
+    }
+
+    fn scorer<'a>(&'a self, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
+        let Codes { bytes, stride, compared, dot, .. } = self.codes;
+        CodeScorer { codes: bytes, stride, compared, query, norm, dot }
+    }
+}
+
+/// The links of level 0, read only.
+struct Flat<'a> {
+    links: &'a [u32],
+    degree: usize,
+}
+
+impl Links for Flat<'_> {
+    fn nodes(&self) -> usize {
+        self.links.len() / self.degree
+    }
+
+    fn visit(&self, node: u32, mut visitor: impl FnMut(u32) -> bool) {
+        let start = node as usize * self.degree;
+        let _ = self.links[start..start + self.degree].iter().all(|&link| visitor(link));
+    }
+
+    fn prefetch(&self, _: u32) {}
+}
+
+/// Links every node that the entry does not reach from near nodes that it does; returns how many there were.
+fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes: &[u32]) -> u32 {
+    let lost: Vec<u32> = {
+        let reach = Reach::from(links, degree, entry);
+        nodes.iter().copied().filter(|&node| !reach.reaches(node)).collect()
+    };
+    if lost.is_empty() {
+        return 0;
+    }
+    let mut scratch = Scratch::default();
+    let mut query = vec![0; codes.compared];
+    // What is near is looked up in the graph as it is, before any of it changes.
+    let near: Vec<Vec<u32>> = lost
+        .iter()
+        .map(|&node| {
+            let norm = codes.as_query(node, &mut query);
+            let Codes { bytes, stride, compared, dot, .. } = *codes;
+            let scorer = CodeScorer { codes: bytes, stride, compared, query: &query, norm, dot };
+            walk(&Flat { links, degree }, &scorer, &mut scratch, entry, REPAIR_EF, 0, |_| true);
+            scratch.accepted().map(|(_, node)| node).collect()
+        })
+        .collect();
+    let mut reach = Reach::from(links, degree, entry);
+    let mut repaired = 0;
+    for (&node, near) in lost.iter().zip(near) {
+        if !reach.reaches(node) && reach.attach(node, near.into_iter()).is_some() {
+            repaired += 1;
+        }
+    }
+    repaired
+}

@@ -1,0 +1,147 @@
+//! The bytes of a graph file: a header of 512 bytes and five sections, all little-endian. `docs/FORMAT-graph.md` says
+//! the same in words.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::types::Metric;
+
+/// The first bytes of the file.
+pub(super) const MAGIC: [u8; 8] = *b"NEARGRPH";
+/// The version that this code writes and reads.
+pub(super) const VERSION: u32 = 1;
+/// Most levels above the lowest.
+pub(super) const MAX_LEVELS: usize = 16;
+/// Most rows of a graph: a walk packs a row and two flags into 32 bits.
+pub const MAX_ROWS: u32 = 1 << 30;
+/// A link that is not there.
+pub(super) const NONE: u32 = u32::MAX;
+/// Sections start at multiples of this.
+pub(super) const ALIGN: u64 = 64;
+
+/// The sections, in the order of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SectionKind {
+    /// `rows x stride` bytes: see `quantize.rs`.
+    Codes,
+    /// `rows x 2m` rows: the links of level 0, `NONE` after the last.
+    Links,
+    /// For each level from 1: `n` rows, `n` nodes of the level below, `n x m` nodes of this level.
+    Upper,
+    /// `groups + 1` positions in the next section.
+    TwinStarts,
+    /// Rows whose codes equal those of a row that is in the graph.
+    TwinRows,
+}
+
+impl SectionKind {
+    pub(super) const ALL: [Self; 5] = [Self::Codes, Self::Links, Self::Upper, Self::TwinStarts, Self::TwinRows];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Codes => "codes",
+            Self::Links => "links",
+            Self::Upper => "upper levels",
+            Self::TwinStarts => "twin groups",
+            Self::TwinRows => "twin rows",
+        }
+    }
+}
+
+/// Where a section lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Section {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
+    pub(super) zero: u32,
+}
+
+/// The header.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Header {
+    pub(super) magic: [u8; 8],
+    pub(super) version: u32,
+    pub(super) header_bytes: u32,
+    /// The content tag of the vectors that the graph was built on.
+    pub(super) tag: u64,
+    pub(super) seed: u64,
+    pub(super) rows: u32,
+    pub(super) dimension: u32,
+    /// Position in [`Metric::ALL`].
+    pub(super) metric: u32,
+    pub(super) m: u32,
+    pub(super) ef_construction: u32,
+    /// Levels above the lowest.
+    pub(super) levels: u32,
+    /// Node of the highest level where every walk starts.
+    pub(super) entry: u32,
+    /// Bytes of a code row.
+    pub(super) stride: u32,
+    pub(super) offset: f32,
+    pub(super) scale: f32,
+    pub(super) max_norm: f32,
+    pub(super) groups: u32,
+    pub(super) twins: u32,
+    pub(super) zero: u32,
+    /// Nodes of level 1, 2, ...
+    pub(super) level_rows: [u32; MAX_LEVELS],
+    pub(super) sections: [Section; 5],
+    pub(super) reserved: [[u8; 59]; 4],
+    /// CRC-32 of all bytes before.
+    pub(super) crc: u32,
+}
+
+pub(super) const HEADER_BYTES: usize = 512;
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+const _: () = assert!(cfg!(target_endian = "little"), "files are mapped as they are, and they are little-endian");
+
+impl Header {
+    /// The bytes that a section must have, from the counts in the header. None on overflow.
+    pub(super) fn section_bytes(&self, kind: SectionKind) -> Option<u64> {
+        let rows = u64::from(self.rows);
+        match kind {
+            SectionKind::Codes => rows.checked_mul(self.stride.into()),
+            SectionKind::Links => rows.checked_mul(8 * u64::from(self.m)),
+            SectionKind::Upper => self.level_counts().try_fold(0_u64, |sum, nodes| {
+                sum.checked_add(u64::from(nodes).checked_mul(4 * (2 + u64::from(self.m)))?)
+            }),
+            SectionKind::TwinStarts => Some(4 * (u64::from(self.groups) + 1)),
+            SectionKind::TwinRows => Some(4 * u64::from(self.twins)),
+        }
+    }
+
+    /// Fills in where the sections lie; returns the length of the file.
+    pub(super) fn place_sections(&mut self) -> Option<u64> {
+        let mut at = HEADER_BYTES as u64;
+        for kind in SectionKind::ALL {
+            let bytes = self.section_bytes(kind)?;
+            let section = &mut self.sections[kind as usize];
+            (section.offset, section.bytes) = (at, bytes);
+            at = at.checked_add(bytes)?.checked_next_multiple_of(ALIGN)?;
+        }
+        Some(at)
+    }
+
+    /// Nodes of level 1, 2, ... of the levels that there are.
+    pub(super) fn level_counts(&self) -> impl Iterator<Item = u32> + '_ {
+        self.level_rows.iter().copied().take(self.levels as usize)
+    }
+
+    /// The metric, if the header names one.
+    pub(super) fn metric(&self) -> Option<Metric> {
+        Metric::ALL.get(self.metric as usize).copied()
+    }
+
+    /// CRC-32 of the header's other bytes.
+    pub(super) fn checksum(&self) -> u32 {
+        crc32fast::hash(&bytemuck::bytes_of(self)[..HEADER_BYTES - 4])
+    }
+}
+
+/// The number that a header has for a metric.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn metric_number(metric: Metric) -> u32 {
+    Metric::ALL.iter().position(|m| *m == metric).expect("every metric is in ALL") as u32
+}

@@ -1,0 +1,316 @@
+//! Recall floors, duplicates, filters, determinism, and damage.
+
+use std::sync::atomic::{AtomicU64, Ordering as AtomicOrdering};
+
+use super::*;
+use crate::index::samples::Sample;
+use crate::index::{Error, Found, GraphParams, exact};
+use crate::types::{Metric, Ordinal};
+
+fn params(threads: usize) -> GraphParams {
+    GraphParams::new(16, 100, 7, threads).unwrap()
+}
+
+fn expected(sample: &Sample) -> Expected {
+    let rows = sample.rows();
+    Expected { rows: rows.len() as u32, dimension: rows.dimension as u32, metric: rows.metric, tag: 42 }
+}
+
+fn bytes_of(built: &Built) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    built.write_to(&mut bytes, 42).unwrap();
+    bytes
+}
+
+fn open(sample: &Sample, bytes: Vec<u8>) -> Result<Graph, Error> {
+    Graph::from_bytes(bytes, "test.graph".as_ref(), expected(sample))
+}
+
+fn graph(sample: &Sample, params: GraphParams) -> Graph {
+    let built = build(sample.rows(), params, &|_, _| true).unwrap();
+    let graph = open(sample, bytes_of(&built)).unwrap();
+    graph.verify().unwrap();
+    graph
+}
+
+/// Found rows that are as near as the true nearest (identical rows are all right answers), of all there are.
+#[track_caller]
+fn hits(sample: &Sample, query: &[f32], found: &Found, k: usize, accept: impl Fn(Ordinal) -> bool) -> (usize, usize) {
+    let truth = exact::search(sample.rows(), query, k, &accept).neighbors;
+    assert_eq!(found.neighbors.len(), truth.len());
+    assert!(found.neighbors.iter().all(|n| accept(n.row)));
+    assert!(found.neighbors.is_sorted());
+    let norm = crate::math::norm(query);
+    for n in &found.neighbors {
+        assert_eq!(n.distance, exact::distance(sample.rows(), n.row, query, norm));
+    }
+    let unique: std::collections::HashSet<u32> = found.neighbors.iter().map(|n| n.row.0).collect();
+    assert_eq!(unique.len(), found.neighbors.len(), "a row was found twice");
+    let worst = truth.last().map_or(0.0, |n| n.distance);
+    (found.neighbors.iter().filter(|n| n.distance <= worst).count(), truth.len())
+}
+
+#[test]
+fn recall_has_a_floor_for_every_metric() {
+    for metric in Metric::ALL {
+        for (name, sample) in [
+            ("clustered", Sample::clustered(5000, 32, metric, 1)),
+            ("duplicates", Sample::with_duplicates(5000, 32, metric, 1)),
+        ] {
+            let graph = graph(&sample, params(2));
+            let (mut right, mut all) = (0, 0);
+            for query in sample.queries(150) {
+                let found = graph.search(sample.rows(), &query, 10, 100, |_| true);
+                assert!(found.distances < 2500, "{metric} {name}: the graph did not answer: {}", found.distances);
+                let (r, a) = hits(&sample, &query, &found, 10, |_| true);
+                (right, all) = (right + r, all + a);
+            }
+            assert!(right * 1000 >= all * 980, "{metric} {name}: {right} of {all}");
+        }
+    }
+}
+
+#[test]
+fn deleted_rows_are_walked_through_and_none_is_missing() {
+    for metric in Metric::ALL {
+        let sample = Sample::with_duplicates(3000, 16, metric, 2);
+        let graph = graph(&sample, params(2));
+        for every in [2_u32, 5, 40, 700] {
+            let accept = |row: Ordinal| row.0 % every == 1;
+            let (mut right, mut all) = (0, 0);
+            for query in sample.queries(40) {
+                let found = graph.search(sample.rows(), &query, 10, 60, accept);
+                let (r, a) = hits(&sample, &query, &found, 10, accept);
+                (right, all) = (right + r, all + a);
+            }
+            assert!(right * 100 >= all * 95, "{metric} one in {every}: {right} of {all}");
+        }
+        let none = graph.search(sample.rows(), &sample.queries(1)[0], 10, 60, |_| false);
+        assert!(none.neighbors.is_empty());
+        // Four of five deleted, and the graph still answers.
+        let query = &sample.queries(1)[0];
+        let found = graph.search(sample.rows(), query, 10, 40, |row| row.0 % 5 != 0);
+        assert!(found.distances < 1500, "{}", found.distances);
+    }
+}
+
+#[test]
+fn identical_rows_are_one_node_and_are_all_found() {
+    for metric in Metric::ALL {
+        let sample = Sample::of([3.0, 1.0, 2.0].repeat(2000), 3, metric, vec![]);
+        let built = build(sample.rows(), params(2), &|_, _| true).unwrap();
+        assert_eq!(built.twins(), 1999);
+        let graph = open(&sample, bytes_of(&built)).unwrap();
+        graph.verify().unwrap();
+        let found = graph.search(sample.rows(), &[3.0, 1.0, 2.5], 900, 10, |row| row.0 >= 1000);
+        assert_eq!(found.neighbors.len(), 900, "{metric}");
+        assert!(found.distances < 1500, "{}", found.distances);
+    }
+}
+
+#[test]
+fn a_group_of_twins_hides_nobody() {
+    // A thousand identical rows in the middle of others: the others are found through them and beside them.
+    let mut vectors = Sample::clustered(3000, 16, Metric::L2, 9).vectors;
+    for row in 500..1500 {
+        vectors.copy_within(0..16, row * 16);
+    }
+    let extra = Sample::clustered(3000, 16, Metric::L2, 9).queries(100);
+    let sample = Sample::of(vectors, 16, Metric::L2, extra);
+    let graph = graph(&sample, params(2));
+    let accept = |row: Ordinal| !(500..1500).contains(&row.0);
+    let (mut right, mut all) = (0, 0);
+    for query in sample.queries(100).into_iter().chain([sample.vectors[..16].to_vec()]) {
+        let found = graph.search(sample.rows(), &query, 10, 60, accept);
+        let (r, a) = hits(&sample, &query, &found, 10, accept);
+        (right, all) = (right + r, all + a);
+    }
+    assert!(right * 100 >= all * 97, "{right} of {all}");
+}
+
+#[test]
+fn every_node_is_reached_from_the_entry() {
+    for (name, sample) in [
+        ("clustered", Sample::clustered(3000, 8, Metric::L2, 3)),
+        ("duplicates", Sample::with_duplicates(3000, 8, Metric::L2, 3)),
+        // Two far clusters: few links lead from one to the other.
+        ("far", {
+            let mut vectors = Sample::clustered(3000, 8, Metric::L2, 3).vectors;
+            vectors[1500 * 8..].iter_mut().for_each(|x| *x += 300.0);
+            Sample::of(vectors, 8, Metric::L2, vec![])
+        }),
+    ] {
+        let small = GraphParams::new(4, 20, 1, 2).unwrap();
+        let mut built = build(sample.rows(), small, &|_, _| true).unwrap();
+        let entry = built.upper.iter().rev().fold(built.entry, |node, level| level.down[node as usize]);
+        let twins: std::collections::HashSet<u32> = built.twins.rows.iter().copied().collect();
+        let reach = repair::Reach::from(&mut built.links, 8, entry);
+        let lost = (0..3000).filter(|row| !twins.contains(row) && !reach.reaches(*row)).count();
+        assert_eq!(lost, 0, "{name}");
+    }
+}
+
+#[test]
+fn tiny_graphs_work() {
+    for metric in Metric::ALL {
+        for rows in [0, 1, 2, 3, 5, 17] {
+            let sample = Sample::clustered(rows, 6, metric, 5);
+            let graph = graph(&sample, GraphParams::new(2, 4, 3, 3).unwrap());
+            for query in sample.queries(5) {
+                for (k, ef) in [(0, 0), (1, 1), (3, 1), (100, 1), (1, usize::MAX)] {
+                    let found = graph.search(sample.rows(), &query, k, ef, |_| true);
+                    hits(&sample, &query, &found, k, |_| true);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_thread_and_a_seed_give_the_same_bytes() {
+    let sample = Sample::with_duplicates(2000, 12, Metric::Cosine, 6);
+    let bytes =
+        |seed| bytes_of(&build(sample.rows(), GraphParams::new(8, 50, seed, 1).unwrap(), &|_, _| true).unwrap());
+    assert!(bytes(1) == bytes(1));
+    assert!(bytes(1) != bytes(2));
+}
+
+#[test]
+fn strange_queries_are_answered() {
+    for metric in Metric::ALL {
+        let sample = Sample::clustered(3000, 8, metric, 8);
+        let graph = graph(&sample, params(2));
+        // Far outside the range of the codes: the walk is on floats, and as good.
+        let (mut right, mut all) = (0, 0);
+        for query in sample.queries(50) {
+            let query: Vec<f32> = query.iter().map(|x| x * 50.0).collect();
+            let found = graph.search(sample.rows(), &query, 10, 100, |_| true);
+            assert!(found.distances < 2500, "{metric}: {}", found.distances);
+            let (r, a) = hits(&sample, &query, &found, 10, |_| true);
+            (right, all) = (right + r, all + a);
+        }
+        assert!(right * 100 >= all * 95, "{metric}: {right} of {all}");
+        for query in [[f32::NAN; 8], [f32::INFINITY; 8], [0.0; 8], [3e38; 8], [1e-42; 8]] {
+            assert_eq!(graph.search(sample.rows(), &query, 3, 30, |_| true).neighbors.len(), 3, "{metric} {query:?}");
+        }
+        assert!(graph.search(sample.rows(), &[1.0], 3, 30, |_| true).neighbors.is_empty());
+    }
+}
+
+#[test]
+fn strange_rows_do_no_harm() {
+    for metric in Metric::ALL {
+        let mut vectors = Sample::clustered(1000, 4, metric, 8).vectors;
+        for (row, value) in [(10, f32::NAN), (20, f32::INFINITY), (30, 3e38), (40, 0.0), (50, -3e38)] {
+            vectors[row * 4..row * 4 + 4].fill(value);
+        }
+        let sample = Sample::of(vectors, 4, metric, vec![]);
+        let graph = graph(&sample, params(2));
+        let rows = sample.rows();
+        let query = rows.row(Ordinal(5));
+        let found = graph.search(rows, query, 5, 50, |_| true);
+        assert_eq!(found.neighbors.len(), 5);
+        assert!(found.neighbors.iter().all(|n| !n.distance.is_nan()));
+    }
+}
+
+#[test]
+fn a_build_reports_and_can_be_cancelled() {
+    let sample = Sample::clustered(2000, 8, Metric::L2, 1);
+    let last = AtomicU64::new(0);
+    build(sample.rows(), params(1), &|done, total| {
+        assert!(total == 2000 && done <= total);
+        last.store(done, AtomicOrdering::Relaxed);
+        true
+    })
+    .unwrap();
+    assert_eq!(last.into_inner(), 2000);
+    for stop in [0, 1000] {
+        let error = build(sample.rows(), params(2), &|done, _| done < stop).unwrap_err();
+        assert!(matches!(error, Error::Cancelled { total: 2000, .. }), "{error}");
+    }
+    for bad in [GraphParams { m: 1, ..params(1) }, GraphParams { threads: 0, ..params(1) }] {
+        assert!(matches!(build(sample.rows(), bad, &|_, _| true), Err(Error::InvalidParams { .. })));
+    }
+    let short = crate::index::Rows { vectors: &sample.rows().vectors[1..], ..sample.rows() };
+    assert!(matches!(build(short, params(1), &|_, _| true), Err(Error::Dimension { .. })));
+}
+
+#[test]
+fn files_of_other_rows_or_versions_do_not_fit() {
+    let sample = Sample::clustered(50, 4, Metric::Dot, 1);
+    let bytes = bytes_of(&build(sample.rows(), params(1), &|_, _| true).unwrap());
+    let right = expected(&sample);
+    for wrong in [
+        Expected { rows: 51, ..right },
+        Expected { dimension: 5, ..right },
+        Expected { metric: Metric::L2, ..right },
+        Expected { tag: 43, ..right },
+    ] {
+        let error = Graph::from_bytes(bytes.clone(), "x".as_ref(), wrong).unwrap_err();
+        assert!(matches!(error, Error::Incompatible { .. }), "{error}");
+    }
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    assert!(matches!(open(&sample, newer), Err(Error::Incompatible { .. })));
+    // Bytes that start anywhere are read all the same.
+    struct Odd(Vec<u8>);
+    impl AsRef<[u8]> for Odd {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[1..]
+        }
+    }
+    let odd = Odd([&[0_u8][..], &bytes].concat());
+    Graph::from_bytes(odd, "x".as_ref(), right).unwrap().verify().unwrap();
+}
+
+#[test]
+fn truncation_at_every_length_is_an_error() {
+    let sample = Sample::with_duplicates(40, 5, Metric::Cosine, 1);
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    for length in 0..bytes.len() {
+        assert!(matches!(open(&sample, bytes[..length].to_vec()), Err(Error::Corrupt { .. })), "{length}");
+    }
+    assert!(matches!(open(&sample, [&bytes[..], &[0]].concat()), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_none_is_followed() {
+    let sample = Sample::with_duplicates(60, 5, Metric::Dot, 1);
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    let query = &sample.queries(1)[0];
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let Ok(graph) = open(&sample, damaged) else { continue };
+            assert!(graph.verify().is_err(), "byte {at} bit {bit}");
+            let found = graph.search(sample.rows(), query, 5, 10, |row| row.0 % 3 != 0);
+            assert_eq!(found.neighbors.len(), 5, "byte {at} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn sections_of_noise_with_a_sound_header_do_no_harm() {
+    use rand::{RngExt, SeedableRng};
+    let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(4);
+    let sample = Sample::with_duplicates(200, 5, Metric::L2, 1);
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    for round in 0..200 {
+        let mut damaged = bytes.clone();
+        for byte in &mut damaged[512..] {
+            if rng.random_range(0..200) <= round {
+                *byte = rng.random();
+            }
+        }
+        let graph = open(&sample, damaged).unwrap();
+        assert!(graph.verify().is_err());
+        for query in sample.queries(5) {
+            let found = graph.search(sample.rows(), &query, 5, 20, |row| row.0 % 3 != 0);
+            assert_eq!(found.neighbors.len(), 5);
+            let unique: std::collections::HashSet<_> = found.neighbors.iter().map(|n| n.row).collect();
+            assert_eq!(unique.len(), 5, "round {round}: a row was found twice");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Checks everything that opening does not: the checksum of each section, and every number in it.
+
+use super::file::Graph;
+use super::layout::{NONE, SectionKind};
+use crate::index::Error;
+use crate::index::quantize;
+
+impl Graph {
+    /// Reads the whole file and checks it: checksums, then that every link, row and twin exists.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the section: rebuild the graph from the vectors.
+    pub fn verify(&self) -> Result<(), Error> {
+        let corrupt = |what: String| Error::Corrupt { path: self.path().to_owned(), what };
+        for kind in SectionKind::ALL {
+            if crc32fast::hash(self.section(kind)) != self.header().sections[kind as usize].crc {
+                return Err(corrupt(format!("the checksum of the {} is wrong", kind.name())));
+            }
+        }
+        if self.padding().flatten().any(|&byte| byte != 0) {
+            return Err(corrupt("there is something between the sections".into()));
+        }
+        self.check_numbers().map_err(corrupt)
+    }
+
+    fn check_numbers(&self) -> Result<(), String> {
+        let view = self.view();
+        let rows = self.rows();
+        let check = |kind: SectionKind, places: &[u32], most: u32| {
+            let links = places.iter().position(|&to| to == NONE).unwrap_or(places.len());
+            let (links, free) = places.split_at(links);
+            if links.iter().all(|&to| to < most) && free.iter().all(|&to| to == NONE) {
+                Ok(())
+            } else {
+                Err(format!("the {} lead to nodes that do not exist", kind.name()))
+            }
+        };
+        for row in 0..rows {
+            check(SectionKind::Links, view.level_zero().places(row), rows)?;
+        }
+        let mut below = rows;
+        for (level, nodes) in self.upper(&view).iter().zip(self.header().level_counts()) {
+            if level.rows.iter().any(|&row| row >= rows) || level.down.iter().any(|&node| node >= below) {
+                return Err("the upper levels name rows that do not exist".into());
+            }
+            for node in 0..nodes {
+                check(SectionKind::Upper, level.links().places(node), nodes)?;
+            }
+            below = nodes;
+        }
+        let ends_right = view.twin_starts.first() == Some(&0) && view.twin_starts.last() == Some(&self.header().twins);
+        if !ends_right || !view.twin_starts.is_sorted() || view.twin_rows.iter().any(|&row| row >= rows) {
+            return Err("the twin groups name rows that do not exist".into());
+        }
+        let groups = self.header().groups;
+        if view.codes.chunks_exact(view.stride.max(1)).any(|row| quantize::group(row) > groups) {
+            return Err("the codes name a twin group that does not exist".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Made data for the tests of this layer: clustered vectors of a low intrinsic dimension, with and without duplicates.
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::Rows;
+use crate::math;
+use crate::types::Metric;
+
+/// Vectors with their norms, and the generator of more like them.
+pub(super) struct Sample {
+    pub(super) vectors: Vec<f32>,
+    norms: Vec<f32>,
+    dimension: usize,
+    metric: Metric,
+    extra: Vec<Vec<f32>>,
+}
+
+fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
+    // Box and Muller.
+    let (u, v): (f32, f32) = (rng.random_range(1e-7..1.0), rng.random_range(0.0..1.0));
+    (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
+}
+
+impl Sample {
+    /// `rows` vectors around 30 centres in 8 latent dimensions, and 200 queries from the same source.
+    pub(super) fn clustered(rows: usize, dimension: usize, metric: Metric, seed: u64) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        const LATENT: usize = 8;
+        let centres: Vec<[f32; LATENT]> = (0..30).map(|_| std::array::from_fn(|_| 1.5 * normal(&mut rng))).collect();
+        let mix: Vec<[f32; LATENT]> = (0..dimension).map(|_| std::array::from_fn(|_| normal(&mut rng))).collect();
+        let mut all: Vec<Vec<f32>> = (0..rows + 200)
+            .map(|_| {
+                let centre = centres[rng.random_range(0..centres.len())];
+                let at = centre.map(|c| c + normal(&mut rng));
+                mix.iter()
+                    .map(|w| w.iter().zip(&at).map(|(w, x)| w * x).sum::<f32>() + 0.1 * normal(&mut rng))
+                    .collect()
+            })
+            .collect();
+        let extra = all.split_off(rows);
+        Self::of(all.concat(), dimension, metric, extra)
+    }
+
+    /// The same, and then every fifth row is one of three vectors.
+    pub(super) fn with_duplicates(rows: usize, dimension: usize, metric: Metric, seed: u64) -> Self {
+        let sample = Self::clustered(rows, dimension, metric, seed);
+        let mut vectors = sample.vectors.clone();
+        for row in (0..rows).step_by(5) {
+            let from = (row % 3 + 1) * dimension;
+            vectors.copy_within(from..from + dimension, row * dimension);
+        }
+        Self::of(vectors, dimension, metric, sample.extra)
+    }
+
+    /// Given vectors.
+    pub(super) fn of(vectors: Vec<f32>, dimension: usize, metric: Metric, extra: Vec<Vec<f32>>) -> Self {
+        let norms = vectors.chunks_exact(dimension).map(math::norm).collect();
+        Self { vectors, norms, dimension, metric, extra }
+    }
+
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows { vectors: &self.vectors, norms: &self.norms, dimension: self.dimension, metric: self.metric }
+    }
+
+    pub(super) fn queries(&self, count: usize) -> Vec<Vec<f32>> {
+        self.extra[..count].to_vec()
+    }
+}

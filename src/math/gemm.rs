@@ -1,0 +1,125 @@
+//! Matrix products on `f32` slices, with every bound checked before the kernel runs.
+//!
+//! The only file that names the crate `gemm`, which chooses AVX-512, AVX2 or portable code at run time.
+//! One product runs on the calling thread; callers split their work over threads themselves, which keeps
+//! the order of additions, and so the bits of the result, independent of the number of threads.
+
+/// A view of a slice as a matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows` times `columns` numbers, row by row.
+    ///
+    /// # Panics
+    /// When the slice is shorter than that.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        let cells = rows.checked_mul(columns).expect("a matrix that fits memory");
+        assert!(data.len() >= cells, "{rows} x {columns} numbers wanted, {} given", data.len());
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same numbers with rows and columns exchanged; nothing is copied.
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// `out = a b`, or `out += a b` when `accumulate`; `out` is row by row.
+///
+/// # Panics
+/// When the inner sizes differ, or `out` is shorter than the rows of `a` times the columns of `b`.
+pub fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
+    assert_eq!(a.columns, b.rows, "inner sizes of a matrix product");
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(out.len() >= m * n, "{m} x {n} numbers to write, room for {}", out.len());
+    // SAFETY: `Matrix::new` checked that both operands lie within their slices (transposing only exchanges
+    // the strides), the assertion above that the result lies within `out`; `out` is borrowed mutably, so it
+    // overlaps neither. All strides fit isize because they are at most slice lengths.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small whole numbers: every order of additions gives the same sum.
+    fn numbers(n: usize, salt: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7 + salt * 13) % 11) as f32 - 5.0).collect()
+    }
+
+    #[test]
+    fn every_layout_agrees_with_the_schoolbook_product() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 2), (20, 25, 64), (7, 1, 9), (1, 33, 4), (17, 40, 1)] {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let mut expected = vec![1.0; m * n];
+            for row in 0..m {
+                for column in 0..n {
+                    expected[row * n + column] += (0..k).map(|i| a[row * k + i] * b[i * n + column]).sum::<f32>();
+                }
+            }
+            let turn = |x: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+                (0..rows * columns).map(|i| x[(i % rows) * columns + i / rows]).collect()
+            };
+            let (at, bt) = (turn(&a, m, k), turn(&b, k, n));
+            for (left, right) in [
+                (Matrix::new(&a, m, k), Matrix::new(&b, k, n)),
+                (Matrix::new(&at, k, m).transposed(), Matrix::new(&b, k, n)),
+                (Matrix::new(&a, m, k), Matrix::new(&bt, n, k).transposed()),
+            ] {
+                let mut out = vec![1.0; m * n];
+                multiply(&mut out, left, right, true);
+                assert_eq!(out, expected, "{m} x {k} x {n}");
+                multiply(&mut out, left, right, false);
+                assert!(out.iter().zip(&expected).all(|(x, y)| x + 1.0 == *y), "{m} x {k} x {n} without adding");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers wanted")]
+    fn a_short_operand_is_refused() {
+        let _ = Matrix::new(&[0.0; 5], 2, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers to write")]
+    fn a_short_result_is_refused() {
+        let data = [0.0; 6];
+        multiply(&mut [0.0; 3], Matrix::new(&data, 2, 3), Matrix::new(&data, 3, 2), false);
+    }
+}

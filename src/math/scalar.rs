@@ -1,0 +1,54 @@
+//! Portable kernels: independent partial sums, so that the compiler may vectorise without changing the result.
+//!
+//! They are also what every other machine runs, so they are not merely a reference.
+
+const LANES: usize = 16;
+
+/// Sum of `a[i] * b[i]`.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    let mut sums = [0.0_f32; LANES];
+    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (x, y) in left.by_ref().zip(right.by_ref()) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    fold(sums) + rest
+}
+
+/// Sum of `(a[i] - b[i])^2`.
+pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    let mut sums = [0.0_f32; LANES];
+    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (x, y) in left.by_ref().zip(right.by_ref()) {
+        for lane in 0..LANES {
+            let difference = x[lane] - y[lane];
+            sums[lane] += difference * difference;
+        }
+    }
+    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| (x - y) * (x - y)).sum();
+    fold(sums) + rest
+}
+
+/// Exact sum of `a[i] * b[i]` for up to 65,792 components (see [`super::dot_u8_i8`]).
+pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
+    a.iter().zip(b).fold(0_i32, |sum, (&x, &y)| sum.wrapping_add(i32::from(x) * i32::from(y)))
+}
+
+/// Pairwise sum of the lanes.
+fn fold(sums: [f32; LANES]) -> f32 {
+    let mut sums = sums;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}

@@ -1,0 +1,610 @@
+//! Training kernels of the word vectors: two matrices that many threads update without locks, one step of
+//! skip-gram with negative sampling on a whole window, and the products that searching and evaluating need.
+//!
+//! A window has a few input words and a few target words (the true one first, then negatives that all inputs of
+//! the window share), so that its scores and its gradients are small matrix products over rows that stay in the
+//! first-level cache (Ji, Satish, Li, Dubey 2016, "Parallelizing Word2Vec in Shared and Distributed Memory").
+//! Every loop is written once over [`Simd`] and compiled for AVX-512, AVX2 + FMA and plain code; which of them runs
+//! is chosen at run time.
+//!
+//! # Races
+//! "Hogwild" (Niu, Recht, Re, Wright 2011): threads read and write rows of a [`SharedMatrix`] at the same time, on
+//! purpose. A lost or half-seen update of a row is noise of the size of one gradient step, which stochastic
+//! gradient descent tolerates. Relaxed atomics would say so to the compiler, but they compile to scalar moves and
+//! make training several times slower; so the kernels use raw pointers. What is relied on: the machine reads and
+//! writes aligned `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they
+//! are shared, and no branch, index or length ever depends on a number that is read.
+
+use std::cell::UnsafeCell;
+
+/// `f32`s in a cache line; rows are padded with zeros to whole lines.
+const LANES: usize = 16;
+/// Targets that a pass over the inputs handles at once: the true word and five negatives.
+const GROUP: usize = 6;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// A matrix of `f32` rows that threads may update at the same time through [`step`]; see the module on races.
+pub struct SharedMatrix {
+    lines: Box<[UnsafeCell<Line>]>,
+    rows: usize,
+    dimension: usize,
+    lines_per_row: usize,
+}
+
+// SAFETY: the cells are only touched through raw pointers by the kernels of this file; concurrent use loses updates
+// but nothing else (module documentation), and `&mut self` methods have the matrix to themselves.
+unsafe impl Sync for SharedMatrix {}
+
+impl SharedMatrix {
+    /// `rows` x `dimension` zeros.
+    pub fn zeros(rows: usize, dimension: usize) -> Self {
+        let lines_per_row = dimension.div_ceil(LANES);
+        let lines = (0..rows * lines_per_row).map(|_| UnsafeCell::new(Line([0.0; LANES]))).collect();
+        Self { lines, rows, dimension, lines_per_row }
+    }
+
+    /// Sets every number of the matrix, row by row.
+    pub fn fill(&mut self, mut value: impl FnMut() -> f32) {
+        let (dimension, lines_per_row) = (self.dimension, self.lines_per_row);
+        for row in self.lines.chunks_exact_mut(lines_per_row.max(1)) {
+            for place in 0..dimension {
+                row[place / LANES].get_mut().0[place % LANES] = value();
+            }
+        }
+    }
+
+    /// The numbers without the padding, row after row.
+    pub fn to_rows(&mut self) -> Vec<f32> {
+        let mut rows = Vec::with_capacity(self.rows * self.dimension);
+        for row in self.lines.chunks_exact_mut(self.lines_per_row.max(1)) {
+            let mut left = self.dimension;
+            for line in row {
+                let take = left.min(LANES);
+                rows.extend_from_slice(&line.get_mut().0[..take]);
+                left -= take;
+            }
+        }
+        rows
+    }
+
+    /// Asks the processor to bring a row near; out of range does nothing.
+    #[inline]
+    pub fn prefetch(&self, row: u32) {
+        #[cfg(target_arch = "x86_64")]
+        if (row as usize) < self.rows {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            for line in 0..self.lines_per_row {
+                // SAFETY: a prefetch reads nothing that the program can see, and the row is inside the matrix.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(self.base().add(row as usize * self.lines_per_row + line).cast())
+                };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = row;
+    }
+
+    /// Where the first line lies; valid for reads and writes of all lines (they are `UnsafeCell`s).
+    fn base(&self) -> *mut Line {
+        self.lines.as_ptr().cast_mut().cast()
+    }
+
+    /// One number; for the loss and for tests.
+    fn number(&self, row: u32, place: usize) -> f32 {
+        assert!((row as usize) < self.rows && place < self.dimension);
+        let line = row as usize * self.lines_per_row + place / LANES;
+        // SAFETY: in bounds by the assertion; the race is the one that the module documents.
+        unsafe { (*self.lines[line].get().cast_const().cast::<[f32; LANES]>())[place % LANES] }
+    }
+}
+
+/// One step of skip-gram with negative sampling.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Rows of the input matrix: the words around.
+    pub inputs: &'a [u32],
+    /// Rows of the output matrix: the word in the middle, then the negatives.
+    pub targets: &'a [u32],
+}
+
+/// Descends the [`loss`] of the window once with that learning rate. `errors` is scratch space.
+///
+/// # Panics
+/// When a row is outside its matrix, or the matrices differ in dimension.
+pub fn step(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>, rate: f32, errors: &mut Vec<f32>) {
+    assert_eq!(input.dimension, output.dimension, "both matrices have one dimension");
+    assert!(window.inputs.iter().all(|&row| (row as usize) < input.rows), "an input row outside the matrix");
+    assert!(window.targets.iter().all(|&row| (row as usize) < output.rows), "a target row outside the matrix");
+    errors.clear();
+    errors.resize(window.inputs.len() * window.targets.len(), 0.0);
+    let step = Step { input: input.base(), output: output.base(), lines: input.lines_per_row, window, rate };
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature is there; rows are in bounds (asserted above).
+            return unsafe { x86::step_avx512(&step, errors) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the features are there; rows are in bounds (asserted above).
+            return unsafe { x86::step_avx2(&step, errors) };
+        }
+    }
+    // SAFETY: rows are in bounds (asserted above).
+    unsafe { step.run::<Portable>(errors) }
+}
+
+/// The loss of a window: over every pair of an input and a target, -ln sigma(in . out) for the true target and
+/// -ln sigma(-in . out) for a negative (Mikolov et al. 2013, equation 4, with shared negatives).
+///
+/// # Panics
+/// When a row is outside its matrix.
+pub fn loss(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) -> f64 {
+    let mut sum = 0.0;
+    for &from in window.inputs {
+        for (place, &to) in window.targets.iter().enumerate() {
+            let score: f64 =
+                (0..input.dimension).map(|i| f64::from(input.number(from, i)) * f64::from(output.number(to, i))).sum();
+            let margin = if place == 0 { score } else { -score };
+            // ln(1 + e^-margin), without overflow.
+            sum += (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
+        }
+    }
+    sum
+}
+
+/// The dot product of `query` with every row of `rows` (each of the query's length), into `out`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn dot_rows(query: &[f32], rows: &[f32], out: &mut [f32]) {
+    assert_eq!(rows.len(), query.len() * out.len(), "rows of the query's dimension");
+    multiply(query, 1, rows, out.len(), query.len(), out);
+}
+
+/// `out[i][j]` = row i of `left` . row j of `right`; rows of `inner` numbers.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn multiply(left: &[f32], n_left: usize, right: &[f32], n_right: usize, inner: usize, out: &mut [f32]) {
+    assert_eq!(left.len(), n_left * inner, "left is n_left rows of inner numbers");
+    assert_eq!(right.len(), n_right * inner, "right is n_right rows of inner numbers");
+    assert_eq!(out.len(), n_left * n_right, "out is n_left rows of n_right numbers");
+    if out.is_empty() || inner == 0 {
+        return out.fill(0.0);
+    }
+    // A slice has at most isize::MAX bytes, so no stride overflows.
+    let (right_stride, inner_stride) = (n_right as isize, inner as isize);
+    // SAFETY: the three slices hold exactly the elements that the strides reach (asserted above), and `out` overlaps
+    // neither of the others, being a unique borrow.
+    unsafe {
+        gemm::gemm(
+            n_left,
+            n_right,
+            inner,
+            out.as_mut_ptr(),
+            1,
+            right_stride,
+            false,
+            left.as_ptr(),
+            1,
+            inner_stride,
+            right.as_ptr(),
+            inner_stride,
+            1,
+            0.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Sixteen numbers at once.
+trait Simd: Copy {
+    /// All zero.
+    unsafe fn zero() -> Self;
+    /// All `value`.
+    unsafe fn splat(value: f32) -> Self;
+    /// The numbers of a line.
+    unsafe fn load(line: *const Line) -> Self;
+    /// Into a line.
+    unsafe fn store(self, line: *mut Line);
+    /// `self * factor + term`.
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// The sum of the sixteen.
+    unsafe fn sum(self) -> f32;
+}
+
+#[derive(Clone, Copy)]
+struct Portable([f32; LANES]);
+
+impl Simd for Portable {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; LANES])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(line: *const Line) -> Self {
+        // SAFETY: the caller passes a line inside the matrix.
+        Self(unsafe { (*line).0 })
+    }
+    #[inline(always)]
+    unsafe fn store(self, line: *mut Line) {
+        // SAFETY: the caller passes a line inside the matrix.
+        unsafe { line.write(Line(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(mut self, factor: Self, term: Self) -> Self {
+        for i in 0..LANES {
+            self.0[i] = self.0[i] * factor.0[i] + term.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn sum(mut self) -> f32 {
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                self.0[i] += self.0[i + half];
+            }
+        }
+        self.0[0]
+    }
+}
+
+/// What one call of [`step`] works on.
+struct Step<'a> {
+    input: *mut Line,
+    output: *mut Line,
+    lines: usize,
+    window: Window<'a>,
+    rate: f32,
+}
+
+impl Step<'_> {
+    /// # Safety
+    /// Every row of the window lies inside its matrix, and the processor has what `S` needs.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, errors: &mut [f32]) {
+        let targets = self.window.targets.len();
+        // SAFETY: passed on from the caller; groups are cut from the targets.
+        unsafe {
+            let mut first = 0;
+            while first < targets {
+                match targets - first {
+                    1 => self.scores::<S, 1>(first, errors),
+                    2 => self.scores::<S, 2>(first, errors),
+                    3 => self.scores::<S, 3>(first, errors),
+                    4 => self.scores::<S, 4>(first, errors),
+                    5 => self.scores::<S, 5>(first, errors),
+                    _ => self.scores::<S, GROUP>(first, errors),
+                }
+                first += GROUP;
+            }
+            for error in errors.iter_mut() {
+                *error = -self.rate * sigmoid(*error);
+            }
+            for row in errors.chunks_exact_mut(targets.max(1)) {
+                row[0] += self.rate;
+            }
+            let mut first = 0;
+            while first < targets {
+                match targets - first {
+                    1 => self.update::<S, 1>(first, errors),
+                    2 => self.update::<S, 2>(first, errors),
+                    3 => self.update::<S, 3>(first, errors),
+                    4 => self.update::<S, 4>(first, errors),
+                    5 => self.update::<S, 5>(first, errors),
+                    _ => self.update::<S, GROUP>(first, errors),
+                }
+                first += GROUP;
+            }
+        }
+    }
+
+    /// Where the rows of `G` targets begin.
+    #[inline(always)]
+    unsafe fn target_rows<const G: usize>(&self, first: usize) -> [*mut Line; G] {
+        // SAFETY: the rows lie inside the output matrix.
+        std::array::from_fn(|g| unsafe { self.output.add(self.window.targets[first + g] as usize * self.lines) })
+    }
+
+    /// The dot products of all inputs with the targets from `first`, into their places of `scores`.
+    #[inline(always)]
+    unsafe fn scores<S: Simd, const G: usize>(&self, first: usize, scores: &mut [f32]) {
+        let targets = self.window.targets.len();
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            let out = self.target_rows::<G>(first);
+            for (m, &row) in self.window.inputs.iter().enumerate() {
+                let input = self.input.add(row as usize * self.lines);
+                let mut sums = [S::zero(); G];
+                for j in 0..self.lines {
+                    let a = S::load(input.add(j));
+                    for g in 0..G {
+                        sums[g] = S::load(out[g].add(j)).mul_add(a, sums[g]);
+                    }
+                }
+                for g in 0..G {
+                    scores[m * targets + first + g] = sums[g].sum();
+                }
+            }
+        }
+    }
+
+    /// Both gradients in one pass: a line of every input and target row is read once and written once.
+    #[inline(always)]
+    unsafe fn update<S: Simd, const G: usize>(&self, first: usize, errors: &[f32]) {
+        let targets = self.window.targets.len();
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            let out = self.target_rows::<G>(first);
+            for j in 0..self.lines {
+                let old: [S; G] = std::array::from_fn(|g| S::load(out[g].add(j)));
+                let mut gradients = [S::zero(); G];
+                for (m, &row) in self.window.inputs.iter().enumerate() {
+                    let place = self.input.add(row as usize * self.lines + j);
+                    let a = S::load(place);
+                    let mut changed = a;
+                    let row_errors = &errors[m * targets + first..][..G];
+                    for g in 0..G {
+                        let error = S::splat(row_errors[g]);
+                        changed = error.mul_add(old[g], changed);
+                        gradients[g] = error.mul_add(a, gradients[g]);
+                    }
+                    changed.store(place);
+                }
+                // Read again: a word may be among the negatives twice.
+                for g in 0..G {
+                    S::splat(1.0).mul_add(S::load(out[g].add(j)), gradients[g]).store(out[g].add(j));
+                }
+            }
+        }
+    }
+}
+
+/// 1 / (1 + e^-x) to about 2e-7; flat code without branches or tables, so that a loop of it vectorises.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
+    let scaled = (-x).clamp(-80.0, 80.0) * std::f32::consts::LOG2_E;
+    let whole = (scaled + ROUND) - ROUND;
+    let t = (scaled - whole) * std::f32::consts::LN_2; // within half of ln 2 of zero
+    // The Taylor series of e^t to the sixth power.
+    let series = 1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0 + t / 720.0)))));
+    // Clamped above, so that the exponent is in range (and `as` turns a NaN into 0).
+    let power = f32::from_bits((((whole as i32) + 127) << 23) as u32);
+    1.0 / (1.0 + series * power)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! The same loops with 512-bit and 256-bit registers.
+
+    use super::{Line, Simd, Step};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// As [`Step::run`]; the processor has AVX-512F.
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub(super) unsafe fn step_avx512(step: &Step<'_>, errors: &mut [f32]) {
+        // SAFETY: passed on.
+        unsafe { step.run::<Zmm>(errors) }
+    }
+
+    /// # Safety
+    /// As [`Step::run`]; the processor has AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn step_avx2(step: &Step<'_>, errors: &mut [f32]) {
+        // SAFETY: passed on.
+        unsafe { step.run::<Ymm>(errors) }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Zmm(__m512);
+
+    // SAFETY (all of this implementation): called only inside `step_avx512`; lines are aligned to 64 bytes.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Simd for Zmm {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self(_mm512_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm512_set1_ps(value)) }
+        }
+        #[inline(always)]
+        unsafe fn load(line: *const Line) -> Self {
+            unsafe { Self(_mm512_load_ps(line.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, line: *mut Line) {
+            unsafe { _mm512_store_ps(line.cast(), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+            unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, term.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Ymm(__m256, __m256);
+
+    // SAFETY (all of this implementation): called only inside `step_avx2`; lines are aligned to 64 bytes.
+    #[allow(clippy::undocumented_unsafe_blocks)]
+    impl Simd for Ymm {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+        }
+        #[inline(always)]
+        unsafe fn load(line: *const Line) -> Self {
+            unsafe { Self(_mm256_load_ps(line.cast()), _mm256_load_ps(line.cast::<f32>().add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, line: *mut Line) {
+            unsafe {
+                _mm256_store_ps(line.cast(), self.0);
+                _mm256_store_ps(line.cast::<f32>().add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
+        }
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe {
+                let eight = _mm256_add_ps(self.0, self.1);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(rows: usize, dimension: usize, seed: u32) -> SharedMatrix {
+        let mut matrix = SharedMatrix::zeros(rows, dimension);
+        let mut state = seed;
+        matrix.fill(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 16_777_216.0 - 0.5
+        });
+        matrix
+    }
+
+    fn number(matrix: &mut SharedMatrix, row: u32, place: usize) -> &mut f32 {
+        let lines = matrix.lines_per_row;
+        &mut matrix.lines[row as usize * lines + place / LANES].get_mut().0[place % LANES]
+    }
+
+    /// Every partial derivative of the loss, by central differences, against the change that each kernel makes.
+    #[test]
+    fn a_step_goes_down_the_gradient_of_the_loss() {
+        type Kernel = unsafe fn(&Step<'_>, &mut [f32]);
+        let mut kernels: Vec<(&str, Kernel)> =
+            vec![("portable", |step, errors| unsafe { step.run::<Portable>(errors) })];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                kernels.push(("avx2", |step, errors| unsafe { x86::step_avx2(step, errors) }));
+            }
+            if is_x86_feature_detected!("avx512f") {
+                kernels.push(("avx512", |step, errors| unsafe { x86::step_avx512(step, errors) }));
+            }
+        }
+        for (name, kernel) in kernels {
+            for dimension in [1, 15, 16, 37] {
+                for targets in [&[2_u32][..], &[5, 0, 3], &[1, 2, 3, 4, 5, 0], &[0, 1, 2, 3, 4, 5, 6, 7]] {
+                    check(name, kernel, dimension, targets);
+                }
+            }
+        }
+
+        #[track_caller]
+        fn check(name: &str, kernel: Kernel, dimension: usize, targets: &[u32]) {
+            let window = Window { inputs: &[0, 2, 5], targets };
+            let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
+            let rate = 1e-2;
+            let (before_in, before_out) = (input.to_rows(), output.to_rows());
+            {
+                let step =
+                    Step { input: input.base(), output: output.base(), lines: input.lines_per_row, window, rate };
+                let mut errors = vec![0.0; window.inputs.len() * targets.len()];
+                unsafe { kernel(&step, &mut errors) };
+            }
+            let (after_in, after_out) = (input.to_rows(), output.to_rows());
+            let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
+            let nudge = 1e-2;
+            for side in 0..2 {
+                for row in 0..if side == 0 { 6 } else { 8_u32 } {
+                    for place in 0..dimension {
+                        let mut sides = [0.0; 2];
+                        for (sign, value) in [1.0, -1.0].into_iter().zip(&mut sides) {
+                            let cell = number(if side == 0 { &mut input } else { &mut output }, row, place);
+                            let kept = *cell;
+                            *cell += sign * nudge;
+                            *value = loss(&input, &output, window);
+                            *number(if side == 0 { &mut input } else { &mut output }, row, place) = kept;
+                        }
+                        let derivative = (sides[0] - sides[1]) / (2.0 * f64::from(nudge));
+                        let at = row as usize * dimension + place;
+                        let (before, after) =
+                            if side == 0 { (before_in[at], after_in[at]) } else { (before_out[at], after_out[at]) };
+                        let moved = f64::from(after - before) / f64::from(rate);
+                        assert!(
+                            (moved + derivative).abs() < 2e-3 + 2e-2 * derivative.abs(),
+                            "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, place {place}: \
+                             moved {moved}, derivative {derivative}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn padding_stays_zero_and_rows_come_back() {
+        let mut matrix = filled(3, 17, 9);
+        let rows = matrix.to_rows();
+        assert_eq!(rows.len(), 51);
+        assert_eq!(rows[17], matrix.number(1, 0));
+        assert!(matrix.lines[1].get_mut().0[1..].iter().all(|&padding| padding == 0.0));
+    }
+
+    #[test]
+    fn the_sigmoid_is_one() {
+        for i in -2000..=2000 {
+            let x = i as f32 * 0.05;
+            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 1e-6, "sigmoid({x}) = {}", sigmoid(x));
+        }
+        assert!(sigmoid(1e30) > 0.999_999 && sigmoid(-1e30) < 1e-6);
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition() {
+        let (mut left, mut right) = (filled(5, 7, 3), filled(4, 7, 4));
+        let (left, right) = (left.to_rows(), right.to_rows());
+        let mut out = vec![f32::NAN; 20];
+        multiply(&left, 5, &right, 4, 7, &mut out);
+        for i in 0..5 {
+            for j in 0..4 {
+                let expected: f32 = (0..7).map(|k| left[i * 7 + k] * right[j * 7 + k]).sum();
+                assert!((out[i * 4 + j] - expected).abs() < 1e-6);
+            }
+        }
+        let mut row = vec![0.0; 4];
+        dot_rows(&left[..7], &right, &mut row);
+        assert!(row.iter().zip(&out).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    #[should_panic(expected = "outside the matrix")]
+    fn a_row_outside_the_matrix_is_refused() {
+        let (input, output) = (filled(2, 4, 1), filled(2, 4, 2));
+        step(&input, &output, Window { inputs: &[2], targets: &[0] }, 0.1, &mut Vec::new());
+    }
+}

@@ -1,0 +1,181 @@
+//! What is known of a collection, and the JSON that keeps it.
+//!
+//! The stored form is a type of its own, so that renaming a field here cannot change files.
+
+use super::Error;
+use crate::types::{CollectionName, MAX_DIMENSION, Metric};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Version of the stored form.
+const VERSION: u32 = 1;
+
+/// What is fixed when a collection is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionRecord {
+    /// Its name.
+    pub name: CollectionName,
+    /// Components of its vectors, 1 to [`MAX_DIMENSION`].
+    pub dimension: u32,
+    /// How near is measured.
+    pub metric: Metric,
+    /// Its embedder; none for plain vectors.
+    pub embedder: Option<EmbedderRecord>,
+    /// Links of a graph node.
+    pub m: u32,
+    /// Candidates kept while building.
+    pub ef_construction: u32,
+    /// Candidates kept while searching, when the query does not say.
+    pub ef_search: u32,
+    /// Growing points that are sealed into a segment.
+    pub seal_rows: u32,
+}
+
+/// Which embedder made a collection's vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedderRecord {
+    /// Its name.
+    pub name: String,
+    /// The tap's name.
+    pub tap: String,
+    /// SHA-256 over weights, preprocessing and settings.
+    pub fingerprint: [u8; 32],
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    folder: u64,
+    name: String,
+    dimension: u32,
+    metric: String,
+    embedder: Option<StoredEmbedder>,
+    m: u32,
+    ef_construction: u32,
+    ef_search: u32,
+    seal_rows: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEmbedder {
+    name: String,
+    tap: String,
+    fingerprint: String,
+}
+
+/// The JSON of a record and the number of its folder.
+pub(super) fn encode(record: &CollectionRecord, folder: u64) -> Vec<u8> {
+    let stored = Stored {
+        version: VERSION,
+        folder,
+        name: record.name.as_str().into(),
+        dimension: record.dimension,
+        metric: record.metric.name().into(),
+        embedder: record.embedder.as_ref().map(|embedder| StoredEmbedder {
+            name: embedder.name.clone(),
+            tap: embedder.tap.clone(),
+            fingerprint: embedder.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+        m: record.m,
+        ef_construction: record.ef_construction,
+        ef_search: record.ef_search,
+        seal_rows: record.seal_rows,
+    };
+    serde_json::to_vec(&stored).expect("numbers and text have a JSON form")
+}
+
+/// Reads what [`encode`] wrote; `name` is the key it was found under.
+pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<(CollectionRecord, u64), Error> {
+    let wrong = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
+    let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    if version != VERSION {
+        let what = format!("the record of the collection {name:?} has version {version}; this program reads {VERSION}");
+        return Err(Error::Incompatible { path: path.into(), what });
+    }
+    let stored: Stored = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    if stored.name != name {
+        return Err(wrong(format!("it names {:?}", stored.name)));
+    }
+    if stored.dimension == 0 || stored.dimension > MAX_DIMENSION {
+        return Err(wrong(format!("dimension {}, not 1 to {MAX_DIMENSION}", stored.dimension)));
+    }
+    let embedder = match stored.embedder {
+        None => None,
+        Some(StoredEmbedder { name, tap, fingerprint }) => {
+            let fingerprint = parse_hex(&fingerprint).ok_or_else(|| wrong("not a fingerprint".into()))?;
+            Some(EmbedderRecord { name, tap, fingerprint })
+        }
+    };
+    let record = CollectionRecord {
+        name: CollectionName::new(name).map_err(|error| wrong(error.to_string()))?,
+        dimension: stored.dimension,
+        metric: Metric::from_name(&stored.metric).ok_or_else(|| wrong(format!("metric {:?}", stored.metric)))?,
+        embedder,
+        m: stored.m,
+        ef_construction: stored.ef_construction,
+        ef_search: stored.ef_search,
+        seal_rows: stored.seal_rows,
+    };
+    Ok((record, stored.folder))
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ErrorKind;
+    use super::*;
+
+    fn record() -> CollectionRecord {
+        CollectionRecord {
+            name: CollectionName::new("words").unwrap(),
+            dimension: 100,
+            metric: Metric::Cosine,
+            embedder: Some(EmbedderRecord { name: "words".into(), tap: "word".into(), fingerprint: [0xa5; 32] }),
+            m: 16,
+            ef_construction: 200,
+            ef_search: 64,
+            seal_rows: 50_000,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_and_damage_is_named() {
+        let path = Path::new("catalogue.redb");
+        let json = String::from_utf8(encode(&record(), 7)).unwrap();
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), (record(), 7));
+        let plain = CollectionRecord { embedder: None, ..record() };
+        assert_eq!(decode(path, "words", &encode(&plain, 8)).unwrap(), (plain, 8));
+
+        #[track_caller]
+        fn check(json: &str, from: &str, to: &str, kind: ErrorKind) {
+            assert!(json.contains(from), "{json}");
+            let error = decode(Path::new("c"), "words", json.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("words"), "{error}");
+        }
+        check(&json, "\"version\":1", "\"version\":2,\"new\":0", ErrorKind::Incompatible);
+        check(&json, "\"dimension\":100", "\"dimension\":0", ErrorKind::Corrupt);
+        check(&json, "\"dimension\":100", "\"dimension\":70000", ErrorKind::Corrupt);
+        check(&json, "cosine", "cosmic", ErrorKind::Corrupt);
+        check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
+        check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
+        for cut in 0..json.len() {
+            assert_eq!(decode(path, "words", &json.as_bytes()[..cut]).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}

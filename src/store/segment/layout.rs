@@ -1,0 +1,191 @@
+//! The header of a segment file, byte for byte, and what must hold among its numbers (docs/FORMAT.md has the table).
+//!
+//! Offsets are multiples of [`ALIGNMENT`] and know nothing of page sizes. A [`Layout`] that exists was checked against
+//! the file's length, so that its sections can be cut from the mapped bytes.
+
+use super::SegmentId;
+use crate::disk::{Error, SectionMark};
+use crate::types::MAX_DIMENSION;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+use std::path::Path;
+
+// Sections are numbers in the machine's own order.
+#[cfg(target_endian = "big")]
+compile_error!("segment files are little-endian and are mapped, not converted");
+
+/// First bytes of a segment file.
+pub(super) const MAGIC: [u8; 8] = *b"NEARSEG\0";
+/// Version of the format.
+pub(super) const VERSION: u32 = 1;
+/// Every section begins at a multiple of this: a cache line, and enough for any SIMD load.
+pub(super) const ALIGNMENT: u64 = 64;
+/// Sections of a file, in the order of [`Section`].
+pub(super) const SECTIONS: usize = 7;
+/// Bytes before the section table.
+const FIXED: usize = 64;
+/// Bytes of an entry of the section table.
+const ENTRY: usize = 24;
+/// Bytes of the header with its table, padded.
+pub(super) const HEADER: usize = (FIXED + SECTIONS * ENTRY).next_multiple_of(ALIGNMENT as usize);
+/// Where the header's checksum lies.
+const CRC: Range<usize> = 12..16;
+
+const _: () = assert!(HEADER == 256);
+
+/// A section, in the order of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// rows x dimension f32.
+    Vectors,
+    /// rows f32: Euclidean norms.
+    Norms,
+    /// rows + 1 u32: where each id begins, and the end.
+    IdEnds,
+    /// UTF-8, one id after the other.
+    Ids,
+    /// rows + 1 u64: where each payload begins, and the end.
+    PayloadEnds,
+    /// One payload after the other.
+    Payloads,
+    /// rows u32: rows in the order of their ids' bytes.
+    Sorted,
+}
+
+impl Section {
+    pub(super) const ALL: [Self; SECTIONS] =
+        [Self::Vectors, Self::Norms, Self::IdEnds, Self::Ids, Self::PayloadEnds, Self::Payloads, Self::Sorted];
+}
+
+/// What a header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) id: SegmentId,
+    pub(super) rows: u32,
+    pub(super) dimension: u32,
+    pub(super) sections: [SectionMark; SECTIONS],
+}
+
+impl Layout {
+    /// Content tag: changes with any byte of any section (SHA-256 over ids, counts, lengths and checksums, cut to 64 bits).
+    pub(super) fn tag(&self) -> u64 {
+        let mut hash = Sha256::new();
+        hash.update(self.id.0.to_le_bytes());
+        hash.update(self.rows.to_le_bytes());
+        hash.update(self.dimension.to_le_bytes());
+        for mark in &self.sections {
+            hash.update(mark.length.to_le_bytes());
+            hash.update(mark.crc.to_le_bytes());
+        }
+        let digest = hash.finalize();
+        u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"))
+    }
+
+    /// Bytes of the whole file: the end of the last section.
+    pub(super) fn file_len(&self) -> u64 {
+        let last = self.sections[SECTIONS - 1];
+        last.offset + last.length
+    }
+
+    /// Where a section lies. In the bounds of the file once [`decode`](Self::decode)d, hence of memory.
+    pub(super) fn range(&self, section: Section) -> Range<usize> {
+        let mark = self.sections[section as usize];
+        mark.offset as usize..(mark.offset + mark.length) as usize
+    }
+
+    /// The header's bytes.
+    pub(super) fn encode(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, &self.id.0.to_le_bytes());
+        put(24, &self.tag().to_le_bytes());
+        put(32, &self.rows.to_le_bytes());
+        put(36, &self.dimension.to_le_bytes());
+        put(40, &self.file_len().to_le_bytes());
+        for (index, mark) in self.sections.iter().enumerate() {
+            let at = FIXED + index * ENTRY;
+            put(at, &mark.offset.to_le_bytes());
+            put(at + 8, &mark.length.to_le_bytes());
+            put(at + 16, &mark.crc.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&bytes);
+        bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads and checks the header of a whole file's bytes; touches nothing behind it.
+    pub(super) fn decode(path: &Path, file: &[u8], id: SegmentId) -> Result<Self, Error> {
+        let wrong = |offset: usize, what: String| Err(Error::corrupt(path, offset as u64, what));
+        let Some(header) = file.first_chunk::<HEADER>() else {
+            return wrong(file.len(), format!("the file ends inside its header of {HEADER} bytes"));
+        };
+        if header[..8] != MAGIC {
+            return wrong(0, "not a segment file".into());
+        }
+        let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let mut hashed = *header;
+        hashed[CRC].fill(0);
+        let intact = crc32fast::hash(&hashed) == u32_at(CRC.start);
+        // A newer version may hash otherwise, so it is looked at first; with a fitting checksum here it is surely one.
+        if u32_at(8) != VERSION && (intact || u32_at(8) < 1 << 16) {
+            return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: VERSION });
+        }
+        if !intact {
+            return wrong(CRC.start, "the header's checksum does not match".into());
+        }
+        let sections = std::array::from_fn(|index| {
+            let at = FIXED + index * ENTRY;
+            SectionMark { offset: u64_at(at), length: u64_at(at + 8), crc: u32_at(at + 16) }
+        });
+        let layout = Self { id: SegmentId(u64_at(16)), rows: u32_at(32), dimension: u32_at(36), sections };
+        if layout.id != id {
+            return wrong(16, format!("this is segment {}, not {id}", layout.id));
+        }
+        if layout.dimension == 0 || layout.dimension > MAX_DIMENSION {
+            return wrong(36, format!("dimension {}, not 1 to {MAX_DIMENSION}", layout.dimension));
+        }
+        layout.check_sections(path, file.len() as u64)?;
+        if layout.file_len() != u64_at(40) || layout.file_len() != file.len() as u64 {
+            return wrong(40, format!("{} bytes long, not {}", file.len(), layout.file_len()));
+        }
+        if layout.tag() != u64_at(24) {
+            return wrong(24, "the tag does not match".into());
+        }
+        // Bytes that mean nothing are zero, so that a reader has one form to expect.
+        if *header != layout.encode() {
+            return wrong(0, "reserved bytes are not zero".into());
+        }
+        Ok(layout)
+    }
+
+    /// Sections follow one another, aligned, inside the file, with the lengths that rows and dimension demand.
+    fn check_sections(&self, path: &Path, file_len: u64) -> Result<(), Error> {
+        let rows = u64::from(self.rows);
+        let mut next = HEADER as u64;
+        for section in Section::ALL {
+            let mark = self.sections[section as usize];
+            let demanded = match section {
+                Section::Vectors => rows.checked_mul(u64::from(self.dimension) * 4),
+                Section::Norms | Section::Sorted => Some(rows * 4),
+                Section::IdEnds => Some((rows + 1) * 4),
+                Section::PayloadEnds => Some((rows + 1) * 8),
+                Section::Ids if mark.length > u64::from(u32::MAX) => Some(u64::from(u32::MAX)),
+                Section::Ids | Section::Payloads => Some(mark.length),
+            };
+            let end = mark.offset.checked_add(mark.length).filter(|end| *end <= file_len);
+            let Some(end) = end.filter(|_| mark.offset == next && demanded == Some(mark.length)) else {
+                let at = (FIXED + section as usize * ENTRY) as u64;
+                let what = format!(
+                    "the section {section:?} at {} of {} bytes; expected at {next} of {demanded:?} in a file of {file_len}",
+                    mark.offset, mark.length
+                );
+                return Err(Error::corrupt(path, at, what));
+            };
+            next = end.next_multiple_of(ALIGNMENT);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Sealed points: one file a segment, written once, never changed, mapped as a whole.
+//!
+//! ```text
+//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `layout.rs` | the bytes of the header, and what must hold among its numbers |
+//! | `writer.rs` | [`SegmentWriter`]: streams points into a file |
+//! | `reader.rs` | [`Segment`]: reads the mapped file |
+
+mod layout;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use reader::Segment;
+use std::fmt;
+pub use writer::SegmentWriter;
+
+/// The number of a segment within its collection; shown as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentId(pub u64);
+
+impl SegmentId {
+    /// Name of its file in the collection's folder.
+    pub fn vectors_file(self) -> String {
+        format!("{self}.vectors")
+    }
+
+    /// Name of its graph's file in the collection's folder; a generation is a graph's number within the segment.
+    pub fn graph_file(self, generation: u32) -> String {
+        format!("{self}.{generation}.graph")
+    }
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

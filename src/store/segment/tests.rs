@@ -1,0 +1,285 @@
+//! Segments: what was appended reads back; a crash leaves nothing or all; every cut and every flipped bit is found.
+
+use super::*;
+use crate::disk::double::{CrashFs, Names, Plan};
+use crate::disk::{ErrorKind, list_files};
+use crate::store::Error;
+use crate::types::Ordinal;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const ID: SegmentId = SegmentId(0x1f);
+
+type Row<'a> = (&'a str, [f32; 3], &'a [u8]);
+
+const ROWS: [Row<'_>; 5] = [
+    ("pear", [1.0, 2.0, 2.0], b"{\"a\":1}"),
+    ("apple", [0.0, 3.0, 4.0], b"{}"),
+    ("a", [-1.0, 0.5, 1e-30], b""),
+    ("apple pie, eaten", [3e38, 3e38, 0.0], b"{\"long\": [1, 2, 3]}"),
+    ("\u{e4}pfel", [1.0, -1.0, 0.25], b"{}"),
+];
+
+fn write(dir: &Path) -> Segment {
+    let mut writer = SegmentWriter::create(dir, ID, 3).unwrap();
+    for (row, (id, vector, payload)) in ROWS.iter().enumerate() {
+        assert_eq!(writer.append(id, vector, payload).unwrap(), Ordinal(row as u32));
+    }
+    writer.finish().unwrap()
+}
+
+/// Calls every accessor, in range and out of it.
+fn touch(segment: &Segment) -> usize {
+    let mut seen = segment.vectors().len() + segment.norms().len() + segment.resident_bytes() as usize;
+    for row in (0..segment.rows().min(100) + 2).chain([u32::MAX]).map(Ordinal) {
+        seen += segment.vector(row).len() + segment.point_id(row).len() + segment.payload(row).len();
+    }
+    for id in ["", "a", "apple", "pear", "zzz"] {
+        seen += usize::from(segment.find(id).is_some()) + segment.sorted_after(id);
+    }
+    seen
+}
+
+#[test]
+fn a_segment_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let segment = Segment::open(dir.path(), ID).unwrap();
+    segment.verify().unwrap();
+    assert_eq!((segment.id(), segment.rows(), segment.dimension()), (ID, 5, 3));
+    for (row, (id, vector, payload)) in ROWS.iter().enumerate() {
+        let row = Ordinal(row as u32);
+        assert_eq!((segment.point_id(row), segment.vector(row), segment.payload(row)), (*id, &vector[..], *payload));
+        assert_eq!(segment.find(id), Some(row));
+    }
+    assert_eq!(segment.norms()[..2], [3.0, 5.0]);
+    assert_eq!(segment.norms()[3], f32::INFINITY, "a norm beyond f32, told as such");
+    assert_eq!(segment.sorted(), [2, 1, 3, 0, 4]);
+    assert_eq!((segment.find("apples"), segment.find("")), (None, None));
+    assert_eq!([segment.sorted_after(""), segment.sorted_after("a"), segment.sorted_after("b")], [0, 1, 3]);
+    assert_eq!((segment.vector(Ordinal(5)), segment.point_id(Ordinal(5))), (&[][..], ""));
+    assert_eq!(segment.vectors().as_ptr().addr() % 64, 0);
+    assert_eq!(segment.mapped_bytes(), std::fs::metadata(segment.path()).unwrap().len());
+    assert!(segment.resident_bytes() <= segment.mapped_bytes());
+    assert_eq!(list_files(dir.path()).unwrap(), ["000000000000001f.vectors"]);
+    assert_eq!(ID.graph_file(2), "000000000000001f.2.graph");
+}
+
+#[test]
+fn the_tag_follows_the_content() {
+    let tag = |payload: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SegmentWriter::create(dir.path(), ID, 1).unwrap();
+        writer.append("a", &[1.0], payload).unwrap();
+        writer.finish().unwrap().tag()
+    };
+    assert_eq!(tag(b"x"), tag(b"x"));
+    assert_ne!(tag(b"x"), tag(b"y"));
+}
+
+#[test]
+fn an_empty_segment_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = SegmentWriter::create(dir.path(), ID, 3).unwrap().finish().unwrap();
+    segment.verify().unwrap();
+    assert_eq!((segment.rows(), segment.vectors().len(), segment.find("a")), (0, 0, None));
+    touch(&segment);
+}
+
+#[test]
+fn what_breaks_the_rules_is_refused_and_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for dimension in [0, crate::types::MAX_DIMENSION + 1] {
+        assert!(SegmentWriter::create(dir.path(), ID, dimension).is_err());
+    }
+    let mut writer = SegmentWriter::create(dir.path(), ID, 2).unwrap();
+    writer.append("same", &[1.0, 2.0], b"").unwrap();
+    let error = writer.append("b", &[1.0], b"").unwrap_err().to_string();
+    assert!(error.contains("\"b\" has 1 components, not 2"), "{error}");
+    assert!(writer.append("", &[1.0, 2.0], b"").is_err());
+    assert!(writer.append(&"x".repeat(129), &[1.0, 2.0], b"").is_err());
+    writer.append("other", &[1.0, 2.0], b"").unwrap();
+    writer.append("same", &[3.0, 4.0], b"").unwrap();
+    let error = writer.finish().map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("\"same\" is in rows 0 and 2") || error.contains("\"same\" is in rows 2 and 0"), "{error}");
+    drop(SegmentWriter::create(dir.path(), ID, 2).unwrap());
+    assert!(list_files(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn every_cut_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(write(dir.path()).path()).unwrap();
+    let path = dir.path().join(ID.vectors_file());
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let error = Segment::open(dir.path(), ID).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {cut}: {error}");
+    }
+    std::fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+    assert_eq!(Segment::open(dir.path(), ID).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt, "a byte too many");
+    std::fs::write(&path, &whole).unwrap();
+    Segment::open(dir.path(), ID).unwrap().verify().unwrap();
+    std::fs::rename(&path, dir.path().join(SegmentId(3).vectors_file())).unwrap();
+    let error = Segment::open(dir.path(), SegmentId(3)).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "another segment's file: {error}");
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_no_accessor_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(write(dir.path()).path()).unwrap();
+    let path = dir.path().join(ID.vectors_file());
+    let mut opened = 0;
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        // A file of its own: a mapped one is never written again.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, &damaged).unwrap();
+        match Segment::open(dir.path(), ID) {
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible), "bit {bit}: {error}")
+            }
+            Ok(segment) => {
+                opened += 1;
+                touch(&segment);
+                let error = segment.verify().expect_err(&format!("bit {bit} is not found"));
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+            }
+        }
+    }
+    assert_eq!(opened, (whole.len() - layout::HEADER) * 8, "opening looks at the header only, and at all of it");
+}
+
+#[test]
+fn wrong_bytes_under_fitting_checksums_are_found_by_verify() {
+    #[track_caller]
+    fn check(section: layout::Section, at: usize, byte: u8) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = std::fs::read(write(dir.path()).path()).unwrap();
+        let path = dir.path().join(ID.vectors_file());
+        let mut layout = layout::Layout::decode(&path, &bytes, ID).unwrap();
+        let range = layout.range(section);
+        assert_ne!(bytes[range.start + at], byte);
+        bytes[range.start + at] = byte;
+        layout.sections[section as usize].crc = crc32fast::hash(&bytes[range]);
+        bytes[..layout::HEADER].copy_from_slice(&layout.encode());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let segment = Segment::open(dir.path(), ID).unwrap();
+        touch(&segment);
+        assert_eq!(segment.verify().unwrap_err().kind(), ErrorKind::Corrupt, "{section:?} {at}");
+    }
+    use layout::Section::{IdEnds, Ids, PayloadEnds, Sorted};
+    check(IdEnds, 7, 0xff); // an id that begins beyond all
+    check(IdEnds, 0, 1); // the first id does not begin at 0
+    check(IdEnds, 20, 1); // the last end is not the end
+    check(PayloadEnds, 15, 0xff);
+    check(PayloadEnds, 8, 200); // ends descend
+    check(Ids, 0, 0xff); // not UTF-8
+    check(Ids, 4, b'z'); // out of order
+    check(Sorted, 0, 1); // a row twice
+    check(Sorted, 3, 0xff); // a row out of range
+}
+
+#[test]
+fn a_header_with_monstrous_numbers_is_refused_before_anything_is_sized_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(write(dir.path()).path()).unwrap();
+    let path = dir.path().join(ID.vectors_file());
+    let good = layout::Layout::decode(&path, &bytes, ID).unwrap();
+    let check = |change: &dyn Fn(&mut layout::Layout)| {
+        let mut layout = good.clone();
+        change(&mut layout);
+        let mut bytes = bytes.clone();
+        bytes[..layout::HEADER].copy_from_slice(&layout.encode());
+        assert_eq!(layout::Layout::decode(&path, &bytes, ID).unwrap_err().kind(), ErrorKind::Corrupt);
+    };
+    check(&|layout| layout.rows = u32::MAX);
+    check(&|layout| layout.rows = 4);
+    check(&|layout| layout.dimension = 65_536);
+    check(&|layout| layout.dimension = 0);
+    check(&|layout| layout.dimension = u32::MAX);
+    check(&|layout| layout.sections[6].offset = 0);
+    check(&|layout| layout.sections[5].length = u64::MAX / 2);
+    check(&|layout| layout.sections[0].offset += 64);
+    check(&|layout| layout.sections[3].length = 1 << 33);
+}
+
+/// Writes the segment on a file system that may crash; what it holds afterwards is for the caller to look at.
+fn write_on(fs: &CrashFs) -> Result<(), Error> {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut writer = SegmentWriter::create_on(Arc::new(fs.clone()), Path::new("/c"), scratch.path(), ID, 3)?;
+    for (id, vector, payload) in ROWS {
+        writer.append(id, &vector, payload)?;
+    }
+    writer.finish_file()
+}
+
+#[test]
+fn a_crash_at_any_operation_leaves_no_segment_or_a_whole_one() {
+    let whole = CrashFs::new(Plan::Nothing);
+    write_on(&whole).unwrap();
+    assert_eq!(whole.syncs(), 2);
+    let mut appeared = 0;
+    for at in 0..=whole.operations() {
+        let fs = CrashFs::new(Plan::CrashAt(at));
+        let acknowledged = write_on(&fs).is_ok();
+        assert_eq!(acknowledged, at == whole.operations());
+        for names in [Names::Durable, Names::Newest] {
+            let image = tempfile::tempdir().unwrap();
+            fs.image(names, image.path());
+            if image.path().join(ID.vectors_file()).exists() {
+                let segment = Segment::open(image.path(), ID).unwrap();
+                segment.verify().unwrap();
+                assert_eq!(segment.rows(), 5);
+                appeared += 1;
+            } else {
+                assert!(!acknowledged, "crash at {at}, {names:?}");
+            }
+        }
+    }
+    assert_eq!(appeared, 3, "newest names: from the rename on; durable names: from the folder's sync on");
+}
+
+#[test]
+fn a_full_disk_or_a_failed_sync_leaves_nothing() {
+    for (plan, kind) in [(Plan::FullAfter(300), ErrorKind::Exhausted), (Plan::FailSync(0), ErrorKind::Internal)] {
+        let fs = CrashFs::new(plan);
+        assert_eq!(write_on(&fs).unwrap_err().kind(), kind);
+        assert!(fs.names().is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_points_read_back(
+        dimension in 1usize..9,
+        points in prop::collection::btree_map("[a-c\u{0}\u{e4}]{1,10}", (any::<[u32; 9]>(), prop::collection::vec(any::<u8>(), 0..40)), 0..60),
+        order in any::<u64>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rows: Vec<_> = points.iter().collect();
+        rows.sort_by_key(|(id, _)| id.bytes().fold(order, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)));
+        let mut writer = SegmentWriter::create(dir.path(), ID, dimension as u32).unwrap();
+        for (id, (bits, payload)) in &rows {
+            writer.append(id, &bits[..dimension].iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>(), payload).unwrap();
+        }
+        let segment = writer.finish().unwrap();
+        segment.verify().unwrap();
+        let mut read = BTreeMap::new();
+        for row in (0..segment.rows()).map(Ordinal) {
+            let bits: Vec<u32> = segment.vector(row).iter().map(|float| float.to_bits()).collect();
+            prop_assert_eq!(segment.find(segment.point_id(row)), Some(row));
+            read.insert(segment.point_id(row).to_owned(), (bits, segment.payload(row).to_vec()));
+        }
+        let expected: BTreeMap<_, _> = points.iter().map(|(id, (bits, payload))| (id.clone(), (bits[..dimension].to_vec(), payload.clone()))).collect();
+        prop_assert_eq!(read, expected);
+        let ids: Vec<_> = segment.sorted().iter().map(|row| segment.point_id(Ordinal(*row)).to_owned()).collect();
+        prop_assert!(ids.iter().eq(points.keys()));
+    }
+}

@@ -1,0 +1,182 @@
+//! Streams points into a new segment file.
+//!
+//! Vectors go straight into the draft, payloads into a side file (sections are contiguous), ids and 12 bytes a point
+//! stay in memory. Nothing is seen under the segment's name before [`SegmentWriter::finish`] has made it durable.
+
+use super::layout::{ALIGNMENT, HEADER, Layout, Section};
+use super::{Segment, SegmentId};
+use crate::disk::{Draft, Fs, RealFs, Scratch, SectionMark};
+use crate::store::Error;
+use crate::types::{MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
+use rayon::slice::ParallelSliceMut;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Most rows of a segment: ordinals are u32, and ends count one more.
+const MAX_ROWS: u32 = u32::MAX - 1;
+
+/// Writes one segment. Dropped before [`finish`](Self::finish), it removes what it wrote.
+pub struct SegmentWriter {
+    dir: PathBuf,
+    path: PathBuf,
+    id: SegmentId,
+    dimension: u32,
+    draft: Draft,
+    payloads: Scratch,
+    payload_ends: Vec<u64>,
+    ids: String,
+    id_ends: Vec<u32>,
+    norms: Vec<f32>,
+}
+
+impl SegmentWriter {
+    /// Begins the segment `id` in a collection's folder, for vectors of `dimension` components.
+    ///
+    /// # Errors
+    /// `Internal` (`Refused`) for a dimension out of range; what the disk refuses.
+    pub fn create(dir: &Path, id: SegmentId, dimension: u32) -> Result<Self, Error> {
+        Self::create_on(Arc::new(RealFs), dir, dir, id, dimension)
+    }
+
+    /// The same over any file system, with the side file in `scratch_dir` of the real one.
+    pub(super) fn create_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        scratch_dir: &Path,
+        id: SegmentId,
+        dimension: u32,
+    ) -> Result<Self, Error> {
+        let path = dir.join(id.vectors_file());
+        if dimension == 0 || dimension > MAX_DIMENSION {
+            return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
+        }
+        let mut draft = Draft::create(fs, dir, &id.vectors_file())?;
+        draft.writer().put(&[0; HEADER])?;
+        draft.writer().start_section(ALIGNMENT)?;
+        let payloads = Scratch::create(scratch_dir, &format!("{id}.payloads"))?;
+        Ok(Self {
+            dir: dir.into(),
+            path,
+            id,
+            dimension,
+            draft,
+            payloads,
+            payload_ends: vec![0],
+            ids: String::new(),
+            id_ends: vec![0],
+            norms: Vec::new(),
+        })
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u32 {
+        self.norms.len() as u32 // append checks the limit
+    }
+
+    /// Adds a point and says which row it is. Its norm is computed here (in f64, kept as f32). Numbers are not judged:
+    /// the caller has refused what is not finite.
+    ///
+    /// # Errors
+    /// `Internal` (`Refused`) for another dimension or an id out of range; `Exhausted` for more rows or id bytes than a
+    /// segment holds, and for a full disk. After an error of the disk the writer must be dropped.
+    pub fn append(&mut self, id: &str, vector: &[f32], payload: &[u8]) -> Result<Ordinal, Error> {
+        let row = self.rows();
+        if vector.len() != self.dimension as usize {
+            let what = format!("{id:?} has {} components, not {}", vector.len(), self.dimension);
+            return Err(Error::refused(&self.path, what));
+        }
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            let what = format!("row {row}: an id of {} bytes, not 1 to {MAX_ID_BYTES}", id.len());
+            return Err(Error::refused(&self.path, what));
+        }
+        if row >= MAX_ROWS {
+            return Err(Error::TooLarge { what: "rows of a segment", limit: u64::from(MAX_ROWS) });
+        }
+        let id_end = u32::try_from(self.ids.len() + id.len())
+            .map_err(|_| Error::TooLarge { what: "bytes of ids in a segment", limit: u64::from(u32::MAX) })?;
+        self.draft.writer().put(bytemuck::cast_slice(vector))?;
+        self.payloads.put(payload)?;
+        self.payload_ends.push(self.payloads.len());
+        self.ids.push_str(id);
+        self.id_ends.push(id_end);
+        self.norms.push(norm(vector));
+        Ok(Ordinal(row))
+    }
+
+    /// Writes the rest, makes the file durable, gives it its name and maps it. Blocks for the disk.
+    ///
+    /// # Errors
+    /// `Internal` (`Refused`) for an id that occurs twice; what the disk refuses. Nothing has appeared then.
+    pub fn finish(self) -> Result<Segment, Error> {
+        let (dir, id) = (self.dir.clone(), self.id);
+        self.finish_file()?;
+        Segment::open(&dir, id)
+    }
+
+    /// All of [`finish`](Self::finish) but the mapping.
+    pub(super) fn finish_file(mut self) -> Result<(), Error> {
+        let sorted = self.sort()?;
+        let rows = self.rows();
+        let Self { id, dimension, mut draft, payloads, payload_ends, ids, id_ends, norms, .. } = self;
+        let writer = draft.writer();
+        let mut sections = [SectionMark::default(); 7];
+        sections[Section::Vectors as usize] = writer.section();
+        let mut payloads = Some(payloads);
+        for section in &Section::ALL[1..] {
+            writer.start_section(ALIGNMENT)?;
+            match section {
+                Section::Vectors => {}
+                Section::Norms => writer.put(bytemuck::cast_slice(&norms))?,
+                Section::IdEnds => writer.put(bytemuck::cast_slice(&id_ends))?,
+                Section::Ids => writer.put(ids.as_bytes())?,
+                Section::PayloadEnds => writer.put(bytemuck::cast_slice(&payload_ends))?,
+                Section::Payloads => {
+                    if let Some(payloads) = payloads.take() {
+                        payloads.copy_into(writer)?;
+                    }
+                }
+                Section::Sorted => writer.put(bytemuck::cast_slice(&sorted))?,
+            }
+            sections[*section as usize] = writer.section();
+        }
+        let layout = Layout { id, rows, dimension, sections };
+        writer.patch(0, &layout.encode())?;
+        draft.publish()?;
+        Ok(())
+    }
+
+    /// Rows in the order of their ids' bytes.
+    fn sort(&mut self) -> Result<Vec<u32>, Error> {
+        let id = |row: u32| &self.ids[self.id_ends[row as usize] as usize..self.id_ends[row as usize + 1] as usize];
+        // The first bytes beside the row decide most comparisons without a visit to the id.
+        let mut keys: Vec<(u64, u32)> = (0..self.rows()).map(|row| (prefix(id(row)), row)).collect();
+        keys.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1).cmp(id(b.1))));
+        if let Some(pair) = keys.windows(2).find(|pair| pair[0].0 == pair[1].0 && id(pair[0].1) == id(pair[1].1)) {
+            let what = format!("the id {:?} is in rows {} and {}", id(pair[0].1), pair[0].1, pair[1].1);
+            return Err(Error::refused(&self.path, what));
+        }
+        Ok(keys.into_iter().map(|(_, row)| row).collect())
+    }
+}
+
+/// The first 8 bytes as a number that sorts as they do; shorter ids are padded with zeros, and equal prefixes are
+/// compared in full.
+fn prefix(id: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let length = id.len().min(8);
+    bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
+    u64::from_be_bytes(bytes)
+}
+
+/// Euclidean norm in f64: no overflow of squares. Eight sums, so that the compiler can use SIMD.
+fn norm(vector: &[f32]) -> f32 {
+    let (chunks, rest) = vector.as_chunks::<8>();
+    let mut sums = [0f64; 8];
+    for chunk in chunks {
+        for (sum, component) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*component) * f64::from(*component);
+        }
+    }
+    let tail: f64 = rest.iter().map(|component| f64::from(*component) * f64::from(*component)).sum();
+    (sums.iter().sum::<f64>() + tail).sqrt() as f32
+}

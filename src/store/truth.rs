@@ -1,0 +1,397 @@
+//! The truth about one collection: which points grow, which segments there are, and which of their rows are dead.
+//!
+//! One key-value file; what a transaction in it says is so, files that it does not name do not count. Tables:
+//!
+//! ```text
+//! growing   key u64 -> record (truth/point.rs)     points not yet in a segment, oldest first
+//! segments  id u64 -> 6 bytes                      sealed segments, and the graph that belongs to each
+//! deleted   (segment u64, row u32) -> ()           dead rows
+//! meta      name -> u64                            sequence, next_key, next_segment, format
+//! ```
+//!
+//! `Truth` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
+
+mod point;
+#[cfg(test)]
+mod tests;
+
+use super::Error;
+use super::kv::Kv;
+use super::segment::SegmentId;
+use crate::disk;
+use redb::{ReadableTable, Table, TableDefinition};
+use std::path::{Path, PathBuf};
+
+const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing");
+const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
+const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+const SEQUENCE: &str = "sequence";
+const NEXT_KEY: &str = "next_key";
+const NEXT_SEGMENT: &str = "next_segment";
+const FORMAT: &str = "format";
+
+/// Version of the tables.
+const VERSION: u64 = 1;
+/// Version of a value in `segments`.
+const SEGMENT_VERSION: u8 = 1;
+/// Name of the file in a collection's folder.
+pub(super) const FILE: &str = "points.redb";
+/// redb's cache; the points themselves are held by others.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// One step of a [`commit`](Truth::commit).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// A new growing point. Keys only grow: `key` is at least [`Truth::next_key`].
+    AddGrowing {
+        /// Its key.
+        key: u64,
+        /// Its id, 1 to [`MAX_ID_BYTES`](crate::types::MAX_ID_BYTES) bytes.
+        id: &'a str,
+        /// Its vector, 1 to [`MAX_DIMENSION`](crate::types::MAX_DIMENSION) components.
+        vector: &'a [f32],
+        /// Bytes kept beside it.
+        payload: &'a [u8],
+    },
+    /// A growing point is replaced or deleted. One that is not there is no error.
+    RemoveGrowing {
+        /// Its key.
+        key: u64,
+    },
+    /// Growing points are sealed: all with `from <= key < until`.
+    RemoveGrowingRange {
+        /// First key.
+        from: u64,
+        /// Key after the last.
+        until: u64,
+    },
+    /// A row of a segment dies. A dead one is no error, an unknown segment is.
+    DeleteRow {
+        /// Which segment.
+        segment: SegmentId,
+        /// Which row.
+        row: u32,
+    },
+    /// A published segment becomes visible; its id was never used.
+    AddSegment {
+        /// Which segment.
+        segment: SegmentId,
+        /// Its graph file, when it has one.
+        graph_generation: Option<u32>,
+    },
+    /// A segment's graph file is this one from now on, or none.
+    SetGraph {
+        /// Which segment.
+        segment: SegmentId,
+        /// Its graph file.
+        graph_generation: Option<u32>,
+    },
+    /// A segment goes, with its deletions.
+    RemoveSegment {
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// The sequence number of this write.
+    Sequence(u64),
+}
+
+/// Takes one growing point: key, id, vector, payload.
+pub type Visit<'v> = dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error> + 'v;
+
+/// A sealed segment as the truth knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRecord {
+    /// Its id.
+    pub id: SegmentId,
+    /// The generation of its graph file, when it has one.
+    pub graph_generation: Option<u32>,
+    /// Its dead rows, ascending.
+    pub deleted: Vec<u32>,
+}
+
+/// See the module.
+pub struct Truth {
+    kv: Kv,
+    dir: PathBuf,
+}
+
+impl Truth {
+    /// Opens the truth of a collection's folder, or makes an empty one there.
+    ///
+    /// # Errors
+    /// `Busy` when it is open elsewhere, `Incompatible`, `Corrupt` (also: no truth, but segment files).
+    pub fn open(collection_dir: &Path) -> Result<Self, Error> {
+        disk::create_folder(collection_dir)?;
+        let path = collection_dir.join(FILE);
+        let orphaned =
+            || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
+        if disk::file_len(&path)?.is_none_or(|length| length == 0) && orphaned()? {
+            return Err(Error::corrupt(&path, "missing or empty, but there are segments beside it"));
+        }
+        let (kv, before) = Kv::open(&path, CACHE_BYTES)?;
+        let truth = Self::prepare(kv, collection_dir)?;
+        if !before {
+            use disk::Fs;
+            disk::RealFs
+                .sync_dir(collection_dir)
+                .map_err(|source| disk::Error::io(collection_dir, "make its names durable", source))?;
+        }
+        Ok(truth)
+    }
+
+    /// Makes the tables where they are missing; checks their version.
+    fn prepare(kv: Kv, dir: &Path) -> Result<Self, Error> {
+        let truth = Self { kv, dir: dir.into() };
+        if truth.ready()? {
+            return Ok(truth);
+        }
+        truth.kv.write(|transaction| {
+            transaction.open_table(GROWING).map_err(truth.kv.failed("make a table"))?;
+            transaction.open_table(SEGMENTS).map_err(truth.kv.failed("make a table"))?;
+            transaction.open_table(DELETED).map_err(truth.kv.failed("make a table"))?;
+            let mut meta = transaction.open_table(META).map_err(truth.kv.failed("make a table"))?;
+            meta.insert(FORMAT, VERSION).map_err(truth.kv.failed("write"))?;
+            Ok(())
+        })?;
+        Ok(truth)
+    }
+
+    /// Whether the tables are there (one transaction makes them all).
+    fn ready(&self) -> Result<bool, Error> {
+        match self.kv.read()?.open_table(META) {
+            Ok(_) => {}
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
+            Err(error) => return Err(self.kv.failed("open a table")(error)),
+        }
+        match self.meta(FORMAT)? {
+            VERSION => Ok(true),
+            found => {
+                let what = format!("has format version {found}; this program reads version {VERSION}");
+                Err(Error::Incompatible { path: self.kv.path().into(), what })
+            }
+        }
+    }
+
+    /// Does all changes in their order in one transaction, durable (fsync) when this returns; or none of them. Blocks
+    /// while another commit runs. After a failure of the disk, all further commits fail until the file is opened anew.
+    ///
+    /// # Errors
+    /// `Internal` (`Refused`) for a change that breaks the rules of [`Change`]; `Exhausted` for a full disk; `Internal`.
+    pub fn commit(&self, changes: &[Change<'_>]) -> Result<(), Error> {
+        self.kv.write(|transaction| {
+            let mut tables = Tables {
+                kv: &self.kv,
+                growing: transaction.open_table(GROWING).map_err(self.kv.failed("open a table"))?,
+                segments: transaction.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?,
+                deleted: transaction.open_table(DELETED).map_err(self.kv.failed("open a table"))?,
+                meta: transaction.open_table(META).map_err(self.kv.failed("open a table"))?,
+                next_key: None,
+                record: Vec::new(),
+            };
+            for change in changes {
+                tables.apply(change)?;
+            }
+            tables.finish()
+        })
+    }
+
+    /// The last [`Change::Sequence`]; 0 before the first.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn sequence(&self) -> Result<u64, Error> {
+        self.meta(SEQUENCE)
+    }
+
+    /// One above every growing key ever used.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn next_key(&self) -> Result<u64, Error> {
+        self.meta(NEXT_KEY)
+    }
+
+    /// One above every segment id ever committed; at least 1.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn next_segment(&self) -> Result<SegmentId, Error> {
+        Ok(SegmentId(self.meta(NEXT_SEGMENT)?.max(1)))
+    }
+
+    /// The sealed segments by id.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn segments(&self) -> Result<Vec<SegmentRecord>, Error> {
+        let read = self.kv.read()?;
+        let segments = read.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?;
+        let deleted = read.open_table(DELETED).map_err(self.kv.failed("open a table"))?;
+        let mut all: Vec<SegmentRecord> = Vec::new();
+        for entry in segments.iter().map_err(self.kv.failed("read"))? {
+            let (id, value) = entry.map_err(self.kv.failed("read"))?;
+            let id = SegmentId(id.value());
+            let graph_generation = decode_segment(value.value())
+                .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {id}")))?;
+            all.push(SegmentRecord { id, graph_generation, deleted: Vec::new() });
+        }
+        for entry in deleted.iter().map_err(self.kv.failed("read"))? {
+            let (segment, row) = entry.map_err(self.kv.failed("read"))?.0.value();
+            let at = all.binary_search_by_key(&segment, |record| record.id.0).map_err(|_| {
+                Error::corrupt(self.kv.path(), format!("a dead row of segment {segment:016x}, which is not there"))
+            })?;
+            all[at].deleted.push(row);
+        }
+        Ok(all)
+    }
+
+    /// Visits every growing point in the order of keys: key, id, vector, payload. Stops at the first error.
+    ///
+    /// # Errors
+    /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
+    pub fn growing(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
+        let read = self.kv.read()?;
+        let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
+        let mut vector = Vec::new();
+        for entry in table.iter().map_err(self.kv.failed("read"))? {
+            let (key, record) = entry.map_err(self.kv.failed("read"))?;
+            let key = key.value();
+            let (id, payload) = point::decode(record.value(), &mut vector)
+                .map_err(|what| Error::corrupt(self.kv.path(), format!("the growing point {key}: {what}")))?;
+            visit(key, id, &vector, payload)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of the folder that the truth does not name: drafts, segments and graphs of writes that never
+    /// committed or were replaced. To be called before anything is written there. Returns their names.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn sweep(&self) -> Result<Vec<String>, Error> {
+        let mut named = vec![FILE.to_owned()];
+        for SegmentRecord { id, graph_generation, .. } in self.segments()? {
+            named.push(id.vectors_file());
+            named.extend(graph_generation.map(|generation| id.graph_file(generation)));
+        }
+        Ok(disk::sweep(&self.dir, |name| named.iter().any(|named| named == name))?)
+    }
+
+    fn meta(&self, name: &'static str) -> Result<u64, Error> {
+        let read = self.kv.read()?;
+        let table = read.open_table(META).map_err(self.kv.failed("open a table"))?;
+        Ok(table.get(name).map_err(self.kv.failed("read"))?.map_or(0, |value| value.value()))
+    }
+}
+
+/// The tables of one transaction.
+struct Tables<'t> {
+    kv: &'t Kv,
+    growing: Table<'t, u64, &'static [u8]>,
+    segments: Table<'t, u64, &'static [u8]>,
+    deleted: Table<'t, (u64, u32), ()>,
+    meta: Table<'t, &'static str, u64>,
+    /// `next_key` as this transaction has moved it; written once at its end.
+    next_key: Option<u64>,
+    record: Vec<u8>,
+}
+
+impl Tables<'_> {
+    fn apply(&mut self, change: &Change<'_>) -> Result<(), Error> {
+        let kv = self.kv;
+        match *change {
+            Change::AddGrowing { key, id, vector, payload } => self.add_growing(key, id, vector, payload),
+            Change::RemoveGrowing { key } => {
+                self.growing.remove(key).map_err(kv.failed("write"))?;
+                Ok(())
+            }
+            Change::RemoveGrowingRange { from, until } if from < until => {
+                self.growing.retain_in(from..until, |_, _| false).map_err(kv.failed("write"))
+            }
+            Change::RemoveGrowingRange { .. } => Ok(()),
+            Change::DeleteRow { segment, row } => {
+                self.expect(segment)?;
+                self.deleted.insert((segment.0, row), ()).map_err(kv.failed("write"))?;
+                Ok(())
+            }
+            Change::AddSegment { segment, graph_generation } => {
+                let next = self.get(NEXT_SEGMENT)?;
+                if self.segments.get(segment.0).map_err(kv.failed("read"))?.is_some() || segment.0 == u64::MAX {
+                    return Err(Error::refused(kv.path(), format!("segment {segment} is there already")));
+                }
+                self.segments
+                    .insert(segment.0, encode_segment(graph_generation).as_slice())
+                    .map_err(kv.failed("write"))?;
+                self.set(NEXT_SEGMENT, next.max(segment.0 + 1))
+            }
+            Change::SetGraph { segment, graph_generation } => {
+                self.expect(segment)?;
+                self.segments
+                    .insert(segment.0, encode_segment(graph_generation).as_slice())
+                    .map_err(kv.failed("write"))?;
+                Ok(())
+            }
+            Change::RemoveSegment { segment } => {
+                self.expect(segment)?;
+                self.segments.remove(segment.0).map_err(kv.failed("write"))?;
+                self.deleted
+                    .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
+                    .map_err(kv.failed("write"))
+            }
+            Change::Sequence(sequence) => self.set(SEQUENCE, sequence),
+        }
+    }
+
+    fn add_growing(&mut self, key: u64, id: &str, vector: &[f32], payload: &[u8]) -> Result<(), Error> {
+        let next = match self.next_key {
+            Some(next) => next,
+            None => self.get(NEXT_KEY)?,
+        };
+        if key < next || key == u64::MAX {
+            return Err(Error::refused(self.kv.path(), format!("the growing key {key}: the next free one is {next}")));
+        }
+        self.next_key = Some(key + 1);
+        point::encode(&mut self.record, id, vector, payload).map_err(|what| Error::refused(self.kv.path(), what))?;
+        self.growing.insert(key, self.record.as_slice()).map_err(self.kv.failed("write"))?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        match self.next_key {
+            Some(next) => self.set(NEXT_KEY, next),
+            None => Ok(()),
+        }
+    }
+
+    fn expect(&self, segment: SegmentId) -> Result<(), Error> {
+        match self.segments.get(segment.0).map_err(self.kv.failed("read"))? {
+            Some(_) => Ok(()),
+            None => Err(Error::refused(self.kv.path(), format!("there is no segment {segment}"))),
+        }
+    }
+
+    fn get(&self, name: &'static str) -> Result<u64, Error> {
+        Ok(self.meta.get(name).map_err(self.kv.failed("read"))?.map_or(0, |value| value.value()))
+    }
+
+    fn set(&mut self, name: &'static str, value: u64) -> Result<(), Error> {
+        self.meta.insert(name, value).map_err(self.kv.failed("write"))?;
+        Ok(())
+    }
+}
+
+/// Version, whether there is a graph, its generation (little-endian).
+fn encode_segment(graph_generation: Option<u32>) -> [u8; 6] {
+    let [a, b, c, d] = graph_generation.unwrap_or(0).to_le_bytes();
+    [SEGMENT_VERSION, u8::from(graph_generation.is_some()), a, b, c, d]
+}
+
+fn decode_segment(bytes: &[u8]) -> Option<Option<u32>> {
+    match *bytes {
+        [SEGMENT_VERSION, 0, 0, 0, 0, 0] => Some(None),
+        [SEGMENT_VERSION, 1, a, b, c, d] => Some(Some(u32::from_le_bytes([a, b, c, d]))),
+        _ => None,
+    }
+}

@@ -1,0 +1,396 @@
+//! The truth against a map: any changes, reopened at any time, crashed at any sync.
+
+use super::*;
+use crate::disk::ErrorKind;
+use proptest::prelude::*;
+use redb::StorageBackend;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// What the truth should hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    growing: BTreeMap<u64, (String, Vec<u32>, Vec<u8>)>,
+    segments: BTreeMap<u64, (Option<u32>, BTreeSet<u32>)>,
+    sequence: u64,
+    next_key: u64,
+    next_segment: u64,
+}
+
+impl Model {
+    fn apply(&mut self, changes: &[Change<'_>]) -> bool {
+        let mut next = self.clone();
+        let done = changes.iter().all(|change| next.step(change));
+        if done {
+            *self = next;
+        }
+        done
+    }
+
+    fn step(&mut self, change: &Change<'_>) -> bool {
+        match *change {
+            Change::AddGrowing { key, id, vector, payload } => {
+                let fits = key >= self.next_key && !id.is_empty();
+                self.next_key = self.next_key.max(key + 1);
+                let bits = vector.iter().map(|float| float.to_bits()).collect();
+                self.growing.insert(key, (id.into(), bits, payload.into()));
+                fits
+            }
+            Change::RemoveGrowing { key } => {
+                self.growing.remove(&key);
+                true
+            }
+            Change::RemoveGrowingRange { from, until } => {
+                self.growing.retain(|key, _| !(from..until).contains(key));
+                true
+            }
+            Change::DeleteRow { segment, row } => {
+                self.segments.get_mut(&segment.0).map(|(_, deleted)| deleted.insert(row)).is_some()
+            }
+            Change::AddSegment { segment, graph_generation } => {
+                self.next_segment = self.next_segment.max(segment.0 + 1);
+                self.segments.insert(segment.0, (graph_generation, BTreeSet::new())).is_none()
+            }
+            Change::SetGraph { segment, graph_generation } => {
+                self.segments.get_mut(&segment.0).map(|(graph, _)| *graph = graph_generation).is_some()
+            }
+            Change::RemoveSegment { segment } => self.segments.remove(&segment.0).is_some(),
+            Change::Sequence(sequence) => {
+                self.sequence = sequence;
+                true
+            }
+        }
+    }
+}
+
+fn read(truth: &Truth) -> Model {
+    let mut model = Model {
+        sequence: truth.sequence().unwrap(),
+        next_key: truth.next_key().unwrap(),
+        next_segment: truth.meta(NEXT_SEGMENT).unwrap(),
+        ..Model::default()
+    };
+    let mut visit = |key, id: &str, vector: &[f32], payload: &[u8]| {
+        let bits = vector.iter().map(|float| float.to_bits()).collect();
+        assert!(model.growing.last_key_value().is_none_or(|(last, _)| *last < key), "in the order of keys");
+        model.growing.insert(key, (id.to_owned(), bits, payload.to_vec()));
+        Ok(())
+    };
+    truth.growing(&mut visit).unwrap();
+    for record in truth.segments().unwrap() {
+        model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
+    }
+    model
+}
+
+/// A change without borrowed parts; keys are offsets from the next free one.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8, Vec<u32>, Vec<u8>),
+    AddAt(u64),
+    Remove(u64),
+    RemoveRange(u64, u64),
+    Delete(u64, u32),
+    Segment(u64, Option<u32>),
+    Graph(u64, Option<u32>),
+    Drop(u64),
+    Sequence(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (any::<u8>(), prop::collection::vec(any::<u32>(), 1..4), prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(id, bits, payload)| Step::Add(id, bits, payload)),
+        1 => (0..40u64).prop_map(Step::AddAt),
+        3 => (0..40u64).prop_map(Step::Remove),
+        2 => (0..40u64, 0..40u64).prop_map(|(from, until)| Step::RemoveRange(from, until)),
+        3 => (0..5u64, 0..9u32).prop_map(|(segment, row)| Step::Delete(segment, row)),
+        3 => (0..5u64, any::<Option<u32>>()).prop_map(|(segment, graph)| Step::Segment(segment, graph)),
+        1 => (0..5u64, any::<Option<u32>>()).prop_map(|(segment, graph)| Step::Graph(segment, graph)),
+        2 => (0..5u64).prop_map(Step::Drop),
+        2 => any::<u64>().prop_map(Step::Sequence),
+    ]
+}
+
+/// Gives the steps to the truth and to the model, as one commit.
+fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Error> {
+    let mut key = model.next_key;
+    let floats: Vec<(String, Vec<f32>)> = steps
+        .iter()
+        .map(|step| match step {
+            Step::Add(id, bits, _) => (format!("id{id}"), bits.iter().map(|bits| f32::from_bits(*bits)).collect()),
+            _ => ("x".into(), vec![1.0]),
+        })
+        .collect();
+    let changes: Vec<Change<'_>> = steps
+        .iter()
+        .zip(&floats)
+        .map(|(step, (id, vector))| match step {
+            Step::Add(_, _, payload) => {
+                key += 1;
+                Change::AddGrowing { key: key - 1, id, vector, payload }
+            }
+            Step::AddAt(at) => {
+                key = key.max(at + 1);
+                Change::AddGrowing { key: *at, id, vector, payload: b"" }
+            }
+            Step::Remove(key) => Change::RemoveGrowing { key: *key },
+            Step::RemoveRange(from, until) => Change::RemoveGrowingRange { from: *from, until: *until },
+            Step::Delete(segment, row) => Change::DeleteRow { segment: SegmentId(*segment), row: *row },
+            Step::Segment(segment, graph) => {
+                Change::AddSegment { segment: SegmentId(*segment), graph_generation: *graph }
+            }
+            Step::Graph(segment, graph) => Change::SetGraph { segment: SegmentId(*segment), graph_generation: *graph },
+            Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
+            Step::Sequence(sequence) => Change::Sequence(*sequence),
+        })
+        .collect();
+    match truth.commit(&changes) {
+        Ok(()) => {
+            assert!(model.apply(&changes), "the model refuses {changes:?}");
+            Ok(true)
+        }
+        Err(Error::Refused { .. }) => {
+            assert!(!model.apply(&changes), "the model accepts {changes:?}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_changes_are_as_in_a_map(commits in prop::collection::vec((prop::collection::vec(step(), 1..7), prop::bool::weighted(0.15)), 1..25)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut truth = Truth::open(dir.path()).unwrap();
+        let mut model = Model::default();
+        for (steps, reopen) in &commits {
+            commit(&truth, &mut model, steps).unwrap();
+            if *reopen {
+                drop(truth);
+                truth = Truth::open(dir.path()).unwrap();
+            }
+            prop_assert_eq!(&read(&truth), &model);
+        }
+    }
+}
+
+/// A disk in memory: what was written, and what of it a sync made durable. From sync `crash_at` (from 0) on, nothing
+/// becomes durable and every sync fails.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<DiskState>>);
+
+#[derive(Debug, Default)]
+struct DiskState {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    syncs: u64,
+    crash_at: Option<u64>,
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().seen.len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.0.lock().unwrap();
+        let from = offset as usize;
+        out.copy_from_slice(state.seen.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().seen.resize(len as usize, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.syncs += 1;
+        if state.crash_at.is_some_and(|at| state.syncs > at) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        state.durable = state.seen.clone();
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = offset as usize;
+        self.0.lock().unwrap().seen[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn open_on(disk: &Disk) -> Result<Truth, Error> {
+    Truth::prepare(Kv::open_on(Path::new("memory"), disk.clone())?, Path::new("memory"))
+}
+
+#[test]
+fn a_crash_at_any_sync_loses_nothing_acknowledged() {
+    let commits: Vec<Vec<Step>> = (0..8u8)
+        .map(|n| {
+            let mut steps = vec![Step::Add(n, vec![u32::from(n); 3], vec![n; 9]), Step::Add(n + 100, vec![7], vec![])];
+            match n {
+                2 => steps.push(Step::Segment(1, None)),
+                3 => steps.push(Step::RemoveRange(0, 5)),
+                4 => steps.push(Step::Delete(1, 3)),
+                5 => steps.push(Step::Graph(1, Some(1))),
+                6 => steps.push(Step::Drop(1)),
+                _ => steps.push(Step::Sequence(u64::from(n))),
+            }
+            steps
+        })
+        .collect();
+    // What the truth is after each commit, and how many syncs that takes.
+    let disk = Disk::default();
+    let truth = open_on(&disk).unwrap();
+    let before = disk.0.lock().unwrap().syncs;
+    let mut states = vec![Model::default()];
+    for steps in &commits {
+        let mut next = states[states.len() - 1].clone();
+        assert!(commit(&truth, &mut next, steps).unwrap());
+        states.push(next);
+    }
+    let syncs = disk.0.lock().unwrap().syncs;
+    assert!(syncs - before >= commits.len() as u64, "a sync for each commit");
+
+    for crash_at in before..=syncs {
+        let disk = Disk::default();
+        let truth = open_on(&disk).unwrap();
+        disk.0.lock().unwrap().crash_at = Some(crash_at);
+        let mut acknowledged = 0;
+        for steps in &commits {
+            let failed = commit(&truth, &mut states[acknowledged].clone(), steps).is_err();
+            if failed {
+                // The writer refuses to go on after a failed sync, even if the disk recovers.
+                disk.0.lock().unwrap().crash_at = None;
+                assert!(truth.commit(&[Change::Sequence(99)]).is_err(), "a write after a failed sync");
+                disk.0.lock().unwrap().crash_at = Some(0);
+                break;
+            }
+            acknowledged += 1;
+        }
+        // The power is cut: only what was synced is left. The process is killed: all that was written is left.
+        let (durable, seen) = {
+            let state = disk.0.lock().unwrap();
+            (state.durable.clone(), state.seen.clone())
+        };
+        for (what, image) in [("power cut", durable), ("kill", seen)] {
+            let disk = Disk(Arc::new(Mutex::new(DiskState { seen: image, ..DiskState::default() })));
+            let found = read(&open_on(&disk).unwrap());
+            let allowed = &states[acknowledged..(acknowledged + 2).min(states.len())];
+            assert!(allowed.contains(&found), "{what} at sync {crash_at}, {acknowledged} acknowledged: {found:?}");
+        }
+    }
+}
+
+fn small(dir: &Path) -> Truth {
+    let truth = Truth::open(dir).unwrap();
+    let segment = SegmentId(1);
+    truth
+        .commit(&[
+            Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], payload: b"{}" },
+            Change::AddSegment { segment, graph_generation: Some(3) },
+            Change::DeleteRow { segment, row: 4 },
+            Change::Sequence(5),
+        ])
+        .unwrap();
+    truth
+}
+
+#[test]
+fn it_is_open_once_and_shared_by_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    shared(&truth);
+    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!((truth.sequence().unwrap(), truth.next_key().unwrap()), (5, 1));
+    assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
+    drop(truth);
+    Truth::open(dir.path()).unwrap();
+}
+
+#[test]
+fn keys_and_segments_are_not_used_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    let before = read(&truth);
+    truth.commit(&[Change::RemoveGrowing { key: 0 }, Change::RemoveGrowing { key: 77 }]).unwrap();
+    let again = Change::AddGrowing { key: 0, id: "a", vector: &[1.0], payload: b"" };
+    let error = truth.commit(&[Change::Sequence(9), again]).unwrap_err();
+    assert!(error.to_string().contains("growing key 0"), "{error}");
+    assert_eq!(truth.sequence().unwrap(), before.sequence, "all or nothing");
+    let unknown = SegmentId(9);
+    for change in [
+        Change::AddSegment { segment: SegmentId(1), graph_generation: None },
+        Change::DeleteRow { segment: unknown, row: 0 },
+        Change::SetGraph { segment: unknown, graph_generation: None },
+        Change::RemoveSegment { segment: unknown },
+    ] {
+        assert!(matches!(truth.commit(&[change]), Err(Error::Refused { .. })), "{change:?}");
+    }
+    truth.commit(&[Change::RemoveSegment { segment: SegmentId(1) }]).unwrap();
+    assert_eq!(truth.segments().unwrap(), []);
+    assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
+}
+
+#[test]
+fn a_visitor_can_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    let stopped = truth.growing(&mut |_, _, _, _| Err(Error::refused(Path::new("here"), "enough")));
+    assert!(stopped.unwrap_err().to_string().contains("enough"));
+}
+
+#[test]
+fn the_sweep_keeps_what_the_truth_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    let id = SegmentId(1);
+    let kept = [id.vectors_file(), id.graph_file(3)];
+    let swept = [id.graph_file(2), SegmentId(2).vectors_file(), "0000000000000002.vectors.0.tmp".into()];
+    for name in kept.iter().chain(&swept) {
+        std::fs::write(dir.path().join(name), b"x").unwrap();
+    }
+    let mut removed = truth.sweep().unwrap();
+    removed.sort();
+    let mut expected = swept.to_vec();
+    expected.sort();
+    assert_eq!(removed, expected);
+    assert_eq!(read(&truth).growing.len(), 1);
+    assert!(kept.iter().all(|name| dir.path().join(name).exists()));
+}
+
+#[test]
+fn a_lost_or_foreign_or_newer_file_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    truth
+        .kv
+        .write(|transaction| {
+            transaction.open_table(META).unwrap().insert(FORMAT, 2).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    drop(truth);
+    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Incompatible);
+    let file = dir.path().join(FILE);
+    std::fs::write(&file, b"something else, of some length").unwrap();
+    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(dir.path().join(SegmentId(1).vectors_file()), b"x").unwrap();
+    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_cut_file_is_an_error_not_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(small(dir.path()));
+    let file = dir.path().join(FILE);
+    let whole = std::fs::read(&file).unwrap();
+    for cut in [1, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        let kind = Truth::open(dir.path()).map(|_| ()).unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::Corrupt, "cut at {cut} of {}", whole.len());
+    }
+}

@@ -1,0 +1,246 @@
+//! Random operations on the real engine against a map with exact search: what is acknowledged is there, also after a reopen.
+//!
+//! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
+
+use nearness::collection::{
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,
+    Space,
+};
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const DIMENSION: usize = 8;
+type Model = BTreeMap<PointId, (Vec<f32>, u64)>;
+
+fn name() -> CollectionName {
+    CollectionName::new("model").expect("a name")
+}
+
+fn open(dir: &Path) -> LocalEngine {
+    LocalEngine::open(dir, Registry::default()).expect("the engine opens")
+}
+
+fn create(engine: &LocalEngine, metric: Metric) {
+    let spec = CollectionSpec {
+        name: name(),
+        space: Space::Plain { dimension: DIMENSION as u32 },
+        metric,
+        // Small segments, so that sealing and merging happen all the time.
+        index: IndexSettings { m: 8, ef_construction: 64, ef_search: 64, seal_rows: 100 },
+    };
+    engine.create_collection(&spec).expect("a new collection");
+}
+
+fn vector(rng: &mut StdRng) -> Vec<f32> {
+    (0..DIMENSION).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn id(rng: &mut StdRng) -> PointId {
+    PointId::new(format!("p{}", rng.random_range(0..600_u32))).expect("an id")
+}
+
+fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
+    let payload: Payload = [("version".to_owned(), version.into())].into_iter().collect();
+    Item { id, source: Source::Vector(vector), payload }
+}
+
+fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+    match metric {
+        Metric::Cosine => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+        Metric::Dot => -dot(a, b),
+        Metric::L2 => a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt(),
+    }
+}
+
+/// Everything the engine can be asked, compared with the model.
+fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
+    assert_eq!(engine.count(&name()).expect("a count"), model.len() as u64, "count");
+    let fields = Fields { payload: true, vector: true };
+    let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
+    for (id, point) in ids.iter().zip(engine.get(&name(), &ids, fields).expect("points")) {
+        let found = point.map(|point| {
+            let version = point.payload.expect("a payload")["version"].as_u64().expect("a number");
+            (point.vector.expect("a vector"), version)
+        });
+        assert_eq!(found.as_ref(), model.get(id), "get {id}");
+    }
+    let (mut scrolled, mut after) = (Vec::new(), None);
+    loop {
+        let page = engine.scroll(&name(), after.as_ref(), 97, Fields::default()).expect("a page");
+        scrolled.extend(page.points.into_iter().map(|point| point.id));
+        after = scrolled.last().cloned();
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(scrolled, model.keys().cloned().collect::<Vec<_>>(), "scroll");
+    let query = vector(rng);
+    let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
+    truth.sort_by(f64::total_cmp);
+    for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
+        let params = SearchParams { k: 10, accuracy, score_threshold: None, fields };
+        let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
+        assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
+        for (place, hit) in answer.hits.iter().enumerate() {
+            let (vector, _) = &model[&hit.point.id];
+            assert!(
+                (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
+                "distance of {}",
+                hit.point.id
+            );
+            if accuracy == Accuracy::Exact {
+                assert!((truth[place] - f64::from(hit.distance)).abs() < 1e-4, "rank {place}");
+            }
+        }
+    }
+}
+
+fn run(seed: u64, metric: Metric, steps: usize) {
+    println!("seed {seed}, {metric}, {steps} steps");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = open(dir.path());
+    create(&engine, metric);
+    let mut model = Model::new();
+    let mut version = 0;
+    for step in 0..steps {
+        match rng.random_range(0..100) {
+            0..60 => {
+                let items: Vec<Item> = (0..rng.random_range(1..30))
+                    .map(|_| {
+                        version += 1;
+                        item(id(&mut rng), vector(&mut rng), version)
+                    })
+                    .collect();
+                let before = model.len();
+                for item in &items {
+                    let Source::Vector(vector) = &item.source else { unreachable!() };
+                    model
+                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                }
+                let count = items.len() as u64;
+                let done = engine.upsert(&name(), items).expect("an upsert");
+                assert_eq!(done.inserted, (model.len() - before) as u64, "step {step}");
+                assert_eq!(done.inserted + done.replaced, count, "step {step}");
+            }
+            60..80 => {
+                let ids: Vec<PointId> = (0..rng.random_range(1..20)).map(|_| id(&mut rng)).collect();
+                let removed = ids.iter().filter(|id| model.remove(*id).is_some()).count() as u64;
+                assert_eq!(engine.delete_points(&name(), &ids).expect("a delete").deleted, removed, "step {step}");
+            }
+            80..85 => {
+                let items: Vec<Item> = (0..rng.random_range(1..200))
+                    .map(|_| {
+                        version += 1;
+                        item(id(&mut rng), vector(&mut rng), version)
+                    })
+                    .collect();
+                for item in &items {
+                    let Source::Vector(vector) = &item.source else { unreachable!() };
+                    model
+                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                }
+                engine
+                    .bulk_load(&name(), &mut items.into_iter(), &mut |_, error| Err(error), &|_, _, _| true)
+                    .expect("a bulk load");
+            }
+            85..88 => {
+                let info = engine.compact(&name()).expect("a compaction");
+                assert!(info.segments.len() <= 1 && info.deleted_rows == 0, "step {step}: {info:?}");
+            }
+            88..91 => {
+                drop(engine);
+                engine = open(dir.path());
+            }
+            _ => compare(&engine, &model, metric, &mut rng),
+        }
+    }
+    compare(&engine, &model, metric, &mut rng);
+}
+
+#[test]
+fn random_operations_match_the_model() {
+    let seed = std::env::var("NEARNESS_SEED").ok().and_then(|seed| seed.parse().ok());
+    for (place, metric) in Metric::ALL.into_iter().enumerate() {
+        run(seed.unwrap_or(11 + place as u64), metric, 250);
+    }
+}
+
+#[test]
+#[ignore = "slow: many seeds"]
+fn many_seeds_match_the_model() {
+    let first = std::env::var("NEARNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_000);
+    for seed in first..first + 20 {
+        run(seed, Metric::ALL[seed as usize % 3], 400);
+    }
+}
+
+#[test]
+fn recall_holds_through_every_step_and_the_graph_answered() {
+    for metric in Metric::ALL {
+        let mut rng = StdRng::seed_from_u64(5);
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut engine = open(dir.path());
+        let spec = CollectionSpec {
+            name: name(),
+            space: Space::Plain { dimension: 24 },
+            metric,
+            index: IndexSettings { m: 16, ef_construction: 100, ef_search: 0, seal_rows: 4_000 },
+        };
+        engine.create_collection(&spec).expect("a new collection");
+        let clustered = {
+            let mut rng = StdRng::seed_from_u64(6);
+            let centres: Vec<Vec<f32>> =
+                (0..40).map(|_| (0..24).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+            move |rng: &mut StdRng| -> Vec<f32> {
+                let centre = &centres[rng.random_range(0..centres.len())];
+                centre.iter().map(|x| x + rng.random_range(-0.4..0.4)).collect()
+            }
+        };
+        let queries: Vec<Query> = (0..100).map(|_| Query::Vector(clustered(&mut rng))).collect();
+        let check = |engine: &LocalEngine, step: &str| {
+            let with = |accuracy| SearchParams { k: 10, accuracy, score_threshold: None, fields: Fields::default() };
+            let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
+            let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");
+            let points = engine.count(&name()).expect("a count");
+            let mut same = 0;
+            for (truth, found) in truth.iter().zip(&found) {
+                assert!(found.stats.segments_by_graph > 0, "{metric} {step}: the graph must answer, not a scan");
+                assert!(found.stats.distances_computed < points, "{metric} {step}: as many distances as a scan");
+                same += found
+                    .hits
+                    .iter()
+                    .filter(|hit| truth.hits.iter().any(|other| other.point.id == hit.point.id))
+                    .count();
+            }
+            let recall = same as f64 / (truth.len() * 10) as f64;
+            assert!(recall >= 0.95, "{metric} {step}: recall@10 {recall}");
+        };
+        let batch = |engine: &LocalEngine, from: usize, count: usize, rng: &mut StdRng| {
+            let items: Vec<Item> = (from..from + count)
+                .map(|number| item(PointId::new(format!("{number}")).expect("an id"), clustered(rng), 0))
+                .collect();
+            for chunk in items.chunks(2_000) {
+                engine.upsert(&name(), chunk.to_vec()).expect("an upsert");
+            }
+        };
+        batch(&engine, 0, 9_000, &mut rng);
+        engine.compact(&name()).expect("a compaction");
+        check(&engine, "after the build");
+        batch(&engine, 9_000, 1_500, &mut rng);
+        check(&engine, "after inserts");
+        let ids: Vec<PointId> =
+            (0..1_500).map(|number| PointId::new(format!("{}", number * 3)).expect("an id")).collect();
+        engine.delete_points(&name(), &ids).expect("a delete");
+        check(&engine, "after deletes");
+        engine.compact(&name()).expect("a compaction");
+        check(&engine, "after a compaction");
+        drop(engine);
+        engine = open(dir.path());
+        check(&engine, "after a reopen");
+    }
+}

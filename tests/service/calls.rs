@@ -1,0 +1,276 @@
+//! What any engine must do through the services.
+
+use crate::harness::*;
+use nearness::collection::Engine;
+use nearness::grpc::{Client, ClientError, ClientOptions, pb};
+use pb::query::Form;
+use serde_json::json as j;
+use std::sync::Arc;
+use tonic::codec::CompressionEncoding;
+
+pub(crate) async fn collections_are_made_listed_and_removed(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    let made = client.create_collection(plain("b", 3, pb::Metric::Unspecified)).await.unwrap().collection.unwrap();
+    assert_eq!((made.dimension, made.metric(), made.points), (3, pb::Metric::Cosine, 0));
+    assert_eq!((made.embedder, made.embedder_fingerprint.as_str()), (None, ""));
+    let index = made.index.unwrap();
+    assert!(index.m >= 2 && index.ef_construction >= 1 && index.ef_search >= 1 && index.seal_rows >= 1, "{index:?}");
+
+    let made = client.create_collection(embedded("a", "vowels")).await.unwrap().collection.unwrap();
+    assert_eq!(made.embedder.unwrap(), pb::EmbedderRef { name: "letters".into(), tap: "vowels".into() });
+    assert_eq!((made.dimension, made.embedder_fingerprint.len()), (5, 64));
+
+    let (code, message) = refused(client.create_collection(plain("b", 4, pb::Metric::L2)).await);
+    assert_eq!(code, "ALREADY_EXISTS");
+    assert!(message.contains("\"b\""), "{message}");
+    let (code, message) = refused(client.create_collection(embedded("c", "consonants")).await);
+    assert_eq!(code, "INVALID_ARGUMENT");
+    assert!(message.contains("vowels"), "{message} should name the taps there are");
+
+    let list = client.list_collections(pb::ListRequest {}).await.unwrap().collections;
+    assert_eq!(list.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    client.upsert(upsert("b", vec![vector_item("x", &[1.0, 0.0, 0.0])])).await.unwrap();
+    let compacted = client.compact(pb::CompactRequest { name: "b".into() }).await.unwrap().collection.unwrap();
+    assert_eq!((compacted.points, compacted.sequence >= 1), (1, true));
+    let got = client.collection(pb::GetCollectionRequest { name: "b".into() }).await.unwrap().collection.unwrap();
+    assert_eq!(got.points, 1);
+
+    let gone = client.delete_collection(pb::DeleteCollectionRequest { name: "b".into() }).await.unwrap();
+    assert_eq!(gone.points, 1);
+    let (code, message) = refused(client.collection(pb::GetCollectionRequest { name: "b".into() }).await);
+    assert_eq!((code, message.as_str()), ("NOT_FOUND", "there is no collection named \"b\""));
+}
+
+pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let mut first = vector_item("one", &[1.0, 0.0]);
+    first.payload = payload(j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
+    let second =
+        pb::Item { id: "two".into(), source: Some(pb::item::Source::Vector(le_f32(&[0.0, 2.0]))), payload: None };
+    let written = client.upsert(upsert("c", vec![first, second])).await.unwrap();
+    assert_eq!((written.inserted, written.replaced, written.embedder_fingerprint.as_str()), (2, 0, ""));
+    let again = client.upsert(upsert("c", vec![vector_item("two", &[0.0, 3.0])])).await.unwrap();
+    assert_eq!((again.inserted, again.replaced), (0, 1));
+    assert!(again.sequence > written.sequence);
+    assert_eq!(count(client, "c").await, 2);
+
+    let ids = ["two", "none", "one"].map(String::from).to_vec();
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields: None };
+    let bare = client.get_points(get.clone()).await.unwrap();
+    assert_eq!(bare.points.iter().map(|point| point.id.as_str()).collect::<Vec<_>>(), ["two", "one"]);
+    assert!(bare.points.iter().all(|point| point.vector.is_none() && point.payload.is_none()));
+    assert_eq!(bare.missing, ["none"]);
+    let all = pb::GetPointsRequest { fields: Some(pb::Fields { payload: true, vector: true }), ..get };
+    let full = client.get_points(all).await.unwrap().points;
+    assert_eq!(full[0].vector, Some(values(&[0.0, 3.0])));
+    assert_eq!(json(full[1].payload.clone()), j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
+
+    let gone = client.delete_points(pb::DeletePointsRequest { collection: "c".into(), ids }).await.unwrap();
+    assert_eq!((gone.deleted, gone.missing), (2, vec!["none".to_owned()]));
+    assert_eq!(count(client, "c").await, 0);
+}
+
+pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let items = (0..20).map(|n| {
+        let mut item = vector_item(&format!("p{n:02}"), &[n as f32, 0.0]);
+        item.payload = payload(j!({"n": n}));
+        item
+    });
+    client.upsert(upsert("c", items.collect())).await.unwrap();
+
+    let mut request = near_vector("c", &[7.2, 0.0], 3);
+    let reply = client.search(request.clone()).await.unwrap();
+    assert_eq!(hit_ids(&reply), ["p07", "p08", "p06"]);
+    assert!((reply.hits[0].distance - 0.2).abs() < 1e-5 && (reply.hits[0].score + 0.2).abs() < 1e-5);
+    assert!(reply.hits[0].payload.is_none() && reply.hits[0].vector.is_none());
+    let stats = reply.stats.unwrap();
+    assert_ne!(stats.path(), pb::Path::Unspecified);
+    assert!(stats.distances_computed >= 3);
+
+    let params = request.params.as_mut().unwrap();
+    params.accuracy = Some(pb::search_params::Accuracy::Exact(true));
+    params.score_threshold = Some(-1.0);
+    params.fields = Some(pb::Fields { payload: true, vector: true });
+    let reply = client.search(request).await.unwrap();
+    assert_eq!(hit_ids(&reply), ["p07", "p08"], "the third is farther than the threshold");
+    assert_eq!(reply.hits[1].vector, Some(values(&[8.0, 0.0])));
+    assert_eq!(json(reply.hits[1].payload.clone()), j!({"n": 8}));
+    let stats = reply.stats.unwrap();
+    assert_eq!((stats.path(), stats.distances_computed, stats.ef_used), (pb::Path::Exact, 20, 0));
+
+    let by_id = client.search(near("c", Form::Id("p00".into()), 2)).await.unwrap();
+    assert_eq!(hit_ids(&by_id), ["p01", "p02"], "a stored point is left out of its own answer");
+    let (code, message) = refused(client.search(near("c", Form::Id("nobody".into()), 2)).await);
+    assert_eq!(code, "NOT_FOUND");
+    assert!(message.contains("nobody"), "{message}");
+
+    let query = |x: f32| pb::Query { form: Some(Form::Vector(values(&[x, 0.0]))) };
+    let batch = pb::SearchBatchRequest {
+        collection: "c".into(),
+        queries: (0..5).map(|n| query(4.0 * n as f32)).collect(),
+        params: Some(pb::SearchParams { k: 1, ..Default::default() }),
+    };
+    let replies = client.search_batch(batch).await.unwrap().responses;
+    assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);
+}
+
+pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    let made = client.create_collection(embedded("words", "")).await.unwrap().collection.unwrap();
+    assert_eq!((made.embedder.unwrap().tap.as_str(), made.dimension), ("counts", 26));
+    let items = ["aab", "bbc", "xyz", "abc"].map(|text| text_item(text, text)).to_vec();
+    let written = client.upsert(upsert("words", items)).await.unwrap();
+    assert_eq!(written.embedder_fingerprint, made.embedder_fingerprint);
+
+    let mut request = near("words", Form::Text("zyx".into()), 1);
+    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: true, vector: false });
+    let reply = client.search(request).await.unwrap();
+    assert_eq!(hit_ids(&reply), ["xyz"]);
+    assert_eq!(json(reply.hits[0].payload.clone()), j!({"text": "xyz"}), "the text is kept");
+    assert!((reply.hits[0].score - 1.0).abs() < 1e-5);
+    assert_eq!(reply.stats.unwrap().embedder_fingerprint, made.embedder_fingerprint);
+
+    let arithmetic = pb::Arithmetic { plus: vec!["aab".into(), "bc".into()], minus: vec!["a".into()] };
+    let reply = client.search(near("words", Form::Arithmetic(arithmetic), 4)).await.unwrap();
+    assert_eq!(reply.hits[0].id, "bbc");
+    assert!(!hit_ids(&reply).contains(&"aab"), "terms are left out");
+
+    match client.search(near("words", Form::Text("1234".into()), 1)).await.unwrap_err() {
+        ClientError::Refused { code, reason, fields, message } => {
+            assert_eq!((code, reason.as_str()), ("INVALID_ARGUMENT", "OUT_OF_VOCABULARY"));
+            assert!(message.contains("1234"), "{message}");
+            assert!(fields[0].0.contains("text"), "{fields:?}");
+        }
+        other => panic!("{other}"),
+    }
+    let (code, _) = refused(client.search(near("words", Form::Image(vec![0; 784].into()), 1)).await);
+    assert_eq!(code, "INVALID_ARGUMENT");
+    client.create_collection(plain("plain", 2, pb::Metric::Dot)).await.unwrap();
+    let (code, _) = refused(client.search(near("plain", Form::Text("abc".into()), 1)).await);
+    assert_eq!(code, "INVALID_ARGUMENT", "nothing embeds there");
+}
+
+pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 2, pb::Metric::Cosine)).await.unwrap();
+    let good = || vector_item("good", &[1.0, 0.0]);
+    for bad in [
+        vector_item("", &[1.0, 0.0]),
+        vector_item("long", &[1.0, 0.0, 0.0]),
+        vector_item("nan", &[1.0, f32::NAN]),
+        vector_item("zero", &[0.0, 0.0]),
+        text_item("text", "abc"),
+        pb::Item { id: "nothing".into(), source: None, payload: None },
+    ] {
+        let (code, message) = refused(client.upsert(upsert("c", vec![good(), bad])).await);
+        assert_eq!(code, "INVALID_ARGUMENT", "{message}");
+        assert!(message.contains("items[1]"), "{message}");
+    }
+    assert_eq!(count(client, "c").await, 0, "nothing of a refused batch is written");
+}
+
+pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    for name in ["c", "other"] {
+        client.create_collection(plain(name, 1, pb::Metric::L2)).await.unwrap();
+    }
+    let mut ids: Vec<String> = (0..1_000).map(|n| format!("{}-ä-{n}", n % 7)).collect();
+    let items = ids.iter().enumerate().map(|(n, id)| vector_item(id, &[n as f32])).collect();
+    client.upsert(upsert("c", items)).await.unwrap();
+    ids.sort_unstable();
+
+    for (limit, pages) in [(0, 10), (1_000, 1), (999, 2), (300, 4)] {
+        let mut request = pb::ScrollRequest { collection: "c".into(), limit, ..Default::default() };
+        let (mut found, mut read) = (Vec::new(), 0);
+        loop {
+            let page = client.scroll(request.clone()).await.unwrap();
+            found.extend(page.points.into_iter().map(|point| point.id));
+            read += 1;
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert_eq!((found == ids, read), (true, pages), "limit {limit}");
+    }
+
+    let first = pb::ScrollRequest { collection: "c".into(), limit: 10, ..Default::default() };
+    let token = client.scroll(first.clone()).await.unwrap().next_page_token;
+    let broken = format!("{}0", &token[..token.len() - 1]);
+    for (collection, page_token) in [("c", &broken), ("c", &"x".to_owned()), ("other", &token)] {
+        let request =
+            pb::ScrollRequest { collection: collection.into(), page_token: page_token.clone(), ..first.clone() };
+        let (code, message) = refused(client.scroll(request).await);
+        assert_eq!(code, "INVALID_ARGUMENT");
+        assert!(message.starts_with("page_token: "), "{message}");
+    }
+    let removed = pb::DeletePointsRequest { collection: "c".into(), ids: ids[5..15].to_vec() };
+    client.delete_points(removed).await.unwrap();
+    let next = client.scroll(pb::ScrollRequest { page_token: token, ..first }).await.unwrap();
+    assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
+}
+
+pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
+    let server = start(engine.clone()).await;
+    let client = &server.client;
+    let list = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+    let letters = list.iter().find(|it| it.name == "letters").expect("letters");
+    assert_eq!((letters.modality.as_str(), letters.taps.len(), letters.taps[1].dimension), ("text", 2, 5));
+    assert!(letters.card_json.contains("counts letters"));
+    let got = client.embedder(pb::GetEmbedderRequest { name: "letters".into() }).await.unwrap().embedder.unwrap();
+    assert_eq!(&got, letters);
+
+    let text = |text: &str| pb::EmbedInput { form: Some(pb::embed_input::Form::Text(text.into())) };
+    let embed = |tap: &str, inputs| pb::EmbedRequest { embedder: "letters".into(), tap: tap.into(), inputs };
+    let reply = client.embed(embed("vowels", vec![text("aia"), text("ou")])).await.unwrap();
+    assert_eq!(reply.vectors, [values(&[3.0, 1.0, 2.0, 1.0, 1.0]), values(&[1.0, 1.0, 1.0, 2.0, 2.0])]);
+    assert_eq!(reply.embedder_fingerprint, letters.fingerprint);
+    let (code, message) = refused(client.embed(embed("", vec![text("a"), text("7")])).await);
+    assert_eq!(code, "INVALID_ARGUMENT");
+    assert!(message.starts_with("inputs[1].text: "), "{message}");
+    let (code, message) = refused(client.embed(embed("q", vec![text("a")])).await);
+    assert!(code == "INVALID_ARGUMENT" && message.starts_with("tap: "), "{message}");
+
+    let nobody = || "nobody".to_owned();
+    let (code, message) = refused(client.embedder(pb::GetEmbedderRequest { name: nobody() }).await);
+    assert_eq!(code, "NOT_FOUND");
+    assert!(message.contains("letters"), "{message} should name those there are");
+    let classify = pb::ClassifyRequest { embedder: "letters".into(), image: vec![0; 784].into() };
+    assert_eq!(refused(client.classify(classify).await).0, "INVALID_ARGUMENT");
+    let words =
+        pb::NearestWordsRequest { embedder: "letters".into(), plus: vec!["a".into()], k: 1, ..Default::default() };
+    assert_eq!(refused(client.nearest_words(words.clone()).await).0, "INVALID_ARGUMENT");
+    let none = pb::NearestWordsRequest { plus: vec![], ..words.clone() };
+    assert!(refused(client.nearest_words(none).await).1.starts_with("plus: "));
+    assert!(refused(client.nearest_words(pb::NearestWordsRequest { k: 0, ..words }).await).1.starts_with("k: "));
+    let blank = pb::FillBlankRequest { embedder: nobody(), pattern: "the ___ cat".into(), k: 3 };
+    assert_eq!(refused(client.fill_blank(blank).await).0, "NOT_FOUND");
+}
+
+pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let zipped = ClientOptions { gzip: true, ..Default::default() };
+    let client = Client::connect(server.url.strip_prefix("http://").unwrap(), &zipped).await.unwrap();
+    client.create_collection(plain("c", 64, pb::Metric::Dot)).await.unwrap();
+    let items = (0..500).map(|n| vector_item(&format!("p{n}"), &[1.0 + n as f32; 64])).collect();
+    client.upsert(upsert("c", items)).await.unwrap();
+    assert_eq!(hit_ids(&client.search(near_vector("c", &[1.0; 64], 2)).await.unwrap()), ["p499", "p498"]);
+
+    let mut raw = pb::points_client::PointsClient::new(server.channel().await)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip);
+    let reply = raw.count(pb::CountRequest { collection: "c".into() }).await.unwrap();
+    assert_eq!(reply.metadata().get("grpc-encoding").expect("a compressed reply"), "gzip");
+    let mut raw = pb::points_client::PointsClient::new(server.channel().await);
+    let reply = raw.count(pb::CountRequest { collection: "c".into() }).await.unwrap();
+    assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
+}

@@ -1,0 +1,130 @@
+//! A server on a free port, a client, and short ways to make requests.
+
+use nearness::collection::Engine;
+use nearness::grpc::server::ServerError;
+use nearness::grpc::{Client, ClientError, ClientOptions, Server, ServerOptions, pb};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+pub(crate) struct Running {
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+pub(crate) fn options() -> ServerOptions {
+    ServerOptions { address: ([127, 0, 0, 1], 0).into(), ..Default::default() }
+}
+
+pub(crate) async fn start(engine: Arc<dyn Engine>) -> Running {
+    start_with(engine, options()).await
+}
+
+pub(crate) async fn start_with(engine: Arc<dyn Engine>, options: ServerOptions) -> Running {
+    let server = Server::bind(engine, options).expect("a free port");
+    let url = format!("http://{}", server.local_addr());
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(server.serve(async {
+        let _ = stopped.await;
+    }));
+    let client = Client::connect(&url, &ClientOptions::default()).await.expect("a server that listens");
+    Running { client, url, stop, task }
+}
+
+impl Running {
+    /// A tonic channel, for what the client hides: codes, details, headers.
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
+    }
+
+    /// Tells the server to stop, without waiting.
+    pub(crate) fn stop(self) -> JoinHandle<Result<(), ServerError>> {
+        let _ = self.stop.send(());
+        self.task
+    }
+}
+
+pub(crate) fn plain(name: &str, dimension: u32, metric: pb::Metric) -> pb::CreateRequest {
+    let space = Some(pb::create_request::Space::Dimension(dimension));
+    pb::CreateRequest { name: name.into(), space, metric: metric.into(), index: None }
+}
+
+pub(crate) fn embedded(name: &str, tap: &str) -> pb::CreateRequest {
+    let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
+    let space = Some(pb::create_request::Space::Embedder(embedder));
+    pb::CreateRequest { name: name.into(), space, ..Default::default() }
+}
+
+pub(crate) fn values(values: &[f32]) -> pb::Vector {
+    pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values: values.to_vec() })) }
+}
+
+pub(crate) fn le_f32(values: &[f32]) -> pb::Vector {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    pb::Vector { form: Some(pb::vector::Form::LeF32(bytes.into())) }
+}
+
+pub(crate) fn vector_item(id: &str, vector: &[f32]) -> pb::Item {
+    pb::Item { id: id.into(), source: Some(pb::item::Source::Vector(values(vector))), payload: None }
+}
+
+pub(crate) fn text_item(id: &str, text: &str) -> pb::Item {
+    pb::Item { id: id.into(), source: Some(pb::item::Source::Text(text.into())), payload: None }
+}
+
+pub(crate) fn payload(json: serde_json::Value) -> Option<prost_types::Struct> {
+    Some(nearness::grpc::payload::to_struct(json.as_object().expect("an object").clone()))
+}
+
+pub(crate) fn json(payload: Option<prost_types::Struct>) -> serde_json::Value {
+    nearness::grpc::payload::from_struct(payload.expect("a payload"), &"payload").expect("sound").into()
+}
+
+pub(crate) fn upsert(collection: &str, items: Vec<pb::Item>) -> pb::UpsertRequest {
+    pb::UpsertRequest { collection: collection.into(), items }
+}
+
+pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::SearchRequest {
+    pb::SearchRequest {
+        collection: collection.into(),
+        query: Some(pb::Query { form: Some(form) }),
+        params: Some(pb::SearchParams { k, ..Default::default() }),
+    }
+}
+
+pub(crate) fn near_vector(collection: &str, vector: &[f32], k: u32) -> pb::SearchRequest {
+    near(collection, pb::query::Form::Vector(values(vector)), k)
+}
+
+pub(crate) fn hit_ids(reply: &pb::SearchResponse) -> Vec<&str> {
+    reply.hits.iter().map(|hit| hit.id.as_str()).collect()
+}
+
+pub(crate) async fn count(client: &Client, collection: &str) -> u64 {
+    client.count(pb::CountRequest { collection: collection.into() }).await.expect("a count").count
+}
+
+/// The code and message of a refused call.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (&'static str, String) {
+    match result.expect_err("should be refused") {
+        ClientError::Refused { code, message, .. } => (code, message),
+        other => panic!("{other}"),
+    }
+}
+
+/// A status with that code, whose violation names `field` and whose text holds `part`.
+#[track_caller]
+pub(crate) fn assert_violation(status: &Status, field: &str, part: &str) {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let details = status.get_error_details();
+    let violation = &details.bad_request().unwrap_or_else(|| panic!("no BadRequest in {status:?}")).field_violations[0];
+    assert_eq!(violation.field, field, "{violation:?}");
+    assert!(violation.description.contains(part), "{violation:?} should contain {part:?}");
+    assert!(status.message().contains(field), "{status}");
+}

@@ -1,0 +1,79 @@
+//! The services over a real socket: every call, every limit, every kind of error.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
+//! | `calls.rs` | what any engine must do; runs over each engine named below |
+//! | `streams.rs` | `UpsertStream`, over each engine |
+//! | `limits.rs` | what is refused at the edge, over each engine |
+//! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod harness;
+mod limits;
+mod server;
+mod streams;
+
+use nearness::collection::Engine;
+use nearness::embed::Registry;
+use std::any::Any;
+use std::sync::Arc;
+
+/// The embedders of the tests.
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.add(Arc::new(support::letters::Letters::new()));
+    registry
+}
+
+/// An engine, and what must live as long (a folder, for an engine that has one).
+type Opened = (Arc<dyn Engine>, Box<dyn Any>);
+
+fn memory() -> Opened {
+    (Arc::new(support::memory_engine::MemoryEngine::new(registry())), Box::new(()))
+}
+
+/// Runs the named functions over an engine.
+macro_rules! over {
+    ($engine:ident: $($file:ident { $($test:ident)* })*) => {
+        mod $engine {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let (engine, _guard) = super::super::$engine();
+                    crate::$file::$test(engine).await;
+                }
+            )*)*
+        }
+    };
+}
+
+macro_rules! every_test_over {
+    ($engine:ident) => {
+        over! { $engine:
+            calls {
+                collections_are_made_listed_and_removed
+                points_are_written_read_replaced_and_deleted
+                searches_find_the_nearest
+                text_is_embedded
+                a_batch_is_checked_whole
+                scrolls_reach_the_end
+                embedders_answer
+                gzip_goes_both_ways
+            }
+            limits { wrong_requests_name_field_and_limit payloads_are_limited }
+            streams {
+                bad_items_among_good_ones
+                acks_come_in_order
+                the_collection_of_a_stream
+            }
+        }
+    };
+}
+
+mod engines {
+    every_test_over!(memory);
+}

@@ -1,0 +1,368 @@
+//! The server itself: codes, overload, deadlines, oversize messages, health, reflection, shutdown.
+
+use crate::harness::*;
+use crate::registry;
+use crate::streams;
+use crate::support::memory_engine::MemoryEngine;
+use nearness::collection::Error;
+use nearness::grpc::{ClientError, Server, ServerOptions, pb};
+use nearness::{embed, store};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use tokio_stream::{StreamExt, iter};
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt;
+
+fn engine() -> Arc<MemoryEngine> {
+    Arc::new(MemoryEngine::new(registry()))
+}
+
+/// Holds the calls of one operation until it is opened, and counts those that came.
+#[derive(Default)]
+struct Door {
+    open: Mutex<bool>,
+    opened: Condvar,
+    came: AtomicUsize,
+}
+
+impl Door {
+    fn before(self: &Arc<Self>, engine: &MemoryEngine, operation: &'static str) {
+        let door = self.clone();
+        engine.set_hook(move |called| {
+            if called == operation {
+                door.came.fetch_add(1, Ordering::SeqCst);
+                door.wait();
+            }
+            Ok(())
+        });
+    }
+
+    /// Gives up after a while, so that a failed test ends.
+    fn wait(&self) {
+        drop(self.opened.wait_timeout_while(self.open.lock().unwrap(), Duration::from_secs(30), |open| !*open));
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    async fn wait_for(&self, calls: usize) {
+        while self.came.load(Ordering::SeqCst) < calls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_error_has_its_code() {
+    let engine = engine();
+    let server = start(engine.clone()).await;
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let pinned = || Error::Fingerprint {
+        collection: "c".into(),
+        embedder: "words".into(),
+        pinned: "00".into(),
+        loaded: "not loaded".into(),
+    };
+    let unknown_words = || Error::Embed {
+        field: "items[2].text".into(),
+        source: embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx".into() },
+    };
+    let damaged =
+        || Error::Store(store::Error::Corrupt { path: "f".into(), what: "a wrong checksum\nsecond line".into() });
+    type Make = Box<dyn Fn() -> Error + Send + Sync>;
+    let cases: Vec<(Make, Code, &str)> = vec![
+        (Box::new(|| Error::invalid("items[3].vector", "too long")), Code::InvalidArgument, "INVALID_INPUT"),
+        (Box::new(unknown_words), Code::InvalidArgument, "OUT_OF_VOCABULARY"),
+        (Box::new(|| Error::UnknownCollection("c".into())), Code::NotFound, "NOT_FOUND"),
+        (Box::new(|| Error::CollectionExists("c".into())), Code::AlreadyExists, "ALREADY_EXISTS"),
+        (Box::new(pinned), Code::FailedPrecondition, "CONFLICT"),
+        (Box::new(damaged), Code::DataLoss, "CORRUPT"),
+        (Box::new(|| Error::Exhausted("the disk is full".into())), Code::ResourceExhausted, "EXHAUSTED"),
+        (Box::new(|| Error::Unavailable("stopping".into())), Code::Unavailable, "UNAVAILABLE"),
+    ];
+    for (make, code, reason) in cases {
+        let text = make().to_string().lines().next().unwrap().to_owned();
+        engine.set_hook(move |_| Err(make()));
+        let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (code, text.as_str()));
+        let details = status.get_error_details();
+        let info = details.error_info().expect("an ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "nearness"));
+        match reason {
+            "INVALID_INPUT" => assert_violation(&status, "items[3].vector", "too long"),
+            "OUT_OF_VOCABULARY" => {
+                assert_violation(&status, "items[2].text", "qzx");
+                assert_eq!(info.metadata["words"], "qzx");
+            }
+            _ => assert!(details.bad_request().is_none()),
+        }
+    }
+    // A fault of the program is answered too, and the server lives on.
+    engine.set_hook(|_| panic!("a bug, on purpose"));
+    let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.get_error_details().error_info().unwrap().reason.as_str()),
+        (Code::Internal, "INTERNAL")
+    );
+    assert!(!status.message().contains("on purpose"), "{status}");
+    engine.set_hook(|_| Ok(()));
+    let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn oversize_messages_name_the_limit() {
+    let small = ServerOptions { max_message_bytes: 64 << 10, ..options() };
+    let server = start_with(engine(), small).await;
+    server.client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
+    let item = |n: usize| vector_item(&format!("p{n}"), &[n as f32; 1_000]);
+    let (code, message) = refused(server.client.upsert(upsert("c", (0..20).map(item).collect())).await);
+    assert_eq!(code, "RESOURCE_EXHAUSTED", "{message}");
+    assert!(message.contains("limit of 65536 bytes"), "{message}");
+
+    let mut zipped = pb::points_client::PointsClient::new(server.channel().await)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let bomb = upsert("c", (0..200).map(|n| vector_item(&format!("p{n}"), &[0.0; 1_000])).collect());
+    let status = zipped.upsert(bomb).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("limit of 65536 bytes"), "{status}");
+
+    let requests = vec![
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(item(0)) },
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(text_item("t", &"x".repeat(70_000))) },
+    ];
+    let (acks, end) = streams::send(&server.client, requests).await;
+    assert_eq!((acks.len(), refused(end).0), (1, "RESOURCE_EXHAUSTED"));
+
+    for piece in 0..4 {
+        server.client.upsert(upsert("c", (0..10).map(|n| item(10 * piece + n)).collect())).await.unwrap();
+    }
+    let mut request = near_vector("c", &[0.0; 1_000], 40);
+    request.params.as_mut().unwrap().fields = Some(pb::Fields { payload: false, vector: true });
+    let (code, message) = refused(server.client.search(request).await);
+    assert_eq!(code, "RESOURCE_EXHAUSTED");
+    assert!(message.contains("the limit is 65536"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_time_is_over_is_not_run() {
+    let engine = engine();
+    let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
+    server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    server.client.upsert(upsert("c", vec![vector_item("p", &[1.0])])).await.unwrap();
+    let door = Arc::new(Door::default());
+    door.before(&engine, "search");
+
+    let client = server.client.clone();
+    let first = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
+    door.wait_for(1).await;
+    // The one place is taken: the second request waits, and its deadline passes.
+    let mut raw = pb::search_client::SearchClient::new(server.channel().await);
+    let mut late = Request::new(near_vector("c", &[1.0], 1));
+    late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
+    let status = raw.search(late).await.unwrap_err();
+    // tonic's client keeps the deadline too, and calls it a cancellation when it is the first to notice.
+    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
+    // The third leaves by itself.
+    let client = server.client.clone();
+    let third = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
+    tokio::task::yield_now().await;
+    third.abort();
+    let _ = third.await;
+
+    door.open();
+    assert_eq!(hit_ids(&first.await.unwrap().unwrap()), ["p"]);
+    assert_eq!(hit_ids(&server.client.search(near_vector("c", &[1.0], 1)).await.unwrap()), ["p"], "it lives on");
+    assert_eq!(door.came.load(Ordering::SeqCst), 2, "neither late nor left request was run");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload_is_refused_at_once() {
+    let engine = engine();
+    let server = start_with(engine.clone(), ServerOptions { max_concurrent_requests: 2, ..options() }).await;
+    let door = Arc::new(Door::default());
+    door.before(&engine, "collections");
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let client = server.client.clone();
+            tokio::spawn(async move { client.list_collections(pb::ListRequest {}).await })
+        })
+        .collect();
+    door.wait_for(2).await;
+    let (code, message) = refused(server.client.list_collections(pb::ListRequest {}).await);
+    assert_eq!(code, "RESOURCE_EXHAUSTED");
+    assert!(message.contains("2 requests"), "{message}");
+    assert!(server.client.serving("").await.unwrap(), "health answers under load");
+    door.open();
+    for task in waiting {
+        task.await.unwrap().unwrap();
+    }
+    server.client.list_collections(pb::ListRequest {}).await.expect("room again");
+}
+
+#[tokio::test]
+async fn a_failed_write_ends_the_stream_after_its_acks() {
+    let engine = engine();
+    let server = start(engine.clone()).await;
+    server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    engine.set_hook(|called| match called {
+        "upsert" => Err(Error::Exhausted("the disk is full".into())),
+        _ => Ok(()),
+    });
+    let request = |id: &str, x| pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item(id, &[x])) };
+    let (acks, end) = streams::send(&server.client, vec![request("a", 1.0), request("b", f32::NAN)]).await;
+    assert_eq!(refused(end), ("RESOURCE_EXHAUSTED", "the disk is full".to_owned()));
+    let told: Vec<_> = acks.iter().map(|ack| (ack.index, ack.sequence, ack.error_code)).collect();
+    assert_eq!(told, [(0, 0, Code::ResourceExhausted as i32), (1, 0, Code::InvalidArgument as i32)]);
+    assert_eq!(acks[0].error, "the disk is full");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_disk_holds_the_client_back() {
+    let engine = engine();
+    let server = start(engine.clone()).await;
+    server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (door, held) = (Arc::new(Door::default()), Arc::new(AtomicUsize::new(0)));
+    let (prepared, waiting) = (held.clone(), door.clone());
+    engine.set_hook(move |called| {
+        match called {
+            "prepare" => drop(prepared.fetch_add(1, Ordering::SeqCst)),
+            "upsert" => waiting.wait(),
+            _ => {}
+        }
+        Ok(())
+    });
+    const ITEMS: usize = 200_000;
+    let counter = sent.clone();
+    let requests = iter(0..ITEMS).map(move |n| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item(&n.to_string(), &[n as f32])) }
+    });
+    let mut acks = server.client.upsert_stream(requests).await.unwrap();
+    // Nothing is written, so the sender comes to rest; wait until it stands still.
+    loop {
+        let before = sent.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if before > 0 && sent.load(Ordering::SeqCst) == before {
+            break;
+        }
+    }
+    assert!(sent.load(Ordering::SeqCst) < ITEMS, "the client was not held back");
+    let held = held.load(Ordering::SeqCst);
+    assert!(held <= 4 * 4_096, "{held} items are in memory");
+    door.open();
+    let mut done = 0;
+    while let Some(some) = acks.next().await.unwrap() {
+        done += some.len();
+    }
+    assert_eq!((done, count(&server.client, "c").await as usize), (ITEMS, ITEMS));
+}
+
+#[tokio::test]
+async fn health_is_true_until_the_end() {
+    let server = start(engine()).await;
+    let names = ["", "nearness.v1.Collections", "nearness.v1.Points", "nearness.v1.Search", "nearness.v1.Embedders"];
+    for name in names {
+        assert!(server.client.serving(name).await.unwrap(), "{name}");
+    }
+    assert_eq!(refused(server.client.serving("nearness.v1.Nothing").await).0, "NOT_FOUND");
+
+    let mut health = HealthClient::new(server.channel().await);
+    let mut watch =
+        async |service: &str| health.watch(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+    let (mut search, mut unknown) = (watch("nearness.v1.Search").await, watch("nearness.v1.Nothing").await);
+    assert_eq!(search.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+    let stopped = server.stop();
+    assert_eq!(search.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(search.message().await.unwrap().is_none(), "an open watch does not keep the server");
+    stopped.await.unwrap().expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_finishes_what_was_begun() {
+    let engine = engine();
+    let server = start(engine.clone()).await;
+    let client = server.client.clone();
+    client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver)
+        .map(|item| pb::UpsertStreamRequest { collection: "c".into(), item: Some(item) });
+    let mut acks = client.upsert_stream(requests).await.unwrap();
+    sender.send(vector_item("a", &[1.0])).await.unwrap();
+    assert_eq!(acks.next().await.unwrap().unwrap()[0].error, "");
+
+    let door = Arc::new(Door::default());
+    door.before(&engine, "search");
+    let searching = client.clone();
+    let search = tokio::spawn(async move { searching.search(near_vector("c", &[1.0], 1)).await });
+    door.wait_for(1).await;
+    let url = server.url.clone();
+    let stopped = server.stop();
+    match acks.next().await {
+        Err(ClientError::Refused { code, message, .. }) => {
+            assert_eq!((code, message.as_str()), ("UNAVAILABLE", "the server is stopping"));
+        }
+        other => panic!("{other:?}"),
+    }
+    door.open();
+    assert_eq!(hit_ids(&search.await.unwrap().unwrap()), ["a"], "a request that was begun is answered");
+    stopped.await.unwrap().expect("a clean end");
+    let gone = nearness::grpc::Client::connect(&url, &Default::default()).await.unwrap_err();
+    assert_eq!(gone.code(), "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn reflection_names_every_service() {
+    use tonic_reflection::pb::{v1, v1alpha};
+    let server = start(engine()).await;
+    let expected = [
+        "grpc.health.v1.Health",
+        "nearness.v1.Collections",
+        "nearness.v1.Embedders",
+        "nearness.v1.Points",
+        "nearness.v1.Search",
+    ];
+    macro_rules! check {
+        ($version:ident) => {{
+            use $version::server_reflection_request::MessageRequest as Ask;
+            use $version::server_reflection_response::MessageResponse as Reply;
+            let mut client = $version::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+            let ask = |ask| $version::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+            let asks = [Ask::ListServices(String::new()), Ask::FileContainingSymbol("nearness.v1.Search".into())];
+            let mut replies = client.server_reflection_info(iter(asks.map(ask))).await.unwrap().into_inner();
+            let Some(Reply::ListServicesResponse(list)) = replies.message().await.unwrap().unwrap().message_response
+            else {
+                panic!("no list of services")
+            };
+            let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+            assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+            let Some(Reply::FileDescriptorResponse(file)) = replies.message().await.unwrap().unwrap().message_response
+            else {
+                panic!("no descriptor")
+            };
+            assert!(!file.file_descriptor_proto.is_empty());
+        }};
+    }
+    check!(v1);
+    check!(v1alpha);
+}
+
+#[tokio::test]
+async fn a_taken_port_and_a_wrong_option_are_errors() {
+    let first = Server::bind(engine(), options()).unwrap();
+    let taken = ServerOptions { address: first.local_addr(), ..options() };
+    let error = Server::bind(engine(), taken).err().expect("the port is taken").to_string();
+    assert_eq!(error, format!("cannot listen on {}", first.local_addr()));
+    let tiny = ServerOptions { max_message_bytes: 10, ..options() };
+    assert!(Server::bind(engine(), tiny).err().expect("too small").to_string().contains("65536"));
+    for url in ["https://127.0.0.1:1", "http://", "a b"] {
+        let error = nearness::grpc::Client::connect(url, &Default::default()).await.unwrap_err();
+        assert!(matches!(error, ClientError::Address { .. }), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! `UpsertStream`: one acknowledgement for each item, in order, whatever the item.
+
+use crate::harness::*;
+use nearness::collection::Engine;
+use nearness::grpc::{Client, ClientError, pb};
+use std::sync::Arc;
+use tokio_stream::{StreamExt, iter};
+
+fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest {
+    pb::UpsertStreamRequest { collection: collection.into(), item }
+}
+
+/// Sends all requests; the acknowledgements, and how the stream ended.
+pub(crate) async fn send(
+    client: &Client,
+    requests: Vec<pb::UpsertStreamRequest>,
+) -> (Vec<pb::Ack>, Result<(), ClientError>) {
+    let mut acks = client.upsert_stream(iter(requests)).await.expect("a stream");
+    let mut all = Vec::new();
+    loop {
+        match acks.next().await {
+            Ok(Some(some)) => all.extend(some),
+            Ok(None) => return (all, Ok(())),
+            Err(end) => return (all, Err(end)),
+        }
+    }
+}
+
+pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "vowels")).await.unwrap();
+    let requests = vec![
+        request("c", Some(vector_item("v", &[1.0; 5]))),
+        request("", Some(vector_item("short", &[1.0; 4]))),
+        request("", Some(text_item("t", "aeiou"))),
+        request("c", Some(text_item("digits", "123"))),
+        request("", Some(text_item("", "abc"))),
+        request("", None),
+        request("", Some(vector_item("nan", &[f32::NAN; 5]))),
+        request("", Some(pb::Item { id: "empty".into(), source: None, payload: None })),
+        request("", Some(vector_item("v", &[2.0; 5]))),
+    ];
+    let (acks, end) = send(client, requests).await;
+    end.expect("bad items do not end a stream");
+    assert_eq!(acks.iter().map(|ack| ack.index).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    assert_eq!(
+        acks.iter().map(|ack| ack.id.as_str()).collect::<Vec<_>>(),
+        ["v", "short", "t", "digits", "", "nan", "empty", "v"]
+    );
+    for (place, ack) in acks.iter().enumerate() {
+        let good = matches!(place, 0 | 2 | 7);
+        assert_eq!((ack.error.is_empty(), ack.error_code == 0, ack.sequence > 0), (good, good, good), "{ack:?}");
+        assert!(good || ack.error_code == tonic::Code::InvalidArgument as i32, "{ack:?}");
+    }
+    for (place, part) in [(1, "item.vector"), (3, "123"), (4, "1 to 128"), (5, "item.vector.values[0]"), (6, "item")] {
+        assert!(acks[place].error.contains(part), "{:?} should contain {part}", acks[place]);
+    }
+    assert_eq!(count(client, "c").await, 2);
+    let get = pb::GetPointsRequest {
+        collection: "c".into(),
+        ids: vec!["v".into()],
+        fields: Some(pb::Fields { payload: false, vector: true }),
+    };
+    let stored = client.get_points(get).await.unwrap().points.remove(0).vector;
+    assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items of one id stays");
+}
+
+pub(crate) async fn acks_come_in_order(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    const ITEMS: u64 = 5_000;
+    let requests =
+        (0..ITEMS).map(|n| request("c", Some(vector_item(&format!("p{}", n % 3_000), &[n as f32, 0.0])))).collect();
+    let (acks, end) = send(client, requests).await;
+    end.unwrap();
+    assert!(acks.iter().map(|ack| ack.index).eq(0..ITEMS));
+    assert!(acks.iter().all(|ack| ack.error.is_empty()));
+    assert!(acks.is_sorted_by_key(|ack| ack.sequence) && acks[0].sequence > 0);
+    assert_eq!(count(client, "c").await, 3_000);
+    let reply = client.search(near_vector("c", &[4_999.0, 0.0], 1)).await.unwrap();
+    assert_eq!((hit_ids(&reply), reply.hits[0].distance), (vec!["p1999"], 0.0), "the last write of an id stays");
+
+    // One item at a time: each is answered although no other follows.
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|item| request("c", Some(item)));
+    let mut acks = client.upsert_stream(requests).await.unwrap();
+    for index in 0..3 {
+        sender.send(vector_item("one", &[1.0, 1.0])).await.unwrap();
+        let ack = acks.next().await.unwrap().expect("an answer").remove(0);
+        assert_eq!((ack.index, ack.error.as_str()), (index, ""));
+    }
+    drop(sender);
+    assert!(acks.next().await.unwrap().is_none());
+}
+
+pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    for name in ["c", "d"] {
+        client.create_collection(plain(name, 1, pb::Metric::L2)).await.unwrap();
+    }
+    let item = || Some(vector_item("p", &[1.0]));
+    let ended = |(acks, end): (Vec<pb::Ack>, Result<(), ClientError>)| (acks.len(), refused(end));
+    let (acks, (code, message)) = ended(send(client, vec![request("", item())]).await);
+    assert_eq!((acks, code), (0, "INVALID_ARGUMENT"));
+    assert!(message.starts_with("collection: "), "{message}");
+    let (acks, (code, _)) = ended(send(client, vec![request("nowhere", item())]).await);
+    assert_eq!((acks, code), (0, "NOT_FOUND"));
+    let changed = vec![request("c", item()), request("d", item())];
+    let (acks, (code, message)) = ended(send(client, changed).await);
+    assert_eq!((acks, code), (1, "INVALID_ARGUMENT"), "what came before is written and acknowledged");
+    assert!(message.contains("\"d\""), "{message}");
+    assert_eq!((count(client, "c").await, count(client, "d").await), (1, 0));
+    let (acks, end) = send(client, vec![]).await;
+    assert!(acks.is_empty() && end.is_ok(), "an empty stream is no error");
+}

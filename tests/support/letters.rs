@@ -1,0 +1,55 @@
+//! An embedder for tests: how often each of the letters a to z occurs in a text.
+
+use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap};
+
+/// Counts letters; text without any is out of its vocabulary.
+pub(crate) struct Letters {
+    card: ModelCard,
+    taps: [Tap; 2],
+}
+
+impl Letters {
+    pub(crate) fn new() -> Self {
+        let card = ModelCard { name: "letters".into(), summary: "counts letters".into(), ..Default::default() };
+        let taps = [
+            Tap { name: "counts", dimension: 26, about: "occurrences of a to z" },
+            Tap { name: "vowels", dimension: 5, about: "occurrences of a e i o u, each with one added" },
+        ];
+        Self { card, taps }
+    }
+}
+
+impl Embedder for Letters {
+    fn name(&self) -> &str {
+        "letters"
+    }
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprinter::new("letters/1").finish()
+    }
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        let Input::Text(text) = input else {
+            return Err(Error::Modality { embedder: "letters".into(), expected: "text", found: "an image" });
+        };
+        let mut counts = vec![0.0; 26];
+        text.bytes().filter(u8::is_ascii_lowercase).for_each(|letter| counts[usize::from(letter - b'a')] += 1.0);
+        if counts.iter().all(|count| *count == 0.0) {
+            return Err(Error::OutOfVocabulary { embedder: "letters".into(), words: (*text).into() });
+        }
+        if tap.name == "vowels" {
+            return Ok([0, 4, 8, 14, 20].map(|at| 1.0 + counts[at]).to_vec());
+        }
+        Ok(counts)
+    }
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        inputs.iter().map(|input| self.embed(tap, input)).collect()
+    }
+}

@@ -1,0 +1,338 @@
+//! A second engine, small enough to be right by reading it: a map of points, searched exactly. Nothing is kept on disk.
+//!
+//! It is the oracle of the model tests, and what the service tests run on beside the real engine.
+
+use nearness::collection::*;
+use nearness::embed::{Embedder, Input, Registry};
+use nearness::types::{CollectionName, Metric, PointId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+/// Called with the name of every operation before it runs: a place for faults and delays.
+pub(crate) type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
+
+pub(crate) struct MemoryEngine {
+    registry: Registry,
+    collections: RwLock<BTreeMap<CollectionName, Collection>>,
+    hook: Mutex<Option<Hook>>,
+}
+
+struct Collection {
+    dimension: u32,
+    metric: Metric,
+    pin: Option<EmbedderPin>,
+    index: IndexSettings,
+    points: BTreeMap<PointId, (Vec<f32>, Payload)>,
+    sequence: u64,
+}
+
+impl MemoryEngine {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self { registry, collections: RwLock::default(), hook: Mutex::new(None) }
+    }
+
+    pub(crate) fn set_hook(&self, hook: impl Fn(&str) -> Result<(), Error> + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Some(Arc::new(hook));
+    }
+
+    fn before(&self, operation: &str) -> Result<(), Error> {
+        let hook = self.hook.lock().unwrap().clone();
+        hook.map_or(Ok(()), |hook| hook(operation))
+    }
+
+    fn read<T>(&self, name: &CollectionName, read: impl FnOnce(&Collection) -> Result<T, Error>) -> Result<T, Error> {
+        let collections = self.collections.read().unwrap();
+        read(collections.get(name).ok_or_else(|| Error::UnknownCollection(name.to_string()))?)
+    }
+
+    fn write<T>(
+        &self,
+        name: &CollectionName,
+        write: impl FnOnce(&mut Collection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut collections = self.collections.write().unwrap();
+        write(collections.get_mut(name).ok_or_else(|| Error::UnknownCollection(name.to_string()))?)
+    }
+
+    fn embedder(&self, collection: &Collection, field: &str) -> Result<(&dyn Embedder, String), Error> {
+        let Some(pin) = &collection.pin else {
+            return Err(Error::invalid(field, "the collection has no embedder; give a vector"));
+        };
+        let embedder = self.registry.by_fingerprint(&pin.name, &pin.fingerprint).expect("pinned at creation");
+        Ok((embedder.as_ref(), pin.tap.clone()))
+    }
+
+    fn embed(&self, collection: &Collection, field: &str, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        let (embedder, tap) = self.embedder(collection, field)?;
+        let wrong = |source| Error::Embed { field: field.into(), source };
+        embedder.embed(embedder.tap(&tap).map_err(wrong)?, input).map_err(wrong)
+    }
+
+    fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
+        let Item { id, source, mut payload } = item;
+        let vector = match source {
+            Source::Vector(vector) => vector,
+            Source::Text(text) => {
+                let vector = self.embed(collection, &format!("{field}.text"), &Input::Text(&text))?;
+                payload.entry("text").or_insert(text.into());
+                vector
+            }
+            Source::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(&image))?,
+        };
+        check(collection, &format!("{field}.vector"), &vector)?;
+        Ok(Item { id, source: Source::Vector(vector), payload })
+    }
+
+    fn search_one(
+        &self,
+        collection: &Collection,
+        field: &str,
+        query: &Query,
+        params: &SearchParams,
+    ) -> Result<Answer, Error> {
+        let stored = |id: &str| collection.points.get(id).map(|(vector, _)| vector.clone());
+        let mut without: Vec<&str> = Vec::new();
+        let vector = match query {
+            Query::Vector(vector) => vector.clone(),
+            Query::Text(text) => self.embed(collection, &format!("{field}.text"), &Input::Text(text))?,
+            Query::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(image))?,
+            Query::Id(id) => {
+                without.push(id.as_str());
+                stored(id.as_str())
+                    .ok_or_else(|| Error::UnknownPoint { collection: field.into(), id: id.to_string() })?
+            }
+            Query::Arithmetic { plus, minus } => {
+                let mut sum = vec![0.0; collection.dimension as usize];
+                for (terms, sign) in [(plus, 1.0), (minus, -1.0)] {
+                    for term in terms {
+                        without.push(term);
+                        let vector = match stored(term) {
+                            Some(vector) => vector,
+                            None => self.embed(collection, &format!("{field}.arithmetic"), &Input::Text(term))?,
+                        };
+                        let length = norm(&vector);
+                        sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += sign * (f64::from(*x) / length) as f32);
+                    }
+                }
+                sum
+            }
+        };
+        check(collection, &format!("{field}.vector"), &vector)?;
+        let mut found: Vec<(f32, &PointId)> = collection
+            .points
+            .iter()
+            .filter(|(id, _)| !without.contains(&id.as_str()))
+            .map(|(id, (point, _))| (distance(collection.metric, &vector, point), id))
+            .collect();
+        let distances_computed = found.len() as u64;
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+        let hits = found
+            .into_iter()
+            .map(|(distance, id)| Hit {
+                point: point(id, &collection.points[id], params.fields),
+                distance,
+                score: collection.metric.score(distance),
+            })
+            .filter(|hit| params.score_threshold.is_none_or(|least| hit.score >= least))
+            .take(params.k as usize)
+            .collect();
+        let stats = SearchStats {
+            path: Path::Exact,
+            ef_used: 0,
+            distances_computed,
+            growing_distances: distances_computed,
+            segments_by_graph: 0,
+            segments_by_scan: 0,
+            embed_time: Duration::ZERO,
+            search_time: Duration::ZERO,
+            fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+        };
+        Ok(Answer { hits, stats })
+    }
+}
+
+fn norm(vector: &[f32]) -> f64 {
+    vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
+fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
+    let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+    match metric {
+        Metric::Cosine => (1.0 - dot / (norm(a) * norm(b))) as f32,
+        Metric::Dot => -dot as f32,
+        Metric::L2 => pairs().map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt() as f32,
+    }
+}
+
+fn check(collection: &Collection, field: &str, vector: &[f32]) -> Result<(), Error> {
+    let (expected, found) = (collection.dimension as usize, vector.len());
+    if expected != found {
+        return Err(Error::invalid(field, format!("has {found} components, the collection has {expected}")));
+    }
+    if let Some(place) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::invalid(format!("{field}[{place}]"), "is not finite"));
+    }
+    if collection.metric == Metric::Cosine && norm(vector) == 0.0 {
+        return Err(Error::invalid(field, "has the norm zero, which has no cosine"));
+    }
+    Ok(())
+}
+
+fn point(id: &PointId, stored: &(Vec<f32>, Payload), fields: Fields) -> Point {
+    let (vector, payload) = stored;
+    Point {
+        id: id.clone(),
+        vector: fields.vector.then(|| vector.clone()),
+        payload: fields.payload.then(|| payload.clone()),
+    }
+}
+
+fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
+    let points = collection.points.len() as u64;
+    CollectionInfo {
+        name: name.clone(),
+        dimension: collection.dimension,
+        metric: collection.metric,
+        embedder: collection.pin.clone(),
+        index: collection.index,
+        points,
+        growing_points: points,
+        deleted_rows: 0,
+        segments: Vec::new(),
+        mapped_bytes: 0,
+        resident_bytes: 0,
+        sequence: collection.sequence,
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn embedders(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        self.before("create_collection")?;
+        let (dimension, pin) = match &spec.space {
+            Space::Plain { dimension } => (*dimension, None),
+            Space::Embedded { embedder, tap } => {
+                let wrong = |source| Error::Embed { field: "embedder".into(), source };
+                let embedder = self.registry.by_name(embedder).map_err(wrong)?;
+                let tap = embedder.tap(tap).map_err(wrong)?;
+                let (name, fingerprint) = (embedder.name().to_owned(), embedder.fingerprint());
+                (tap.dimension, Some(EmbedderPin { name, tap: tap.name.to_owned(), fingerprint }))
+            }
+        };
+        let or = |given, default| if given == 0 { default } else { given };
+        let index = IndexSettings {
+            m: or(spec.index.m, 16),
+            ef_construction: or(spec.index.ef_construction, 200),
+            ef_search: or(spec.index.ef_search, 64),
+            seal_rows: or(spec.index.seal_rows, 50_000),
+        };
+        let collection =
+            Collection { dimension, metric: spec.metric, pin, index, points: BTreeMap::new(), sequence: 0 };
+        let mut collections = self.collections.write().unwrap();
+        if collections.contains_key(&spec.name) {
+            return Err(Error::CollectionExists(spec.name.to_string()));
+        }
+        let created = info(&spec.name, &collection);
+        collections.insert(spec.name.clone(), collection);
+        Ok(created)
+    }
+
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.before("collection")?;
+        self.read(name, |collection| Ok(info(name, collection)))
+    }
+
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        self.before("collections")?;
+        Ok(self.collections.read().unwrap().iter().map(|(name, collection)| info(name, collection)).collect())
+    }
+
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.before("delete_collection")?;
+        let removed = self.collections.write().unwrap().remove(name);
+        removed.map(|it| it.points.len() as u64).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.before("compact")?;
+        self.read(name, |collection| Ok(info(name, collection)))
+    }
+
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.before("upsert")?;
+        self.write(name, |collection| {
+            let items = items
+                .into_iter()
+                .enumerate()
+                .map(|(place, item)| self.checked(collection, &format!("items[{place}]"), item))
+                .collect::<Result<Vec<_>, _>>()?;
+            collection.sequence += 1;
+            let mut done = Upserted { sequence: collection.sequence, inserted: 0, replaced: 0 };
+            for Item { id, source, payload } in items {
+                let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
+                match collection.points.insert(id, (vector, payload)) {
+                    Some(_) => done.replaced += 1,
+                    None => done.inserted += 1,
+                }
+            }
+            Ok(done)
+        })
+    }
+
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        self.before("prepare")?;
+        self.read(name, |collection| self.checked(collection, "item", item))
+    }
+
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        self.before("delete_points")?;
+        self.write(name, |collection| {
+            collection.sequence += 1;
+            let missing: Vec<PointId> =
+                ids.iter().filter(|id| collection.points.remove(*id).is_none()).cloned().collect();
+            let deleted = (ids.len() - missing.len()) as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing })
+        })
+    }
+
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+        self.before("get")?;
+        self.read(name, |collection| {
+            Ok(ids.iter().map(|id| collection.points.get(id).map(|stored| point(id, stored, fields))).collect())
+        })
+    }
+
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+    ) -> Result<Page, Error> {
+        self.before("scroll")?;
+        self.read(name, |collection| {
+            let mut rest = collection.points.iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+            let points = rest.by_ref().take(limit as usize).map(|(id, stored)| point(id, stored, fields)).collect();
+            Ok(Page { points, more: rest.next().is_some() })
+        })
+    }
+
+    fn count(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.before("count")?;
+        self.read(name, |collection| Ok(collection.points.len() as u64))
+    }
+
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        self.before("search")?;
+        self.read(name, |collection| {
+            let field = |place| if queries.len() == 1 { "query".into() } else { format!("queries[{place}]") };
+            let one = |(place, query)| self.search_one(collection, &field(place), query, params);
+            queries.iter().enumerate().map(one).collect()
+        })
+    }
+}

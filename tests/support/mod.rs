@@ -1,0 +1,5 @@
+//! What several tests share: a second engine as the oracle, and an embedder that needs no training.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod letters;
+pub(crate) mod memory_engine;

@@ -1,0 +1,58 @@
+//! The built server as a child process on a free port, and a client to it.
+
+use nearness::grpc::client::{Client, ClientOptions, connect};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens: `http://127.0.0.1:port`.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts `nearness serve` and waits until it says where it listens.
+    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nearness"))
+            .args(["serve", "--data"])
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the server starts");
+        let out = BufReader::new(child.stdout.take().expect("its standard output"));
+        let mut lines = out.lines();
+        let url = loop {
+            let line = lines.next().expect("the server says where it listens before it ends").expect("UTF-8");
+            if let Some(at) = line.find("127.0.0.1:") {
+                let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+                break format!("http://{address}");
+            }
+        };
+        // Keep reading, so that it never blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    /// kill -9, and wait for the end.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the server was running");
+        self.child.wait().expect("the server ended");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A client of it.
+pub async fn client(url: &str) -> Result<Client, String> {
+    connect(url, &ClientOptions::default()).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,229 @@
+//! The house rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, commands in the README.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Module of `src/` -> modules it may import. A new folder needs a row here.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("math", &["types"]),
+    ("disk", &["types"]),
+    ("store", &["types", "math", "disk"]),
+    ("index", &["types", "math", "disk"]),
+    ("embed", &["types", "math", "disk"]),
+    ("collection", &["types", "math", "disk", "store", "index", "embed"]),
+    ("grpc", &["types", "collection", "embed"]),
+    ("cli", &["types", "math", "disk", "store", "index", "embed", "collection", "grpc"]),
+];
+
+/// External crate -> the only place under `src/` that may name it.
+const CONFINED: &[(&str, &str)] = &[
+    ("hnsw_rs", "src/index/growing.rs"),
+    ("memmap2", "src/disk/"),
+    ("libc", "src/disk/"),
+    ("redb", "src/store/"),
+    ("gemm", "src/math/gemm.rs"),
+    ("safetensors", "src/embed/"),
+    ("tonic", "src/grpc/"),
+    ("tonic_health", "src/grpc/"),
+    ("tonic_reflection", "src/grpc/"),
+    ("tonic_types", "src/grpc/"),
+    ("clap", "src/cli/"),
+    ("anyhow", "src/cli/"),
+    ("indicatif", "src/cli/"),
+    ("plotters", "src/cli/"),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|other| other == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every source file: its path relative to the root, and its text.
+fn sources() -> Vec<(String, String)> {
+    files(&root().join("src"), "rs")
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("UTF-8 source");
+            (path.strip_prefix(root()).expect("below the root").to_str().expect("UTF-8 path").to_owned(), text)
+        })
+        .collect()
+}
+
+/// The code of a line: without line comments.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or(line)
+}
+
+#[test]
+fn no_module_imports_upwards() {
+    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let module = path["src/".len()..].split(['/', '.']).next().expect("a first part");
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some(allowed) = layers.get(module) else {
+            broken.push(format!("{path}: the module {module:?} has no row in LAYERS"));
+            continue;
+        };
+        for (number, line) in text.lines().enumerate() {
+            for (at, _) in code(line).match_indices("crate::") {
+                let rest = &code(line)[at + "crate::".len()..];
+                let names: Vec<&str> = match rest.strip_prefix('{') {
+                    Some(list) => {
+                        list.split([',', '}']).map(|part| part.trim().split("::").next().unwrap_or("")).collect()
+                    }
+                    None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")],
+                };
+                for name in names {
+                    if layers.contains_key(name) && name != module && !allowed.contains(&name) {
+                        broken.push(format!("{path}:{}: {module} must not import {name}", number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn external_crates_stay_where_they_belong() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            for (name, home) in CONFINED {
+                if !path.starts_with(home)
+                    && (code(line).contains(&format!("{name}::")) || code(line).contains(&format!("use {name};")))
+                {
+                    broken.push(format!("{path}:{}: {name} belongs in {home}", number + 1));
+                }
+            }
+            if code(line).contains("unsafe ") && !path.starts_with("src/math/") && !path.starts_with("src/disk/") {
+                broken.push(format!("{path}:{}: unsafe code belongs in src/math and src/disk", number + 1));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let mut broken: Vec<String> = sources()
+        .iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| format!("{path}: has no module doc on its first line"))
+        .collect();
+    for folder in ["tests", "benches"] {
+        for path in files(&root().join(folder), "rs") {
+            if !std::fs::read_to_string(&path).expect("UTF-8 source").starts_with("//!") {
+                broken.push(format!("{}: has no module doc on its first line", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn files_of_over_800_lines_say_why() {
+    let broken: Vec<String> = sources()
+        .iter()
+        .filter(|(path, text)| text.lines().count() > 800 && !path.ends_with("tests.rs"))
+        .filter(|(_, text)| {
+            !text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("one file because"))
+        })
+        .map(|(path, text)| {
+            format!("{path}: {} lines, and its module doc does not say \"one file because\"", text.lines().count())
+        })
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The texts between back quotes in the documents.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn paths_in_the_docs_exist() {
+    let mut broken = Vec::new();
+    let mut documents = files(&root().join("docs"), "md");
+    documents.push(root().join("README.md"));
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for word in quoted(&text) {
+            let inside = ["src/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/"];
+            let plain = !word.contains([' ', '*', '<', '{', '\n']);
+            if plain && inside.iter().any(|start| word.starts_with(start)) && !root().join(word).exists() {
+                broken.push(format!("{}: names `{word}`, which does not exist", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_module_is_in_the_architecture() {
+    let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("docs/ARCHITECTURE.md");
+    for (module, _) in LAYERS {
+        assert!(
+            text.contains(&format!("`src/{module}/`")) || text.contains(&format!("`src/{module}.rs`")),
+            "docs/ARCHITECTURE.md does not name src/{module}"
+        );
+    }
+}
+
+#[test]
+fn commands_in_the_readme_parse() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let mut seen = 0;
+    let joined = text.replace("\\\n", " ");
+    for line in joined.lines().map(str::trim) {
+        let Some(arguments) = line.strip_prefix("nearness ").or_else(|| line.strip_prefix("cargo run --release -- "))
+        else {
+            continue;
+        };
+        let words = shell_words(arguments);
+        if let Err(error) = nearness::cli::parses(&words) {
+            panic!("README.md: `{line}` is not understood: {error}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 8, "the README shows only {seen} commands");
+}
+
+/// Splits as a shell does, as far as the README needs it: quotes and comments.
+fn shell_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            (None, '#' | '|' | '>' | '&') if word.is_none() => return words,
+            (None, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
