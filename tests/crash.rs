@@ -35,18 +35,11 @@ fn item(id: String, version: u64) -> pb::Item {
 }
 
 /// One writer: batches of its own ids until the server is gone.
-async fn write(
-    url: String,
-    writer: u64,
-    mut version: u64,
-    mut known: BTreeMap<String, Known>,
-    seed: u64,
-) -> (BTreeMap<String, Known>, u64) {
+async fn write(url: String, writer: u64, mut version: u64, mut known: BTreeMap<String, Known>, seed: u64) -> (BTreeMap<String, Known>, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let Ok(mut client) = support::server::client(&url).await else { return (known, version) };
     loop {
-        let ids: std::collections::BTreeSet<String> =
-            (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
+        let ids: std::collections::BTreeSet<String> = (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
         if rng.random_range(0..5) == 0 {
             for id in &ids {
                 known.entry(id.clone()).or_default().under_way = Some(0);
@@ -92,18 +85,12 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
         let reply = client.points.get(request).await.expect("points").into_inner();
         let mut found: BTreeMap<String, u64> = reply.missing.into_iter().map(|id| (id, 0)).collect();
         for point in reply.points {
-            let payload =
-                nearness::grpc::from_proto::payload("payload", point.payload.unwrap_or_default()).expect("a payload");
+            let payload = nearness::grpc::from_proto::payload("payload", point.payload.unwrap_or_default()).expect("a payload");
             let version = payload["version"].as_u64().expect("a whole number");
-            assert_eq!(
-                point.vector,
-                item(String::new(), version).source.map(|source| match source {
-                    pb::item::Source::Vector(vector) => vector,
-                    _ => unreachable!(),
-                }),
-                "round {round}: the vector of {} is not the one of its version {version}",
-                point.id
-            );
+            assert_eq!(point.vector, item(String::new(), version).source.map(|source| match source {
+                pb::item::Source::Vector(vector) => vector,
+                _ => unreachable!(),
+            }), "round {round}: the vector of {} is not the one of its version {version}", point.id);
             present += 1;
             found.insert(point.id, version);
         }
@@ -113,15 +100,9 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             let version = found[id];
             let acknowledged = knowledge.acknowledged.unwrap_or(0);
             match knowledge.under_way {
-                None => assert_eq!(
-                    version, acknowledged,
-                    "round {round}: {id} was acknowledged at version {acknowledged}, found {version}"
-                ),
+                None => assert_eq!(version, acknowledged, "round {round}: {id} was acknowledged at version {acknowledged}, found {version}"),
                 Some(next) => {
-                    assert!(
-                        version == acknowledged || version == next,
-                        "round {round}: {id} is at {version}, neither {acknowledged} nor {next}"
-                    );
+                    assert!(version == acknowledged || version == next, "round {round}: {id} is at {version}, neither {acknowledged} nor {next}");
                     if next != acknowledged {
                         let counts = torn.entry(next).or_default();
                         if version == next { counts.0 += 1 } else { counts.1 += 1 }
@@ -132,14 +113,10 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             checked += 1;
         }
         for (version, (there, absent)) in torn {
-            assert!(
-                there == 0 || absent == 0,
-                "round {round}: batch {version} is torn: {there} there, {absent} absent"
-            );
+            assert!(there == 0 || absent == 0, "round {round}: batch {version} is torn: {there} there, {absent} absent");
         }
     }
-    let count =
-        client.points.count(pb::CountRequest { collection: "crash".into() }).await.expect("a count").into_inner().count;
+    let count = client.points.count(pb::CountRequest { collection: "crash".into() }).await.expect("a count").into_inner().count;
     assert_eq!(count, present, "round {round}: the count");
     checked
 }
@@ -169,9 +146,7 @@ async fn rounds(count: usize, seed: u64) {
         let writers: Vec<_> = known
             .iter()
             .enumerate()
-            .map(|(writer, map)| {
-                tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random()))
-            })
+            .map(|(writer, map)| tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random())))
             .collect();
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         server.kill();

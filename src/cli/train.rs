@@ -8,7 +8,7 @@ use super::output;
 use super::progress::{Progress, Step, count, duration};
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, Precision, WordModel, word2vec};
-use crate::embed::{DataSource, ModelCard};
+use crate::embed::{DataSource, Embedder, ModelCard};
 use anyhow::{Context, bail};
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -1,8 +1,8 @@
 //! From what a user gives (vector, text, image) to a checked vector of the collection.
 
 use super::open::{Collection, Pinned};
-use super::write::ReadyItem;
 use super::{Error, Item, Payload, Source, limits};
+use super::write::ReadyItem;
 use crate::embed::{Embedder, Input, Tap};
 use std::sync::Arc;
 
@@ -60,8 +60,7 @@ impl Collection {
 
     /// Checks and embeds items, each for itself.
     pub(super) fn prepare_each(&self, items: Vec<Item>) -> Vec<Result<Item, Error>> {
-        let fields: Vec<String> =
-            items.iter().enumerate().map(|(place, item)| limits::source_field(place, item)).collect();
+        let fields: Vec<String> = items.iter().enumerate().map(|(place, item)| limits::source_field(place, item)).collect();
         let to_embed: Vec<usize> =
             (0..items.len()).filter(|&place| !matches!(items[place].source, Source::Vector(_))).collect();
         let inputs: Vec<Input<'_>> = to_embed

@@ -130,10 +130,7 @@ pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
     if let Query::Arithmetic { plus, minus } = query {
         let terms = plus.len() + minus.len();
         if terms == 0 || terms > MAX_TERMS {
-            return Err(Error::invalid(
-                format!("{field}.arithmetic"),
-                format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
-            ));
+            return Err(Error::invalid(format!("{field}.arithmetic"), format!("takes 1 to {MAX_TERMS} terms, got {terms}")));
         }
     }
     Ok(())

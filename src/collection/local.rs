@@ -135,11 +135,7 @@ impl LocalEngine {
         Ok(collection.info())
     }
 
-    fn write(
-        &self,
-        name: &CollectionName,
-        op: impl FnOnce(&Collection) -> Result<Op, Error>,
-    ) -> Result<Outcome, Error> {
+    fn write(&self, name: &CollectionName, op: impl FnOnce(&Collection) -> Result<Op, Error>) -> Result<Outcome, Error> {
         let collection = self.inner.get(name)?;
         let outcome = collection.write(op(&collection)?);
         if !collection.view().frozen.is_empty() {
@@ -396,13 +392,7 @@ impl Engine for LocalEngine {
         self.inner.get(name)?.get(ids, fields)
     }
 
-    fn scroll(
-        &self,
-        name: &CollectionName,
-        after: Option<&PointId>,
-        limit: u32,
-        fields: Fields,
-    ) -> Result<Page, Error> {
+    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields) -> Result<Page, Error> {
         if limit == 0 || limit > limits::MAX_PAGE {
             return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
         }

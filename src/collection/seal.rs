@@ -60,8 +60,7 @@ impl Collection {
         let held = self.writer.hold();
         let (first, last, died) = {
             let table = frozen.read();
-            let died: Vec<u32> =
-                (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
+            let died: Vec<u32> = (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
             (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
         };
         let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];

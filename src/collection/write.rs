@@ -183,12 +183,7 @@ impl Collection {
         let born: Vec<NewRow> = born.into_iter().flatten().collect();
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(born.len() + deaths.len() + 1);
         for row in &born {
-            changes.push(Change::AddGrowing {
-                key: row.key,
-                id: row.id.as_str(),
-                vector: &row.vector,
-                payload: &row.payload,
-            });
+            changes.push(Change::AddGrowing { key: row.key, id: row.id.as_str(), vector: &row.vector, payload: &row.payload });
         }
         for death in &deaths {
             changes.push(match death {

@@ -39,6 +39,7 @@ mod wiki;
 mod word2vec;
 
 pub(super) use detect::Format;
+pub(super) use files::{ReadOptions, open};
 pub(super) use images::read as read_image;
 
 use super::args::LoadArgs;

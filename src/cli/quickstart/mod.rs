@@ -70,8 +70,5 @@ fn find_data() -> anyhow::Result<PathBuf> {
             return Ok(place.clone());
         }
     }
-    bail!(
-        "the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository",
-        places[1].display()
-    )
+    bail!("the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository", places[1].display())
 }

@@ -27,19 +27,9 @@ fn heading(text: &str) {
     println!("\n── {text} {}", "─".repeat(74_usize.saturating_sub(text.chars().count())));
 }
 
-async fn search(
-    client: &mut Client,
-    collection: &str,
-    form: pb::query::Form,
-    k: u32,
-    payload: bool,
-) -> anyhow::Result<pb::SearchResponse> {
+async fn search(client: &mut Client, collection: &str, form: pb::query::Form, k: u32, payload: bool) -> anyhow::Result<pb::SearchResponse> {
     let params = pb::SearchParams { k, fields: Some(pb::Fields { payload, vector: false }), ..Default::default() };
-    let request = pb::SearchRequest {
-        collection: collection.into(),
-        query: Some(pb::Query { form: Some(form) }),
-        params: Some(params),
-    };
+    let request = pb::SearchRequest { collection: collection.into(), query: Some(pb::Query { form: Some(form) }), params: Some(params) };
     Ok(client.search.search(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner())
 }
 
@@ -94,8 +84,7 @@ async fn near_digits(client: &mut Client, digits: &Digits) -> anyhow::Result<()>
     let mut images = vec![digits.image(query)];
     images.extend(reply.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
     print!("{}", drawing::in_terminal(&images));
-    let near: Vec<String> =
-        reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
+    let near: Vec<String> = reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
     println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(reply.stats.as_ref()));
     Ok(())
 }
@@ -125,27 +114,16 @@ async fn inserts(client: &mut Client) -> anyhow::Result<()> {
 
     let png = drawing::seven()?;
     let took = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
-    println!(
-        "  inserted a 7 drawn with a blue pen ({} bytes of PNG, 240x200), durable after {:.1} ms",
-        png.len(),
-        took.as_secs_f64() * 1e3
-    );
+    println!("  inserted a 7 drawn with a blue pen ({} bytes of PNG, 240x200), durable after {:.1} ms", png.len(), took.as_secs_f64() * 1e3);
     let reply = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
     let near: Vec<String> = reply
         .hits
         .iter()
-        .map(|hit| {
-            if hit.id.starts_with("quickstart") {
-                hit.id.clone()
-            } else {
-                format!("{} (a {})", hit.id, text_of(hit, "label"))
-            }
-        })
+        .map(|hit| if hit.id.starts_with("quickstart") { hit.id.clone() } else { format!("{} (a {})", hit.id, text_of(hit, "label")) })
         .collect();
     println!("  the same picture finds {}", near.join(", "));
     let request = pb::ClassifyRequest { embedder: String::new(), image: png.into() };
-    let classes =
-        client.embedders.classify(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().classes;
+    let classes = client.embedders.classify(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().classes;
     let best = classes.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
     if let Some(best) = best {
         println!("  the net itself says: a {} with probability {:.4}", best.label, best.probability);
@@ -157,11 +135,9 @@ async fn blanks(client: &mut Client) -> anyhow::Result<()> {
     heading("which word fills the blank?");
     for pattern in ["the ___ cat", "___ black ___"] {
         let request = pb::FillBlankRequest { embedder: String::new(), pattern: pattern.into(), k: 8 };
-        let reply =
-            client.embedders.fill_blank(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
+        let reply = client.embedders.fill_blank(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
         for blank in &reply.blanks {
-            let words: Vec<String> =
-                blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
+            let words: Vec<String> = blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
             println!("  {pattern:<14} {}", words.join(", "));
         }
     }
@@ -176,24 +152,13 @@ async fn recall_and_speed(client: &mut Client) -> anyhow::Result<()> {
     println!(" {:>15}", "exact");
     for collection in [WORDS, PARAGRAPHS, DIGITS] {
         let request = pb::GetCollectionRequest { name: collection.into() };
-        let info = client
-            .collections
-            .get(request)
-            .await
-            .map_err(|status| anyhow!(describe(&status)))?
-            .into_inner()
-            .collection
-            .unwrap_or_default();
+        let info = client.collections.get(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().collection.unwrap_or_default();
         let ids = sample(client, collection).await?;
         print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
         let (truth, exact) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
         for ef in EFS {
             let (found, took) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
-            let same: usize = truth
-                .iter()
-                .zip(&found)
-                .map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count())
-                .sum();
+            let same: usize = truth.iter().zip(&found).map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count()).sum();
             let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
             print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / took.as_secs_f64()));
         }
@@ -210,12 +175,7 @@ async fn sample(client: &mut Client, collection: &str) -> anyhow::Result<Vec<Str
     Ok(points.into_iter().step_by(step).take(SAMPLE).map(|point| point.id).collect())
 }
 
-async fn ask_all(
-    client: &mut Client,
-    collection: &str,
-    ids: &[String],
-    accuracy: pb::search_params::Accuracy,
-) -> anyhow::Result<(Vec<Vec<String>>, Duration)> {
+async fn ask_all(client: &mut Client, collection: &str, ids: &[String], accuracy: pb::search_params::Accuracy) -> anyhow::Result<(Vec<Vec<String>>, Duration)> {
     let mut answers = Vec::with_capacity(ids.len());
     let start = Instant::now();
     for id in ids {
@@ -238,9 +198,7 @@ pub(super) fn next_steps(address: &str) {
         "nearness fill 'the ___ cat'".to_owned(),
         "nearness collections list".to_owned(),
         format!("grpcurl -plaintext {address} list"),
-        format!(
-            r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#
-        ),
+        format!(r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#),
     ] {
         println!("  {line}");
     }

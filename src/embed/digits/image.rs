@@ -79,6 +79,9 @@ pub(super) struct Picture {
 
 fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
+    if format == ImageFormat::Jpeg && !ends(bytes) {
+        return Err(invalid("the Jpeg image cannot be decoded: it is cut, its end marker is missing"));
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     // Width and height are checked below, for a message that names the limit.
@@ -109,6 +112,12 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
     Ok(Picture { width, height, rgb })
+}
+
+/// Whether a JPEG file's last scan has its end marker. (The decoder fills what is cut off with grey, silently.)
+fn ends(jpeg: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|pair| pair == marker);
+    last([0xff, 0xd9]) > last([0xff, 0xda])
 }
 
 /// Puts a picture with transparency on white or black: on what its opaque pixels stand out from when it is mostly

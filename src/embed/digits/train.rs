@@ -58,7 +58,7 @@ pub struct TrainProgress {
     pub done: u64,
     /// Images of an epoch.
     pub total: u64,
-    /// Mean cross-entropy since the last report but for the last report of an epoch: over the epoch.
+    /// Mean cross-entropy: over the images since the last report, at the end of an epoch over the whole of it.
     pub loss: f64,
     /// The part of those images that was recognised, as moved.
     pub train_accuracy: f64,
