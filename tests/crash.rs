@@ -3,14 +3,15 @@
 //! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC, kills the
 //! process at a moment drawn from the seed, and compares. `NEARNESS_SEED` replays a seed.
 
-mod support;
+#[path = "support/server.rs"]
+mod server;
 
 use nearness::grpc::pb;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use server::Server;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use support::server::Server;
 
 const WRITERS: u64 = 4;
 const BATCH: u64 = 20;
@@ -30,22 +31,29 @@ fn item(id: String, version: u64) -> pb::Item {
     pb::Item {
         id,
         source: Some(pb::item::Source::Vector(vector)),
-        payload: Some(nearness::grpc::to_proto::payload(&payload)),
+        payload: Some(nearness::grpc::payload::to_struct(payload)),
     }
 }
 
 /// One writer: batches of its own ids until the server is gone.
-async fn write(url: String, writer: u64, mut version: u64, mut known: BTreeMap<String, Known>, seed: u64) -> (BTreeMap<String, Known>, u64) {
+async fn write(
+    url: String,
+    writer: u64,
+    mut version: u64,
+    mut known: BTreeMap<String, Known>,
+    seed: u64,
+) -> (BTreeMap<String, Known>, u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let Ok(mut client) = support::server::client(&url).await else { return (known, version) };
+    let Ok(client) = server::client(&url).await else { return (known, version) };
     loop {
-        let ids: std::collections::BTreeSet<String> = (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
+        let ids: std::collections::BTreeSet<String> =
+            (0..BATCH).map(|_| format!("w{writer}-{}", rng.random_range(0..400))).collect();
         if rng.random_range(0..5) == 0 {
             for id in &ids {
                 known.entry(id.clone()).or_default().under_way = Some(0);
             }
             let request = pb::DeletePointsRequest { collection: "crash".into(), ids: ids.iter().cloned().collect() };
-            if client.points.delete(request).await.is_err() {
+            if client.delete_points(request).await.is_err() {
                 return (known, version);
             }
             for id in &ids {
@@ -57,7 +65,7 @@ async fn write(url: String, writer: u64, mut version: u64, mut known: BTreeMap<S
                 known.entry(id.clone()).or_default().under_way = Some(version);
             }
             let items = ids.iter().map(|id| item(id.clone(), version)).collect();
-            if client.points.upsert(pb::UpsertRequest { collection: "crash".into(), items }).await.is_err() {
+            if client.upsert(pb::UpsertRequest { collection: "crash".into(), items }).await.is_err() {
                 return (known, version);
             }
             for id in &ids {
@@ -69,7 +77,7 @@ async fn write(url: String, writer: u64, mut version: u64, mut known: BTreeMap<S
 
 /// Compares what the server holds with what the writers know. Returns how many acknowledged ids were checked.
 async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -> usize {
-    let mut client = support::server::client(url).await.expect("a connection");
+    let client = server::client(url).await.expect("a connection");
     let mut checked = 0;
     let mut present = 0;
     for map in known.iter_mut() {
@@ -82,15 +90,21 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             ids,
             fields: Some(pb::Fields { payload: true, vector: true }),
         };
-        let reply = client.points.get(request).await.expect("points").into_inner();
+        let reply = client.get_points(request).await.expect("points");
         let mut found: BTreeMap<String, u64> = reply.missing.into_iter().map(|id| (id, 0)).collect();
         for point in reply.points {
-            let payload = nearness::grpc::from_proto::payload("payload", point.payload.unwrap_or_default()).expect("a payload");
+            let payload =
+                nearness::grpc::payload::from_struct(point.payload.unwrap_or_default(), &"payload").expect("a payload");
             let version = payload["version"].as_u64().expect("a whole number");
-            assert_eq!(point.vector, item(String::new(), version).source.map(|source| match source {
-                pb::item::Source::Vector(vector) => vector,
-                _ => unreachable!(),
-            }), "round {round}: the vector of {} is not the one of its version {version}", point.id);
+            assert_eq!(
+                point.vector,
+                item(String::new(), version).source.map(|source| match source {
+                    pb::item::Source::Vector(vector) => vector,
+                    _ => unreachable!(),
+                }),
+                "round {round}: the vector of {} is not the one of its version {version}",
+                point.id
+            );
             present += 1;
             found.insert(point.id, version);
         }
@@ -100,9 +114,15 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             let version = found[id];
             let acknowledged = knowledge.acknowledged.unwrap_or(0);
             match knowledge.under_way {
-                None => assert_eq!(version, acknowledged, "round {round}: {id} was acknowledged at version {acknowledged}, found {version}"),
+                None => assert_eq!(
+                    version, acknowledged,
+                    "round {round}: {id} was acknowledged at version {acknowledged}, found {version}"
+                ),
                 Some(next) => {
-                    assert!(version == acknowledged || version == next, "round {round}: {id} is at {version}, neither {acknowledged} nor {next}");
+                    assert!(
+                        version == acknowledged || version == next,
+                        "round {round}: {id} is at {version}, neither {acknowledged} nor {next}"
+                    );
                     if next != acknowledged {
                         let counts = torn.entry(next).or_default();
                         if version == next { counts.0 += 1 } else { counts.1 += 1 }
@@ -113,10 +133,13 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             checked += 1;
         }
         for (version, (there, absent)) in torn {
-            assert!(there == 0 || absent == 0, "round {round}: batch {version} is torn: {there} there, {absent} absent");
+            assert!(
+                there == 0 || absent == 0,
+                "round {round}: batch {version} is torn: {there} there, {absent} absent"
+            );
         }
     }
-    let count = client.points.count(pb::CountRequest { collection: "crash".into() }).await.expect("a count").into_inner().count;
+    let count = client.count(pb::CountRequest { collection: "crash".into() }).await.expect("a count").count;
     assert_eq!(count, present, "round {round}: the count");
     checked
 }
@@ -131,7 +154,7 @@ async fn rounds(count: usize, seed: u64) {
     for round in 0..count {
         let server = start(dir.path());
         if round == 0 {
-            let mut client = support::server::client(&server.url).await.expect("a connection");
+            let client = server::client(&server.url).await.expect("a connection");
             let request = pb::CreateRequest {
                 name: "crash".into(),
                 space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
@@ -139,14 +162,16 @@ async fn rounds(count: usize, seed: u64) {
                 // Small segments: seals and merges run all the time.
                 index: Some(pb::IndexSettings { seal_rows: 200, ..Default::default() }),
             };
-            client.collections.create(request).await.expect("a collection");
+            client.create_collection(request).await.expect("a collection");
         } else {
             checked += check(&server.url, &mut known, round).await;
         }
         let writers: Vec<_> = known
             .iter()
             .enumerate()
-            .map(|(writer, map)| tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random())))
+            .map(|(writer, map)| {
+                tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random()))
+            })
             .collect();
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         server.kill();

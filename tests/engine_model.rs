@@ -3,7 +3,8 @@
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source, Space,
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,
+    Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId};
@@ -86,7 +87,11 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (place, hit) in answer.hits.iter().enumerate() {
             let (vector, _) = &model[&hit.point.id];
-            assert!((distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4, "distance of {}", hit.point.id);
+            assert!(
+                (distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-4,
+                "distance of {}",
+                hit.point.id
+            );
             if accuracy == Accuracy::Exact {
                 assert!((truth[place] - f64::from(hit.distance)).abs() < 1e-4, "rank {place}");
             }
@@ -114,7 +119,8 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let before = model.len();
                 for item in &items {
                     let Source::Vector(vector) = &item.source else { unreachable!() };
-                    model.insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model
+                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
                 }
                 let count = items.len() as u64;
                 let done = engine.upsert(&name(), items).expect("an upsert");
@@ -135,7 +141,8 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                     .collect();
                 for item in &items {
                     let Source::Vector(vector) = &item.source else { unreachable!() };
-                    model.insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
+                    model
+                        .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
                 }
                 engine
                     .bulk_load(&name(), &mut items.into_iter(), &mut |_, error| Err(error), &|_, _, _| true)
@@ -187,7 +194,8 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
         engine.create_collection(&spec).expect("a new collection");
         let clustered = {
             let mut rng = StdRng::seed_from_u64(6);
-            let centres: Vec<Vec<f32>> = (0..40).map(|_| (0..24).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+            let centres: Vec<Vec<f32>> =
+                (0..40).map(|_| (0..24).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
             move |rng: &mut StdRng| -> Vec<f32> {
                 let centre = &centres[rng.random_range(0..centres.len())];
                 centre.iter().map(|x| x + rng.random_range(-0.4..0.4)).collect()
@@ -203,7 +211,11 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             for (truth, found) in truth.iter().zip(&found) {
                 assert!(found.stats.segments_by_graph > 0, "{metric} {step}: the graph must answer, not a scan");
                 assert!(found.stats.distances_computed < points, "{metric} {step}: as many distances as a scan");
-                same += found.hits.iter().filter(|hit| truth.hits.iter().any(|other| other.point.id == hit.point.id)).count();
+                same += found
+                    .hits
+                    .iter()
+                    .filter(|hit| truth.hits.iter().any(|other| other.point.id == hit.point.id))
+                    .count();
             }
             let recall = same as f64 / (truth.len() * 10) as f64;
             assert!(recall >= 0.95, "{metric} {step}: recall@10 {recall}");
@@ -221,7 +233,8 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
         check(&engine, "after the build");
         batch(&engine, 9_000, 1_500, &mut rng);
         check(&engine, "after inserts");
-        let ids: Vec<PointId> = (0..1_500).map(|number| PointId::new(format!("{}", number * 3)).expect("an id")).collect();
+        let ids: Vec<PointId> =
+            (0..1_500).map(|number| PointId::new(format!("{}", number * 3)).expect("an id")).collect();
         engine.delete_points(&name(), &ids).expect("a delete");
         check(&engine, "after deletes");
         engine.compact(&name()).expect("a compaction");

@@ -85,7 +85,9 @@ fn no_module_imports_upwards() {
             for (at, _) in code(line).match_indices("crate::") {
                 let rest = &code(line)[at + "crate::".len()..];
                 let names: Vec<&str> = match rest.strip_prefix('{') {
-                    Some(list) => list.split([',', '}']).map(|part| part.trim().split("::").next().unwrap_or("")).collect(),
+                    Some(list) => {
+                        list.split([',', '}']).map(|part| part.trim().split("::").next().unwrap_or("")).collect()
+                    }
                     None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")],
                 };
                 for name in names {
@@ -105,7 +107,9 @@ fn external_crates_stay_where_they_belong() {
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
             for (name, home) in CONFINED {
-                if !path.starts_with(home) && (code(line).contains(&format!("{name}::")) || code(line).contains(&format!("use {name};"))) {
+                if !path.starts_with(home)
+                    && (code(line).contains(&format!("{name}::")) || code(line).contains(&format!("use {name};")))
+                {
                     broken.push(format!("{path}:{}: {name} belongs in {home}", number + 1));
                 }
             }
@@ -139,8 +143,12 @@ fn files_of_over_800_lines_say_why() {
     let broken: Vec<String> = sources()
         .iter()
         .filter(|(path, text)| text.lines().count() > 800 && !path.ends_with("tests.rs"))
-        .filter(|(_, text)| !text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("one file because")))
-        .map(|(path, text)| format!("{path}: {} lines, and its module doc does not say \"one file because\"", text.lines().count()))
+        .filter(|(_, text)| {
+            !text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("one file because"))
+        })
+        .map(|(path, text)| {
+            format!("{path}: {} lines, and its module doc does not say \"one file because\"", text.lines().count())
+        })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
@@ -185,7 +193,10 @@ fn commands_in_the_readme_parse() {
     let mut seen = 0;
     let joined = text.replace("\\\n", " ");
     for line in joined.lines().map(str::trim) {
-        let Some(arguments) = line.strip_prefix("nearness ").or_else(|| line.strip_prefix("cargo run --release -- ")) else { continue };
+        let Some(arguments) = line.strip_prefix("nearness ").or_else(|| line.strip_prefix("cargo run --release -- "))
+        else {
+            continue;
+        };
         let words = shell_words(arguments);
         if let Err(error) = nearness::cli::parses(&words) {
             panic!("README.md: `{line}` is not understood: {error}");

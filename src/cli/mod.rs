@@ -8,7 +8,8 @@
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
 //! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
-//! | `quickstart.rs` `serve.rs` `query.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
+//! | `quickstart/` | the main job on real input |
+//! | `serve.rs` `query.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
 //! | `bench/` | recall against speed |
@@ -51,6 +52,15 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
+}
+
+/// Whether a command line (without the program's name) is understood; nothing is run.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn parses(arguments: &[String]) -> Result<(), String> {
+    let all = std::iter::once("nearness").chain(arguments.iter().map(String::as_str));
+    Cli::try_parse_from(all).map(drop).map_err(|error| error.to_string())
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {

@@ -59,8 +59,9 @@ impl Collection {
             let chunk: Vec<Item> = items.take(CHUNK).collect();
             more = chunk.len() == CHUNK;
             let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
-            for ((place, prepared), id) in self.prepare_each(chunk).into_iter().enumerate().zip(names) {
-                let ready = match prepared.and_then(|item| self.ready(place, item)) {
+            let root = |_: usize| "item".to_owned();
+            for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
+                let ready = match prepared.and_then(|item| self.ready("item", item)) {
                     Ok(ready) => ready,
                     Err(error) => {
                         outcome.refused += 1;

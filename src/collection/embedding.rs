@@ -1,8 +1,8 @@
 //! From what a user gives (vector, text, image) to a checked vector of the collection.
 
 use super::open::{Collection, Pinned};
-use super::{Error, Item, Payload, Source, limits};
 use super::write::ReadyItem;
+use super::{Error, Item, Payload, Source, limits};
 use crate::embed::{Embedder, Input, Tap};
 use std::sync::Arc;
 
@@ -58,9 +58,10 @@ impl Collection {
             .collect()
     }
 
-    /// Checks and embeds items, each for itself.
-    pub(super) fn prepare_each(&self, items: Vec<Item>) -> Vec<Result<Item, Error>> {
-        let fields: Vec<String> = items.iter().enumerate().map(|(place, item)| limits::source_field(place, item)).collect();
+    /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
+    pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
+        let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
+        let fields: Vec<String> = items.iter().enumerate().map(field).collect();
         let to_embed: Vec<usize> =
             (0..items.len()).filter(|&place| !matches!(items[place].source, Source::Vector(_))).collect();
         let inputs: Vec<Input<'_>> = to_embed
@@ -96,18 +97,19 @@ impl Collection {
     }
 
     /// A prepared item in its stored form.
-    pub(super) fn ready(&self, place: usize, item: Item) -> Result<ReadyItem, Error> {
-        let payload = limits::payload(&format!("items[{place}].payload"), &item.payload)?;
+    pub(super) fn ready(&self, root: &str, item: Item) -> Result<ReadyItem, Error> {
+        let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let Source::Vector(vector) = item.source else {
-            return Err(Error::invalid(limits::source_field(place, &item), "was not embedded"));
+            return Err(Error::invalid(format!("{root}.{}", limits::source_field(&item)), "was not embedded"));
         };
         Ok(ReadyItem { id: item.id, vector, payload })
     }
 
     /// Checks and embeds a whole batch; the first error in order refuses it.
     pub(super) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
-        let prepared = self.prepare_each(items);
-        prepared.into_iter().enumerate().map(|(place, item)| self.ready(place, item?)).collect()
+        let root = |place: usize| format!("items[{place}]");
+        let prepared = self.prepare_each(items, &root);
+        prepared.into_iter().enumerate().map(|(place, item)| self.ready(&root(place), item?)).collect()
     }
 }
 

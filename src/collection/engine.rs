@@ -141,6 +141,8 @@ pub struct Upserted {
     pub inserted: u64,
     /// Points that replaced an older one.
     pub replaced: u64,
+    /// The collection's embedder; none for plain vectors.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What a delete did.

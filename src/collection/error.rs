@@ -98,6 +98,15 @@ pub enum ErrorKind {
     Internal,
 }
 
+fn of_index(error: &index::Error) -> ErrorKind {
+    match error.kind() {
+        index::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
+        index::ErrorKind::Cancelled => ErrorKind::Unavailable,
+        index::ErrorKind::Rebuild => ErrorKind::Corrupt,
+        index::ErrorKind::Io | index::ErrorKind::Internal => ErrorKind::Internal,
+    }
+}
+
 fn of_store(error: &store::Error) -> ErrorKind {
     match error.kind() {
         store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
@@ -132,7 +141,7 @@ impl Error {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Store(error) => of_store(error),
             Self::Write(error) => of_store(error),
-            Self::Index(_) => ErrorKind::Internal,
+            Self::Index(error) => of_index(error),
         }
     }
 

@@ -19,6 +19,9 @@ pub const MAX_TERMS: usize = 100;
 /// Largest payload of a point, bytes of JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
+/// Most levels of lists and objects in a payload. (The wire format, three messages a level, stops soon after.)
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
+
 /// Index settings where the user gives none.
 pub const DEFAULT_INDEX: IndexSettings =
     IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000 };
@@ -88,6 +91,9 @@ pub const MIN_COSINE_NORM: f32 = 1e-18;
 
 /// A payload within its limit; gives its stored form.
 pub(super) fn payload(field: &str, payload: &Payload) -> Result<Box<[u8]>, Error> {
+    if payload.values().any(|value| deeper_than(value, MAX_PAYLOAD_DEPTH)) {
+        return Err(Error::invalid(field, format!("nests deeper than {MAX_PAYLOAD_DEPTH} levels")));
+    }
     let bytes = serde_json::to_vec(payload).map_err(|error| Error::invalid(field, error.to_string()))?;
     if bytes.len() > MAX_PAYLOAD_BYTES {
         return Err(Error::invalid(
@@ -130,18 +136,30 @@ pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
     if let Query::Arithmetic { plus, minus } = query {
         let terms = plus.len() + minus.len();
         if terms == 0 || terms > MAX_TERMS {
-            return Err(Error::invalid(format!("{field}.arithmetic"), format!("takes 1 to {MAX_TERMS} terms, got {terms}")));
+            return Err(Error::invalid(
+                format!("{field}.arithmetic"),
+                format!("takes 1 to {MAX_TERMS} terms, got {terms}"),
+            ));
         }
     }
     Ok(())
 }
 
-/// The field path of an item's source, for messages.
-pub(super) fn source_field(place: usize, item: &Item) -> String {
-    let part = match item.source {
+/// The field of an item that holds its source.
+pub(super) fn source_field(item: &Item) -> &'static str {
+    match item.source {
         Source::Vector(_) => "vector",
         Source::Text(_) => "text",
         Source::Image(_) => "image",
-    };
-    format!("items[{place}].{part}")
+    }
+}
+
+/// Whether a JSON value nests deeper than `levels`.
+fn deeper_than(value: &serde_json::Value, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else { return true };
+    match value {
+        serde_json::Value::Array(items) => items.iter().any(|item| deeper_than(item, levels)),
+        serde_json::Value::Object(fields) => fields.values().any(|item| deeper_than(item, levels)),
+        _ => false,
+    }
 }

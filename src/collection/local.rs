@@ -9,7 +9,6 @@ use super::{
     Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Item, Job, OnRefused, Outcome,
     Page, Point, Query, SearchParams, Space, Upserted, limits,
 };
-use crate::disk;
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
 use crate::types::{CollectionName, PointId};
@@ -69,10 +68,7 @@ impl LocalEngine {
         for (record, dir) in catalogue.list()? {
             let name = record.name.clone();
             let slot = match Collection::open(&record, &dir, &registry) {
-                Ok(collection) => {
-                    disk::sweep(&dir, |file| collection.keep_file(file)).map_err(crate::store::Error::from)?;
-                    Slot::Open(Arc::new(collection))
-                }
+                Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
                     tracing::error!(collection = %name, dir = %dir.display(), %error, "a collection cannot be opened");
                     Slot::Damaged(error.to_string())
@@ -135,7 +131,11 @@ impl LocalEngine {
         Ok(collection.info())
     }
 
-    fn write(&self, name: &CollectionName, op: impl FnOnce(&Collection) -> Result<Op, Error>) -> Result<Outcome, Error> {
+    fn write(
+        &self,
+        name: &CollectionName,
+        op: impl FnOnce(&Collection) -> Result<Op, Error>,
+    ) -> Result<Outcome, Error> {
         let collection = self.inner.get(name)?;
         let outcome = collection.write(op(&collection)?);
         if !collection.view().frozen.is_empty() {
@@ -373,9 +373,9 @@ impl Engine for LocalEngine {
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
         let collection = self.inner.get(name)?;
-        let mut prepared = collection.prepare_each(vec![item]);
-        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("items", "is empty")))?;
-        limits::payload("items[0].payload", &item.payload)?;
+        let mut prepared = collection.prepare_each(vec![item], &|_| "item".into());
+        let item = prepared.pop().unwrap_or_else(|| Err(Error::invalid("item", "is missing")))?;
+        limits::payload("item.payload", &item.payload)?;
         Ok(item)
     }
 
@@ -392,7 +392,13 @@ impl Engine for LocalEngine {
         self.inner.get(name)?.get(ids, fields)
     }
 
-    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields) -> Result<Page, Error> {
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+    ) -> Result<Page, Error> {
         if limit == 0 || limit > limits::MAX_PAGE {
             return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
         }

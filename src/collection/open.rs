@@ -90,6 +90,7 @@ impl Collection {
             seal_rows: record.seal_rows,
         };
         let truth = Truth::open(dir)?;
+        truth.sweep()?;
         let mut sealed = Vec::new();
         for found in truth.segments()? {
             let segment = Segment::open(dir, found.id)?;
@@ -169,6 +170,11 @@ impl Collection {
         self.gone.load(std::sync::atomic::Ordering::Acquire)
     }
 
+    /// The fingerprint of its embedder.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint)
+    }
+
     /// A number for the next segment.
     pub(super) fn take_segment_id(&self) -> SegmentId {
         SegmentId(self.next_segment.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
@@ -222,7 +228,7 @@ pub(super) fn expected(segment: &Segment, metric: Metric) -> Expected {
 
 /// The file of a segment's graph.
 pub(super) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
-    dir.join(format!("{:016x}.{generation}.graph", segment.0))
+    dir.join(segment.graph_file(generation))
 }
 
 fn graph_params(settings: IndexSettings) -> Result<GraphParams, Error> {

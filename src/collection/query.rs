@@ -82,9 +82,7 @@ impl Collection {
                     Resolved { vector: embedded.next().unwrap_or_default(), exclude: Vec::new() }
                 }
                 Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
-                Query::Arithmetic { plus, minus } => {
-                    self.arithmetic(view, &name(place, "arithmetic"), plus, minus)?
-                }
+                Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(place, "arithmetic"), plus, minus)?,
             });
         }
         Ok(resolved)
@@ -109,7 +107,10 @@ impl Collection {
                 let mut vector = match id.as_ref().filter(|id| view.locate(id).is_some()) {
                     Some(id) => self.stored_vector(view, id)?,
                     None if self.embedder.is_none() => {
-                        return Err(Error::invalid(term_field, format!("{term:?} is no stored point, and the collection has no embedder")));
+                        return Err(Error::invalid(
+                            term_field,
+                            format!("{term:?} is no stored point, and the collection has no embedder"),
+                        ));
                     }
                     None => self.embed(&[Input::Text(term)], |_| term_field.clone())?.pop().unwrap_or_default(),
                 };
@@ -133,11 +134,8 @@ impl Collection {
         embed_time: Duration,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let sources: Vec<Source<'_>> = view
-            .growing_newest_first()
-            .map(Source::Growing)
-            .chain(view.sealed.iter().map(Source::Sealed))
-            .collect();
+        let sources: Vec<Source<'_>> =
+            view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed)).collect();
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
         let ef = ef.map(|ef| ef.max(k as u32));
@@ -150,7 +148,7 @@ impl Collection {
             segments_by_scan: 0,
             embed_time,
             search_time: Duration::ZERO,
-            fingerprint: self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint),
+            fingerprint: self.fingerprint(),
         };
         let mut growing_by_graph = false;
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
@@ -167,7 +165,9 @@ impl Collection {
                     let found = match (ef, sealed.graph()) {
                         (Some(ef), Some(graph)) => {
                             stats.segments_by_graph += 1;
-                            graph.search(sealed.rows(self.metric), &query.vector, k, ef as usize, |row| sealed.is_live(row))
+                            graph.search(sealed.rows(self.metric), &query.vector, k, ef as usize, |row| {
+                                sealed.is_live(row)
+                            })
                         }
                         _ => {
                             stats.segments_by_scan += 1;
@@ -194,7 +194,9 @@ impl Collection {
             .iter()
             .filter(|candidate| seen.insert(&candidate.id))
             .take(params.k as usize)
-            .filter(|candidate| params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least))
+            .filter(|candidate| {
+                params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
+            })
             .collect();
         let hits = chosen.into_iter().map(|candidate| self.hit(candidate, params.fields)).collect::<Result<_, _>>()?;
         stats.search_time = start.elapsed();

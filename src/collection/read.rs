@@ -27,9 +27,7 @@ impl Collection {
 
     pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
-        ids.iter()
-            .map(|id| view.locate(id).map(|place| self.point(id.clone(), &place, fields)).transpose())
-            .collect()
+        ids.iter().map(|id| view.locate(id).map(|place| self.point(id.clone(), &place, fields)).transpose()).collect()
     }
 
     pub(super) fn scroll(&self, after: Option<&PointId>, limit: usize, fields: Fields) -> Result<Page, Error> {
@@ -76,7 +74,9 @@ fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId>
         let segment = &sealed.segment;
         let sorted = segment.sorted();
         let start = after.map_or(0, |after| {
-            sorted.partition_point(|&row| segment.point_id(crate::types::Ordinal(row)).as_bytes() <= after.as_str().as_bytes())
+            sorted.partition_point(|&row| {
+                segment.point_id(crate::types::Ordinal(row)).as_bytes() <= after.as_str().as_bytes()
+            })
         });
         for &row in &sorted[start..] {
             let row = crate::types::Ordinal(row);

@@ -60,7 +60,8 @@ impl Collection {
         let held = self.writer.hold();
         let (first, last, died) = {
             let table = frozen.read();
-            let died: Vec<u32> = (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
+            let died: Vec<u32> =
+                (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
             (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
         };
         let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];
@@ -274,15 +275,6 @@ impl Collection {
                 sealed.set_graph(None);
             }
         }
-    }
-
-    /// Removes files of the collection's folder that its truth does not name.
-    pub(super) fn keep_file(&self, name: &str) -> bool {
-        let view = self.view();
-        view.sealed.iter().any(|sealed| {
-            let is = |path: &Path| path.file_name().is_some_and(|file| file == name);
-            is(sealed.segment.path()) || sealed.graph().is_some_and(|graph| is(graph.path()))
-        }) || !(name.ends_with(".graph") || name.ends_with(".vectors") || name.contains(".tmp"))
     }
 }
 

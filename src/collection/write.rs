@@ -171,7 +171,12 @@ impl Collection {
                         counters.next_key += 1;
                         born.push(Some(NewRow { key, id: item.id, vector: item.vector, payload: item.payload }));
                     }
-                    outcomes.push(Outcome::Upserted(Upserted { sequence, inserted, replaced }));
+                    outcomes.push(Outcome::Upserted(Upserted {
+                        sequence,
+                        inserted,
+                        replaced,
+                        fingerprint: self.fingerprint(),
+                    }));
                 }
                 Op::Delete(ids) => {
                     let missing: Vec<PointId> = ids.iter().filter(|id| !end(id, &mut born, None)).cloned().collect();
@@ -183,7 +188,12 @@ impl Collection {
         let born: Vec<NewRow> = born.into_iter().flatten().collect();
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(born.len() + deaths.len() + 1);
         for row in &born {
-            changes.push(Change::AddGrowing { key: row.key, id: row.id.as_str(), vector: &row.vector, payload: &row.payload });
+            changes.push(Change::AddGrowing {
+                key: row.key,
+                id: row.id.as_str(),
+                vector: &row.vector,
+                payload: &row.payload,
+            });
         }
         for death in &deaths {
             changes.push(match death {

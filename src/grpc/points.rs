@@ -19,17 +19,12 @@ impl pb::points_server::Points for Points {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let items = from_proto::items(request.items)?;
-        let call = move |engine: &dyn Engine| {
-            let done = engine.upsert(&name, items)?;
-            let embedder = engine.collection(&name)?.embedder;
-            Ok::<_, Error>((done, embedder.map(|pin| pin.fingerprint)))
-        };
-        let (done, fingerprint) = self.0.run(Lane::Store, call).await?;
+        let done = self.0.run(Lane::Store, move |engine: &dyn Engine| engine.upsert(&name, items)).await?;
         self.0.reply(pb::UpsertResponse {
             sequence: done.sequence,
             inserted: done.inserted,
             replaced: done.replaced,
-            embedder_fingerprint: to_proto::fingerprint(fingerprint),
+            embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
         })
     }
 

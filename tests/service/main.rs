@@ -36,6 +36,12 @@ fn memory() -> Opened {
     (Arc::new(support::memory_engine::MemoryEngine::new(registry())), Box::new(()))
 }
 
+fn local() -> Opened {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = nearness::collection::LocalEngine::open(folder.path(), registry()).expect("an engine");
+    (Arc::new(engine), Box::new(folder))
+}
+
 /// Runs the named functions over an engine.
 macro_rules! over {
     ($engine:ident: $($file:ident { $($test:ident)* })*) => {
@@ -76,4 +82,5 @@ macro_rules! every_test_over {
 
 mod engines {
     every_test_over!(memory);
+    every_test_over!(local);
 }

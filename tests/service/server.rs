@@ -151,7 +151,8 @@ async fn oversize_messages_name_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_whose_time_is_over_is_not_run() {
     let engine = engine();
-    let server = start_with(engine.clone(), ServerOptions { threads: 1, ..options() }).await;
+    let server =
+        start_with(engine.clone(), ServerOptions { threads: 1, max_concurrent_requests: 2, ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     server.client.upsert(upsert("c", vec![vector_item("p", &[1.0])])).await.unwrap();
     let door = Arc::new(Door::default());
@@ -167,12 +168,20 @@ async fn a_request_whose_time_is_over_is_not_run() {
     let status = raw.search(late).await.unwrap_err();
     // tonic's client keeps the deadline too, and calls it a cancellation when it is the first to notice.
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
-    // The third leaves by itself.
+    // Two requests are admitted at once: a third one tells whether the place of the second is free again.
+    let places_taken = async |taken: bool| {
+        let count = pb::CountRequest { collection: "c".into() };
+        while server.client.count(count.clone()).await.is_err() != taken {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    places_taken(false).await;
+    // The next one leaves by itself while it waits.
     let client = server.client.clone();
-    let third = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
-    tokio::task::yield_now().await;
-    third.abort();
-    let _ = third.await;
+    let next = tokio::spawn(async move { client.search(near_vector("c", &[1.0], 1)).await });
+    places_taken(true).await;
+    next.abort();
+    places_taken(false).await;
 
     door.open();
     assert_eq!(hit_ids(&first.await.unwrap().unwrap()), ["p"]);
@@ -265,7 +274,7 @@ async fn a_slow_disk_holds_the_client_back() {
 
 #[tokio::test]
 async fn health_is_true_until_the_end() {
-    let server = start(engine()).await;
+    let server = start_with(engine(), ServerOptions { drain: Duration::from_secs(3_600), ..options() }).await;
     let names = ["", "nearness.v1.Collections", "nearness.v1.Points", "nearness.v1.Search", "nearness.v1.Embedders"];
     for name in names {
         assert!(server.client.serving(name).await.unwrap(), "{name}");
@@ -280,8 +289,11 @@ async fn health_is_true_until_the_end() {
     assert_eq!(unknown.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
     let stopped = server.stop();
     assert_eq!(search.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    assert!(search.message().await.unwrap().is_none(), "an open watch does not keep the server");
-    stopped.await.unwrap().expect("a clean end");
+    let ended = async {
+        assert!(search.message().await.unwrap().is_none());
+        stopped.await.unwrap().expect("a clean end");
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("an open watch does not keep the server");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -272,7 +272,12 @@ impl Engine for MemoryEngine {
                 .map(|(place, item)| self.checked(collection, &format!("items[{place}]"), item))
                 .collect::<Result<Vec<_>, _>>()?;
             collection.sequence += 1;
-            let mut done = Upserted { sequence: collection.sequence, inserted: 0, replaced: 0 };
+            let mut done = Upserted {
+                sequence: collection.sequence,
+                inserted: 0,
+                replaced: 0,
+                fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
+            };
             for Item { id, source, payload } in items {
                 let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
                 match collection.points.insert(id, (vector, payload)) {

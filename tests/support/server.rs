@@ -1,6 +1,6 @@
 //! The built server as a child process on a free port, and a client to it.
 
-use nearness::grpc::client::{Client, ClientOptions, connect};
+use nearness::grpc::{Client, ClientOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -29,7 +29,8 @@ impl Server {
         let url = loop {
             let line = lines.next().expect("the server says where it listens before it ends").expect("UTF-8");
             if let Some(at) = line.find("127.0.0.1:") {
-                let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+                let address: String =
+                    line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
                 break format!("http://{address}");
             }
         };
@@ -54,5 +55,5 @@ impl Drop for Server {
 
 /// A client of it.
 pub async fn client(url: &str) -> Result<Client, String> {
-    connect(url, &ClientOptions::default()).await.map_err(|error| error.to_string())
+    Client::connect(url, &ClientOptions::default()).await.map_err(|error| error.to_string())
 }

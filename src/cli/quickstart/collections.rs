@@ -3,7 +3,9 @@
 use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
-use crate::collection::{CollectionSpec, Engine, ErrorKind, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space};
+use crate::collection::{
+    CollectionSpec, Engine, ErrorKind, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
+};
 use crate::embed::digits::LabelledImages;
 use crate::types::{CollectionName, Metric, PointId};
 use anyhow::Context;
@@ -45,8 +47,17 @@ impl Digits {
 pub(super) fn train(data: &Path, models: &Path) -> anyhow::Result<()> {
     let file = |name: &str| data.join(name).display().to_string();
     let folder = |name: &str| models.join(name).display().to_string();
-    let words = ["train", "words", "--corpus", &file("wikipedia/enwiki-featured-2019.txt.gz"), &file(ARTICLES), "--out", &folder("words"), "--force"]
-        .map(str::to_owned);
+    let words = [
+        "train",
+        "words",
+        "--corpus",
+        &file("wikipedia/enwiki-featured-2019.txt.gz"),
+        &file(ARTICLES),
+        "--out",
+        &folder("words"),
+        "--force",
+    ]
+    .map(str::to_owned);
     let digits = [
         "train",
         "digits",
@@ -86,7 +97,10 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     let records = open(&data.join(ARTICLES), Format::Wiki, None, 0, &ReadOptions::default())?;
     load(engine, PARAGRAPHS, "text", &mut records.filter_map(Result::ok))?;
 
-    let images = LabelledImages::read(&data.join("mnist/t10k-images-idx3-ubyte.gz"), &data.join("mnist/t10k-labels-idx1-ubyte.gz"))?;
+    let images = LabelledImages::read(
+        &data.join("mnist/t10k-images-idx3-ubyte.gz"),
+        &data.join("mnist/t10k-labels-idx1-ubyte.gz"),
+    )?;
     let digits = Digits(images);
     let mut items = (0..digits.0.len()).filter_map(|index| {
         let mut payload = Payload::new();

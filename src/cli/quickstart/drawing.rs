@@ -35,7 +35,8 @@ pub(super) fn seven() -> anyhow::Result<Vec<u8>> {
     const WIDTH: u32 = 240;
     const HEIGHT: u32 = 200;
     const PEN: f32 = 7.0;
-    const STROKES: [[(f32, f32); 2]; 3] = [[(95.0, 45.0), (170.0, 40.0)], [(170.0, 40.0), (140.0, 100.0)], [(140.0, 100.0), (118.0, 165.0)]];
+    const STROKES: [[(f32, f32); 2]; 3] =
+        [[(95.0, 45.0), (170.0, 40.0)], [(170.0, 40.0), (140.0, 100.0)], [(140.0, 100.0), (118.0, 165.0)]];
     let mut picture = image::RgbImage::from_pixel(WIDTH, HEIGHT, image::Rgb([244, 240, 228]));
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         let near = |[(ax, ay), (bx, by)]: [(f32, f32); 2]| {

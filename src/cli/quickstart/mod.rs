@@ -13,13 +13,13 @@ mod show;
 use super::args::QuickstartArgs;
 use crate::collection::{Engine, LocalEngine};
 use crate::embed::Registry;
-use crate::grpc::server::{Server, ServerOptions};
+use crate::grpc::{Server, ServerOptions};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let data = find_data()?;
     let models = args.data.join("models");
@@ -42,7 +42,7 @@ pub(super) fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("the async runtime")?;
     runtime.block_on(async {
         let options = ServerOptions { address: args.listen, ..ServerOptions::default() };
-        let server = Server::bind(engine as Arc<dyn Engine>, options).await?;
+        let server = Server::bind(engine as Arc<dyn Engine>, options)?;
         let address = server.local_addr();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
@@ -54,7 +54,7 @@ pub(super) fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         } else {
             show::next_steps(&address.to_string());
             println!("serving on {address} until you press Ctrl-C");
-            super::serve::stop_signal().await;
+            super::serve::stop_signal()?.await;
             drop(stop);
         }
         serving.await.context("the server task")??;
@@ -70,5 +70,8 @@ fn find_data() -> anyhow::Result<PathBuf> {
             return Ok(place.clone());
         }
     }
-    bail!("the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository", places[1].display())
+    bail!(
+        "the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository",
+        places[1].display()
+    )
 }

@@ -2,9 +2,8 @@
 
 use super::collections::{DIGITS, Digits, PARAGRAPHS, WORDS};
 use super::drawing;
-use crate::grpc::client::{Client, ClientOptions, connect, describe};
 use crate::grpc::pb;
-use anyhow::anyhow;
+use crate::grpc::{Client, ClientOptions};
 use std::time::{Duration, Instant};
 
 /// Points asked for in the table of recall against speed.
@@ -14,23 +13,33 @@ const EFS: [u32; 4] = [10, 20, 40, 80];
 const K: u32 = 10;
 
 pub(super) async fn run(url: &str, digits: &Digits) -> anyhow::Result<()> {
-    let mut client = connect(url, &ClientOptions::default()).await?;
-    words(&mut client).await?;
-    paragraphs(&mut client).await?;
-    near_digits(&mut client, digits).await?;
-    inserts(&mut client).await?;
-    blanks(&mut client).await?;
-    recall_and_speed(&mut client).await
+    let client = &Client::connect(url, &ClientOptions::default()).await?;
+    words(client).await?;
+    paragraphs(client).await?;
+    near_digits(client, digits).await?;
+    inserts(client).await?;
+    blanks(client).await?;
+    recall_and_speed(client).await
 }
 
 fn heading(text: &str) {
     println!("\n── {text} {}", "─".repeat(74_usize.saturating_sub(text.chars().count())));
 }
 
-async fn search(client: &mut Client, collection: &str, form: pb::query::Form, k: u32, payload: bool) -> anyhow::Result<pb::SearchResponse> {
+async fn search(
+    client: &Client,
+    collection: &str,
+    form: pb::query::Form,
+    k: u32,
+    payload: bool,
+) -> anyhow::Result<pb::SearchResponse> {
     let params = pb::SearchParams { k, fields: Some(pb::Fields { payload, vector: false }), ..Default::default() };
-    let request = pb::SearchRequest { collection: collection.into(), query: Some(pb::Query { form: Some(form) }), params: Some(params) };
-    Ok(client.search.search(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner())
+    let request = pb::SearchRequest {
+        collection: collection.into(),
+        query: Some(pb::Query { form: Some(form) }),
+        params: Some(params),
+    };
+    Ok(client.search(request).await?)
 }
 
 fn text_of(hit: &pb::Hit, field: &str) -> String {
@@ -49,7 +58,7 @@ fn cost(stats: Option<&pb::SearchStats>) -> String {
     })
 }
 
-async fn words(client: &mut Client) -> anyhow::Result<()> {
+async fn words(client: &Client) -> anyhow::Result<()> {
     heading("what is near a word?");
     for word in ["alligator", "turnip", "eagle"] {
         let reply = search(client, WORDS, pb::query::Form::Id(word.into()), 8, false).await?;
@@ -63,7 +72,7 @@ async fn words(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn paragraphs(client: &mut Client) -> anyhow::Result<()> {
+async fn paragraphs(client: &Client) -> anyhow::Result<()> {
     let sentence = "Large reptiles with strong jaws lie in wait at the edge of the river.";
     heading("which paragraphs are near a sentence?");
     println!("  {sentence:?}");
@@ -76,7 +85,7 @@ async fn paragraphs(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn near_digits(client: &mut Client, digits: &Digits) -> anyhow::Result<()> {
+async fn near_digits(client: &Client, digits: &Digits) -> anyhow::Result<()> {
     heading("which digits are near a digit?");
     let query = 0;
     let id = digits.id(query);
@@ -84,20 +93,21 @@ async fn near_digits(client: &mut Client, digits: &Digits) -> anyhow::Result<()>
     let mut images = vec![digits.image(query)];
     images.extend(reply.hits.iter().filter_map(|hit| digits.image_of(&hit.id)));
     print!("{}", drawing::in_terminal(&images));
-    let near: Vec<String> = reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
+    let near: Vec<String> =
+        reply.hits.iter().map(|hit| format!("{} (a {}, {:.3})", hit.id, text_of(hit, "label"), hit.score)).collect();
     println!("  {id} (a {}) is near {}   ({})", digits.label(query), near.join(", "), cost(reply.stats.as_ref()));
     Ok(())
 }
 
-async fn upsert(client: &mut Client, collection: &str, id: &str, source: pb::item::Source) -> anyhow::Result<Duration> {
+async fn upsert(client: &Client, collection: &str, id: &str, source: pb::item::Source) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let item = pb::Item { id: id.into(), source: Some(source), payload: None };
     let request = pb::UpsertRequest { collection: collection.into(), items: vec![item] };
-    client.points.upsert(request).await.map_err(|status| anyhow!(describe(&status)))?;
+    client.upsert(request).await?;
     Ok(start.elapsed())
 }
 
-async fn inserts(client: &mut Client) -> anyhow::Result<()> {
+async fn inserts(client: &Client) -> anyhow::Result<()> {
     heading("something new is found again at once");
     let sentence = "The old locomotive pulled its last passenger train across the mountain pass.";
     let took = upsert(client, PARAGRAPHS, "quickstart:sentence", pb::item::Source::Text(sentence.into())).await?;
@@ -114,16 +124,26 @@ async fn inserts(client: &mut Client) -> anyhow::Result<()> {
 
     let png = drawing::seven()?;
     let took = upsert(client, DIGITS, "quickstart:seven", pb::item::Source::Image(png.clone().into())).await?;
-    println!("  inserted a 7 drawn with a blue pen ({} bytes of PNG, 240x200), durable after {:.1} ms", png.len(), took.as_secs_f64() * 1e3);
+    println!(
+        "  inserted a 7 drawn with a blue pen ({} bytes of PNG, 240x200), durable after {:.1} ms",
+        png.len(),
+        took.as_secs_f64() * 1e3
+    );
     let reply = search(client, DIGITS, pb::query::Form::Image(png.clone().into()), 4, true).await?;
     let near: Vec<String> = reply
         .hits
         .iter()
-        .map(|hit| if hit.id.starts_with("quickstart") { hit.id.clone() } else { format!("{} (a {})", hit.id, text_of(hit, "label")) })
+        .map(|hit| {
+            if hit.id.starts_with("quickstart") {
+                hit.id.clone()
+            } else {
+                format!("{} (a {})", hit.id, text_of(hit, "label"))
+            }
+        })
         .collect();
     println!("  the same picture finds {}", near.join(", "));
     let request = pb::ClassifyRequest { embedder: String::new(), image: png.into() };
-    let classes = client.embedders.classify(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().classes;
+    let classes = client.classify(request).await?.classes;
     let best = classes.iter().max_by(|a, b| a.probability.total_cmp(&b.probability));
     if let Some(best) = best {
         println!("  the net itself says: a {} with probability {:.4}", best.label, best.probability);
@@ -131,13 +151,14 @@ async fn inserts(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn blanks(client: &mut Client) -> anyhow::Result<()> {
+async fn blanks(client: &Client) -> anyhow::Result<()> {
     heading("which word fills the blank?");
     for pattern in ["the ___ cat", "___ black ___"] {
         let request = pb::FillBlankRequest { embedder: String::new(), pattern: pattern.into(), k: 8 };
-        let reply = client.embedders.fill_blank(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
+        let reply = client.fill_blank(request).await?;
         for blank in &reply.blanks {
-            let words: Vec<String> = blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
+            let words: Vec<String> =
+                blank.words.iter().map(|word| format!("{} {:.1}%", word.word, word.score * 100.0)).collect();
             println!("  {pattern:<14} {}", words.join(", "));
         }
     }
@@ -145,20 +166,24 @@ async fn blanks(client: &mut Client) -> anyhow::Result<()> {
 }
 
 /// Recall@10 against the exact answer, and queries a second of one client over gRPC.
-async fn recall_and_speed(client: &mut Client) -> anyhow::Result<()> {
+async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
     heading("recall against speed (one client over gRPC, k = 10)");
     print!("  {:<11} {:>7} {:>4}", "collection", "points", "dim");
     EFS.iter().for_each(|ef| print!(" {:>15}", format!("ef {ef}")));
     println!(" {:>15}", "exact");
     for collection in [WORDS, PARAGRAPHS, DIGITS] {
         let request = pb::GetCollectionRequest { name: collection.into() };
-        let info = client.collections.get(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().collection.unwrap_or_default();
+        let info = client.collection(request).await?.collection.unwrap_or_default();
         let ids = sample(client, collection).await?;
         print!("  {collection:<11} {:>7} {:>4}", info.points, info.dimension);
         let (truth, exact) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Exact(true)).await?;
         for ef in EFS {
             let (found, took) = ask_all(client, collection, &ids, pb::search_params::Accuracy::Ef(ef)).await?;
-            let same: usize = truth.iter().zip(&found).map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count()).sum();
+            let same: usize = truth
+                .iter()
+                .zip(&found)
+                .map(|(truth, found)| found.iter().filter(|id| truth.contains(id)).count())
+                .sum();
             let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
             print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / took.as_secs_f64()));
         }
@@ -168,14 +193,19 @@ async fn recall_and_speed(client: &mut Client) -> anyhow::Result<()> {
 }
 
 /// Ids spread over the first pages of the collection.
-async fn sample(client: &mut Client, collection: &str) -> anyhow::Result<Vec<String>> {
+async fn sample(client: &Client, collection: &str) -> anyhow::Result<Vec<String>> {
     let request = pb::ScrollRequest { collection: collection.into(), limit: 10_000, ..Default::default() };
-    let points = client.points.scroll(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner().points;
+    let points = client.scroll(request).await?.points;
     let step = (points.len() / SAMPLE).max(1);
     Ok(points.into_iter().step_by(step).take(SAMPLE).map(|point| point.id).collect())
 }
 
-async fn ask_all(client: &mut Client, collection: &str, ids: &[String], accuracy: pb::search_params::Accuracy) -> anyhow::Result<(Vec<Vec<String>>, Duration)> {
+async fn ask_all(
+    client: &Client,
+    collection: &str,
+    ids: &[String],
+    accuracy: pb::search_params::Accuracy,
+) -> anyhow::Result<(Vec<Vec<String>>, Duration)> {
     let mut answers = Vec::with_capacity(ids.len());
     let start = Instant::now();
     for id in ids {
@@ -184,7 +214,7 @@ async fn ask_all(client: &mut Client, collection: &str, ids: &[String], accuracy
             query: Some(pb::Query { form: Some(pb::query::Form::Id(id.clone())) }),
             params: Some(pb::SearchParams { k: K, accuracy: Some(accuracy), ..Default::default() }),
         };
-        let reply = client.search.search(request).await.map_err(|status| anyhow!(describe(&status)))?.into_inner();
+        let reply = client.search(request).await?;
         answers.push(reply.hits.into_iter().map(|hit| hit.id).collect());
     }
     Ok((answers, start.elapsed()))
@@ -198,7 +228,9 @@ pub(super) fn next_steps(address: &str) {
         "nearness fill 'the ___ cat'".to_owned(),
         "nearness collections list".to_owned(),
         format!("grpcurl -plaintext {address} list"),
-        format!(r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#),
+        format!(
+            r#"grpcurl -plaintext -d '{{"collection":"words","query":{{"id":"alligator"}},"params":{{"k":5}}}}' {address} nearness.v1.Search/Search"#
+        ),
     ] {
         println!("  {line}");
     }

@@ -227,10 +227,10 @@ impl Grid {
         }
         let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK;
         let stays = |place: usize| part_of[place] != 0 && sizes[part_of[place] as usize] as f32 >= least;
-        for place in 0..self.cells.len() {
-            let kept = stays(place) || (part_of[place] == 0 && around(place, self.width, self.height).any(stays));
-            if !kept {
-                self.cells[place] = 0.0;
+        let (width, height) = (self.width, self.height);
+        for (place, cell) in self.cells.iter_mut().enumerate() {
+            if !stays(place) && (*cell >= SOLID || !around(place, width, height).any(stays)) {
+                *cell = 0.0;
             }
         }
     }

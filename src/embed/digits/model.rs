@@ -187,10 +187,9 @@ impl Embedder for DigitNet {
     }
 
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        let tap = match self.tap(tap.name) {
-            Ok(tap) => tap,
-            Err(_) => return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect(),
-        };
+        if self.tap(tap.name).is_err() {
+            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+        }
         // A stretch at a time, so that pixels of a huge batch do not all lie in memory at once.
         const STRETCH: usize = 1024;
         let mut vectors = Vec::with_capacity(inputs.len());
