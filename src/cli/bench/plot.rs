@@ -17,6 +17,10 @@ pub(super) fn write(path: &Path, title: &str, k: usize, curve: &[Point]) -> anyh
 }
 
 fn draw(svg: &mut String, title: &str, k: usize, curve: &[Point]) -> Result<(), Box<dyn std::error::Error>> {
+    // Without a point an axis would have no end, and its marks no number.
+    if curve.is_empty() || curve.iter().any(|point| !point.qps.is_finite() || !point.recall.is_finite()) {
+        return Err("the curve has no points, or points that are not finite".into());
+    }
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let least = |value: fn(&Point) -> f64| curve.iter().map(value).fold(f64::INFINITY, f64::min);
@@ -68,8 +72,15 @@ mod tests {
 
     #[test]
     fn odd_curves_are_drawn_too() {
-        for curve in [vec![], vec![point(10, 1.0, 0.0)], vec![point(10, 0.0, 1e7); 3]] {
+        for curve in [vec![point(10, 1.0, 0.0)], vec![point(10, 0.0, 1e7); 3]] {
             draw(&mut String::new(), "", 1, &curve).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_curve_that_cannot_be_drawn_is_refused() {
+        for curve in [vec![], vec![point(10, 1.0, f64::INFINITY)], vec![point(10, f64::NAN, 1.0)]] {
+            assert!(draw(&mut String::new(), "", 1, &curve).is_err());
         }
     }
 }
