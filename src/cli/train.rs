@@ -261,8 +261,11 @@ struct Phases {
     label: &'static str,
     unit: &'static str,
     quiet: bool,
-    state: Mutex<(Option<(Phase, Progress)>, Vec<Phase>)>,
+    state: Mutex<State>,
 }
+
+/// The phase that runs, and those before it.
+type State = (Option<(Phase, Progress)>, Vec<Phase>);
 
 /// What was measured of a phase.
 #[derive(Clone, Debug)]
@@ -293,7 +296,7 @@ impl Phases {
         }
     }
 
-    fn close(state: &mut (Option<(Phase, Progress)>, Vec<Phase>)) {
+    fn close(state: &mut State) {
         if let Some((phase, progress)) = state.0.take() {
             progress.finish(&format!("{} in {}", count(phase.done), duration(phase.seconds)));
             state.1.push(phase);

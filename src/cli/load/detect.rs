@@ -1,6 +1,6 @@
 //! Which format a file has: told from its first bytes and its length; the name only breaks ties.
 
-use super::source::{HEAD_BYTES, Source};
+use super::source::{Fill, HEAD_BYTES, Source};
 use super::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
@@ -62,15 +62,21 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
         return Ok(Format::Images);
     }
     let mut source = Source::open(path)?;
-    let length = source.content_bytes();
+    let mut length = source.content_bytes();
     let head = match source.head(HEAD_BYTES) {
-        Ok(head) => head,
+        Ok(head) => {
+            if head.len() < HEAD_BYTES {
+                // All of it was seen, so its length is known behind gzip too.
+                length = Some(head.len() as u64);
+            }
+            head
+        }
         // A stream that is cut before the head ends: what there is of it may do.
         Err(error) => {
             let mut source = Source::open(path)?;
             let mut head = Vec::new();
             let mut byte = [0];
-            while matches!(source.fill(&mut byte), Ok(super::source::Fill::Full)) {
+            while matches!(source.fill(&mut byte), Ok(Fill::Full)) {
                 head.push(byte[0]);
             }
             if head.is_empty() {

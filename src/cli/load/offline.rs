@@ -121,7 +121,7 @@ impl Iterator for Stream<'_> {
                     if account.places.len() > REMEMBERED {
                         account.places.pop_front();
                     }
-                    if self.taken % STEP_EVERY == 0 {
+                    if self.taken.is_multiple_of(STEP_EVERY) {
                         let step = Step { done: self.taken, total: None, part: Some(self.files.part()) };
                         self.progress.step(step, "");
                     }

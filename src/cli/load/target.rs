@@ -27,10 +27,10 @@ pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existin
 /// Holds what the user asked for against what is there.
 pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
     let name = args.collection.as_str();
-    if let (Some(asked), Some(is)) = (args.metric, existing.metric) {
-        if asked != is {
-            return Err(Usage(format!("--metric {asked}: the collection {name} exists, and its metric is {is}")));
-        }
+    if let (Some(asked), Some(is)) = (args.metric, existing.metric)
+        && asked != is
+    {
+        return Err(Usage(format!("--metric {asked}: the collection {name} exists, and its metric is {is}")));
     }
     if let Some(asked) = &args.embedder {
         let is = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
@@ -38,10 +38,10 @@ pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
             return Err(Usage(format!("--embedder {asked}: the collection {name} exists, and its embedder is {is}")));
         }
     }
-    if let (Some(asked), Some((_, is))) = (&args.tap, &existing.embedder) {
-        if asked != is {
-            return Err(Usage(format!("--tap {asked}: the collection {name} exists, and its tap is {is}")));
-        }
+    if let (Some(asked), Some((_, is))) = (&args.tap, &existing.embedder)
+        && asked != is
+    {
+        return Err(Usage(format!("--tap {asked}: the collection {name} exists, and its tap is {is}")));
     }
     Ok(())
 }

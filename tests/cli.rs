@@ -1,0 +1,358 @@
+//! The built program in a fresh directory: help, usage errors, loading, asking, measuring.
+
+#[path = "support/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
+mod server;
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn nearness(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nearness"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("NEARNESS_SERVER")
+        .output()
+        .expect("the program starts")
+}
+
+/// Standard output of a run that must succeed.
+#[track_caller]
+fn run(folder: &Path, arguments: &[&str]) -> String {
+    let output = nearness(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nearness {} failed:\n{errors}", arguments.join(" "));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[track_caller]
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    let text = run(folder, arguments);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Standard error of a run that must fail with that code.
+#[track_caller]
+fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let output = nearness(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "nearness {}:\n{errors}", arguments.join(" "));
+    errors
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Numbers from 0 to 1, the same on every run.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn fvecs(numbers: &[f32], dimension: usize) -> Vec<u8> {
+    let record = |row: &[f32]| {
+        let mut bytes = (dimension as u32).to_le_bytes().to_vec();
+        bytes.extend(row.iter().flat_map(|x| x.to_le_bytes()));
+        bytes
+    };
+    numbers.chunks(dimension).flat_map(record).collect()
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let here = folder();
+    let text = run(here.path(), &["--help"]);
+    let commands = [
+        "quickstart",
+        "serve",
+        "query",
+        "embed",
+        "load",
+        "train",
+        "eval",
+        "bench",
+        "collections",
+        "scroll",
+        "get",
+        "delete",
+    ];
+    for command in commands {
+        assert!(text.contains(command), "{command} is not in the help:\n{text}");
+        let help = run(here.path(), &[command, "--help"]);
+        // Commands of commands have their examples one level down.
+        if !["train", "eval", "collections"].contains(&command) {
+            assert!(help.contains("Example") && help.contains(&format!("nearness {command}")), "{command}:\n{help}");
+        }
+    }
+    for inner in
+        [["train", "words"], ["train", "digits"], ["eval", "words"], ["eval", "digits"], ["collections", "create"]]
+    {
+        let help = run(here.path(), &[inner[0], inner[1], "--help"]);
+        assert!(help.contains("Example"), "{inner:?}:\n{help}");
+    }
+    assert!(run(here.path(), &["--version"]).starts_with("nearness "));
+    assert_eq!(fs::read_dir(here.path()).expect("the folder").count(), 0, "help wrote files");
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_failures_with_1() {
+    let here = folder();
+    fs::write(here.path().join("base.fvecs"), fvecs(&numbers(40, 1), 4)).expect("written");
+    fails(here.path(), &[], 2);
+    fails(here.path(), &["dance"], 2);
+    fails(here.path(), &["query", "c"], 2);
+    fails(here.path(), &["bench", "--base", "base.fvecs", "--queries", "base.fvecs", "--metric", "l2", "--k", "11"], 2);
+    let error =
+        fails(here.path(), &["bench", "--base", "missing.fvecs", "--queries", "base.fvecs", "--metric", "l2"], 1);
+    assert!(error.contains("--base") && error.contains("missing.fvecs"), "{error}");
+    let error = fails(here.path(), &["query", "c", "--text", "x", "--server", "http://127.0.0.1:1"], 1);
+    assert!(error.contains("127.0.0.1:1"), "{error}");
+    let error = fails(here.path(), &["load", "--data", "d", "--collection", "c", "missing.txt"], 1);
+    assert!(error.contains("missing.txt"), "{error}");
+    assert!(!here.path().join("d").exists(), "a data directory was made for a file that is not there");
+}
+
+#[test]
+fn a_broken_pipe_is_not_an_error() {
+    let here = folder();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nearness"))
+        .arg("--help")
+        .current_dir(here.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ended").success());
+}
+
+#[test]
+fn bench_keeps_its_contract() {
+    let here = folder();
+    let (rows, dimension) = (2_000, 16);
+    fs::write(here.path().join("base.fvecs"), fvecs(&numbers(rows * dimension, 7), dimension)).expect("written");
+    fs::write(here.path().join("queries.fvecs"), fvecs(&numbers(50 * dimension, 8), dimension)).expect("written");
+    let arguments =
+        ["bench", "--base", "base.fvecs", "--queries", "queries.fvecs", "--metric", "l2", "--k", "10", "--m", "16"];
+    let more = [
+        "--ef-construction",
+        "100",
+        "--ef",
+        "10,400",
+        "--threads",
+        "2",
+        "--query-threads",
+        "1",
+        "--plot",
+        "curve.svg",
+        "--json",
+    ];
+    let found = json(here.path(), &[arguments.as_slice(), &more].concat());
+    for key in ["build_seconds", "resident_bytes", "index_bytes"] {
+        assert!(found[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {found:#}");
+    }
+    let curve = found["curve"].as_array().expect("a curve");
+    assert_eq!(curve.iter().map(|point| point["ef"].as_u64()).collect::<Vec<_>>(), [Some(10), Some(400)]);
+    for point in curve {
+        for key in ["recall", "recall_tie_aware", "qps", "p50_us", "p99_us", "distances"] {
+            assert!(point[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {point:#}");
+        }
+        assert!(point["recall_tie_aware"].as_f64() >= point["recall"].as_f64());
+        assert!(point["p99_us"].as_f64() >= point["p50_us"].as_f64());
+    }
+    assert!(curve[1]["recall"].as_f64() >= Some(0.998), "{found:#}");
+    assert!(curve[1]["distances"].as_f64() < Some(2_000.0), "a graph compares fewer than all: {found:#}");
+    assert!(fs::read_to_string(here.path().join("curve.svg")).expect("the plot").contains("<svg"));
+
+    // A truth that is wrong must show: nobody finds row 0 for every query.
+    let wrong = (0..50).flat_map(|_| [1_i32, 0]).flat_map(i32::to_le_bytes).collect::<Vec<_>>();
+    fs::write(here.path().join("wrong.ivecs"), wrong).expect("written");
+    let one =
+        ["bench", "--base", "base.fvecs", "--queries", "queries.fvecs", "--metric", "l2", "--k", "1", "--ef", "100"];
+    let found = json(here.path(), &[one.as_slice(), &["--truth", "wrong.ivecs", "--json"]].concat());
+    assert!(found["curve"][0]["recall"].as_f64() < Some(0.1), "{found:#}");
+    let table = run(here.path(), &one);
+    assert!(table.contains("queries/s") && table.contains("built in"), "{table}");
+}
+
+#[test]
+fn vectors_are_loaded_offline_and_found_over_a_server() {
+    let here = folder();
+    let base = numbers(500 * 8, 3);
+    fs::write(here.path().join("base.fvecs"), fvecs(&base, 8)).expect("written");
+    let load = [
+        "load",
+        "--data",
+        "data",
+        "--collection",
+        "points",
+        "--metric",
+        "l2",
+        "--id-prefix",
+        "p",
+        "--json",
+        "base.fvecs",
+    ];
+    let report = json(here.path(), &load);
+    assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(500), Some(0)), "{report:#}");
+    // Repeated with the same ids, it ends in the same state.
+    assert_eq!(json(here.path(), &load)["loaded"], 500);
+    let error =
+        fails(here.path(), &["load", "--data", "data", "--collection", "points", "--metric", "dot", "base.fvecs"], 2);
+    assert!(error.contains("--metric dot"), "{error}");
+
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let error = fails(here.path(), &load, 1);
+    assert!(error.contains("data"), "the directory is held by the server: {error}");
+
+    let state = ask(&["collections", "get", "points"]);
+    assert_eq!((state["points"].as_u64(), state["metric"].as_str()), (Some(500), Some("l2")), "{state:#}");
+    let vector = base[8 * 123..8 * 124].iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    let found = ask(&["query", "points", "--vector", &vector, "-k", "3"]);
+    assert_eq!(found["hits"][0]["id"], "p123", "{found:#}");
+    assert_eq!(found["hits"].as_array().map(Vec::len), Some(3));
+    let found = ask(&["query", "points", "--id", "p123", "-k", "3", "--exact"]);
+    assert!(found["hits"].as_array().is_some_and(|hits| hits.iter().all(|hit| hit["id"] != "p123")), "{found:#}");
+    assert_eq!(found["stats"]["path"], "exact");
+
+    // Over the stream: broken records are named with file and line, the others arrive.
+    let lines = "{\"id\": \"a\", \"vector\": [1,2,3,4,5,6,7,8], \"colour\": \"red\"}\n{\"id\": \"b\", \"vector\": [1,2]}\nnot json\n";
+    fs::write(here.path().join("more.jsonl"), lines).expect("written");
+    let output =
+        nearness(here.path(), &[&["load", "--collection", "points", "--json"], &at[..], &["more.jsonl"]].concat());
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(1), Some(2)), "{report:#}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("more.jsonl, line 2") && errors.contains("more.jsonl, line 3"), "{errors}");
+    let error =
+        fails(here.path(), &[&["load", "--strict", "--collection", "points"], &at[..], &["more.jsonl"]].concat(), 1);
+    assert!(error.contains("--strict") && error.contains("more.jsonl, line "), "{error}");
+
+    let got = ask(&["get", "points", "a"]);
+    assert_eq!(got["points"][0]["payload"]["colour"], "red", "{got:#}");
+    let deleted = ask(&["delete", "points", "a", "nobody"]);
+    assert_eq!((deleted["deleted"].as_u64(), deleted["missing"][0].as_str()), (Some(1), Some("nobody")));
+    fails(here.path(), &[&["get", "points", "a"], &at[..]].concat(), 1);
+
+    // What scroll prints can be loaded again.
+    let lines = run(here.path(), &[&["scroll", "points", "--limit", "0", "--vector-out", "--json"], &at[..]].concat());
+    assert_eq!(lines.lines().count(), 500);
+    fs::write(here.path().join("all.jsonl"), &lines).expect("written");
+    let copied = ask(&["load", "--collection", "copy", "--metric", "l2", "all.jsonl"]);
+    assert_eq!(copied["loaded"], 500);
+    assert_eq!(ask(&["query", "copy", "--vector", &vector, "-k", "1"])["hits"][0]["id"], "p123");
+
+    let list = ask(&["collections", "list"]);
+    assert_eq!(list.as_array().map(Vec::len), Some(2), "{list:#}");
+    assert_eq!(ask(&["collections", "delete", "copy"])["points"], 500);
+    fails(here.path(), &[&["collections", "get", "copy"], &at[..]].concat(), 1);
+}
+
+#[test]
+fn bench_measures_a_server_too() {
+    let here = folder();
+    fs::write(here.path().join("base.fvecs"), fvecs(&numbers(1_500 * 8, 3), 8)).expect("written");
+    fs::write(here.path().join("queries.fvecs"), fvecs(&numbers(20 * 8, 4), 8)).expect("written");
+    run(here.path(), &["load", "--data", "data", "--collection", "points", "--metric", "l2", "--quiet", "base.fvecs"]);
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let arguments = [
+        "bench",
+        "--base",
+        "base.fvecs",
+        "--queries",
+        "queries.fvecs",
+        "--metric",
+        "l2",
+        "--ef",
+        "300",
+        "--query-threads",
+        "2",
+    ];
+    let found = json(
+        here.path(),
+        &[arguments.as_slice(), &["--server", &server.url, "--collection", "points", "--json"]].concat(),
+    );
+    assert!(found["curve"][0]["recall_tie_aware"].as_f64() >= Some(0.99), "{found:#}");
+    assert!(found["build_seconds"].is_null());
+}
+
+#[test]
+fn texts_are_embedded_and_found_by_meaning() {
+    let here = folder();
+    let lines = "The king sat on his throne in the castle.\nA dog and a cat played in the garden.\nxqzzyv\n";
+    fs::write(here.path().join("notes.txt"), lines).expect("written");
+    let output = nearness(here.path(), &["load", "--data", "data", "--collection", "notes", "--json", "notes.txt"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(2), Some(1)), "{report:#}");
+    assert!(errors.contains("notes.txt, line 3") && errors.contains("xqzzyv"), "{errors}");
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &["--server", &server.url, "--json"]].concat());
+    let found = ask(&["query", "notes", "--text", "a queen in her palace", "-k", "1"]);
+    assert_eq!(
+        (found["hits"][0]["id"].as_str(), found["hits"][0]["payload"]["text"].as_str()),
+        (Some("0"), lines.lines().next()),
+        "{found:#}"
+    );
+    let vectors = ask(&["embed", "text", "one sentence", "another one"]);
+    assert_eq!(vectors["vectors"].as_array().map(Vec::len), Some(2));
+    assert!(ask(&["words", "king", "-k", "5"])["words"].as_array().is_some_and(|words| words.len() == 5));
+    assert_eq!(ask(&["fill", "___ black ___", "-k", "2"])["blanks"].as_array().map(Vec::len), Some(2));
+    let names = ask(&["embedders"]);
+    let names = names.as_array().expect("a list").iter().map(|one| one["name"].as_str()).collect::<Vec<_>>();
+    assert!(["words", "text", "digits"].iter().all(|name| names.contains(&Some(name))), "{names:?}");
+}
+
+#[test]
+fn training_makes_a_folder_that_the_others_take() {
+    let here = folder();
+    let sentences =
+        ["the cat sat on the mat and the dog lay on the rug", "a king and a queen ruled the land and the people"];
+    let corpus = sentences.iter().cycle().take(400).copied().collect::<Vec<_>>().join("\n");
+    fs::write(here.path().join("corpus.txt"), corpus).expect("written");
+    fs::write(here.path().join("pairs.txt"), "cat dog 9.0\nking queen 9.0\ncat queen 1.0\ndog king 1.5\n")
+        .expect("written");
+    let train = [
+        "train",
+        "words",
+        "--corpus",
+        "corpus.txt",
+        "--out",
+        "model",
+        "--dim",
+        "8",
+        "--epochs",
+        "2",
+        "--threads",
+        "1",
+        "--subsample",
+        "0",
+    ];
+    let report = json(here.path(), &[train.as_slice(), &["--json"]].concat());
+    assert!(report["quality"]["vocabulary"].as_u64() > Some(5), "{report:#}");
+    let card: Value =
+        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("the card")).expect("JSON");
+    assert_eq!(card["name"], "words");
+    assert!(
+        card["command"].as_str().is_some_and(|command| command.starts_with("nearness train words --corpus corpus.txt")),
+        "{card:#}"
+    );
+    assert_eq!(card["data"][0]["file"], "corpus.txt");
+    assert_eq!(card["date"].as_str().map(str::len), Some(10));
+    let error = fails(here.path(), &train, 1);
+    assert!(error.contains("--force"), "{error}");
+    let found = json(here.path(), &["eval", "words", "--model", "model", "--similarity", "pairs.txt", "--json"]);
+    assert_eq!(found["similarity"][0]["pairs"], 4, "{found:#}");
+    assert!(found["accuracy"].is_null());
+}
