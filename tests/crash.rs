@@ -2,6 +2,7 @@
 //!
 //! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC, kills the
 //! process at a moment drawn from the seed, and compares. `NEARNESS_SEED` replays a seed.
+#![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
 #[path = "support/server.rs"]
 mod server;

@@ -1,6 +1,7 @@
 //! Random operations on the real engine against a map with exact search: what is acknowledged is there, also after a reopen.
 //!
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
+#![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
 use nearness::collection::{
     Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,

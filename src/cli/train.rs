@@ -231,6 +231,7 @@ impl ModelFolder {
     }
 
     /// Saves beside, then renames; what was there goes away last.
+    #[allow(clippy::disallowed_methods, reason = "a folder is renamed, its files are durable by then")]
     fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let fresh = self.beside("new");
         let named = || format!("--out {}: cannot be written", self.out.display());

@@ -86,10 +86,10 @@ impl Collection {
             let graph = self.graph_of(&segment, observe)?;
             outcome.replaced += self.publish_bulk(segment, graph)?;
         }
-        if !again.is_empty() {
-            if let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))? {
-                outcome.replaced += upserted.replaced;
-            }
+        if !again.is_empty()
+            && let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))?
+        {
+            outcome.replaced += upserted.replaced;
         }
         Ok(more)
     }

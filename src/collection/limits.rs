@@ -51,10 +51,10 @@ pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Erro
 
 /// Checks what can be checked of a new collection without its embedder.
 pub(super) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
-    if let Space::Plain { dimension } = spec.space {
-        if dimension == 0 || dimension > MAX_DIMENSION {
-            return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
-        }
+    if let Space::Plain { dimension } = spec.space
+        && !(1..=MAX_DIMENSION).contains(&dimension)
+    {
+        return Err(Error::invalid("dimension", format!("must be 1 to {MAX_DIMENSION}, got {dimension}")));
     }
     index_settings(spec.index)
 }

@@ -53,6 +53,9 @@ pub enum Error {
         /// What is wrong, and where.
         what: String,
     },
+    /// A model file could not be written.
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
     /// A file that could not be read or written.
     #[error("{path}: cannot be read or written", path = path.display())]
     Io {
@@ -87,7 +90,7 @@ impl Error {
             Self::UnknownTap { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Io { .. } => ErrorKind::Internal,
+            Self::Io { .. } | Self::Disk(_) => ErrorKind::Internal,
         }
     }
 }

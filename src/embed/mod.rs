@@ -6,6 +6,7 @@
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
+//! | `save.rs` | writes a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors (SIF) |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
@@ -16,6 +17,7 @@ mod embedder;
 mod error;
 mod fingerprint;
 mod registry;
+mod save;
 pub mod text;
 pub mod words;
 

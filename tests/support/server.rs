@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens: `http://127.0.0.1:port`.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
     /// Starts `nearness serve` and waits until it says where it listens.
-    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_nearness"))
             .args(["serve", "--data"])
             .arg(data)
@@ -40,7 +40,7 @@ impl Server {
     }
 
     /// kill -9, and wait for the end.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("the server was running");
         self.child.wait().expect("the server ended");
     }
@@ -54,6 +54,6 @@ impl Drop for Server {
 }
 
 /// A client of it.
-pub async fn client(url: &str) -> Result<Client, String> {
+pub(crate) async fn client(url: &str) -> Result<Client, String> {
     Client::connect(url, &ClientOptions::default()).await.map_err(|error| error.to_string())
 }

@@ -6,6 +6,8 @@
 //! | `show.rs` | asks the running server, as any gRPC client would, and prints what it answers |
 //! | `drawing.rs` | digits as characters, and a 7 drawn as a picture |
 
+#![allow(clippy::print_stdout, reason = "the show is what it prints")]
+
 mod collections;
 mod drawing;
 mod show;

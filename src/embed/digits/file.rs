@@ -4,6 +4,7 @@ use super::{
     DigitNet,
     model::{TENSORS, WEIGHTS},
 };
+use crate::embed::save::write_whole;
 use crate::embed::{Embedder, Error, ModelCard};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{fs, io::Read, path::Path};
@@ -95,20 +96,4 @@ fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
         return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
     }
     Ok(bytes)
-}
-
-/// Writes beside, syncs, then renames: whoever opens `name` sees all of it or what was there before.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let (path, beside) = (folder.join(name), folder.join(format!(".{name}.new")));
-    let written = (|| {
-        let mut file = fs::File::create(&beside)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)
-    })();
-    written.map_err(|source| {
-        // Nothing else names the file beside; if it cannot be removed, the error below already says that the disk fails.
-        let _ = fs::remove_file(&beside);
-        Error::Io { path, source }
-    })
 }

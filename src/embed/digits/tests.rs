@@ -147,7 +147,12 @@ fn gradient_of_cross_entropy_agrees_with_finite_differences() {
 #[test]
 fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
     let random = &mut Xoshiro256PlusPlus::seed_from_u64(4);
-    let weights = start(random);
+    let mut weights = start(random);
+    // With biases of 0, the first ramp of every empty patch would stand exactly on its corner.
+    for (_, _, range) in model::TENSORS.into_iter().filter(|(_, shape, _)| shape.len() == 1) {
+        let biases = numbers(random, range.len());
+        weights[range].iter_mut().zip(biases).for_each(|(to, from)| *to = from * 0.1);
+    }
     let mut worker = Worker::new(6);
     for image in 0..6 {
         let pixels = worker.pixels[image * PIXELS..][..PIXELS].iter_mut();
@@ -178,23 +183,27 @@ fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
 #[test]
 fn training_reaches_the_floor_and_repeats_on_any_number_of_threads() {
     let (images, test) = (TRAIN.first(2000), TEST.first(1000));
-    let options = TrainOptions { epochs: 3, threads: 1, ..TrainOptions::default() };
+    let options = TrainOptions { epochs: 5, threads: 1, ..TrainOptions::default() };
     let reports = Mutex::new(Vec::new());
     let one = train(&images, Some(&test), &options, &|report| reports.lock().unwrap().push(report.clone())).unwrap();
-    let two = train(&images, None, &TrainOptions { threads: 2, ..options.clone() }, &|_| ()).unwrap();
-    assert_eq!(one.fingerprint(), two.fingerprint(), "one thread and two give the same weights");
-    let other = TrainOptions { epochs: 1, seed: 2, ..options };
-    assert_ne!(one.fingerprint(), train(&images, None, &other, &|_| ()).unwrap().fingerprint());
+    let quick = |threads, seed| {
+        let options = TrainOptions { epochs: 1, threads, seed, ..options.clone() };
+        train(&images.first(600), None, &options, &|_| ()).unwrap().fingerprint()
+    };
+    let first = quick(1, 1);
+    assert_eq!(first, quick(1, 1), "the same seed gives the same weights");
+    assert_eq!(first, quick(2, 1), "on two threads too");
+    assert_ne!(first, quick(1, 2), "another seed does not");
 
     let found = evaluate(&one, &test);
     assert!(found.accuracy >= 0.93, "seed 1: {}", found.accuracy);
     assert_eq!(found.confusion.iter().flatten().sum::<u64>(), 1000);
     let reports = reports.into_inner().unwrap();
     let ends: Vec<_> = reports.iter().filter(|report| report.test_accuracy.is_some()).collect();
-    assert_eq!(ends.len(), 3);
+    assert_eq!(ends.len(), 5);
     assert!(ends.windows(2).all(|pair| pair[1].loss < pair[0].loss), "the loss falls: {ends:?}");
     assert!(ends.iter().all(|report| (report.done, report.total) == (2000, 2000)));
-    assert_eq!(ends[2].test_accuracy, Some(found.accuracy));
+    assert_eq!(ends[4].test_accuracy, Some(found.accuracy));
     assert_eq!(one.card().data.len(), 4);
 }
 
@@ -273,9 +282,9 @@ fn a_folder_comes_back_the_same_and_damage_is_found() {
     let good = std::fs::read(&path).unwrap();
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
     let replaced = |from: &str, to: &str| {
-        let text = String::from_utf8_lossy(&good[..header]).into_owned();
+        let text = String::from_utf8(good[8..header].to_vec()).unwrap();
         assert!(text.contains(from) && from.len() == to.len());
-        [text.replace(from, to).as_bytes(), &good[header..]].concat()
+        [&good[..8], text.replace(from, to).as_bytes(), &good[header..]].concat()
     };
     let mut not_finite = good.clone();
     not_finite[header..header + 4].copy_from_slice(&f32::NAN.to_le_bytes());

@@ -1,3 +1,5 @@
+//! Tests of filling blanks.
+
 use super::*;
 use crate::embed::{ErrorKind, words::model::tests::small};
 

@@ -11,14 +11,11 @@
 //! renamed, `card.json` last, so that an interrupted save leaves no folder that looks whole.
 
 use super::{MAX_DIMENSION, WordModel, data::MAX_WORD_BYTES, model::Parts};
+use crate::embed::save::write_whole;
 use crate::embed::{Error, ModelCard};
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 const CARD: &str = "card.json";
 const TENSORS: &str = "model.safetensors";
@@ -342,23 +339,6 @@ impl WordModel {
             .map_err(failed)?;
         safetensors::serialize(views, None).map_err(failed)
     }
-}
-
-/// Writes a whole file: under another name, synced, then renamed.
-pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let temporary: PathBuf = folder.join(format!(".{name}.{}.part", std::process::id()));
-    let path = folder.join(name);
-    let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temporary, &path)
-    })();
-    written.map_err(|source| {
-        let _ = fs::remove_file(&temporary);
-        Error::Io { path, source }
-    })
 }
 
 #[cfg(test)]

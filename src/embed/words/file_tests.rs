@@ -1,3 +1,5 @@
+//! Tests of saving and loading word models.
+
 use super::*;
 use crate::embed::{
     Embedder, ErrorKind,

@@ -1,3 +1,5 @@
+//! Tests of nearest words and arithmetic.
+
 use super::*;
 use crate::embed::{ErrorKind, words::Precision};
 

@@ -7,10 +7,11 @@
 use super::{
     MAX_DIMENSION, Precision, WordModel,
     data::MAX_WORD_BYTES,
-    file::{le_bytes, write_whole},
+    file::le_bytes,
     model::{Parts, imported_card},
 };
 use crate::embed::Error;
+use crate::embed::save::write_whole;
 use flate2::read::MultiGzDecoder;
 use std::{
     collections::HashSet,

@@ -1,3 +1,5 @@
+//! Tests of the word2vec formats.
+
 use super::*;
 use crate::embed::{Embedder, ErrorKind, words::model::tests::small};
 

@@ -160,8 +160,8 @@ impl Level {
         let chosen = &mut context.chosen;
         context.selector.select(codes, candidates.iter().copied(), |n| self.row_of(n), self.degree, chosen);
         self.set(from, chosen);
-        for place in chosen.len()..self.degree {
-            links[place].store(NONE, Ordering::Release);
+        for link in &links[chosen.len()..self.degree] {
+            link.store(NONE, Ordering::Release);
         }
     }
 }
