@@ -67,7 +67,7 @@ mod tests {
             let sample = Sample::clustered(300, 17, metric, 3);
             for query in sample.queries(10) {
                 let norm = math::norm(&query);
-                let accept = |row: Ordinal| row.0 % 3 != 0;
+                let accept = |row: Ordinal| !row.0.is_multiple_of(3);
                 let mut all: Vec<Neighbor> = (0..300)
                     .map(Ordinal)
                     .filter(|&row| accept(row))

@@ -280,7 +280,7 @@ mod tests {
                         }
                         index.insert(row, all.row(row)).unwrap();
                         // Searches run while others insert.
-                        if row.0 % 64 == 0 {
+                        if row.0.is_multiple_of(64) {
                             index.search(all.row(row), 5, 20, |_| true).unwrap();
                         }
                     }
