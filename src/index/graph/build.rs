@@ -160,9 +160,7 @@ impl Level {
         let chosen = &mut context.chosen;
         context.selector.select(codes, candidates.iter().copied(), |n| self.row_of(n), self.degree, chosen);
         self.set(from, chosen);
-        for link in &links[chosen.len()..self.degree] {
-            link.store(NONE, Ordering::Release);
-        }
+        links[chosen.len()..].iter().for_each(|link| link.store(NONE, Ordering::Release));
     }
 }
 
