@@ -575,29 +575,3 @@ fn odd_images_never_panic_and_give_whole_numbers() {
         }
     }
 }
-
-#[test]
-#[ignore = "slow: prints the latency of one image and of 64"]
-fn latency() {
-    let inputs: Vec<Input<'_>> = (0..64).map(|image| Input::Image(TEST.image(image))).collect();
-    let tap = DEFAULT.tap("").unwrap();
-    let time = |runs: u32, work: &dyn Fn()| {
-        work();
-        let mut each: Vec<_> = (0..runs)
-            .map(|_| {
-                let from = std::time::Instant::now();
-                work();
-                from.elapsed()
-            })
-            .collect();
-        each.sort();
-        (each[each.len() / 2], each[each.len() * 99 / 100])
-    };
-    let png = encoded(enlarged(0, 5, 300, 20, 20), ImageFormat::Png);
-    let report = [
-        ("one raw image", time(500, &|| drop(DEFAULT.embed(tap, &inputs[0])))),
-        ("one PNG of 300x300", time(200, &|| drop(DEFAULT.embed(tap, &Input::Image(&png))))),
-        ("64 raw images", time(100, &|| drop(DEFAULT.embed_batch(tap, &inputs)))),
-    ];
-    panic!("median and 99 %: {report:?}");
-}
