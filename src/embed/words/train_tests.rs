@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::embed::{Embedder, ErrorKind};
-use std::time::Instant;
 
 /// Sentences about animals and about fruit: words of a topic occur together, words of two topics never do.
 fn topics(sentences: usize) -> String {

@@ -1,4 +1,4 @@
-//! The bytes of a graph file: a header of 512 bytes and five sections, all little-endian. `docs/FORMAT-graph.md` says
+//! The bytes of a graph file: a header of 512 bytes and five sections, all little-endian. `docs/FORMAT.md` says
 //! the same in words.
 
 use bytemuck::{Pod, Zeroable};
