@@ -4,7 +4,7 @@
 //! A window has a few input words and a few target words (the true one first, then negatives that all inputs of
 //! the window share), so that its scores and its gradients are small matrix products over rows that stay in the
 //! first-level cache (Ji, Satish, Li, Dubey 2016, "Parallelizing Word2Vec in Shared and Distributed Memory").
-//! Every loop is written once over [`Simd`] and compiled for AVX-512, AVX2 + FMA and plain code; which of them runs
+//! Every loop is written once over `Simd` and compiled for AVX-512, AVX2 + FMA and plain code; which of them runs
 //! is chosen at run time.
 //!
 //! # Races
