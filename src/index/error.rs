@@ -67,16 +67,6 @@ pub enum Error {
         /// What differs.
         what: String,
     },
-    /// The operating system failed.
-    #[error("{path}: cannot {action}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
     /// The growing index panicked inside; what it holds is still stored elsewhere.
     #[error("hnsw_rs failed: {0}")]
     Hnsw(String),
@@ -106,7 +96,7 @@ impl Error {
                 ErrorKind::InvalidInput
             }
             Self::Corrupt { .. } | Self::Incompatible { .. } => ErrorKind::Rebuild,
-            Self::Io { .. } | Self::Disk(_) => ErrorKind::Io,
+            Self::Disk(_) => ErrorKind::Io,
             Self::Hnsw(_) => ErrorKind::Internal,
         }
     }
