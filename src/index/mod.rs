@@ -6,6 +6,7 @@
 //! | `exact.rs` | the scan of every row: the oracle that the others are measured against |
 //! | `growing.rs` | rows that still change: the only file that names `hnsw_rs` |
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
+//! | `reduce.rs` | principal components: the few directions that tell near from far |
 //! | `graph/` | the sealed graph: build, layout, view, search, verify |
 //! | `params.rs` | how graphs are built, checked |
 //!
@@ -17,6 +18,7 @@ pub mod graph;
 mod growing;
 mod params;
 mod quantize;
+mod reduce;
 mod rows;
 
 pub use error::{Error, ErrorKind};

@@ -1,4 +1,5 @@
-//! The graph's space: every metric reduced to Euclidean distance, and vectors to 8-bit codes of one uniform scale.
+//! The graph's space: every metric reduced to Euclidean distance, wide vectors to their principal components, and
+//! components to 8-bit codes of one uniform scale.
 //!
 //! | metric | a row becomes | a query becomes |
 //! | --- | --- | --- |
@@ -9,31 +10,45 @@
 //! M is the largest norm; the reduction of the dot product is Bachrach et al. 2014, section 3, with the one component
 //! spread over 16 equal ones, which keeps the distances and narrows the range that the codes must cover.
 //!
-//! A code row is `stride` bytes, a multiple of 64: the codes (`offset + scale * code` is the component), zeros, and in
-//! its last 8 bytes the group of its twins and its norm term, both `u32`:
+//! Then, where fewer cache lines tell near from far as well, the principal components and the residual (`reduce.rs`).
+//! How many is measured on a sample: a walk that reads 64 bytes a row costs far less than one that reads 800.
 //!
-//! ```text
-//! | c0 c1 ... c(width-1) | 0 ... 0 | twin group (0: none) | sum c^2 - 256 sum c |
-//! ```
-//!
-//! With q' = q - 128 as signed bytes, |c - q|^2 = (sum c^2 - 256 sum c) + |q|^2 - 2 c.q', exactly, in wrapping 32 bits:
-//! the true value is below 2^32 for up to 65,792 components.
+//! A code row is `stride` bytes (`math::codes`): the codes (`offset + scale * code` is the component; the residual is
+//! `scale * code`), zeros, and its norm term.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Rows;
-use crate::math;
-use crate::types::{Metric, Ordinal};
+use super::reduce::{Projection, RESIDUAL_CORRELATION};
+use crate::math::codes::NORM_BYTES;
+use crate::math::gemm::{Matrix, multiply};
+use crate::math::{self, TopK};
+use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Components that the reduction of the dot product adds.
 const EXTRA: usize = 16;
-/// Bytes at the end of a code row that are not codes.
-const TAIL: usize = 8;
-/// Values sampled for the quantiles of the range.
-const SAMPLE: usize = 200_000;
+/// Rows sampled for the range of the codes and for the principal components.
+const SAMPLE: usize = 10_000;
+/// Numbers sampled for those two, at most: what wide rows are held to.
+const SAMPLE_NUMBERS: usize = 1 << 24;
+/// Cache lines of a row that are tried, fewest first. More than half of those of all components are not worth it.
+const LINES: [usize; 6] = [1, 2, 3, 4, 6, 8];
+/// Rows that a sample must have for each direction that is looked for.
+const ROWS_A_DIRECTION: usize = 4;
+/// Components above which none are left away: the covariance of more takes too much memory and time.
+const MAX_REDUCED: usize = 4_096;
+/// Rows that play queries, and rows they are compared with, when the number of lines is measured.
+const TRIAL: (usize, usize) = (48, 1 << 15);
+/// The lines are enough when this share of a query's 10 nearest rows is among its 20 nearest by components.
+const TRIAL_RECALL: f64 = 0.97;
+/// Nearest rows, and nearest by components, of a trial.
+const TRIAL_NEAREST: (usize, usize) = (10, 20);
+/// Rows that are projected together.
+const BLOCK: usize = 256;
 
-/// How vectors become codes: what a graph file keeps of it is `offset`, `scale` and `max_norm`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How vectors become codes.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Quantizer {
     pub(super) metric: Metric,
     pub(super) dimension: usize,
@@ -43,11 +58,13 @@ pub(super) struct Quantizer {
     pub(super) scale: f32,
     /// The largest norm, for the dot product; otherwise 1.
     pub(super) max_norm: f32,
+    /// Which components are kept; all, if none is there.
+    pub(super) projection: Option<Arc<Projection>>,
 }
 
 /// A query in the graph's space.
 pub(super) struct Query {
-    /// The components (without the extra zeros of the dot product, which never matter to a float distance).
+    /// All its components (without the extra zeros of the dot product, which never matter to a float distance).
     pub(super) point: Vec<f32>,
     /// Code - 128, padded with zeros to whole lines.
     pub(super) codes: Vec<i8>,
@@ -60,71 +77,71 @@ pub(super) struct Query {
 impl Quantizer {
     /// Codes of a row.
     pub(super) fn width(&self) -> usize {
-        Self::width_of(self.metric, self.dimension)
+        self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.kept() + 1)
     }
 
-    /// Codes of a row of that metric and dimension.
-    pub(super) fn width_of(metric: Metric, dimension: usize) -> usize {
+    /// Components of a row before any are left away.
+    pub(super) fn full_width(&self) -> usize {
+        Self::full_width_of(self.metric, self.dimension)
+    }
+
+    /// Components of a row of that metric and dimension before any are left away.
+    pub(super) fn full_width_of(metric: Metric, dimension: usize) -> usize {
         if metric == Metric::Dot { dimension + EXTRA } else { dimension }
     }
 
-    /// Bytes of a row, codes and tail.
+    /// Bytes of a code row.
     pub(super) fn stride(&self) -> usize {
-        Self::stride_of(self.metric, self.dimension)
+        Self::stride_of(self.width())
     }
 
-    /// Bytes of a row of that metric and dimension.
-    pub(super) fn stride_of(metric: Metric, dimension: usize) -> usize {
-        (Self::width_of(metric, dimension) + TAIL).next_multiple_of(64)
+    /// Bytes of a code row of so many codes.
+    pub(super) fn stride_of(width: usize) -> usize {
+        (width + NORM_BYTES).next_multiple_of(64)
     }
 
-    /// Bytes of a row that a distance reads; the query has zeros where these are not codes.
-    pub(super) fn compared(&self) -> usize {
-        self.width().next_multiple_of(64)
-    }
-
-    /// Chooses the range: all values, unless a few lie so far out that they would coarsen the rest.
+    /// Chooses the components and the range: all values, unless a few lie so far out that they would coarsen the rest.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn fit(rows: Rows<'_>) -> Self {
-        let mut this = Self { metric: rows.metric, dimension: rows.dimension, offset: 0.0, scale: 1.0, max_norm: 1.0 };
+        let mut this = Self {
+            metric: rows.metric,
+            dimension: rows.dimension,
+            offset: 0.0,
+            scale: 1.0,
+            max_norm: 1.0,
+            projection: None,
+        };
         if this.metric == Metric::Dot {
             let largest = rows.norms.iter().copied().filter(|n| n.is_finite()).fold(0.0, f32::max);
             this.max_norm = if largest > 0.0 { largest } else { 1.0 };
         }
-        let total = rows.len() * this.width();
-        let every = (total / SAMPLE).max(1);
-        // A step that shares no factor with the width visits every component.
-        let every = (every..).find(|step| gcd(*step, this.width().max(1)) == 1).unwrap_or(1);
-        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        let mut sample = Vec::with_capacity(total.min(SAMPLE + this.width()));
-        let mut point = vec![0.0_f32; this.width()];
-        let mut next = 0_usize;
-        for row in 0..rows.len() {
-            this.project(rows.row(Ordinal(row as u32)), rows.norms[row], &mut point);
-            for &x in &point {
-                low = if x < low { x } else { low };
-                high = if x > high && x < f32::INFINITY { x } else { high };
+        let sample = this.sample(rows, SAMPLE.min(SAMPLE_NUMBERS / this.full_width().max(1)).max(1));
+        let sampled = sample.len() / this.full_width().max(1);
+        this.projection = this.fewer_components(rows, &sample).map(Arc::new);
+        let mut values = match &this.projection {
+            None => sample,
+            Some(projection) => {
+                let width = projection.kept() + 1;
+                let mut out = vec![0.0_f32; sample.len() / this.full_width() * width];
+                projection.rows(&projection.as_floats(), &sample, &mut out);
+                // The residual has no offset.
+                out.chunks_exact_mut(width).for_each(|row| row[width - 1] = row[0]);
+                out
             }
-            while next < point.len() {
-                if point[next].is_finite() {
-                    sample.push(point[next]);
-                }
-                next += every;
-            }
-            next -= point.len();
-        }
-        if sample.is_empty() || !low.is_finite() || !high.is_finite() {
-            return this;
-        }
-        sample.sort_unstable_by(f32::total_cmp);
-        let quantile = |q: f64| f64::from(sample[((sample.len() - 1) as f64 * q) as usize]);
-        let (mut low, mut high) = (f64::from(low), f64::from(high));
+        };
+        values.retain(|x| x.is_finite());
+        values.sort_unstable_by(f32::total_cmp);
+        let (Some(&low), Some(&high)) = (values.first(), values.last()) else { return this };
+        let quantile = |q: f64| f64::from(values[((values.len() - 1) as f64 * q) as usize]);
+        // What was not sampled may lie a little further out.
+        let room = if sampled < rows.len() { 0.05 * (f64::from(high) - f64::from(low)) } else { 0.0 };
+        let (mut low, mut high) = (f64::from(low) - room, f64::from(high) + room);
         let (from, to) = (quantile(0.0005), quantile(0.9995));
         if to > from && high - low > 2.0 * (to - from) {
             let margin = 0.25 * (to - from);
             (low, high) = (low.max(from - margin), high.min(to + margin));
         }
-        if this.metric == Metric::Dot {
+        if this.metric == Metric::Dot && this.projection.is_none() {
             // The extra components of a query are 0, which must have a code.
             (low, high) = (low.min(0.0), high.max(0.0));
         }
@@ -134,9 +151,47 @@ impl Quantizer {
         this
     }
 
-    /// Writes the row's point in the graph's space to `out`, which has `width` components.
+    /// So many finite rows, evenly spread, in the graph's space before any component is left away.
+    fn sample(&self, rows: Rows<'_>, most: usize) -> Vec<f32> {
+        let width = self.full_width();
+        let mut sample = Vec::with_capacity(most.min(rows.len()) * width);
+        let mut point = vec![0.0_f32; width];
+        for row in spread(rows.len(), most) {
+            self.point(rows.row(Ordinal(row as u32)), rows.norms[row], &mut point);
+            if point.iter().all(|x| x.is_finite()) {
+                sample.extend_from_slice(&point);
+            }
+        }
+        sample
+    }
+
+    /// The fewest components that tell near from far as well as all do, if they need at most half of the lines.
+    fn fewer_components(&self, rows: Rows<'_>, sample: &[f32]) -> Option<Projection> {
+        let width = self.full_width();
+        let all = Self::stride_of(width) / 64;
+        let kept = |lines: usize| lines * 64 - NORM_BYTES - 1;
+        let worth = |lines: &usize| 2 * lines <= all && kept(*lines) * ROWS_A_DIRECTION * width <= sample.len();
+        let lines: Vec<usize> = LINES.into_iter().filter(worth).collect();
+        if lines.is_empty() || width > MAX_REDUCED {
+            return None;
+        }
+        let trial = Trial::new(self, rows);
+        // The first of several tries needs the directions of the last only if all before it fail.
+        for tries in lines.chunks(4) {
+            let most = Projection::fit(sample.to_vec(), width, kept(*tries.last()?))?;
+            for lines in tries {
+                let projection = most.truncated(kept(*lines));
+                if projection.kept() == kept(*lines) && trial.recall(&projection) >= TRIAL_RECALL {
+                    return Some(projection);
+                }
+            }
+        }
+        None
+    }
+
+    /// Writes the row's point in the graph's space, all its components, to `out`.
     #[allow(clippy::cast_possible_truncation)]
-    fn project(&self, vector: &[f32], norm: f32, out: &mut [f32]) {
+    fn point(&self, vector: &[f32], norm: f32, out: &mut [f32]) {
         let (head, extra) = out.split_at_mut(self.dimension.min(out.len()));
         let factor = match self.metric {
             Metric::Cosine if norm > 0.0 => 1.0 / f64::from(norm),
@@ -159,22 +214,38 @@ impl Quantizer {
     /// Encodes the rows of a range into `out`, which holds exactly their code rows.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(super) fn encode_rows(&self, rows: Rows<'_>, range: Range<usize>, out: &mut [u8]) {
-        let (width, stride) = (self.width(), self.stride());
-        let mut point = vec![0.0_f32; width];
+        let (full, width, stride) = (self.full_width(), self.width(), self.stride());
         let inverse = 1.0 / self.scale;
-        for (row, out) in range.zip(out.chunks_exact_mut(stride)) {
-            self.project(rows.row(Ordinal(row as u32)), rows.norms[row], &mut point);
-            for (code, &x) in out.iter_mut().zip(&point) {
-                // A cast from float to integer saturates, and makes 0 of NaN.
-                *code = ((x - self.offset) * inverse + 0.5) as u8;
+        let basis = self.projection.as_ref().map(|projection| projection.as_floats());
+        let mut points = vec![0.0_f32; BLOCK * full];
+        let mut reduced = vec![0.0_f32; if basis.is_some() { BLOCK * width } else { 0 }];
+        for (block, out) in out.chunks_mut(BLOCK * stride).enumerate() {
+            let from = range.start + block * BLOCK;
+            let count = out.len() / stride;
+            for (row, point) in (from..from + count).zip(points.chunks_exact_mut(full)) {
+                self.point(rows.row(Ordinal(row as u32)), rows.norms[row], point);
             }
-            let (mut squares, mut sum) = (0_u32, 0_u32);
-            for &code in &out[..width] {
-                squares = squares.wrapping_add(u32::from(code) * u32::from(code));
-                sum += u32::from(code);
+            let values = match (&self.projection, &basis) {
+                (Some(projection), Some(basis)) => {
+                    projection.rows(basis, &points[..count * full], &mut reduced);
+                    reduced.chunks_exact_mut(width).for_each(|row| row[width - 1] += self.offset);
+                    &reduced
+                }
+                _ => &points,
+            };
+            for (values, out) in values.chunks_exact(width).zip(out.chunks_exact_mut(stride)) {
+                for (code, &x) in out.iter_mut().zip(values) {
+                    // A cast from float to integer saturates, and makes 0 of NaN.
+                    *code = ((x - self.offset) * inverse + 0.5) as u8;
+                }
+                let (mut squares, mut sum) = (0_u32, 0_u32);
+                for &code in &out[..width] {
+                    squares = squares.wrapping_add(u32::from(code) * u32::from(code));
+                    sum += u32::from(code);
+                }
+                out[width..].fill(0);
+                out[stride - NORM_BYTES..].copy_from_slice(&squares.wrapping_sub(sum.wrapping_mul(256)).to_le_bytes());
             }
-            out[width..].fill(0);
-            out[stride - 4..].copy_from_slice(&squares.wrapping_sub(sum.wrapping_mul(256)).to_le_bytes());
         }
     }
 
@@ -191,61 +262,144 @@ impl Quantizer {
                 point.iter_mut().for_each(|x| *x *= self.max_norm);
             }
         }
-        if !point.iter().all(|x| x.is_finite()) {
-            return None;
-        }
-        let mut codes = vec![0_i8; self.compared()];
-        let (mut norm, mut moved) = (0_u32, 0.0_f64);
-        let zeros = std::iter::repeat_n(&0.0_f32, self.width() - self.dimension);
-        for (to, &x) in codes.iter_mut().zip(point.iter().chain(zeros)) {
-            let position = (f64::from(x) - f64::from(self.offset)) / f64::from(self.scale);
+        let mut values = match &self.projection {
+            Some(projection) => {
+                point.resize(self.full_width(), 0.0);
+                let mut values = projection.query(&point, math::kernels())?;
+                point.truncate(self.dimension);
+                values[projection.kept()] += self.offset;
+                values
+            }
+            None => point.clone(),
+        };
+        values.resize(self.width(), 0.0);
+        let mut codes = vec![0_i8; self.stride()];
+        let (mut norm, mut moved) = (0_u32, 0.0_f32);
+        let inverse = 1.0 / self.scale;
+        for (to, &x) in codes.iter_mut().zip(&values) {
+            let position = (x - self.offset) * inverse;
             let clamped = position.clamp(0.0, 255.0);
-            moved += (position - clamped).powi(2);
+            moved += (position - clamped) * (position - clamped);
             let code = (clamped + 0.5) as u8;
             norm = norm.wrapping_add(u32::from(code) * u32::from(code));
             *to = (code ^ 0x80) as i8;
         }
         // Rounding moves a point by 1/12 squared step a component; three times that is where clamping starts to matter.
-        let fits = moved <= 0.25 * self.width() as f64;
-        Some(Query { point, codes, norm, fits })
+        let fits = moved <= 0.25 * self.width() as f32;
+        (!moved.is_nan()).then_some(Query { point, codes, norm, fits })
+    }
+
+    /// A code row as a query: its codes - 128, its residual times the correlation, zeros after. Returns the sum of the
+    /// squared codes.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+    pub(super) fn row_as_query(&self, row: &[u8], out: &mut [i8]) -> u32 {
+        let width = self.width();
+        let mut norm = 0_u32;
+        let mut set = |to: &mut i8, code: u8| {
+            *to = (code ^ 0x80) as i8;
+            norm = norm.wrapping_add(u32::from(code) * u32::from(code));
+        };
+        let plain = if self.projection.is_some() { width - 1 } else { width };
+        out.iter_mut().zip(&row[..plain]).for_each(|(to, &code)| set(to, code));
+        if plain < width {
+            set(&mut out[plain], (f32::from(row[plain]) * RESIDUAL_CORRELATION + 0.5) as u8);
+        }
+        out[width..].fill(0);
+        norm
+    }
+
+    /// The squared distance in the graph's space of a query of that norm and a row at the metric's distance of it.
+    pub(super) fn squared(&self, distance: f32, query_norm: f32) -> f32 {
+        match self.metric {
+            Metric::L2 => distance * distance,
+            Metric::Cosine => 2.0 * distance,
+            Metric::Dot => 2.0 * self.max_norm * (self.max_norm + distance / query_norm),
+        }
     }
 }
 
-/// The twin group of a code row (0: none). `row` has at least 8 bytes.
-pub(super) fn group(row: &[u8]) -> u32 {
-    tail(row, 8)
+/// At most `most` of `count` places, evenly spread.
+fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let most = most.min(count);
+    (0..most).map(move |i| (i as u128 * count as u128 / most as u128) as usize)
 }
 
-/// The norm term of a code row. `row` has at least 8 bytes.
-pub(super) fn norm_term(row: &[u8]) -> u32 {
-    tail(row, 4)
+/// Rows that play queries, the rows that are compared with them, and which of these are truly nearest.
+struct Trial {
+    width: usize,
+    queries: Vec<f32>,
+    rows: Vec<f32>,
+    nearest: Vec<Vec<Ordinal>>,
 }
 
-/// Names the twin group of a code row.
-pub(super) fn set_group(row: &mut [u8], group: u32) {
-    let at = row.len() - 8;
-    row[at..at + 4].copy_from_slice(&group.to_le_bytes());
-}
+impl Trial {
+    fn new(quantizer: &Quantizer, rows: Rows<'_>) -> Self {
+        let width = quantizer.full_width();
+        let rows = quantizer.sample(rows, TRIAL.1.min(4 * SAMPLE_NUMBERS / width.max(1)));
+        let count = rows.len() / width.max(1);
+        // Every query is one of the rows, and the nearest to itself: of no use, but the same for every trial.
+        let queries = spread(count, TRIAL.0).flat_map(|row| rows[row * width..(row + 1) * width].to_vec()).collect();
+        let mut this = Self { width, queries, rows, nearest: Vec::new() };
+        this.nearest = this.nearest_by(&this.queries, &this.rows, width, TRIAL_NEAREST.0 + 1);
+        this
+    }
 
-#[inline(always)]
-fn tail(row: &[u8], from_end: usize) -> u32 {
-    let at = row.len() - from_end;
-    u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]])
-}
+    /// The nearest rows of each query, by the squared distance of points of `width` numbers.
+    fn nearest_by(&self, queries: &[f32], rows: &[f32], width: usize, k: usize) -> Vec<Vec<Ordinal>> {
+        let count = queries.len() / width;
+        let mut tops = vec![TopK::new(k); count];
+        let mut dots = vec![0.0_f32; BLOCK * count];
+        for (block, rows) in rows.chunks(BLOCK * width).enumerate() {
+            let here = rows.len() / width;
+            let queries = Matrix::new(queries, count, width).transposed();
+            multiply(&mut dots, Matrix::new(rows, here, width), queries, false);
+            for (at, (row, dots)) in rows.chunks_exact(width).zip(dots.chunks_exact(count)).enumerate() {
+                let norm = math::dot(row, row);
+                let row = Ordinal((block * BLOCK + at) as u32);
+                for (top, dot) in tops.iter_mut().zip(dots) {
+                    // Less the query's own norm, which is the same for all.
+                    let distance = norm - 2.0 * dot;
+                    if distance < top.worst() {
+                        top.push(Neighbor { row, distance });
+                    }
+                }
+            }
+        }
+        tops.into_iter().map(|top| top.into_sorted().into_iter().map(|neighbor| neighbor.row).collect()).collect()
+    }
 
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
+    /// The share of the nearest rows that are among the nearest by components, the query itself left out.
+    fn recall(&self, projection: &Projection) -> f64 {
+        let width = projection.kept() + 1;
+        let basis = projection.as_floats();
+        let project = |points: &[f32]| {
+            let mut out = vec![0.0_f32; points.len() / self.width * width];
+            for (points, out) in points.chunks(BLOCK * self.width).zip(out.chunks_mut(BLOCK * width)) {
+                projection.rows(&basis, points, out);
+            }
+            out
+        };
+        let (mut queries, rows) = (project(&self.queries), project(&self.rows));
+        queries.chunks_exact_mut(width).for_each(|query| query[width - 1] *= RESIDUAL_CORRELATION);
+        let found = self.nearest_by(&queries, &rows, width, TRIAL_NEAREST.1 + 1);
+        let (mut right, mut all) = (0, 0);
+        for (truth, found) in self.nearest.iter().zip(&found) {
+            right += truth.iter().skip(1).filter(|row| found.contains(row)).count();
+            all += truth.len().saturating_sub(1);
+        }
+        if all == 0 { 0.0 } else { right as f64 / all as f64 }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::index::samples::Sample;
+    use crate::math::codes::{norm_term, squared_distance};
 
     /// The integer distance of a row and a query, by the identity of the module's text and by subtraction.
     fn both(q: &Quantizer, row: &[u8], query: &Query) -> (u32, u64) {
-        let dot = math::dot_u8_i8(&row[..q.compared()], &query.codes);
-        let fast = norm_term(row).wrapping_add(query.norm).wrapping_sub((dot as u32).wrapping_mul(2));
+        let fast = squared_distance(norm_term(row), query.norm, math::dot_u8_i8(row, &query.codes));
         let slow =
             row[..q.width()].iter().zip(&query.codes).map(|(&c, &x)| (i64::from(c) - i64::from(x) - 128).pow(2) as u64);
         (fast, slow.sum())
@@ -261,9 +415,7 @@ mod tests {
                 q.encode_rows(sample.rows(), 0..40, &mut codes);
                 for query in sample.queries(5) {
                     let query = q.query(&query).unwrap();
-                    for row in codes.chunks_exact_mut(q.stride()) {
-                        set_group(row, 77);
-                        assert_eq!(group(row), 77);
+                    for row in codes.chunks_exact(q.stride()) {
                         let (fast, slow) = both(&q, row, &query);
                         assert_eq!(u64::from(fast), slow, "{metric} {dimension}");
                     }
@@ -301,6 +453,67 @@ mod tests {
     }
 
     #[test]
+    fn components_are_left_away_where_few_are_enough_and_only_there() {
+        for metric in Metric::ALL {
+            // 8 latent dimensions with a little noise.
+            let sample = Sample::clustered(3000, 300, metric, 6);
+            assert_eq!(Quantizer::fit(sample.rows()).stride(), 64, "{metric}");
+        }
+        // Noise in every direction has no principal components.
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        let vectors = (0..2000 * 300).map(|_| noise()).collect();
+        let q = Quantizer::fit(Sample::of(vectors, 300, Metric::L2, vec![]).rows());
+        assert!(q.projection.is_none() && q.stride() == 320);
+        // Narrow rows are left as they are.
+        assert!(Quantizer::fit(Sample::clustered(500, 60, Metric::L2, 6).rows()).projection.is_none());
+    }
+
+    #[test]
+    fn a_row_as_a_query_is_the_query_of_its_vector() {
+        for dimension in [20, 300] {
+            let sample = Sample::clustered(800, dimension, Metric::L2, 3);
+            let q = Quantizer::fit(sample.rows());
+            let mut codes = vec![0_u8; 800 * q.stride()];
+            q.encode_rows(sample.rows(), 0..800, &mut codes);
+            for (row, code) in codes.chunks_exact(q.stride()).enumerate() {
+                let mut out = vec![1_i8; q.stride()];
+                let norm = q.row_as_query(code, &mut out);
+                let query = q.query(sample.rows().row(Ordinal(row as u32))).unwrap();
+                let apart = out.iter().zip(&query.codes).map(|(a, b)| (i32::from(*a) - i32::from(*b)).abs()).max();
+                assert!(apart <= Some(1), "{row}: {out:?} {:?}", query.codes);
+                let sum: u32 = query.codes[..q.width()].iter().map(|&c| (i32::from(c) + 128).pow(2) as u32).sum();
+                assert_eq!(sum, query.norm);
+                assert!(norm.abs_diff(query.norm) < 1200, "{norm} {}", query.norm);
+            }
+        }
+    }
+
+    #[test]
+    fn squared_distances_are_those_of_the_space() {
+        for metric in Metric::ALL {
+            let sample = Sample::clustered(100, 30, metric, 3);
+            let q = Quantizer::fit(sample.rows());
+            for query in sample.queries(10) {
+                let norm = math::norm(&query);
+                let point = q.query(&query).unwrap().point;
+                let mut row_point = vec![0.0; q.full_width()];
+                for row in 0..100 {
+                    q.point(sample.rows().row(Ordinal(row)), sample.rows().norm(Ordinal(row)), &mut row_point);
+                    let extra: f32 = row_point[30..].iter().map(|x| x * x).sum();
+                    let direct = math::l2_squared(&point, &row_point[..30]) + extra;
+                    let by_metric =
+                        q.squared(crate::index::exact::distance(sample.rows(), Ordinal(row), &query, norm), norm);
+                    assert!((direct - by_metric).abs() < 1e-3 * direct.max(1.0), "{metric}: {direct} {by_metric}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn outliers_do_not_coarsen_the_rest_and_far_queries_are_noticed() {
         let mut vectors = Sample::clustered(2000, 16, Metric::L2, 2).vectors;
         vectors[5] = 1e9;
@@ -311,7 +524,7 @@ mod tests {
         assert!(q.query(sample.rows().row(Ordinal(9))).unwrap().fits);
         assert!(!q.query(&[1e6; 16]).unwrap().fits);
         assert!(q.query(&[f32::NAN; 16]).is_none());
-        let cosine = Quantizer { metric: Metric::Cosine, ..q };
+        let cosine = Quantizer { metric: Metric::Cosine, ..q.clone() };
         assert!(cosine.query(&[0.0; 16]).is_none());
     }
 

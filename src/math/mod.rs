@@ -7,6 +7,7 @@
 //! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
+//! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
 //! | `prefetch.rs` | a hint to load memory before it is needed |
@@ -20,6 +21,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod codes;
 pub mod gemm;
 mod kernels;
 mod norm;

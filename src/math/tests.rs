@@ -55,6 +55,74 @@ fn codes_are_exact_even_at_the_extremes() {
 }
 
 #[test]
+fn code_distances_are_those_of_the_codes() {
+    let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(3);
+    for stride in [64, 128, 192, 256, 320, 832] {
+        let width = stride - codes::NORM_BYTES - rng.random_range(0..20);
+        let mut bytes: Vec<u8> = (0..23 * stride).map(|_| rng.random()).collect();
+        for row in bytes.chunks_exact_mut(stride) {
+            row[width..].fill(0);
+            let term = row[..width].iter().map(|&c| (i64::from(c) * i64::from(c)) - 256 * i64::from(c)).sum::<i64>();
+            row[stride - 4..].copy_from_slice(&(term as u32).to_le_bytes());
+        }
+        let query: Vec<u8> = (0..width).map(|_| rng.random()).collect();
+        let mut signed = vec![0_i8; stride];
+        signed.iter_mut().zip(&query).for_each(|(to, &code)| *to = (code ^ 0x80) as i8);
+        let norm = query.iter().map(|&c| u32::from(c).pow(2)).sum();
+        let rows = codes::CodeRows { bytes: &bytes, stride };
+        let which: Vec<u32> = [0, 22, 5, 23, 7, 7, u32::MAX, 1, 2, 3, 4].into_iter().chain(0..23).collect();
+        for take in [0, 1, 3, 4, 5, which.len()] {
+            let which = &which[which.len() - take..];
+            let expected: Vec<u32> = which
+                .iter()
+                .map(|&row| {
+                    let row = rows.get(row)?;
+                    Some(row.iter().zip(&query).map(|(&a, &b)| (i64::from(a) - i64::from(b)).pow(2) as u32).sum())
+                })
+                .map(|distance| distance.unwrap_or(u32::MAX))
+                .collect();
+            for k in variants() {
+                let mut out = vec![7; take];
+                (k.code_distances)(rows, which, codes::CodeQuery { codes: &signed, norm }, &mut out);
+                assert_eq!(out, expected, "{} stride {stride}", k.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_times_a_split_vector_is_the_product() {
+    let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(4);
+    for width in [1_usize, 16, 63, 64, 100, 784] {
+        let wide = width.next_multiple_of(64);
+        let vector: Vec<f32> = (0..width).map(|_| rng.random_range(-300.0..500.0)).collect();
+        for rows in [1, 2, 4, 7, 59] {
+            let mut matrix: Vec<i8> = (0..rows * wide).map(|_| rng.random()).collect();
+            matrix.chunks_exact_mut(wide).for_each(|row| row[width..].fill(0));
+            for k in variants() {
+                let (mut high, mut low) = (vec![0; wide], vec![0; wide]);
+                let (least, step) = (k.split)(&vector, &mut high, &mut low).unwrap();
+                let mut out = vec![0.0; rows];
+                (k.products)(&high, &low, &matrix, &mut out);
+                for (row, got) in matrix.chunks_exact(wide).zip(out) {
+                    let steps: f64 = row.iter().map(|&b| f64::from(b)).sum();
+                    let got = f64::from(step) * f64::from(got) + f64::from(least) * steps;
+                    let exact: f64 = row.iter().zip(&vector).map(|(&b, &x)| f64::from(b) * f64::from(x)).sum();
+                    let size: f64 = row.iter().map(|&b| f64::from(b).abs()).sum();
+                    assert!((got - exact).abs() <= size * f64::from(step) * 0.6 + 0.5, "{}: {got} {exact}", k.name);
+                }
+            }
+        }
+    }
+    for k in variants() {
+        for bad in [vec![f32::NAN, 1.0], vec![1.0, f32::INFINITY], vec![f32::NEG_INFINITY], vec![3e38, -3e38]] {
+            assert!((k.split)(&bad, &mut [0; 64], &mut [0; 64]).is_none(), "{} {bad:?}", k.name);
+        }
+        assert!((k.split)(&[2.5; 20], &mut [0; 64], &mut [0; 64]).is_some_and(|(least, _)| least == 2.5));
+    }
+}
+
+#[test]
 fn unequal_lengths_use_the_shorter() {
     for k in variants() {
         assert_eq!((k.dot)(&[1.0; 100], &[2.0; 37]), 74.0);

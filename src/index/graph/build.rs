@@ -12,11 +12,13 @@ use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
 use super::repair::Reach;
 use super::score::{CodeScorer, OnLevel};
 use super::select::{Codes, Selector};
+use super::tightness;
 use super::twins::{self, Twins};
 use super::walk::{Links, Scratch, greedy, walk};
-use crate::index::quantize::{self, Quantizer};
+use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams, Rows};
 use crate::math;
+use crate::math::codes::{CodeQuery, CodeRows};
 use crate::types::MAX_DIMENSION;
 
 /// Rows that a thread takes at once.
@@ -61,6 +63,8 @@ pub struct Built {
     pub(super) upper: Vec<UpperLevel>,
     pub(super) entry: u32,
     pub(super) twins: Twins,
+    /// See `tightness.rs`.
+    pub(super) tightness: f32,
     repaired: u32,
 }
 
@@ -202,7 +206,7 @@ impl Context {
         Self {
             scratch: Scratch::default(),
             selector: Selector::new(codes, 2 * m),
-            query: vec![0; codes.compared],
+            query: vec![0; codes.rows.stride],
             candidates: Vec::new(),
             chosen: Vec::new(),
             plan: vec![Vec::new(); MAX_LEVELS + 1],
@@ -243,8 +247,8 @@ pub fn build(
     let stride = quantizer.stride();
     let mut lines = vec![Line([0; 64]); rows.len() * stride / 64];
     encode(&quantizer, rows, bytemuck::cast_slice_mut(&mut lines), params.threads);
-    let (width, compared) = (quantizer.width(), quantizer.compared());
-    let codes = Codes { bytes: bytemuck::cast_slice(&lines), stride, width, compared, dot: math::kernels().dot_u8_i8 };
+    let code_rows = CodeRows { bytes: bytemuck::cast_slice(&lines), stride };
+    let codes = Codes { rows: code_rows, quantizer: &quantizer, dot: math::kernels().dot_u8_i8 };
     let twins = twins::find(&codes, rows.len() as u32);
 
     let mut hidden = vec![false; rows.len()];
@@ -272,12 +276,10 @@ pub fn build(
         Some(entry_row) => repair(&codes, &mut links, 2 * params.m as usize, entry_row, &order),
         None => 0,
     };
-    for (&head, group) in twins.heads.iter().zip(1..) {
-        let start = head as usize * stride;
-        quantize::set_group(&mut bytemuck::cast_slice_mut(&mut lines)[start..start + stride], group);
-    }
+    let flat = Flat { links: &links, degree: 2 * params.m as usize };
+    let tightness = tightness::measure(&codes, rows, &flat, &order);
     let rows = rows.len() as u32;
-    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, repaired })
+    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, tightness, repaired })
 }
 
 /// Encodes all rows with all threads.
@@ -391,7 +393,7 @@ impl Builder<'_> {
         for (number, level) in self.levels.iter().enumerate().skip(1).rev() {
             let scorer = OnLevel { rows: &level.rows, inner: scorer };
             node = if number > of_row {
-                greedy(level, &scorer, node).0
+                greedy(level, &scorer, &mut context.scratch, node).0
             } else {
                 self.choose(number, &scorer, node, context)
             };
@@ -434,13 +436,17 @@ impl Builder<'_> {
     }
 
     fn scorer<'a>(&'a self, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
-        let Codes { bytes, stride, compared, dot, .. } = self.codes;
-        CodeScorer { codes: bytes, stride, compared, query, norm, dot }
+        scorer(&self.codes, query, norm)
     }
 }
 
+/// Scores rows against a row made a query.
+pub(super) fn scorer<'a>(codes: &Codes<'a>, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
+    CodeScorer { rows: codes.rows, query: CodeQuery { codes: query, norm }, kernels: math::kernels() }
+}
+
 /// The links of level 0, read only.
-struct Flat<'a> {
+pub(super) struct Flat<'a> {
     links: &'a [u32],
     degree: usize,
 }
@@ -455,7 +461,9 @@ impl Links for Flat<'_> {
         let _ = self.links[start..start + self.degree].iter().all(|&link| visitor(link));
     }
 
-    fn prefetch(&self, _: u32) {}
+    fn prefetch(&self, node: u32) {
+        math::prefetch(self.links, node as usize * self.degree);
+    }
 }
 
 /// Links every node that the entry does not reach from near nodes that it does; returns how many there were.
@@ -468,15 +476,13 @@ fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes
         return 0;
     }
     let mut scratch = Scratch::default();
-    let mut query = vec![0; codes.compared];
+    let mut query = vec![0; codes.rows.stride];
     // What is near is looked up in the graph as it is, before any of it changes.
     let near: Vec<Vec<u32>> = lost
         .iter()
         .map(|&node| {
             let norm = codes.as_query(node, &mut query);
-            let Codes { bytes, stride, compared, dot, .. } = *codes;
-            let scorer = CodeScorer { codes: bytes, stride, compared, query: &query, norm, dot };
-            walk(&Flat { links, degree }, &scorer, &mut scratch, entry, REPAIR_EF, 0, |_| true);
+            walk(&Flat { links, degree }, &scorer(codes, &query, norm), &mut scratch, entry, REPAIR_EF, 0, |_| true);
             scratch.accepted().map(|(_, node)| node).collect()
         })
         .collect();

@@ -12,6 +12,7 @@ use super::layout::{ALIGN, HEADER_BYTES, Header, MAGIC, MAX_LEVELS, MAX_ROWS, Se
 use super::walk::Scratch;
 use crate::disk::Mapping;
 use crate::index::quantize::Quantizer;
+use crate::index::reduce::Projection;
 use crate::index::{Error, GraphParams};
 use crate::types::{MAX_DIMENSION, Metric};
 
@@ -71,12 +72,17 @@ impl Built {
         header.stride = self.quantizer.stride() as u32;
         (header.offset, header.scale, header.max_norm) =
             (self.quantizer.offset, self.quantizer.scale, self.quantizer.max_norm);
+        if let Some(projection) = &self.quantizer.projection {
+            header.kept = projection.kept() as u32;
+            header.basis_step = projection.step;
+        }
+        header.tightness = self.tightness;
         header.groups = self.twins.heads.len() as u32;
         header.twins = self.twins.rows.len() as u32;
         for (count, level) in header.level_rows.iter_mut().zip(&self.upper) {
             *count = level.rows.len() as u32;
         }
-        let sections: [Vec<&[u8]>; 5] = SectionKind::ALL.map(|kind| self.parts(kind));
+        let sections: [Vec<&[u8]>; 7] = SectionKind::ALL.map(|kind| self.parts(kind));
         header.place_sections().ok_or_else(|| io::Error::other("the graph is larger than a file can be"))?;
         for (section, parts) in header.sections.iter_mut().zip(&sections) {
             let mut crc = crc32fast::Hasher::new();
@@ -103,6 +109,13 @@ impl Built {
             SectionKind::Upper => self.upper.iter().flat_map(UpperLevel::parts).map(bytemuck::cast_slice).collect(),
             SectionKind::TwinStarts => vec![bytemuck::cast_slice(&self.twins.starts)],
             SectionKind::TwinRows => vec![bytemuck::cast_slice(&self.twins.rows)],
+            SectionKind::TwinHeads => vec![bytemuck::cast_slice(&self.twins.heads)],
+            SectionKind::Basis => match &self.quantizer.projection {
+                Some(projection) => {
+                    vec![bytemuck::cast_slice(&projection.mean), bytemuck::cast_slice(&projection.basis)]
+                }
+                None => vec![],
+            },
         }
     }
 }
@@ -110,7 +123,7 @@ impl Built {
 impl Graph {
     /// Opens the bytes of a graph file, which must not change. `path` is for messages.
     ///
-    /// Reads the header only. Bytes that do not start at a multiple of 4 are copied.
+    /// Reads the header and the basis only. Bytes that do not start at a multiple of 4 are copied.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the header or the length is wrong; [`Error::Incompatible`] if the file is of another
@@ -149,7 +162,11 @@ impl Graph {
             return Err(Error::Incompatible { path: path.to_owned(), what });
         }
         let Header { offset, scale, max_norm, dimension, .. } = header;
-        let quantizer = Quantizer { metric, dimension: dimension as usize, offset, scale, max_norm };
+        let projection = match header.kept {
+            0 => None,
+            _ => Some(Arc::new(projection(all, &header, metric).map_err(corrupt)?)),
+        };
+        let quantizer = Quantizer { metric, dimension: dimension as usize, offset, scale, max_norm, projection };
         Ok(Self { bytes, header, path: path.to_owned(), mapping: None, quantizer, scratch: Mutex::default() })
     }
 
@@ -223,11 +240,17 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     let on_top = header.level_counts().last().unwrap_or(header.rows);
     within("the entry", header.entry, 0, on_top.saturating_sub(1))?;
     let metric = header.metric().ok_or_else(|| format!("there is no metric {}", header.metric))?;
-    let stride = Quantizer::stride_of(metric, header.dimension as usize) as u32;
+    let full = Quantizer::full_width_of(metric, header.dimension as usize);
+    within("the number of directions", header.kept, 0, full as u32)?;
+    let width = if header.kept == 0 { full } else { header.kept as usize + 1 };
+    let stride = Quantizer::stride_of(width) as u32;
     within("the length of a code row", header.stride, stride, stride)?;
     let numbers = [header.offset, header.scale, header.max_norm];
     if numbers.iter().any(|x| !x.is_finite()) || header.scale <= 0.0 || header.max_norm <= 0.0 {
         return Err(format!("the scale of the codes is impossible: {numbers:?}"));
+    }
+    if !(0.0..=1e6).contains(&header.tightness) {
+        return Err(format!("the tightness of the codes is impossible: {}", header.tightness));
     }
     let mut placed = *header;
     let end = placed.place_sections().ok_or("the sections are longer than a file can be")?;
@@ -240,6 +263,20 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
         return Err(format!("the file has {length} bytes, its header says {end}"));
     }
     Ok(())
+}
+
+/// The basis of the codes, checked against its checksum: a few hundred kilobytes at most.
+fn projection(all: &[u8], header: &Header, metric: Metric) -> Result<Projection, String> {
+    let width = Quantizer::full_width_of(metric, header.dimension as usize);
+    let section = header.sections[SectionKind::Basis as usize];
+    let bytes = all.get(section.offset as usize..(section.offset + section.bytes) as usize).unwrap_or(&[]);
+    if crc32fast::hash(bytes) != section.crc {
+        return Err("the checksum of the basis is wrong".into());
+    }
+    let (mean, basis) = bytes.split_at_checked(4 * width).ok_or("the basis is too short")?;
+    let mean = mean.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+    Projection::new(width, bytemuck::cast_slice(basis).to_vec(), header.basis_step, mean)
+        .ok_or_else(|| "the basis is impossible".into())
 }
 
 /// A copy of bytes that starts at a multiple of 8.

@@ -1,14 +1,15 @@
-//! The bytes of a graph file: a header of 512 bytes and five sections, all little-endian. `docs/FORMAT.md` says
+//! The bytes of a graph file: a header of 512 bytes and seven sections, all little-endian. `docs/FORMAT.md` says
 //! the same in words.
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::index::quantize::Quantizer;
 use crate::types::Metric;
 
 /// The first bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"NEARGRPH";
 /// The version that this code writes and reads.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Most levels above the lowest.
 pub(super) const MAX_LEVELS: usize = 16;
 /// Most rows of a graph: a walk packs a row and two flags into 32 bits.
@@ -31,10 +32,15 @@ pub(super) enum SectionKind {
     TwinStarts,
     /// Rows whose codes equal those of a row that is in the graph.
     TwinRows,
+    /// For each group the row that is in the graph, ascending.
+    TwinHeads,
+    /// Where components were left away: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
+    Basis,
 }
 
 impl SectionKind {
-    pub(super) const ALL: [Self; 5] = [Self::Codes, Self::Links, Self::Upper, Self::TwinStarts, Self::TwinRows];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Codes, Self::Links, Self::Upper, Self::TwinStarts, Self::TwinRows, Self::TwinHeads, Self::Basis];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -43,6 +49,8 @@ impl SectionKind {
             Self::Upper => "upper levels",
             Self::TwinStarts => "twin groups",
             Self::TwinRows => "twin rows",
+            Self::TwinHeads => "twin heads",
+            Self::Basis => "basis",
         }
     }
 }
@@ -84,11 +92,16 @@ pub(super) struct Header {
     pub(super) max_norm: f32,
     pub(super) groups: u32,
     pub(super) twins: u32,
-    pub(super) zero: u32,
+    /// Directions of the basis; 0 if all components are kept.
+    pub(super) kept: u32,
     /// Nodes of level 1, 2, ...
     pub(super) level_rows: [u32; MAX_LEVELS],
-    pub(super) sections: [Section; 5],
-    pub(super) reserved: [[u8; 59]; 4],
+    pub(super) sections: [Section; 7],
+    /// What a step of the basis stands for; 0 without one.
+    pub(super) basis_step: f32,
+    /// See `tightness.rs`.
+    pub(super) tightness: f32,
+    pub(super) reserved: [[u8; 60]; 3],
     /// CRC-32 of all bytes before.
     pub(super) crc: u32,
 }
@@ -109,6 +122,12 @@ impl Header {
             }),
             SectionKind::TwinStarts => Some(4 * (u64::from(self.groups) + 1)),
             SectionKind::TwinRows => Some(4 * u64::from(self.twins)),
+            SectionKind::TwinHeads => Some(4 * u64::from(self.groups)),
+            SectionKind::Basis if self.kept == 0 => Some(0),
+            SectionKind::Basis => {
+                let width = Quantizer::full_width_of(self.metric()?, self.dimension as usize) as u64;
+                Some(4 * width + u64::from(self.kept) * width.next_multiple_of(64))
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `build.rs` | rows to a graph, by many threads |
 //! | `select.rs` | which candidates become links (Algorithm 4) |
 //! | `twins.rs` | rows of identical codes become one node |
+//! | `tightness.rs` | how far distances of codes can be trusted |
 //! | `repair.rs` | whatever the entry does not reach is linked |
 //! | `walk.rs` | the search of one level (Algorithm 2), for building and for searching |
 //! | `score.rs` | distances to a query, on codes or on floats |
@@ -34,6 +35,7 @@ mod repair;
 mod score;
 mod search;
 mod select;
+mod tightness;
 mod twins;
 mod verify;
 mod view;

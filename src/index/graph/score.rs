@@ -2,60 +2,44 @@
 //! floats the bits of a distance that is not negative, whose order is that of the number.
 
 use crate::index::Rows;
-use crate::index::quantize;
+use crate::math::codes::{CodeQuery, CodeRows};
 use crate::math::{self, Kernels};
 use crate::types::{Metric, Ordinal};
 
 /// Keys of nodes.
 pub(super) trait Scorer {
-    /// The key of a node; `u32::MAX` for a node that does not exist.
-    fn key(&self, node: u32) -> u32;
-    /// Asks for the memory that [`key`](Self::key) reads.
+    /// The key of each node; `u32::MAX` for a node that does not exist. There are as many places as nodes.
+    fn keys(&self, nodes: &[u32], out: &mut [u32]);
+    /// Asks for the memory that [`keys`](Self::keys) reads.
     fn prefetch(&self, node: u32);
-    /// Cache lines that a node takes.
-    fn lines(&self) -> usize;
+
+    /// The key of one node.
+    fn key(&self, node: u32) -> u32 {
+        let mut key = [0];
+        self.keys(&[node], &mut key);
+        key[0]
+    }
 }
 
 /// Distances on codes; nodes are rows.
 #[derive(Clone, Copy)]
 pub(super) struct CodeScorer<'a> {
-    pub(super) codes: &'a [u8],
-    pub(super) stride: usize,
-    /// Bytes that are compared, at most `stride`.
-    pub(super) compared: usize,
-    /// Code - 128 of the query, `compared` of them.
-    pub(super) query: &'a [i8],
-    /// Sum of the squared codes of the query.
-    pub(super) norm: u32,
-    pub(super) dot: fn(&[u8], &[i8]) -> i32,
-}
-
-/// The exact squared distance of codes, in wrapping arithmetic: see `quantize.rs`.
-#[inline(always)]
-#[allow(clippy::cast_sign_loss)]
-pub(super) fn code_distance(norm_term: u32, query_norm: u32, dot: i32) -> u32 {
-    norm_term.wrapping_add(query_norm).wrapping_sub((dot as u32).wrapping_mul(2))
+    pub(super) rows: CodeRows<'a>,
+    pub(super) query: CodeQuery<'a>,
+    pub(super) kernels: &'a Kernels,
 }
 
 impl Scorer for CodeScorer<'_> {
     #[inline(always)]
-    fn key(&self, node: u32) -> u32 {
-        let start = node as usize * self.stride;
-        let Some(row) = self.codes.get(start..start + self.stride) else { return u32::MAX };
-        let dot = (self.dot)(&row[..self.compared], self.query);
-        code_distance(quantize::norm_term(row), self.norm, dot)
+    fn keys(&self, nodes: &[u32], out: &mut [u32]) {
+        (self.kernels.code_distances)(self.rows, nodes, self.query, out);
     }
 
     #[inline(always)]
     fn prefetch(&self, node: u32) {
-        let start = node as usize * self.stride;
-        if let Some(row) = self.codes.get(start..start + self.stride) {
+        if let Some(row) = self.rows.get(node) {
             math::prefetch_slice(row, usize::MAX);
         }
-    }
-
-    fn lines(&self) -> usize {
-        self.stride / 64
     }
 }
 
@@ -69,25 +53,26 @@ pub(super) struct FloatScorer<'a> {
     pub(super) kernels: &'a Kernels,
 }
 
-impl Scorer for FloatScorer<'_> {
-    #[inline]
-    fn key(&self, node: u32) -> u32 {
-        let row = self.rows.row(Ordinal(node));
+impl FloatScorer<'_> {
+    fn key_of(&self, row: Ordinal) -> u32 {
+        let vector = self.rows.row(row);
         let key = match self.rows.metric {
-            Metric::L2 => (self.kernels.l2_squared)(row, self.point),
-            Metric::Cosine => 2.0 - (self.kernels.dot)(row, self.point) / self.rows.norm(Ordinal(node)),
-            Metric::Dot => 2.0 - (self.kernels.dot)(row, self.point) / self.max_norm / self.max_norm,
+            Metric::L2 => (self.kernels.l2_squared)(vector, self.point),
+            Metric::Cosine => 2.0 - (self.kernels.dot)(vector, self.point) / self.rows.norm(row),
+            Metric::Dot => 2.0 - (self.kernels.dot)(vector, self.point) / self.max_norm / self.max_norm,
         };
         if key.is_nan() { f32::INFINITY.to_bits() } else { key.max(0.0).to_bits() }
+    }
+}
+
+impl Scorer for FloatScorer<'_> {
+    fn keys(&self, nodes: &[u32], out: &mut [u32]) {
+        out.iter_mut().zip(nodes).for_each(|(out, &node)| *out = self.key_of(Ordinal(node)));
     }
 
     #[inline]
     fn prefetch(&self, node: u32) {
         math::prefetch_slice(self.rows.row(Ordinal(node)), 8);
-    }
-
-    fn lines(&self) -> usize {
-        8.min(self.rows.dimension / 16 + 1)
     }
 }
 
@@ -98,20 +83,25 @@ pub(super) struct OnLevel<'a, S> {
     pub(super) inner: S,
 }
 
+impl<S> OnLevel<'_, S> {
+    /// The row of a node; one that does not exist for a node that does not.
+    fn row_of(&self, node: u32) -> u32 {
+        self.rows.get(node as usize).copied().unwrap_or(u32::MAX)
+    }
+}
+
 impl<S: Scorer> Scorer for OnLevel<'_, S> {
-    #[inline]
-    fn key(&self, node: u32) -> u32 {
-        self.rows.get(node as usize).map_or(u32::MAX, |&row| self.inner.key(row))
+    fn keys(&self, nodes: &[u32], out: &mut [u32]) {
+        const AT_ONCE: usize = 64;
+        for (nodes, out) in nodes.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
+            let mut rows = [0; AT_ONCE];
+            rows.iter_mut().zip(nodes).for_each(|(row, &node)| *row = self.row_of(node));
+            self.inner.keys(&rows[..nodes.len()], out);
+        }
     }
 
     #[inline]
     fn prefetch(&self, node: u32) {
-        if let Some(&row) = self.rows.get(node as usize) {
-            self.inner.prefetch(row);
-        }
-    }
-
-    fn lines(&self) -> usize {
-        self.inner.lines()
+        self.inner.prefetch(self.row_of(node));
     }
 }

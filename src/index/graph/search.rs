@@ -4,15 +4,14 @@ use super::file::Graph;
 use super::score::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
 use super::walk::{Scratch, greedy, walk};
-use crate::index::quantize;
 use crate::index::{Found, Rows, exact};
+use crate::math::codes::CodeQuery;
 use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
+use std::collections::HashSet;
 
 /// Rejected nodes in the way of a walk before a scan is cheaper, at least; for each candidate asked for.
 const REJECTED: (usize, usize) = (2048, 8);
-/// Candidates compared on the full vectors: this many for each of the `k`, and as many more.
-const RERANK: (usize, usize) = (3, 16);
 /// Most rows of one twin group that are compared on the full vectors.
 const TWINS: usize = 4096;
 /// Cache lines of candidates ahead that are asked for.
@@ -46,21 +45,17 @@ impl Graph {
         let mut scratch = self.take_scratch();
         let kernels = math::kernels();
         let (walked, complete) = if prepared.fits {
-            let scorer = CodeScorer {
-                codes: view.codes,
-                stride: view.stride,
-                compared: self.quantizer.compared(),
-                query: &prepared.codes,
-                norm: prepared.norm,
-                dot: kernels.dot_u8_i8,
-            };
-            self.walk_down(&view, scorer, &mut scratch, ef, &accept)
+            let query = CodeQuery { codes: &prepared.codes, norm: prepared.norm };
+            self.walk_down(&view, CodeScorer { rows: view.codes, query, kernels }, &mut scratch, ef, &accept)
         } else {
             let max_norm = self.quantizer.max_norm;
             let scorer = FloatScorer { rows, point: &prepared.point, max_norm, kernels };
             self.walk_down(&view, scorer, &mut scratch, ef, &accept)
         };
-        let mut found = if complete { rerank(rows, query, k, &view, &scratch, &accept) } else { Found::default() };
+        // Keys of codes tell when to stop; those of floats are the distances themselves, but for the rounding.
+        let trust =
+            if prepared.fits { self.header().tightness * self.quantizer.scale * self.quantizer.scale } else { 0.0 };
+        let mut found = if complete { self.rerank(rows, query, k, trust, &scratch, &accept) } else { Found::default() };
         self.keep_scratch(scratch);
         found.distances += walked;
         if found.neighbors.len() < k {
@@ -83,66 +78,58 @@ impl Graph {
     ) -> (u64, bool) {
         let (mut node, mut distances) = (self.header().entry, 0);
         for level in self.upper(view).iter().rev() {
-            let (nearest, scored) = greedy(&level.links(), &OnLevel { rows: level.rows, inner: scorer }, node);
+            let (nearest, scored) = greedy(&level.links(), &OnLevel { rows: level.rows, inner: scorer }, scratch, node);
             distances += scored;
             node = level.down.get(nearest as usize).copied().unwrap_or(0);
         }
-        let any_twins = !view.twin_rows.is_empty();
-        let accept = |row: u32| {
-            accept(Ordinal(row))
-                || any_twins
-                    && view
-                        .code_row(row)
-                        .is_some_and(|code| view.twins(quantize::group(code)).iter().any(|&twin| accept(Ordinal(twin))))
-        };
+        let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
         let max_rejected = REJECTED.0 + REJECTED.1 * ef;
         let walked = walk(&view.level_zero(), &scorer, scratch, node, ef, max_rejected, accept);
         (distances + walked.scored, !walked.gave_up)
     }
-}
 
-/// The `k` best of the nearest candidates, by the metric's distance on the full vectors.
-fn rerank(
-    rows: Rows<'_>,
-    query: &[f32],
-    k: usize,
-    view: &View<'_>,
-    scratch: &Scratch,
-    accept: &impl Fn(Ordinal) -> bool,
-) -> Found {
-    let budget = RERANK.0 * k + RERANK.1;
-    let mut candidates: Vec<Ordinal> = Vec::with_capacity(budget.min(rows.len()));
-    let exists = |row: &u32| (*row as usize) < rows.len();
-    for (_, row) in scratch.accepted() {
-        if candidates.len() >= budget {
-            break;
+    /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
+    /// squared distance, `trust` times its key or more, would leave it behind the k-th.
+    fn rerank(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        trust: f32,
+        scratch: &Scratch,
+        accept: &impl Fn(Ordinal) -> bool,
+    ) -> Found {
+        let view = self.view();
+        let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
+        let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
+        for (key, row) in scratch.accepted() {
+            // A row that is not accepted itself is here for a twin.
+            let twins = view.twins(row).iter().copied().take(TWINS.max(k));
+            let accepted = std::iter::once(row).chain(twins).map(Ordinal).filter(exists).filter(|&row| accept(row));
+            candidates.extend(accepted.map(|row| (key, row)));
         }
-        // A row that is not accepted itself is here for a twin.
-        candidates.extend(Some(row).filter(exists).map(Ordinal).filter(|&row| accept(row)));
-        let twins = if view.twin_rows.is_empty() {
-            &[]
-        } else {
-            view.code_row(row).map_or(&[][..], |code| view.twins(quantize::group(code)))
-        };
-        candidates
-            .extend(twins.iter().copied().filter(exists).map(Ordinal).filter(|&row| accept(row)).take(TWINS.max(k)));
-    }
-    if !view.twin_rows.is_empty() {
-        // In a damaged file a row may be the twin of several.
-        candidates.sort_unstable();
-        candidates.dedup();
-    }
-    let query_norm = math::norm(query);
-    let mut top = TopK::new(k);
-    let ahead = (LINES_AHEAD / (rows.dimension / 16 + 1)).clamp(1, 8);
-    for &row in candidates.iter().take(ahead) {
-        math::prefetch_slice(rows.row(row), LINES_AHEAD);
-    }
-    for (at, &row) in candidates.iter().enumerate() {
-        if let Some(&ahead) = candidates.get(at + ahead) {
-            math::prefetch_slice(rows.row(ahead), LINES_AHEAD);
+        if !view.twin_rows.is_empty() {
+            // In a damaged file a row may be the twin of several.
+            let mut seen = HashSet::with_capacity(candidates.len());
+            candidates.retain(|&(_, row)| seen.insert(row));
         }
-        top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
+        let query_norm = math::norm(query);
+        let mut top = TopK::new(k);
+        let ahead = (LINES_AHEAD / (rows.dimension / 16 + 1)).clamp(1, 8);
+        for &(_, row) in candidates.iter().take(ahead) {
+            math::prefetch_slice(rows.row(row), LINES_AHEAD);
+        }
+        let mut distances = 0;
+        for (at, &(key, row)) in candidates.iter().enumerate() {
+            if top.len() == k && key as f32 * trust > self.quantizer.squared(top.worst(), query_norm) {
+                break;
+            }
+            if let Some(&(_, ahead)) = candidates.get(at + ahead) {
+                math::prefetch_slice(rows.row(ahead), LINES_AHEAD);
+            }
+            top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
+            distances += 1;
+        }
+        Found { neighbors: top.into_sorted(), distances }
     }
-    Found { neighbors: top.into_sorted(), distances: candidates.len() as u64 }
 }

@@ -1,38 +1,34 @@
-//! Which candidates become links: the heuristic of Algorithm 4 of Malkov & Yashunin, without its extensions.
+//! Which candidates become links: the heuristic of Algorithm 4 of Malkov & Yashunin, without its extensions, and with
+//! the relaxed comparison of Vamana (Subramanya et al. 2019, Algorithm 2).
 //!
 //! A candidate is kept if it is nearer to the base than to every one that was kept before. Links then spread in all
 //! directions, instead of all leading into the nearest cluster.
 
-use super::score::code_distance;
-use crate::index::quantize;
+use crate::index::quantize::Quantizer;
+use crate::math::codes::{CodeRows, norm_term, squared_distance};
 
-/// The code rows that links lead to.
+/// A candidate is hidden by a kept one only if their squared distance is below this share of that to the base: the
+/// square of Vamana's alpha is 1 / 0.9. Measured: 5 to 12 of 100 distances fewer at equal recall than with 1.
+const HIDING_SHARE: (u64, u64) = (9, 10);
+
+/// The code rows that links lead to, and how a row is made a query.
 #[derive(Clone, Copy)]
 pub(super) struct Codes<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) stride: usize,
-    pub(super) width: usize,
-    pub(super) compared: usize,
+    pub(super) rows: CodeRows<'a>,
+    pub(super) quantizer: &'a Quantizer,
     pub(super) dot: fn(&[u8], &[i8]) -> i32,
 }
 
 impl<'a> Codes<'a> {
     #[inline(always)]
     pub(super) fn row(&self, row: u32) -> &'a [u8] {
-        let start = row as usize * self.stride;
-        &self.bytes[start..start + self.stride]
+        let start = row as usize * self.rows.stride;
+        &self.rows.bytes[start..start + self.rows.stride]
     }
 
-    /// Writes a row as a query (code - 128, zeros after) and returns the sum of its squared codes.
-    #[allow(clippy::cast_possible_wrap)]
+    /// Writes a row as a query and returns the sum of its squared codes.
     pub(super) fn as_query(&self, row: u32, out: &mut [i8]) -> u32 {
-        let mut norm = 0_u32;
-        for (to, &code) in out.iter_mut().zip(&self.row(row)[..self.width]) {
-            *to = (code ^ 0x80) as i8;
-            norm = norm.wrapping_add(u32::from(code) * u32::from(code));
-        }
-        out[self.width..].fill(0);
-        norm
+        self.quantizer.row_as_query(self.row(row), out)
     }
 }
 
@@ -44,7 +40,7 @@ pub(super) struct Selector {
 
 impl Selector {
     pub(super) fn new(codes: &Codes<'_>, most: usize) -> Self {
-        Self { queries: vec![0; most * codes.compared], norms: Vec::with_capacity(most) }
+        Self { queries: vec![0; most * codes.rows.stride], norms: Vec::with_capacity(most) }
     }
 
     /// Keeps at most `limit` of the candidates `(key, node)`, which come nearest first, in `out`. `row_of` names the row
@@ -65,15 +61,17 @@ impl Selector {
             }
             let row = row_of(node);
             let bytes = codes.row(row);
-            let (term, compared) = (quantize::norm_term(bytes), &bytes[..codes.compared]);
+            let term = norm_term(bytes);
+            #[allow(clippy::cast_possible_truncation)]
+            let hiding = (u64::from(key) * HIDING_SHARE.0 / HIDING_SHARE.1) as u32;
             let hidden = self
                 .queries
-                .chunks_exact(codes.compared)
+                .chunks_exact(codes.rows.stride)
                 .zip(&self.norms)
-                .any(|(query, &norm)| code_distance(term, norm, (codes.dot)(compared, query)) < key);
+                .any(|(query, &norm)| squared_distance(term, norm, (codes.dot)(bytes, query)) < hiding);
             if !hidden {
-                let start = self.norms.len() * codes.compared;
-                self.norms.push(codes.as_query(row, &mut self.queries[start..start + codes.compared]));
+                let start = self.norms.len() * codes.rows.stride;
+                self.norms.push(codes.as_query(row, &mut self.queries[start..start + codes.rows.stride]));
                 out.push((key, node));
             }
         }

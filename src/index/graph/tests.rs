@@ -252,7 +252,7 @@ fn files_of_other_rows_or_versions_do_not_fit() {
         assert!(matches!(error, Error::Incompatible { .. }), "{error}");
     }
     let mut newer = bytes.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     assert!(matches!(open(&sample, newer), Err(Error::Incompatible { .. })));
     // Bytes that start anywhere are read all the same.
     struct Odd(Vec<u8>);

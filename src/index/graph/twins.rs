@@ -10,7 +10,7 @@ use super::select::Codes;
 /// Groups of rows with identical codes.
 #[derive(Debug, Default)]
 pub(super) struct Twins {
-    /// The row of each group that is a node; the smallest of the group.
+    /// The row of each group that is a node, the smallest of its group; ascending.
     pub(super) heads: Vec<u32>,
     /// Where each group's other rows start in `rows`, and the end.
     pub(super) starts: Vec<u32>,
@@ -24,27 +24,31 @@ pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Twins {
     let mut hashed: Vec<(u64, u32)> = (0..rows)
         .map(|row| {
             let mut hasher = FxHasher::default();
-            hasher.write(&codes.row(row)[..codes.width]);
+            hasher.write(codes.row(row));
             (hasher.finish(), row)
         })
         .collect();
     hashed.sort_unstable();
-    let mut twins = Twins { starts: vec![0], ..Twins::default() };
+    let mut groups: Vec<(u32, Vec<u32>)> = Vec::new();
     // Rows of one hash, in order; each pass takes the first and all its equals. One pass, but for collisions.
     for run in hashed.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
         let mut left: Vec<u32> = run.iter().map(|&(_, row)| row).collect();
         while left.len() > 1 {
             let head = left[0];
-            let of_head = &codes.row(head)[..codes.width];
-            let (same, others): (Vec<u32>, Vec<u32>) =
-                left[1..].iter().partition(|&&row| &codes.row(row)[..codes.width] == of_head);
+            let of_head = codes.row(head);
+            let (same, others): (Vec<u32>, Vec<u32>) = left[1..].iter().partition(|&&row| codes.row(row) == of_head);
             if !same.is_empty() {
-                twins.heads.push(head);
-                twins.rows.extend(same);
-                twins.starts.push(twins.rows.len() as u32);
+                groups.push((head, same));
             }
             left = others;
         }
+    }
+    groups.sort_unstable_by_key(|group| group.0);
+    let mut twins = Twins { starts: vec![0], ..Twins::default() };
+    for (head, rows) in groups {
+        twins.heads.push(head);
+        twins.rows.extend(rows);
+        twins.starts.push(twins.rows.len() as u32);
     }
     twins
 }

@@ -3,7 +3,6 @@
 use super::file::Graph;
 use super::layout::{NONE, SectionKind};
 use crate::index::Error;
-use crate::index::quantize;
 
 impl Graph {
     /// Reads the whole file and checks it: checksums, then that every link, row and twin exists.
@@ -52,9 +51,9 @@ impl Graph {
         if !ends_right || !view.twin_starts.is_sorted() || view.twin_rows.iter().any(|&row| row >= rows) {
             return Err("the twin groups name rows that do not exist".into());
         }
-        let groups = self.header().groups;
-        if view.codes.chunks_exact(view.stride.max(1)).any(|row| quantize::group(row) > groups) {
-            return Err("the codes name a twin group that does not exist".into());
+        let heads = view.twin_heads;
+        if !heads.is_sorted_by(|a, b| a < b) || heads.iter().any(|&row| row >= rows) {
+            return Err("the twin heads name rows that do not exist, or are not in order".into());
         }
         Ok(())
     }

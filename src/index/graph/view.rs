@@ -5,16 +5,17 @@ use super::file::Graph;
 use super::layout::SectionKind;
 use super::walk::Links;
 use crate::math;
+use crate::math::codes::CodeRows;
 
 /// The sections of one graph.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    pub(super) codes: &'a [u8],
-    pub(super) stride: usize,
+    pub(super) codes: CodeRows<'a>,
     pub(super) links: &'a [u32],
     pub(super) upper: &'a [u32],
     pub(super) twin_starts: &'a [u32],
     pub(super) twin_rows: &'a [u32],
+    pub(super) twin_heads: &'a [u32],
     pub(super) degree: usize,
 }
 
@@ -38,12 +39,12 @@ impl Graph {
         let section = |kind| self.section(kind);
         let numbers = |kind| bytemuck::try_cast_slice(section(kind)).unwrap_or(&[]);
         View {
-            codes: section(SectionKind::Codes),
-            stride: self.header().stride as usize,
+            codes: CodeRows { bytes: section(SectionKind::Codes), stride: self.header().stride as usize },
             links: numbers(SectionKind::Links),
             upper: numbers(SectionKind::Upper),
             twin_starts: numbers(SectionKind::TwinStarts),
             twin_rows: numbers(SectionKind::TwinRows),
+            twin_heads: numbers(SectionKind::TwinHeads),
             degree: self.header().m as usize,
         }
     }
@@ -74,21 +75,17 @@ impl<'a> View<'a> {
         FlatLinks { links: self.links, degree: 2 * self.degree }
     }
 
-    /// The other rows of a twin group (0: none), as many as the file has.
+    /// The rows whose codes equal those of a node, as many as the file has.
     #[inline]
-    pub(super) fn twins(&self, group: u32) -> &'a [u32] {
-        let Some(before) = (group as usize).checked_sub(1) else { return &[] };
-        match self.twin_starts.get(before..before + 2) {
+    pub(super) fn twins(&self, node: u32) -> &'a [u32] {
+        if self.twin_heads.is_empty() {
+            return &[];
+        }
+        let Ok(group) = self.twin_heads.binary_search(&node) else { return &[] };
+        match self.twin_starts.get(group..group + 2) {
             Some(&[from, to]) => self.twin_rows.get(from as usize..to as usize).unwrap_or(&[]),
             _ => &[],
         }
-    }
-
-    /// The code row of a row.
-    #[inline]
-    pub(super) fn code_row(&self, row: u32) -> Option<&'a [u8]> {
-        let start = row as usize * self.stride;
-        self.codes.get(start..start + self.stride)
     }
 }
 

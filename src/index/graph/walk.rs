@@ -15,8 +15,10 @@ use super::score::Scorer;
 
 const EXPANDED: u64 = 1;
 const REJECTED: u64 = 2;
-/// Cache lines that are asked for ahead of their use: about what a core can wait for at once.
-const LINES_AHEAD: usize = 48;
+/// Nodes expanded at once: while one's neighbours are scored, the memory of the others' is on its way.
+const EXPANDED_AT_ONCE: usize = 2;
+/// Entries up to which a new one is shifted into its place from the end; beyond, its place is looked up first.
+const SHIFTED: usize = 48;
 
 /// The links of one level.
 pub(super) trait Links {
@@ -31,11 +33,15 @@ pub(super) trait Links {
 /// What a thread needs to walk, kept from walk to walk.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// `stamps[node] == epoch`: seen in this walk.
-    stamps: Vec<u16>,
-    epoch: u16,
-    /// Nodes that the current one leads to and that were not seen before, at the front.
-    fresh: Vec<u32>,
+    /// One bit a node: seen in this walk. A bit, because a walk asks for thousands of them in no order.
+    bits: Vec<u64>,
+    /// The nodes whose bits are set.
+    seen: Vec<u32>,
+    /// Neighbours not seen before, whose memory was asked for: to be scored next.
+    coming: Vec<u32>,
+    /// Those that are scored now, and their keys.
+    ready: Vec<u32>,
+    keys: Vec<u32>,
     pool: Vec<u64>,
 }
 
@@ -50,14 +56,14 @@ pub(super) struct Walked {
 
 impl Scratch {
     fn begin(&mut self, nodes: usize) {
-        if self.stamps.len() < nodes {
-            self.stamps.resize(nodes, self.epoch);
+        for node in self.seen.drain(..) {
+            self.bits[node as usize / 64] = 0;
         }
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
-            self.stamps.fill(0);
-            self.epoch = 1;
+        if self.bits.len() * 64 < nodes {
+            self.bits.resize(nodes.div_ceil(64), 0);
         }
+        self.coming.clear();
+        self.ready.clear();
         self.pool.clear();
     }
 
@@ -80,29 +86,29 @@ fn node(entry: u64) -> u32 {
 }
 
 /// Goes from node to nearer node until there is none; returns it and the distances computed.
-pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, start: u32) -> (u32, u64) {
+pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scratch, start: u32) -> (u32, u64) {
     let nodes = links.nodes();
+    let Scratch { ready, keys, .. } = scratch;
     let (mut best, mut best_key, mut scored) = (start, scorer.key(start), 1);
     loop {
         let from = best;
+        ready.clear();
         links.visit(from, |next| {
             if next as usize >= nodes {
                 return false;
             }
             scorer.prefetch(next);
+            ready.push(next);
             true
         });
-        links.visit(from, |next| {
-            if next as usize >= nodes {
-                return false;
-            }
-            let key = scorer.key(next);
-            scored += 1;
+        keys.resize(ready.len(), 0);
+        scorer.keys(ready, keys);
+        scored += ready.len() as u64;
+        for (&next, &key) in ready.iter().zip(keys.iter()) {
             if key < best_key {
                 (best, best_key) = (next, key);
             }
-            true
-        });
+        }
         if best == from {
             return (best, scored);
         }
@@ -111,6 +117,9 @@ pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, start: u32) -> (u
 
 /// Finds the `ef` accepted nodes nearest to the scorer's query, starting at `start`; they are in the scratch
 /// afterwards. Gives up once more than `max_rejected` rejected nodes are in the way.
+///
+/// Memory answers slowly but many questions at once: the neighbours of the next nodes are asked for before those of
+/// the last are scored, so a node may be expanded that a nearer one would have pushed aside; it costs less than waiting.
 pub(super) fn walk(
     links: &impl Links,
     scorer: &impl Scorer,
@@ -122,58 +131,58 @@ pub(super) fn walk(
 ) -> Walked {
     let nodes = links.nodes();
     scratch.begin(nodes);
-    let Scratch { stamps, epoch, fresh, pool } = scratch;
-    let epoch = *epoch;
+    let Scratch { bits, seen, coming, ready, keys, pool } = scratch;
     let mut walked = Walked::default();
     if start as usize >= nodes || ef == 0 {
         return walked;
     }
-    stamps[start as usize] = epoch;
     let entry =
         |key: u32, node: u32, ok: bool| u64::from(key) << 32 | u64::from(node) << 2 | if ok { 0 } else { REJECTED };
     let ok = accept(start);
     pool.push(entry(scorer.key(start), start, ok));
+    bits[start as usize / 64] |= 1 << (start % 64);
+    seen.push(start);
     walked.scored = 1;
     let mut accepted = usize::from(ok);
-    let ahead = (LINES_AHEAD / scorer.lines().max(1)).clamp(6, 24);
     let mut cursor = 0;
-    while cursor < pool.len() {
-        let current = node(pool[cursor]);
-        pool[cursor] |= EXPANDED;
-        // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
+    loop {
         let mut count = 0;
-        links.visit(current, |next| {
-            let Some(stamp) = stamps.get_mut(next as usize).filter(|_| (next as usize) < nodes) else { return false };
-            if count >= fresh.len() {
-                fresh.resize(2 * count + 64, 0);
-            }
-            fresh[count] = next;
-            count += usize::from(*stamp != epoch);
-            *stamp = epoch;
-            true
-        });
-        let fresh = &fresh[..count];
-        for &next in fresh.iter().take(ahead) {
+        let mut expanded = 0;
+        while cursor < pool.len() && expanded < EXPANDED_AT_ONCE {
+            let current = node(pool[cursor]);
+            pool[cursor] |= EXPANDED;
+            expanded += 1;
+            links.visit(current, |next| {
+                if next as usize >= nodes {
+                    return false;
+                }
+                if count >= coming.len() {
+                    coming.resize(2 * count + 64, 0);
+                }
+                // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
+                let (word, bit) = (&mut bits[next as usize / 64], 1 << (next % 64));
+                coming[count] = next;
+                count += usize::from(*word & bit == 0);
+                *word |= bit;
+                true
+            });
+            cursor = next_unexpanded(pool, cursor + 1);
+        }
+        for &next in &coming[..count] {
             scorer.prefetch(next);
         }
-        cursor = next_unexpanded(pool, cursor + 1);
-        if let Some(&likely) = pool.get(cursor) {
-            links.prefetch(node(likely));
-        }
-        walked.scored += fresh.len() as u64;
-        for at in 0..fresh.len() {
-            if let Some(&ahead) = fresh.get(at + ahead) {
-                scorer.prefetch(ahead);
-            }
-            let found = scorer.key(fresh[at]);
+        seen.extend_from_slice(&coming[..count]);
+        keys.resize(ready.len(), 0);
+        scorer.keys(ready, keys);
+        walked.scored += ready.len() as u64;
+        for (&next, &found) in ready.iter().zip(keys.iter()) {
             if accepted >= ef && pool.last().is_some_and(|&last| found >= key(last)) {
                 continue;
             }
-            let ok = accept(fresh[at]);
-            let new = entry(found, fresh[at], ok);
-            let place = pool.partition_point(|&old| old < new);
-            pool.insert(place, new);
-            cursor = cursor.min(place);
+            let ok = accept(next);
+            cursor = cursor.min(insert(pool, entry(found, next, ok)));
+            // It is likely to be expanded.
+            links.prefetch(next);
             if ok {
                 accepted += 1;
                 // Keep `ef` accepted ones, the last of which ends the array.
@@ -189,8 +198,30 @@ pub(super) fn walk(
             }
         }
         cursor = next_unexpanded(pool, cursor);
+        std::mem::swap(ready, coming);
+        ready.truncate(count);
+        if ready.is_empty() && cursor >= pool.len() {
+            return walked;
+        }
     }
-    walked
+}
+
+/// Inserts an entry into the sorted array; returns its place.
+#[inline(always)]
+fn insert(pool: &mut Vec<u64>, new: u64) -> usize {
+    if pool.len() > SHIFTED {
+        let place = pool.partition_point(|&old| old < new);
+        pool.insert(place, new);
+        return place;
+    }
+    let mut place = pool.len();
+    pool.push(new);
+    while place > 0 && pool[place - 1] > new {
+        pool[place] = pool[place - 1];
+        place -= 1;
+    }
+    pool[place] = new;
+    place
 }
 
 #[inline(always)]
