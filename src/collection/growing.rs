@@ -5,7 +5,7 @@
 
 use super::Error;
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
-use crate::math::TopK;
+use crate::math::{Components, TopK};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -182,8 +182,12 @@ impl Growing {
         // Read before the table is locked: rows below it were offered to the graph by then.
         let indexed = self.indexed.load(Ordering::Acquire);
         let table = self.read();
-        let rows =
-            Rows { vectors: &table.vectors, norms: &table.norms, dimension: self.dimension, metric: self.metric };
+        let rows = Rows {
+            vectors: Components::F32(&table.vectors),
+            norms: &table.norms,
+            dimension: self.dimension,
+            metric: self.metric,
+        };
         if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
             let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
             let mut found = graph.search(query, k, ef as usize, accept)?;

@@ -91,7 +91,7 @@ impl Collection {
     fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
         match view.locate(id) {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
-            Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).to_vec()),
+            Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             None => Err(Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() }),
         }
     }
@@ -244,13 +244,8 @@ fn scan(rows: Rows<'_>, query: &[f32], k: usize, accept: &(dyn Fn(Ordinal) -> bo
         .into_par_iter()
         .step_by(step)
         .map(|from| {
-            let until = n.min(from + step);
-            let part = Rows {
-                vectors: &rows.vectors[from * rows.dimension..until * rows.dimension],
-                norms: &rows.norms[from..until],
-                ..rows
-            };
-            let mut found = exact::search(part, query, k, |row| accept(Ordinal(row.0 + from as u32)));
+            let mut found =
+                exact::search(rows.part(from, from + step), query, k, |row| accept(Ordinal(row.0 + from as u32)));
             found.neighbors.iter_mut().for_each(|neighbor| neighbor.row.0 += from as u32);
             found
         })

@@ -18,7 +18,7 @@ impl Collection {
                 )
             }
             Place::Sealed(sealed, row) => (
-                fields.vector.then(|| sealed.segment.vector(*row).to_vec()),
+                fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
                 fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
             ),
         };

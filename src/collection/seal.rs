@@ -129,7 +129,7 @@ impl Collection {
         for (input, sealed) in inputs.iter().enumerate() {
             let segment = &sealed.segment;
             for row in (0..segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row)) {
-                writer.append(segment.point_id(row), segment.vector(row), segment.payload(row))?;
+                writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
                 origins.push((input as u32, row));
                 if origins.len().is_multiple_of(10_000) && !observe(Job::Merging, origins.len() as u64, total) {
                     return Err(Error::Unavailable("the merge was cancelled".into()));

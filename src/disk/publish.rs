@@ -259,18 +259,35 @@ impl Scratch {
     /// # Errors
     /// [`Error::Io`].
     pub fn copy_into(mut self, writer: &mut FileWriter) -> Result<(), Error> {
+        self.read_back(BUFFER, |chunk| writer.put(chunk).map(|()| true)).map(|_| ())
+    }
+
+    /// Hands everything to `take` in pieces of `piece` bytes (the last may be shorter), until it says false; returns
+    /// whether it never did. Nothing can be put afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or what `take` returns.
+    pub fn read_back<E: From<Error>>(
+        &mut self,
+        piece: usize,
+        mut take: impl FnMut(&[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let piece = piece.max(1);
         self.flush()?;
-        let mut chunk = std::mem::take(&mut self.buffer);
-        chunk.resize(BUFFER, 0);
+        let mut chunk = vec![0; (BUFFER / piece).max(1) * piece];
         self.file.seek(SeekFrom::Start(0)).map_err(|source| Error::io(&self.path, "read", source))?;
         let mut left = self.length;
         while left > 0 {
-            let step = left.min(BUFFER as u64) as usize;
+            let step = left.min(chunk.len() as u64) as usize;
             self.file.read_exact(&mut chunk[..step]).map_err(|source| Error::io(&self.path, "read", source))?;
-            writer.put(&chunk[..step])?;
+            for piece in chunk[..step].chunks(piece) {
+                if !take(piece)? {
+                    return Ok(false);
+                }
+            }
             left -= step as u64;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn flush(&mut self) -> Result<(), Error> {

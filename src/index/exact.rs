@@ -7,7 +7,7 @@ use crate::math::{self, TopK};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Rows ahead of the scan whose memory is asked for: accepted rows may be far apart, where the hardware does not look.
-const AHEAD: usize = 4;
+const AHEAD: u32 = 4;
 /// Cache lines of a row that are asked for; the hardware follows from there.
 const LINES: usize = 4;
 
@@ -23,19 +23,17 @@ pub fn search(rows: Rows<'_>, query: &[f32], k: usize, accept: impl Fn(Ordinal) 
     let query_norm = math::norm(query);
     let mut top = TopK::new(k.min(rows.len()));
     let mut distances = 0_u64;
-    for (row, vector) in rows.vectors.chunks_exact(rows.dimension.max(1)).take(rows.len()).enumerate() {
-        #[allow(clippy::cast_possible_truncation)]
-        let ordinal = Ordinal(row as u32);
+    #[allow(clippy::cast_possible_truncation)]
+    for ordinal in (0..rows.len() as u32).map(Ordinal) {
         if !accept(ordinal) {
             continue;
         }
-        let ahead = (row + AHEAD) * rows.dimension;
-        math::prefetch_slice(rows.vectors.get(ahead..ahead + rows.dimension).unwrap_or(&[]), LINES);
+        rows.row(Ordinal(ordinal.0.saturating_add(AHEAD))).prefetch(LINES);
         distances += 1;
         // Squared distances are compared, and only what is kept is rooted: the order is the same.
         let distance = match rows.metric {
-            Metric::L2 => (kernels.l2_squared)(vector, query),
-            metric => rows::distance(metric, vector, rows.norms[row], query, query_norm, kernels),
+            Metric::L2 => rows.row(ordinal).l2_squared(query, kernels),
+            metric => rows::distance(metric, rows.row(ordinal), rows.norm(ordinal), query, query_norm, kernels),
         };
         if distance <= top.worst() || distance.is_nan() {
             top.push(Neighbor { row: ordinal, distance });
@@ -60,6 +58,7 @@ pub fn distance(rows: Rows<'_>, row: Ordinal, query: &[f32], query_norm: f32) ->
 mod tests {
     use super::*;
     use crate::index::samples::Sample;
+    use crate::math::Components;
 
     #[test]
     fn finds_what_sorting_every_distance_finds() {
@@ -84,7 +83,8 @@ mod tests {
 
     #[test]
     fn distances_are_the_metrics() {
-        let rows = |metric| Rows { vectors: &[3.0, 4.0, 0.0, 0.0], norms: &[5.0, 0.0], dimension: 2, metric };
+        let rows =
+            |metric| Rows { vectors: Components::F32(&[3.0, 4.0, 0.0, 0.0]), norms: &[5.0, 0.0], dimension: 2, metric };
         let at = |metric| {
             search(rows(metric), &[0.0, 2.0], 2, |_| true).neighbors.iter().map(|n| n.distance).collect::<Vec<_>>()
         };
@@ -97,15 +97,15 @@ mod tests {
     fn hostile_inputs_find_nothing_or_the_infinitely_far() {
         let huge = [3e38_f32, 3e38];
         for metric in Metric::ALL {
-            let rows = Rows { vectors: &huge, norms: &[f32::INFINITY], dimension: 2, metric };
+            let rows = Rows { vectors: Components::F32(&huge), norms: &[f32::INFINITY], dimension: 2, metric };
             for query in [[f32::NAN, 1.0], [f32::INFINITY, 0.0], [-3e38, 3e38]] {
                 assert!(search(rows, &query, 5, |_| true).neighbors.iter().all(|n| !n.distance.is_nan()));
             }
             assert_eq!(search(rows, &[1.0], 5, |_| true), Found::default());
             assert!(search(rows, &[1.0, 1.0], 0, |_| true).neighbors.is_empty());
-            let empty = Rows { vectors: &[], norms: &[], dimension: 2, metric };
+            let empty = Rows { vectors: Components::F32(&[]), norms: &[], dimension: 2, metric };
             assert!(search(empty, &[1.0, 1.0], 3, |_| true).neighbors.is_empty());
-            let none = Rows { vectors: &huge, norms: &[1.0], dimension: 0, metric };
+            let none = Rows { vectors: Components::F32(&huge), norms: &[1.0], dimension: 0, metric };
             assert!(search(none, &[], 3, |_| true).neighbors.is_empty());
         }
     }

@@ -17,7 +17,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use hnsw_rs::prelude::{Distance, Hnsw, PointId};
 
 use super::{Error, Found, GraphParams, Rows};
-use crate::math::{self, TopK};
+use crate::math::{self, Components, TopK};
 use crate::types::{MAX_DIMENSION, Metric, Neighbor, Ordinal};
 
 /// Levels that `hnsw_rs` allows.
@@ -230,7 +230,8 @@ impl GrowingIndex {
     fn distance(&self, point: &[f32], query: &[f32]) -> f32 {
         let vector = &point[..self.dimension.min(point.len())];
         let norms = [if self.metric == Metric::Cosine { math::norm(vector) } else { 1.0 }];
-        let rows = Rows { vectors: vector, norms: &norms, dimension: self.dimension, metric: self.metric };
+        let rows =
+            Rows { vectors: Components::F32(vector), norms: &norms, dimension: self.dimension, metric: self.metric };
         super::exact::distance(rows, Ordinal(0), query, math::norm(query))
     }
 
@@ -278,10 +279,10 @@ mod tests {
                         if row.0 >= rows {
                             break;
                         }
-                        index.insert(row, all.row(row)).unwrap();
+                        index.insert(row, &all.row(row).to_floats()).unwrap();
                         // Searches run while others insert.
                         if row.0.is_multiple_of(64) {
-                            index.search(all.row(row), 5, 20, |_| true).unwrap();
+                            index.search(&all.row(row).to_floats(), 5, 20, |_| true).unwrap();
                         }
                     }
                 });
@@ -297,7 +298,7 @@ mod tests {
                 let index = filled(&sample, 2000);
                 // Rows that were too long for the index are their owner's to scan.
                 let indexed: std::collections::HashSet<u32> = index
-                    .search(sample.rows().row(Ordinal(0)), 2000, 2000, |_| true)
+                    .search(&sample.rows().row(Ordinal(0)).to_floats(), 2000, 2000, |_| true)
                     .unwrap()
                     .neighbors
                     .iter()

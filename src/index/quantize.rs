@@ -23,7 +23,7 @@ use super::Rows;
 use super::reduce::{Projection, RESIDUAL_CORRELATION};
 use crate::math::codes::NORM_BYTES;
 use crate::math::gemm::{Matrix, multiply};
-use crate::math::{self, TopK};
+use crate::math::{self, TopK, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Components that the reduction of the dot product adds.
@@ -191,19 +191,16 @@ impl Quantizer {
 
     /// Writes the row's point in the graph's space, all its components, to `out`.
     #[allow(clippy::cast_possible_truncation)]
-    fn point(&self, vector: &[f32], norm: f32, out: &mut [f32]) {
+    fn point(&self, vector: Vector<'_>, norm: f32, out: &mut [f32]) {
         let (head, extra) = out.split_at_mut(self.dimension.min(out.len()));
         let factor = match self.metric {
             Metric::Cosine if norm > 0.0 => 1.0 / f64::from(norm),
             Metric::Cosine => 0.0,
             Metric::Dot | Metric::L2 => 1.0,
         };
-        if factor == 1.0 {
-            head.copy_from_slice(&vector[..head.len()]);
-        } else {
-            for (to, &x) in head.iter_mut().zip(vector) {
-                *to = (f64::from(x) * factor) as f32;
-            }
+        vector.copy_to(head);
+        if factor != 1.0 {
+            head.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
         }
         if !extra.is_empty() {
             let missing = f64::from(self.max_norm).powi(2) - f64::from(norm).powi(2);
@@ -482,7 +479,7 @@ mod tests {
             for (row, code) in codes.chunks_exact(q.stride()).enumerate() {
                 let mut out = vec![1_i8; q.stride()];
                 let norm = q.row_as_query(code, &mut out);
-                let query = q.query(sample.rows().row(Ordinal(row as u32))).unwrap();
+                let query = q.query(&sample.rows().row(Ordinal(row as u32)).to_floats()).unwrap();
                 let apart = out.iter().zip(&query.codes).map(|(a, b)| (i32::from(*a) - i32::from(*b)).abs()).max();
                 assert!(apart <= Some(1), "{row}: {out:?} {:?}", query.codes);
                 let sum: u32 = query.codes[..q.width()].iter().map(|&c| (i32::from(c) + 128).pow(2) as u32).sum();
@@ -521,7 +518,7 @@ mod tests {
         let sample = Sample::of(vectors, 16, Metric::L2, vec![]);
         let q = Quantizer::fit(sample.rows());
         assert!(q.scale < 1.0, "{q:?}");
-        assert!(q.query(sample.rows().row(Ordinal(9))).unwrap().fits);
+        assert!(q.query(&sample.rows().row(Ordinal(9)).to_floats()).unwrap().fits);
         assert!(!q.query(&[1e6; 16]).unwrap().fits);
         assert!(q.query(&[f32::NAN; 16]).is_none());
         let cosine = Quantizer { metric: Metric::Cosine, ..q.clone() };

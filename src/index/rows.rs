@@ -1,13 +1,13 @@
 //! What an index searches and what it finds.
 
-use crate::math;
+use crate::math::{self, Components, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// The vectors of one segment, row by row, borrowed from wherever they live.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// `rows x dimension` components, row after row.
-    pub vectors: &'a [f32],
+    pub vectors: Components<'a>,
     /// Euclidean norm of each row; its length is the number of rows.
     pub norms: &'a [f32],
     /// Components of a row.
@@ -28,10 +28,16 @@ impl<'a> Rows<'a> {
     }
 
     /// The vector of a row; empty for a row that does not exist.
-    #[inline]
-    pub fn row(&self, row: Ordinal) -> &'a [f32] {
-        let start = row.0 as usize * self.dimension;
-        self.vectors.get(start..start + self.dimension).unwrap_or(&[])
+    #[inline(always)]
+    pub fn row(&self, row: Ordinal) -> Vector<'a> {
+        self.vectors.vector(self.dimension, row.0 as usize)
+    }
+
+    /// Rows `from..until`, as many of them as there are.
+    pub fn part(&self, from: usize, until: usize) -> Self {
+        let until = until.min(self.len());
+        let norms = self.norms.get(from..until).unwrap_or(&[]);
+        Self { vectors: self.vectors.vectors(self.dimension, from, until), norms, ..*self }
     }
 
     /// The norm of a row; 0 for a row that does not exist.
@@ -50,16 +56,23 @@ pub struct Found {
     pub distances: u64,
 }
 
-/// The metric's distance of two vectors from their dot product or squared distance and their norms.
+/// The metric's distance of a row and a query from their dot product or squared distance and their norms.
 ///
 /// Never NaN: what cannot be computed (an overflow, a damaged row) is infinitely far. A vector without direction is
 /// at cosine distance 1 from everything.
 #[inline]
-pub(super) fn distance(metric: Metric, a: &[f32], a_norm: f32, b: &[f32], b_norm: f32, kernels: &math::Kernels) -> f32 {
+pub(super) fn distance(
+    metric: Metric,
+    a: Vector<'_>,
+    a_norm: f32,
+    b: &[f32],
+    b_norm: f32,
+    kernels: &math::Kernels,
+) -> f32 {
     let distance = match metric {
-        Metric::L2 => (kernels.l2_squared)(a, b).sqrt(),
-        Metric::Dot => -(kernels.dot)(a, b),
-        Metric::Cosine => cosine((kernels.dot)(a, b), a_norm, b_norm),
+        Metric::L2 => a.l2_squared(b, kernels).sqrt(),
+        Metric::Dot => -a.dot(b, kernels),
+        Metric::Cosine => cosine(a.dot(b, kernels), a_norm, b_norm),
     };
     if distance.is_nan() { f32::INFINITY } else { distance }
 }

@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::Rows;
-use crate::math;
+use crate::math::{self, Components};
 use crate::types::Metric;
 
 /// Vectors with their norms, and the generator of more like them.
@@ -60,7 +60,12 @@ impl Sample {
     }
 
     pub(super) fn rows(&self) -> Rows<'_> {
-        Rows { vectors: &self.vectors, norms: &self.norms, dimension: self.dimension, metric: self.metric }
+        Rows {
+            vectors: Components::F32(&self.vectors),
+            norms: &self.norms,
+            dimension: self.dimension,
+            metric: self.metric,
+        }
     }
 
     pub(super) fn queries(&self, count: usize) -> Vec<Vec<f32>> {

@@ -1,66 +1,90 @@
 //! AVX2 + FMA kernels: 8 lanes, four independent sums to hide the latency of a fused multiply-add.
 //!
-//! The functions are safe to *call* only where the processor has AVX2 and FMA; `kernels.rs` checks that once.
+//! The functions are safe to *call* only where the processor has AVX2, FMA and F16C; `kernels.rs` checks that once.
 
 use std::arch::x86_64::*;
 
-/// Sum of `a[i] * b[i]`.
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (pa, pb) = (a.as_ptr(), b.as_ptr());
-    let mut s = [_mm256_setzero_ps(); 4];
-    let mut i = 0;
-    while i + 32 <= n {
-        for (lane, sum) in s.iter_mut().enumerate() {
-            // SAFETY: i + 32 <= n and lane < 4, so the 8 floats at i + 8 * lane lie in both slices.
-            let (x, y) = unsafe { (_mm256_loadu_ps(pa.add(i + 8 * lane)), _mm256_loadu_ps(pb.add(i + 8 * lane))) };
-            *sum = _mm256_fmadd_ps(x, y, *sum);
+use half::f16;
+
+/// Dot product and squared distance of components of one type and floats. `$load` reads 8 components at a place as floats.
+macro_rules! against_floats {
+    ($type:ty, $features:literal, $load:expr, $dot:ident, $l2_squared:ident) => {
+        /// Sum of `scale a[i] * b[i]`.
+        #[target_feature(enable = $features)]
+        pub(super) fn $dot(a: &[$type], scale: f32, b: &[f32]) -> f32 {
+            let scale = _mm256_set1_ps(scale);
+            against_floats!(@sum $type, $load, a, b, scale, |x, y, sum| _mm256_fmadd_ps(x, y, sum))
         }
-        i += 32;
-    }
-    while i + 8 <= n {
-        // SAFETY: i + 8 <= n.
-        let (x, y) = unsafe { (_mm256_loadu_ps(pa.add(i)), _mm256_loadu_ps(pb.add(i))) };
-        s[0] = _mm256_fmadd_ps(x, y, s[0]);
-        i += 8;
-    }
-    let mut sum = fold(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
-    for (x, y) in a[i..n].iter().zip(&b[i..n]) {
-        sum += x * y;
-    }
-    sum
+
+        /// Sum of `(scale a[i] - b[i])^2`.
+        #[target_feature(enable = $features)]
+        pub(super) fn $l2_squared(a: &[$type], scale: f32, b: &[f32]) -> f32 {
+            let scale = _mm256_set1_ps(scale);
+            against_floats!(@sum $type, $load, a, b, scale, |x, y, sum| {
+                let difference = _mm256_sub_ps(x, y);
+                _mm256_fmadd_ps(difference, difference, sum)
+            })
+        }
+    };
+    (@sum $type:ty, $load:expr, $a:ident, $b:ident, $scale:ident, |$x:ident, $y:ident, $sum:ident| $step:expr) => {{
+        let n = $a.len().min($b.len());
+        let mut sums = [_mm256_setzero_ps(); 4];
+        let mut at = 0;
+        // SAFETY: called with from + 8 at most n, so 8 components lie in both slices.
+        let add = |from: usize, $sum: __m256| unsafe {
+            let $x = _mm256_mul_ps($load($a.as_ptr().add(from)), $scale);
+            let $y = _mm256_loadu_ps($b.as_ptr().add(from));
+            $step
+        };
+        while at + 32 <= n {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum = add(at + 8 * lane, *sum);
+            }
+            at += 32;
+        }
+        while at + 8 <= n {
+            sums[0] = add(at, sums[0]);
+            at += 8;
+        }
+        if at < n {
+            // The rest, beside zeros, which add nothing.
+            let (mut x, mut y) = ([<$type>::default(); 8], [0.0_f32; 8]);
+            x[..n - at].copy_from_slice(&$a[at..n]);
+            y[..n - at].copy_from_slice(&$b[at..n]);
+            // SAFETY: both arrays have 8 components.
+            sums[1] = unsafe {
+                let $x = _mm256_mul_ps($load(x.as_ptr()), $scale);
+                let $y = _mm256_loadu_ps(y.as_ptr());
+                let $sum = sums[1];
+                $step
+            };
+        }
+        fold(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])))
+    }};
 }
 
-/// Sum of `(a[i] - b[i])^2`.
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (pa, pb) = (a.as_ptr(), b.as_ptr());
-    let mut s = [_mm256_setzero_ps(); 4];
-    let mut i = 0;
-    while i + 32 <= n {
-        for (lane, sum) in s.iter_mut().enumerate() {
-            // SAFETY: i + 32 <= n and lane < 4, so the 8 floats at i + 8 * lane lie in both slices.
-            let (x, y) = unsafe { (_mm256_loadu_ps(pa.add(i + 8 * lane)), _mm256_loadu_ps(pb.add(i + 8 * lane))) };
-            let difference = _mm256_sub_ps(x, y);
-            *sum = _mm256_fmadd_ps(difference, difference, *sum);
-        }
-        i += 32;
-    }
-    while i + 8 <= n {
-        // SAFETY: i + 8 <= n.
-        let (x, y) = unsafe { (_mm256_loadu_ps(pa.add(i)), _mm256_loadu_ps(pb.add(i))) };
-        let difference = _mm256_sub_ps(x, y);
-        s[0] = _mm256_fmadd_ps(difference, difference, s[0]);
-        i += 8;
-    }
-    let mut sum = fold(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
-    for (x, y) in a[i..n].iter().zip(&b[i..n]) {
-        sum += (x - y) * (x - y);
-    }
-    sum
-}
+against_floats!(f32, "avx2,fma", |at: *const f32| _mm256_loadu_ps(at), dot, l2_squared);
+against_floats!(
+    f16,
+    "avx2,fma,f16c",
+    |at: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
+    dot_f16,
+    l2_squared_f16
+);
+against_floats!(
+    u8,
+    "avx2,fma",
+    |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast()))),
+    dot_u8,
+    l2_squared_u8
+);
+against_floats!(
+    i8,
+    "avx2,fma",
+    |at: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast()))),
+    dot_i8,
+    l2_squared_i8
+);
 
 /// Exact sum of `a[i] * b[i]`. Both sides are widened to 16 bits first: `maddubs` would saturate.
 #[target_feature(enable = "avx2")]

@@ -4,59 +4,75 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::codes::{self, CodeQuery, CodeRows};
 
-/// Sum of `a[i] * b[i]`.
-#[target_feature(enable = "avx512f")]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (pa, pb) = (a.as_ptr(), b.as_ptr());
-    let mut s = [_mm512_setzero_ps(); 4];
-    let mut i = 0;
-    while i + 64 <= n {
-        for (lane, sum) in s.iter_mut().enumerate() {
-            // SAFETY: i + 64 <= n and lane < 4, so the 16 floats at i + 16 * lane lie in both slices.
-            let (x, y) = unsafe { (_mm512_loadu_ps(pa.add(i + 16 * lane)), _mm512_loadu_ps(pb.add(i + 16 * lane))) };
-            *sum = _mm512_fmadd_ps(x, y, *sum);
+/// Dot product and squared distance of components of one type and floats. `$load` reads those of 16 components at a
+/// place that a mask names, as floats.
+macro_rules! against_floats {
+    ($type:ty, $load:expr, $dot:ident, $l2_squared:ident) => {
+        /// Sum of `scale a[i] * b[i]`.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        pub(super) fn $dot(a: &[$type], scale: f32, b: &[f32]) -> f32 {
+            let scale = _mm512_set1_ps(scale);
+            against_floats!(@sum $load, a, b, scale, |x, y, sum| _mm512_fmadd_ps(x, y, sum))
         }
-        i += 64;
-    }
-    while i < n {
-        let mask = tail16(n - i);
+
+        /// Sum of `(scale a[i] - b[i])^2`.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        pub(super) fn $l2_squared(a: &[$type], scale: f32, b: &[f32]) -> f32 {
+            let scale = _mm512_set1_ps(scale);
+            against_floats!(@sum $load, a, b, scale, |x, y, sum| {
+                let difference = _mm512_sub_ps(x, y);
+                _mm512_fmadd_ps(difference, difference, sum)
+            })
+        }
+    };
+    (@sum $load:expr, $a:ident, $b:ident, $scale:ident, |$x:ident, $y:ident, $sum:ident| $step:expr) => {{
+        let n = $a.len().min($b.len());
+        let mut sums = [_mm512_setzero_ps(); 4];
         // SAFETY: the mask keeps only lanes below n; masked lanes are not read.
-        let (x, y) = unsafe { (_mm512_maskz_loadu_ps(mask, pa.add(i)), _mm512_maskz_loadu_ps(mask, pb.add(i))) };
-        s[(i / 16) % 4] = _mm512_fmadd_ps(x, y, s[(i / 16) % 4]);
-        i += 16;
-    }
-    _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])))
+        let add = |from: usize, mask: u16, $sum: __m512| unsafe {
+            let $x = _mm512_mul_ps($load(mask, $a.as_ptr().add(from)), $scale);
+            let $y = _mm512_maskz_loadu_ps(mask, $b.as_ptr().add(from));
+            $step
+        };
+        let mut at = 0;
+        while at + 64 <= n {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum = add(at + 16 * lane, u16::MAX, *sum);
+            }
+            at += 64;
+        }
+        while at < n {
+            let lane = (at / 16) % 4;
+            sums[lane] = add(at, tail16(n - at), sums[lane]);
+            at += 16;
+        }
+        _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])))
+    }};
 }
 
-/// Sum of `(a[i] - b[i])^2`.
-#[target_feature(enable = "avx512f")]
-pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (pa, pb) = (a.as_ptr(), b.as_ptr());
-    let mut s = [_mm512_setzero_ps(); 4];
-    let mut i = 0;
-    while i + 64 <= n {
-        for (lane, sum) in s.iter_mut().enumerate() {
-            // SAFETY: i + 64 <= n and lane < 4, so the 16 floats at i + 16 * lane lie in both slices.
-            let (x, y) = unsafe { (_mm512_loadu_ps(pa.add(i + 16 * lane)), _mm512_loadu_ps(pb.add(i + 16 * lane))) };
-            let difference = _mm512_sub_ps(x, y);
-            *sum = _mm512_fmadd_ps(difference, difference, *sum);
-        }
-        i += 64;
-    }
-    while i < n {
-        let mask = tail16(n - i);
-        // SAFETY: the mask keeps only lanes below n; masked lanes are not read.
-        let (x, y) = unsafe { (_mm512_maskz_loadu_ps(mask, pa.add(i)), _mm512_maskz_loadu_ps(mask, pb.add(i))) };
-        let difference = _mm512_sub_ps(x, y);
-        s[(i / 16) % 4] = _mm512_fmadd_ps(difference, difference, s[(i / 16) % 4]);
-        i += 16;
-    }
-    _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])))
-}
+against_floats!(f32, |mask, at: *const f32| _mm512_maskz_loadu_ps(mask, at), dot, l2_squared);
+against_floats!(
+    f16,
+    |mask, at: *const f16| _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, at.cast())),
+    dot_f16,
+    l2_squared_f16
+);
+against_floats!(
+    u8,
+    |mask, at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, at.cast()))),
+    dot_u8,
+    l2_squared_u8
+);
+against_floats!(
+    i8,
+    |mask, at: *const i8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, at))),
+    dot_i8,
+    l2_squared_i8
+);
 
 /// Exact sum of `a[i] * b[i]`: `vpdpbusd` adds four products at a time into 32 bits and does not saturate.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

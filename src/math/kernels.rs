@@ -4,6 +4,8 @@
 
 use std::sync::LazyLock;
 
+use half::f16;
+
 use super::codes::{self, CodeQuery, CodeRows};
 use super::scalar;
 
@@ -17,6 +19,18 @@ pub struct Kernels {
     pub dot: fn(&[f32], &[f32]) -> f32,
     /// Sum of `(a[i] - b[i])^2`.
     pub l2_squared: fn(&[f32], &[f32]) -> f32,
+    /// Sum of `scale a[i] * b[i]` with halves.
+    pub dot_f16: fn(&[f16], f32, &[f32]) -> f32,
+    /// Sum of `(scale a[i] - b[i])^2` with halves.
+    pub l2_f16: fn(&[f16], f32, &[f32]) -> f32,
+    /// Sum of `scale a[i] * b[i]` with bytes.
+    pub dot_u8: fn(&[u8], f32, &[f32]) -> f32,
+    /// Sum of `(scale a[i] - b[i])^2` with bytes.
+    pub l2_u8: fn(&[u8], f32, &[f32]) -> f32,
+    /// Sum of `scale a[i] * b[i]` with signed bytes.
+    pub dot_i8: fn(&[i8], f32, &[f32]) -> f32,
+    /// Sum of `(scale a[i] - b[i])^2` with signed bytes.
+    pub l2_i8: fn(&[i8], f32, &[f32]) -> f32,
     /// Exact sum of `a[i] * b[i]` for up to 65,792 components.
     pub dot_u8_i8: fn(&[u8], &[i8]) -> i32,
     /// Squared distances of the named code rows to a query; `u32::MAX` for a row that does not exist. The last slice
@@ -41,8 +55,14 @@ pub fn variants() -> Vec<Kernels> {
     #[allow(unused_mut)]
     let mut all = vec![Kernels {
         name: "portable",
-        dot: scalar::dot,
-        l2_squared: scalar::l2_squared,
+        dot: |a, b| scalar::dot(a, 1.0, b),
+        l2_squared: |a, b| scalar::l2_squared(a, 1.0, b),
+        dot_f16: scalar::dot,
+        l2_f16: scalar::l2_squared,
+        dot_u8: scalar::dot,
+        l2_u8: scalar::l2_squared,
+        dot_i8: scalar::dot,
+        l2_i8: scalar::l2_squared,
         dot_u8_i8: scalar::dot_u8_i8,
         code_distances: |rows, which, query, out| codes::distances_by(scalar::dot_u8_i8, rows, which, query, out),
         products: |high, low, matrix, out| codes::products_by(scalar::dot_u8_i8, high, low, matrix, out),
@@ -57,28 +77,51 @@ pub fn variants() -> Vec<Kernels> {
 mod x86 {
     //! The sets of x86-64. The wrappers are private to this module and handed out only after the checks in `push`.
 
+    use half::f16;
+
     use super::Kernels;
     use crate::math::codes::{self, CodeQuery, CodeRows};
     use crate::math::{avx2, avx512};
 
     pub(super) fn push(all: &mut Vec<Kernels>) {
-        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")) {
             return;
         }
         let avx2 = Kernels {
             name: "avx2",
-            dot: dot_avx2,
-            l2_squared: l2_avx2,
+            dot: |a, b| dot_avx2(a, 1.0, b),
+            l2_squared: |a, b| l2_avx2(a, 1.0, b),
+            dot_f16: dot_f16_avx2,
+            l2_f16: l2_f16_avx2,
+            dot_u8: dot_u8_avx2,
+            l2_u8: l2_u8_avx2,
+            dot_i8: dot_i8_avx2,
+            l2_i8: l2_i8_avx2,
             dot_u8_i8: codes_avx2,
             code_distances: |rows, which, query, out| codes::distances_by(codes_avx2, rows, which, query, out),
             products: |high, low, matrix, out| codes::products_by(codes_avx2, high, low, matrix, out),
             split: codes::split,
         };
         all.push(avx2);
-        if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")) {
+        if !(is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl"))
+        {
             return;
         }
-        let avx512 = Kernels { name: "avx512", dot: dot_avx512, l2_squared: l2_avx512, split: split_avx512, ..avx2 };
+        let avx512 = Kernels {
+            name: "avx512",
+            dot: |a, b| dot_avx512(a, 1.0, b),
+            l2_squared: |a, b| l2_avx512(a, 1.0, b),
+            dot_f16: dot_f16_avx512,
+            l2_f16: l2_f16_avx512,
+            dot_u8: dot_u8_avx512,
+            l2_u8: l2_u8_avx512,
+            dot_i8: dot_i8_avx512,
+            l2_i8: l2_i8_avx512,
+            split: split_avx512,
+            ..avx2
+        };
         all.push(avx512);
         if is_x86_feature_detected!("avx512vnni") {
             all.push(Kernels {
@@ -99,11 +142,23 @@ mod x86 {
             }
         };
     }
-    checked!(dot_avx2, avx2::dot, (a: &[f32], b: &[f32]) -> f32);
-    checked!(l2_avx2, avx2::l2_squared, (a: &[f32], b: &[f32]) -> f32);
+    checked!(dot_avx2, avx2::dot, (a: &[f32], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_avx2, avx2::l2_squared, (a: &[f32], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_f16_avx2, avx2::dot_f16, (a: &[f16], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_f16_avx2, avx2::l2_squared_f16, (a: &[f16], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_u8_avx2, avx2::dot_u8, (a: &[u8], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_u8_avx2, avx2::l2_squared_u8, (a: &[u8], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_i8_avx2, avx2::dot_i8, (a: &[i8], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_i8_avx2, avx2::l2_squared_i8, (a: &[i8], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_avx512, avx512::dot, (a: &[f32], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_avx512, avx512::l2_squared, (a: &[f32], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_f16_avx512, avx512::dot_f16, (a: &[f16], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_f16_avx512, avx512::l2_squared_f16, (a: &[f16], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_u8_avx512, avx512::dot_u8, (a: &[u8], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_u8_avx512, avx512::l2_squared_u8, (a: &[u8], scale: f32, b: &[f32]) -> f32);
+    checked!(dot_i8_avx512, avx512::dot_i8, (a: &[i8], scale: f32, b: &[f32]) -> f32);
+    checked!(l2_i8_avx512, avx512::l2_squared_i8, (a: &[i8], scale: f32, b: &[f32]) -> f32);
     checked!(codes_avx2, avx2::dot_u8_i8, (a: &[u8], b: &[i8]) -> i32);
-    checked!(dot_avx512, avx512::dot, (a: &[f32], b: &[f32]) -> f32);
-    checked!(l2_avx512, avx512::l2_squared, (a: &[f32], b: &[f32]) -> f32);
     checked!(split_avx512, avx512::split, (x: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<(f32, f32)>);
     checked!(distances_vnni, avx512::code_distances, (rows: CodeRows<'_>, which: &[u32], query: CodeQuery<'_>, out: &mut [u32]));
     checked!(products_vnni, avx512::products, (high: &[u8], low: &[u8], matrix: &[i8], out: &mut [f32]));

@@ -8,6 +8,7 @@
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
 //! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
+//! | `components.rs` | vectors in the fewest bytes that hold them exactly |
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
 //! | `prefetch.rs` | a hint to load memory before it is needed |
@@ -22,6 +23,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod codes;
+mod components;
 pub mod gemm;
 mod kernels;
 mod norm;
@@ -30,6 +32,7 @@ mod scalar;
 mod topk;
 pub mod train;
 
+pub use components::{Components, Element, Vector, shared_scale};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};
 pub use prefetch::{prefetch, prefetch_slice};

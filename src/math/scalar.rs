@@ -2,36 +2,73 @@
 //!
 //! They are also what every other machine runs, so they are not merely a reference.
 
+use half::f16;
+
 const LANES: usize = 16;
 
-/// Sum of `a[i] * b[i]`.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+/// A number that a component is kept in.
+pub(super) trait Component: Copy {
+    /// The float it stands for.
+    fn float(self) -> f32;
+}
+
+impl Component for f32 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl Component for f16 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Component for u8 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Component for i8 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// Sum of `scale a[i] * b[i]`.
+pub(super) fn dot<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
     let mut sums = [0.0_f32; LANES];
     let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for (x, y) in left.by_ref().zip(right.by_ref()) {
         for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
+            sums[lane] += x[lane].float() * scale * y[lane];
         }
     }
-    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x.float() * scale * y).sum();
     fold(sums) + rest
 }
 
-/// Sum of `(a[i] - b[i])^2`.
-pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+/// Sum of `(scale a[i] - b[i])^2`.
+pub(super) fn l2_squared<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
     let mut sums = [0.0_f32; LANES];
     let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for (x, y) in left.by_ref().zip(right.by_ref()) {
         for lane in 0..LANES {
-            let difference = x[lane] - y[lane];
+            let difference = x[lane].float() * scale - y[lane];
             sums[lane] += difference * difference;
         }
     }
-    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| (x - y) * (x - y)).sum();
+    let difference = |(x, y): (&T, &f32)| x.float() * scale - y;
+    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(difference).map(|d| d * d).sum();
     fold(sums) + rest
 }
 

@@ -1,4 +1,4 @@
-//! The graph, built here, written to a file, mapped, and searched as a sealed segment searches it.
+//! A segment and its graph, written here, mapped, and searched as a collection searches them.
 
 use super::Measured;
 use super::curve::{self, Point};
@@ -6,13 +6,14 @@ use super::data::Vectors;
 use super::truth::Truth;
 use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step, count};
-use crate::index::{GraphParams, graph};
+use crate::index::{GraphParams, Rows, graph};
+use crate::store::{Segment, SegmentId, SegmentWriter};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Names the content of the vectors in the graph file; here there is only one.
-const TAG: u64 = 1;
+/// The segment that is measured.
+const SEGMENT: SegmentId = SegmentId(1);
 
 /// Builds and measures.
 pub(super) fn measure(
@@ -26,30 +27,35 @@ pub(super) fn measure(
     let params = GraphParams::new(args.m, args.ef_construction, args.seed, threads)?;
     let folder = WorkFolder::create(args.work_dir.as_deref())?;
     let file = folder.0.join("bench.graph");
+    let segment = write_segment(&folder.0, base, quiet)?;
     let progress = Progress::start("build", "vectors", quiet);
     let start = Instant::now();
-    let built = graph::build(base.rows(), params, &|done, total| {
+    let built = graph::build(rows(&segment, base), params, &|done, total| {
         progress.step(Step { done, total: Some(total), part: None }, "");
         true
     })?;
-    built.publish(&file, TAG)?;
+    built.publish(&file, segment.tag())?;
     drop(built);
+    let build_seconds = start.elapsed().as_secs_f64();
+    progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(segment.rows().into())));
+    // Opened anew, so that only what a search touches is resident.
+    drop(segment);
+    let segment = Segment::open(&folder.0, SEGMENT)?;
     let expected = graph::Expected {
-        rows: base.len() as u32,
-        dimension: base.dimension() as u32,
+        rows: segment.rows(),
+        dimension: segment.dimension(),
         metric: base.rows().metric,
-        tag: TAG,
+        tag: segment.tag(),
     };
     let graph = graph::Graph::open(&file, expected)?;
-    let build_seconds = start.elapsed().as_secs_f64();
-    progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(base.len() as u64)));
+    let stored = rows(&segment, base);
 
     let k = args.k as usize;
     let progress = Progress::start("search", "points of the curve", quiet);
     let mut points = Vec::new();
     for ef in &args.ef.0 {
         let search = |query: usize| {
-            let found = graph.search(base.rows(), queries.vector(query), k, (*ef as usize).max(k), |_| true);
+            let found = graph.search(stored, queries.vector(query), k, (*ef as usize).max(k), |_| true);
             (found.neighbors.iter().map(|neighbor| neighbor.row.0).collect(), found.distances)
         };
         let (_, answers) = curve::pass(queries.len(), args.query_threads, &search);
@@ -72,10 +78,10 @@ pub(super) fn measure(
         progress.step(Step { done: points.len() as u64, total: Some(args.ef.0.len() as u64), part: None }, "");
     }
     progress.finish(&format!("{} points of the curve", points.len()));
-    let own = queries.bytes() + truth.bytes();
+    let own = base.bytes() + queries.bytes() + truth.bytes();
     let (resident_bytes, resident_is) = match process_resident() {
-        Some(all) => (all.saturating_sub(own), "the whole process less the queries and the truth"),
-        None => (base.bytes() + graph.resident_bytes(), "the vectors and the mapped graph"),
+        Some(all) => (all.saturating_sub(own), "the whole process less the base, the queries and the truth as read"),
+        None => (segment.resident_bytes() + graph.resident_bytes(), "the mapped vectors and graph"),
     };
     Ok(Measured {
         curve: points,
@@ -84,6 +90,26 @@ pub(super) fn measure(
         resident_bytes,
         resident_is,
     })
+}
+
+/// The vectors as a collection would store them, with their row numbers as ids.
+fn write_segment(folder: &Path, base: &Vectors, quiet: bool) -> anyhow::Result<Segment> {
+    let progress = Progress::start("store", "vectors", quiet);
+    let start = Instant::now();
+    let mut writer = SegmentWriter::create(folder, SEGMENT, base.dimension() as u32)?;
+    for row in 0..base.len() {
+        writer.append(&row.to_string(), base.vector(row), &[])?;
+    }
+    let segment = writer.finish()?;
+    let element = segment.vectors().element();
+    let seconds = start.elapsed().as_secs_f64();
+    progress.finish(&format!("{} vectors in {seconds:.2} s, each component in {element:?}", count(base.len() as u64)));
+    Ok(segment)
+}
+
+/// A segment's rows as the index sees them.
+fn rows<'a>(segment: &'a Segment, base: &Vectors) -> Rows<'a> {
+    Rows { vectors: segment.vectors(), norms: segment.norms(), dimension: base.dimension(), metric: base.rows().metric }
 }
 
 /// Resident bytes of this process, where the system tells.

@@ -3,7 +3,7 @@
 use crate::cli::load::rows;
 use crate::cli::progress::{Progress, Step, count};
 use crate::index::Rows;
-use crate::math;
+use crate::math::{self, Components};
 use crate::types::Metric;
 use anyhow::{Context, bail};
 use std::path::Path;
@@ -80,7 +80,12 @@ impl Vectors {
 
     /// As the index sees them.
     pub(super) fn rows(&self) -> Rows<'_> {
-        Rows { vectors: &self.numbers, norms: &self.norms, dimension: self.dimension, metric: self.metric }
+        Rows {
+            vectors: Components::F32(&self.numbers),
+            norms: &self.norms,
+            dimension: self.dimension,
+            metric: self.metric,
+        }
     }
 
     /// Bytes in memory.

@@ -57,9 +57,9 @@ impl FloatScorer<'_> {
     fn key_of(&self, row: Ordinal) -> u32 {
         let vector = self.rows.row(row);
         let key = match self.rows.metric {
-            Metric::L2 => (self.kernels.l2_squared)(vector, self.point),
-            Metric::Cosine => 2.0 - (self.kernels.dot)(vector, self.point) / self.rows.norm(row),
-            Metric::Dot => 2.0 - (self.kernels.dot)(vector, self.point) / self.max_norm / self.max_norm,
+            Metric::L2 => vector.l2_squared(self.point, self.kernels),
+            Metric::Cosine => 2.0 - vector.dot(self.point, self.kernels) / self.rows.norm(row),
+            Metric::Dot => 2.0 - vector.dot(self.point, self.kernels) / self.max_norm / self.max_norm,
         };
         if key.is_nan() { f32::INFINITY.to_bits() } else { key.max(0.0).to_bits() }
     }
@@ -72,7 +72,7 @@ impl Scorer for FloatScorer<'_> {
 
     #[inline]
     fn prefetch(&self, node: u32) {
-        math::prefetch_slice(self.rows.row(Ordinal(node)), 8);
+        self.rows.row(Ordinal(node)).prefetch(8);
     }
 }
 

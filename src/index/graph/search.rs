@@ -115,9 +115,9 @@ impl Graph {
         }
         let query_norm = math::norm(query);
         let mut top = TopK::new(k);
-        let ahead = (LINES_AHEAD / (rows.dimension / 16 + 1)).clamp(1, 8);
+        let ahead = (LINES_AHEAD / (rows.dimension * rows.vectors.element().bytes() / 64 + 1)).clamp(1, 8);
         for &(_, row) in candidates.iter().take(ahead) {
-            math::prefetch_slice(rows.row(row), LINES_AHEAD);
+            rows.row(row).prefetch(LINES_AHEAD);
         }
         let mut distances = 0;
         for (at, &(key, row)) in candidates.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Graph {
                 break;
             }
             if let Some(&(_, ahead)) = candidates.get(at + ahead) {
-                math::prefetch_slice(rows.row(ahead), LINES_AHEAD);
+                rows.row(ahead).prefetch(LINES_AHEAD);
             }
             top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
             distances += 1;

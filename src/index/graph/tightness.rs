@@ -13,7 +13,7 @@ const QUERIES: usize = 256;
 /// Near rows that each of them is compared with.
 const NEAR: usize = 32;
 /// One pair in this many may be nearer than said.
-const ONE_IN: usize = 100;
+const ONE_IN: usize = 400;
 
 /// Measures it on a graph whose level 0 is `links`; 0 where nothing could be measured, which stops no re-ranking.
 /// `nodes` are those of the graph.
@@ -22,7 +22,7 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: &Flat<'_>, nodes
     let mut ratios = Vec::new();
     let squared_step = codes.quantizer.scale * codes.quantizer.scale;
     for &node in nodes.iter().step_by((nodes.len() / QUERIES).max(1)).take(QUERIES) {
-        let vector = rows.row(Ordinal(node));
+        let vector = &*rows.row(Ordinal(node)).to_floats();
         let norm = math::norm(vector);
         let Some(query) = codes.quantizer.query(vector).filter(|query| query.fits) else { continue };
         let scorer = scorer(codes, &query.codes, query.norm);

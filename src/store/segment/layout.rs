@@ -5,6 +5,7 @@
 
 use super::SegmentId;
 use crate::disk::{Error, SectionMark};
+use crate::math::Element;
 use crate::types::MAX_DIMENSION;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -16,12 +17,14 @@ compile_error!("segment files are little-endian and are mapped, not converted");
 
 /// First bytes of a segment file.
 pub(super) const MAGIC: [u8; 8] = *b"NEARSEG\0";
-/// Version of the format.
+/// Version of the format where vectors are kept as f32.
 pub(super) const VERSION: u32 = 1;
+/// Version of the format where they are kept in less.
+const NARROW_VERSION: u32 = 2;
 /// Every section begins at a multiple of this: a cache line, and enough for any SIMD load.
 pub(super) const ALIGNMENT: u64 = 64;
 /// Sections of a file, in the order of [`Section`].
-pub(super) const SECTIONS: usize = 7;
+pub(super) const SECTIONS: usize = 8;
 /// Bytes before the section table.
 const FIXED: usize = 64;
 /// Bytes of an entry of the section table.
@@ -36,7 +39,7 @@ const _: () = assert!(HEADER == 256);
 /// A section, in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
-    /// rows x dimension f32.
+    /// rows x dimension components.
     Vectors,
     /// rows f32: Euclidean norms.
     Norms,
@@ -50,12 +53,31 @@ pub(super) enum Section {
     Payloads,
     /// rows u32: rows in the order of their ids' bytes.
     Sorted,
+    /// rows f32, the scale of each vector's components; not there unless they are i8.
+    Scales,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; SECTIONS] =
-        [Self::Vectors, Self::Norms, Self::IdEnds, Self::Ids, Self::PayloadEnds, Self::Payloads, Self::Sorted];
+    pub(super) const ALL: [Self; SECTIONS] = [
+        Self::Vectors,
+        Self::Norms,
+        Self::IdEnds,
+        Self::Ids,
+        Self::PayloadEnds,
+        Self::Payloads,
+        Self::Sorted,
+        Self::Scales,
+    ];
+
+    /// The sections of a file whose vectors are kept so, in order.
+    pub(super) fn of(element: Element) -> &'static [Self] {
+        const { assert!(Self::ALL[SECTIONS - 1] as usize == Self::Scales as usize) };
+        if element == Element::I8 { &Self::ALL } else { &Self::ALL[..SECTIONS - 1] }
+    }
 }
+
+/// The number that a header has for an element.
+const ELEMENTS: [Element; 4] = [Element::F32, Element::F16, Element::U8, Element::I8];
 
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +85,8 @@ pub(super) struct Layout {
     pub(super) id: SegmentId,
     pub(super) rows: u32,
     pub(super) dimension: u32,
+    /// What components are kept in.
+    pub(super) element: Element,
     pub(super) sections: [SectionMark; SECTIONS],
 }
 
@@ -73,7 +97,11 @@ impl Layout {
         hash.update(self.id.0.to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         hash.update(self.dimension.to_le_bytes());
-        for mark in &self.sections {
+        if self.element != Element::F32 {
+            hash.update(self.element_number().to_le_bytes());
+        }
+        for &section in Section::of(self.element) {
+            let mark = self.sections[section as usize];
             hash.update(mark.length.to_le_bytes());
             hash.update(mark.crc.to_le_bytes());
         }
@@ -83,8 +111,16 @@ impl Layout {
 
     /// Bytes of the whole file: the end of the last section.
     pub(super) fn file_len(&self) -> u64 {
-        let last = self.sections[SECTIONS - 1];
+        let last = self.sections[Section::of(self.element).len() - 1];
         last.offset + last.length
+    }
+
+    fn version(&self) -> u32 {
+        if self.element == Element::F32 { VERSION } else { NARROW_VERSION }
+    }
+
+    fn element_number(&self) -> u32 {
+        ELEMENTS.iter().position(|element| *element == self.element).expect("every element has a number") as u32
     }
 
     /// Where a section lies. In the bounds of the file once [`decode`](Self::decode)d, hence of memory.
@@ -98,12 +134,13 @@ impl Layout {
         let mut bytes = [0; HEADER];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
         put(0, &MAGIC);
-        put(8, &VERSION.to_le_bytes());
+        put(8, &self.version().to_le_bytes());
         put(16, &self.id.0.to_le_bytes());
         put(24, &self.tag().to_le_bytes());
         put(32, &self.rows.to_le_bytes());
         put(36, &self.dimension.to_le_bytes());
         put(40, &self.file_len().to_le_bytes());
+        put(48, &self.element_number().to_le_bytes());
         for (index, mark) in self.sections.iter().enumerate() {
             let at = FIXED + index * ENTRY;
             put(at, &mark.offset.to_le_bytes());
@@ -130,8 +167,9 @@ impl Layout {
         hashed[CRC].fill(0);
         let intact = crc32fast::hash(&hashed) == u32_at(CRC.start);
         // A newer version may hash otherwise, so it is looked at first; with a fitting checksum here it is surely one.
-        if u32_at(8) != VERSION && (intact || u32_at(8) < 1 << 16) {
-            return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: VERSION });
+        let known = [VERSION, NARROW_VERSION].contains(&u32_at(8));
+        if !known && (intact || u32_at(8) < 1 << 16) {
+            return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: NARROW_VERSION });
         }
         if !intact {
             return wrong(CRC.start, "the header's checksum does not match".into());
@@ -140,7 +178,10 @@ impl Layout {
             let at = FIXED + index * ENTRY;
             SectionMark { offset: u64_at(at), length: u64_at(at + 8), crc: u32_at(at + 16) }
         });
-        let layout = Self { id: SegmentId(u64_at(16)), rows: u32_at(32), dimension: u32_at(36), sections };
+        let Some(&element) = ELEMENTS.get(u32_at(48) as usize) else {
+            return wrong(48, format!("there are no components of kind {}", u32_at(48)));
+        };
+        let layout = Self { id: SegmentId(u64_at(16)), rows: u32_at(32), dimension: u32_at(36), element, sections };
         if layout.id != id {
             return wrong(16, format!("this is segment {}, not {id}", layout.id));
         }
@@ -165,11 +206,11 @@ impl Layout {
     fn check_sections(&self, path: &Path, file_len: u64) -> Result<(), Error> {
         let rows = u64::from(self.rows);
         let mut next = HEADER as u64;
-        for section in Section::ALL {
+        for &section in Section::of(self.element) {
             let mark = self.sections[section as usize];
             let demanded = match section {
-                Section::Vectors => rows.checked_mul(u64::from(self.dimension) * 4),
-                Section::Norms | Section::Sorted => Some(rows * 4),
+                Section::Vectors => rows.checked_mul(u64::from(self.dimension) * self.element.bytes() as u64),
+                Section::Norms | Section::Sorted | Section::Scales => Some(rows * 4),
                 Section::IdEnds => Some((rows + 1) * 4),
                 Section::PayloadEnds => Some((rows + 1) * 8),
                 Section::Ids if mark.length > u64::from(u32::MAX) => Some(u64::from(u32::MAX)),

@@ -11,6 +11,7 @@
 //! | `reader.rs` | [`Segment`]: reads the mapped file |
 
 mod layout;
+mod narrow;
 mod reader;
 #[cfg(test)]
 mod tests;

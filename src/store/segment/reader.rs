@@ -7,8 +7,10 @@
 use super::SegmentId;
 use super::layout::{Layout, Section};
 use crate::disk::{self, Mapping};
+use crate::math::{Components, Element};
 use crate::store::Error;
 use crate::types::{MAX_ID_BYTES, Ordinal};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,15 +50,18 @@ impl Segment {
     }
 
     /// All vectors, row after row: rows x dimension.
-    pub fn vectors(&self) -> &[f32] {
-        self.numbers(Section::Vectors)
+    pub fn vectors(&self) -> Components<'_> {
+        match self.layout.element {
+            Element::F32 => Components::F32(self.numbers(Section::Vectors)),
+            Element::F16 => Components::F16(self.numbers(Section::Vectors)),
+            Element::U8 => Components::U8(self.numbers(Section::Vectors)),
+            Element::I8 => Components::I8(self.numbers(Section::Vectors), self.numbers(Section::Scales)),
+        }
     }
 
-    /// The vector of a row; empty for a row out of range.
-    pub fn vector(&self, row: Ordinal) -> &[f32] {
-        let dimension = self.layout.dimension as usize;
-        let begin = row.0 as usize * dimension;
-        self.vectors().get(begin..begin + dimension).unwrap_or_default()
+    /// The vector of a row, as it was given; empty for a row out of range.
+    pub fn vector(&self, row: Ordinal) -> Cow<'_, [f32]> {
+        self.vectors().vector(self.layout.dimension as usize, row.0 as usize).to_floats()
     }
 
     /// Euclidean norms, one a row.
@@ -128,7 +133,7 @@ impl Segment {
     /// `Corrupt`, with the offset of the section.
     pub fn verify(&self) -> Result<(), Error> {
         let mut end = super::layout::HEADER;
-        for section in Section::ALL {
+        for &section in Section::of(self.layout.element) {
             let range = self.layout.range(section);
             if self.mapping.bytes()[end..range.start].iter().any(|byte| *byte != 0) {
                 return Err(self.wrong(section, format!("the bytes before {section:?} are not zero")));

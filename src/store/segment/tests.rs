@@ -3,6 +3,7 @@
 use super::*;
 use crate::disk::double::{CrashFs, Names, Plan};
 use crate::disk::{ErrorKind, list_files};
+use crate::math::{Components, Element};
 use crate::store::Error;
 use crate::types::Ordinal;
 use proptest::prelude::*;
@@ -51,7 +52,10 @@ fn a_segment_reads_back() {
     assert_eq!((segment.id(), segment.rows(), segment.dimension()), (ID, 5, 3));
     for (row, (id, vector, payload)) in ROWS.iter().enumerate() {
         let row = Ordinal(row as u32);
-        assert_eq!((segment.point_id(row), segment.vector(row), segment.payload(row)), (*id, &vector[..], *payload));
+        assert_eq!(
+            (segment.point_id(row), &segment.vector(row)[..], segment.payload(row)),
+            (*id, &vector[..], *payload)
+        );
         assert_eq!(segment.find(id), Some(row));
     }
     assert_eq!(segment.norms()[..2], [3.0, 5.0]);
@@ -59,12 +63,68 @@ fn a_segment_reads_back() {
     assert_eq!(segment.sorted(), [2, 1, 3, 0, 4]);
     assert_eq!((segment.find("apples"), segment.find("")), (None, None));
     assert_eq!([segment.sorted_after(""), segment.sorted_after("a"), segment.sorted_after("b")], [0, 1, 3]);
-    assert_eq!((segment.vector(Ordinal(5)), segment.point_id(Ordinal(5))), (&[][..], ""));
-    assert_eq!(segment.vectors().as_ptr().addr() % 64, 0);
+    assert_eq!((&segment.vector(Ordinal(5))[..], segment.point_id(Ordinal(5))), (&[][..], ""));
+    assert!(matches!(segment.vectors(), Components::F32(all) if all.as_ptr().addr() % 64 == 0));
     assert_eq!(segment.mapped_bytes(), std::fs::metadata(segment.path()).unwrap().len());
     assert!(segment.resident_bytes() <= segment.mapped_bytes());
     assert_eq!(list_files(dir.path()).unwrap(), ["000000000000001f.vectors"]);
     assert_eq!(ID.graph_file(2), "000000000000001f.2.graph");
+}
+
+#[test]
+fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
+    // What comes one after the other, and what all of it is kept in.
+    let whole = [3.0, 255.0, 0.0];
+    let signed = [-3.0, 100.0, 127.0];
+    let fine = [0.5, -63.5, 0.0];
+    let half = [0.333_251_95, 1000.0, -0.0];
+    let float = [0.1, 1e-30, -1e30];
+    for (vectors, element) in [
+        (vec![whole, whole], Element::U8),
+        (vec![signed, fine, [0.0; 3]], Element::I8),
+        (vec![[1.0, 2.0, 3.0], signed], Element::I8),
+        (vec![whole, signed], Element::F16),
+        (vec![signed, half], Element::F16),
+        (vec![whole, whole, half, fine], Element::F16),
+        (vec![whole, float], Element::F32),
+        (vec![signed, fine, half, float, whole], Element::F32),
+        (vec![float, whole, whole], Element::F32),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SegmentWriter::create(dir.path(), ID, 3).unwrap();
+        // Many before the one that needs more, so that more than one buffer is written again.
+        let times = if vectors.len() == 2 { 200_000 } else { 1 };
+        let mut given: Vec<[f32; 3]> = vec![vectors[0]; times];
+        given.extend(&vectors[1..]);
+        for (row, vector) in given.iter().enumerate() {
+            writer.append(&format!("p{row}"), vector, b"x").unwrap();
+        }
+        let segment = writer.finish().unwrap();
+        segment.verify().unwrap();
+        assert_eq!(segment.vectors().element(), element, "{vectors:?}");
+        for (row, vector) in given.iter().enumerate() {
+            let kept: Vec<u32> = segment.vector(Ordinal(row as u32)).iter().map(|x| x.to_bits()).collect();
+            assert_eq!(kept, vector.map(f32::to_bits), "row {row} of {vectors:?}");
+            assert_eq!(segment.norms()[row], crate::math::norm(vector));
+        }
+        assert_eq!(list_files(dir.path()).unwrap(), ["000000000000001f.vectors"], "no side file stays");
+        // Every byte of the header counts, and every length.
+        let bytes = std::fs::read(segment.path()).unwrap();
+        if bytes.len() < 1000 {
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1;
+                std::fs::write(segment.path(), &damaged).unwrap();
+                let found = Segment::open(dir.path(), ID).and_then(|segment| {
+                    touch(&segment);
+                    segment.verify()
+                });
+                assert!(found.is_err(), "byte {at} of {vectors:?}");
+                std::fs::write(segment.path(), &bytes[..at]).unwrap();
+                assert!(Segment::open(dir.path(), ID).is_err(), "cut at {at}");
+            }
+        }
+    }
 }
 
 #[test]

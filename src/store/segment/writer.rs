@@ -1,11 +1,13 @@
 //! Streams points into a new segment file.
 //!
-//! Vectors go straight into the draft, payloads into a side file (sections are contiguous), ids and 12 bytes a point
-//! stay in memory. Nothing is seen under the segment's name before [`SegmentWriter::finish`] has made it durable.
+//! Vectors are kept in the fewest bytes that hold all of them exactly. While that may be less than f32 they go into a side
+//! file, as payloads do (sections are contiguous); from then on straight into the draft. Ids and 12 bytes a point stay in memory. Nothing is seen under the segment's name before [`SegmentWriter::finish`] has made it durable.
 
-use super::layout::{ALIGNMENT, HEADER, Layout, Section};
+use super::layout::{ALIGNMENT, HEADER, Layout, SECTIONS, Section};
+use super::narrow::Narrow;
 use super::{Segment, SegmentId};
 use crate::disk::{Draft, Fs, RealFs, Scratch, SectionMark};
+use crate::math;
 use crate::store::Error;
 use crate::types::{MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
 use rayon::slice::ParallelSliceMut;
@@ -22,6 +24,7 @@ pub struct SegmentWriter {
     id: SegmentId,
     dimension: u32,
     draft: Draft,
+    vectors: Narrow,
     payloads: Scratch,
     payload_ends: Vec<u64>,
     ids: String,
@@ -53,6 +56,7 @@ impl SegmentWriter {
         let mut draft = Draft::create(fs, dir, &id.vectors_file())?;
         draft.writer().put(&[0; HEADER])?;
         draft.writer().start_section(ALIGNMENT)?;
+        let vectors = Narrow::create(scratch_dir, &format!("{id}.narrow"), dimension as usize)?;
         let payloads = Scratch::create(scratch_dir, &format!("{id}.payloads"))?;
         Ok(Self {
             dir: dir.into(),
@@ -60,6 +64,7 @@ impl SegmentWriter {
             id,
             dimension,
             draft,
+            vectors,
             payloads,
             payload_ends: vec![0],
             ids: String::new(),
@@ -94,12 +99,12 @@ impl SegmentWriter {
         }
         let id_end = u32::try_from(self.ids.len() + id.len())
             .map_err(|_| Error::TooLarge { what: "bytes of ids in a segment", limit: u64::from(u32::MAX) })?;
-        self.draft.writer().put(bytemuck::cast_slice(vector))?;
+        self.vectors.append(vector, self.draft.writer())?;
         self.payloads.put(payload)?;
         self.payload_ends.push(self.payloads.len());
         self.ids.push_str(id);
         self.id_ends.push(id_end);
-        self.norms.push(norm(vector));
+        self.norms.push(math::norm(vector));
         Ok(Ordinal(row))
     }
 
@@ -117,12 +122,13 @@ impl SegmentWriter {
     pub(super) fn finish_file(mut self) -> Result<(), Error> {
         let sorted = self.sort()?;
         let rows = self.rows();
-        let Self { id, dimension, mut draft, payloads, payload_ends, ids, id_ends, norms, .. } = self;
+        let Self { id, dimension, mut draft, vectors, payloads, payload_ends, ids, id_ends, norms, .. } = self;
         let writer = draft.writer();
-        let mut sections = [SectionMark::default(); 7];
+        let (element, scales) = vectors.finish(writer)?;
+        let mut sections = [SectionMark::default(); SECTIONS];
         sections[Section::Vectors as usize] = writer.section();
         let mut payloads = Some(payloads);
-        for section in &Section::ALL[1..] {
+        for section in &Section::of(element)[1..] {
             writer.start_section(ALIGNMENT)?;
             match section {
                 Section::Vectors => {}
@@ -136,10 +142,11 @@ impl SegmentWriter {
                     }
                 }
                 Section::Sorted => writer.put(bytemuck::cast_slice(&sorted))?,
+                Section::Scales => writer.put(bytemuck::cast_slice(&scales))?,
             }
             sections[*section as usize] = writer.section();
         }
-        let layout = Layout { id, rows, dimension, sections };
+        let layout = Layout { id, rows, dimension, element, sections };
         writer.patch(0, &layout.encode())?;
         draft.publish()?;
         Ok(())
@@ -166,17 +173,4 @@ fn prefix(id: &str) -> u64 {
     let length = id.len().min(8);
     bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
     u64::from_be_bytes(bytes)
-}
-
-/// Euclidean norm in f64: no overflow of squares. Eight sums, so that the compiler can use SIMD.
-fn norm(vector: &[f32]) -> f32 {
-    let (chunks, rest) = vector.as_chunks::<8>();
-    let mut sums = [0f64; 8];
-    for chunk in chunks {
-        for (sum, component) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(*component) * f64::from(*component);
-        }
-    }
-    let tail: f64 = rest.iter().map(|component| f64::from(*component) * f64::from(*component)).sum();
-    (sums.iter().sum::<f64>() + tail).sqrt() as f32
 }

@@ -1,0 +1,106 @@
+//! Vectors of a segment in the making, in the narrowest element that has held all of them so far.
+//!
+//! Most vectors are f32 from the first on and cost nothing here. Narrow ones wait in a side file, because one that comes
+//! later may need a wider element, and all are written again in it: at most three times.
+
+use crate::disk::{FileWriter, Scratch};
+use crate::math::{Components, Element};
+use crate::store::Error;
+use half::f16;
+use std::path::{Path, PathBuf};
+
+/// See the module.
+pub(super) struct Narrow {
+    dir: PathBuf,
+    name: String,
+    dimension: usize,
+    element: Element,
+    /// The vectors, unless they are f32 and in the file already.
+    side: Option<Scratch>,
+    scales: Vec<f32>,
+    encoded: Vec<u8>,
+}
+
+impl Narrow {
+    /// Makes the side file in `dir`.
+    pub(super) fn create(dir: &Path, name: &str, dimension: usize) -> Result<Self, Error> {
+        let side = Some(Scratch::create(dir, name)?);
+        let element = Element::ALL[0];
+        let (dir, name) = (dir.to_owned(), name.to_owned());
+        Ok(Self { dir, name, dimension, element, side, scales: Vec::new(), encoded: Vec::new() })
+    }
+
+    /// Adds a vector. `writer` stands in the section of the vectors.
+    pub(super) fn append(&mut self, vector: &[f32], writer: &mut FileWriter) -> Result<(), Error> {
+        loop {
+            let Some(side) = &mut self.side else { return Ok(writer.put(bytemuck::cast_slice(vector))?) };
+            self.encoded.clear();
+            if let Some(scale) = self.element.encode(vector, &mut self.encoded) {
+                side.put(&self.encoded)?;
+                if self.element == Element::I8 {
+                    self.scales.push(scale);
+                }
+                return Ok(());
+            }
+            self.widen(writer)?;
+        }
+    }
+
+    /// Writes what is in the side file to `writer`; returns what it is, and the scales of i8.
+    pub(super) fn finish(self, writer: &mut FileWriter) -> Result<(Element, Vec<f32>), Error> {
+        match self.side {
+            // Nothing was appended: as plain as can be.
+            Some(side) if side.is_empty() => return Ok((Element::F32, Vec::new())),
+            Some(side) => side.copy_into(writer)?,
+            None => {}
+        }
+        Ok((self.element, self.scales))
+    }
+
+    /// Goes on to the next element that holds all vectors so far.
+    fn widen(&mut self, writer: &mut FileWriter) -> Result<(), Error> {
+        let Some(mut old) = self.side.take() else { return Ok(()) };
+        let from = self.element;
+        let scales = std::mem::take(&mut self.scales);
+        for &to in Element::ALL.iter().filter(|&&to| to > from) {
+            let mut new = (to != Element::F32).then(|| Scratch::create(&self.dir, &self.name)).transpose()?;
+            let mut new_scales = Vec::new();
+            let mut row = 0;
+            let mut floats = vec![0.0_f32; self.dimension];
+            let encoded = &mut self.encoded;
+            let fits = old.read_back::<Error>(self.dimension * from.bytes(), |bytes| {
+                let scale = scales.get(row).copied().unwrap_or(1.0);
+                row += 1;
+                decode(from, bytes, scale, &mut floats);
+                encoded.clear();
+                let Some(scale) = to.encode(&floats, encoded) else { return Ok(false) };
+                match &mut new {
+                    Some(new) => new.put(encoded)?,
+                    None => writer.put(encoded)?,
+                }
+                if to == Element::I8 {
+                    new_scales.push(scale);
+                }
+                Ok(true)
+            })?;
+            if fits {
+                (self.element, self.side, self.scales) = (to, new, new_scales);
+                return Ok(());
+            }
+        }
+        Err(Error::refused(&self.dir.join(&self.name), "a vector that is not even one of floats"))
+    }
+}
+
+/// Bytes of one vector, which may lie anywhere in memory, as floats.
+fn decode(element: Element, bytes: &[u8], scale: f32, out: &mut [f32]) {
+    let vector = |components: Components<'_>, out: &mut [f32]| components.vector(out.len(), 0).copy_to(out);
+    match element {
+        Element::U8 => vector(Components::U8(bytes), out),
+        Element::I8 => vector(Components::I8(bytemuck::cast_slice(bytes), &[scale]), out),
+        Element::F16 => {
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f16::from_le_bytes(*x).to_f32())
+        }
+        Element::F32 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f32::from_le_bytes(*x)),
+    }
+}
