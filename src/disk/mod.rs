@@ -14,12 +14,14 @@
 //! | `fs.rs` | the [`Fs`] trait: the four operations publishing needs, so that tests can make them fail |
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
+//! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: make, list, sweep, remove, free space |
 
 mod error;
 mod folder;
 mod fs;
+mod huge;
 mod lock;
 mod mapping;
 mod publish;
@@ -29,6 +31,7 @@ pub use folder::{create_folder, file_len, free_bytes, list_files, list_folders, 
 #[cfg(test)]
 pub(crate) use fs::double;
 pub use fs::{Fs, FsFile, RealFs};
+pub use huge::vec_with_capacity;
 pub use lock::DirLock;
 pub use mapping::Mapping;
 pub use publish::{Draft, FileWriter, Scratch, SectionMark, publish};

@@ -39,7 +39,7 @@ const ROWS_A_DIRECTION: usize = 4;
 /// Components above which none are left away: the covariance of more takes too much memory and time.
 const MAX_REDUCED: usize = 4_096;
 /// Rows that play queries, and rows they are compared with, when the number of lines is measured.
-const TRIAL: (usize, usize) = (48, 1 << 15);
+const TRIAL: (usize, usize) = (48, 1 << 14);
 /// The lines are enough when this share of a query's 10 nearest rows is among its 20 nearest by components.
 const TRIAL_RECALL: f64 = 0.97;
 /// Nearest rows, and nearest by components, of a trial.

@@ -15,6 +15,7 @@ use super::select::{Codes, Selector};
 use super::tightness;
 use super::twins::{self, Twins};
 use super::walk::{Links, Scratch, greedy, walk};
+use crate::disk;
 use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams, Rows};
 use crate::math;
@@ -108,6 +109,12 @@ struct Level {
     locks: Vec<Mutex<()>>,
 }
 
+fn atomics(count: usize, value: u32) -> Vec<AtomicU32> {
+    let mut all = disk::vec_with_capacity(count);
+    all.resize_with(count, || AtomicU32::new(value));
+    all
+}
+
 impl Level {
     fn new(degree: usize, nodes: usize, rows: Vec<u32>, down: Vec<u32>) -> Self {
         let places = nodes * degree;
@@ -115,8 +122,8 @@ impl Level {
             degree,
             rows,
             down,
-            links: std::iter::repeat_with(|| AtomicU32::new(NONE)).take(places).collect(),
-            keys: std::iter::repeat_with(|| AtomicU32::new(0)).take(places).collect(),
+            links: atomics(places, NONE),
+            keys: atomics(places, 0),
             locks: std::iter::repeat_with(Mutex::default).take(nodes.clamp(1, LOCKS)).collect(),
         }
     }
@@ -245,7 +252,8 @@ pub fn build(
     }
     let quantizer = Quantizer::fit(rows);
     let stride = quantizer.stride();
-    let mut lines = vec![Line([0; 64]); rows.len() * stride / 64];
+    let mut lines = disk::vec_with_capacity(rows.len() * stride / 64);
+    lines.resize(rows.len() * stride / 64, Line([0; 64]));
     encode(&quantizer, rows, bytemuck::cast_slice_mut(&mut lines), params.threads);
     let code_rows = CodeRows { bytes: bytemuck::cast_slice(&lines), stride };
     let codes = Codes { rows: code_rows, quantizer: &quantizer, dot: math::kernels().dot_u8_i8 };

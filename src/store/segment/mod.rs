@@ -1,12 +1,13 @@
 //! Sealed points: one file a segment, written once, never changed, mapped as a whole.
 //!
 //! ```text
-//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids
+//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids | scales of i8
 //! ```
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `layout.rs` | the bytes of the header, and what must hold among its numbers |
+//! | `narrow.rs` | vectors in the making, in the narrowest element that holds them |
 //! | `writer.rs` | [`SegmentWriter`]: streams points into a file |
 //! | `reader.rs` | [`Segment`]: reads the mapped file |
 
