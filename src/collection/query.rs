@@ -165,9 +165,14 @@ impl Collection {
                     let found = match (ef, sealed.graph()) {
                         (Some(ef), Some(graph)) => {
                             stats.segments_by_graph += 1;
-                            graph.search(sealed.rows(self.metric), &query.vector, k, ef as usize, |row| {
-                                sealed.is_live(row)
-                            })
+                            graph.search(
+                                sealed.rows(self.metric),
+                                &query.vector,
+                                k,
+                                ef as usize,
+                                f32::INFINITY,
+                                |row| sealed.is_live(row),
+                            )
                         }
                         _ => {
                             stats.segments_by_scan += 1;

@@ -305,6 +305,13 @@ impl Quantizer {
         norm
     }
 
+    /// The key that the codes have at a metric's distance of a query of that norm, or a greater one.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(super) fn key_at(&self, distance: f32, query_norm: f32, tightness: f32) -> u32 {
+        // A cast saturates: what is infinitely far has the greatest key.
+        (self.squared(distance, query_norm).max(0.0) / (tightness * self.scale * self.scale)) as u32
+    }
+
     /// The squared distance in the graph's space of a query of that norm and a row at the metric's distance of it.
     pub(super) fn squared(&self, distance: f32, query_norm: f32) -> f32 {
         match self.metric {

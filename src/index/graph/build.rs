@@ -14,7 +14,7 @@ use super::score::{CodeScorer, OnLevel};
 use super::select::{Codes, Selector};
 use super::tightness;
 use super::twins::{self, Twins};
-use super::walk::{Links, Scratch, greedy, walk};
+use super::walk::{Beam, Links, Scratch, greedy, walk};
 use crate::disk;
 use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams, Rows};
@@ -435,7 +435,7 @@ impl Builder<'_> {
     fn choose(&self, number: usize, scorer: &impl super::score::Scorer, start: u32, context: &mut Context) -> u32 {
         let level = &self.levels[number];
         let ef = self.params.ef_construction as usize;
-        walk(level, scorer, &mut context.scratch, start, ef, 0, |_| true);
+        walk(level, scorer, &mut context.scratch, start, Beam::of(ef), |_| true);
         let nearest = context.scratch.accepted().next().map_or(start, |(_, node)| node);
         let plan = &mut context.plan[number];
         let limit = self.params.m as usize;
@@ -490,7 +490,14 @@ fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes
         .iter()
         .map(|&node| {
             let norm = codes.as_query(node, &mut query);
-            walk(&Flat { links, degree }, &scorer(codes, &query, norm), &mut scratch, entry, REPAIR_EF, 0, |_| true);
+            walk(
+                &Flat { links, degree },
+                &scorer(codes, &query, norm),
+                &mut scratch,
+                entry,
+                Beam::of(REPAIR_EF),
+                |_| true,
+            );
             scratch.accepted().map(|(_, node)| node).collect()
         })
         .collect();

@@ -44,6 +44,7 @@ mod walk;
 pub use build::{Built, build};
 pub use file::{Expected, Graph};
 pub use layout::MAX_ROWS;
+pub use search::Matching;
 
 #[cfg(test)]
 mod tests;

@@ -3,19 +3,54 @@
 use super::file::Graph;
 use super::score::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
-use super::walk::{Scratch, greedy, walk};
+use super::walk::{Beam, Scratch, Walked, greedy, walk};
 use crate::index::{Found, Rows, exact};
 use crate::math::codes::CodeQuery;
 use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 
-/// Rejected nodes in the way of a walk before a scan is cheaper, at least; for each candidate asked for.
-const REJECTED: (usize, usize) = (2048, 8);
+/// Distances of a walk before a scan answers, at least; for each candidate asked for.
+const GIVE_UP: (usize, usize) = (8192, 256);
+/// Codes that are scanned in the time of one distance of a walk, which waits for memory and keeps an order.
+const SCANNED_FOR_WALKED: f64 = 4.0;
+/// Distances of a walk, at least; for each candidate. Among a share s of the rows it takes about `1 / sqrt(s)` times as many.
+const WALK_COSTS: (f64, f64) = (300.0, 11.0);
+/// Candidates of a scan, at least; for each candidate asked for. Far matches are harder to tell apart by their codes.
+const SCAN_KEEPS: (usize, usize) = (256, 4);
+/// With a bound, one in this many of the candidates is kept although it lies beyond.
+const LEAST_ONE_IN: usize = 4;
 /// Most rows of one twin group that are compared on the full vectors.
 const TWINS: usize = 4096;
 /// Cache lines of candidates ahead that are asked for.
 const LINES_AHEAD: usize = 48;
+
+/// The rows that a filter keeps, as bits: those of one segment that match and live.
+#[derive(Clone, Copy, Debug)]
+pub struct Matching<'a> {
+    /// Bit `row % 64` of word `row / 64`.
+    pub bits: &'a [u64],
+    /// How many bits are set.
+    pub count: usize,
+}
+
+impl Matching<'_> {
+    /// Whether a row is among them.
+    #[inline(always)]
+    pub fn contains(&self, row: Ordinal) -> bool {
+        self.bits.get(row.0 as usize / 64).is_some_and(|word| word >> (row.0 % 64) & 1 == 1)
+    }
+
+    /// The rows, ascending.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn rows(&self) -> impl Iterator<Item = Ordinal> + '_ {
+        self.bits.iter().enumerate().flat_map(|(at, &word)| {
+            let next = |left: &u64| Some(left & left.wrapping_sub(1)).filter(|&left| left != 0);
+            let words = std::iter::successors(Some(word).filter(|&word| word != 0), next);
+            words.map(move |left| Ordinal(at as u32 * 64 + left.trailing_zeros()))
+        })
+    }
+}
 
 impl Graph {
     /// The `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full vectors.
@@ -24,13 +59,76 @@ impl Graph {
     /// Never fewer than `k` rows when that many are accepted: where the walk does not find them, every row is
     /// compared, as [`exact::search`] does. So it does for a query that is not finite, for `ef` of half the rows, and
     /// for rows that are not those of the graph.
+    ///
+    /// Rows farther than `bound` are of no use to the caller, who has `k` nearer ones: they may be missing.
     pub fn search(
         &self,
         rows: Rows<'_>,
         query: &[f32],
         k: usize,
         ef: usize,
+        bound: f32,
         accept: impl Fn(Ordinal) -> bool,
+    ) -> Found {
+        self.search_with(rows, query, k, ef, bound, &accept, &mut None, |walker| walker.walk(give_up_after(ef.max(k))))
+    }
+
+    /// The same among the rows that a filter keeps: by scanning their codes while that is cheaper than a walk through
+    /// the others, and where no walk gets to them.
+    pub fn search_among(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        bound: f32,
+        matching: Matching<'_>,
+    ) -> Found {
+        let accept = |row: Ordinal| matching.contains(row);
+        let share = matching.count as f64 / rows.len().max(1) as f64;
+        let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
+        let walk_costs = (WALK_COSTS.0 + WALK_COSTS.1 * ef.max(k) as f64) / share.sqrt();
+        self.search_with(rows, query, k, ef, bound, &accept, &mut None, |walker| {
+            if scan_costs <= walk_costs {
+                return walker.scan(matching);
+            }
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let walked = walker.walk(scan_costs.max(walk_costs) as u64);
+            if !walked.gave_up {
+                return walked;
+            }
+            let scanned = walker.scan(matching);
+            Walked { scored: walked.scored + scanned.scored, gave_up: false }
+        })
+    }
+
+    /// The rows that [`search`](Self::search) expands on the lowest level, in order; empty where it would scan.
+    pub fn trace(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        accept: impl Fn(Ordinal) -> bool,
+    ) -> Vec<Ordinal> {
+        let mut path = Some(Vec::new());
+        self.search_with(rows, query, k, ef, f32::INFINITY, &accept, &mut path, |walker| {
+            walker.walk(give_up_after(ef.max(k)))
+        });
+        path.unwrap_or_default().into_iter().map(Ordinal).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)] // one search, told in three ways
+    fn search_with<A: Fn(Ordinal) -> bool>(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        bound: f32,
+        accept: &A,
+        path: &mut Option<Vec<u32>>,
+        find: impl Fn(&mut Walker<'_, A>) -> Walked,
     ) -> Found {
         if query.len() != rows.dimension || k == 0 || rows.is_empty() {
             return Found::default();
@@ -41,24 +139,32 @@ impl Graph {
             && rows.metric == self.quantizer.metric;
         let prepared = if fitting && ef <= rows.len() / 2 { self.quantizer.query(query) } else { None };
         let Some(prepared) = prepared else { return exact::search(rows, query, k, accept) };
-        let view = self.view();
+        let (view, kernels, query_norm) = (self.view(), math::kernels(), math::norm(query));
         let mut scratch = self.take_scratch();
-        let kernels = math::kernels();
-        let (walked, complete) = if prepared.fits {
-            let query = CodeQuery { codes: &prepared.codes, norm: prepared.norm };
-            self.walk_down(&view, CodeScorer { rows: view.codes, query, kernels }, &mut scratch, ef, &accept)
-        } else {
-            let max_norm = self.quantizer.max_norm;
-            let scorer = FloatScorer { rows, point: &prepared.point, max_norm, kernels };
-            self.walk_down(&view, scorer, &mut scratch, ef, &accept)
+        scratch.path = path.take();
+        let codes = CodeQuery { codes: &prepared.codes, norm: prepared.norm };
+        let scorer = match prepared.fits {
+            true => AnyScorer::Codes(CodeScorer { rows: view.codes, query: codes, kernels }),
+            false => {
+                let max_norm = self.quantizer.max_norm;
+                AnyScorer::Floats(FloatScorer { rows, point: &prepared.point, max_norm, kernels })
+            }
         };
-        // Keys of codes tell when to stop; those of floats are the distances themselves, but for the rounding.
-        let trust =
-            if prepared.fits { self.header().tightness * self.quantizer.scale * self.quantizer.scale } else { 0.0 };
-        let mut found = if complete { self.rerank(rows, query, k, trust, &scratch, &accept) } else { Found::default() };
+        // Keys of codes tell what is beyond a bound; those of floats are another number.
+        let trust = if prepared.fits { self.header().tightness } else { 0.0 };
+        let bound_key = if trust > 0.0 { self.quantizer.key_at(bound, query_norm, trust) } else { u32::MAX };
+        let mut walker = Walker { graph: self, view, scorer, scratch: &mut scratch, ef, k, bound_key, accept };
+        let walked = find(&mut walker);
+        let trust = trust * self.quantizer.scale * self.quantizer.scale;
+        let mut found = match walked.gave_up {
+            false => self.rerank(rows, query, k, trust, bound, &scratch, accept),
+            true => Found::default(),
+        };
+        *path = scratch.path.take();
         self.keep_scratch(scratch);
-        found.distances += walked;
-        if found.neighbors.len() < k {
+        found.distances += walked.scored;
+        // Behind a bound there may be fewer, and nobody asks for them.
+        if found.neighbors.len() < k && bound == f32::INFINITY {
             let scanned = exact::search(rows, query, k, accept);
             found.neighbors = scanned.neighbors;
             found.distances += scanned.distances;
@@ -66,36 +172,16 @@ impl Graph {
         found
     }
 
-    /// Walks from the entry to the candidates; they are in the scratch. Returns the distances computed, and false if
-    /// too many rejected rows were in the way.
-    fn walk_down<S: Scorer + Copy>(
-        &self,
-        view: &View<'_>,
-        scorer: S,
-        scratch: &mut Scratch,
-        ef: usize,
-        accept: &impl Fn(Ordinal) -> bool,
-    ) -> (u64, bool) {
-        let (mut node, mut distances) = (self.header().entry, 0);
-        for level in self.upper(view).iter().rev() {
-            let (nearest, scored) = greedy(&level.links(), &OnLevel { rows: level.rows, inner: scorer }, scratch, node);
-            distances += scored;
-            node = level.down.get(nearest as usize).copied().unwrap_or(0);
-        }
-        let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
-        let max_rejected = REJECTED.0 + REJECTED.1 * ef;
-        let walked = walk(&view.level_zero(), &scorer, scratch, node, ef, max_rejected, accept);
-        (distances + walked.scored, !walked.gave_up)
-    }
-
     /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
-    /// squared distance, `trust` times its key or more, would leave it behind the k-th.
+    /// squared distance, `trust` times its key or more, would leave it behind the k-th, or beyond the bound.
+    #[allow(clippy::too_many_arguments)] // the query and what is known of it
     fn rerank(
         &self,
         rows: Rows<'_>,
         query: &[f32],
         k: usize,
         trust: f32,
+        bound: f32,
         scratch: &Scratch,
         accept: &impl Fn(Ordinal) -> bool,
     ) -> Found {
@@ -121,7 +207,8 @@ impl Graph {
         }
         let mut distances = 0;
         for (at, &(key, row)) in candidates.iter().enumerate() {
-            if top.len() == k && key as f32 * trust > self.quantizer.squared(top.worst(), query_norm) {
+            let worst = top.worst().min(bound);
+            if worst < f32::INFINITY && key as f32 * trust > self.quantizer.squared(worst, query_norm) {
                 break;
             }
             if let Some(&(_, ahead)) = candidates.get(at + ahead) {
@@ -132,4 +219,110 @@ impl Graph {
         }
         Found { neighbors: top.into_sorted(), distances }
     }
+}
+
+/// Distances by codes, or by floats for a query outside their range.
+enum AnyScorer<'a> {
+    Codes(CodeScorer<'a>),
+    Floats(FloatScorer<'a>),
+}
+
+/// One search on its way through the levels.
+struct Walker<'a, A> {
+    graph: &'a Graph,
+    view: View<'a>,
+    scorer: AnyScorer<'a>,
+    scratch: &'a mut Scratch,
+    ef: usize,
+    k: usize,
+    bound_key: u32,
+    accept: &'a A,
+}
+
+impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
+    /// From the entry to the nearest node of level 1; returns its row and the distances computed.
+    fn walk_down(&mut self) -> (u32, u64) {
+        fn down<S: Scorer + Copy>(graph: &Graph, view: &View<'_>, scorer: S, scratch: &mut Scratch) -> (u32, u64) {
+            let (mut node, mut distances) = (graph.header().entry, 0);
+            for level in graph.upper(view).iter().rev() {
+                let on_level = OnLevel { rows: level.rows, inner: scorer };
+                let (nearest, scored) = greedy(&level.links(), &on_level, scratch, node);
+                distances += scored;
+                node = level.down.get(nearest as usize).copied().unwrap_or(0);
+            }
+            (node, distances)
+        }
+        match self.scorer {
+            AnyScorer::Codes(scorer) => down(self.graph, &self.view, scorer, self.scratch),
+            AnyScorer::Floats(scorer) => down(self.graph, &self.view, scorer, self.scratch),
+        }
+    }
+
+    /// The walk through all levels; the candidates are in the scratch.
+    fn walk(&mut self, max_scored: u64) -> Walked {
+        let (start, greedy) = self.walk_down();
+        let least =
+            if self.bound_key == u32::MAX { self.ef } else { (self.ef / LEAST_ONE_IN).max(self.k.min(self.ef)) };
+        let beam = Beam { ef: self.ef, least, bound: self.bound_key, max_scored };
+        let (view, accept) = (&self.view, self.accept);
+        let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
+        let walked = match &self.scorer {
+            AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+            AnyScorer::Floats(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+        };
+        Walked { scored: walked.scored + greedy, ..walked }
+    }
+
+    /// Scores every matching row; the nearest are in the scratch.
+    fn scan(&mut self, matching: Matching<'_>) -> Walked {
+        const AT_ONCE: usize = 64;
+        // Twins have codes of their own here, but are candidates of their node too.
+        let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ef);
+        let mut top: Vec<(u32, u32)> = Vec::with_capacity((2 * keep).min(matching.count));
+        let mut worst = u32::MAX;
+        let mut scored = 0;
+        let mut ready: Vec<u32> = Vec::with_capacity(AT_ONCE);
+        let mut coming: Vec<u32> = Vec::with_capacity(AT_ONCE);
+        let mut keys = [0; AT_ONCE];
+        let mut rows = matching.rows().map(|row| row.0);
+        loop {
+            coming.clear();
+            for row in rows.by_ref().take(AT_ONCE) {
+                match &self.scorer {
+                    AnyScorer::Codes(scorer) => scorer.prefetch(row),
+                    AnyScorer::Floats(scorer) => scorer.prefetch(row),
+                }
+                coming.push(row);
+            }
+            let keys = &mut keys[..ready.len()];
+            match &self.scorer {
+                AnyScorer::Codes(scorer) => scorer.keys(&ready, keys),
+                AnyScorer::Floats(scorer) => scorer.keys(&ready, keys),
+            }
+            scored += ready.len() as u64;
+            for (&row, &key) in ready.iter().zip(keys.iter()) {
+                if key < worst {
+                    top.push((key, row));
+                    if top.len() == 2 * keep {
+                        top.select_nth_unstable(keep - 1);
+                        top.truncate(keep);
+                        worst = top.iter().map(|(key, _)| *key).max().unwrap_or(worst);
+                    }
+                }
+            }
+            std::mem::swap(&mut ready, &mut coming);
+            if ready.is_empty() {
+                break;
+            }
+        }
+        top.sort_unstable();
+        top.truncate(keep);
+        self.scratch.set_accepted(top.into_iter());
+        Walked { scored, gave_up: false }
+    }
+}
+
+/// Distances after which a walk among rows of which few are rejected has lost its way, and a scan answers.
+fn give_up_after(ef: usize) -> u64 {
+    (GIVE_UP.0 + GIVE_UP.1 * ef) as u64
 }

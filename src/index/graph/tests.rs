@@ -60,7 +60,7 @@ fn recall_has_a_floor_for_every_metric() {
             let graph = graph(&sample, params(2));
             let (mut right, mut all) = (0, 0);
             for query in sample.queries(150) {
-                let found = graph.search(sample.rows(), &query, 10, 100, |_| true);
+                let found = graph.search(sample.rows(), &query, 10, 100, f32::INFINITY, |_| true);
                 assert!(found.distances < 2500, "{metric} {name}: the graph did not answer: {}", found.distances);
                 let (r, a) = hits(&sample, &query, &found, 10, |_| true);
                 (right, all) = (right + r, all + a);
@@ -80,17 +80,17 @@ fn deleted_rows_are_walked_through_and_none_is_missing() {
             let accept = |row: Ordinal| row.0 % every == 1;
             let (mut right, mut all) = (0, 0);
             for query in sample.queries(40) {
-                let found = graph.search(sample.rows(), &query, 10, 60, accept);
+                let found = graph.search(sample.rows(), &query, 10, 60, f32::INFINITY, accept);
                 let (r, a) = hits(&sample, &query, &found, 10, accept);
                 (right, all) = (right + r, all + a);
             }
             assert!(right * 100 >= all * 95, "{metric} one in {every}: {right} of {all}");
         }
-        let none = graph.search(sample.rows(), &sample.queries(1)[0], 10, 60, |_| false);
+        let none = graph.search(sample.rows(), &sample.queries(1)[0], 10, 60, f32::INFINITY, |_| false);
         assert!(none.neighbors.is_empty());
         // Four of five deleted, and the graph still answers.
         let query = &sample.queries(1)[0];
-        let found = graph.search(sample.rows(), query, 10, 40, |row| !row.0.is_multiple_of(5));
+        let found = graph.search(sample.rows(), query, 10, 40, f32::INFINITY, |row| !row.0.is_multiple_of(5));
         assert!(found.distances < 1500, "{}", found.distances);
     }
 }
@@ -103,7 +103,7 @@ fn identical_rows_are_one_node_and_are_all_found() {
         assert_eq!(built.twins(), 1999);
         let graph = open(&sample, bytes_of(&built)).unwrap();
         graph.verify().unwrap();
-        let found = graph.search(sample.rows(), &[3.0, 1.0, 2.5], 900, 10, |row| row.0 >= 1000);
+        let found = graph.search(sample.rows(), &[3.0, 1.0, 2.5], 900, 10, f32::INFINITY, |row| row.0 >= 1000);
         assert_eq!(found.neighbors.len(), 900, "{metric}");
         assert!(found.distances < 1500, "{}", found.distances);
     }
@@ -122,7 +122,7 @@ fn a_group_of_twins_hides_nobody() {
     let accept = |row: Ordinal| !(500..1500).contains(&row.0);
     let (mut right, mut all) = (0, 0);
     for query in sample.queries(100).into_iter().chain([sample.vectors[..16].to_vec()]) {
-        let found = graph.search(sample.rows(), &query, 10, 60, accept);
+        let found = graph.search(sample.rows(), &query, 10, 60, f32::INFINITY, accept);
         let (r, a) = hits(&sample, &query, &found, 10, accept);
         (right, all) = (right + r, all + a);
     }
@@ -159,7 +159,7 @@ fn tiny_graphs_work() {
             let graph = graph(&sample, GraphParams::new(2, 4, 3, 3).unwrap());
             for query in sample.queries(5) {
                 for (k, ef) in [(0, 0), (1, 1), (3, 1), (100, 1), (1, usize::MAX)] {
-                    let found = graph.search(sample.rows(), &query, k, ef, |_| true);
+                    let found = graph.search(sample.rows(), &query, k, ef, f32::INFINITY, |_| true);
                     hits(&sample, &query, &found, k, |_| true);
                 }
             }
@@ -185,16 +185,20 @@ fn strange_queries_are_answered() {
         let (mut right, mut all) = (0, 0);
         for query in sample.queries(50) {
             let query: Vec<f32> = query.iter().map(|x| x * 50.0).collect();
-            let found = graph.search(sample.rows(), &query, 10, 100, |_| true);
+            let found = graph.search(sample.rows(), &query, 10, 100, f32::INFINITY, |_| true);
             assert!(found.distances < 2500, "{metric}: {}", found.distances);
             let (r, a) = hits(&sample, &query, &found, 10, |_| true);
             (right, all) = (right + r, all + a);
         }
         assert!(right * 100 >= all * 95, "{metric}: {right} of {all}");
         for query in [[f32::NAN; 8], [f32::INFINITY; 8], [0.0; 8], [3e38; 8], [1e-42; 8]] {
-            assert_eq!(graph.search(sample.rows(), &query, 3, 30, |_| true).neighbors.len(), 3, "{metric} {query:?}");
+            assert_eq!(
+                graph.search(sample.rows(), &query, 3, 30, f32::INFINITY, |_| true).neighbors.len(),
+                3,
+                "{metric} {query:?}"
+            );
         }
-        assert!(graph.search(sample.rows(), &[1.0], 3, 30, |_| true).neighbors.is_empty());
+        assert!(graph.search(sample.rows(), &[1.0], 3, 30, f32::INFINITY, |_| true).neighbors.is_empty());
     }
 }
 
@@ -209,7 +213,7 @@ fn strange_rows_do_no_harm() {
         let graph = graph(&sample, params(2));
         let rows = sample.rows();
         let query = &*rows.row(Ordinal(5)).to_floats();
-        let found = graph.search(rows, query, 5, 50, |_| true);
+        let found = graph.search(rows, query, 5, 50, f32::INFINITY, |_| true);
         assert_eq!(found.neighbors.len(), 5);
         assert!(found.neighbors.iter().all(|n| !n.distance.is_nan()));
     }
@@ -286,7 +290,7 @@ fn every_flipped_bit_is_found_and_none_is_followed() {
             damaged[at] ^= 1 << bit;
             let Ok(graph) = open(&sample, damaged) else { continue };
             assert!(graph.verify().is_err(), "byte {at} bit {bit}");
-            let found = graph.search(sample.rows(), query, 5, 10, |row| !row.0.is_multiple_of(3));
+            let found = graph.search(sample.rows(), query, 5, 10, f32::INFINITY, |row| !row.0.is_multiple_of(3));
             assert_eq!(found.neighbors.len(), 5, "byte {at} bit {bit}");
         }
     }
@@ -308,7 +312,7 @@ fn sections_of_noise_with_a_sound_header_do_no_harm() {
         let graph = open(&sample, damaged).unwrap();
         assert!(graph.verify().is_err());
         for query in sample.queries(5) {
-            let found = graph.search(sample.rows(), &query, 5, 20, |row| !row.0.is_multiple_of(3));
+            let found = graph.search(sample.rows(), &query, 5, 20, f32::INFINITY, |row| !row.0.is_multiple_of(3));
             assert_eq!(found.neighbors.len(), 5);
             let unique: std::collections::HashSet<_> = found.neighbors.iter().map(|n| n.row).collect();
             assert_eq!(unique.len(), 5, "round {round}: a row was found twice");

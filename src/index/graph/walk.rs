@@ -43,6 +43,8 @@ pub(super) struct Scratch {
     ready: Vec<u32>,
     keys: Vec<u32>,
     pool: Vec<u64>,
+    /// The expanded nodes in order, where somebody wants to know.
+    pub(super) path: Option<Vec<u32>>,
 }
 
 /// What a walk cost, and whether it gave up.
@@ -65,6 +67,12 @@ impl Scratch {
         self.coming.clear();
         self.ready.clear();
         self.pool.clear();
+    }
+
+    /// Makes candidates of nodes that were found otherwise than by a walk: `(key, node)`, nearest first.
+    pub(super) fn set_accepted(&mut self, nodes: impl Iterator<Item = (u32, u32)>) {
+        self.begin(0);
+        self.pool.extend(nodes.map(|(key, node)| entry(key, node, true)));
     }
 
     /// The accepted nodes of the last walk with their keys, nearest first.
@@ -115,29 +123,54 @@ pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scr
     }
 }
 
-/// Finds the `ef` accepted nodes nearest to the scorer's query, starting at `start`; they are in the scratch
-/// afterwards. Gives up once more than `max_rejected` rejected nodes are in the way.
+/// What a walk keeps, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beam {
+    /// Accepted nodes that are kept: the nearest ones.
+    pub(super) ef: usize,
+    /// So many of them are kept and expanded although they lie beyond the bound.
+    pub(super) least: usize,
+    /// Nodes of a greater key are of no use.
+    pub(super) bound: u32,
+    /// Distances computed before the walk gives up: too many rejected nodes are in its way.
+    pub(super) max_scored: u64,
+}
+
+impl Beam {
+    /// Keeps `ef` nodes, accepts all, knows no bound.
+    pub(super) fn of(ef: usize) -> Self {
+        Self { ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
+    }
+
+    /// Whether there is an entry at the cursor, and it is worth expanding.
+    #[inline(always)]
+    fn wants(&self, pool: &[u64], cursor: usize) -> bool {
+        pool.get(cursor).is_some_and(|&entry| cursor < self.least || key(entry) <= self.bound)
+    }
+}
+
+/// Finds the accepted nodes nearest to the scorer's query, starting at `start`; they are in the scratch afterwards.
 ///
 /// Memory answers slowly but many questions at once: the neighbours of the next nodes are asked for before those of
 /// the last are scored, so a node may be expanded that a nearer one would have pushed aside; it costs less than waiting.
+///
+/// Rejected nodes are scored and walked through. (Jumping over them to their accepted neighbours, the two-hop search of
+/// ACORN-1, Patel et al. 2024, was measured: it reads their links instead of their codes, which costs more.)
 pub(super) fn walk(
     links: &impl Links,
     scorer: &impl Scorer,
     scratch: &mut Scratch,
     start: u32,
-    ef: usize,
-    max_rejected: usize,
+    beam: Beam,
     accept: impl Fn(u32) -> bool,
 ) -> Walked {
     let nodes = links.nodes();
     scratch.begin(nodes);
-    let Scratch { bits, seen, coming, ready, keys, pool } = scratch;
+    let Scratch { bits, seen, coming, ready, keys, pool, path } = scratch;
     let mut walked = Walked::default();
-    if start as usize >= nodes || ef == 0 {
+    if start as usize >= nodes || beam.ef == 0 {
         return walked;
     }
-    let entry =
-        |key: u32, node: u32, ok: bool| u64::from(key) << 32 | u64::from(node) << 2 | if ok { 0 } else { REJECTED };
     let ok = accept(start);
     pool.push(entry(scorer.key(start), start, ok));
     bits[start as usize / 64] |= 1 << (start % 64);
@@ -146,37 +179,32 @@ pub(super) fn walk(
     let mut accepted = usize::from(ok);
     let mut cursor = 0;
     loop {
-        let mut count = 0;
+        coming.clear();
         let mut expanded = 0;
-        while cursor < pool.len() && expanded < EXPANDED_AT_ONCE {
+        while beam.wants(pool, cursor) && expanded < EXPANDED_AT_ONCE {
             let current = node(pool[cursor]);
             pool[cursor] |= EXPANDED;
             expanded += 1;
-            links.visit(current, |next| {
-                if next as usize >= nodes {
-                    return false;
-                }
-                if count >= coming.len() {
-                    coming.resize(2 * count + 64, 0);
-                }
-                // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
-                let (word, bit) = (&mut bits[next as usize / 64], 1 << (next % 64));
-                coming[count] = next;
-                count += usize::from(*word & bit == 0);
-                *word |= bit;
-                true
-            });
+            if let Some(path) = path {
+                path.push(current);
+            }
+            gather(links, current, bits, coming);
             cursor = next_unexpanded(pool, cursor + 1);
         }
-        for &next in &coming[..count] {
+        for &next in coming.iter() {
             scorer.prefetch(next);
         }
-        seen.extend_from_slice(&coming[..count]);
+        seen.extend_from_slice(coming);
         keys.resize(ready.len(), 0);
         scorer.keys(ready, keys);
         walked.scored += ready.len() as u64;
+        if walked.scored > beam.max_scored {
+            walked.gave_up = true;
+            return walked;
+        }
         for (&next, &found) in ready.iter().zip(keys.iter()) {
-            if accepted >= ef && pool.last().is_some_and(|&last| found >= key(last)) {
+            let full = accepted >= beam.ef && pool.last().is_some_and(|&last| found >= key(last));
+            if full || (accepted >= beam.least && found > beam.bound) {
                 continue;
             }
             let ok = accept(next);
@@ -186,24 +214,48 @@ pub(super) fn walk(
             if ok {
                 accepted += 1;
                 // Keep `ef` accepted ones, the last of which ends the array.
-                while accepted > ef || (accepted == ef && pool.last().is_some_and(|last| last & REJECTED != 0)) {
+                let rejected_last = |pool: &[u64]| pool.last().is_some_and(|last| last & REJECTED != 0);
+                while accepted > beam.ef || (accepted == beam.ef && rejected_last(pool)) {
                     match pool.pop() {
                         Some(last) => accepted -= usize::from(last & REJECTED == 0),
                         None => break,
                     }
                 }
-            } else if pool.len() - accepted > max_rejected {
-                walked.gave_up = true;
-                return walked;
             }
         }
         cursor = next_unexpanded(pool, cursor);
         std::mem::swap(ready, coming);
-        ready.truncate(count);
-        if ready.is_empty() && cursor >= pool.len() {
+        if ready.is_empty() && !beam.wants(pool, cursor) {
             return walked;
         }
     }
+}
+
+#[inline(always)]
+fn entry(key: u32, node: u32, accepted: bool) -> u64 {
+    u64::from(key) << 32 | u64::from(node) << 2 | if accepted { 0 } else { REJECTED }
+}
+
+/// Appends the neighbours of a node that were not seen before to `coming`, and marks them.
+#[inline(always)]
+fn gather(links: &impl Links, node: u32, bits: &mut [u64], coming: &mut Vec<u32>) {
+    let nodes = links.nodes();
+    let mut count = coming.len();
+    links.visit(node, |next| {
+        if next as usize >= nodes {
+            return false;
+        }
+        if count >= coming.len() {
+            coming.resize(count + 64, 0);
+        }
+        // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
+        let (word, bit) = (&mut bits[next as usize / 64], 1 << (next % 64));
+        coming[count] = next;
+        count += usize::from(*word & bit == 0);
+        *word |= bit;
+        true
+    });
+    coming.truncate(count);
 }
 
 /// Inserts an entry into the sorted array; returns its place.
