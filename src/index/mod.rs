@@ -7,10 +7,12 @@
 //! | `growing.rs` | rows that still change: the only file that names `hnsw_rs` |
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
 //! | `graph/` | the sealed graph: build, layout, view, search, verify |
+//! | `calibration/` | which `ef` reaches which recall, measured on a graph |
 //! | `params.rs` | how graphs are built, checked |
 //!
 //! An index is a cache of vectors that live elsewhere: a damaged file is an error, and never more than that.
 
+pub mod calibration;
 mod error;
 pub mod exact;
 pub mod graph;
