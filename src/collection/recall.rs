@@ -206,6 +206,95 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::calibration::{Calibration, Curve, CurvePoint};
+
+    /// A collection of random points with a measured graph.
+    fn collection(dir: &std::path::Path) -> Collection {
+        let record = crate::store::CollectionRecord {
+            name: crate::types::CollectionName::new("c").unwrap(),
+            dimension: 16,
+            metric: crate::types::Metric::L2,
+            embedder: None,
+            m: 8,
+            ef_construction: 60,
+            ef_search: 30,
+            seal_rows: 50_000,
+        };
+        let collection = Collection::open(&record, dir, &crate::embed::Registry::default()).unwrap();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+        let mut items = (0..4_000).map(|at| super::super::Item {
+            id: PointId::new(format!("p{at}")).unwrap(),
+            source: super::super::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
+            payload: super::super::Payload::new(),
+        });
+        collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection
+    }
+
+    /// A table that says `recall` of stored points, and of new ones.
+    fn saying(recall: f32) -> Calibration {
+        let curve = Curve { k: 10, points: vec![CurvePoint { ef: 10, recall, error: 0.001 }] };
+        Calibration::new(300, vec![curve.clone()], vec![curve]).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_no_longer_holds_is_measured_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let sealed = collection.view().sealed[0].clone();
+        let params = RecallParams { samples: 300, k: 10, accuracy: super::super::Accuracy::Ef(15), seed: 1 };
+        let measure = || collection.measure_recall(&params).unwrap();
+        let sound = measure();
+        assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
+        let nothing_to_do = || !collection.improve(&|_, _, _| true).unwrap();
+        assert!(nothing_to_do());
+        let table = sealed.calibration().unwrap();
+        // Within the tolerance nothing happens; beyond it, in either direction, the graph is measured anew.
+        sealed.set_calibration(Some(saying(sound.recall as f32 + 0.01)));
+        assert!(!measure().recalibrating && nothing_to_do());
+        for wrong in [sound.recall as f32 - 0.2, 0.999] {
+            sealed.set_calibration(Some(saying(wrong)));
+            let drifted = measure();
+            assert!(drifted.recalibrating && sealed.wants_calibration(), "{wrong}: {drifted:?}");
+            assert!(collection.improve(&|_, _, _| true).unwrap(), "the improver has a task");
+            let again = sealed.calibration().unwrap();
+            assert!((again.stored(15, 10) - table.stored(15, 10)).abs() < 0.03);
+            assert!(!measure().recalibrating && nothing_to_do());
+        }
+        // Over several segments more than is said is no reason.
+        let interval = Interval { mean: 0.95, low: 0.94, high: 0.96 };
+        let view = collection.view();
+        assert!(collection.drifted(&view, &interval, 0.9) && collection.drifted(&view, &interval, 0.99));
+        let mut several = View::clone(&view);
+        several.sealed.push(sealed.clone());
+        assert!(!collection.drifted(&several, &interval, 0.9) && collection.drifted(&several, &interval, 0.99));
+    }
+
+    #[test]
+    fn a_calibration_can_be_cancelled_and_a_new_graph_forgets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let sealed = collection.view().sealed[0].clone();
+        let told = std::sync::atomic::AtomicBool::new(false);
+        sealed.set_calibration(None);
+        let observe = |job, done, total| {
+            assert_eq!(job, super::super::Job::Calibrating);
+            assert!(done <= total);
+            told.store(true, Ordering::Relaxed);
+            false
+        };
+        assert!(collection.improve(&observe).is_err() && told.load(Ordering::Relaxed));
+        assert!(sealed.wants_calibration(), "it is tried again");
+        assert!(collection.improve(&|_, _, _| true).unwrap());
+        assert!(sealed.calibration().is_some());
+        let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
+        assert!(kept());
+        sealed.set_graph(None);
+        assert!(sealed.calibration().is_none());
+        collection.compact(&|job, _, _| job != super::super::Job::Calibrating).unwrap_err();
+        assert!(sealed.graph().is_some() && sealed.calibration().is_none());
+        assert!(!kept(), "a table does not outlive its graph");
+    }
 
     #[test]
     fn the_interval_narrows_with_the_samples_and_holds_the_mean() {

@@ -8,7 +8,7 @@ use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 
 /// The `k` that are measured.
-pub(super) const KS: [u32; 3] = [1, 10, 100];
+pub(super) const KS: [u32; 5] = [1, 3, 10, 30, 100];
 /// From one `ef` to the next.
 const GROWTH: f64 = 1.35;
 /// A curve ends with this recall, or with this many candidates, or when the graph would compare every row.
