@@ -1,12 +1,92 @@
 //! `nearness explain` and `nearness recall`: why an answer is as it is, and how good the answers are.
 
-use super::args::{ExplainArgs, RecallArgs};
+use super::args::ServerArgs;
+use super::config::{self, Numbers};
 use super::load::read_image;
 use super::output::{self, Table};
 use super::remote::{self, told};
 use crate::grpc::pb;
+use crate::types::CollectionName;
+use clap::{ArgGroup, Args};
 use pb::query::Form;
 use serde_json::json;
+use std::path::PathBuf;
+
+/// `explain`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "near"]),
+    after_help = "Examples:\n  nearness explain --collection paragraphs --id 339:1 --text 'a war over salt'\n  \
+                  nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
+)]
+pub(crate) struct ExplainArgs {
+    /// The collection.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// The point to explain.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// The query: a text.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// The query: an image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// The query: numbers with commas between.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
+    pub(crate) vector: Option<Numbers>,
+    /// The query: a stored point.
+    #[arg(long, value_name = "ID")]
+    pub(crate) near: Option<String>,
+    /// How many hits.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidates kept by the graph search.
+    #[arg(long, conflicts_with = "target_recall", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
+    pub(crate) target_recall: Option<f32>,
+    /// Only hits with at least this score.
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    pub(crate) min_score: Option<f32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `recall`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness recall --collection paragraphs --target 0.95 --samples 200\n\n\
+                  Sampled points are asked for their neighbours, as told and exactly. A stored point is an easier query\n\
+                  than a new one; what the tables promise for new ones is shown beside it.")]
+pub(crate) struct RecallArgs {
+    /// The collection.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Points that are sampled.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) samples: u32,
+    /// How many neighbours of each.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidates kept by the graph search [default: the collection's]
+    #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
+    pub(crate) target: Option<f32>,
+    /// Seed of the sample; 0 takes one that changes with every write.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Asks why a point is, or is not, among the hits.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {

@@ -8,7 +8,6 @@ use super::write::Op;
 use super::{Error, Item, Job, Outcome};
 use crate::types::PointId;
 use std::collections::{HashMap, HashSet};
-use std::sync::PoisonError;
 
 /// Items prepared (checked, embedded) together.
 const CHUNK: usize = 2_048;
@@ -38,8 +37,6 @@ impl Collection {
         loop {
             let more = self.bulk_segment(items, on_refused, observe, &mut outcome)?;
             if !more {
-                let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-                self.calibrate_all(observe)?;
                 return Ok(outcome);
             }
         }

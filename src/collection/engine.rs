@@ -424,7 +424,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// Seals what grows, merges, and waits until every segment that should have a graph has it.
+    /// Seals what grows, merges, and waits until every segment that should have a graph has it, measured.
     ///
     /// # Errors
     /// `NotFound`, or what stopped the work.

@@ -228,6 +228,7 @@ mod tests {
             payload: super::super::Payload::new(),
         });
         collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection.compact(&|_, _, _| true).unwrap();
         collection
     }
 
