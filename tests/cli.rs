@@ -224,6 +224,20 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     assert!(found["hits"].as_array().is_some_and(|hits| hits.iter().all(|hit| hit["id"] != "p123")), "{found:#}");
     assert_eq!(found["stats"]["path"], "exact");
 
+    let target = ["query", "points", "--vector", &vector, "-k", "3", "--target-recall", "0.9"];
+    assert_eq!(ask(&target)["stats"]["expected_recall"], 1.0, "so few points are scanned");
+    let told = ask(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector]);
+    assert_eq!((told["reason"].as_str(), told["true_rank"].as_u64()), (Some("hit"), Some(1)), "{told:#}");
+    let told =
+        run(here.path(), &[&["explain", "--collection", "points", "--id", "p", "--near", "p1"], &at[..]].concat());
+    assert_eq!(told, "p is no point of this collection\n");
+    let measured = ask(&["recall", "--collection", "points", "--target", "0.95", "--samples", "50"]);
+    assert_eq!((measured["samples"].as_u64(), measured["recall"].as_f64()), (Some(50), Some(1.0)), "{measured:#}");
+    let table = run(here.path(), &[&["recall", "--collection", "points"], &at[..]].concat());
+    assert!(table.contains("of 200 stored points") && table.contains("expected of new queries: 1.0000"), "{table}");
+    fails(here.path(), &["recall", "--collection", "points", "--target", "0.4"], 2);
+    fails(here.path(), &[target.as_slice(), &["--ef", "20"]].concat(), 2);
+
     // Over the stream: broken records are named with file and line, the others arrive.
     let lines = "{\"id\": \"a\", \"vector\": [1,2,3,4,5,6,7,8], \"colour\": \"red\"}\n{\"id\": \"b\", \"vector\": [1,2]}\nnot json\n";
     fs::write(here.path().join("more.jsonl"), lines).expect("written");

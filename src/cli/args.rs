@@ -4,6 +4,7 @@
 
 use super::config::{self, EfList, Numbers, Tapped};
 use super::load::Format;
+use super::quality::{ExplainArgs, RecallArgs};
 use crate::types::{CollectionName, Metric};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -36,6 +37,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Find the points of a collection that are near a text, an image, a vector, a point, or a sum of words.
     Query(QueryArgs),
+    /// Say why a point is, or is not, among the hits of a query.
+    Explain(ExplainArgs),
+    /// Measure the recall of a live collection.
+    Recall(RecallArgs),
     /// Turn texts or images into vectors.
     Embed(EmbedArgs),
     /// List the embedders of a server, or show one with its model card.
@@ -150,8 +155,11 @@ pub(crate) struct QueryArgs {
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
     /// Candidates kept by the graph search; more is slower and finds more.
-    #[arg(long, conflicts_with = "exact", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, conflicts_with_all = ["exact", "target_recall"], value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) ef: Option<u32>,
+    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", conflicts_with = "exact", value_parser = config::target_recall)]
+    pub(crate) target_recall: Option<f32>,
     /// Compare with every point.
     #[arg(long)]
     pub(crate) exact: bool,

@@ -90,6 +90,13 @@ pub(crate) fn fraction(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "not a number from 0 to 1".into())
 }
 
+/// A recall that may be asked for.
+pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
+    use crate::collection::limits::TARGET_RECALL;
+    let wrong = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
+    text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(wrong)
+}
+
 /// A finite number above zero.
 pub(crate) fn positive(text: &str) -> Result<f32, String> {
     text.parse::<f32>()

@@ -9,7 +9,7 @@
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
 //! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
 //! | `quickstart/` | the main job on real input |
-//! | `serve.rs` `query.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
+//! | `serve.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
 //! | `bench/` | recall against speed |
@@ -27,6 +27,7 @@ mod local;
 mod output;
 mod points;
 mod progress;
+mod quality;
 mod query;
 mod quickstart;
 mod remote;
@@ -69,6 +70,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Quickstart(args) => quickstart::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Query(args) => query::run(args),
+        Command::Explain(args) => quality::explain(args),
+        Command::Recall(args) => quality::recall(args),
         Command::Embed(args) => embed::embed(args),
         Command::Embedders(args) => embed::embedders(args),
         Command::Words(args) => embed::words(args),

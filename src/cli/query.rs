@@ -16,10 +16,9 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
         query: Some(pb::Query { form: Some(form(&args)?) }),
         params: Some(pb::SearchParams {
             k: args.k,
-            accuracy: match (args.exact, args.ef) {
-                (true, _) => Some(Accuracy::Exact(true)),
-                (false, Some(ef)) => Some(Accuracy::Ef(ef)),
-                (false, None) => None,
+            accuracy: match args.exact {
+                true => Some(Accuracy::Exact(true)),
+                false => args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
             },
             score_threshold: args.min_score,
             fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
@@ -88,6 +87,9 @@ fn cost(stats: &pb::SearchStats) -> String {
         super::progress::count(stats.distances_computed),
         stats.search_us as f64 / 1e3
     );
+    if let Some(recall) = stats.expected_recall.filter(|_| stats.path() != pb::Path::Exact) {
+        text += &format!(", expected recall {recall:.3}");
+    }
     if stats.embed_us > 0 {
         text += &format!(" and {:.2} ms to embed", stats.embed_us as f64 / 1e3);
     }
@@ -118,6 +120,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "growing_distances": stats.growing_distances,
             "segments_by_graph": stats.segments_by_graph,
             "segments_by_scan": stats.segments_by_scan,
+            "expected_recall": stats.expected_recall,
             "embed_us": stats.embed_us,
             "search_us": stats.search_us,
             "embedder_fingerprint": stats.embedder_fingerprint,
@@ -147,6 +150,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms; embedder 0123456789ab");
+        let stats = pb::SearchStats { expected_recall: Some(0.9512), embedder_fingerprint: String::new(), ..stats };
+        assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms, expected recall 0.951");
     }
 
     #[test]

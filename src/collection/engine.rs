@@ -206,7 +206,7 @@ pub enum Query {
 }
 
 /// How hard to search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Accuracy {
     /// The collection's `ef_search` (raised to k).
     Default,
@@ -214,6 +214,8 @@ pub enum Accuracy {
     Ef(u32),
     /// Compare with every point.
     Exact,
+    /// The mean recall to reach, 0.5 to 1: each segment's `ef` is read from what was measured of its graph.
+    TargetRecall(f32),
 }
 
 /// How a search is to be done.
@@ -256,7 +258,7 @@ pub enum Path {
 pub struct SearchStats {
     /// Which way.
     pub path: Path,
-    /// 0 when no graph was used.
+    /// 0 when no graph was used; the largest of the segments' where a recall was asked for.
     pub ef_used: u32,
     /// Distances computed, all together.
     pub distances_computed: u64,
@@ -266,6 +268,9 @@ pub struct SearchStats {
     pub segments_by_graph: u32,
     /// Sealed segments scanned.
     pub segments_by_scan: u32,
+    /// The mean recall to expect of such a search, 0 to 1: segments weighted by their live rows, a scan counts as 1.
+    /// None when a graph was used of which nothing was measured yet.
+    pub expected_recall: Option<f32>,
     /// Embedding the query.
     pub embed_time: Duration,
     /// Searching.
@@ -281,6 +286,117 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// What it cost.
     pub stats: SearchStats,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecallParams {
+    /// Points that are sampled, 1 to [`MAX_SAMPLES`](super::limits::MAX_SAMPLES).
+    pub samples: u32,
+    /// How many neighbours of each.
+    pub k: u32,
+    /// How hard to search.
+    pub accuracy: Accuracy,
+    /// Seed of the sample; 0 takes one that changes with every write.
+    pub seed: u64,
+}
+
+/// The recall of a live collection: sampled points asked for their neighbours, themselves left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecallReport {
+    /// Points that were sampled; fewer than asked where there are fewer.
+    pub samples: u32,
+    /// Their mean recall, 0 to 1. A stored point is an easier query than a new one.
+    pub recall: f64,
+    /// Lower end of the 95 % confidence interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// What the tables say of stored points; none when one is missing.
+    pub stored_expected: Option<f64>,
+    /// What the tables promise for queries that are not stored: the answers' `expected_recall`.
+    pub expected: Option<f64>,
+    /// Mean time of a search as asked.
+    pub search_time: Duration,
+    /// Mean time of an exact one.
+    pub exact_time: Duration,
+    /// Whether the recall has drifted from the tables, so that they are being measured anew.
+    pub recalibrating: bool,
+    /// Sealed segments.
+    pub segments: Vec<SegmentRecall>,
+}
+
+/// The part of a sealed segment in a [`RecallReport`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SegmentRecall {
+    /// Its number within the collection.
+    pub segment: u64,
+    /// Candidates kept in it; 0 when it was scanned.
+    pub ef_used: u32,
+    /// True neighbours in it that were found.
+    pub found: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Queries that its table was measured with; 0 without a table.
+    pub calibrated_on: u32,
+    /// What its table promises for queries that are not stored.
+    pub expected: Option<f32>,
+}
+
+/// Why a point is, or is not, among the hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is one of them.
+    Hit,
+    /// There is no such point.
+    UnknownPoint,
+    /// There was, and a dead row of it is still there.
+    Deleted,
+    /// The query leaves it out: it is the point, or a term, that was asked with.
+    Excluded,
+    /// Its score is below the threshold.
+    BelowThreshold,
+    /// At least `k` points are nearer.
+    Beaten,
+    /// It is one of the `k` nearest, but a graph did not lead to it.
+    MissedByGraph,
+}
+
+/// Where a live point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residence {
+    /// Not yet sealed.
+    Growing,
+    /// A row of a sealed segment.
+    Sealed {
+        /// The segment's number.
+        segment: u64,
+        /// Its row.
+        row: u32,
+    },
+}
+
+/// What [`Engine::explain`] tells. Fields are none where the reason makes them meaningless.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Why.
+    pub reason: Reason,
+    /// Its place among the hits, from 1.
+    pub rank: Option<u32>,
+    /// Its place among all points that may be found, from 1, by a scan.
+    pub true_rank: Option<u64>,
+    /// Its distance to the query.
+    pub distance: Option<f32>,
+    /// Its score.
+    pub score: Option<f32>,
+    /// Distance of the k-th hit.
+    pub kth_distance: Option<f32>,
+    /// Where it lives.
+    pub residence: Option<Residence>,
+    /// Candidates kept in its segment; 0 when that was scanned.
+    pub ef_used: u32,
+    /// Where a graph missed it: the least `ef` at which it is found; none if only a scan does.
+    pub ef_needed: Option<u32>,
 }
 
 /// The database. Every call checks its input whole before it changes anything; see [`Error`].
@@ -308,7 +424,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// Seals what grows, merges, and waits until every segment that should have a graph has it.
+    /// Seals what grows, merges, and waits until every segment that should have a graph has it, measured.
     ///
     /// # Errors
     /// `NotFound`, or what stopped the work.
@@ -351,4 +467,21 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `InvalidInput` naming the query and the limit.
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
+    /// Why a point is, or is not, among the hits of a query. A point that is not there is a reason, not an error.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error>;
+    /// Measures recall on sampled points; when it has drifted from what was measured of the graphs, they are measured
+    /// anew behind this call.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the limit.
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error>;
 }

@@ -174,20 +174,32 @@ impl Growing {
         Ok(true)
     }
 
-    /// The nearest live rows: the graph for the indexed rows (if `ef` is given), an exact scan for all others.
-    ///
-    /// # Errors
-    /// The index's.
-    pub(super) fn search(&self, query: &[f32], k: usize, ef: Option<u32>) -> Result<GrowingFound, Error> {
-        // Read before the table is locked: rows below it were offered to the graph by then.
-        let indexed = self.indexed.load(Ordering::Acquire);
-        let table = self.read();
-        let rows = Rows {
+    /// The rows of a table of this segment.
+    pub(super) fn rows<'a>(&self, table: &'a Table) -> Rows<'a> {
+        Rows {
             vectors: Components::F32(&table.vectors),
             norms: &table.norms,
             dimension: self.dimension,
             metric: self.metric,
-        };
+        }
+    }
+
+    /// Whether some rows are in a graph.
+    pub(super) fn has_graph(&self) -> bool {
+        self.indexed.load(Ordering::Acquire) > 0
+    }
+
+    /// The nearest live rows: the graph for the indexed rows (if `ef` is given), an exact scan for all others.
+    ///
+    /// # Errors
+    /// The index's.
+    ///
+    /// A scan leaves out what is farther than `bound`.
+    pub(super) fn search(&self, query: &[f32], k: usize, ef: Option<u32>, bound: f32) -> Result<GrowingFound, Error> {
+        // Read before the table is locked: rows below it were offered to the graph by then.
+        let indexed = self.indexed.load(Ordering::Acquire);
+        let table = self.read();
+        let rows = self.rows(&table);
         if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
             let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
             let mut found = graph.search(query, k, ef as usize, accept)?;
@@ -211,7 +223,7 @@ impl Growing {
                 return Ok(GrowingFound { neighbors: top.into_sorted(), distances: found.distances, by_graph: true });
             }
         }
-        let found = index::exact::search(rows, query, k, |row| !table.dead[row.0 as usize]);
+        let found = index::exact::search_within(rows, query, k, bound, |row| !table.dead[row.0 as usize]);
         Ok(GrowingFound { neighbors: found.neighbors, distances: found.distances, by_graph: false })
     }
 }

@@ -1,5 +1,6 @@
 //! What is refused, and the limit that the refusal names. The single home of the engine's limits and checks.
 
+use super::effort::Effort;
 use super::{Accuracy, CollectionSpec, Error, IndexSettings, Item, Payload, Query, SearchParams, Source, Space};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric};
@@ -112,8 +113,13 @@ pub(super) fn batch(field: &str, count: usize, most: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// The parameters of a search, and the ef that they mean (none: exact).
-pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Option<u32>, Error> {
+/// Most points that a measurement of recall samples.
+pub const MAX_SAMPLES: u32 = 10_000;
+/// The recall that may be asked for.
+pub const TARGET_RECALL: std::ops::RangeInclusive<f32> = 0.5..=1.0;
+
+/// The parameters of a search, and how hard it is to be.
+pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, Error> {
     let k = params.k;
     if k == 0 || k > MAX_K {
         return Err(Error::invalid("params.k", format!("must be 1 to {MAX_K}, got {k}")));
@@ -122,13 +128,26 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Option<u3
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
     match params.accuracy {
-        Accuracy::Exact => Ok(None),
-        Accuracy::Default => Ok(Some(default_ef.max(k))),
+        Accuracy::Exact => Ok(Effort::Exact),
+        Accuracy::Default => Ok(Effort::Ef(default_ef.max(k))),
         Accuracy::Ef(ef) if ef < k || ef > MAX_EF => {
             Err(Error::invalid("params.ef", format!("must be k ({k}) to {MAX_EF}, got {ef}")))
         }
-        Accuracy::Ef(ef) => Ok(Some(ef)),
+        Accuracy::Ef(ef) => Ok(Effort::Ef(ef)),
+        Accuracy::TargetRecall(target) if !TARGET_RECALL.contains(&target) => Err(Error::invalid(
+            "params.target_recall",
+            format!("must be {} to {}, got {target}", TARGET_RECALL.start(), TARGET_RECALL.end()),
+        )),
+        Accuracy::TargetRecall(target) => Ok(Effort::Target(target)),
     }
+}
+
+/// The points that a measurement of recall samples.
+pub(super) fn samples(samples: u32) -> Result<(), Error> {
+    if !(1..=MAX_SAMPLES).contains(&samples) {
+        return Err(Error::invalid("samples", format!("must be 1 to {MAX_SAMPLES}, got {samples}")));
+    }
+    Ok(())
 }
 
 /// The shape of a query; vectors are checked when they are resolved.

@@ -6,8 +6,8 @@
 use super::open::Collection;
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Item, Job, OnRefused, Outcome,
-    Page, Point, Query, SearchParams, Space, Upserted, limits,
+    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Item, Job,
+    OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space, Upserted, limits,
 };
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
@@ -411,5 +411,23 @@ impl Engine for LocalEngine {
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         self.inner.get(name)?.search(queries, params)
+    }
+
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error> {
+        self.inner.get(name)?.explain(query, params, id)
+    }
+
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
+        let report = self.inner.get(name)?.measure_recall(params)?;
+        if report.recalibrating {
+            self.inner.notify(true);
+        }
+        Ok(report)
     }
 }

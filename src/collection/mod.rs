@@ -10,19 +10,25 @@
 //! | `growing.rs`, `sealed.rs` | its two kinds of segment |
 //! | `embedding.rs` | from text and image to a checked vector |
 //! | `write.rs` | the life of a write: group commit, visibility |
-//! | `query.rs`, `read.rs` | the life of a query; reading by id |
+//! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
+//! | `explain.rs` | why a point is, or is not, among the hits |
+//! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
 mod bulk;
+mod calibrate;
+mod effort;
 mod embedding;
 mod engine;
 mod error;
+mod explain;
 mod growing;
 pub mod limits;
 mod local;
 mod open;
 mod query;
 mod read;
+mod recall;
 mod seal;
 mod sealed;
 mod write;
@@ -43,4 +49,6 @@ pub enum Job {
     Merging,
     /// A graph is built.
     Indexing,
+    /// A graph's recall is measured.
+    Calibrating,
 }

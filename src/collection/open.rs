@@ -9,6 +9,7 @@ use super::write::Writer;
 use super::{CollectionInfo, EmbedderPin, Error, IndexSettings, SegmentInfo};
 use crate::embed::{Embedder, Fingerprint, Registry, Tap};
 use crate::index::GraphParams;
+use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
 use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
@@ -105,6 +106,14 @@ impl Collection {
                 }
             });
             let opened = Sealed::new(segment, graph, &found.deleted);
+            if let Some(bytes) = found.calibration.filter(|_| opened.graph().is_some()) {
+                match Calibration::from_bytes(&bytes) {
+                    Ok(table) => opened.set_calibration(Some(table)),
+                    Err(what) => {
+                        tracing::error!(collection = %name, segment = %found.id, what, "a calibration is damaged; it is measured anew");
+                    }
+                }
+            }
             if let Some(generation) = found.graph_generation {
                 opened.generation.store(generation, std::sync::atomic::Ordering::Relaxed);
             }

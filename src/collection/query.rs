@@ -1,5 +1,6 @@
 //! The life of a query inside a collection: resolve, search every segment, merge, fetch.
 
+use super::effort::{Effort, Expectation};
 use super::growing::Growing;
 use super::open::{Collection, Place, View};
 use super::sealed::Sealed;
@@ -17,14 +18,25 @@ use std::time::{Duration, Instant};
 const PARALLEL_SCAN: usize = 1 << 23;
 
 /// A query as a vector, with the points to leave out of its answer.
-struct Resolved {
-    vector: Vec<f32>,
-    exclude: Vec<PointId>,
+pub(super) struct Resolved {
+    pub(super) vector: Vec<f32>,
+    pub(super) exclude: Vec<PointId>,
 }
 
-enum Source<'a> {
+/// A segment to search.
+pub(super) enum Source<'a> {
     Growing(&'a Arc<Growing>),
     Sealed(&'a Arc<Sealed>),
+}
+
+/// What one segment gave.
+pub(super) struct SourceFound {
+    pub(super) neighbors: Vec<Neighbor>,
+    distances: u64,
+    /// Candidates kept; none for a scan.
+    pub(super) ef: Option<u32>,
+    /// The recall to expect; none when nobody measured it.
+    recall: Option<f32>,
 }
 
 struct Candidate<'a> {
@@ -37,7 +49,7 @@ struct Candidate<'a> {
 impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
-        let ef = limits::search(params, self.settings.ef_search)?;
+        let effort = limits::search(params, self.settings.ef_search)?;
         for (place, query) in queries.iter().enumerate() {
             limits::query(&field(place, queries.len()), query)?;
         }
@@ -45,7 +57,7 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
-        let answer = |query: &Resolved| self.answer(&view, query, params, ef, embed_time);
+        let answer = |query: &Resolved| self.answer(&view, query, params, effort, embed_time);
         match resolved.as_slice() {
             [one] => Ok(vec![answer(one)?]),
             many => many.par_iter().map(answer).collect(),
@@ -53,7 +65,7 @@ impl Collection {
     }
 
     /// All queries as checked vectors. Texts and images are embedded together.
-    fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
+    pub(super) fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
         let name = |place: usize, part: &str| format!("{}.{part}", field(place, queries.len()));
         let mut inputs = Vec::new();
         let mut names = Vec::new();
@@ -88,7 +100,7 @@ impl Collection {
         Ok(resolved)
     }
 
-    fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
+    pub(super) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
         match view.locate(id) {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
             Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
@@ -125,20 +137,24 @@ impl Collection {
         Ok(Resolved { vector: sum, exclude })
     }
 
-    fn answer(
+    pub(super) fn answer(
         &self,
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        ef: Option<u32>,
+        effort: Effort,
         embed_time: Duration,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
+        // The largest segment first: what it finds bounds the scans of the others. Growing ones last, the newest at the
+        // very end, because a point that is replaced meanwhile appears there before its old row dies.
+        let mut sealed: Vec<&Arc<Sealed>> = view.sealed.iter().collect();
+        sealed.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
+        let growing = view.frozen.iter().chain([&view.growing]);
         let sources: Vec<Source<'_>> =
-            view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed)).collect();
+            sealed.into_iter().map(Source::Sealed).chain(growing.map(Source::Growing)).collect();
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
-        let ef = ef.map(|ef| ef.max(k as u32));
         let mut stats = SearchStats {
             path: Path::Exact,
             ef_used: 0,
@@ -146,58 +162,44 @@ impl Collection {
             growing_distances: 0,
             segments_by_graph: 0,
             segments_by_scan: 0,
+            expected_recall: None,
             embed_time,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
         };
-        let mut growing_by_graph = false;
+        let mut by_graph = false;
+        let mut expectation = Expectation::default();
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
         for source in &sources {
-            let neighbors = match source {
+            let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
+            let found = self.search_source(source, &query.vector, k, effort, bound)?;
+            stats.distances_computed += found.distances;
+            stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
+            by_graph |= found.ef.is_some();
+            let live = match source {
                 Source::Growing(growing) => {
-                    let found = growing.search(&query.vector, k, ef)?;
-                    growing_by_graph |= found.by_graph;
                     stats.growing_distances += found.distances;
-                    stats.distances_computed += found.distances;
-                    found.neighbors
+                    growing.live()
                 }
                 Source::Sealed(sealed) => {
-                    let found = match (ef, sealed.graph()) {
-                        (Some(ef), Some(graph)) => {
-                            stats.segments_by_graph += 1;
-                            graph.search(
-                                sealed.rows(self.metric),
-                                &query.vector,
-                                k,
-                                ef as usize,
-                                f32::INFINITY,
-                                |row| sealed.is_live(row),
-                            )
-                        }
-                        _ => {
-                            stats.segments_by_scan += 1;
-                            scan(sealed.rows(self.metric), &query.vector, k, &|row| sealed.is_live(row))
-                        }
-                    };
-                    stats.distances_computed += found.distances;
-                    found.neighbors
+                    stats.segments_by_graph += u32::from(found.ef.is_some());
+                    stats.segments_by_scan += u32::from(found.ef.is_none());
+                    sealed.live_rows().into()
                 }
             };
-            self.name_candidates(source, &neighbors, &mut candidates);
+            expectation.add(live, found.recall);
+            self.name_candidates(source, &found.neighbors, &mut candidates);
+            keep_nearest(&mut candidates, k);
         }
-        stats.path = match (growing_by_graph || stats.segments_by_graph > 0, stats.segments_by_scan) {
+        stats.expected_recall = expectation.recall();
+        stats.path = match (by_graph, stats.segments_by_scan) {
             (false, _) => Path::Exact,
             (true, 0) => Path::Graph,
             (true, _) => Path::Mixed,
         };
-        if stats.path != Path::Exact {
-            stats.ef_used = ef.unwrap_or(0);
-        }
-        candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
-        let mut seen: HashSet<&PointId> = query.exclude.iter().collect();
         let chosen: Vec<&Candidate<'_>> = candidates
             .iter()
-            .filter(|candidate| seen.insert(&candidate.id))
+            .filter(|candidate| !query.exclude.contains(&candidate.id))
             .take(params.k as usize)
             .filter(|candidate| {
                 params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
@@ -206,6 +208,50 @@ impl Collection {
         let hits = chosen.into_iter().map(|candidate| self.hit(candidate, params.fields)).collect::<Result<_, _>>()?;
         stats.search_time = start.elapsed();
         Ok(Answer { hits, stats })
+    }
+
+    /// The `k` nearest of one segment; a scan leaves out what is farther than `bound`.
+    pub(super) fn search_source(
+        &self,
+        source: &Source<'_>,
+        query: &[f32],
+        k: usize,
+        effort: Effort,
+        bound: f32,
+    ) -> Result<SourceFound, Error> {
+        match source {
+            Source::Growing(growing) => {
+                let ef = effort.growing(growing, k as u32);
+                let found = growing.search(query, k, ef, bound)?;
+                let (ef, recall) = if found.by_graph { (ef, None) } else { (None, Some(1.0)) };
+                Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
+            }
+            Source::Sealed(sealed) => {
+                let rows = sealed.rows(self.metric);
+                let accept = |row| sealed.is_live(row);
+                let (found, ef, recall) = match effort.sealed(sealed, k as u32) {
+                    Some((graph, ef)) => {
+                        // From half of the rows on the graph compares them all.
+                        let scanned = ef as usize > rows.len() / 2;
+                        let recall = match sealed.calibration() {
+                            _ if scanned => Some(1.0),
+                            table => table.map(|table| table.expected(ef, k as u32)),
+                        };
+                        (graph.search(rows, query, k, ef as usize, bound, accept), Some(ef), recall)
+                    }
+                    None => (scan(rows, query, k, bound, &accept), None, Some(1.0)),
+                };
+                Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
+            }
+        }
+    }
+
+    /// Lets `measure` see the rows of a segment.
+    pub(super) fn distances<T>(&self, source: &Source<'_>, measure: impl FnOnce(Rows<'_>) -> T) -> T {
+        match source {
+            Source::Growing(growing) => measure(growing.rows(&growing.read())),
+            Source::Sealed(sealed) => measure(sealed.rows(self.metric)),
+        }
     }
 
     fn name_candidates<'a>(&self, source: &'a Source<'a>, found: &[Neighbor], candidates: &mut Vec<Candidate<'a>>) {
@@ -238,19 +284,30 @@ impl Collection {
     }
 }
 
-/// An exact scan, shared by all cores when it is long.
-fn scan(rows: Rows<'_>, query: &[f32], k: usize, accept: &(dyn Fn(Ordinal) -> bool + Sync)) -> Found {
+/// Sorts candidates, keeps one of each id (the nearest) and the `k` nearest of them.
+fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
+    candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+    let mut seen: HashSet<&PointId> = HashSet::with_capacity(candidates.len());
+    let first: Vec<bool> = candidates.iter().map(|candidate| seen.insert(&candidate.id)).collect();
+    let mut first = first.into_iter();
+    candidates.retain(|_| first.next().unwrap_or(false));
+    candidates.truncate(k);
+}
+
+/// An exact scan, shared by all cores when it is long. Leaves out what is farther than `bound`.
+fn scan(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept: &(dyn Fn(Ordinal) -> bool + Sync)) -> Found {
     let n = rows.norms.len();
     if rows.vectors.len() < PARALLEL_SCAN {
-        return exact::search(rows, query, k, accept);
+        return exact::search_within(rows, query, k, bound, accept);
     }
     let step = n.div_ceil(rayon::current_num_threads()).max(1);
     let parts: Vec<Found> = (0..n)
         .into_par_iter()
         .step_by(step)
         .map(|from| {
-            let mut found =
-                exact::search(rows.part(from, from + step), query, k, |row| accept(Ordinal(row.0 + from as u32)));
+            let mut found = exact::search_within(rows.part(from, from + step), query, k, bound, |row| {
+                accept(Ordinal(row.0 + from as u32))
+            });
             found.neighbors.iter_mut().for_each(|neighbor| neighbor.row.0 += from as u32);
             found
         })

@@ -31,6 +31,8 @@ pub(super) enum Task {
     Merge(Vec<Arc<Sealed>>),
     /// Build a graph where there is none.
     Graph(Arc<Sealed>),
+    /// Measure a graph of which nothing is known, or not the truth.
+    Calibrate(Arc<Sealed>),
 }
 
 /// Reports a job's progress: rows done of how many. Returning false cancels it.
@@ -87,11 +89,12 @@ impl Collection {
             None => return Ok(false),
             Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
             Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
+            Some(Task::Calibrate(sealed)) => self.calibrate(&sealed, observe)?,
         }
         Ok(true)
     }
 
-    /// Seals what grows, merges all segments into as few as may be, and gives each its graph.
+    /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table.
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.freeze(&self.writer.hold())?;
         let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +114,7 @@ impl Collection {
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;
         }
-        Ok(())
+        self.calibrate_all(observe)
     }
 
     fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
@@ -318,7 +321,8 @@ pub(super) fn choose(view: &View, seal_rows: u32) -> Option<Task> {
             return Some(Task::Merge(group));
         }
     }
-    view.sealed.iter().find(|sealed| sealed.wants_graph()).cloned().map(Task::Graph)
+    let find = |wants: fn(&Sealed) -> bool| view.sealed.iter().find(|sealed| wants(sealed)).cloned();
+    find(Sealed::wants_graph).map(Task::Graph).or_else(|| find(Sealed::wants_calibration).map(Task::Calibrate))
 }
 
 /// Removes a file that nothing names any more; what fails here is swept at the next open.

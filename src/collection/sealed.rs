@@ -1,13 +1,16 @@
 //! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
 
-use crate::index::{Rows, graph::Graph};
+use crate::index::{Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
 use crate::types::{Metric, Ordinal};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Fewer rows than this get no graph: a scan is as fast.
 pub(super) const GRAPH_FROM_ROWS: u32 = 2_000;
+
+/// Fewer live rows than this are not measured.
+const CALIBRATE_FROM_ROWS: u32 = 200;
 
 /// One sealed segment of a collection.
 pub(super) struct Sealed {
@@ -15,6 +18,10 @@ pub(super) struct Sealed {
     pub(super) graph: RwLock<Option<Arc<Graph>>>,
     /// Generation of the newest graph file, so that the next one gets another name.
     pub(super) generation: AtomicU32,
+    /// What was measured of the graph; none until it is.
+    calibration: RwLock<Option<Arc<Calibration>>>,
+    /// Set when the table no longer tells the truth: it is measured anew.
+    pub(super) recalibrate: AtomicBool,
     deleted: Bitmap,
 }
 
@@ -25,7 +32,14 @@ impl Sealed {
             bitmap.set(row);
         }
         let generation = AtomicU32::new(graph.as_ref().map_or(0, |(generation, _)| *generation));
-        Self { segment, graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))), generation, deleted: bitmap }
+        Self {
+            segment,
+            graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))),
+            generation,
+            calibration: RwLock::new(None),
+            recalibrate: AtomicBool::new(false),
+            deleted: bitmap,
+        }
     }
 
     pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {
@@ -41,8 +55,25 @@ impl Sealed {
         self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Sets the graph; what was measured of another does not count any more.
     pub(super) fn set_graph(&self, graph: Option<Graph>) {
+        self.set_calibration(None);
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph.map(Arc::new);
+    }
+
+    pub(super) fn calibration(&self) -> Option<Arc<Calibration>> {
+        self.calibration.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_calibration(&self, calibration: Option<Calibration>) {
+        self.recalibrate.store(false, Ordering::Relaxed);
+        *self.calibration.write().unwrap_or_else(PoisonError::into_inner) = calibration.map(Arc::new);
+    }
+
+    pub(super) fn wants_calibration(&self) -> bool {
+        self.live_rows() >= CALIBRATE_FROM_ROWS
+            && self.graph().is_some()
+            && (self.recalibrate.load(Ordering::Relaxed) || self.calibration().is_none())
     }
 
     pub(super) fn wants_graph(&self) -> bool {

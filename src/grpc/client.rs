@@ -88,6 +88,7 @@ pub struct Client {
     collections: pb::collections_client::CollectionsClient<Channel>,
     points: pb::points_client::PointsClient<Channel>,
     search: pb::search_client::SearchClient<Channel>,
+    quality: pb::quality_client::QualityClient<Channel>,
     embedders: pb::embedders_client::EmbeddersClient<Channel>,
 }
 
@@ -124,6 +125,7 @@ impl Client {
             collections: client!(pb::collections_client::CollectionsClient<Channel>),
             points: client!(pb::points_client::PointsClient<Channel>),
             search: client!(pb::search_client::SearchClient<Channel>),
+            quality: client!(pb::quality_client::QualityClient<Channel>),
             embedders: client!(pb::embedders_client::EmbeddersClient<Channel>),
             channel,
         })
@@ -199,6 +201,10 @@ calls! {
     search {
         search = search(SearchRequest) -> SearchResponse;
         search_batch = search_batch(SearchBatchRequest) -> SearchBatchResponse;
+        explain = explain(ExplainRequest) -> ExplainResponse;
+    }
+    quality {
+        measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;
     }
     embedders {
         list_embedders = list(ListEmbeddersRequest) -> ListEmbeddersResponse;

@@ -5,7 +5,8 @@
 use super::limits::*;
 use super::{payload, pb};
 use crate::collection::{
-    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, SearchParams, Source, Space,
+    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, RecallParams, SearchParams, Source,
+    Space,
 };
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId};
 use std::fmt::Display;
@@ -184,17 +185,49 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     let accuracy = match params.accuracy {
         None | Some(Wire::Exact(false)) => Accuracy::Default,
         Some(Wire::Exact(true)) => Accuracy::Exact,
-        Some(Wire::Ef(ef)) => {
-            if !(k..=MAX_EF).contains(&ef) {
-                return Err(Error::invalid("params.ef", format!("takes k (here {k}) to {MAX_EF}, got {ef}")));
-            }
-            Accuracy::Ef(ef)
-        }
+        Some(Wire::Ef(given)) => ef("params.ef", given, k)?,
+        Some(Wire::TargetRecall(target)) => target_recall("params.target_recall", target)?,
     };
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
     Ok(SearchParams { k, accuracy, score_threshold: params.score_threshold, fields: fields(params.fields) })
+}
+
+/// Candidates kept: `k` to [`MAX_EF`].
+fn ef(field: &str, ef: u32, k: u32) -> Result<Accuracy, Error> {
+    if !(k..=MAX_EF).contains(&ef) {
+        return Err(Error::invalid(field, format!("takes k (here {k}) to {MAX_EF}, got {ef}")));
+    }
+    Ok(Accuracy::Ef(ef))
+}
+
+/// A recall within [`TARGET_RECALL`]; NaN is in no range.
+fn target_recall(field: &str, target: f32) -> Result<Accuracy, Error> {
+    if !TARGET_RECALL.contains(&target) {
+        let (least, most) = TARGET_RECALL.into_inner();
+        return Err(Error::invalid(field, format!("takes {least} to {most}, got {target}")));
+    }
+    Ok(Accuracy::TargetRecall(target))
+}
+
+/// What to measure.
+pub(super) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<RecallParams, Error> {
+    use pb::measure_recall_request::Accuracy as Wire;
+    let k = k("k", if request.k == 0 { DEFAULT_K } else { request.k })?;
+    let samples = if request.samples == 0 { DEFAULT_SAMPLES } else { request.samples };
+    if samples > MAX_SAMPLES {
+        return Err(Error::invalid(
+            "samples",
+            format!("takes 1 to {MAX_SAMPLES}, or 0 for {DEFAULT_SAMPLES}; got {samples}"),
+        ));
+    }
+    let accuracy = match request.accuracy {
+        None => Accuracy::Default,
+        Some(Wire::Ef(given)) => ef("ef", given, k)?,
+        Some(Wire::TargetRecall(target)) => target_recall("target_recall", target)?,
+    };
+    Ok(RecallParams { samples, k, accuracy, seed: request.seed })
 }
 
 /// One query.
@@ -313,8 +346,29 @@ mod tests {
         check(with(10_001, None), "params.k", "10001");
         check(with(10, Some(Wire::Ef(9))), "params.ef", "here 10");
         check(with(10, Some(Wire::Ef(65_537))), "params.ef", "65536");
+        let target = |target| with(10, Some(Wire::TargetRecall(target)));
+        assert_eq!(target(0.5).unwrap().accuracy, Accuracy::TargetRecall(0.5));
+        assert_eq!(target(1.0).unwrap().accuracy, Accuracy::TargetRecall(1.0));
+        for wrong in [0.499, 1.001, -1.0, f32::NAN, f32::INFINITY] {
+            check(target(wrong), "params.target_recall", &format!("0.5 to 1, got {wrong}"));
+        }
         let nan = pb::SearchParams { k: 1, score_threshold: Some(f32::NAN), ..Default::default() };
         check(params(Some(nan)), "params.score_threshold", "NaN");
+    }
+
+    #[test]
+    fn measurements() {
+        use pb::measure_recall_request::Accuracy as Wire;
+        let of = |samples, k, accuracy| {
+            recall_params(&pb::MeasureRecallRequest { samples, k, accuracy, seed: 7, ..Default::default() })
+        };
+        let default = RecallParams { samples: 200, k: 10, accuracy: Accuracy::Default, seed: 7 };
+        assert_eq!(of(0, 0, None).unwrap(), default);
+        assert_eq!(of(10_000, 5, Some(Wire::Ef(5))).unwrap().accuracy, Accuracy::Ef(5));
+        check(of(10_001, 0, None), "samples", "1 to 10000");
+        check(of(1, 10_001, None), "k", "1 to 10000");
+        check(of(1, 0, Some(Wire::Ef(9))), "ef", "here 10");
+        check(of(1, 0, Some(Wire::TargetRecall(f32::NAN))), "target_recall", "0.5 to 1");
     }
 
     #[test]

@@ -10,6 +10,14 @@ pub const MAX_PAGE: u32 = 10_000;
 pub const DEFAULT_PAGE: u32 = 100;
 /// Most hits of one query, and most words of one answer.
 pub const MAX_K: u32 = 10_000;
+/// Recall that a query may ask for.
+pub const TARGET_RECALL: std::ops::RangeInclusive<f32> = 0.5..=1.0;
+/// Most points that a measurement of recall samples.
+pub const MAX_SAMPLES: u32 = 10_000;
+/// Points that it samples when the request does not say.
+pub const DEFAULT_SAMPLES: u32 = 200;
+/// Neighbours of each when the request does not say.
+pub const DEFAULT_K: u32 = 10;
 /// Most candidates of one query.
 pub const MAX_EF: u32 = 65_536;
 /// Most queries of one `SearchBatch`.

@@ -14,7 +14,7 @@
 //! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
 //! | `gate.rs` | admits requests, keeps deadlines, and corrects the codes of the transport |
-//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `embedders.rs` | the services |
+//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
@@ -30,6 +30,7 @@ mod page_token;
 pub mod payload;
 pub mod pb;
 mod points;
+mod quality;
 mod search;
 pub mod server;
 mod status;

@@ -19,6 +19,16 @@ impl pb::search_server::Search for Search {
         self.0.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
     }
 
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let query = from_proto::query(&"query", request.query)?;
+        let params = from_proto::params(request.params)?;
+        let id = from_proto::id(&"id", request.id)?;
+        let told = self.0.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
+        self.0.reply(to_proto::explanation(told))
+    }
+
     async fn search_batch(
         &self,
         request: Request<pb::SearchBatchRequest>,

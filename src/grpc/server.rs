@@ -6,6 +6,7 @@ use super::gate::Gate;
 use super::health::Health;
 use super::pb;
 use super::points::Points;
+use super::quality::Quality;
 use super::search::Search;
 use super::work::Work;
 use crate::collection::Engine;
@@ -167,6 +168,7 @@ impl Server {
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
         serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
+        serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let router = router.add_service(HealthServer::new(Health { services, stopping: stopping.clone() }));
 

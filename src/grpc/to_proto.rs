@@ -2,7 +2,8 @@
 
 use super::{payload, pb};
 use crate::collection::{
-    Answer, CollectionInfo, Deleted, Hit, IndexSettings, Path, Payload, Point, SearchStats, SegmentInfo,
+    Answer, CollectionInfo, Deleted, Explanation, Hit, IndexSettings, Path, Payload, Point, Reason, RecallReport,
+    Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::{Embedder, Fingerprint};
 use crate::types::Metric;
@@ -86,7 +87,6 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         Path::Graph => pb::Path::Graph,
         Path::Mixed => pb::Path::Mixed,
     };
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     pb::SearchStats {
         path: path.into(),
         ef_used: stats.ef_used,
@@ -97,7 +97,12 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         embed_us: micros(stats.embed_time),
         search_us: micros(stats.search_time),
         embedder_fingerprint: fingerprint(stats.fingerprint),
+        expected_recall: stats.expected_recall,
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The answer to one query.
@@ -121,4 +126,53 @@ pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
 /// Words and their scores.
 pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
     words.into_iter().map(|(word, score)| pb::ScoredWord { word, score }).collect()
+}
+
+/// Why a point is, or is not, a hit.
+pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
+    let reason = match told.reason {
+        Reason::Hit => pb::Reason::Hit,
+        Reason::UnknownPoint => pb::Reason::UnknownPoint,
+        Reason::Deleted => pb::Reason::Deleted,
+        Reason::Excluded => pb::Reason::Excluded,
+        Reason::BelowThreshold => pb::Reason::BelowThreshold,
+        Reason::Beaten => pb::Reason::Beaten,
+        Reason::MissedByGraph => pb::Reason::MissedByGraph,
+    };
+    let (segment, row) = match told.residence {
+        Some(Residence::Sealed { segment, row }) => (Some(segment), Some(row)),
+        Some(Residence::Growing) | None => (None, None),
+    };
+    pb::ExplainResponse {
+        reason: reason.into(),
+        rank: told.rank.unwrap_or(0),
+        true_rank: told.true_rank,
+        distance: told.distance,
+        score: told.score,
+        kth_distance: told.kth_distance,
+        segment,
+        row,
+        ef_used: told.ef_used,
+        ef_needed: told.ef_needed,
+    }
+}
+
+/// What was measured of a collection.
+pub(super) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
+    let segment = |part: SegmentRecall| {
+        let SegmentRecall { segment, ef_used, found, of, calibrated_on, expected } = part;
+        pb::SegmentRecall { segment, ef_used, found, of, calibrated_on, expected_recall: expected }
+    };
+    pb::MeasureRecallResponse {
+        samples: report.samples,
+        recall: report.recall,
+        recall_low: report.low,
+        recall_high: report.high,
+        stored_expected: report.stored_expected,
+        expected_recall: report.expected,
+        search_us: micros(report.search_time),
+        exact_us: micros(report.exact_time),
+        recalibrating: report.recalibrating,
+        segments: report.segments.into_iter().map(segment).collect(),
+    }
 }

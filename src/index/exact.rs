@@ -16,12 +16,19 @@ const LINES: usize = 4;
 /// `query` has `rows.dimension` components; with another length nothing is found. A distance that overflows counts as
 /// infinite. Time: one pass over the accepted rows, at about the speed of memory.
 pub fn search(rows: Rows<'_>, query: &[f32], k: usize, accept: impl Fn(Ordinal) -> bool) -> Found {
+    search_within(rows, query, k, f32::INFINITY, accept)
+}
+
+/// The same, without rows that are surely farther than `bound`, which others have filled already: fewer may come back.
+pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept: impl Fn(Ordinal) -> bool) -> Found {
     if query.len() != rows.dimension || k == 0 {
         return Found::default();
     }
     let kernels = math::kernels();
     let query_norm = math::norm(query);
     let mut top = TopK::new(k.min(rows.len()));
+    // A little more than the square, so that rounding keeps what is just as far.
+    let bound = if rows.metric == Metric::L2 { bound * bound * (1.0 + 4.0 * f32::EPSILON) } else { bound };
     let mut distances = 0_u64;
     #[allow(clippy::cast_possible_truncation)]
     for ordinal in (0..rows.len() as u32).map(Ordinal) {
@@ -35,7 +42,7 @@ pub fn search(rows: Rows<'_>, query: &[f32], k: usize, accept: impl Fn(Ordinal) 
             Metric::L2 => rows.row(ordinal).l2_squared(query, kernels),
             metric => rows::distance(metric, rows.row(ordinal), rows.norm(ordinal), query, query_norm, kernels),
         };
-        if distance <= top.worst() || distance.is_nan() {
+        if distance <= top.worst().min(bound) || distance.is_nan() {
             top.push(Neighbor { row: ordinal, distance });
         }
     }
@@ -77,6 +84,23 @@ mod tests {
                 let found = search(sample.rows(), &query, 7, accept);
                 assert_eq!(found.neighbors, all, "{metric}");
                 assert_eq!(found.distances, 200);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_leaves_out_only_what_is_farther() {
+        for metric in Metric::ALL {
+            let sample = Sample::clustered(300, 17, metric, 4);
+            for query in sample.queries(20) {
+                let all = search(sample.rows(), &query, 20, |_| true).neighbors;
+                for at in [0, 7, 19] {
+                    let bound = all[at].distance;
+                    let within = search_within(sample.rows(), &query, 20, bound, |_| true).neighbors;
+                    assert_eq!(within[..=at], all[..=at], "{metric}");
+                    let slack = bound.abs() * 1e-6;
+                    assert!(within.iter().all(|neighbor| neighbor.distance <= bound + slack), "{metric}");
+                }
             }
         }
     }

@@ -8,10 +8,12 @@
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
 //! | `reduce.rs` | principal components: the few directions that tell near from far |
 //! | `graph/` | the sealed graph: build, layout, view, search, verify |
+//! | `calibration/` | which `ef` reaches which recall, measured on a graph |
 //! | `params.rs` | how graphs are built, checked |
 //!
 //! An index is a cache of vectors that live elsewhere: a damaged file is an error, and never more than that.
 
+pub mod calibration;
 mod error;
 pub mod exact;
 pub mod graph;

@@ -42,6 +42,18 @@ impl Sample {
         Self::of(all.concat(), dimension, metric, extra)
     }
 
+    /// `rows` vectors of independent components around 30 centres, the hardest there are, and `queries` like them.
+    pub(super) fn hard(rows: usize, dimension: usize, metric: Metric, seed: u64, queries: usize) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut of = |spread: f32| (0..dimension).map(|_| spread * normal(&mut rng)).collect::<Vec<f32>>();
+        let centres: Vec<Vec<f32>> = (0..30).map(|_| of(0.7)).collect();
+        let mut all: Vec<Vec<f32>> = (0..rows + queries)
+            .map(|row| of(1.0).iter().zip(&centres[row % 30]).map(|(x, centre)| x + centre).collect())
+            .collect();
+        let extra = all.split_off(rows);
+        Self::of(all.concat(), dimension, metric, extra)
+    }
+
     /// The same, and then every fifth row is one of three vectors.
     pub(super) fn with_duplicates(rows: usize, dimension: usize, metric: Metric, seed: u64) -> Self {
         let sample = Self::clustered(rows, dimension, metric, seed);

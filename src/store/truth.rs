@@ -6,6 +6,7 @@
 //! growing   key u64 -> record (truth/point.rs)     points not yet in a segment, oldest first
 //! segments  id u64 -> 6 bytes                      sealed segments, and the graph that belongs to each
 //! deleted   (segment u64, row u32) -> ()           dead rows
+//! calibrations  (segment u64, generation u32) -> bytes   what was measured of a graph; a cache
 //! meta      name -> u64                            sequence, next_key, next_segment, format
 //! ```
 //!
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing");
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
+const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const SEQUENCE: &str = "sequence";
@@ -88,7 +90,16 @@ pub enum Change<'a> {
         /// Its graph file.
         graph_generation: Option<u32>,
     },
-    /// A segment goes, with its deletions.
+    /// What was measured of the graph of that generation, which is the segment's; it goes when another graph comes.
+    SetCalibration {
+        /// Which segment.
+        segment: SegmentId,
+        /// Of which graph file.
+        graph_generation: u32,
+        /// Opaque here.
+        record: &'a [u8],
+    },
+    /// A segment goes, with its deletions and its calibration.
     RemoveSegment {
         /// Which segment.
         segment: SegmentId,
@@ -109,6 +120,8 @@ pub struct SegmentRecord {
     pub graph_generation: Option<u32>,
     /// Its dead rows, ascending.
     pub deleted: Vec<u32>,
+    /// What was measured of that graph, when it was.
+    pub calibration: Option<Vec<u8>>,
 }
 
 /// See the module.
@@ -151,6 +164,7 @@ impl Truth {
             transaction.open_table(GROWING).map_err(truth.kv.failed("make a table"))?;
             transaction.open_table(SEGMENTS).map_err(truth.kv.failed("make a table"))?;
             transaction.open_table(DELETED).map_err(truth.kv.failed("make a table"))?;
+            transaction.open_table(CALIBRATIONS).map_err(truth.kv.failed("make a table"))?;
             let mut meta = transaction.open_table(META).map_err(truth.kv.failed("make a table"))?;
             meta.insert(FORMAT, VERSION).map_err(truth.kv.failed("write"))?;
             Ok(())
@@ -186,6 +200,7 @@ impl Truth {
                 growing: transaction.open_table(GROWING).map_err(self.kv.failed("open a table"))?,
                 segments: transaction.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?,
                 deleted: transaction.open_table(DELETED).map_err(self.kv.failed("open a table"))?,
+                calibrations: transaction.open_table(CALIBRATIONS).map_err(self.kv.failed("open a table"))?,
                 meta: transaction.open_table(META).map_err(self.kv.failed("open a table"))?,
                 next_key: None,
                 record: Vec::new(),
@@ -235,7 +250,7 @@ impl Truth {
             let id = SegmentId(id.value());
             let graph_generation = decode_segment(value.value())
                 .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {id}")))?;
-            all.push(SegmentRecord { id, graph_generation, deleted: Vec::new() });
+            all.push(SegmentRecord { id, graph_generation, deleted: Vec::new(), calibration: None });
         }
         for entry in deleted.iter().map_err(self.kv.failed("read"))? {
             let (segment, row) = entry.map_err(self.kv.failed("read"))?.0.value();
@@ -243,6 +258,17 @@ impl Truth {
                 Error::corrupt(self.kv.path(), format!("a dead row of segment {segment:016x}, which is not there"))
             })?;
             all[at].deleted.push(row);
+        }
+        let calibrations = match read.open_table(CALIBRATIONS) {
+            Ok(table) => table,
+            // Written by a program that did not calibrate yet.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(all),
+            Err(error) => return Err(self.kv.failed("open a table")(error)),
+        };
+        for record in &mut all {
+            let Some(generation) = record.graph_generation else { continue };
+            let found = calibrations.get((record.id.0, generation)).map_err(self.kv.failed("read"))?;
+            record.calibration = found.map(|value| value.value().to_vec());
         }
         Ok(all)
     }
@@ -292,6 +318,7 @@ struct Tables<'t> {
     growing: Table<'t, u64, &'static [u8]>,
     segments: Table<'t, u64, &'static [u8]>,
     deleted: Table<'t, (u64, u32), ()>,
+    calibrations: Table<'t, (u64, u32), &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     /// `next_key` as this transaction has moved it; written once at its end.
     next_key: Option<u64>,
@@ -331,10 +358,22 @@ impl Tables<'_> {
                 self.segments
                     .insert(segment.0, encode_segment(graph_generation).as_slice())
                     .map_err(kv.failed("write"))?;
+                self.forget_calibrations(segment)
+            }
+            Change::SetCalibration { segment, graph_generation, record } => {
+                let graph = self.expect(segment)?;
+                if graph != Some(graph_generation) {
+                    let what = format!(
+                        "a calibration of graph {graph_generation} of segment {segment}, whose graph is {graph:?}"
+                    );
+                    return Err(Error::refused(kv.path(), what));
+                }
+                self.calibrations.insert((segment.0, graph_generation), record).map_err(kv.failed("write"))?;
                 Ok(())
             }
             Change::RemoveSegment { segment } => {
                 self.expect(segment)?;
+                self.forget_calibrations(segment)?;
                 self.segments.remove(segment.0).map_err(kv.failed("write"))?;
                 self.deleted
                     .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
@@ -365,9 +404,17 @@ impl Tables<'_> {
         }
     }
 
-    fn expect(&self, segment: SegmentId) -> Result<(), Error> {
+    fn forget_calibrations(&mut self, segment: SegmentId) -> Result<(), Error> {
+        self.calibrations
+            .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, _| false)
+            .map_err(self.kv.failed("write"))
+    }
+
+    /// The segment must be there; the generation of its graph.
+    fn expect(&self, segment: SegmentId) -> Result<Option<u32>, Error> {
         match self.segments.get(segment.0).map_err(self.kv.failed("read"))? {
-            Some(_) => Ok(()),
+            Some(value) => decode_segment(value.value())
+                .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {segment}"))),
             None => Err(Error::refused(self.kv.path(), format!("there is no segment {segment}"))),
         }
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
 //! | `calls.rs` | what any engine must do; runs over each engine named below |
+//! | `quality.rs` | `Explain`, recall asked for and measured, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
@@ -14,6 +15,7 @@ mod support;
 mod calls;
 mod harness;
 mod limits;
+mod quality;
 mod server;
 mod streams;
 
@@ -69,6 +71,11 @@ macro_rules! every_test_over {
                 scrolls_reach_the_end
                 embedders_answer
                 gzip_goes_both_ways
+            }
+            quality {
+                explanations_name_the_reason
+                recall_is_asked_for_and_measured
+                wrong_targets_and_measurements_are_refused
             }
             limits { wrong_requests_name_field_and_limit payloads_are_limited }
             streams {

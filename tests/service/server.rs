@@ -338,6 +338,7 @@ async fn reflection_names_every_service() {
         "nearness.v1.Collections",
         "nearness.v1.Embedders",
         "nearness.v1.Points",
+        "nearness.v1.Quality",
         "nearness.v1.Search",
     ];
     macro_rules! check {

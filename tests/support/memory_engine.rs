@@ -144,6 +144,7 @@ impl MemoryEngine {
             growing_distances: distances_computed,
             segments_by_graph: 0,
             segments_by_scan: 0,
+            expected_recall: Some(1.0),
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
@@ -338,6 +339,60 @@ impl Engine for MemoryEngine {
             let field = |place| if queries.len() == 1 { "query".into() } else { format!("queries[{place}]") };
             let one = |(place, query)| self.search_one(collection, &field(place), query, params);
             queries.iter().enumerate().map(one).collect()
+        })
+    }
+
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error> {
+        self.before("explain")?;
+        self.read(name, |collection| {
+            let all = SearchParams { k: u32::MAX, score_threshold: None, ..*params };
+            let ranked = self.search_one(collection, "query", query, &all)?.hits;
+            let place = ranked.iter().position(|hit| hit.point.id == *id);
+            let hit = place.map(|place| &ranked[place]);
+            let reason = match place {
+                None if collection.points.contains_key(id) => Reason::Excluded,
+                None => Reason::UnknownPoint,
+                Some(place) if place >= params.k as usize => Reason::Beaten,
+                Some(place) if params.score_threshold.is_some_and(|least| ranked[place].score < least) => {
+                    Reason::BelowThreshold
+                }
+                Some(_) => Reason::Hit,
+            };
+            Ok(Explanation {
+                reason,
+                rank: place.filter(|place| *place < params.k as usize).map(|place| place as u32 + 1),
+                true_rank: place.map(|place| place as u64 + 1),
+                distance: hit.map(|hit| hit.distance),
+                score: hit.map(|hit| hit.score),
+                kth_distance: ranked.get(params.k as usize - 1).map(|hit| hit.distance),
+                residence: collection.points.contains_key(id).then_some(Residence::Growing),
+                ef_used: 0,
+                ef_needed: None,
+            })
+        })
+    }
+
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
+        self.before("measure_recall")?;
+        self.read(name, |collection| {
+            Ok(RecallReport {
+                samples: params.samples.min(collection.points.len() as u32),
+                recall: 1.0,
+                low: 0.0,
+                high: 1.0,
+                stored_expected: Some(1.0),
+                expected: Some(1.0),
+                search_time: Duration::ZERO,
+                exact_time: Duration::ZERO,
+                recalibrating: false,
+                segments: Vec::new(),
+            })
         })
     }
 }

@@ -140,6 +140,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
             Job::Loading => "embedded and written",
             Job::Merging => "merged",
             Job::Indexing => "indexed",
+            Job::Calibrating => "calibrated",
         };
         progress.step(Step { done, total: Some(total).filter(|&total| total > 0), part: None }, note);
         true

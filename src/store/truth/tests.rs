@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 struct Model {
     growing: BTreeMap<u64, (String, Vec<u32>, Vec<u8>)>,
     segments: BTreeMap<u64, (Option<u32>, BTreeSet<u32>)>,
+    calibrations: BTreeMap<u64, Vec<u8>>,
     sequence: u64,
     next_key: u64,
     next_segment: u64,
@@ -53,9 +54,17 @@ impl Model {
                 self.segments.insert(segment.0, (graph_generation, BTreeSet::new())).is_none()
             }
             Change::SetGraph { segment, graph_generation } => {
+                self.calibrations.remove(&segment.0);
                 self.segments.get_mut(&segment.0).map(|(graph, _)| *graph = graph_generation).is_some()
             }
-            Change::RemoveSegment { segment } => self.segments.remove(&segment.0).is_some(),
+            Change::SetCalibration { segment, graph_generation, record } => {
+                self.calibrations.insert(segment.0, record.into());
+                self.segments.get(&segment.0).is_some_and(|(graph, _)| *graph == Some(graph_generation))
+            }
+            Change::RemoveSegment { segment } => {
+                self.calibrations.remove(&segment.0);
+                self.segments.remove(&segment.0).is_some()
+            }
             Change::Sequence(sequence) => {
                 self.sequence = sequence;
                 true
@@ -79,6 +88,7 @@ fn read(truth: &Truth) -> Model {
     };
     truth.growing(&mut visit).unwrap();
     for record in truth.segments().unwrap() {
+        model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
     model
@@ -94,6 +104,7 @@ enum Step {
     Delete(u64, u32),
     Segment(u64, Option<u32>),
     Graph(u64, Option<u32>),
+    Calibrate(u64, u32, Vec<u8>),
     Drop(u64),
     Sequence(u64),
 }
@@ -106,8 +117,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..40u64).prop_map(Step::Remove),
         2 => (0..40u64, 0..40u64).prop_map(|(from, until)| Step::RemoveRange(from, until)),
         3 => (0..5u64, 0..9u32).prop_map(|(segment, row)| Step::Delete(segment, row)),
-        3 => (0..5u64, any::<Option<u32>>()).prop_map(|(segment, graph)| Step::Segment(segment, graph)),
-        1 => (0..5u64, any::<Option<u32>>()).prop_map(|(segment, graph)| Step::Graph(segment, graph)),
+        3 => (0..5u64, prop::option::of(0..3u32)).prop_map(|(segment, graph)| Step::Segment(segment, graph)),
+        1 => (0..5u64, prop::option::of(any::<u32>())).prop_map(|(segment, graph)| Step::Graph(segment, graph)),
+        3 => (0..5u64, 0..3u32, prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(segment, graph, record)| Step::Calibrate(segment, graph, record)),
         2 => (0..5u64).prop_map(Step::Drop),
         2 => any::<u64>().prop_map(Step::Sequence),
     ]
@@ -142,6 +155,9 @@ fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Erro
                 Change::AddSegment { segment: SegmentId(*segment), graph_generation: *graph }
             }
             Step::Graph(segment, graph) => Change::SetGraph { segment: SegmentId(*segment), graph_generation: *graph },
+            Step::Calibrate(segment, graph_generation, record) => {
+                Change::SetCalibration { segment: SegmentId(*segment), graph_generation: *graph_generation, record }
+            }
             Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
             Step::Sequence(sequence) => Change::Sequence(*sequence),
         })
@@ -326,12 +342,37 @@ fn keys_and_segments_are_not_used_twice() {
         Change::DeleteRow { segment: unknown, row: 0 },
         Change::SetGraph { segment: unknown, graph_generation: None },
         Change::RemoveSegment { segment: unknown },
+        Change::SetCalibration { segment: unknown, graph_generation: 3, record: b"x" },
+        Change::SetCalibration { segment: SegmentId(1), graph_generation: 4, record: b"x" },
     ] {
         assert!(matches!(truth.commit(&[change]), Err(Error::Refused { .. })), "{change:?}");
     }
     truth.commit(&[Change::RemoveSegment { segment: SegmentId(1) }]).unwrap();
     assert_eq!(truth.segments().unwrap(), []);
     assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
+}
+
+#[test]
+fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    let segment = SegmentId(1);
+    let calibration = |truth: &Truth| truth.segments().unwrap()[0].calibration.clone();
+    let set = |graph_generation, record| Change::SetCalibration { segment, graph_generation, record };
+    truth.commit(&[set(3, b"first"), set(3, b"second")]).unwrap();
+    assert_eq!(calibration(&truth).as_deref(), Some(&b"second"[..]));
+    truth.commit(&[Change::SetGraph { segment, graph_generation: Some(4) }]).unwrap();
+    assert_eq!(calibration(&truth), None);
+    truth.commit(&[set(4, b"third"), Change::DeleteRow { segment, row: 9 }]).unwrap();
+    drop(truth);
+    let truth = Truth::open(dir.path()).unwrap();
+    assert_eq!(calibration(&truth).as_deref(), Some(&b"third"[..]));
+    // A folder of a program that did not know the table.
+    truth.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
+    assert_eq!(calibration(&truth), None);
+    truth.commit(&[set(4, b"again"), Change::RemoveSegment { segment }]).unwrap();
+    let left = truth.kv.write(|transaction| Ok(transaction.open_table(CALIBRATIONS).unwrap().iter().unwrap().count()));
+    assert_eq!(left.unwrap(), 0);
 }
 
 #[test]

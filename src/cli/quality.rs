@@ -1,0 +1,270 @@
+//! `nearness explain` and `nearness recall`: why an answer is as it is, and how good the answers are.
+
+use super::args::ServerArgs;
+use super::config::{self, Numbers};
+use super::load::read_image;
+use super::output::{self, Table};
+use super::remote::{self, told};
+use crate::grpc::pb;
+use crate::types::CollectionName;
+use clap::{ArgGroup, Args};
+use pb::query::Form;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// `explain`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).args(["text", "image", "vector", "near"]),
+    after_help = "Examples:\n  nearness explain --collection paragraphs --id 339:1 --text 'a war over salt'\n  \
+                  nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
+)]
+pub(crate) struct ExplainArgs {
+    /// The collection.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// The point to explain.
+    #[arg(long)]
+    pub(crate) id: String,
+    /// The query: a text.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// The query: an image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// The query: numbers with commas between.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
+    pub(crate) vector: Option<Numbers>,
+    /// The query: a stored point.
+    #[arg(long, value_name = "ID")]
+    pub(crate) near: Option<String>,
+    /// How many hits.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidates kept by the graph search.
+    #[arg(long, conflicts_with = "target_recall", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
+    pub(crate) target_recall: Option<f32>,
+    /// Only hits with at least this score.
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    pub(crate) min_score: Option<f32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `recall`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness recall --collection paragraphs --target 0.95 --samples 200\n\n\
+                  Sampled points are asked for their neighbours, as told and exactly. A stored point is an easier query\n\
+                  than a new one; what the tables promise for new ones is shown beside it.")]
+pub(crate) struct RecallArgs {
+    /// The collection.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Points that are sampled.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) samples: u32,
+    /// How many neighbours of each.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Candidates kept by the graph search [default: the collection's]
+    #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) ef: Option<u32>,
+    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
+    pub(crate) target: Option<f32>,
+    /// Seed of the sample; 0 takes one that changes with every write.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Asks why a point is, or is not, among the hits.
+pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
+    use pb::search_params::Accuracy;
+    let form = match (&args.text, &args.image, &args.vector, &args.near) {
+        (Some(text), ..) => Form::Text(text.clone()),
+        (_, Some(path), ..) => Form::Image(read_image(path).map_err(anyhow::Error::msg)?.into()),
+        (_, _, Some(numbers), _) => Form::Vector(remote::vector(&numbers.0)),
+        (.., near) => Form::Id(near.clone().unwrap_or_default()),
+    };
+    let request = pb::ExplainRequest {
+        collection: args.collection.as_str().into(),
+        query: Some(pb::Query { form: Some(form) }),
+        params: Some(pb::SearchParams {
+            k: args.k,
+            accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
+            score_threshold: args.min_score,
+            ..Default::default()
+        }),
+        id: args.id.clone(),
+    };
+    let told = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.explain(request).await.map_err(told)
+    })?;
+    if args.json {
+        output::json(&json!({
+            "id": args.id,
+            "reason": told.reason().as_str_name().trim_start_matches("REASON_").to_ascii_lowercase(),
+            "rank": Some(told.rank).filter(|rank| *rank > 0),
+            "true_rank": told.true_rank,
+            "distance": told.distance,
+            "score": told.score,
+            "kth_distance": told.kth_distance,
+            "segment": told.segment,
+            "row": told.row,
+            "ef_used": told.ef_used,
+            "ef_needed": told.ef_needed,
+        }))?;
+    } else {
+        output::line(&in_words(&args.id, args.k, &told))?;
+    }
+    Ok(())
+}
+
+/// A sentence or two.
+fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
+    let true_rank = told.true_rank.unwrap_or(0);
+    let mut text = match told.reason() {
+        pb::Reason::Hit => format!("{id} is hit {} of {k}", told.rank),
+        pb::Reason::UnknownPoint => return format!("{id} is no point of this collection"),
+        pb::Reason::Deleted => return format!("{id} was deleted"),
+        pb::Reason::Excluded => format!("{id} is left out: the query is made of it"),
+        pb::Reason::BelowThreshold => {
+            format!("{id} is nearest number {true_rank}, but its score is below the threshold")
+        }
+        pb::Reason::Beaten => format!("{id} is beaten: it is nearest number {true_rank}, and {k} were asked for"),
+        pb::Reason::MissedByGraph => {
+            let needed = match told.ef_needed {
+                Some(ef) => format!("with ef {ef} it is found"),
+                None => "only a scan finds it".into(),
+            };
+            format!(
+                "{id} is nearest number {true_rank}, but the graph did not lead to it with ef {}; {needed}",
+                told.ef_used
+            )
+        }
+        pb::Reason::Unspecified => format!("{id}: the server gives a reason that this program does not know"),
+    };
+    if let Some(distance) = told.distance {
+        text += &format!("\ndistance {distance:.4}");
+    }
+    if let Some(kth) = told.kth_distance {
+        text += &format!(", hit {k} is at {kth:.4}");
+    }
+    text += &match (told.segment, told.row) {
+        (Some(segment), Some(row)) => {
+            let way = if told.ef_used > 0 { format!("by graph (ef {})", told.ef_used) } else { "by scan".into() };
+            format!("\nrow {row} of segment {segment}, searched {way}")
+        }
+        _ => "\nnot sealed yet".into(),
+    };
+    text
+}
+
+/// Measures recall and prints it beside what the tables say.
+pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
+    use pb::measure_recall_request::Accuracy;
+    let request = pb::MeasureRecallRequest {
+        collection: args.collection.as_str().into(),
+        samples: args.samples,
+        k: args.k,
+        accuracy: args.ef.map(Accuracy::Ef).or(args.target.map(Accuracy::TargetRecall)),
+        seed: args.seed,
+    };
+    let report = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.measure_recall(request).await.map_err(told)
+    })?;
+    if args.json {
+        let segment = |part: &pb::SegmentRecall| {
+            json!({
+                "segment": part.segment,
+                "ef_used": part.ef_used,
+                "found": part.found,
+                "of": part.of,
+                "calibrated_on": part.calibrated_on,
+                "expected_recall": part.expected_recall,
+            })
+        };
+        output::json(&json!({
+            "samples": report.samples,
+            "recall": report.recall,
+            "recall_low": report.recall_low,
+            "recall_high": report.recall_high,
+            "stored_expected": report.stored_expected,
+            "expected_recall": report.expected_recall,
+            "search_us": report.search_us,
+            "exact_us": report.exact_us,
+            "recalibrating": report.recalibrating,
+            "segments": report.segments.iter().map(segment).collect::<Vec<_>>(),
+        }))?;
+        return Ok(());
+    }
+    let or_none = |value: Option<f64>| value.map_or_else(|| "not measured".into(), |value| format!("{value:.4}"));
+    output::line(&format!(
+        "recall {:.4} ({:.4} to {:.4}) of {} stored points; by the tables {}",
+        report.recall,
+        report.recall_low,
+        report.recall_high,
+        report.samples,
+        or_none(report.stored_expected)
+    ))?;
+    output::line(&format!("expected of new queries: {}", or_none(report.expected_recall)))?;
+    output::line(&format!("{} us a search, {} us exactly", report.search_us, report.exact_us))?;
+    if report.recalibrating {
+        output::line("the tables are being measured anew")?;
+    }
+    if !report.segments.is_empty() {
+        let mut table = Table::new(&["segment", "ef", "found", "of", "expected", "measured on"]);
+        for part in &report.segments {
+            table.row(vec![
+                part.segment.to_string(),
+                part.ef_used.to_string(),
+                part.found.to_string(),
+                part.of.to_string(),
+                part.expected_recall.map_or_else(String::new, |recall| format!("{recall:.4}")),
+                part.calibrated_on.to_string(),
+            ]);
+        }
+        table.print()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explanation_is_told_in_words() {
+        let missed = pb::ExplainResponse {
+            reason: pb::Reason::MissedByGraph.into(),
+            true_rank: Some(3),
+            distance: Some(0.25),
+            kth_distance: Some(0.5),
+            segment: Some(4),
+            row: Some(17),
+            ef_used: 10,
+            ef_needed: Some(34),
+            ..Default::default()
+        };
+        assert_eq!(
+            in_words("p", 10, &missed),
+            "p is nearest number 3, but the graph did not lead to it with ef 10; with ef 34 it is found\n\
+             distance 0.2500, hit 10 is at 0.5000\nrow 17 of segment 4, searched by graph (ef 10)"
+        );
+        let hit = pb::ExplainResponse { reason: pb::Reason::Hit.into(), rank: 2, ..Default::default() };
+        assert_eq!(in_words("p", 10, &hit), "p is hit 2 of 10\nnot sealed yet");
+    }
+}

@@ -1,0 +1,311 @@
+//! Measuring the recall of a live collection, and noticing when it is no longer what the tables say.
+//!
+//! Stored points are asked for their own nearest neighbours, themselves left out, once as the accuracy says and once
+//! exactly. A stored point is an easier query than one that was never stored, because the graph leads to it: what is
+//! measured is compared with the tables' curve for stored points, and what new queries should expect is read from the
+//! other one.
+
+use super::open::{Collection, View};
+use super::query::{Resolved, Source};
+use super::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
+use crate::index::calibration::sample_rows;
+use crate::types::{Ordinal, PointId};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How far the measured recall may lie from the tables', beyond the measurement's own confidence interval.
+const TOLERANCE: f64 = 0.02;
+/// Two sides, 95 %.
+const CONFIDENCE: f64 = 1.96;
+
+/// What one sampled point showed.
+struct Sample {
+    recall: f64,
+    /// By the tables, for a stored point and for a new query.
+    stored: Option<f64>,
+    expected: Option<f32>,
+    search: Duration,
+    exact: Duration,
+    /// For each sealed segment: true neighbours in it that were found, and all of them.
+    segments: HashMap<u64, (u64, u64)>,
+}
+
+impl Collection {
+    pub(super) fn measure_recall(&self, params: &RecallParams) -> Result<RecallReport, Error> {
+        let search =
+            SearchParams { k: params.k, accuracy: params.accuracy, score_threshold: None, fields: Fields::default() };
+        let effort = limits::search(&search, self.settings.ef_search)?;
+        limits::samples(params.samples)?;
+        let view = self.view();
+        let seed = if params.seed == 0 { self.writer.sequence() + 1 } else { params.seed };
+        let points = sample_points(&view, params.samples as usize, seed);
+        let exactly = super::effort::Effort::Exact;
+        let one = |id: &PointId| -> Result<Option<Sample>, Error> {
+            // It may have been deleted since it was drawn.
+            let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
+            let query = Resolved { vector, exclude: vec![id.clone()] };
+            let truth = self.answer(&view, &query, &search, exactly, Duration::ZERO)?;
+            let Some(worst) = truth.hits.last().map(|hit| hit.distance) else { return Ok(None) };
+            let answer = self.answer(&view, &query, &search, effort, Duration::ZERO)?;
+            let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
+            let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
+            for hit in &truth.hits {
+                let Some(super::open::Place::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
+                let (found, of) = segments.entry(sealed.segment.id().0).or_default();
+                *found += u64::from(answer.hits.iter().any(|other| other.point.id == hit.point.id));
+                *of += 1;
+            }
+            Ok(Some(Sample {
+                recall: found as f64 / truth.hits.len() as f64,
+                stored: self.stored_expectation(&view, params.k, effort),
+                expected: answer.stats.expected_recall,
+                search: answer.stats.search_time,
+                exact: truth.stats.search_time,
+                segments,
+            }))
+        };
+        let samples: Vec<Sample> =
+            points.par_iter().map(one).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        let interval = Interval::of(&samples.iter().map(|sample| sample.recall).collect::<Vec<_>>());
+        let mean = |values: Option<Vec<f64>>| {
+            values.filter(|all| !all.is_empty()).map(|all| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        let stored = mean(samples.iter().map(|sample| sample.stored).collect());
+        let expected = mean(samples.iter().map(|sample| sample.expected.map(f64::from)).collect());
+        let recalibrating = stored.is_some_and(|stored| self.drifted(&view, &interval, stored));
+        if recalibrating {
+            for sealed in view.sealed.iter().filter(|sealed| sealed.graph().is_some()) {
+                sealed.recalibrate.store(true, Ordering::Relaxed);
+            }
+        }
+        let segments = view
+            .sealed
+            .iter()
+            .map(|sealed| {
+                let id = sealed.segment.id().0;
+                let way = effort.sealed(sealed, params.k + 1);
+                let table = sealed.calibration();
+                let (found, of) = samples
+                    .iter()
+                    .filter_map(|sample| sample.segments.get(&id))
+                    .fold((0, 0), |(found, of), part| (found + part.0, of + part.1));
+                SegmentRecall {
+                    segment: id,
+                    ef_used: way.as_ref().map_or(0, |(_, ef)| *ef),
+                    found,
+                    of,
+                    calibrated_on: table.as_ref().map_or(0, |table| table.samples()),
+                    expected: way.zip(table).map(|((_, ef), table)| table.expected(ef, params.k)),
+                }
+            })
+            .collect();
+        let count = samples.len().max(1) as u32;
+        Ok(RecallReport {
+            samples: samples.len() as u32,
+            recall: interval.mean,
+            low: interval.low,
+            high: interval.high,
+            stored_expected: stored,
+            expected,
+            search_time: samples.iter().map(|sample| sample.search).sum::<Duration>() / count,
+            exact_time: samples.iter().map(|sample| sample.exact).sum::<Duration>() / count,
+            recalibrating,
+            segments,
+        })
+    }
+
+    /// What the tables say of stored points, weighted as [`Expectation`](super::effort::Expectation) does.
+    fn stored_expectation(&self, view: &View, k: u32, effort: super::effort::Effort) -> Option<f64> {
+        let mut expectation = super::effort::Expectation::default();
+        for sealed in &view.sealed {
+            let recall = match effort.sealed(sealed, k + 1) {
+                None => Some(1.0),
+                Some((_, ef)) => sealed.calibration().map(|table| table.stored(ef, k)),
+            };
+            expectation.add(sealed.live_rows().into(), recall);
+        }
+        for growing in view.growing_newest_first() {
+            let scanned = effort.growing(growing, k + 1).is_none() || !growing.has_graph();
+            expectation.add(growing.live(), scanned.then_some(1.0));
+        }
+        expectation.recall().map(f64::from)
+    }
+
+    /// Whether what was measured is not what the tables say. Over several segments they say too little (each is asked for
+    /// all k, and has but a part of them), so that only less than they say counts.
+    fn drifted(&self, view: &View, measured: &Interval, stored: f64) -> bool {
+        let several = view.sealed.iter().filter(|sealed| sealed.live_rows() > 0).count() > 1;
+        measured.high < stored - TOLERANCE || !several && measured.low > stored + TOLERANCE
+    }
+}
+
+/// A mean with its confidence interval.
+struct Interval {
+    mean: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Interval {
+    /// Of recalls; of none it is 1, and nothing is known. One more measurement half as good as the mean keeps the
+    /// interval of equal values from shrinking to nothing.
+    fn of(recalls: &[f64]) -> Self {
+        if recalls.is_empty() {
+            return Self { mean: 1.0, low: 0.0, high: 1.0 };
+        }
+        let n = recalls.len() as f64;
+        let mean = recalls.iter().sum::<f64>() / n;
+        let squares = recalls.iter().map(|recall| (recall - mean).powi(2)).sum::<f64>() + 0.25 * mean * mean;
+        let half = CONFIDENCE * (squares / n / n).sqrt();
+        Self { mean, low: (mean - half).max(0.0), high: (mean + half).min(1.0) }
+    }
+}
+
+/// Ids of live points, each segment with its share.
+fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let sources: Vec<(Source<'_>, u64)> = view
+        .sealed
+        .iter()
+        .map(|sealed| (Source::Sealed(sealed), u64::from(sealed.live_rows())))
+        .chain(view.growing_newest_first().map(|growing| (Source::Growing(growing), growing.live())))
+        .collect();
+    let live: u64 = sources.iter().map(|(_, live)| live).sum();
+    let mut shares = vec![0_usize; sources.len()];
+    for _ in 0..count.min(usize::try_from(live).unwrap_or(usize::MAX)) {
+        let mut at = rng.random_range(0..live);
+        for (share, (_, live)) in shares.iter_mut().zip(&sources) {
+            if at < *live {
+                *share += 1;
+                break;
+            }
+            at -= live;
+        }
+    }
+    let mut points = Vec::with_capacity(count);
+    for ((source, _), share) in sources.iter().zip(shares) {
+        match source {
+            Source::Sealed(sealed) => {
+                let rows = sample_rows(sealed.segment.rows(), share, &mut rng, |row: Ordinal| sealed.is_live(row));
+                points.extend(rows.into_iter().filter_map(|row| PointId::new(sealed.segment.point_id(row)).ok()));
+            }
+            Source::Growing(growing) => {
+                let table = growing.read();
+                let rows = sample_rows(table.rows(), share, &mut rng, |row| !table.dead[row.0 as usize]);
+                points.extend(rows.into_iter().map(|row| table.ids[row.0 as usize].clone()));
+            }
+        }
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::calibration::{Calibration, Curve, CurvePoint};
+
+    /// A collection of random points with a measured graph.
+    fn collection(dir: &std::path::Path) -> Collection {
+        let record = crate::store::CollectionRecord {
+            name: crate::types::CollectionName::new("c").unwrap(),
+            dimension: 16,
+            metric: crate::types::Metric::L2,
+            embedder: None,
+            m: 8,
+            ef_construction: 60,
+            ef_search: 30,
+            seal_rows: 50_000,
+        };
+        let collection = Collection::open(&record, dir, &crate::embed::Registry::default()).unwrap();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+        let mut items = (0..4_000).map(|at| super::super::Item {
+            id: PointId::new(format!("p{at}")).unwrap(),
+            source: super::super::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
+            payload: super::super::Payload::new(),
+        });
+        collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection.compact(&|_, _, _| true).unwrap();
+        collection
+    }
+
+    /// A table that says `recall` of stored points, and of new ones.
+    fn saying(recall: f32) -> Calibration {
+        let curve = Curve { k: 10, points: vec![CurvePoint { ef: 10, recall, error: 0.001 }] };
+        Calibration::new(300, vec![curve.clone()], vec![curve]).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_no_longer_holds_is_measured_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let sealed = collection.view().sealed[0].clone();
+        let params = RecallParams { samples: 300, k: 10, accuracy: super::super::Accuracy::Ef(15), seed: 1 };
+        let measure = || collection.measure_recall(&params).unwrap();
+        let sound = measure();
+        assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
+        let nothing_to_do = || !collection.improve(&|_, _, _| true).unwrap();
+        assert!(nothing_to_do());
+        let table = sealed.calibration().unwrap();
+        // Within the tolerance nothing happens; beyond it, in either direction, the graph is measured anew.
+        sealed.set_calibration(Some(saying(sound.recall as f32 + 0.01)));
+        assert!(!measure().recalibrating && nothing_to_do());
+        for wrong in [sound.recall as f32 - 0.2, 0.999] {
+            sealed.set_calibration(Some(saying(wrong)));
+            let drifted = measure();
+            assert!(drifted.recalibrating && sealed.wants_calibration(), "{wrong}: {drifted:?}");
+            assert!(collection.improve(&|_, _, _| true).unwrap(), "the improver has a task");
+            let again = sealed.calibration().unwrap();
+            assert!((again.stored(15, 10) - table.stored(15, 10)).abs() < 0.03);
+            assert!(!measure().recalibrating && nothing_to_do());
+        }
+        // Over several segments more than is said is no reason.
+        let interval = Interval { mean: 0.95, low: 0.94, high: 0.96 };
+        let view = collection.view();
+        assert!(collection.drifted(&view, &interval, 0.9) && collection.drifted(&view, &interval, 0.99));
+        let mut several = View::clone(&view);
+        several.sealed.push(sealed.clone());
+        assert!(!collection.drifted(&several, &interval, 0.9) && collection.drifted(&several, &interval, 0.99));
+    }
+
+    #[test]
+    fn a_calibration_can_be_cancelled_and_a_new_graph_forgets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let sealed = collection.view().sealed[0].clone();
+        let told = std::sync::atomic::AtomicBool::new(false);
+        sealed.set_calibration(None);
+        let observe = |job, done, total| {
+            assert_eq!(job, super::super::Job::Calibrating);
+            assert!(done <= total);
+            told.store(true, Ordering::Relaxed);
+            false
+        };
+        assert!(collection.improve(&observe).is_err() && told.load(Ordering::Relaxed));
+        assert!(sealed.wants_calibration(), "it is tried again");
+        assert!(collection.improve(&|_, _, _| true).unwrap());
+        assert!(sealed.calibration().is_some());
+        let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
+        assert!(kept());
+        sealed.set_graph(None);
+        assert!(sealed.calibration().is_none());
+        collection.compact(&|job, _, _| job != super::super::Job::Calibrating).unwrap_err();
+        assert!(sealed.graph().is_some() && sealed.calibration().is_none());
+        assert!(!kept(), "a table does not outlive its graph");
+    }
+
+    #[test]
+    fn the_interval_narrows_with_the_samples_and_holds_the_mean() {
+        let of = |n: usize| Interval::of(&(0..n).map(|at| if at % 4 == 0 { 0.8 } else { 1.0 }).collect::<Vec<_>>());
+        let (few, many) = (of(40), of(4_000));
+        assert!((few.mean - 0.95).abs() < 1e-9 && (many.mean - 0.95).abs() < 1e-9);
+        assert!(few.low < many.low && many.low < 0.95 && 0.95 < many.high && many.high < few.high);
+        let same = Interval::of(&[1.0; 50]);
+        assert!(same.low < 1.0 && same.high == 1.0, "fifty hits do not show that there is never a miss");
+        let none = Interval::of(&[]);
+        assert_eq!((none.low, none.high), (0.0, 1.0));
+    }
+}

@@ -1,0 +1,22 @@
+//! The service `Quality`.
+
+use super::work::{Lane, Work};
+use super::{from_proto, pb, to_proto};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub(super) struct Quality(pub(super) Arc<Work>);
+
+#[tonic::async_trait]
+impl pb::quality_server::Quality for Quality {
+    async fn measure_recall(
+        &self,
+        request: Request<pb::MeasureRecallRequest>,
+    ) -> Result<Response<pb::MeasureRecallResponse>, Status> {
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let params = from_proto::recall_params(&request)?;
+        let report = self.0.run(Lane::Maintenance, move |engine| engine.measure_recall(&name, &params)).await?;
+        self.0.reply(to_proto::recall_report(report))
+    }
+}

@@ -1,0 +1,140 @@
+//! Many queries answered together: exactly, by one shared scan, and by a graph, as the recall that it reaches.
+
+use super::{Curve, CurvePoint};
+use crate::index::graph::Graph;
+use crate::index::{Error, Rows, exact};
+use crate::math::{self, TopK};
+use crate::types::{Neighbor, Ordinal};
+use rayon::prelude::*;
+
+/// The `k` that are measured.
+pub(super) const KS: [u32; 5] = [1, 3, 10, 30, 100];
+/// From one `ef` to the next.
+const GROWTH: f64 = 1.35;
+/// A curve ends with this recall, or with this many candidates, or when the graph would compare every row.
+const ENOUGH: f32 = 0.9995;
+const MAX_EF: u32 = 4_096;
+/// Queries that share one pass over the vectors; after each pass, the measurement may be cancelled.
+const TOGETHER: usize = 128;
+/// Bytes of the rows that are compared with every query before the next ones: they stay in the cache.
+const BLOCK_BYTES: usize = 128 << 10;
+
+/// Decides whether a row may be found.
+pub(super) type Accept<'a> = &'a (dyn Fn(Ordinal) -> bool + Sync);
+
+/// A query of a measurement.
+pub(super) struct Asked {
+    pub(super) vector: Vec<f32>,
+    /// The row that it is; left out of its own answer.
+    pub(super) own: Option<Ordinal>,
+}
+
+/// What is measured: a graph over the accepted ones of its rows.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) rows: Rows<'a>,
+    pub(super) graph: &'a Graph,
+    pub(super) accept: Accept<'a>,
+}
+
+/// Tells of queries answered; an error cancels.
+pub(super) type Step<'a> = &'a mut dyn FnMut(usize) -> Result<(), Error>;
+
+/// Steps of [`curves`] for each query.
+pub(super) const STEPS: usize = 1 + KS.len();
+
+impl Subject<'_> {
+    /// Recall by `ef` for each of [`KS`] that the rows allow.
+    pub(super) fn curves(&self, asked: &[Asked], step: Step<'_>) -> Result<Vec<Curve>, Error> {
+        let mut truth: Vec<Vec<f32>> = Vec::with_capacity(asked.len());
+        for together in asked.chunks(TOGETHER) {
+            truth.extend(self.nearest(together, KS[KS.len() - 1] as usize));
+            step(together.len())?;
+        }
+        let mut curves = Vec::new();
+        for k in KS {
+            let mut points = Vec::new();
+            let mut ef = k;
+            while ef <= MAX_EF && ef as usize <= self.rows.len() / 2 {
+                let recalls: Vec<f64> =
+                    asked.par_iter().zip(&truth).map(|(asked, truth)| self.recall(asked, truth, k, ef)).collect();
+                points.push(point(&recalls, k, ef));
+                if points.last().is_some_and(|point| point.recall >= ENOUGH) {
+                    break;
+                }
+                step(0)?;
+                ef = (ef + 1).max((f64::from(ef) * GROWTH) as u32);
+            }
+            if !points.is_empty() {
+                curves.push(Curve { k, points });
+            }
+            step(asked.len())?;
+        }
+        Ok(curves)
+    }
+
+    /// The share of the `k` nearest that the graph finds. A row that is as near as the k-th counts: equal rows may stand
+    /// for one another.
+    fn recall(&self, asked: &Asked, truth: &[f32], k: u32, ef: u32) -> f64 {
+        let truth = &truth[..truth.len().min(k as usize)];
+        let Some(&worst) = truth.last() else { return 1.0 };
+        let more = u32::from(asked.own.is_some());
+        let (k, ef) = ((k + more) as usize, ef.max(k + more) as usize);
+        let found = self.graph.search(self.rows, &asked.vector, k, ef, f32::INFINITY, self.accept).neighbors;
+        let hits =
+            found.iter().filter(|neighbor| Some(neighbor.row) != asked.own && neighbor.distance <= worst).count();
+        hits.min(truth.len()) as f64 / truth.len() as f64
+    }
+
+    /// The distances of the `k` nearest accepted rows of each query, ascending: every row is compared, by all cores, a
+    /// block of rows with all queries before the next.
+    fn nearest(&self, asked: &[Asked], k: usize) -> Vec<Vec<f32>> {
+        let Self { rows, accept, .. } = *self;
+        let norms: Vec<f32> = asked.iter().map(|asked| math::norm(&asked.vector)).collect();
+        let n = rows.len();
+        let part = n.div_ceil(rayon::current_num_threads().max(1)).max(1);
+        let block = (BLOCK_BYTES / (4 * rows.dimension.max(1))).max(1);
+        let parts: Vec<Vec<TopK>> = (0..n)
+            .into_par_iter()
+            .step_by(part)
+            .map(|from| {
+                let mut tops = vec![TopK::new(k); asked.len()];
+                let until = n.min(from + part);
+                for from in (from..until).step_by(block) {
+                    let block = (from..until.min(from + block)).map(|row| Ordinal(row as u32));
+                    let accepted: Vec<Ordinal> = block.filter(|&row| accept(row)).collect();
+                    for ((asked, &norm), top) in asked.iter().zip(&norms).zip(&mut tops) {
+                        for &row in &accepted {
+                            let distance = exact::distance(rows, row, &asked.vector, norm);
+                            if distance <= top.worst() && Some(row) != asked.own {
+                                top.push(Neighbor { row, distance });
+                            }
+                        }
+                    }
+                }
+                tops
+            })
+            .collect();
+        let mut answers: Vec<Vec<f32>> = vec![Vec::new(); asked.len()];
+        for tops in parts {
+            for (answer, top) in answers.iter_mut().zip(tops) {
+                answer.extend(top.into_sorted().iter().map(|neighbor| neighbor.distance));
+            }
+        }
+        for answer in &mut answers {
+            answer.sort_unstable_by(f32::total_cmp);
+            answer.truncate(k);
+        }
+        answers
+    }
+}
+
+/// Mean and standard error, with one more query that missed one of its `k`: a hundred perfect answers do not show that
+/// nothing is ever missed.
+fn point(recalls: &[f64], k: u32, ef: u32) -> CurvePoint {
+    let all = || recalls.iter().copied().chain([1.0 - 1.0 / f64::from(k)]);
+    let n = (recalls.len() + 1) as f64;
+    let mean = all().sum::<f64>() / n;
+    let variance = all().map(|recall| (recall - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    CurvePoint { ef, recall: mean as f32, error: (variance / n).sqrt() as f32 }
+}
