@@ -2,9 +2,10 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
-use super::Error;
+use super::{Error, Filter};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A JSON object that the user keeps beside a point.
@@ -217,7 +218,7 @@ pub enum Accuracy {
 }
 
 /// How a search is to be done.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SearchParams {
     /// How many hits.
     pub k: u32,
@@ -227,6 +228,8 @@ pub struct SearchParams {
     pub score_threshold: Option<f32>,
     /// What each hit carries.
     pub fields: Fields,
+    /// Only points whose payload matches.
+    pub filter: Option<Arc<Filter>>,
 }
 
 /// One hit.
@@ -249,6 +252,8 @@ pub enum Path {
     Graph,
     /// Some segments by graph, some by scan.
     Mixed,
+    /// Only the points that match the filter were compared, each of them.
+    FilterScan,
 }
 
 /// What an answer cost.
@@ -266,6 +271,8 @@ pub struct SearchStats {
     pub segments_by_graph: u32,
     /// Sealed segments scanned.
     pub segments_by_scan: u32,
+    /// Live points that match the filter; none without one.
+    pub filter_matches: Option<u64>,
     /// Embedding the query.
     pub embed_time: Duration,
     /// Searching.
@@ -330,22 +337,33 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound` for the collection.
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
+    /// Removes the points that match when their turn to be written comes: all of them in one transaction, or none.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a filter that is wrong or that matches more points than one transaction takes.
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error>;
     /// The named points, in that order; none for an id that is not there.
     ///
     /// # Errors
     /// `NotFound` for the collection.
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
-    /// Points in the order of their ids, after `after`.
+    /// Points in the order of their ids, after `after`; with a filter, those that match.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for a limit out of range.
-    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields)
-    -> Result<Page, Error>;
-    /// Live points.
+    /// `NotFound`; `InvalidInput` for a limit out of range or a wrong filter.
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error>;
+    /// Live points; with a filter, those that match.
     ///
     /// # Errors
-    /// `NotFound`.
-    fn count(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// `NotFound`; `InvalidInput` for a wrong filter.
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
     /// The nearest points to each query. All queries are checked before one runs.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The life of a query inside a collection: resolve, search every segment, merge, fetch.
 
+use super::filter::{Selected, Selection, plan};
 use super::growing::Growing;
 use super::open::{Collection, Place, View};
 use super::sealed::Sealed;
@@ -38,6 +39,7 @@ impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let ef = limits::search(params, self.settings.ef_search)?;
+        params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
         for (place, query) in queries.iter().enumerate() {
             limits::query(&field(place, queries.len()), query)?;
         }
@@ -45,7 +47,16 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
-        let answer = |query: &Resolved| self.answer(&view, query, params, ef, embed_time);
+        // Once for all queries; its time is part of each search.
+        let start = Instant::now();
+        let selection = params.filter.as_ref().map(|filter| self.select(&view, filter)).transpose()?;
+        let select_time = start.elapsed();
+        let answer = |query: &Resolved| {
+            let mut answer = self.answer(&view, query, params, ef, selection.as_ref())?;
+            answer.stats.embed_time = embed_time;
+            answer.stats.search_time += select_time;
+            Ok(answer)
+        };
         match resolved.as_slice() {
             [one] => Ok(vec![answer(one)?]),
             many => many.par_iter().map(answer).collect(),
@@ -131,7 +142,7 @@ impl Collection {
         query: &Resolved,
         params: &SearchParams,
         ef: Option<u32>,
-        embed_time: Duration,
+        selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let sources: Vec<Source<'_>> =
@@ -146,32 +157,49 @@ impl Collection {
             growing_distances: 0,
             segments_by_graph: 0,
             segments_by_scan: 0,
-            embed_time,
+            filter_matches: selection.map(|selection| selection.count),
+            embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
         };
         let mut growing_by_graph = false;
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
-        for source in &sources {
+        for (place, source) in sources.iter().enumerate() {
+            let selected = selection.map(|selection| &selection.segments[place]);
+            if selected.is_some_and(|selected| selected.count() == 0) {
+                continue;
+            }
             let neighbors = match source {
                 Source::Growing(growing) => {
-                    let found = growing.search(&query.vector, k, ef)?;
+                    let found = growing.search(&query.vector, k, ef, selected)?;
                     growing_by_graph |= found.by_graph;
                     stats.growing_distances += found.distances;
                     stats.distances_computed += found.distances;
                     found.neighbors
                 }
                 Source::Sealed(sealed) => {
-                    let found = match (ef, sealed.graph()) {
-                        (Some(ef), Some(graph)) => {
+                    let rows = sealed.rows(self.metric);
+                    let walks = |ef: &u32| {
+                        selected.is_none_or(|selected| !plan::compares(selected.count(), rows.len() as u64, *ef))
+                    };
+                    let found = match (ef.filter(walks), sealed.graph(), selected) {
+                        (Some(ef), Some(graph), selected) => {
                             stats.segments_by_graph += 1;
-                            graph.search(sealed.rows(self.metric), &query.vector, k, ef as usize, |row| {
-                                sealed.is_live(row)
-                            })
+                            let ef = ef as usize;
+                            match selected {
+                                None => graph.search(rows, &query.vector, k, ef, |row| sealed.is_live(row)),
+                                Some(selected) => {
+                                    graph.search(rows, &query.vector, k, ef, |row| selected.contains(row.0))
+                                }
+                            }
                         }
-                        _ => {
+                        (_, _, None) => {
                             stats.segments_by_scan += 1;
-                            scan(sealed.rows(self.metric), &query.vector, k, &|row| sealed.is_live(row))
+                            scan(rows, &query.vector, k, &|row| sealed.is_live(row))
+                        }
+                        (_, _, Some(selected)) => {
+                            stats.segments_by_scan += 1;
+                            scan_selected(rows, &query.vector, k, selected)
                         }
                     };
                     stats.distances_computed += found.distances;
@@ -181,11 +209,12 @@ impl Collection {
             self.name_candidates(source, &neighbors, &mut candidates);
         }
         stats.path = match (growing_by_graph || stats.segments_by_graph > 0, stats.segments_by_scan) {
+            (false, _) if selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,
             (true, 0) => Path::Graph,
             (true, _) => Path::Mixed,
         };
-        if stats.path != Path::Exact {
+        if matches!(stats.path, Path::Graph | Path::Mixed) {
             stats.ef_used = ef.unwrap_or(0);
         }
         candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
@@ -255,6 +284,28 @@ fn scan(rows: Rows<'_>, query: &[f32], k: usize, accept: &(dyn Fn(Ordinal) -> bo
             found
         })
         .collect();
+    nearest_of(&parts, k)
+}
+
+/// An exact scan of the selected rows, shared by all cores when it is long.
+fn scan_selected(rows: Rows<'_>, query: &[f32], k: usize, selected: &Selected) -> Found {
+    if selected.count() as usize * rows.dimension < PARALLEL_SCAN {
+        return exact::search_rows(rows, query, k, selected.rows());
+    }
+    let step = selected.words().div_ceil(rayon::current_num_threads()).max(1);
+    let parts: Vec<Found> = (0..selected.words())
+        .into_par_iter()
+        .step_by(step)
+        .map(|from| {
+            let until = selected.words().min(from + step);
+            exact::search_rows(rows, query, k, selected.rows_of_words(from..until))
+        })
+        .collect();
+    nearest_of(&parts, k)
+}
+
+/// The `k` nearest of what the parts of a scan found.
+fn nearest_of(parts: &[Found], k: usize) -> Found {
     let mut neighbors: Vec<Neighbor> = parts.iter().flat_map(|part| part.neighbors.iter().copied()).collect();
     neighbors.sort_unstable();
     neighbors.truncate(k);

@@ -1,7 +1,8 @@
 //! Reading points by id, and page by page in the order of their ids.
 
+use super::filter::Selection;
 use super::open::{Collection, Place, View};
-use super::{Error, Fields, Page, Payload, Point};
+use super::{Error, Fields, Filter, Page, Payload, Point};
 use crate::types::PointId;
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -30,10 +31,17 @@ impl Collection {
         ids.iter().map(|id| view.locate(id).map(|place| self.point(id.clone(), &place, fields)).transpose()).collect()
     }
 
-    pub(super) fn scroll(&self, after: Option<&PointId>, limit: usize, fields: Fields) -> Result<Page, Error> {
+    pub(super) fn scroll(
+        &self,
+        after: Option<&PointId>,
+        limit: usize,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error> {
         let view = self.view();
+        let selection = filter.map(|filter| self.select(&view, filter)).transpose()?;
         // One more than asked tells whether points follow.
-        let mut ids = first_ids(&view, after, limit + 1);
+        let mut ids = first_ids(&view, selection.as_ref(), after, limit + 1);
         let more = ids.len() > limit;
         ids.truncate(limit);
         let points = ids
@@ -47,8 +55,10 @@ impl Collection {
     }
 }
 
-/// The first `count` live ids after `after`, over all segments.
-fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId> {
+/// The first `count` live ids after `after`, over all segments; with a selection, those in it.
+fn first_ids(view: &View, selection: Option<&Selection>, after: Option<&PointId>, count: usize) -> Vec<PointId> {
+    let mut selected = selection.map(|selection| selection.segments.iter());
+    let mut next = move || selected.as_mut().and_then(Iterator::next);
     let mut ids: BTreeSet<PointId> = BTreeSet::new();
     let mut take = |id: PointId| {
         // Each segment gives its own in order: once one is beyond the count-th, so are the rest.
@@ -62,15 +72,20 @@ fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId>
         true
     };
     for growing in view.growing_newest_first() {
+        let selected = next();
         let table = growing.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (id, _) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
+        for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
+            if selected.is_some_and(|selected| !selected.contains(row)) {
+                continue;
+            }
             if !take(id.clone()) {
                 break;
             }
         }
     }
     for sealed in &view.sealed {
+        let selected = next();
         let segment = &sealed.segment;
         let sorted = segment.sorted();
         let start = after.map_or(0, |after| {
@@ -80,7 +95,7 @@ fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId>
         });
         for &row in &sorted[start..] {
             let row = crate::types::Ordinal(row);
-            if !sealed.is_live(row) {
+            if !sealed.is_live(row) || selected.is_some_and(|selected| !selected.contains(row.0)) {
                 continue;
             }
             // A damaged id cannot be named and is left out here; a check of the files reports it.
@@ -94,7 +109,7 @@ fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId>
 }
 
 /// A stored payload.
-fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
+pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
         what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),
     })

@@ -1,5 +1,6 @@
 //! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
 
+use super::filter::SealedPayloads;
 use crate::index::{Rows, graph::Graph};
 use crate::store::Segment;
 use crate::types::{Metric, Ordinal};
@@ -15,6 +16,8 @@ pub(super) struct Sealed {
     pub(super) graph: RwLock<Option<Arc<Graph>>>,
     /// Generation of the newest graph file, so that the next one gets another name.
     pub(super) generation: AtomicU32,
+    /// What filters are answered from.
+    pub(super) payloads: SealedPayloads,
     deleted: Bitmap,
 }
 
@@ -25,7 +28,7 @@ impl Sealed {
             bitmap.set(row);
         }
         let generation = AtomicU32::new(graph.as_ref().map_or(0, |(generation, _)| *generation));
-        Self { segment, graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))), generation, deleted: bitmap }
+        Self { segment, graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))), generation, payloads: SealedPayloads::default(), deleted: bitmap }
     }
 
     pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {
@@ -55,6 +58,11 @@ impl Sealed {
 
     pub(super) fn delete(&self, row: Ordinal) {
         self.deleted.set(row.0);
+    }
+
+    /// The bits of rows less those that are dead.
+    pub(super) fn only_live(&self, words: &[u64]) -> Vec<u64> {
+        words.iter().zip(&self.deleted.words).map(|(word, dead)| word & !dead.load(Ordering::Relaxed)).collect()
     }
 
     pub(super) fn deleted_rows(&self) -> u32 {

@@ -85,6 +85,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         Path::Exact => pb::Path::Exact,
         Path::Graph => pb::Path::Graph,
         Path::Mixed => pb::Path::Mixed,
+        Path::FilterScan => pb::Path::FilterScan,
     };
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     pb::SearchStats {
@@ -97,6 +98,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         embed_us: micros(stats.embed_time),
         search_us: micros(stats.search_time),
         embedder_fingerprint: fingerprint(stats.fingerprint),
+        filter_matches: stats.filter_matches,
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
 //! | `calls.rs` | what any engine must do; runs over each engine named below |
+//! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
@@ -12,6 +13,7 @@
 mod support;
 
 mod calls;
+mod filters;
 mod harness;
 mod limits;
 mod server;
@@ -69,6 +71,11 @@ macro_rules! every_test_over {
                 scrolls_reach_the_end
                 embedders_answer
                 gzip_goes_both_ways
+            }
+            filters {
+                every_condition_selects
+                wrong_filters_are_refused
+                points_are_counted_scrolled_and_deleted_by_filter
             }
             limits { wrong_requests_name_field_and_limit payloads_are_limited }
             streams {
