@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files =
-        ["common", "filter", "collections", "points", "search", "embedders"].map(|name| format!("nearness/v1/{name}.proto"));
+    let files = ["common", "filter", "collections", "points", "search", "embedders"]
+        .map(|name| format!("nearness/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("nearness_v1.bin"), prost_bytes(&descriptors))?;

@@ -286,7 +286,13 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
         };
         let queries: Vec<Query> = (0..100).map(|_| Query::Vector(clustered(&mut rng))).collect();
         let check = |engine: &LocalEngine, step: &str| {
-            let with = |accuracy| SearchParams { k: 10, accuracy, score_threshold: None, fields: Fields::default(), filter: None };
+            let with = |accuracy| SearchParams {
+                k: 10,
+                accuracy,
+                score_threshold: None,
+                fields: Fields::default(),
+                filter: None,
+            };
             let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
             let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");
             let points = engine.count(&name(), None).expect("a count");

@@ -70,7 +70,8 @@ fn ids(answer: &Answer) -> Vec<PointId> {
 
 /// Files of the only collection with that extension.
 fn files(dir: &FilePath, extension: &str) -> Vec<PathBuf> {
-    let folder = std::fs::read_dir(dir.join("collections")).expect("collections").next().expect("one").expect("readable");
+    let folder =
+        std::fs::read_dir(dir.join("collections")).expect("collections").next().expect("one").expect("readable");
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder.path())
         .expect("a folder")
         .map(|entry| entry.expect("readable").path())
@@ -139,15 +140,17 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
         engine.compact(&name()).expect("a compaction");
         assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
     }
-    let [path] = files(dir.path(), "payloads")[..] else { panic!("one index: {:?}", files(dir.path(), "payloads")) };
-    let path = &path;
+    let [ref path] = files(dir.path(), "payloads")[..] else {
+        panic!("one index: {:?}", files(dir.path(), "payloads"))
+    };
     let sound = std::fs::read(path).expect("the index");
     let flipped = |at: usize| {
         let mut bytes = sound.clone();
         bytes[at] ^= 1;
         bytes
     };
-    for damaged in [Vec::new(), b"x".to_vec(), sound[..sound.len() - 1].to_vec(), flipped(30), flipped(sound.len() - 1)] {
+    for damaged in [Vec::new(), b"x".to_vec(), sound[..sound.len() - 1].to_vec(), flipped(30), flipped(sound.len() - 1)]
+    {
         std::fs::write(path, damaged).expect("damaged");
         let engine = open(dir.path());
         assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);

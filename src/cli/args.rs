@@ -709,10 +709,8 @@ pub(crate) struct GetArgs {
 
 /// `count`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  nearness count paragraphs\n  \
-                  nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'"
-)]
+#[command(after_help = "Examples:\n  nearness count paragraphs\n  \
+                  nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
 pub(crate) struct CountArgs {
     /// The collection.
     #[arg(value_parser = config::collection_name)]

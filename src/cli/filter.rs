@@ -79,7 +79,11 @@ fn filter(node: Node) -> Result<pb::Filter, String> {
                 Form::Range(pb::Range { field, gt: bound(gt)?, gte: bound(gte)?, lt: bound(lt)?, lte: bound(lte)? })
             } else {
                 let there = pb::Filter { form: Some(Form::Exists(pb::Exists { field })) };
-                return Ok(if exists == Some(true) { there } else { pb::Filter { form: Some(Form::Not(Box::new(there))) } });
+                return Ok(if exists == Some(true) {
+                    there
+                } else {
+                    pb::Filter { form: Some(Form::Not(Box::new(there))) }
+                });
             }
         }
         _ => {

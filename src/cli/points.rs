@@ -96,7 +96,11 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
         let client = remote::connect(args.server.server.as_deref()).await?;
         client.count(request).await.map_err(told)
     })?;
-    if args.json { output::json(&json!({ "count": reply.count }))? } else { output::line(&reply.count.to_string())? }
+    if args.json {
+        output::json(&json!({ "count": reply.count }))?
+    } else {
+        output::line(&reply.count.to_string())?
+    }
     Ok(())
 }
 

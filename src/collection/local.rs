@@ -6,8 +6,8 @@
 use super::open::Collection;
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Filter, Item, Job, OnRefused, Outcome,
-    Page, Point, Query, SearchParams, Space, Upserted, limits,
+    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Fields, Filter, Item, Job, OnRefused,
+    Outcome, Page, Point, Query, SearchParams, Space, Upserted, limits,
 };
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
@@ -391,7 +391,7 @@ impl Engine for LocalEngine {
         filter.check("filter")?;
         let prepare = |collection: &Collection| {
             // Indexes that are not there yet are built here, before writers would wait for them.
-            collection.select(&collection.view(), filter)?;
+            collection.view_and_selection(filter)?;
             Ok(Op::DeleteMatching(filter.clone()))
         };
         match self.write(name, prepare)? {
@@ -424,7 +424,7 @@ impl Engine for LocalEngine {
         let collection = self.inner.get(name)?;
         let Some(filter) = filter else { return Ok(collection.view().live()) };
         filter.check("filter")?;
-        Ok(collection.select(&collection.view(), filter)?.count)
+        Ok(collection.view_and_selection(filter)?.1.count)
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {

@@ -49,7 +49,10 @@ impl Collection {
         let embed_time = start.elapsed() / queries.len() as u32;
         // Once for all queries; its time is part of each search.
         let start = Instant::now();
-        let selection = params.filter.as_ref().map(|filter| self.select(&view, filter)).transpose()?;
+        let (view, selection) = match &params.filter {
+            None => (view, None),
+            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
+        };
         let select_time = start.elapsed();
         let answer = |query: &Resolved| {
             let mut answer = self.answer(&view, query, params, ef, selection.as_ref())?;

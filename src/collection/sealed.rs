@@ -28,7 +28,13 @@ impl Sealed {
             bitmap.set(row);
         }
         let generation = AtomicU32::new(graph.as_ref().map_or(0, |(generation, _)| *generation));
-        Self { segment, graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))), generation, payloads: SealedPayloads::default(), deleted: bitmap }
+        Self {
+            segment,
+            graph: RwLock::new(graph.map(|(_, graph)| Arc::new(graph))),
+            generation,
+            payloads: SealedPayloads::default(),
+            deleted: bitmap,
+        }
     }
 
     pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {

@@ -184,7 +184,8 @@ impl Collection {
                     })));
                 }
                 Op::Delete(ids) => {
-                    let missing: Vec<PointId> = ids.iter().filter(|id| !end(id, &mut moved, &mut born, None)).cloned().collect();
+                    let missing: Vec<PointId> =
+                        ids.iter().filter(|id| !end(id, &mut moved, &mut born, None)).cloned().collect();
                     let deleted = (ids.len() - missing.len()) as u64;
                     outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing })));
                 }
@@ -246,13 +247,18 @@ impl Collection {
         let selection = self.select(view, filter)?;
         if selection.count > limits::MAX_DELETE_MATCHES {
             let (found, most) = (selection.count, limits::MAX_DELETE_MATCHES);
-            return Err(Error::invalid("filter", format!("matches {found} points; at most {most} are deleted at once")));
+            return Err(Error::invalid(
+                "filter",
+                format!("matches {found} points; at most {most} are deleted at once"),
+            ));
         }
         let mut ids = Vec::with_capacity(selection.count as usize);
         let mut selected = selection.segments.iter();
         for growing in view.growing_newest_first() {
             let table = growing.read();
-            ids.extend(selected.next().into_iter().flat_map(|of| of.rows()).map(|row| table.ids[row.0 as usize].clone()));
+            ids.extend(
+                selected.next().into_iter().flat_map(|of| of.rows()).map(|row| table.ids[row.0 as usize].clone()),
+            );
         }
         for (sealed, of) in view.sealed.iter().zip(selected) {
             // A damaged id cannot be named; a check of the files reports it.

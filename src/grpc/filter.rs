@@ -1,9 +1,9 @@
 //! A filter of a request to the domain's words; limits that the domain knows are checked there.
 
 use super::pb;
+use crate::collection::Error;
 use crate::collection::filter::{Filter, Number, Range, Scalar};
 use crate::collection::limits::MAX_FILTER_DEPTH;
-use crate::collection::Error;
 
 /// The filter of the field `at`, checked; none for none.
 ///

@@ -68,7 +68,10 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(full[0].vector, Some(values(&[0.0, 3.0])));
     assert_eq!(json(full[1].payload.clone()), j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
 
-    let gone = client.delete_points(pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() }).await.unwrap();
+    let gone = client
+        .delete_points(pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!((gone.deleted, gone.missing), (2, vec!["none".to_owned()]));
     assert_eq!(count(client, "c").await, 0);
 }

@@ -110,10 +110,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Engine>) {
     let query = |form| pb::Query { form: Some(form) };
     let replies = server.client.search_batch(pb::SearchBatchRequest {
         collection: "c".into(),
-        queries: vec![
-            query(pb::query::Form::Id("p05".into())),
-            query(pb::query::Form::Vector(values(&[9.0]))),
-        ],
+        queries: vec![query(pb::query::Form::Id("p05".into())), query(pb::query::Form::Vector(values(&[9.0])))],
         params: Some(pb::SearchParams { k: 2, filter: Some(equals("kind", text("stone"))), ..Default::default() }),
     });
     let replies = replies.await.unwrap().responses;

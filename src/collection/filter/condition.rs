@@ -168,11 +168,17 @@ impl Filter {
                 check_field(&at, field)?;
                 for (name, value, most) in [("lat", *lat, 90.0), ("lon", *lon, 180.0)] {
                     if !(-most..=most).contains(&value) {
-                        return Err(Error::invalid(format!("{at}.{name}"), format!("takes -{most} to {most}, got {value}")));
+                        return Err(Error::invalid(
+                            format!("{at}.{name}"),
+                            format!("takes -{most} to {most}, got {value}"),
+                        ));
                     }
                 }
                 if !(meters.is_finite() && *meters > 0.0) {
-                    return Err(Error::invalid(format!("{at}.meters"), format!("takes a number above 0, got {meters}")));
+                    return Err(Error::invalid(
+                        format!("{at}.meters"),
+                        format!("takes a number above 0, got {meters}"),
+                    ));
                 }
                 Ok(())
             }
@@ -181,9 +187,10 @@ impl Filter {
                 if parts.is_empty() {
                     return Err(Error::invalid(format!("{at}.{name}"), "is empty; give at least one filter"));
                 }
-                parts.iter().enumerate().try_for_each(|(place, part)| {
-                    part.check_part(root, &format!("{at}.{name}[{place}]"), levels, left)
-                })
+                parts
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(place, part)| part.check_part(root, &format!("{at}.{name}[{place}]"), levels, left))
             }
             Self::Not(part) => part.check_part(root, &format!("{at}.not"), levels, left),
         }
@@ -230,7 +237,10 @@ impl Range {
 
 fn check_field(at: &str, field: &str) -> Result<(), Error> {
     if field.is_empty() || field.len() > MAX_FIELD_BYTES {
-        return Err(Error::invalid(format!("{at}.field"), format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len())));
+        return Err(Error::invalid(
+            format!("{at}.field"),
+            format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len()),
+        ));
     }
     Ok(())
 }
@@ -283,7 +293,11 @@ mod tests {
         refused(&among(0), "filter.in.values", "got 0");
         ok(Filter::exists("x".repeat(MAX_FIELD_BYTES)));
         refused(&Filter::exists("x".repeat(MAX_FIELD_BYTES + 1)), "filter.exists.field", "1 to 512 bytes, got 513");
-        refused(&Filter::And(vec![Filter::exists("a"), Filter::equals("", true)]), "filter.and[1].equals.field", "got 0");
+        refused(
+            &Filter::And(vec![Filter::exists("a"), Filter::equals("", true)]),
+            "filter.and[1].equals.field",
+            "got 0",
+        );
         refused(&Filter::And(vec![]), "filter.and", "empty");
         refused(&Filter::not(Filter::Or(vec![])), "filter.not.or", "empty");
         let range = |range| Filter::Or(vec![Filter::exists("a"), Filter::range("a", range)]);
@@ -293,7 +307,11 @@ mod tests {
         refused(&range(both), "filter.or[1].range", "both gt and gte");
         let mixed = Range { gt: number(1.0), lt: Some("x".into()), ..Default::default() };
         refused(&range(mixed), "filter.or[1].range.lt", "numbers or strings");
-        refused(&range(Range { gte: Some(true.into()), ..Default::default() }), "filter.or[1].range.gte", "true or false");
+        refused(
+            &range(Range { gte: Some(true.into()), ..Default::default() }),
+            "filter.or[1].range.gte",
+            "true or false",
+        );
         let around = |lat, lon, meters| Filter::GeoRadius { field: "a".into(), lat, lon, meters };
         ok(around(-90.0, 180.0, 1.0));
         refused(&around(90.1, 0.0, 1.0), "filter.geo_radius.lat", "-90 to 90");

@@ -4,8 +4,8 @@
 //! (`{"a.b": 1}` and `{"a": {"b": 1}}` both have the field `a.b`). Where it meets a list, it leads to every element,
 //! and a condition matches if any value at its end does.
 
-use super::condition::{Filter, Range, Scalar};
 use super::Number;
+use super::condition::{Filter, Range, Scalar};
 use crate::collection::Payload;
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -186,9 +186,14 @@ mod tests {
 
     #[test]
     fn what_exists() {
-        for (field, there) in
-            [("kind", true), ("author", true), ("author.born.year", true), ("none", false), ("empty", false), ("x", false)]
-        {
+        for (field, there) in [
+            ("kind", true),
+            ("author", true),
+            ("author.born.year", true),
+            ("none", false),
+            ("empty", false),
+            ("x", false),
+        ] {
             check(Filter::exists(field), there);
         }
     }

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 const BLOCK: usize = 4_096;
 /// Filters whose matches a sealed segment remembers, a bit a row each.
 const REMEMBERED: usize = 4;
+/// How often what matches is looked up beside the writers, before they are stopped for it.
+const TRIES: usize = 3;
 /// Payloads that are read at a time while an index is built.
 const STEP: usize = 4_096;
 
@@ -58,9 +60,10 @@ impl SealedPayloads {
         let index = match open(segment) {
             Some(index) => index,
             None => {
-                let bytes = build(segment.tag(), segment.rows(), &|row| segment.payload(Ordinal(row)), &|row, error| {
-                    damaged(segment.point_id(Ordinal(row)), &error)
-                })?;
+                let bytes =
+                    build(segment.tag(), segment.rows(), &|row| segment.payload(Ordinal(row)), &|row, error| {
+                        damaged(segment.point_id(Ordinal(row)), &error)
+                    })?;
                 publish(segment, bytes)?
             }
         };
@@ -150,6 +153,27 @@ impl Growing {
 }
 
 impl Collection {
+    /// The view of this moment and what of it matches a filter; checks nothing of the filter.
+    ///
+    /// A write kills rows of the newest view only, and adds its own there. So when the view was changed meanwhile (a new
+    /// growing segment), what matches is looked up again; at last with all writers stopped.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    pub(in crate::collection) fn view_and_selection(&self, filter: &Filter) -> Result<(Arc<View>, Selection), Error> {
+        for _ in 0..TRIES {
+            let view = self.view();
+            let selection = self.select(&view, filter)?;
+            if Arc::ptr_eq(&view, &self.view()) {
+                return Ok((view, selection));
+            }
+        }
+        let _stopped = self.writer.hold();
+        let view = self.view();
+        let selection = self.select(&view, filter)?;
+        Ok((view, selection))
+    }
+
     /// What of a view matches a filter, as of now; checks nothing of the filter.
     ///
     /// Sealed rows are looked at first and growing ones last, so that a point that is replaced meanwhile is found in
@@ -196,7 +220,8 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
 /// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
     let name = segment.id().payloads_file();
-    let published = segment.path().parent().map(|dir| disk::publish::<disk::Error>(dir, &name, |file| file.put(&bytes)));
+    let published =
+        segment.path().parent().map(|dir| disk::publish::<disk::Error>(dir, &name, |file| file.put(&bytes)));
     match published {
         Some(Ok(())) => {
             if let Some(index) = open(segment) {

@@ -3,11 +3,11 @@
 //! A condition that the index answers is a few lookups; one that it does not (a field that was left out, a long
 //! string, a place) is checked payload by payload, and only on the rows that the others have left.
 
+use super::Number;
 use super::builder::key_of;
 use super::condition::{Filter, Range, Scalar};
 use super::file::{EXISTS, LONG, MAX_KEY_BYTES, NUMBER, PayloadIndex, RowsOf, STRING, Values};
 use super::matches::EARTH_METERS;
-use super::Number;
 use crate::collection::{Error, Payload};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -126,7 +126,8 @@ impl PayloadIndex {
             }
             Filter::Range { range, .. } => {
                 sure = self.range(&values, range);
-                let of_strings = |bound: Option<(&Scalar, bool)>| bound.is_some_and(|(b, _)| matches!(b, Scalar::String(_)));
+                let of_strings =
+                    |bound: Option<(&Scalar, bool)>| bound.is_some_and(|(b, _)| matches!(b, Scalar::String(_)));
                 if of_strings(range.lower()) || of_strings(range.upper()) {
                     maybe = self.rows_with(&values, &[LONG]);
                 }
@@ -162,7 +163,8 @@ impl PayloadIndex {
             at + usize::from(behind && self.find(values, &key).is_some())
         };
         let from = range.lower().map_or_else(|| self.lower_bound(values, &[kind]), |(b, included)| cut(b, !included));
-        let until = range.upper().map_or_else(|| self.lower_bound(values, &[kind + 1]), |(b, included)| cut(b, included));
+        let until =
+            range.upper().map_or_else(|| self.lower_bound(values, &[kind + 1]), |(b, included)| cut(b, included));
         self.gather(from..until.max(from))
     }
 

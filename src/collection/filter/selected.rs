@@ -46,7 +46,10 @@ impl Selected {
     }
 
     /// Those of some words, ascending.
-    pub(in crate::collection) fn rows_of_words(&self, words: Range<usize>) -> impl Iterator<Item = Ordinal> + Clone + '_ {
+    pub(in crate::collection) fn rows_of_words(
+        &self,
+        words: Range<usize>,
+    ) -> impl Iterator<Item = Ordinal> + Clone + '_ {
         let first = words.start;
         let words = self.words.get(words).unwrap_or_default();
         words.iter().enumerate().flat_map(move |(place, &word)| {
