@@ -72,7 +72,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
         2 => Filter::not(filter(rng, levels - 1)),
         3 => Filter::exists(field),
         4 => Filter::equals(field, scalar(rng)),
-        5 => Filter::In { field: field.into(), values: (0..20).map(|_| scalar(rng)).collect() },
+        5 => Filter::among(field, (0..20).map(|_| scalar(rng))),
         _ => {
             let from = rng.random_range(0..2_000_i64);
             let until = from + rng.random_range(0..500);

@@ -181,7 +181,7 @@ fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
     create(&engine, 100_000);
     let mut rng = StdRng::seed_from_u64(3);
     fill(&engine, 0..3_000, &mut rng);
-    let odd_tenths = Filter::In { field: "tenth".into(), values: vec![1.into(), 3.into()] };
+    let odd_tenths = Filter::among("tenth", [1.into(), 3.into()]);
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 600);
     fill(&engine, 3_000..10_000, &mut rng);
     assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 2_000);

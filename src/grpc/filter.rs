@@ -3,7 +3,7 @@
 use super::pb;
 use crate::collection::Error;
 use crate::collection::filter::{Filter, Number, Range, Scalar};
-use crate::collection::limits::MAX_FILTER_DEPTH;
+use crate::collection::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 
 /// The filter of the field `at`, checked; none for none.
 ///
@@ -40,6 +40,11 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
             Filter::Equals { field, value: scalar(&at, value)? }
         }
         Some(Form::In(pb::In { field, values })) => {
+            // As given: the domain's set holds each value once.
+            if values.len() > MAX_FILTER_VALUES {
+                let why = format!("takes 1 to {MAX_FILTER_VALUES}, got {}", values.len());
+                return Err(Error::invalid(format!("{at}.in.values"), why));
+            }
             let each = values.into_iter().enumerate();
             let values = each.map(|(place, value)| scalar(&format!("{at}.in.values[{place}]"), value));
             Filter::In { field, values: values.collect::<Result<_, _>>()? }
@@ -124,7 +129,7 @@ mod tests {
                         pb::FilterValue { form: Some(Value::IntegerValue(i64::MAX)) },
                     ],
                 })),
-                Filter::In { field: field(), values: vec!["x".into(), i64::MAX.into()] },
+                Filter::among("a.b", ["x".into(), i64::MAX.into()]),
             ),
             (of(Form::Range(range)), Filter::range("a.b", Range { gt: number(1.0), ..Default::default() })),
             (

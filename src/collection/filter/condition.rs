@@ -5,6 +5,7 @@
 use super::Number;
 use crate::collection::Error;
 use crate::collection::limits::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+use std::collections::BTreeSet;
 
 /// A condition on a payload, or several.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +22,7 @@ pub enum Filter {
         /// Which field.
         field: String,
         /// 1 to [`MAX_FILTER_VALUES`].
-        values: Vec<Scalar>,
+        values: BTreeSet<Scalar>,
     },
     /// A value of the field lies between bounds: a number, or a string in the order of its bytes.
     Range {
@@ -54,8 +55,8 @@ pub enum Filter {
     Not(Box<Filter>),
 }
 
-/// A value to compare with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value to compare with; those of different types are never equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scalar {
     /// True or false.
     Bool(bool),
@@ -108,6 +109,11 @@ impl Filter {
     /// A value of `field` equals `value`.
     pub fn equals(field: impl Into<String>, value: impl Into<Scalar>) -> Self {
         Self::Equals { field: field.into(), value: value.into() }
+    }
+
+    /// A value of `field` is one of `values`.
+    pub fn among(field: impl Into<String>, values: impl IntoIterator<Item = Scalar>) -> Self {
+        Self::In { field: field.into(), values: values.into_iter().collect() }
     }
 
     /// The field leads to something.
@@ -287,7 +293,7 @@ mod tests {
         refused(&nested(MAX_FILTER_DEPTH + 1), "filter", "deeper than 32");
         ok(Filter::And(vec![Filter::exists("a"); MAX_FILTER_CONDITIONS - 1]));
         refused(&Filter::And(vec![Filter::exists("a"); MAX_FILTER_CONDITIONS]), "filter", "more than 1000");
-        let among = |count| Filter::In { field: "a".into(), values: vec![true.into(); count] };
+        let among = |count: usize| Filter::among("a", (0..count as i64).map(Scalar::from));
         ok(among(MAX_FILTER_VALUES));
         refused(&among(MAX_FILTER_VALUES + 1), "filter.in.values", "1 to 10000, got 10001");
         refused(&among(0), "filter.in.values", "got 0");

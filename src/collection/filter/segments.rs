@@ -205,9 +205,7 @@ fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
 /// The index in the segment's file, if there is one and it is sound.
 fn open(segment: &Segment) -> Option<PayloadIndex> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
-    if disk::file_len(&path).ok()?.is_none() {
-        return None;
-    }
+    disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
     let checked = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
     checked

@@ -95,7 +95,7 @@ fn filters() -> impl Strategy<Value = Filter> {
     let leaf = prop_oneof![
         paths().prop_map(|field| Filter::Exists { field }),
         (paths(), scalars()).prop_map(|(field, value)| Filter::Equals { field, value }),
-        (paths(), prop::collection::vec(scalars(), 1..6)).prop_map(|(field, values)| Filter::In { field, values }),
+        (paths(), prop::collection::vec(scalars(), 1..6)).prop_map(|(field, values)| Filter::among(field, values)),
         (paths(), bounds).prop_map(|(field, range)| Filter::Range { field, range }),
         (paths(), -3.0..3.0, prop_oneof![-3.0..3.0, Just(179.0)], 1.0..800_000.0)
             .prop_map(|(field, lat, lon, meters)| Filter::GeoRadius { field, lat, lon, meters }),
@@ -150,10 +150,7 @@ fn large_values_and_wide_ranges_are_found() {
         Filter::range("n", Range { gte: number(100), lt: number(4_100), ..Default::default() }),
         Filter::range("n", Range { gt: number(4_990), ..Default::default() }),
         Filter::range("kind", Range { lte: Some("b".into()), ..Default::default() }),
-        Filter::not(Filter::And(vec![
-            Filter::equals("kind", "stone"),
-            Filter::In { field: "tags".into(), values: vec![0.into(), 6.into()] },
-        ])),
+        Filter::not(Filter::And(vec![Filter::equals("kind", "stone"), Filter::among("tags", [0.into(), 6.into()])])),
     ] {
         let found: Vec<u32> = index.select(&filter, &unread).expect("rows").iter().collect();
         assert_eq!(found, matching(&payloads, &filter), "{filter:?}");

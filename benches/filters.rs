@@ -1,0 +1,65 @@
+//! Where comparing every match becomes dearer than walking the graph past the rest: `cargo bench --bench filters -- 200000 128`.
+//!
+//! Prints both ways' microseconds a query for matches that are strewn at random, and the `WALK_COST` of
+//! `src/collection/filter/plan.rs` that each crossing stands for.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use nearness::index::graph::{self, Expected, Graph};
+use nearness::index::{GraphParams, Rows, exact};
+use nearness::math;
+use nearness::types::{Metric, Ordinal};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+const QUERIES: usize = 50;
+const K: usize = 10;
+/// One row in so many matches.
+const ONE_IN: [usize; 12] = [2_000, 1_000, 500, 250, 125, 64, 32, 16, 8, 4, 2, 1];
+
+fn main() {
+    let mut given = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let (rows, dimension) = (given.next().unwrap_or(200_000), given.next().unwrap_or(128));
+    let mut rng = StdRng::seed_from_u64(1);
+    let centres: Vec<f32> = (0..256 * dimension).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let point = |rng: &mut StdRng| -> Vec<f32> {
+        let centre = rng.random_range(0..256) * dimension;
+        centres[centre..centre + dimension].iter().map(|x| x + rng.random_range(-0.7..0.7)).collect()
+    };
+    let vectors: Vec<f32> = (0..rows).flat_map(|_| point(&mut rng)).collect();
+    let norms: Vec<f32> = vectors.chunks_exact(dimension).map(math::norm).collect();
+    let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| point(&mut rng)).collect();
+    let all = Rows { vectors: &vectors, norms: &norms, dimension, metric: Metric::L2 };
+    let params = GraphParams::new(16, 200, 1, 0).expect("parameters");
+    let built = graph::build(all, params, &|_, _| true).expect("a graph");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bench.graph");
+    built.publish(&path, 1).expect("a file");
+    let expected = Expected { rows: rows as u32, dimension: dimension as u32, metric: Metric::L2, tag: 1 };
+    let graph = Graph::open(&path, expected).expect("a graph");
+
+    println!("{rows} rows of {dimension} components, k {K}, microseconds a query");
+    println!("{:>4} {:>8} {:>10} {:>10} {:>10}", "ef", "matches", "compare", "walk", "walk cost");
+    for ef in [32, 64, 128, 256] {
+        for one_in in ONE_IN {
+            let mut words = vec![0_u64; rows.div_ceil(64)];
+            (0..rows).filter(|_| rng.random_range(0..one_in) == 0).for_each(|row| words[row / 64] |= 1 << (row % 64));
+            let accept = |row: u32| words[row as usize / 64] >> (row % 64) & 1 == 1;
+            let matching: Vec<Ordinal> = (0..rows as u32).filter(|&row| accept(row)).map(Ordinal).collect();
+            let time = |search: &dyn Fn(&[f32]) -> usize| {
+                let pass = || queries.iter().map(|query| search(query)).sum::<usize>();
+                black_box(pass());
+                let start = Instant::now();
+                black_box(pass());
+                start.elapsed().as_secs_f64() * 1e6 / QUERIES as f64
+            };
+            let compare = time(&|query| exact::search_rows(all, query, K, matching.iter().copied()).neighbors.len());
+            let walk = time(&|query| graph.search(all, query, K, ef, |row| accept(row.0)).neighbors.len());
+            // Comparing takes time in proportion to the matches, a walk in inverse proportion: if that holds, both are
+            // equal at matches^2 x walk / compare, whichever filter that is worked out from.
+            let cost = (matching.len() as f64).powi(2) * walk / compare / (ef * rows) as f64;
+            println!("{ef:4} {:8} {compare:10.1} {walk:10.1} {cost:10.2}", matching.len());
+        }
+    }
+}
