@@ -32,9 +32,9 @@ fn object(value: Value) -> Payload {
     value.as_object().expect("an object").clone()
 }
 
-/// Texts that share beginnings, some of them too long to be kept as keys.
+/// Texts that share beginnings; some are just short enough to be kept as keys, some too long.
 fn texts() -> impl Strategy<Value = String> {
-    prop_oneof![4 => "[ab]{0,2}", 1 => (250_usize..260, "[ab]?").prop_map(|(n, end)| "a".repeat(n) + &end)]
+    prop_oneof![2 => "[ab]{0,2}", 1 => prop::sample::select(vec![256, 257, 300]).prop_map(|n| "a".repeat(n))]
 }
 
 fn numbers() -> impl Strategy<Value = Value> {
