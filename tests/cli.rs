@@ -82,6 +82,7 @@ fn every_command_explains_itself_with_an_example() {
         "collections",
         "scroll",
         "get",
+        "count",
         "delete",
     ];
     for command in commands {
@@ -118,6 +119,40 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     let error = fails(here.path(), &["load", "--data", "d", "--collection", "c", "missing.txt"], 1);
     assert!(error.contains("missing.txt"), "{error}");
     assert!(!here.path().join("d").exists(), "a data directory was made for a file that is not there");
+}
+
+#[test]
+fn filters_select_on_the_command_line() {
+    let here = folder();
+    let lines: String = (0..60)
+        .map(|n| {
+            let kind = ["animal", "plant", "stone"][n % 3];
+            format!("{{\"id\": \"p{n:02}\", \"vector\": [{n}, 0], \"kind\": \"{kind}\", \"n\": {n}}}\n")
+        })
+        .collect();
+    fs::write(here.path().join("points.jsonl"), lines).expect("written");
+    run(here.path(), &["load", "--data", "data", "--collection", "c", "--metric", "l2", "points.jsonl"]);
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let both = r#"{"and": [{"field": "n", "gte": 20, "lt": 40}, {"field": "kind", "equals": "animal"}]}"#;
+    let found = ask(&["query", "c", "--vector", "0,0", "-k", "3", "--filter", both]);
+    let ids = found["hits"].as_array().expect("hits").iter().map(|hit| hit["id"].as_str()).collect::<Vec<_>>();
+    assert_eq!(ids, [Some("p21"), Some("p24"), Some("p27")], "{found:#}");
+    assert_eq!((&found["stats"]["path"], &found["stats"]["filter_matches"]), (&"filter_scan".into(), &7.into()));
+    let table = run(here.path(), &[&["query", "c", "--vector", "0,0", "--filter", both], &at[..]].concat());
+    assert!(table.contains("by scan of the matches") && table.contains("7 points match"), "{table}");
+    assert_eq!(ask(&["count", "c"])["count"], 60);
+    assert_eq!(ask(&["count", "c", "--filter", both])["count"], 7);
+    let lines = run(here.path(), &[&["scroll", "c", "--limit", "0", "--json", "--filter", both], &at[..]].concat());
+    assert!(lines.lines().count() == 7 && lines.starts_with("{\"id\":\"p21\""), "{lines}");
+    let deleted = ask(&["delete", "c", "--filter", both]);
+    assert_eq!(deleted["deleted"], 7, "{deleted:#}");
+    assert_eq!(ask(&["count", "c"])["count"], 53);
+    let error = fails(here.path(), &[&["count", "c", "--filter", r#"{"and": []}"#], &at[..]].concat(), 1);
+    assert!(error.contains("filter.and") && error.contains("empty"), "{error}");
+    let error = fails(here.path(), &["count", "c", "--filter", r#"{"field": "n", "like": 1}"#], 2);
+    assert!(error.contains("unknown field `like`"), "{error}");
 }
 
 #[test]

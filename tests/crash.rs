@@ -53,7 +53,11 @@ async fn write(
             for id in &ids {
                 known.entry(id.clone()).or_default().under_way = Some(0);
             }
-            let request = pb::DeletePointsRequest { collection: "crash".into(), ids: ids.iter().cloned().collect() };
+            let request = pb::DeletePointsRequest {
+                collection: "crash".into(),
+                ids: ids.iter().cloned().collect(),
+                ..Default::default()
+            };
             if client.delete_points(request).await.is_err() {
                 return (known, version);
             }
@@ -140,7 +144,11 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             );
         }
     }
-    let count = client.count(pb::CountRequest { collection: "crash".into() }).await.expect("a count").count;
+    let count = client
+        .count(pb::CountRequest { collection: "crash".into(), ..Default::default() })
+        .await
+        .expect("a count")
+        .count;
     assert_eq!(count, present, "round {round}: the count");
     checked
 }

@@ -3,9 +3,10 @@
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
+use nearness::collection::filter::{Range, Scalar};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,
-    Space,
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams,
+    Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId};
@@ -44,8 +45,78 @@ fn id(rng: &mut StdRng) -> PointId {
 }
 
 fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
-    let payload: Payload = [("version".to_owned(), version.into())].into_iter().collect();
-    Item { id, source: Source::Vector(vector), payload }
+    Item { id, source: Source::Vector(vector), payload: payload(version) }
+}
+
+/// The payload of a version: all that filters ask for follows from it.
+fn payload(version: u64) -> Payload {
+    let mut payload: Payload = [("version".to_owned(), version.into())].into_iter().collect();
+    if !version.is_multiple_of(4) {
+        payload.insert("kind".into(), ["animal", "plant", "stone"][version as usize % 3].into());
+    }
+    payload.insert("deep".into(), serde_json::json!({ "tags": [version % 7, "x"], "half": version as f64 / 2.0 }));
+    payload
+}
+
+fn filter(rng: &mut StdRng, levels: u32) -> Filter {
+    let field = ["version", "kind", "deep.tags", "deep.half", "deep", "nothing"][rng.random_range(0..6)];
+    let scalar = |rng: &mut StdRng| match rng.random_range(0..4) {
+        0 => Scalar::from("animal"),
+        1 => Scalar::from("plant"),
+        _ => Scalar::from(rng.random_range(0..if field == "deep.tags" { 7 } else { 2_000_i64 })),
+    };
+    let parts = |rng: &mut StdRng| (0..rng.random_range(1..4)).map(|_| filter(rng, levels - 1)).collect();
+    match rng.random_range(if levels == 0 { 3 } else { 0 }..9) {
+        0 => Filter::And(parts(rng)),
+        1 => Filter::Or(parts(rng)),
+        2 => Filter::not(filter(rng, levels - 1)),
+        3 => Filter::exists(field),
+        4 => Filter::equals(field, scalar(rng)),
+        5 => Filter::among(field, (0..20).map(|_| scalar(rng))),
+        _ => {
+            let from = rng.random_range(0..2_000_i64);
+            let until = from + rng.random_range(0..500);
+            Filter::range(field, Range { gt: Some(from.into()), lte: Some(until.into()), ..Default::default() })
+        }
+    }
+}
+
+/// A filtered count, scroll and search, compared with trying every point.
+fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
+    let filter = filter(rng, 2);
+    let matching: Vec<&PointId> =
+        model.iter().filter(|(_, (_, version))| filter.matches(&payload(*version))).map(|(id, _)| id).collect();
+    assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), matching.len() as u64, "count of {filter:?}");
+    let (mut scrolled, mut after) = (Vec::new(), None);
+    loop {
+        let page = engine.scroll(&name(), after.as_ref(), 40, Fields::default(), Some(&filter)).expect("a page");
+        scrolled.extend(page.points.into_iter().map(|point| point.id));
+        after = scrolled.last().cloned();
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(scrolled.iter().collect::<Vec<_>>(), matching, "scroll of {filter:?}");
+    let query = vector(rng);
+    let mut truth: Vec<f64> = matching.iter().map(|id| distance(metric, &model[*id].0, &query)).collect();
+    truth.sort_by(f64::total_cmp);
+    for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
+        let params = SearchParams {
+            k: 10,
+            accuracy,
+            score_threshold: None,
+            fields: Fields::default(),
+            filter: Some(filter.clone().into()),
+        };
+        let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
+        assert_eq!(answer.stats.filter_matches, Some(matching.len() as u64), "{filter:?}");
+        assert_eq!(answer.hits.len(), matching.len().min(10), "never fewer than k while k match: {filter:?}");
+        for (hit, truth) in answer.hits.iter().zip(&truth) {
+            assert!(matching.binary_search(&&hit.point.id).is_ok(), "{} does not match {filter:?}", hit.point.id);
+            // So few points are compared, whatever the accuracy.
+            assert!((truth - f64::from(hit.distance)).abs() < 1e-4, "{} for {filter:?}", hit.point.id);
+        }
+    }
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -59,7 +130,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 
 /// Everything the engine can be asked, compared with the model.
 fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
-    assert_eq!(engine.count(&name()).expect("a count"), model.len() as u64, "count");
+    assert_eq!(engine.count(&name(), None).expect("a count"), model.len() as u64, "count");
     let fields = Fields { payload: true, vector: true };
     let ids: Vec<PointId> = (0..20).map(|_| id(rng)).collect();
     for (id, point) in ids.iter().zip(engine.get(&name(), &ids, fields).expect("points")) {
@@ -71,7 +142,7 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
     }
     let (mut scrolled, mut after) = (Vec::new(), None);
     loop {
-        let page = engine.scroll(&name(), after.as_ref(), 97, Fields::default()).expect("a page");
+        let page = engine.scroll(&name(), after.as_ref(), 97, Fields::default(), None).expect("a page");
         scrolled.extend(page.points.into_iter().map(|point| point.id));
         after = scrolled.last().cloned();
         if !page.more {
@@ -79,11 +150,12 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
         }
     }
     assert_eq!(scrolled, model.keys().cloned().collect::<Vec<_>>(), "scroll");
+    (0..5).for_each(|_| compare_filtered(engine, model, metric, rng));
     let query = vector(rng);
     let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
-        let params = SearchParams { k: 10, accuracy, score_threshold: None, fields };
+        let params = SearchParams { k: 10, accuracy, score_threshold: None, fields, filter: None };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (place, hit) in answer.hits.iter().enumerate() {
@@ -128,7 +200,17 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 assert_eq!(done.inserted, (model.len() - before) as u64, "step {step}");
                 assert_eq!(done.inserted + done.replaced, count, "step {step}");
             }
-            60..80 => {
+            60..62 => {
+                // Few of them, so that points are left.
+                let most = version / 40;
+                let range = Range { gte: Some(((version - most) as i64).into()), ..Default::default() };
+                let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
+                let before = model.len();
+                model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
+                let removed = (before - model.len()) as u64;
+                assert_eq!(engine.delete_matching(&name(), &filter).expect("a delete").deleted, removed, "step {step}");
+            }
+            62..80 => {
                 let ids: Vec<PointId> = (0..rng.random_range(1..20)).map(|_| id(&mut rng)).collect();
                 let removed = ids.iter().filter(|id| model.remove(*id).is_some()).count() as u64;
                 assert_eq!(engine.delete_points(&name(), &ids).expect("a delete").deleted, removed, "step {step}");
@@ -204,10 +286,16 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
         };
         let queries: Vec<Query> = (0..100).map(|_| Query::Vector(clustered(&mut rng))).collect();
         let check = |engine: &LocalEngine, step: &str| {
-            let with = |accuracy| SearchParams { k: 10, accuracy, score_threshold: None, fields: Fields::default() };
+            let with = |accuracy| SearchParams {
+                k: 10,
+                accuracy,
+                score_threshold: None,
+                fields: Fields::default(),
+                filter: None,
+            };
             let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
             let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");
-            let points = engine.count(&name()).expect("a count");
+            let points = engine.count(&name(), None).expect("a count");
             let mut same = 0;
             for (truth, found) in truth.iter().zip(&found) {
                 assert!(found.stats.segments_by_graph > 0, "{metric} {step}: the graph must answer, not a scan");

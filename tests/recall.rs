@@ -74,7 +74,7 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
 }
 
 fn params(k: u32, accuracy: Accuracy) -> SearchParams {
-    SearchParams { k, accuracy, score_threshold: None, fields: Fields::default() }
+    SearchParams { k, accuracy, score_threshold: None, fields: Fields::default(), filter: None }
 }
 
 /// The distance of the tenth nearest point to each query.
@@ -196,6 +196,7 @@ fn what_the_graph_missed_is_explained() {
             assert_eq!((told.true_rank, told.distance), (Some(place as u64 + 1), Some(truly.distance)));
             assert!(matches!(told.residence, Some(Residence::Sealed { .. })));
             assert_eq!(told.ef_used, 10);
+            assert!((1..=64).contains(&told.walked.len()), "{:?}", told.walked);
             match found(few, id) {
                 Some(place) => {
                     assert_eq!((told.reason, told.rank), (Reason::Hit, Some(place as u32 + 1)));

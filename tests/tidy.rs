@@ -22,6 +22,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("memmap2", "src/disk/"),
     ("libc", "src/disk/"),
     ("redb", "src/store/"),
+    ("roaring", "src/collection/filter/"),
     ("gemm", "src/math/"),
     ("safetensors", "src/embed/"),
     ("tonic", "src/grpc/"),

@@ -1,8 +1,10 @@
 //! What was typed: the commands, their flags, and an example in the help of each.
 //!
-//! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2).
+//! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2). It is
+//! one file because it is one table.
 
 use super::config::{self, EfList, Numbers, Tapped};
+use super::filter::FilterArgs;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
 use crate::types::{CollectionName, Metric};
@@ -68,7 +70,9 @@ pub(crate) enum Command {
     Scroll(ScrollArgs),
     /// Fetch points by id.
     Get(GetArgs),
-    /// Delete points by id.
+    /// Count the points of a collection.
+    Count(CountArgs),
+    /// Delete points by id, or those that match a filter.
     Delete(DeleteArgs),
 }
 
@@ -127,6 +131,7 @@ pub(crate) struct ServerArgs {
     after_help = "Examples:\n  nearness query paragraphs --text 'a war over salt' -k 5\n  \
                   nearness query words --plus king --minus man --plus woman\n  \
                   nearness query digits --image seven.png --payload\n  \
+                  nearness query films --text 'ships at war' --filter '{\"field\": \"year\", \"gte\": 1990}'\n  \
                   nearness query points --vector '0.1,0.2,0.3' --exact --json"
 )]
 pub(crate) struct QueryArgs {
@@ -166,6 +171,8 @@ pub(crate) struct QueryArgs {
     /// Only hits with at least this score.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Show the payload of each hit whole.
     #[arg(long)]
     pub(crate) payload: bool,
@@ -676,6 +683,8 @@ pub(crate) struct ScrollArgs {
     /// How many points; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Show the vectors.
     #[arg(long)]
     pub(crate) vector_out: bool,
@@ -706,16 +715,39 @@ pub(crate) struct GetArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// `count`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness count paragraphs\n  \
+                  nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
+pub(crate) struct CountArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
 /// `delete`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  nearness delete paragraphs 339:1 339:2")]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["ids", "filter"]),
+    after_help = "Examples:\n  nearness delete paragraphs 339:1 339:2\n  \
+                  nearness delete films --filter '{\"not\": {\"field\": \"title\", \"exists\": true}}'"
+)]
 pub(crate) struct DeleteArgs {
     /// The collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Ids of points.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -784,6 +816,9 @@ mod tests {
             "train words --out o",
             "eval words",
             "embed text",
+            "query c --text a --filter {}",
+            "delete c",
+            "delete c a --filter {\"field\":\"a\",\"exists\":true}",
         ] {
             let words = std::iter::once("nearness").chain(line.split(' '));
             let error = Cli::try_parse_from(words).err().unwrap_or_else(|| panic!("{line} was accepted"));

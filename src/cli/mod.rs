@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `args.rs` | what was typed: every command and flag, with an example |
+//! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | what it means: parsed values and defaults |
 //! | `output.rs` | tables and JSON on standard output |
 //! | `progress.rs` | progress on standard error |
@@ -22,6 +23,7 @@ mod collections;
 mod config;
 mod embed;
 mod eval;
+mod filter;
 mod load;
 mod local;
 mod output;
@@ -84,6 +86,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Collections(command) => collections::run(command),
         Command::Scroll(args) => points::scroll(args),
         Command::Get(args) => points::get(args),
+        Command::Count(args) => points::count(args),
         Command::Delete(args) => points::delete(args),
     }
 }

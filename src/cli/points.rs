@@ -1,6 +1,6 @@
-//! `nearness scroll`, `get` and `delete`: the points themselves.
+//! `nearness scroll`, `get`, `count` and `delete`: the points themselves.
 
-use super::args::{DeleteArgs, GetArgs, ScrollArgs};
+use super::args::{CountArgs, DeleteArgs, GetArgs, ScrollArgs};
 use super::output::{self, Table, brief};
 use super::query::join;
 use super::remote::{self, told};
@@ -22,6 +22,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 page_token: token,
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+                filter: args.filter.filter.clone(),
             };
             let page = client.scroll(request).await.map_err(told)?;
             left = left.saturating_sub(page.points.len() as u64);
@@ -88,9 +89,28 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes points by id.
+/// How many points there are, or match.
+pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
+    let request = pb::CountRequest { collection: args.collection.as_str().into(), filter: args.filter.filter };
+    let reply = remote::block_on(async {
+        let client = remote::connect(args.server.server.as_deref()).await?;
+        client.count(request).await.map_err(told)
+    })?;
+    if args.json {
+        output::json(&json!({ "count": reply.count }))?
+    } else {
+        output::line(&reply.count.to_string())?
+    }
+    Ok(())
+}
+
+/// Removes points by id, or those that match.
 pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
-    let request = pb::DeletePointsRequest { collection: args.collection.as_str().into(), ids: args.ids };
+    let request = pb::DeletePointsRequest {
+        collection: args.collection.as_str().into(),
+        ids: args.ids,
+        filter: args.filter.filter,
+    };
     let reply = remote::block_on(async {
         let client = remote::connect(args.server.server.as_deref()).await?;
         client.delete_points(request).await.map_err(told)

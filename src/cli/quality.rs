@@ -125,6 +125,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "row": told.row,
             "ef_used": told.ef_used,
             "ef_needed": told.ef_needed,
+            "walked": told.walked,
         }))?;
     } else {
         output::line(&in_words(&args.id, args.k, &told))?;
@@ -154,6 +155,7 @@ fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
                 told.ef_used
             )
         }
+        pb::Reason::Filtered => format!("{id} does not match the filter"),
         pb::Reason::Unspecified => format!("{id}: the server gives a reason that this program does not know"),
     };
     if let Some(distance) = told.distance {

@@ -22,6 +22,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             },
             score_threshold: args.min_score,
             fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+            filter: args.filter.filter.clone(),
         }),
     };
     let answer = remote::block_on(async {
@@ -80,6 +81,7 @@ fn cost(stats: &pb::SearchStats) -> String {
         pb::Path::Graph => format!("by graph (ef {})", stats.ef_used),
         pb::Path::Mixed => format!("by graph and scan (ef {})", stats.ef_used),
         pb::Path::Exact => "by exact scan".into(),
+        pb::Path::FilterScan => "by scan of the matches".into(),
         pb::Path::Unspecified => "by an unknown path".into(),
     };
     let mut text = format!(
@@ -89,6 +91,9 @@ fn cost(stats: &pb::SearchStats) -> String {
     );
     if let Some(recall) = stats.expected_recall.filter(|_| stats.path() != pb::Path::Exact) {
         text += &format!(", expected recall {recall:.3}");
+    }
+    if let Some(matches) = stats.filter_matches {
+        text += &format!(", {} points match", super::progress::count(matches));
     }
     if stats.embed_us > 0 {
         text += &format!(" and {:.2} ms to embed", stats.embed_us as f64 / 1e3);
@@ -124,6 +129,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "embed_us": stats.embed_us,
             "search_us": stats.search_us,
             "embedder_fingerprint": stats.embedder_fingerprint,
+            "filter_matches": stats.filter_matches,
         })
     });
     output::json(&json!({ "collection": args.collection.as_str(), "hits": hits, "stats": stats }))?;

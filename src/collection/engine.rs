@@ -2,9 +2,10 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
-use super::Error;
+use super::{Error, Filter};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A JSON object that the user keeps beside a point.
@@ -219,7 +220,7 @@ pub enum Accuracy {
 }
 
 /// How a search is to be done.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SearchParams {
     /// How many hits.
     pub k: u32,
@@ -229,6 +230,8 @@ pub struct SearchParams {
     pub score_threshold: Option<f32>,
     /// What each hit carries.
     pub fields: Fields,
+    /// Only points whose payload matches.
+    pub filter: Option<Arc<Filter>>,
 }
 
 /// One hit.
@@ -251,6 +254,8 @@ pub enum Path {
     Graph,
     /// Some segments by graph, some by scan.
     Mixed,
+    /// Only the points that match the filter were compared, each of them.
+    FilterScan,
 }
 
 /// What an answer cost.
@@ -271,6 +276,8 @@ pub struct SearchStats {
     /// The mean recall to expect of such a search, 0 to 1: segments weighted by their live rows, a scan counts as 1.
     /// None when a graph was used of which nothing was measured yet.
     pub expected_recall: Option<f32>,
+    /// Live points that match the filter; none without one.
+    pub filter_matches: Option<u64>,
     /// Embedding the query.
     pub embed_time: Duration,
     /// Searching.
@@ -360,6 +367,8 @@ pub enum Reason {
     Beaten,
     /// It is one of the `k` nearest, but a graph did not lead to it.
     MissedByGraph,
+    /// Its payload does not match the filter.
+    Filtered,
 }
 
 /// Where a live point is.
@@ -397,6 +406,9 @@ pub struct Explanation {
     pub ef_used: u32,
     /// Where a graph missed it: the least `ef` at which it is found; none if only a scan does.
     pub ef_needed: Option<u32>,
+    /// The points whose neighbours the search of its segment's graph looked at, in order, at most the last 64; none
+    /// where that was scanned.
+    pub walked: Vec<PointId>,
 }
 
 /// The database. Every call checks its input whole before it changes anything; see [`Error`].
@@ -446,22 +458,33 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound` for the collection.
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
+    /// Removes the points that match when their turn to be written comes: all of them in one transaction, or none.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a filter that is wrong or that matches more points than one transaction takes.
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error>;
     /// The named points, in that order; none for an id that is not there.
     ///
     /// # Errors
     /// `NotFound` for the collection.
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
-    /// Points in the order of their ids, after `after`.
+    /// Points in the order of their ids, after `after`; with a filter, those that match.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for a limit out of range.
-    fn scroll(&self, name: &CollectionName, after: Option<&PointId>, limit: u32, fields: Fields)
-    -> Result<Page, Error>;
-    /// Live points.
+    /// `NotFound`; `InvalidInput` for a limit out of range or a wrong filter.
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error>;
+    /// Live points; with a filter, those that match.
     ///
     /// # Errors
-    /// `NotFound`.
-    fn count(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// `NotFound`; `InvalidInput` for a wrong filter.
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
     /// The nearest points to each query. All queries are checked before one runs.
     ///
     /// # Errors

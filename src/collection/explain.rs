@@ -4,20 +4,28 @@
 //! point it is searched again with more candidates until it is found.
 
 use super::effort::Effort;
+use super::filter::Selected;
 use super::limits::{self, MAX_EF};
 use super::open::{Collection, Place, View};
-use super::query::Source;
+use super::query::{self, Resolved, Source};
 use super::{Error, Explanation, Query, Reason, Residence, SearchParams};
 use crate::index::exact;
 use crate::math;
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
+/// Most points of a walk that are named: those nearest its end.
+const WALKED: usize = 64;
+
 impl Collection {
     pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let effort = limits::search(params, self.settings.ef_search)?;
         limits::query("query", query)?;
-        let view = self.view();
+        params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
+        let (view, selection) = match &params.filter {
+            None => (self.view(), None),
+            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
+        };
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
         let Some(place) = view.locate(id) else {
@@ -40,14 +48,20 @@ impl Collection {
             told.reason = Reason::Excluded;
             return Ok(told);
         }
-        // A payload filter would be asked here, before the search: what it refuses has no rank.
+        let sources = query::sources(&view, selection.as_ref());
+        let selected = sources.iter().find(|(other, _)| other.is(&source)).and_then(|(_, selected)| *selected);
+        if selected.is_some_and(|selected| !selected.contains(row.0)) {
+            told.reason = Reason::Filtered;
+            return Ok(told);
+        }
         let k = params.k as usize + resolved.exclude.len();
-        let found = self.search_source(&source, &resolved.vector, k, effort, f32::INFINITY)?;
+        let found = self.search_source(&source, &resolved.vector, k, effort, f32::INFINITY, selected)?;
         told.ef_used = found.ef.unwrap_or(0);
-        told.true_rank = Some(1 + self.nearer(&view, &resolved.vector, &resolved.exclude, distance, id));
+        told.walked = found.ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
+        told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view));
         // The threshold is judged apart: it would hide the rank.
-        let unbounded = SearchParams { score_threshold: None, ..*params };
-        let hits = self.answer(&view, &resolved, &unbounded, effort, std::time::Duration::ZERO)?.hits;
+        let unbounded = SearchParams { score_threshold: None, ..params.clone() };
+        let hits = self.answer(&view, &resolved, &unbounded, effort, selection.as_ref())?.hits;
         told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
         told.rank = hits.iter().position(|hit| hit.point.id == *id).map(|place| place as u32 + 1);
         let too_far = params.score_threshold.is_some_and(|least| self.metric.score(distance) < least);
@@ -58,13 +72,41 @@ impl Collection {
             (None, _) => Reason::MissedByGraph,
         };
         if told.reason == Reason::MissedByGraph {
-            told.ef_needed = self.ef_needed(&source, &resolved.vector, k, row, told.ef_used)?;
+            told.ef_needed = self.ef_needed(&source, &resolved.vector, k, row, told.ef_used, selected)?;
         }
         Ok(told)
     }
 
-    /// Live points that come before `id` at `distance`, by distance and then by id, over all segments.
-    fn nearer(&self, view: &View, query: &[f32], exclude: &[PointId], distance: f32, id: &PointId) -> u64 {
+    /// The points that the graph of a sealed segment expands on its lowest level, at most the last [`WALKED`].
+    fn walked(
+        &self,
+        source: &Source<'_>,
+        query: &[f32],
+        k: usize,
+        ef: u32,
+        selected: Option<&Selected>,
+    ) -> Vec<PointId> {
+        let Source::Sealed(sealed) = source else { return Vec::new() };
+        let Some(graph) = sealed.graph() else { return Vec::new() };
+        let accept = |row: Ordinal| match selected {
+            Some(selected) => selected.contains(row.0),
+            None => sealed.is_live(row),
+        };
+        let path = graph.trace(sealed.rows(self.metric), query, k, ef as usize, accept);
+        let last = &path[path.len().saturating_sub(WALKED)..];
+        last.iter().filter_map(|&row| PointId::new(sealed.segment.point_id(row)).ok()).collect()
+    }
+
+    /// Points that the query may find and that come before `id` at `distance`, by distance and then by id.
+    fn nearer(
+        &self,
+        sources: &[(Source<'_>, Option<&Selected>)],
+        query: &Resolved,
+        distance: f32,
+        id: &PointId,
+        view: &View,
+    ) -> u64 {
+        let Resolved { vector: query, exclude } = query;
         let norm = math::norm(query);
         let before = |other: f32, name: &dyn Fn() -> Option<PointId>| match other.total_cmp(&distance) {
             std::cmp::Ordering::Less => true,
@@ -72,26 +114,29 @@ impl Collection {
             std::cmp::Ordering::Greater => false,
         };
         let mut count = 0;
-        for sealed in &view.sealed {
-            let rows = sealed.rows(self.metric);
-            let name = |row| PointId::new(sealed.segment.point_id(row)).ok();
-            count += (0..sealed.segment.rows())
-                .into_par_iter()
-                .map(Ordinal)
-                .filter(|&row| sealed.is_live(row))
-                .filter(|&row| before(exact::distance(rows, row, query, norm), &|| name(row)))
-                .count();
-        }
-        for growing in view.growing_newest_first() {
-            let table = growing.read();
-            let rows = growing.rows(&table);
-            count += table
-                .by_id
-                .iter()
-                .filter(|&(name, &row)| {
-                    before(exact::distance(rows, Ordinal(row), query, norm), &|| Some(name.clone()))
-                })
-                .count();
+        for (source, selected) in sources {
+            let wanted = |row: Ordinal| selected.is_none_or(|selected| selected.contains(row.0));
+            count += match source {
+                Source::Sealed(sealed) => {
+                    let rows = sealed.rows(self.metric);
+                    let name = |row| PointId::new(sealed.segment.point_id(row)).ok();
+                    (0..sealed.segment.rows())
+                        .into_par_iter()
+                        .map(Ordinal)
+                        .filter(|&row| sealed.is_live(row) && wanted(row))
+                        .filter(|&row| before(exact::distance(rows, row, query, norm), &|| name(row)))
+                        .count()
+                }
+                Source::Growing(growing) => {
+                    let table = growing.read();
+                    let rows = growing.rows(&table);
+                    let near = |&(name, &row): &(&PointId, &u32)| {
+                        wanted(Ordinal(row))
+                            && before(exact::distance(rows, Ordinal(row), query, norm), &|| Some(name.clone()))
+                    };
+                    table.by_id.iter().filter(near).count()
+                }
+            };
         }
         let excluded = exclude.iter().collect::<std::collections::BTreeSet<_>>().into_iter().filter(|other| {
             view.locate(other).is_some_and(|place| {
@@ -100,7 +145,9 @@ impl Collection {
                     Place::Sealed(sealed, row) => (Source::Sealed(sealed), *row),
                 };
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
-                before(other_distance, &|| Some((*other).clone()))
+                let selected = sources.iter().find(|(one, _)| one.is(&source)).and_then(|(_, selected)| *selected);
+                selected.is_none_or(|selected| selected.contains(row.0))
+                    && before(other_distance, &|| Some((*other).clone()))
             })
         });
         (count as u64).saturating_sub(excluded.count() as u64)
@@ -115,9 +162,10 @@ impl Collection {
         k: usize,
         row: Ordinal,
         from: u32,
+        selected: Option<&Selected>,
     ) -> Result<Option<u32>, Error> {
         let finds = |ef: u32| -> Result<bool, Error> {
-            let found = self.search_source(source, query, k, Effort::Ef(ef), f32::INFINITY)?;
+            let found = self.search_source(source, query, k, Effort::Ef(ef), f32::INFINITY, selected)?;
             Ok(found.neighbors.iter().any(|neighbor| neighbor.row == row))
         };
         let (mut missed, mut found) = (from.max(k as u32), from.max(k as u32));
@@ -151,6 +199,7 @@ impl Explanation {
             residence: None,
             ef_used: 0,
             ef_needed: None,
+            walked: Vec::new(),
         }
     }
 }

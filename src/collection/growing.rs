@@ -4,6 +4,7 @@
 //! `indexed` rows are in an hnsw_rs graph (built behind the writers), the tail is scanned exactly.
 
 use super::Error;
+use super::filter::{GrowingPayloads, Selected, plan};
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
@@ -30,6 +31,8 @@ pub(super) struct Growing {
     pub(super) frozen: AtomicBool,
     /// Set when the graph failed: what it holds still serves, nothing is added.
     graph_failed: AtomicBool,
+    /// What filters are answered from.
+    pub(super) payloads: GrowingPayloads,
 }
 
 /// The rows.
@@ -86,6 +89,7 @@ impl Growing {
             indexed: AtomicU32::new(0),
             frozen: AtomicBool::new(false),
             graph_failed: AtomicBool::new(false),
+            payloads: GrowingPayloads::default(),
         }
     }
 
@@ -189,22 +193,34 @@ impl Growing {
         self.indexed.load(Ordering::Acquire) > 0
     }
 
-    /// The nearest live rows: the graph for the indexed rows (if `ef` is given), an exact scan for all others.
+    /// The nearest live rows (with `selected`: of those): the graph for the indexed rows (if `ef` is given), an exact
+    /// scan for all others, which leaves out what is farther than `bound`. Few selected rows are compared without the graph.
     ///
     /// # Errors
     /// The index's.
-    ///
-    /// A scan leaves out what is farther than `bound`.
-    pub(super) fn search(&self, query: &[f32], k: usize, ef: Option<u32>, bound: f32) -> Result<GrowingFound, Error> {
+    pub(super) fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: Option<u32>,
+        bound: f32,
+        selected: Option<&Selected>,
+    ) -> Result<GrowingFound, Error> {
         // Read before the table is locked: rows below it were offered to the graph by then.
         let indexed = self.indexed.load(Ordering::Acquire);
         let table = self.read();
         let rows = self.rows(&table);
+        let wanted = |row: u32| match selected {
+            Some(selected) => selected.contains(row),
+            None => !table.dead[row as usize],
+        };
+        let ef = ef.filter(|&ef| selected.is_none_or(|of| !plan::compares(of.count(), u64::from(table.rows()), ef)));
         if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
-            let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
+            let accept = |row: Ordinal| row.0 < indexed && wanted(row.0);
             let mut found = graph.search(query, k, ef as usize, accept)?;
-            let live = table.by_id.len().saturating_sub(table.unindexable.len());
-            let tail_live = (indexed..table.rows()).filter(|&row| !table.dead[row as usize]).count();
+            let live = selected.map_or(table.by_id.len(), |selected| selected.count() as usize);
+            let live = live.saturating_sub(table.unindexable.len());
+            let tail_live = (indexed..table.rows()).filter(|&row| wanted(row)).count();
             if found.neighbors.len() >= k.min(live.saturating_sub(tail_live)) {
                 let mut top = TopK::new(k);
                 for neighbor in found.neighbors.drain(..) {
@@ -213,7 +229,7 @@ impl Growing {
                 let query_norm = crate::math::norm(query);
                 let refused = table.unindexable.iter().copied().filter(|&row| row < indexed);
                 for row in refused.chain(indexed..table.rows()) {
-                    if table.dead[row as usize] {
+                    if !wanted(row) {
                         continue;
                     }
                     found.distances += 1;
@@ -223,7 +239,10 @@ impl Growing {
                 return Ok(GrowingFound { neighbors: top.into_sorted(), distances: found.distances, by_graph: true });
             }
         }
-        let found = index::exact::search_within(rows, query, k, bound, |row| !table.dead[row.0 as usize]);
+        let found = match selected {
+            Some(selected) => index::exact::search_rows(rows, query, k, selected.rows()),
+            None => index::exact::search_within(rows, query, k, bound, |row| !table.dead[row.0 as usize]),
+        };
         Ok(GrowingFound { neighbors: found.neighbors, distances: found.distances, by_graph: false })
     }
 }

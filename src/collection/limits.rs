@@ -23,6 +23,17 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Most levels of lists and objects in a payload. (The wire format, three messages a level, stops soon after.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
+/// Most levels of a filter.
+pub const MAX_FILTER_DEPTH: usize = 32;
+/// Most conditions of a filter, combining ones among them.
+pub const MAX_FILTER_CONDITIONS: usize = 1_000;
+/// Most values of one `in`.
+pub const MAX_FILTER_VALUES: usize = 10_000;
+/// Longest path of a field, bytes.
+pub const MAX_FIELD_BYTES: usize = 512;
+/// Most points that one filter deletes: it is one transaction.
+pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
+
 /// Index settings where the user gives none.
 pub const DEFAULT_INDEX: IndexSettings =
     IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000 };

@@ -6,8 +6,8 @@
 use super::open::Collection;
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Item, Job,
-    OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space, Upserted, limits,
+    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter, Item,
+    Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space, Upserted, limits,
 };
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
@@ -387,6 +387,19 @@ impl Engine for LocalEngine {
         }
     }
 
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+        filter.check("filter")?;
+        let prepare = |collection: &Collection| {
+            // Indexes that are not there yet are built here, before writers would wait for them.
+            collection.view_and_selection(filter)?;
+            Ok(Op::DeleteMatching(filter.clone()))
+        };
+        match self.write(name, prepare)? {
+            Outcome::Deleted(deleted) => Ok(deleted),
+            Outcome::Upserted(_) => Err(Error::Unavailable("a delete got an upsert's outcome".into())),
+        }
+    }
+
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
         self.inner.get(name)?.get(ids, fields)
@@ -398,15 +411,20 @@ impl Engine for LocalEngine {
         after: Option<&PointId>,
         limit: u32,
         fields: Fields,
+        filter: Option<&Filter>,
     ) -> Result<Page, Error> {
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
         if limit == 0 || limit > limits::MAX_PAGE {
             return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
         }
-        self.inner.get(name)?.scroll(after, limit as usize, fields)
+        self.inner.get(name)?.scroll(after, limit as usize, fields, filter)
     }
 
-    fn count(&self, name: &CollectionName) -> Result<u64, Error> {
-        Ok(self.inner.get(name)?.view().live())
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
+        let collection = self.inner.get(name)?;
+        let Some(filter) = filter else { return Ok(collection.view().live()) };
+        filter.check("filter")?;
+        Ok(collection.view_and_selection(filter)?.1.count)
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {

@@ -8,6 +8,7 @@
 //! | `local.rs` | [`LocalEngine`]: the collections of one data directory and the threads that look after them |
 //! | `open.rs` | one open collection: record, truth, and the view that queries see |
 //! | `growing.rs`, `sealed.rs` | its two kinds of segment |
+//! | `filter/` | conditions on payloads, and which rows match them |
 //! | `embedding.rs` | from text and image to a checked vector |
 //! | `write.rs` | the life of a write: group commit, visibility |
 //! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
@@ -22,6 +23,7 @@ mod embedding;
 mod engine;
 mod error;
 mod explain;
+pub mod filter;
 mod growing;
 pub mod limits;
 mod local;
@@ -37,6 +39,7 @@ pub use bulk::{BulkOutcome, OnRefused};
 pub use embedding::TEXT_FIELD;
 pub use engine::*;
 pub use error::{Error, ErrorKind};
+pub use filter::Filter;
 pub use local::LocalEngine;
 use write::Outcome;
 

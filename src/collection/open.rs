@@ -200,9 +200,11 @@ impl Collection {
             .map(|sealed| {
                 let graph = sealed.graph();
                 let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
-                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes;
-                resident_bytes +=
-                    sealed.segment.resident_bytes() + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
+                let (payload_bytes, payload_resident) = sealed.payloads.mapped();
+                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes;
+                resident_bytes += sealed.segment.resident_bytes()
+                    + payload_resident
+                    + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
                 SegmentInfo {
                     id: sealed.segment.id().0,
                     rows: sealed.segment.rows().into(),

@@ -1,6 +1,7 @@
 //! The life of a query inside a collection: resolve, search every segment, merge, fetch.
 
 use super::effort::{Effort, Expectation};
+use super::filter::{Selected, Selection, plan};
 use super::growing::Growing;
 use super::open::{Collection, Place, View};
 use super::sealed::Sealed;
@@ -29,6 +30,17 @@ pub(super) enum Source<'a> {
     Sealed(&'a Arc<Sealed>),
 }
 
+impl Source<'_> {
+    /// Whether both are the same segment.
+    pub(super) fn is(&self, other: &Source<'_>) -> bool {
+        match (self, other) {
+            (Source::Growing(a), Source::Growing(b)) => Arc::ptr_eq(a, b),
+            (Source::Sealed(a), Source::Sealed(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// What one segment gave.
 pub(super) struct SourceFound {
     pub(super) neighbors: Vec<Neighbor>,
@@ -50,6 +62,7 @@ impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let effort = limits::search(params, self.settings.ef_search)?;
+        params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
         for (place, query) in queries.iter().enumerate() {
             limits::query(&field(place, queries.len()), query)?;
         }
@@ -57,7 +70,19 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
-        let answer = |query: &Resolved| self.answer(&view, query, params, effort, embed_time);
+        // Once for all queries; its time is part of each search.
+        let start = Instant::now();
+        let (view, selection) = match &params.filter {
+            None => (view, None),
+            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
+        };
+        let select_time = start.elapsed();
+        let answer = |query: &Resolved| {
+            let mut answer = self.answer(&view, query, params, effort, selection.as_ref())?;
+            answer.stats.embed_time = embed_time;
+            answer.stats.search_time += select_time;
+            Ok(answer)
+        };
         match resolved.as_slice() {
             [one] => Ok(vec![answer(one)?]),
             many => many.par_iter().map(answer).collect(),
@@ -143,16 +168,10 @@ impl Collection {
         query: &Resolved,
         params: &SearchParams,
         effort: Effort,
-        embed_time: Duration,
+        selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        // The largest segment first: what it finds bounds the scans of the others. Growing ones last, the newest at the
-        // very end, because a point that is replaced meanwhile appears there before its old row dies.
-        let mut sealed: Vec<&Arc<Sealed>> = view.sealed.iter().collect();
-        sealed.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
-        let growing = view.frozen.iter().chain([&view.growing]);
-        let sources: Vec<Source<'_>> =
-            sealed.into_iter().map(Source::Sealed).chain(growing.map(Source::Growing)).collect();
+        let sources = sources(view, selection);
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
         let mut stats = SearchStats {
@@ -163,16 +182,20 @@ impl Collection {
             segments_by_graph: 0,
             segments_by_scan: 0,
             expected_recall: None,
-            embed_time,
+            filter_matches: selection.map(|selection| selection.count),
+            embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
         };
         let mut by_graph = false;
         let mut expectation = Expectation::default();
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
-        for source in &sources {
+        for (source, selected) in &sources {
+            if selected.is_some_and(|selected| selected.count() == 0) {
+                continue;
+            }
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
-            let found = self.search_source(source, &query.vector, k, effort, bound)?;
+            let found = self.search_source(source, &query.vector, k, effort, bound, *selected)?;
             stats.distances_computed += found.distances;
             stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
             by_graph |= found.ef.is_some();
@@ -187,12 +210,13 @@ impl Collection {
                     sealed.live_rows().into()
                 }
             };
-            expectation.add(live, found.recall);
+            expectation.add(selected.map_or(live, Selected::count), found.recall);
             self.name_candidates(source, &found.neighbors, &mut candidates);
             keep_nearest(&mut candidates, k);
         }
         stats.expected_recall = expectation.recall();
         stats.path = match (by_graph, stats.segments_by_scan) {
+            (false, _) if selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,
             (true, 0) => Path::Graph,
             (true, _) => Path::Mixed,
@@ -210,7 +234,7 @@ impl Collection {
         Ok(Answer { hits, stats })
     }
 
-    /// The `k` nearest of one segment; a scan leaves out what is farther than `bound`.
+    /// The `k` nearest of one segment, with `selected` of those; what is farther than `bound` may be left out.
     pub(super) fn search_source(
         &self,
         source: &Source<'_>,
@@ -218,18 +242,20 @@ impl Collection {
         k: usize,
         effort: Effort,
         bound: f32,
+        selected: Option<&Selected>,
     ) -> Result<SourceFound, Error> {
         match source {
             Source::Growing(growing) => {
                 let ef = effort.growing(growing, k as u32);
-                let found = growing.search(query, k, ef, bound)?;
+                let found = growing.search(query, k, ef, bound, selected)?;
                 let (ef, recall) = if found.by_graph { (ef, None) } else { (None, Some(1.0)) };
                 Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
             }
             Source::Sealed(sealed) => {
                 let rows = sealed.rows(self.metric);
                 let accept = |row| sealed.is_live(row);
-                let (found, ef, recall) = match effort.sealed(sealed, k as u32) {
+                let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
+                let (found, ef, recall) = match effort.sealed(sealed, k as u32).filter(|_| !few) {
                     Some((graph, ef)) => {
                         // From half of the rows on the graph compares them all.
                         let scanned = ef as usize > rows.len() / 2;
@@ -237,9 +263,21 @@ impl Collection {
                             _ if scanned => Some(1.0),
                             table => table.map(|table| table.expected(ef, k as u32)),
                         };
-                        (graph.search(rows, query, k, ef as usize, bound, accept), Some(ef), recall)
+                        let found = match selected {
+                            None => graph.search(rows, query, k, ef as usize, bound, accept),
+                            Some(selected) => {
+                                graph.search_among(rows, query, k, ef as usize, bound, selected.matching())
+                            }
+                        };
+                        (found, Some(ef), recall)
                     }
-                    None => (scan(rows, query, k, bound, &accept), None, Some(1.0)),
+                    None => {
+                        let found = match selected {
+                            None => scan(rows, query, k, bound, &accept),
+                            Some(selected) => scan_selected(rows, query, k, selected),
+                        };
+                        (found, None, Some(1.0))
+                    }
                 };
                 Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
             }
@@ -284,6 +322,23 @@ impl Collection {
     }
 }
 
+/// The segments of a view in the order in which they are searched, each with what is selected of it.
+///
+/// The largest first: what it finds bounds the others. Growing ones last, the newest at the very end, because a point that
+/// is replaced meanwhile appears there before its old row dies.
+pub(super) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>) -> Vec<(Source<'a>, Option<&'a Selected>)> {
+    // A selection has the growing segments first, the newest at the front.
+    let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
+    let selected = |place: usize| selection.and_then(|selection| selection.segments.get(place));
+    let mut all: Vec<_> = all.enumerate().map(|(place, source)| (source, selected(place))).collect();
+    all.reverse();
+    all.sort_by_key(|(source, _)| match source {
+        Source::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
+        Source::Growing(_) => (1, std::cmp::Reverse(0)),
+    });
+    all
+}
+
 /// Sorts candidates, keeps one of each id (the nearest) and the `k` nearest of them.
 fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
     candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
@@ -312,6 +367,28 @@ fn scan(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept: &(dyn Fn(Or
             found
         })
         .collect();
+    nearest_of(&parts, k)
+}
+
+/// An exact scan of the selected rows, shared by all cores when it is long.
+fn scan_selected(rows: Rows<'_>, query: &[f32], k: usize, selected: &Selected) -> Found {
+    if selected.count() as usize * rows.dimension < PARALLEL_SCAN {
+        return exact::search_rows(rows, query, k, selected.rows());
+    }
+    let step = selected.words().div_ceil(rayon::current_num_threads()).max(1);
+    let parts: Vec<Found> = (0..selected.words())
+        .into_par_iter()
+        .step_by(step)
+        .map(|from| {
+            let until = selected.words().min(from + step);
+            exact::search_rows(rows, query, k, selected.rows_of_words(from..until))
+        })
+        .collect();
+    nearest_of(&parts, k)
+}
+
+/// The `k` nearest of what the parts of a scan found.
+fn nearest_of(parts: &[Found], k: usize) -> Found {
     let mut neighbors: Vec<Neighbor> = parts.iter().flat_map(|part| part.neighbors.iter().copied()).collect();
     neighbors.sort_unstable();
     neighbors.truncate(k);

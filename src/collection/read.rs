@@ -1,9 +1,10 @@
 //! Reading points by id, and page by page in the order of their ids.
 
+use super::filter::Selection;
 use super::open::{Collection, Place, View};
-use super::{Error, Fields, Page, Payload, Point};
-use crate::types::PointId;
-use std::collections::BTreeSet;
+use super::{Error, Fields, Filter, Page, Payload, Point};
+use crate::types::{Ordinal, PointId};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 impl Collection {
@@ -30,71 +31,92 @@ impl Collection {
         ids.iter().map(|id| view.locate(id).map(|place| self.point(id.clone(), &place, fields)).transpose()).collect()
     }
 
-    pub(super) fn scroll(&self, after: Option<&PointId>, limit: usize, fields: Fields) -> Result<Page, Error> {
-        let view = self.view();
+    pub(super) fn scroll(
+        &self,
+        after: Option<&PointId>,
+        limit: usize,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error> {
+        let (view, selection) = match filter {
+            None => (self.view(), None),
+            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
+        };
         // One more than asked tells whether points follow.
-        let mut ids = first_ids(&view, after, limit + 1);
-        let more = ids.len() > limit;
-        ids.truncate(limit);
-        let points = ids
-            .into_iter()
-            .filter_map(|id| {
-                let place = view.locate(&id)?;
-                Some(self.point(id, &place, fields))
-            })
-            .collect::<Result<_, _>>()?;
+        let mut first = first_points(&view, selection.as_ref(), after, limit + 1);
+        let more = first.len() > limit;
+        if more {
+            first.pop_last();
+        }
+        let points = first.into_iter().map(|(id, place)| self.point(id, &place, fields)).collect::<Result<_, _>>()?;
         Ok(Page { points, more })
     }
 }
 
-/// The first `count` live ids after `after`, over all segments.
-fn first_ids(view: &View, after: Option<&PointId>, count: usize) -> Vec<PointId> {
-    let mut ids: BTreeSet<PointId> = BTreeSet::new();
-    let mut take = |id: PointId| {
-        // Each segment gives its own in order: once one is beyond the count-th, so are the rest.
-        if ids.len() >= count && ids.last().is_some_and(|last| *last <= id) {
+/// The first `count` live points after `after`, over all segments; with a selection, those in it.
+fn first_points(
+    view: &View,
+    selection: Option<&Selection>,
+    after: Option<&PointId>,
+    count: usize,
+) -> BTreeMap<PointId, Place> {
+    let mut selected = selection.map(|selection| selection.segments.iter());
+    let mut next = move || selected.as_mut().and_then(Iterator::next);
+    let mut first: BTreeMap<PointId, Place> = BTreeMap::new();
+    // Says whether the id is among the first; of two versions of a point the newer one is there already.
+    let mut take = |id: &PointId, place: Place| {
+        if first.len() >= count && first.last_key_value().is_some_and(|(last, _)| last <= id) {
             return false;
         }
-        ids.insert(id);
-        if ids.len() > count {
-            ids.pop_last();
+        if !first.contains_key(id) {
+            first.insert(id.clone(), place);
+        }
+        if first.len() > count {
+            first.pop_last();
         }
         true
     };
     for growing in view.growing_newest_first() {
         let table = growing.read();
+        let place = |row: u32| Place::Growing(growing.clone(), row);
+        if let Some(selected) = next() {
+            for row in selected.rows().map(|row| row.0) {
+                let id = &table.ids[row as usize];
+                if after.is_none_or(|after| after < id) {
+                    take(id, place(row));
+                }
+            }
+            continue;
+        }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (id, _) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
-            if !take(id.clone()) {
+        for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
+            // A segment gives its own in order: once one is beyond the count-th, so are the rest.
+            if !take(id, place(row)) {
                 break;
             }
         }
     }
     for sealed in &view.sealed {
+        let selected = next();
         let segment = &sealed.segment;
-        let sorted = segment.sorted();
-        let start = after.map_or(0, |after| {
-            sorted.partition_point(|&row| {
-                segment.point_id(crate::types::Ordinal(row)).as_bytes() <= after.as_str().as_bytes()
-            })
-        });
-        for &row in &sorted[start..] {
-            let row = crate::types::Ordinal(row);
-            if !sealed.is_live(row) {
+        let start = after.map_or(0, |after| segment.sorted_after(after.as_str()));
+        for &row in segment.sorted().get(start..).unwrap_or_default() {
+            let row = Ordinal(row);
+            if !selected.map_or_else(|| sealed.is_live(row), |selected| selected.contains(row.0)) {
                 continue;
             }
             // A damaged id cannot be named and is left out here; a check of the files reports it.
             let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
-            if !take(id) {
+            if !take(&id, Place::Sealed(sealed.clone(), row)) {
                 break;
             }
         }
     }
-    ids.into_iter().collect()
+    first
 }
 
 /// A stored payload.
-fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
+pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
         what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),
     })

@@ -36,8 +36,13 @@ struct Sample {
 
 impl Collection {
     pub(super) fn measure_recall(&self, params: &RecallParams) -> Result<RecallReport, Error> {
-        let search =
-            SearchParams { k: params.k, accuracy: params.accuracy, score_threshold: None, fields: Fields::default() };
+        let search = SearchParams {
+            k: params.k,
+            accuracy: params.accuracy,
+            score_threshold: None,
+            fields: Fields::default(),
+            filter: None,
+        };
         let effort = limits::search(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
@@ -48,9 +53,9 @@ impl Collection {
             // It may have been deleted since it was drawn.
             let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
             let query = Resolved { vector, exclude: vec![id.clone()] };
-            let truth = self.answer(&view, &query, &search, exactly, Duration::ZERO)?;
+            let truth = self.answer(&view, &query, &search, exactly, None)?;
             let Some(worst) = truth.hits.last().map(|hit| hit.distance) else { return Ok(None) };
-            let answer = self.answer(&view, &query, &search, effort, Duration::ZERO)?;
+            let answer = self.answer(&view, &query, &search, effort, None)?;
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {

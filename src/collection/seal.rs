@@ -172,11 +172,15 @@ impl Collection {
         });
         self.change_view(|view| {
             view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
-            view.sealed.extend(made);
+            view.sealed.extend(made.clone());
         });
         drop(held);
+        if let Some(made) = &made {
+            made.prepare_payloads();
+        }
         for input in inputs {
             remove(input.segment.path());
+            remove(&self.dir.join(input.segment.id().payloads_file()));
             if let Some(graph) = input.graph() {
                 remove(graph.path());
             }
@@ -186,6 +190,7 @@ impl Collection {
 
     /// Builds the graph of a segment that has none, and swaps it in.
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
+        sealed.prepare_payloads();
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, observe)?;
         let _held = self.writer.hold();
@@ -256,7 +261,7 @@ impl Collection {
         changes.push(Change::Sequence(sequence));
         self.truth.commit(&changes)?;
         let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
-        self.change_view(|view| view.sealed.push(made));
+        self.change_view(|view| view.sealed.push(made.clone()));
         let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         for (growing, rows) in dead_growing {
             growing.kill(&rows);
@@ -266,6 +271,7 @@ impl Collection {
         }
         self.writer.set_sequence(sequence);
         drop(held);
+        made.prepare_payloads();
         Ok(replaced as u64)
     }
 

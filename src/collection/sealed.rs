@@ -1,5 +1,6 @@
 //! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
 
+use super::filter::SealedPayloads;
 use crate::index::{Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
 use crate::types::{Metric, Ordinal};
@@ -22,6 +23,8 @@ pub(super) struct Sealed {
     calibration: RwLock<Option<Arc<Calibration>>>,
     /// Set when the table no longer tells the truth: it is measured anew.
     pub(super) recalibrate: AtomicBool,
+    /// What filters are answered from.
+    pub(super) payloads: SealedPayloads,
     deleted: Bitmap,
 }
 
@@ -38,6 +41,7 @@ impl Sealed {
             generation,
             calibration: RwLock::new(None),
             recalibrate: AtomicBool::new(false),
+            payloads: SealedPayloads::default(),
             deleted: bitmap,
         }
     }
@@ -86,6 +90,11 @@ impl Sealed {
 
     pub(super) fn delete(&self, row: Ordinal) {
         self.deleted.set(row.0);
+    }
+
+    /// The bits of rows less those that are dead.
+    pub(super) fn only_live(&self, words: &[u64]) -> Vec<u64> {
+        words.iter().zip(&self.deleted.words).map(|(word, dead)| word & !dead.load(Ordering::Relaxed)).collect()
     }
 
     pub(super) fn deleted_rows(&self) -> u32 {

@@ -5,8 +5,9 @@
 //! every writer its outcome; the others find theirs done when they get the lock.
 
 use super::growing::NewRow;
-use super::open::{Collection, Place};
-use super::{Deleted, Error, Upserted};
+use super::open::{Collection, Place, View};
+use super::read::parse;
+use super::{Deleted, Error, Filter, Upserted, limits};
 use crate::store::Change;
 use crate::types::PointId;
 use rustc_hash::FxHashMap;
@@ -32,6 +33,8 @@ pub(super) struct ReadyItem {
 pub(super) enum Op {
     Upsert(Vec<ReadyItem>),
     Delete(Vec<PointId>),
+    /// Whatever matches when its turn comes.
+    DeleteMatching(Filter),
 }
 
 /// What became of it.
@@ -39,6 +42,9 @@ pub(super) enum Outcome {
     Upserted(Upserted),
     Deleted(Deleted),
 }
+
+/// Where an id went within a commit: a place among the rows that it adds, or none once it is dead.
+type Moved = FxHashMap<PointId, Option<usize>>;
 
 struct Pending {
     op: Mutex<Option<Op>>,
@@ -140,13 +146,12 @@ impl Collection {
         let view = self.view();
         let mut born: Vec<Option<NewRow>> = Vec::new();
         let mut deaths: Vec<Place> = Vec::new();
-        // Where an id went within this commit: a place in `born`, or none once it is dead.
-        let mut moved: FxHashMap<PointId, Option<usize>> = FxHashMap::default();
+        let mut moved = Moved::default();
         let mut sequence = self.writer.sequence();
-        let mut outcomes = Vec::with_capacity(ops.len());
+        let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(ops.len());
         for op in ops {
             sequence += 1;
-            let mut end = |id: &PointId, born: &mut Vec<Option<NewRow>>, successor: Option<usize>| -> bool {
+            let mut end = |id: &PointId, moved: &mut Moved, born: &mut Vec<_>, successor: Option<usize>| -> bool {
                 match moved.insert(id.clone(), successor) {
                     Some(Some(place)) => born[place] = None,
                     Some(None) => return false,
@@ -162,7 +167,7 @@ impl Collection {
                     let (mut inserted, mut replaced) = (0, 0);
                     for item in items {
                         let place = born.len();
-                        if end(&item.id, &mut born, Some(place)) {
+                        if end(&item.id, &mut moved, &mut born, Some(place)) {
                             replaced += 1;
                         } else {
                             inserted += 1;
@@ -171,18 +176,30 @@ impl Collection {
                         counters.next_key += 1;
                         born.push(Some(NewRow { key, id: item.id, vector: item.vector, payload: item.payload }));
                     }
-                    outcomes.push(Outcome::Upserted(Upserted {
+                    outcomes.push(Ok(Outcome::Upserted(Upserted {
                         sequence,
                         inserted,
                         replaced,
                         fingerprint: self.fingerprint(),
-                    }));
+                    })));
                 }
                 Op::Delete(ids) => {
-                    let missing: Vec<PointId> = ids.iter().filter(|id| !end(id, &mut born, None)).cloned().collect();
+                    let missing: Vec<PointId> =
+                        ids.iter().filter(|id| !end(id, &mut moved, &mut born, None)).cloned().collect();
                     let deleted = (ids.len() - missing.len()) as u64;
-                    outcomes.push(Outcome::Deleted(Deleted { sequence, deleted, missing }));
+                    outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing })));
                 }
+                Op::DeleteMatching(filter) => match self.matching(&view, &filter, &moved, &born) {
+                    Ok(ids) => {
+                        let deleted = ids.iter().filter(|id| end(id, &mut moved, &mut born, None)).count() as u64;
+                        outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing: Vec::new() })));
+                    }
+                    Err(error) => {
+                        // Nothing of it is written: its number goes to the next.
+                        sequence -= 1;
+                        outcomes.push(Err(error));
+                    }
+                },
             }
         }
         let born: Vec<NewRow> = born.into_iter().flatten().collect();
@@ -204,7 +221,7 @@ impl Collection {
         changes.push(Change::Sequence(sequence));
         if let Err(error) = self.truth.commit(&changes) {
             let error = Arc::new(error);
-            return outcomes.iter().map(|_| Err(Error::Write(error.clone()))).collect();
+            return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }
         // New rows first: a query between the two steps may see both versions of a point, never none.
         view.growing.append(born);
@@ -215,7 +232,45 @@ impl Collection {
             }
         }
         self.writer.set_sequence(sequence);
-        outcomes.into_iter().map(Ok).collect()
+        outcomes
+    }
+
+    /// The ids of the points that match: of those stored, as far as this commit has not touched them, and of those that
+    /// it has written so far. Under the commit lock, so that nothing changes meanwhile.
+    fn matching(
+        &self,
+        view: &View,
+        filter: &Filter,
+        moved: &Moved,
+        born: &[Option<NewRow>],
+    ) -> Result<Vec<PointId>, Error> {
+        let selection = self.select(view, filter)?;
+        if selection.count > limits::MAX_DELETE_MATCHES {
+            let (found, most) = (selection.count, limits::MAX_DELETE_MATCHES);
+            return Err(Error::invalid(
+                "filter",
+                format!("matches {found} points; at most {most} are deleted at once"),
+            ));
+        }
+        let mut ids = Vec::with_capacity(selection.count as usize);
+        let mut selected = selection.segments.iter();
+        for growing in view.growing_newest_first() {
+            let table = growing.read();
+            ids.extend(
+                selected.next().into_iter().flat_map(|of| of.rows()).map(|row| table.ids[row.0 as usize].clone()),
+            );
+        }
+        for (sealed, of) in view.sealed.iter().zip(selected) {
+            // A damaged id cannot be named; a check of the files reports it.
+            ids.extend(of.rows().filter_map(|row| PointId::new(sealed.segment.point_id(row)).ok()));
+        }
+        ids.retain(|id| !moved.contains_key(id));
+        for row in born.iter().flatten() {
+            if filter.matches(&parse(&self.name, &row.id, &row.payload)?) {
+                ids.push(row.id.clone());
+            }
+        }
+        Ok(ids)
     }
 
     /// Turns the growing segment into a frozen one, unless it is empty. Takes proof that the commit lock is held.

@@ -3,13 +3,14 @@
 //! What needs the collection (its dimension, its metric, whether it embeds) is left to the engine.
 
 use super::limits::*;
-use super::{payload, pb};
+use super::{filter, payload, pb};
 use crate::collection::{
     Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, RecallParams, SearchParams, Source,
     Space,
 };
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId};
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// The name of a collection, from the field `field`.
 pub(super) fn collection(field: &str, name: &str) -> Result<CollectionName, Error> {
@@ -191,7 +192,13 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
-    Ok(SearchParams { k, accuracy, score_threshold: params.score_threshold, fields: fields(params.fields) })
+    Ok(SearchParams {
+        k,
+        accuracy,
+        score_threshold: params.score_threshold,
+        fields: fields(params.fields),
+        filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
+    })
 }
 
 /// Candidates kept: `k` to [`MAX_EF`].

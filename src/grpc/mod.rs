@@ -9,6 +9,7 @@
 //! | `limits.rs` | every number that a request is held to |
 //! | `from_proto.rs` | requests to the domain's words, checked, with the path of a wrong field |
 //! | `to_proto.rs` | the domain's words to replies |
+//! | `filter.rs` | filters to the domain's words |
 //! | `payload.rs` | JSON objects to `google.protobuf.Struct` and back |
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
@@ -22,6 +23,7 @@
 pub mod client;
 mod collections;
 mod embedders;
+mod filter;
 mod from_proto;
 mod gate;
 mod health;

@@ -1,8 +1,8 @@
 //! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
 
 use super::work::{Lane, Work};
-use super::{from_proto, limits, page_token, pb, to_proto, upsert_stream};
-use crate::collection::{Engine, Error, Fields};
+use super::{filter, from_proto, limits, page_token, pb, to_proto, upsert_stream};
+use crate::collection::{Engine, Error, Fields, Filter};
 use crate::types::{CollectionName, PointId};
 use prost::Message;
 use std::sync::Arc;
@@ -53,8 +53,16 @@ impl pb::points_server::Points for Points {
     ) -> Result<Response<pb::DeletePointsResponse>, Status> {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
-        let ids = from_proto::ids(request.ids)?;
-        let deleted = self.0.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+        let deleted = match filter::filter("filter", request.filter)? {
+            Some(_) if !request.ids.is_empty() => {
+                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into());
+            }
+            Some(filter) => self.0.run(Lane::Store, move |engine| engine.delete_matching(&name, &filter)).await?,
+            None => {
+                let ids = from_proto::ids(request.ids)?;
+                self.0.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?
+            }
+        };
         self.0.reply(to_proto::deleted(deleted))
     }
 
@@ -64,13 +72,17 @@ impl pb::points_server::Points for Points {
         let after = page_token::decode(&name, &request.page_token)?;
         let limit = from_proto::page(request.limit)?;
         let fields = from_proto::fields(request.fields);
-        let reply = self.0.run(Lane::Store, move |engine| scroll(engine, &name, after, limit, fields)).await?;
+        let filter = filter::filter("filter", request.filter)?;
+        let scroll = move |engine: &dyn Engine| scroll(engine, &name, after, limit, fields, filter.as_ref());
+        let reply = self.0.run(Lane::Store, scroll).await?;
         self.0.reply(reply)
     }
 
     async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
-        let name = from_proto::collection("collection", &request.into_inner().collection)?;
-        let count = self.0.run(Lane::Store, move |engine| engine.count(&name)).await?;
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection)?;
+        let filter = filter::filter("filter", request.filter)?;
+        let count = self.0.run(Lane::Store, move |engine| engine.count(&name, filter.as_ref())).await?;
         self.0.reply(pb::CountResponse { count })
     }
 }
@@ -106,11 +118,12 @@ fn scroll(
     mut after: Option<PointId>,
     limit: u32,
     fields: Fields,
+    filter: Option<&Filter>,
 ) -> Result<pb::ScrollResponse, Error> {
     let mut reply = pb::ScrollResponse::default();
     let (mut left, mut bytes) = (limit, 0);
     loop {
-        let page = engine.scroll(name, after.as_ref(), left.min(PIECE), fields)?;
+        let page = engine.scroll(name, after.as_ref(), left.min(PIECE), fields, filter)?;
         let Some(last) = page.points.last().map(|point| point.id.clone()) else { break };
         left = left.saturating_sub(page.points.len() as u32);
         for point in page.points {

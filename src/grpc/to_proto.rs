@@ -86,6 +86,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         Path::Exact => pb::Path::Exact,
         Path::Graph => pb::Path::Graph,
         Path::Mixed => pb::Path::Mixed,
+        Path::FilterScan => pb::Path::FilterScan,
     };
     pb::SearchStats {
         path: path.into(),
@@ -98,6 +99,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         search_us: micros(stats.search_time),
         embedder_fingerprint: fingerprint(stats.fingerprint),
         expected_recall: stats.expected_recall,
+        filter_matches: stats.filter_matches,
     }
 }
 
@@ -138,6 +140,7 @@ pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
         Reason::BelowThreshold => pb::Reason::BelowThreshold,
         Reason::Beaten => pb::Reason::Beaten,
         Reason::MissedByGraph => pb::Reason::MissedByGraph,
+        Reason::Filtered => pb::Reason::Filtered,
     };
     let (segment, row) = match told.residence {
         Some(Residence::Sealed { segment, row }) => (Some(segment), Some(row)),
@@ -154,6 +157,7 @@ pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
         row,
         ef_used: told.ef_used,
         ef_needed: told.ef_needed,
+        walked: told.walked.iter().map(ToString::to_string).collect(),
     }
 }
 

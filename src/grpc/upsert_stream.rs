@@ -130,7 +130,7 @@ impl Reader {
             None => {
                 let name = from_proto::collection("collection", &message.collection)?;
                 let known = name.clone();
-                self.work.run(Lane::Store, move |engine| engine.count(&known)).await?;
+                self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
                 self.collection = Some(name);
             }
         }

@@ -56,6 +56,26 @@ pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept
     Found { neighbors, distances }
 }
 
+/// The `k` nearest of the rows that an iterator gives; rows that do not exist are infinitely far. As [`search`], for
+/// rows that are few among many.
+pub fn search_rows(rows: Rows<'_>, query: &[f32], k: usize, given: impl Iterator<Item = Ordinal> + Clone) -> Found {
+    if query.len() != rows.dimension || k == 0 {
+        return Found::default();
+    }
+    let query_norm = math::norm(query);
+    let mut top = TopK::new(k.min(rows.len()));
+    let mut ahead = given.clone().skip(AHEAD as usize);
+    let mut distances = 0_u64;
+    for row in given {
+        if let Some(row) = ahead.next() {
+            rows.row(row).prefetch(LINES);
+        }
+        distances += 1;
+        top.push(Neighbor { row, distance: distance(rows, row, query, query_norm) });
+    }
+    Found { neighbors: top.into_sorted(), distances }
+}
+
 /// The metric's distance of a row and a query whose norm is `query_norm`. Never NaN: what overflows is infinitely far.
 pub fn distance(rows: Rows<'_>, row: Ordinal, query: &[f32], query_norm: f32) -> f32 {
     rows::distance(rows.metric, rows.row(row), rows.norm(row), query, query_norm, math::kernels())
@@ -84,6 +104,10 @@ mod tests {
                 let found = search(sample.rows(), &query, 7, accept);
                 assert_eq!(found.neighbors, all, "{metric}");
                 assert_eq!(found.distances, 200);
+                let given = (0..300).map(Ordinal).filter(|&row| accept(row));
+                assert_eq!(search_rows(sample.rows(), &query, 7, given), found, "{metric}");
+                assert!(search_rows(sample.rows(), &query, 7, std::iter::empty()).neighbors.is_empty());
+                assert!(search_rows(sample.rows(), &query[1..], 7, std::iter::once(Ordinal(0))).neighbors.is_empty());
             }
         }
     }

@@ -7,6 +7,7 @@
 //! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
+//! | `bits.rs` | the places of set bits |
 //! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
 //! | `components.rs` | vectors in the fewest bytes that hold them exactly |
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
@@ -22,6 +23,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bits;
 pub mod codes;
 mod components;
 pub mod gemm;
@@ -32,6 +34,7 @@ mod scalar;
 mod topk;
 pub mod train;
 
+pub use bits::{Ones, ones};
 pub use components::{Components, Element, Vector, shared_scale};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};

@@ -5,6 +5,7 @@
 //! <data>/collections/<folder>/points.redb              growing points, segments, deletions    Truth
 //! <data>/collections/<folder>/<segment>.vectors        sealed points, mapped                Segment
 //! <data>/collections/<folder>/<segment>.<gen>.graph    named by the truth, written by others
+//! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written by others
 //! ```
 //!
 //! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no

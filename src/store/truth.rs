@@ -300,6 +300,7 @@ impl Truth {
         let mut named = vec![FILE.to_owned()];
         for SegmentRecord { id, graph_generation, .. } in self.segments()? {
             named.push(id.vectors_file());
+            named.push(id.payloads_file());
             named.extend(graph_generation.map(|generation| id.graph_file(generation)));
         }
         Ok(disk::sweep(&self.dir, |name| named.iter().any(|named| named == name))?)

@@ -68,7 +68,10 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(full[0].vector, Some(values(&[0.0, 3.0])));
     assert_eq!(json(full[1].payload.clone()), j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
 
-    let gone = client.delete_points(pb::DeletePointsRequest { collection: "c".into(), ids }).await.unwrap();
+    let gone = client
+        .delete_points(pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!((gone.deleted, gone.missing), (2, vec!["none".to_owned()]));
     assert_eq!(count(client, "c").await, 0);
 }
@@ -213,7 +216,7 @@ pub(crate) async fn scrolls_reach_the_end(engine: Arc<dyn Engine>) {
         assert_eq!(code, "INVALID_ARGUMENT");
         assert!(message.starts_with("page_token: "), "{message}");
     }
-    let removed = pb::DeletePointsRequest { collection: "c".into(), ids: ids[5..15].to_vec() };
+    let removed = pb::DeletePointsRequest { collection: "c".into(), ids: ids[5..15].to_vec(), ..Default::default() };
     client.delete_points(removed).await.unwrap();
     let next = client.scroll(pb::ScrollRequest { page_token: token, ..first }).await.unwrap();
     assert_eq!(next.points[0].id, ids[15], "a token outlives its point");
@@ -268,9 +271,9 @@ pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
     let mut raw = pb::points_client::PointsClient::new(server.channel().await)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
-    let reply = raw.count(pb::CountRequest { collection: "c".into() }).await.unwrap();
+    let reply = raw.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap();
     assert_eq!(reply.metadata().get("grpc-encoding").expect("a compressed reply"), "gzip");
     let mut raw = pb::points_client::PointsClient::new(server.channel().await);
-    let reply = raw.count(pb::CountRequest { collection: "c".into() }).await.unwrap();
+    let reply = raw.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap();
     assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
 }

@@ -106,7 +106,7 @@ pub(crate) fn hit_ids(reply: &pb::SearchResponse) -> Vec<&str> {
 }
 
 pub(crate) async fn count(client: &Client, collection: &str) -> u64 {
-    client.count(pb::CountRequest { collection: collection.into() }).await.expect("a count").count
+    client.count(pb::CountRequest { collection: collection.into(), ..Default::default() }).await.expect("a count").count
 }
 
 /// The code and message of a refused call.

@@ -88,7 +88,7 @@ pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>)
     let elsewhere = [
         refused(server.client.search(near_vector("nowhere", &[1.0, 2.0], 1)).await),
         refused(server.client.upsert(upsert("nowhere", vec![item("a")])).await),
-        refused(server.client.count(pb::CountRequest { collection: "nowhere".into() }).await),
+        refused(server.client.count(pb::CountRequest { collection: "nowhere".into(), ..Default::default() }).await),
         refused(
             server
                 .client

@@ -5,6 +5,7 @@
 //! | `harness.rs` | a server on a free port, a client, and short ways to make requests |
 //! | `calls.rs` | what any engine must do; runs over each engine named below |
 //! | `quality.rs` | `Explain`, recall asked for and measured, over each engine |
+//! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
@@ -13,6 +14,7 @@
 mod support;
 
 mod calls;
+mod filters;
 mod harness;
 mod limits;
 mod quality;
@@ -76,6 +78,11 @@ macro_rules! every_test_over {
                 explanations_name_the_reason
                 recall_is_asked_for_and_measured
                 wrong_targets_and_measurements_are_refused
+            }
+            filters {
+                every_condition_selects
+                wrong_filters_are_refused
+                points_are_counted_scrolled_and_deleted_by_filter
             }
             limits { wrong_requests_name_field_and_limit payloads_are_limited }
             streams {

@@ -43,6 +43,10 @@ pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Engine>) {
     let far = client.explain(far).await.unwrap();
     assert_eq!((far.reason(), far.true_rank), (pb::Reason::BelowThreshold, Some(3)));
 
+    let mut only_red = explain(at(7.2), 3, "p08");
+    only_red.params.as_mut().unwrap().filter = Some(crate::filters::exists("colour"));
+    assert_eq!(client.explain(only_red).await.unwrap().reason(), pb::Reason::Filtered);
+
     let (code, message) = refused(client.explain(explain(at(7.2), 3, "")).await);
     assert_eq!(code, "INVALID_ARGUMENT");
     assert!(message.contains("id"), "{message}");

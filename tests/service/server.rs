@@ -87,7 +87,7 @@ async fn every_kind_of_error_has_its_code() {
     for (make, code, reason) in cases {
         let text = make().to_string().lines().next().unwrap().to_owned();
         engine.set_hook(move |_| Err(make()));
-        let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+        let status = points.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (code, text.as_str()));
         let details = status.get_error_details();
         let info = details.error_info().expect("an ErrorInfo");
@@ -103,14 +103,14 @@ async fn every_kind_of_error_has_its_code() {
     }
     // A fault of the program is answered too, and the server lives on.
     engine.set_hook(|_| panic!("a bug, on purpose"));
-    let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+    let status = points.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap_err();
     assert_eq!(
         (status.code(), status.get_error_details().error_info().unwrap().reason.as_str()),
         (Code::Internal, "INTERNAL")
     );
     assert!(!status.message().contains("on purpose"), "{status}");
     engine.set_hook(|_| Ok(()));
-    let status = points.count(pb::CountRequest { collection: "c".into() }).await.unwrap_err();
+    let status = points.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 }
 
@@ -170,7 +170,7 @@ async fn a_request_whose_time_is_over_is_not_run() {
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
     // Two requests are admitted at once: a third one tells whether the place of the second is free again.
     let places_taken = async |taken: bool| {
-        let count = pb::CountRequest { collection: "c".into() };
+        let count = pb::CountRequest { collection: "c".into(), ..Default::default() };
         while server.client.count(count.clone()).await.is_err() != taken {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

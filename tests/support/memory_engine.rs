@@ -122,7 +122,7 @@ impl MemoryEngine {
         let mut found: Vec<(f32, &PointId)> = collection
             .points
             .iter()
-            .filter(|(id, _)| !without.contains(&id.as_str()))
+            .filter(|(id, (_, payload))| !without.contains(&id.as_str()) && matches(params.filter.as_deref(), payload))
             .map(|(id, (point, _))| (distance(collection.metric, &vector, point), id))
             .collect();
         let distances_computed = found.len() as u64;
@@ -138,19 +138,28 @@ impl MemoryEngine {
             .take(params.k as usize)
             .collect();
         let stats = SearchStats {
-            path: Path::Exact,
+            path: if params.filter.is_some() { Path::FilterScan } else { Path::Exact },
             ef_used: 0,
             distances_computed,
             growing_distances: distances_computed,
             segments_by_graph: 0,
             segments_by_scan: 0,
             expected_recall: Some(1.0),
+            filter_matches: params.filter.as_deref().map(|filter| count(collection, filter)),
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
         };
         Ok(Answer { hits, stats })
     }
+}
+
+fn matches(filter: Option<&Filter>, payload: &Payload) -> bool {
+    filter.is_none_or(|filter| filter.matches(payload))
+}
+
+fn count(collection: &Collection, filter: &Filter) -> u64 {
+    collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
 }
 
 fn norm(vector: &[f32]) -> f64 {
@@ -306,6 +315,18 @@ impl Engine for MemoryEngine {
         })
     }
 
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+        self.before("delete_matching")?;
+        filter.check("filter")?;
+        self.write(name, |collection| {
+            collection.sequence += 1;
+            let before = collection.points.len();
+            collection.points.retain(|_, (_, payload)| !filter.matches(payload));
+            let deleted = (before - collection.points.len()) as u64;
+            Ok(Deleted { sequence: collection.sequence, deleted, missing: Vec::new() })
+        })
+    }
+
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         self.before("get")?;
         self.read(name, |collection| {
@@ -319,18 +340,22 @@ impl Engine for MemoryEngine {
         after: Option<&PointId>,
         limit: u32,
         fields: Fields,
+        filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         self.before("scroll")?;
         self.read(name, |collection| {
-            let mut rest = collection.points.iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+            let wanted = |id: &PointId, payload| after.is_none_or(|after| id > after) && matches(filter, payload);
+            let mut rest = collection.points.iter().filter(|(id, (_, payload))| wanted(id, payload));
             let points = rest.by_ref().take(limit as usize).map(|(id, stored)| point(id, stored, fields)).collect();
             Ok(Page { points, more: rest.next().is_some() })
         })
     }
 
-    fn count(&self, name: &CollectionName) -> Result<u64, Error> {
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
         self.before("count")?;
-        self.read(name, |collection| Ok(collection.points.len() as u64))
+        self.read(name, |collection| {
+            Ok(filter.map_or(collection.points.len() as u64, |filter| count(collection, filter)))
+        })
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
@@ -351,11 +376,14 @@ impl Engine for MemoryEngine {
     ) -> Result<Explanation, Error> {
         self.before("explain")?;
         self.read(name, |collection| {
-            let all = SearchParams { k: u32::MAX, score_threshold: None, ..*params };
+            let all = SearchParams { k: u32::MAX, score_threshold: None, ..params.clone() };
             let ranked = self.search_one(collection, "query", query, &all)?.hits;
             let place = ranked.iter().position(|hit| hit.point.id == *id);
             let hit = place.map(|place| &ranked[place]);
             let reason = match place {
+                None if collection.points.get(id).is_some_and(|(_, p)| !matches(params.filter.as_deref(), p)) => {
+                    Reason::Filtered
+                }
                 None if collection.points.contains_key(id) => Reason::Excluded,
                 None => Reason::UnknownPoint,
                 Some(place) if place >= params.k as usize => Reason::Beaten,
@@ -374,6 +402,7 @@ impl Engine for MemoryEngine {
                 residence: collection.points.contains_key(id).then_some(Residence::Growing),
                 ef_used: 0,
                 ef_needed: None,
+                walked: Vec::new(),
             })
         })
     }

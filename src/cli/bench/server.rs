@@ -151,6 +151,7 @@ async fn ask(
                 accuracy: Some(pb::search_params::Accuracy::Ef(plan.ef)),
                 score_threshold: None,
                 fields: None,
+                filter: None,
             }),
         };
         let start = Instant::now();

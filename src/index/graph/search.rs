@@ -42,13 +42,8 @@ impl Matching<'_> {
     }
 
     /// The rows, ascending.
-    #[allow(clippy::cast_possible_truncation)]
     pub fn rows(&self) -> impl Iterator<Item = Ordinal> + '_ {
-        self.bits.iter().enumerate().flat_map(|(at, &word)| {
-            let next = |left: &u64| Some(left & left.wrapping_sub(1)).filter(|&left| left != 0);
-            let words = std::iter::successors(Some(word).filter(|&word| word != 0), next);
-            words.map(move |left| Ordinal(at as u32 * 64 + left.trailing_zeros()))
-        })
+        math::ones(self.bits).map(Ordinal)
     }
 }
 

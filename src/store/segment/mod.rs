@@ -32,6 +32,11 @@ impl SegmentId {
         format!("{self}.vectors")
     }
 
+    /// Name of its payload index's file in the collection's folder.
+    pub fn payloads_file(self) -> String {
+        format!("{self}.payloads")
+    }
+
     /// Name of its graph's file in the collection's folder; a generation is a graph's number within the segment.
     pub fn graph_file(self, generation: u32) -> String {
         format!("{self}.{generation}.graph")

@@ -1,0 +1,274 @@
+//! What segments keep so that filters are answered: the payload index of a sealed one, those of the blocks of a growing one.
+//!
+//! The payloads of rows never change, so what matches a filter in a sealed segment is kept for the filters asked last;
+//! only which rows live is looked up anew.
+
+use super::file::Bytes;
+use super::{Builder, Filter, PayloadIndex, Selected, Selection, builder};
+use crate::collection::growing::Growing;
+use crate::collection::open::{Collection, View};
+use crate::collection::sealed::Sealed;
+use crate::collection::{Error, Payload};
+use crate::disk::{self, Mapping};
+use crate::store::Segment;
+use crate::types::Ordinal;
+use rayon::prelude::*;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Rows of a growing segment that are indexed together; the rest, fewer than this, is read payload by payload.
+const BLOCK: usize = 4_096;
+/// Filters whose matches a sealed segment remembers, a bit a row each.
+const REMEMBERED: usize = 4;
+/// How often what matches is looked up beside the writers, before they are stopped for it.
+const TRIES: usize = 3;
+/// Payloads that are read at a time while an index is built.
+const STEP: usize = 4_096;
+
+/// The payload index of a sealed segment, opened or built when it is first needed.
+#[derive(Default)]
+pub(in crate::collection) struct SealedPayloads {
+    index: OnceLock<PayloadIndex>,
+    building: Mutex<()>,
+    recent: Mutex<VecDeque<(Filter, Arc<Vec<u64>>)>>,
+}
+
+/// The payload indexes of a growing segment: one for each whole block of rows.
+#[derive(Default)]
+pub(in crate::collection) struct GrowingPayloads {
+    blocks: Mutex<Vec<Arc<PayloadIndex>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is whole at every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SealedPayloads {
+    /// The index: opened from its file, or built and published where there is none that is sound.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    fn prepare(&self, segment: &Segment) -> Result<&PayloadIndex, Error> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let _one_builder = lock(&self.building);
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = match open(segment) {
+            Some(index) => index,
+            None => {
+                let bytes =
+                    build(segment.tag(), segment.rows(), &|row| segment.payload(Ordinal(row)), &|row, error| {
+                        damaged(segment.point_id(Ordinal(row)), &error)
+                    })?;
+                publish(segment, bytes)?
+            }
+        };
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    /// Bytes mapped, and how many of them are in memory.
+    pub(in crate::collection) fn mapped(&self) -> (u64, u64) {
+        self.index.get().map_or((0, 0), PayloadIndex::mapped)
+    }
+
+    /// The rows that match, dead ones among them.
+    fn matching(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
+        let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
+        if let Some(words) = known {
+            return Ok(words);
+        }
+        let payload = |row: u32| parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row)));
+        let rows = self.prepare(segment)?.select(filter, &payload)?;
+        let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
+        set(&mut words, 0, rows);
+        let words = Arc::new(words);
+        let mut recent = lock(&self.recent);
+        recent.push_front((filter.clone(), words.clone()));
+        recent.truncate(REMEMBERED);
+        Ok(words)
+    }
+}
+
+impl Sealed {
+    /// The live rows that match.
+    fn select(&self, filter: &Filter) -> Result<Selected, Error> {
+        let matching = self.payloads.matching(&self.segment, filter)?;
+        Ok(Selected::new(self.only_live(&matching)))
+    }
+
+    /// Makes the payload index ahead of its first use. What fails is logged: a filtered query will say it.
+    pub(in crate::collection) fn prepare_payloads(&self) {
+        if let Err(error) = self.payloads.prepare(&self.segment) {
+            tracing::error!(path = %self.segment.path().display(), %error, "the payloads of a segment cannot be indexed");
+        }
+    }
+}
+
+impl Growing {
+    /// The live rows that match: those of whole blocks by index, the last ones payload by payload.
+    fn select(&self, filter: &Filter) -> Result<Selected, Error> {
+        let blocks = self.blocks()?;
+        let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
+        for (place, block) in blocks.iter().enumerate() {
+            let first = place * BLOCK;
+            let payload = |row: u32| {
+                let (table, row) = (self.read(), first + row as usize);
+                parse(&table.payloads[row], table.ids[row].as_str())
+            };
+            set(&mut words, first as u32, block.select(filter, &payload)?);
+        }
+        // Under one lock: what was appended since is looked at, and of a replaced point one version lives.
+        let table = self.read();
+        words.resize(table.payloads.len().div_ceil(64), 0);
+        for row in blocks.len() * BLOCK..table.payloads.len() {
+            if !table.dead[row] && filter.matches(&parse(&table.payloads[row], table.ids[row].as_str())?) {
+                words[row / 64] |= 1 << (row % 64);
+            }
+        }
+        for (word, dead) in words.iter_mut().zip(table.dead.chunks(64)) {
+            let dead = dead.iter().enumerate().fold(0_u64, |bits, (bit, &dead)| bits | u64::from(dead) << bit);
+            *word &= !dead;
+        }
+        Ok(Selected::new(words))
+    }
+
+    /// The indexes of all whole blocks; those that are missing are built.
+    fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
+        let mut blocks = lock(&self.payloads.blocks);
+        while (blocks.len() + 1) * BLOCK <= self.rows_and_bytes().0 as usize {
+            let first = blocks.len() * BLOCK;
+            // Copied, because whoever waits for other threads must not hold the table.
+            let payloads = self.read().payloads[first..first + BLOCK].to_vec();
+            let bytes = build(0, BLOCK as u32, &|row| &payloads[row as usize], &|row, error| {
+                damaged(self.read().ids[first + row as usize].as_str(), &error)
+            })?;
+            blocks.push(Arc::new(own(bytes, 0, BLOCK as u32)?));
+        }
+        Ok(blocks.clone())
+    }
+}
+
+impl Collection {
+    /// The view of this moment and what of it matches a filter; checks nothing of the filter.
+    ///
+    /// A write kills rows of the newest view only, and adds its own there. So when the view was changed meanwhile (a new
+    /// growing segment), what matches is looked up again; at last with all writers stopped.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    pub(in crate::collection) fn view_and_selection(&self, filter: &Filter) -> Result<(Arc<View>, Selection), Error> {
+        for _ in 0..TRIES {
+            let view = self.view();
+            let selection = self.select(&view, filter)?;
+            if Arc::ptr_eq(&view, &self.view()) {
+                return Ok((view, selection));
+            }
+        }
+        let _stopped = self.writer.hold();
+        let view = self.view();
+        let selection = self.select(&view, filter)?;
+        Ok((view, selection))
+    }
+
+    /// What of a view matches a filter, as of now; checks nothing of the filter.
+    ///
+    /// Sealed rows are looked at first and growing ones last, so that a point that is replaced meanwhile is found in
+    /// its old place or its new one (or in both), never in none.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    pub(in crate::collection) fn select(&self, view: &View, filter: &Filter) -> Result<Selection, Error> {
+        let sealed = view.sealed.iter().map(|sealed| sealed.select(filter)).collect::<Result<Vec<_>, _>>()?;
+        let frozen = view.frozen.iter().map(|frozen| frozen.select(filter)).collect::<Result<Vec<_>, _>>()?;
+        let mut segments = vec![view.growing.select(filter)?];
+        segments.extend(frozen.into_iter().rev());
+        segments.extend(sealed);
+        let count = segments.iter().map(Selected::count).sum();
+        Ok(Selection { segments, count })
+    }
+}
+
+/// Sets the bits of rows, counted from `first`.
+fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
+    for row in rows {
+        let row = (first + row) as usize;
+        if let Some(word) = words.get_mut(row / 64) {
+            *word |= 1 << (row % 64);
+        }
+    }
+}
+
+/// The index in the segment's file, if there is one and it is sound.
+fn open(segment: &Segment) -> Option<PayloadIndex> {
+    let path = segment.path().with_file_name(segment.id().payloads_file());
+    disk::file_len(&path).ok()??;
+    let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    let checked = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
+    checked
+        .inspect_err(|error| {
+            tracing::error!(path = %path.display(), %error, "a payload index cannot be used; it is built anew");
+        })
+        .ok()
+}
+
+/// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
+fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
+    let name = segment.id().payloads_file();
+    let published =
+        segment.path().parent().map(|dir| disk::publish::<disk::Error>(dir, &name, |file| file.put(&bytes)));
+    match published {
+        Some(Ok(())) => {
+            if let Some(index) = open(segment) {
+                return Ok(index);
+            }
+        }
+        Some(Err(error)) => tracing::warn!(%error, "a payload index stays in memory"),
+        None => {}
+    }
+    own(bytes, segment.tag(), segment.rows())
+}
+
+/// An index in memory.
+fn own(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<PayloadIndex, Error> {
+    PayloadIndex::open(Bytes::Memory(bytes), tag, rows)
+        .map_err(|what| Error::Unavailable(format!("a payload index was built wrong: {what}")))
+}
+
+/// The bytes of the index of so many payloads.
+fn build<'a>(
+    tag: u64,
+    rows: u32,
+    payload: &(dyn Fn(u32) -> &'a [u8] + Sync),
+    unreadable: &(dyn Fn(u32, serde_json::Error) -> Error + Sync),
+) -> Result<Vec<u8>, Error> {
+    let mut builder = Builder::new(builder::BUDGET);
+    for from in (0..rows).step_by(STEP) {
+        let until = rows.min(from + STEP as u32);
+        let read = |row: u32| -> Result<Option<Payload>, Error> {
+            let bytes = payload(row);
+            if bytes == b"{}" {
+                return Ok(None);
+            }
+            serde_json::from_slice(bytes).map(Some).map_err(|error| unreadable(row, error))
+        };
+        let payloads: Vec<Option<Payload>> = (from..until).into_par_iter().map(read).collect::<Result<_, _>>()?;
+        for (row, payload) in (from..until).zip(payloads) {
+            if let Some(payload) = payload {
+                builder.add(row, &payload);
+            }
+        }
+    }
+    Ok(builder.finish(tag, rows))
+}
+
+fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
+    serde_json::from_slice(bytes).map_err(|error| damaged(id, &error))
+}
+
+fn damaged(id: &str, error: &serde_json::Error) -> Error {
+    Error::Damaged { what: format!("the payload of point {id:?}: {error}") }
+}

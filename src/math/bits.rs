@@ -1,0 +1,47 @@
+//! The places of set bits: rows of a bitmap, one after the other.
+
+use std::iter::FusedIterator;
+
+/// The places of the bits that are set in words of 64, ascending.
+#[derive(Clone, Debug)]
+pub struct Ones<'a> {
+    words: &'a [u64],
+    /// The word that is looked at, without the bits that were told.
+    left: u64,
+    at: usize,
+}
+
+/// The places of the set bits: bit `b` of word `w` is place `64 w + b`.
+pub fn ones(words: &[u64]) -> Ones<'_> {
+    Ones { words, left: words.first().copied().unwrap_or(0), at: 0 }
+}
+
+impl Iterator for Ones<'_> {
+    type Item = u32;
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn next(&mut self) -> Option<u32> {
+        while self.left == 0 {
+            self.at += 1;
+            self.left = *self.words.get(self.at)?;
+        }
+        let place = self.at as u32 * 64 + self.left.trailing_zeros();
+        self.left &= self.left - 1;
+        Some(place)
+    }
+}
+
+impl FusedIterator for Ones<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_bit_has_its_place() {
+        assert_eq!(ones(&[1 << 63 | 5, 0, 2]).collect::<Vec<_>>(), [0, 2, 63, 129]);
+        assert_eq!(ones(&[0, 0]).count() + ones(&[]).count(), 0);
+        assert!(ones(&[u64::MAX; 3]).eq(0..192));
+    }
+}

@@ -1,0 +1,286 @@
+//! Filtered search on the real engine: the planner's two ways, damaged indexes, writers at work, deletion in one write.
+#![allow(clippy::print_stdout, reason = "measured numbers are shown")]
+
+use nearness::collection::filter::Range;
+use nearness::collection::*;
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const DIMENSION: usize = 16;
+
+fn name() -> CollectionName {
+    CollectionName::new("filtered").expect("a name")
+}
+
+fn id(n: usize) -> PointId {
+    PointId::new(format!("p{n:05}")).expect("an id")
+}
+
+fn open(dir: &FilePath) -> LocalEngine {
+    LocalEngine::open(dir, Registry::default()).expect("the engine opens")
+}
+
+fn create(engine: &LocalEngine, seal_rows: u32) {
+    let spec = CollectionSpec {
+        name: name(),
+        space: Space::Plain { dimension: DIMENSION as u32 },
+        metric: Metric::L2,
+        index: IndexSettings { m: 12, ef_construction: 60, ef_search: 64, seal_rows },
+    };
+    engine.create_collection(&spec).expect("a new collection");
+}
+
+fn vector(rng: &mut StdRng) -> Vec<f32> {
+    (0..DIMENSION).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// A point whose payload follows from its number.
+fn item(n: usize, rng: &mut StdRng) -> Item {
+    let payload = serde_json::json!({ "n": n, "half": n % 2, "tenth": n % 10, "name": format!("name {n}") });
+    let payload = payload.as_object().expect("an object").clone();
+    Item { id: id(n), source: Source::Vector(vector(rng)), payload }
+}
+
+fn fill(engine: &LocalEngine, numbers: std::ops::Range<usize>, rng: &mut StdRng) {
+    let items: Vec<Item> = numbers.map(|n| item(n, rng)).collect();
+    for chunk in items.chunks(2_000) {
+        engine.upsert(&name(), chunk.to_vec()).expect("an upsert");
+    }
+}
+
+fn below(n: i64) -> Filter {
+    Filter::range("n", Range { lt: Some(n.into()), ..Default::default() })
+}
+
+fn params(k: u32, accuracy: Accuracy, filter: &Filter) -> SearchParams {
+    let fields = Fields { payload: true, vector: false };
+    SearchParams { k, accuracy, score_threshold: None, fields, filter: Some(filter.clone().into()) }
+}
+
+fn search(engine: &LocalEngine, query: &[f32], params: &SearchParams) -> Answer {
+    engine.search(&name(), &[Query::Vector(query.to_vec())], params).expect("an answer").remove(0)
+}
+
+fn ids(answer: &Answer) -> Vec<PointId> {
+    answer.hits.iter().map(|hit| hit.point.id.clone()).collect()
+}
+
+/// Files of the only collection with that extension.
+fn files(dir: &FilePath, extension: &str) -> Vec<PathBuf> {
+    let folder =
+        std::fs::read_dir(dir.join("collections")).expect("collections").next().expect("one").expect("readable");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|other| other == extension))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn few_matches_are_compared_and_many_found_by_graph() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 4_000);
+    let mut rng = StdRng::seed_from_u64(1);
+    fill(&engine, 0..9_000, &mut rng);
+    engine.compact(&name()).expect("a compaction");
+    // Some growing points, and some dead ones among those that match.
+    fill(&engine, 9_000..9_300, &mut rng);
+    engine.delete_points(&name(), &(0..9_000).step_by(100).map(id).collect::<Vec<_>>()).expect("a delete");
+    let rare = Filter::And(vec![Filter::equals("tenth", 3), below(2_000)]);
+    let never = Filter::equals("tenth", 11);
+    for (filter, matches, way) in [
+        (Filter::equals("half", 1), 4_650, Path::Mixed),
+        (Filter::not(Filter::equals("tenth", 0)), 8_370, Path::Mixed),
+        (below(9_000), 8_910, Path::Graph),
+        (rare, 200, Path::FilterScan),
+        (never, 0, Path::FilterScan),
+        (Filter::equals("name", "name 9100"), 1, Path::FilterScan),
+    ] {
+        let (mut same, mut all) = (0, 0);
+        for _ in 0..40 {
+            let query = vector(&mut rng);
+            let truth = search(&engine, &query, &params(10, Accuracy::Exact, &filter));
+            let found = search(&engine, &query, &params(10, Accuracy::Ef(96), &filter));
+            for answer in [&truth, &found] {
+                assert_eq!(answer.stats.filter_matches, Some(matches), "{filter:?}");
+                assert_eq!(answer.hits.len() as u64, matches.min(10), "{filter:?}");
+                assert!(answer.hits.iter().all(|hit| filter.matches(hit.point.payload.as_ref().expect("a payload"))));
+            }
+            assert_eq!((truth.stats.path, truth.stats.distances_computed), (Path::FilterScan, matches), "{filter:?}");
+            // A growing segment without a graph is compared beside it.
+            let by_graph = found.stats.segments_by_graph > 0;
+            assert_eq!(by_graph, way != Path::FilterScan, "{filter:?}: {:?}", found.stats);
+            assert_eq!(found.stats.path == Path::FilterScan, !by_graph);
+            assert!(!by_graph || found.stats.distances_computed < matches, "{filter:?}: {:?}", found.stats);
+            same += ids(&found).iter().filter(|id| ids(&truth).contains(id)).count();
+            all += truth.hits.len();
+        }
+        assert!(same as f64 >= 0.95 * all as f64, "{filter:?}: recall {same} of {all}");
+        // As many as match are found, however many are asked for.
+        let answer = search(&engine, &vector(&mut rng), &params(9_300, Accuracy::Default, &filter));
+        assert_eq!(answer.hits.len() as u64, matches, "{filter:?}");
+    }
+}
+
+#[test]
+fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut rng = StdRng::seed_from_u64(2);
+    let filter = Filter::And(vec![Filter::equals("half", 0), below(150)]);
+    {
+        let engine = open(dir.path());
+        create(&engine, 100);
+        fill(&engine, 0..300, &mut rng);
+        engine.compact(&name()).expect("a compaction");
+        assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
+    }
+    let [ref path] = files(dir.path(), "payloads")[..] else {
+        panic!("one index: {:?}", files(dir.path(), "payloads"))
+    };
+    let sound = std::fs::read(path).expect("the index");
+    let flipped = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    for damaged in [Vec::new(), b"x".to_vec(), sound[..sound.len() - 1].to_vec(), flipped(30), flipped(sound.len() - 1)]
+    {
+        std::fs::write(path, damaged).expect("damaged");
+        let engine = open(dir.path());
+        assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
+        assert_eq!(std::fs::read(path).expect("an index"), sound, "it is made anew");
+    }
+    std::fs::remove_file(path).expect("removed");
+    {
+        let engine = open(dir.path());
+        assert!(files(dir.path(), "payloads").is_empty(), "opening reads and builds nothing");
+        assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
+    }
+    assert_eq!(std::fs::read(path).expect("an index"), sound);
+    // It goes with its segment.
+    let engine = open(dir.path());
+    fill(&engine, 300..400, &mut rng);
+    engine.compact(&name()).expect("a compaction");
+    let left: Vec<_> = [files(dir.path(), "payloads"), files(dir.path(), "vectors")]
+        .map(|list| list.iter().map(|path| path.with_extension("")).collect::<Vec<_>>())
+        .into();
+    assert_eq!(left[0], left[1]);
+    assert_eq!(engine.count(&name(), Some(&below(400))).expect("a count"), 400);
+}
+
+#[test]
+fn whole_blocks_of_growing_rows_are_found_like_their_tail() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 100_000);
+    let mut rng = StdRng::seed_from_u64(3);
+    fill(&engine, 0..3_000, &mut rng);
+    let odd_tenths = Filter::among("tenth", [1.into(), 3.into()]);
+    assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 600);
+    fill(&engine, 3_000..10_000, &mut rng);
+    assert_eq!(engine.count(&name(), Some(&odd_tenths)).expect("a count"), 2_000);
+    // Replaced and deleted rows of whole blocks and of the tail.
+    engine.delete_points(&name(), &[id(1), id(3), id(9_991)]).expect("a delete");
+    fill(&engine, 11..14, &mut rng);
+    let page = engine.scroll(&name(), None, 10_000, Fields::default(), Some(&odd_tenths)).expect("a page");
+    let found: Vec<PointId> = page.points.into_iter().map(|point| point.id).collect();
+    let expected = (0..10_000).filter(|n| [1, 3].contains(&(n % 10)) && ![1, 3, 9_991].contains(n)).map(id);
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    let one = Filter::equals("name", "name 9993");
+    assert_eq!(ids(&search(&engine, &vector(&mut rng), &params(5, Accuracy::Default, &one))), [id(9_993)]);
+}
+
+#[test]
+fn points_that_are_replaced_while_they_are_sought_are_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 100);
+    let mut rng = StdRng::seed_from_u64(4);
+    fill(&engine, 0..250, &mut rng);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = StdRng::seed_from_u64(5);
+            while !stop.load(Ordering::Relaxed) {
+                let from = rng.random_range(0..240);
+                fill(&engine, from..from + 10, &mut rng);
+            }
+        });
+        let filter = Filter::And(vec![below(200), Filter::exists("name")]);
+        for round in 0..300 {
+            let answer = search(&engine, &vector(&mut rng), &params(200, Accuracy::Default, &filter));
+            let mut found = ids(&answer);
+            found.sort_unstable();
+            found.dedup();
+            if found.len() != 200 || answer.hits.len() != 200 {
+                stop.store(true, Ordering::Relaxed);
+                panic!("round {round}: {} hits, {} points of 200", answer.hits.len(), found.len());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_matches_is_deleted_in_one_write() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = open(dir.path());
+    create(&engine, 500);
+    let mut rng = StdRng::seed_from_u64(6);
+    fill(&engine, 0..2_600, &mut rng);
+    engine.compact(&name()).expect("a compaction");
+    fill(&engine, 2_600..3_000, &mut rng);
+    let before = engine.collection(&name()).expect("a collection").sequence;
+    let deleted = engine.delete_matching(&name(), &Filter::equals("half", 1)).expect("a delete");
+    assert_eq!((deleted.sequence, deleted.deleted, deleted.missing), (before + 1, 1_500, vec![]));
+    for round in 0..2 {
+        assert_eq!(engine.count(&name(), None).expect("a count"), 1_500, "round {round}");
+        assert_eq!(engine.count(&name(), Some(&Filter::equals("half", 1))).expect("a count"), 0);
+        drop(engine);
+        engine = open(dir.path());
+    }
+    let wrong = engine.delete_matching(&name(), &Filter::And(vec![])).expect_err("an empty and");
+    assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
+    assert_eq!(engine.count(&name(), None).expect("a count"), 1_500);
+}
+
+#[test]
+fn a_delete_takes_what_matches_when_it_is_written() {
+    // A doomed version of a point is deleted or replaced by a safe one, whichever comes first: the safe one stays.
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 200);
+    let mut rng = StdRng::seed_from_u64(7);
+    fill(&engine, 0..100, &mut rng);
+    let (stop, mut doomed_deleted) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        let deleter = scope.spawn(|| {
+            let mut deleted = 0;
+            while !stop.load(Ordering::Relaxed) {
+                deleted += engine.delete_matching(&name(), &Filter::equals("doomed", true)).expect("a delete").deleted;
+            }
+            deleted
+        });
+        for round in 0..300 {
+            let mut doomed = item(round % 100, &mut rng);
+            doomed.payload.insert("doomed".into(), true.into());
+            engine.upsert(&name(), vec![doomed]).expect("an upsert");
+            engine.upsert(&name(), vec![item(round % 100, &mut rng)]).expect("an upsert");
+            let kept = engine.get(&name(), &[id(round % 100)], Fields::default()).expect("points");
+            if kept[0].is_none() {
+                stop.store(true, Ordering::Relaxed);
+                panic!("round {round}: a point that does not match was deleted");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        doomed_deleted = deleter.join().expect("the deleter ends");
+    });
+    assert!(doomed_deleted > 0, "nothing was there to delete: the test shows nothing");
+    assert_eq!(engine.count(&name(), None).expect("a count"), 100);
+}

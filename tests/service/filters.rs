@@ -1,0 +1,206 @@
+//! Conditions on payloads over gRPC: each condition selects, each wrong filter is refused by name.
+
+use crate::harness::*;
+use nearness::collection::Engine;
+use nearness::grpc::pb;
+use pb::filter::Form;
+use pb::filter_value::Form as Value;
+use serde_json::json as j;
+use std::sync::Arc;
+
+fn of(form: Form) -> pb::Filter {
+    pb::Filter { form: Some(form) }
+}
+
+fn value(form: Value) -> pb::FilterValue {
+    pb::FilterValue { form: Some(form) }
+}
+
+fn number(number: f64) -> pb::FilterValue {
+    value(Value::NumberValue(number))
+}
+
+fn text(text: &str) -> pb::FilterValue {
+    value(Value::StringValue(text.into()))
+}
+
+fn equals(field: &str, value: pb::FilterValue) -> pb::Filter {
+    of(Form::Equals(pb::Equals { field: field.into(), value: Some(value) }))
+}
+
+fn range(field: &str, gte: Option<pb::FilterValue>, lt: Option<pb::FilterValue>) -> pb::Filter {
+    of(Form::Range(pb::Range { field: field.into(), gte, lt, ..Default::default() }))
+}
+
+pub(crate) fn exists(field: &str) -> pb::Filter {
+    of(Form::Exists(pb::Exists { field: field.into() }))
+}
+
+fn and(filters: Vec<pb::Filter>) -> pb::Filter {
+    of(Form::And(pb::Filters { filters }))
+}
+
+fn or(filters: Vec<pb::Filter>) -> pb::Filter {
+    of(Form::Or(pb::Filters { filters }))
+}
+
+fn not(filter: pb::Filter) -> pb::Filter {
+    of(Form::Not(Box::new(filter)))
+}
+
+/// Twelve points on a line, p00 to p11.
+async fn fill(server: &Running) {
+    server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    let items = (0..12_i64).map(|n| {
+        let mut item = vector_item(&format!("p{n:02}"), &[n as f32]);
+        let kind = ["animal", "plant", "stone"][n as usize % 3];
+        let mut fields = j!({
+            "n": n, "half": n as f64 / 2.0, "even": n % 2 == 0, "kind": kind,
+            "author": {"name": format!("a{n}"), "tags": [n % 4, "all"]}, "where": {"lat": 50.0, "lon": n},
+        });
+        if n < 3 {
+            fields["rare"] = j!(if n == 0 { None } else { Some("here") });
+        }
+        item.payload = payload(fields);
+        item
+    });
+    server.client.upsert(upsert("c", items.collect())).await.unwrap();
+}
+
+pub(crate) async fn every_condition_selects(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    fill(&server).await;
+    let near_berlin = pb::GeoRadius { field: "where".into(), lat: 50.0, lon: 5.0, meters: 100_000.0 };
+    let among = |field: &str, values| of(Form::In(pb::In { field: field.into(), values }));
+    let cases: Vec<(pb::Filter, Vec<u32>)> = vec![
+        (equals("n", number(7.0)), vec![7]),
+        (equals("n", value(Value::IntegerValue(7))), vec![7]),
+        (equals("half", number(2.5)), vec![5]),
+        (equals("even", value(Value::BoolValue(true))), vec![0, 2, 4, 6, 8, 10]),
+        (equals("kind", text("stone")), vec![2, 5, 8, 11]),
+        (equals("author.name", text("a10")), vec![10]),
+        (equals("author.tags", number(3.0)), vec![3, 7, 11]),
+        (equals("n", text("7")), vec![]),
+        (among("n", vec![number(1.0), number(11.0), number(99.0), text("x")]), vec![1, 11]),
+        (range("n", Some(number(3.0)), Some(number(5.5))), vec![3, 4, 5]),
+        (range("half", None, Some(number(1.0))), vec![0, 1]),
+        (range("kind", Some(text("b")), Some(text("s"))), vec![1, 4, 7, 10]),
+        (exists("rare"), vec![1, 2]),
+        (exists("author.name.x"), vec![]),
+        (of(Form::GeoRadius(near_berlin)), vec![4, 5, 6]),
+        (and(vec![equals("kind", text("animal")), range("n", Some(number(1.0)), None)]), vec![3, 6, 9]),
+        (or(vec![equals("n", number(0.0)), exists("rare")]), vec![0, 1, 2]),
+        (not(or(vec![range("n", Some(number(2.0)), None), exists("rare")])), vec![0]),
+    ];
+    for (filter, expected) in cases {
+        let mut request = near_vector("c", &[0.0], 12);
+        request.params.as_mut().unwrap().filter = Some(filter.clone());
+        let reply = server.client.search(request).await.unwrap();
+        let found: Vec<u32> = hit_ids(&reply).iter().map(|id| id[1..].parse().unwrap()).collect();
+        assert_eq!(found, expected, "{filter:?}");
+        let stats = reply.stats.unwrap();
+        assert_eq!(stats.filter_matches, Some(expected.len() as u64), "{filter:?}");
+        assert_eq!(stats.path(), pb::Path::FilterScan);
+        assert_eq!(stats.distances_computed, expected.len() as u64, "only what matches is compared: {filter:?}");
+    }
+    let unfiltered = server.client.search(near_vector("c", &[0.0], 1)).await.unwrap();
+    assert_eq!(unfiltered.stats.unwrap().filter_matches, None);
+
+    // One filter for all queries of a batch; the point that a query names is left out all the same.
+    let query = |form| pb::Query { form: Some(form) };
+    let replies = server.client.search_batch(pb::SearchBatchRequest {
+        collection: "c".into(),
+        queries: vec![query(pb::query::Form::Id("p05".into())), query(pb::query::Form::Vector(values(&[9.0])))],
+        params: Some(pb::SearchParams { k: 2, filter: Some(equals("kind", text("stone"))), ..Default::default() }),
+    });
+    let replies = replies.await.unwrap().responses;
+    let mut first = hit_ids(&replies[0]);
+    first.sort_unstable();
+    assert_eq!((first, hit_ids(&replies[1])), (vec!["p02", "p08"], vec!["p08", "p11"]));
+}
+
+pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    fill(&server).await;
+    let mut search = pb::search_client::SearchClient::new(server.channel().await);
+    let deep = |levels: usize| (1..levels).fold(exists("n"), |inner, _| not(inner));
+    let cases: Vec<(pb::Filter, &str, &str)> = vec![
+        (pb::Filter { form: None }, "params.filter", "is empty"),
+        (and(vec![]), "params.filter.and", "at least one"),
+        (exists(""), "params.filter.exists.field", "1 to 512 bytes, got 0"),
+        (exists(&"x".repeat(513)), "params.filter.exists.field", "got 513"),
+        (or(vec![exists("a"), range("n", None, None)]), "params.filter.or[1].range", "no bound"),
+        (not(range("n", Some(number(f64::NAN)), None)), "params.filter.not.range.gte", "NaN"),
+        (range("n", Some(number(1.0)), Some(text("x"))), "params.filter.range.lt", "numbers or strings"),
+        (of(Form::In(pb::In { field: "n".into(), values: vec![] })), "params.filter.in.values", "1 to 10000"),
+        (
+            of(Form::In(pb::In { field: "n".into(), values: vec![number(1.0); 10_001] })),
+            "params.filter.in.values",
+            "got 10001",
+        ),
+        (and(vec![exists("a"); 1_000]), "params.filter", "more than 1000"),
+        (deep(33), "params.filter", "deeper than 32"),
+        (
+            of(Form::GeoRadius(pb::GeoRadius { field: "w".into(), lat: 0.0, lon: 0.0, meters: -1.0 })),
+            "params.filter.geo_radius.meters",
+            "above 0",
+        ),
+    ];
+    let with = |filter| {
+        let mut request = near_vector("c", &[0.0], 3);
+        request.params.as_mut().unwrap().filter = Some(filter);
+        request
+    };
+    for (filter, field, part) in cases {
+        assert_violation(&search.search(with(filter)).await.expect_err(field), field, part);
+    }
+    search.search(with(deep(32))).await.expect("as deep as allowed");
+    search.search(with(and(vec![exists("n"); 999]))).await.expect("as many as allowed");
+
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let count = pb::CountRequest { collection: "c".into(), filter: Some(and(vec![])) };
+    assert_violation(&points.count(count).await.unwrap_err(), "filter.and", "at least one");
+    let scroll = pb::ScrollRequest { collection: "c".into(), filter: Some(exists("")), ..Default::default() };
+    assert_violation(&points.scroll(scroll).await.unwrap_err(), "filter.exists.field", "got 0");
+    let delete = |ids: &[&str], filter| pb::DeletePointsRequest {
+        collection: "c".into(),
+        ids: ids.iter().map(ToString::to_string).collect(),
+        filter,
+    };
+    assert_violation(&points.delete(delete(&[], Some(and(vec![])))).await.unwrap_err(), "filter.and", "at least one");
+    let both = points.delete(delete(&["p01"], Some(exists("n")))).await.unwrap_err();
+    assert_violation(&both, "filter", "one of them");
+    assert_eq!(count_all(&server).await, 12, "nothing was deleted");
+}
+
+async fn count_all(server: &Running) -> u64 {
+    count(&server.client, "c").await
+}
+
+pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    fill(&server).await;
+    let client = &server.client;
+    let stones = || Some(equals("kind", text("stone")));
+    let counted = client.count(pb::CountRequest { collection: "c".into(), filter: stones() }).await.unwrap();
+    assert_eq!(counted.count, 4);
+    let (mut found, mut token) = (Vec::new(), String::new());
+    loop {
+        let request =
+            pb::ScrollRequest { collection: "c".into(), page_token: token, limit: 3, fields: None, filter: stones() };
+        let page = client.scroll(request).await.unwrap();
+        found.extend(page.points.into_iter().map(|point| point.id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found, ["p02", "p05", "p08", "p11"]);
+    let delete = || pb::DeletePointsRequest { collection: "c".into(), ids: vec![], filter: stones() };
+    let first = client.delete_points(delete()).await.unwrap();
+    assert_eq!((first.deleted, first.missing.len()), (4, 0));
+    let again = client.delete_points(delete()).await.unwrap();
+    assert_eq!(again.deleted, 0);
+    assert!(again.sequence > first.sequence);
+    assert_eq!(count_all(&server).await, 8);
+}
