@@ -55,6 +55,43 @@ impl fmt::Display for Metric {
     }
 }
 
+/// What a collection keeps of each component of its vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// All of it: the nearest 32-bit float is what was given.
+    #[default]
+    F32,
+    /// The nearest half-precision float: 11 bits, to 65,504.
+    F16,
+    /// The nearest of 255 even steps, whose size is a power of two and the same within a vector.
+    I8,
+}
+
+impl Precision {
+    /// Every precision, in the order of the wire format.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
+
+    /// `f32`, `f16` or `i8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "i8",
+        }
+    }
+
+    /// The precision of that [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The user's name of a point: 1 to [`MAX_ID_BYTES`] bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointId(Box<str>);

@@ -9,7 +9,7 @@ use nearness::collection::{
     Source, Space,
 };
 use nearness::embed::Registry;
-use nearness::types::{CollectionName, Metric, PointId};
+use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn create(engine: &LocalEngine, metric: Metric) {
         space: Space::Plain { dimension: DIMENSION as u32 },
         metric,
         // Small segments, so that sealing and merging happen all the time.
-        index: IndexSettings { m: 8, ef_construction: 64, ef_search: 64, seal_rows: 100 },
+        index: IndexSettings { m: 8, ef_construction: 64, ef_search: 64, seal_rows: 100, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
 }
@@ -272,7 +272,13 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
             name: name(),
             space: Space::Plain { dimension: 24 },
             metric,
-            index: IndexSettings { m: 16, ef_construction: 100, ef_search: 0, seal_rows: 4_000 },
+            index: IndexSettings {
+                m: 16,
+                ef_construction: 100,
+                ef_search: 0,
+                seal_rows: 4_000,
+                precision: Precision::F32,
+            },
         };
         engine.create_collection(&spec).expect("a new collection");
         let clustered = {

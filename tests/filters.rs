@@ -4,7 +4,7 @@
 use nearness::collection::filter::Range;
 use nearness::collection::*;
 use nearness::embed::Registry;
-use nearness::types::{CollectionName, Metric, PointId};
+use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ fn create(engine: &LocalEngine, seal_rows: u32) {
         name: name(),
         space: Space::Plain { dimension: DIMENSION as u32 },
         metric: Metric::L2,
-        index: IndexSettings { m: 12, ef_construction: 60, ef_search: 64, seal_rows },
+        index: IndexSettings { m: 12, ef_construction: 60, ef_search: 64, seal_rows, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
 }

@@ -6,7 +6,7 @@ use nearness::collection::{
     Residence, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
-use nearness::types::{CollectionName, Metric, PointId};
+use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const DIMENSION: usize = 24;
@@ -64,7 +64,7 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
         name: name(),
         space: Space::Plain { dimension: DIMENSION as u32 },
         metric,
-        index: IndexSettings { m: 12, ef_construction: 100, ef_search: 0, seal_rows: 3_000 },
+        index: IndexSettings { m: 12, ef_construction: 100, ef_search: 0, seal_rows: 3_000, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");

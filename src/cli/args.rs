@@ -7,7 +7,7 @@ use super::config::{self, EfList, Numbers, Tapped};
 use super::filter::FilterArgs;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
-use crate::types::{CollectionName, Metric};
+use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -333,6 +333,9 @@ pub(crate) struct LoadArgs {
     /// Candidates kept while building, in a collection to be created.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) ef_construction: Option<u32>,
+    /// What is kept of each component in a collection to be created: f32, f16 or i8 [default: f32]
+    #[arg(long, value_parser = config::precision)]
+    pub(crate) precision: Option<Precision>,
     /// Stop at the first broken record.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -661,6 +664,9 @@ pub(crate) struct CreateArgs {
     /// Growing points that are sealed into a segment [default: the server's]
     #[arg(long, value_name = "N")]
     pub(crate) seal_rows: Option<u32>,
+    /// What is kept of each component: f32, f16 or i8 [default: f32]
+    #[arg(long, value_parser = config::precision)]
+    pub(crate) precision: Option<Precision>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

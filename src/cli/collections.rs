@@ -69,6 +69,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             ef_construction: args.ef_construction.unwrap_or(0),
             ef_search: args.ef_search.unwrap_or(0),
             seal_rows: args.seal_rows.unwrap_or(0),
+            precision: args.precision.unwrap_or_default(),
         },
     };
     let reply = remote::block_on(async {
@@ -119,8 +120,12 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     say(
         "index",
         format!(
-            "m {}, ef_construction {}, ef_search {}, seal_rows {}",
-            index.m, index.ef_construction, index.ef_search, index.seal_rows
+            "m {}, ef_construction {}, ef_search {}, seal_rows {}, precision {}",
+            index.m,
+            index.ef_construction,
+            index.ef_search,
+            index.seal_rows,
+            remote::precision(&index)
         ),
     );
     say("growing", count(collection.growing_points));

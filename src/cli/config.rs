@@ -2,7 +2,7 @@
 //!
 //! The value parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
-use crate::types::{CollectionName, Metric};
+use crate::types::{CollectionName, Metric, Precision};
 
 /// The server that client commands ask when neither a flag nor the environment names one.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
@@ -61,6 +61,12 @@ pub(crate) fn ef_list(text: &str) -> Result<EfList, String> {
 pub(crate) fn metric(text: &str) -> Result<Metric, String> {
     Metric::from_name(&text.to_ascii_lowercase())
         .ok_or_else(|| format!("known: {}", Metric::ALL.map(Metric::name).join(", ")))
+}
+
+/// What is kept of each component.
+pub(crate) fn precision(text: &str) -> Result<Precision, String> {
+    Precision::from_name(&text.to_ascii_lowercase())
+        .ok_or_else(|| format!("known: {}", Precision::ALL.map(Precision::name).join(", ")))
 }
 
 /// A name that a collection may have.

@@ -4,7 +4,7 @@ use super::config;
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
 use crate::grpc::{ClientError, ClientOptions, payload as wire};
-use crate::types::Metric;
+use crate::types::{Metric, Precision};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
@@ -123,8 +123,23 @@ pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
         ef_construction: spec.index.ef_construction,
         ef_search: spec.index.ef_search,
         seal_rows: spec.index.seal_rows,
+        precision: match spec.index.precision {
+            Precision::F32 => pb::Precision::F32,
+            Precision::F16 => pb::Precision::F16,
+            Precision::I8 => pb::Precision::I8,
+        }
+        .into(),
     };
     pb::CreateRequest { name: spec.name.as_str().into(), space: Some(space), metric: metric.into(), index: Some(index) }
+}
+
+/// The precision that index settings name.
+pub(crate) fn precision(index: &pb::IndexSettings) -> &'static str {
+    match index.precision() {
+        pb::Precision::Unspecified | pb::Precision::F32 => Precision::F32.name(),
+        pb::Precision::F16 => Precision::F16.name(),
+        pb::Precision::I8 => Precision::I8.name(),
+    }
 }
 
 /// A collection for a program.
@@ -144,6 +159,7 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
             "ef_construction": index.ef_construction,
             "ef_search": index.ef_search,
             "seal_rows": index.seal_rows,
+            "precision": precision(&index),
         },
         "points": collection.points,
         "growing_points": collection.growing_points,

@@ -4,7 +4,7 @@
 
 use super::{Error, Filter};
 use crate::embed::{Fingerprint, Registry};
-use crate::types::{CollectionName, Metric, PointId};
+use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct IndexSettings {
     pub ef_search: u32,
     /// Growing points that are sealed into a segment.
     pub seal_rows: u32,
+    /// What is kept of each component.
+    pub precision: Precision,
 }
 
 /// What a collection's vectors are.

@@ -3,7 +3,7 @@
 use super::effort::Effort;
 use super::{Accuracy, CollectionSpec, Error, IndexSettings, Item, Payload, Query, SearchParams, Source, Space};
 use crate::math;
-use crate::types::{MAX_DIMENSION, Metric};
+use crate::types::{MAX_DIMENSION, Metric, Precision};
 
 /// Most hits of one query.
 pub const MAX_K: u32 = 10_000;
@@ -36,7 +36,7 @@ pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
 
 /// Index settings where the user gives none.
 pub const DEFAULT_INDEX: IndexSettings =
-    IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000 };
+    IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000, precision: Precision::F32 };
 
 /// Fills defaults in and checks the ranges.
 pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Error> {
@@ -46,6 +46,7 @@ pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Erro
         ef_construction: or(given.ef_construction, DEFAULT_INDEX.ef_construction),
         ef_search: or(given.ef_search, DEFAULT_INDEX.ef_search),
         seal_rows: or(given.seal_rows, DEFAULT_INDEX.seal_rows),
+        precision: given.precision,
     };
     let ranges = [
         ("index.m", settings.m, 2, 128),
@@ -96,6 +97,30 @@ pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
     Ok(())
 }
 
+/// A checked vector as it will be kept. What halves cannot hold is refused.
+pub(super) fn rounded(
+    field: &str,
+    mut kept: Vec<f32>,
+    precision: Precision,
+    dimension: u32,
+    metric: Metric,
+) -> Result<Vec<f32>, Error> {
+    if precision == Precision::F32 {
+        return Ok(kept);
+    }
+    if precision == Precision::F16
+        && let Some(place) = kept.iter().position(|x| x.abs() > MAX_HALF)
+    {
+        let what = format!("component {place} is {}, the collection keeps f16, at most {MAX_HALF}", kept[place]);
+        return Err(Error::invalid(field, what));
+    }
+    math::round_to(precision, &mut kept);
+    vector(field, &kept, dimension, metric)?;
+    Ok(kept)
+}
+
+/// Largest component of a collection that keeps halves.
+pub const MAX_HALF: f32 = 65_504.0;
 /// Largest norm of a vector.
 pub const MAX_NORM: f32 = 1e18;
 /// Smallest norm of a vector under cosine.

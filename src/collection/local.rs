@@ -323,6 +323,7 @@ impl Engine for LocalEngine {
             ef_construction: settings.ef_construction,
             ef_search: settings.ef_search,
             seal_rows: settings.seal_rows,
+            precision: settings.precision,
         };
         let dir = self.inner.catalogue.create(&record)?;
         let collection = Arc::new(Collection::open(&record, &dir, &self.inner.registry)?);

@@ -89,6 +89,7 @@ impl Collection {
             ef_construction: record.ef_construction,
             ef_search: record.ef_search,
             seal_rows: record.seal_rows,
+            precision: record.precision,
         };
         let truth = Truth::open(dir)?;
         truth.sweep()?;

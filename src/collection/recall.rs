@@ -224,6 +224,7 @@ mod tests {
             ef_construction: 60,
             ef_search: 30,
             seal_rows: 50_000,
+            precision: crate::types::Precision::F32,
         };
         let collection = Collection::open(&record, dir, &crate::embed::Registry::default()).unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);

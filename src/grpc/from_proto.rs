@@ -8,7 +8,7 @@ use crate::collection::{
     Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, RecallParams, SearchParams, Source,
     Space,
 };
-use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId};
+use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -141,6 +141,14 @@ pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> 
         ef_construction: index.ef_construction,
         ef_search: index.ef_search,
         seal_rows: index.seal_rows,
+        precision: match pb::Precision::try_from(index.precision) {
+            Ok(pb::Precision::Unspecified | pb::Precision::F32) => Precision::F32,
+            Ok(pb::Precision::F16) => Precision::F16,
+            Ok(pb::Precision::I8) => Precision::I8,
+            Err(_) => {
+                return Err(Error::invalid("index.precision", format!("{} is not a Precision", index.precision)));
+            }
+        },
     };
     Ok(CollectionSpec { name, space, metric, index })
 }

@@ -6,7 +6,7 @@ use crate::collection::{
     Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::{Embedder, Fingerprint};
-use crate::types::Metric;
+use crate::types::{Metric, Precision};
 use std::time::Duration;
 
 /// 64 hexadecimal digits; empty for none.
@@ -23,8 +23,13 @@ fn metric(metric: Metric) -> pb::Metric {
 }
 
 fn index(index: IndexSettings) -> pb::IndexSettings {
-    let IndexSettings { m, ef_construction, ef_search, seal_rows } = index;
-    pb::IndexSettings { m, ef_construction, ef_search, seal_rows }
+    let IndexSettings { m, ef_construction, ef_search, seal_rows, precision } = index;
+    let precision = match precision {
+        Precision::F32 => pb::Precision::F32,
+        Precision::F16 => pb::Precision::F16,
+        Precision::I8 => pb::Precision::I8,
+    };
+    pb::IndexSettings { m, ef_construction, ef_search, seal_rows, precision: precision.into() }
 }
 
 fn segment(segment: SegmentInfo) -> pb::Segment {

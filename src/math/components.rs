@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use half::f16;
 
 use super::{Kernels, prefetch_slice};
+use crate::types::Precision;
 
 /// What a component is kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +73,7 @@ impl Element {
 }
 
 /// The power of two with which the largest component is 64 to 127 steps; 1 for a vector of zeros or of what is not finite.
-pub fn shared_scale(vector: &[f32]) -> f32 {
+fn shared_scale(vector: &[f32]) -> f32 {
     let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     if largest < f32::MIN_POSITIVE || !largest.is_finite() {
         return 1.0;
@@ -82,6 +83,20 @@ pub fn shared_scale(vector: &[f32]) -> f32 {
     let scale = floor / 64.0;
     let scale = if largest / scale >= 127.5 { scale * 2.0 } else { scale };
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
+}
+
+/// Rounds a vector to what a precision keeps of it. Twice is once: what was rounded stays as it is. What is beyond the
+/// range of halves becomes infinite.
+pub fn round_to(precision: Precision, vector: &mut [f32]) {
+    match precision {
+        Precision::F32 => {}
+        Precision::F16 => vector.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
+        Precision::I8 => {
+            let scale = shared_scale(vector);
+            // Adding zero makes a plain zero of a negative one.
+            vector.iter_mut().for_each(|x| *x = (*x / scale).round().clamp(-127.0, 127.0) * scale + 0.0);
+        }
+    }
 }
 
 /// Components of many vectors, one after the other.
@@ -315,6 +330,35 @@ mod tests {
         assert!(Element::F16.encode(&[-0.0, f32::INFINITY, 0.5], &mut out).is_some());
         assert!(Element::I8.encode(&[0.0; 5], &mut out).is_some());
         assert!(Element::I8.encode(&[127.0 * 0.125, -0.125], &mut out).is_some());
+    }
+
+    #[test]
+    fn rounding_is_near_is_done_once_and_fits_its_element() {
+        for n in 1..300 {
+            let scale = 2.0_f32.powi(n % 60 - 30);
+            let given: Vec<f32> = samples(Element::F32, n as usize).iter().map(|x| x * scale).collect();
+            let largest = given.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            for (precision, element, error) in [
+                (Precision::F32, Element::F32, 0.0),
+                (Precision::F16, Element::F16, 2.0_f32.powi(-11)),
+                (Precision::I8, Element::I8, 1.0 / 126.0),
+            ] {
+                if precision == Precision::F16 && !(1e-2..1e4).contains(&scale) {
+                    continue;
+                }
+                let mut rounded = given.clone();
+                round_to(precision, &mut rounded);
+                let apart = given.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart <= error * largest, "{precision} {n}: {apart} of {largest}");
+                let mut again = rounded.clone();
+                round_to(precision, &mut again);
+                assert_eq!(again, rounded);
+                assert!(element.encode(&rounded, &mut Vec::new()).is_some(), "{precision} {n}: {rounded:?}");
+            }
+        }
+        let mut zeros = [0.0, -0.0];
+        round_to(Precision::I8, &mut zeros);
+        assert_eq!(zeros.map(f32::to_bits), [0, 0]);
     }
 
     #[test]

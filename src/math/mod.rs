@@ -35,7 +35,7 @@ mod topk;
 pub mod train;
 
 pub use bits::{Ones, ones};
-pub use components::{Components, Element, Vector, shared_scale};
+pub use components::{Components, Element, Vector, round_to};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};
 pub use prefetch::{prefetch, prefetch_slice};

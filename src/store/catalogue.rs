@@ -158,7 +158,7 @@ fn is_folder_name(name: &str) -> bool {
 mod tests {
     use super::super::ErrorKind;
     use super::*;
-    use crate::types::{CollectionName, Metric};
+    use crate::types::{CollectionName, Metric, Precision};
 
     fn record(name: &str) -> CollectionRecord {
         CollectionRecord {
@@ -170,6 +170,7 @@ mod tests {
             ef_construction: 200,
             ef_search: 64,
             seal_rows: 1000,
+            precision: Precision::F32,
         }
     }
 

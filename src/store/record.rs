@@ -3,7 +3,7 @@
 //! The stored form is a type of its own, so that renaming a field here cannot change files.
 
 use super::Error;
-use crate::types::{CollectionName, MAX_DIMENSION, Metric};
+use crate::types::{CollectionName, MAX_DIMENSION, Metric, Precision};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -29,6 +29,8 @@ pub struct CollectionRecord {
     pub ef_search: u32,
     /// Growing points that are sealed into a segment.
     pub seal_rows: u32,
+    /// What is kept of each component.
+    pub precision: Precision,
 }
 
 /// Which embedder made a collection's vectors.
@@ -59,6 +61,13 @@ struct Stored {
     ef_construction: u32,
     ef_search: u32,
     seal_rows: u32,
+    /// Absent in the records of programs that knew no other.
+    #[serde(default = "f32_name")]
+    precision: String,
+}
+
+fn f32_name() -> String {
+    Precision::F32.name().into()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +94,7 @@ pub(super) fn encode(record: &CollectionRecord, folder: u64) -> Vec<u8> {
         ef_construction: record.ef_construction,
         ef_search: record.ef_search,
         seal_rows: record.seal_rows,
+        precision: record.precision.name().into(),
     };
     serde_json::to_vec(&stored).expect("numbers and text have a JSON form")
 }
@@ -120,6 +130,8 @@ pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<(Collection
         ef_construction: stored.ef_construction,
         ef_search: stored.ef_search,
         seal_rows: stored.seal_rows,
+        precision: Precision::from_name(&stored.precision)
+            .ok_or_else(|| wrong(format!("precision {:?}", stored.precision)))?,
     };
     Ok((record, stored.folder))
 }
@@ -150,6 +162,7 @@ mod tests {
             ef_construction: 200,
             ef_search: 64,
             seal_rows: 50_000,
+            precision: Precision::F16,
         }
     }
 
@@ -172,6 +185,10 @@ mod tests {
         check(&json, "\"dimension\":100", "\"dimension\":0", ErrorKind::Corrupt);
         check(&json, "\"dimension\":100", "\"dimension\":70000", ErrorKind::Corrupt);
         check(&json, "cosine", "cosmic", ErrorKind::Corrupt);
+        check(&json, "\"precision\":\"f16\"", "\"precision\":\"f17\"", ErrorKind::Corrupt);
+        let older = json.replace(",\"precision\":\"f16\"", "");
+        let (read, _) = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
         check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
         check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
         for cut in 0..json.len() {

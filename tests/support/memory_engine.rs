@@ -240,6 +240,7 @@ impl Engine for MemoryEngine {
             ef_construction: or(spec.index.ef_construction, 200),
             ef_search: or(spec.index.ef_search, 64),
             seal_rows: or(spec.index.seal_rows, 50_000),
+            precision: spec.index.precision,
         };
         let collection =
             Collection { dimension, metric: spec.metric, pin, index, points: BTreeMap::new(), sequence: 0 };

@@ -79,6 +79,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             ef_construction: args.ef_construction.unwrap_or(0),
             ef_search: 0,
             seal_rows: 0,
+            precision: args.precision.unwrap_or_default(),
         },
     })
 }

@@ -7,7 +7,7 @@ use crate::collection::{
     CollectionSpec, Engine, ErrorKind, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
 };
 use crate::embed::digits::LabelledImages;
-use crate::types::{CollectionName, Metric, PointId};
+use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
 use clap::Parser;
 use std::path::Path;
@@ -132,7 +132,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
         name: name.clone(),
         space: Space::Embedded { embedder: embedder.into(), tap: String::new() },
         metric: Metric::Cosine,
-        index: IndexSettings { m: 0, ef_construction: 0, ef_search: 0, seal_rows: 0 },
+        index: IndexSettings { m: 0, ef_construction: 0, ef_search: 0, seal_rows: 0, precision: Precision::F32 },
     })?;
     let progress = Progress::start(format!("  {name}"), "points", false);
     let observe = |job, done, total| {
