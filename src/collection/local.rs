@@ -234,6 +234,8 @@ impl Inner {
     }
 
     fn run_improver(&self) {
+        // Graphs are built by threads that this one starts: queries and writes come first.
+        crate::disk::run_behind_others();
         for collection in self.open_collections() {
             if self.stopping() {
                 return;

@@ -15,9 +15,11 @@
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
 //! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
+//! | `behind.rs` | [`run_behind_others`]: work that may wait |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: make, list, sweep, remove, free space |
 
+mod behind;
 mod error;
 mod folder;
 mod fs;
@@ -26,6 +28,7 @@ mod lock;
 mod mapping;
 mod publish;
 
+pub use behind::run_behind_others;
 pub use error::{Error, ErrorKind};
 pub use folder::{create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep};
 #[cfg(test)]
