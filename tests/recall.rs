@@ -131,7 +131,7 @@ fn a_recall_is_reached_and_hardly_passed() {
 #[test]
 #[ignore = "slow: minutes of builds"]
 fn a_recall_is_reached_and_hardly_passed_over_many_seeds() {
-    trials(20_000, 10..26);
+    trials(20_000, 10..14);
 }
 
 #[test]

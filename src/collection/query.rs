@@ -261,6 +261,8 @@ impl Collection {
                         let scanned = ef as usize > rows.len() / 2;
                         let recall = match sealed.calibration() {
                             _ if scanned => Some(1.0),
+                            // Tables were measured without a filter.
+                            _ if selected.is_some() => None,
                             table => table.map(|table| table.expected(ef, k as u32)),
                         };
                         let found = match selected {

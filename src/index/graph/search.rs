@@ -19,7 +19,7 @@ const WALK_COSTS: (f64, f64) = (300.0, 11.0);
 /// Candidates of a scan, at least; for each candidate asked for. Far matches are harder to tell apart by their codes.
 const SCAN_KEEPS: (usize, usize) = (256, 4);
 /// With a bound, one in this many of the candidates is kept although it lies beyond.
-const LEAST_ONE_IN: usize = 4;
+const LEAST_ONE_IN: usize = 2;
 /// Most rows of one twin group that are compared on the full vectors.
 const TWINS: usize = 4096;
 /// Cache lines of candidates ahead that are asked for.

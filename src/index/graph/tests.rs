@@ -96,6 +96,31 @@ fn deleted_rows_are_walked_through_and_none_is_missing() {
 }
 
 #[test]
+fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
+    for metric in Metric::ALL {
+        for dimension in [24, 300] {
+            let sample = Sample::clustered(6000, dimension, metric, 12);
+            let (mut right, mut all, mut without, mut with) = (0, 0, 0, 0);
+            // What another segment holds has filled the k places; some rows of this one are nearer than its last.
+            let graph = graph(&sample, params(2));
+            for (number, query) in sample.queries(150).into_iter().enumerate() {
+                let truth = exact::search(sample.rows(), &query, 10, |_| true).neighbors;
+                let nearer = &truth[..number % 10];
+                let bound = truth[number % 10].distance;
+                let found = graph.search(sample.rows(), &query, 10, 40, bound, |_| true);
+                with += found.distances;
+                let plain = graph.search(sample.rows(), &query, 10, 40, f32::INFINITY, |_| true);
+                without += plain.distances;
+                right += nearer.iter().filter(|row| found.neighbors.contains(row)).count();
+                all += nearer.iter().filter(|row| plain.neighbors.contains(row)).count();
+            }
+            assert!(all > 600 && right * 100 >= all * 97, "{metric} {dimension}: {right} of {all}");
+            assert!(with < without, "{metric} {dimension}: {with} distances, {without} without a bound");
+        }
+    }
+}
+
+#[test]
 fn identical_rows_are_one_node_and_are_all_found() {
     for metric in Metric::ALL {
         let sample = Sample::of([3.0, 1.0, 2.0].repeat(2000), 3, metric, vec![]);

@@ -142,6 +142,13 @@ impl Beam {
         Self { ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
     }
 
+    /// Whether a key is beyond the bound and not even among those that are kept all the same. (On its way to the query a
+    /// walk comes from beyond: the nearest are kept, wherever they are.)
+    #[inline(always)]
+    fn is_beyond(&self, pool: &[u64], found: u32) -> bool {
+        found > self.bound && pool.get(self.least.saturating_sub(1)).is_some_and(|&last| found >= key(last))
+    }
+
     /// Whether there is an entry at the cursor, and it is worth expanding.
     #[inline(always)]
     fn wants(&self, pool: &[u64], cursor: usize) -> bool {
@@ -204,7 +211,7 @@ pub(super) fn walk(
         }
         for (&next, &found) in ready.iter().zip(keys.iter()) {
             let full = accepted >= beam.ef && pool.last().is_some_and(|&last| found >= key(last));
-            if full || (accepted >= beam.least && found > beam.bound) {
+            if full || beam.is_beyond(pool, found) {
                 continue;
             }
             let ok = accept(next);
