@@ -263,6 +263,9 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     assert_eq!(ask(&target)["stats"]["expected_recall"], 1.0, "so few points are scanned");
     let told = ask(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector]);
     assert_eq!((told["reason"].as_str(), told["true_rank"].as_u64()), (Some("hit"), Some(1)), "{told:#}");
+    let red = "{\"field\": \"colour\", \"equals\": \"red\"}";
+    let told = ask(&["explain", "--collection", "points", "--id", "p123", "--vector", &vector, "--filter", red]);
+    assert_eq!(told["reason"], "filtered", "{told:#}");
     let told =
         run(here.path(), &[&["explain", "--collection", "points", "--id", "p", "--near", "p1"], &at[..]].concat());
     assert_eq!(told, "p is no point of this collection\n");

@@ -2,6 +2,7 @@
 
 use super::args::ServerArgs;
 use super::config::{self, Numbers};
+use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table};
 use super::remote::{self, told};
@@ -50,6 +51,8 @@ pub(crate) struct ExplainArgs {
     /// Only hits with at least this score.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -104,6 +107,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             k: args.k,
             accuracy: args.ef.map(Accuracy::Ef).or(args.target_recall.map(Accuracy::TargetRecall)),
             score_threshold: args.min_score,
+            filter: args.filter.filter.clone(),
             ..Default::default()
         }),
         id: args.id.clone(),
