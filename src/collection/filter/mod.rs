@@ -11,9 +11,9 @@
 //! | `number.rs` | [`Number`]: integers and floats in one exact order |
 //! | `matches.rs` | what it means that a payload matches, and the fields of a payload |
 //! | `builder.rs` | gathers the fields of many payloads by field and value |
-//! | `file.rs` | [`PayloadIndex`]: the bytes of an index, and what they say |
+//! | `file.rs` | `PayloadIndex`: the bytes of an index, and what they say |
 //! | `select.rs` | the rows that match, by index where it can and by payload where it must |
-//! | `selected.rs` | [`Selected`]: the live rows of one segment that match |
+//! | `selected.rs` | `Selected`: the live rows of one segment that match |
 //! | `segments.rs` | what a sealed and a growing segment keep for it |
 //! | `plan.rs` | the few are compared, the many searched by graph |
 //!
