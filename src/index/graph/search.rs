@@ -158,8 +158,8 @@ impl Graph {
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
-        // Behind a bound there may be fewer, and nobody asks for them.
-        if found.neighbors.len() < k && bound == f32::INFINITY {
+        // Behind a bound there may be fewer, and nobody asks for them; but a walk that gave up has not looked.
+        if walked.gave_up || (found.neighbors.len() < k && bound == f32::INFINITY) {
             let scanned = exact::search(rows, query, k, accept);
             found.neighbors = scanned.neighbors;
             found.distances += scanned.distances;
