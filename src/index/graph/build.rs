@@ -14,6 +14,7 @@ use super::score::{CodeScorer, OnLevel};
 use super::select::{Codes, Selector};
 use super::tightness;
 use super::twins::{self, Twins};
+use super::view::FlatLinks;
 use super::walk::{Beam, Links, Scratch, greedy, walk};
 use crate::disk;
 use crate::index::quantize::Quantizer;
@@ -284,8 +285,8 @@ pub fn build(
         Some(entry_row) => repair(&codes, &mut links, 2 * params.m as usize, entry_row, &order),
         None => 0,
     };
-    let flat = Flat { links: &links, degree: 2 * params.m as usize };
-    let tightness = tightness::measure(&codes, rows, &flat, &order);
+    let level_zero = FlatLinks { links: &links, degree: 2 * params.m as usize };
+    let tightness = tightness::measure(&codes, rows, level_zero, &order);
     let rows = rows.len() as u32;
     Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, tightness, repaired })
 }
@@ -395,7 +396,7 @@ impl Builder<'_> {
     fn insert(&self, row: u32, context: &mut Context) {
         let norm = self.codes.as_query(row, &mut context.query);
         let query = std::mem::take(&mut context.query);
-        let scorer = self.scorer(&query, norm);
+        let scorer = scorer(&self.codes, &query, norm);
         let of_row = usize::from(self.level_of[row as usize]);
         let mut node = self.entry;
         for (number, level) in self.levels.iter().enumerate().skip(1).rev() {
@@ -442,36 +443,11 @@ impl Builder<'_> {
         context.selector.select(&self.codes, context.scratch.accepted(), |n| level.row_of(n), limit, plan);
         nearest
     }
-
-    fn scorer<'a>(&'a self, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
-        scorer(&self.codes, query, norm)
-    }
 }
 
 /// Scores rows against a row made a query.
 pub(super) fn scorer<'a>(codes: &Codes<'a>, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
     CodeScorer { rows: codes.rows, query: CodeQuery { codes: query, norm }, kernels: math::kernels() }
-}
-
-/// The links of level 0, read only.
-pub(super) struct Flat<'a> {
-    links: &'a [u32],
-    degree: usize,
-}
-
-impl Links for Flat<'_> {
-    fn nodes(&self) -> usize {
-        self.links.len() / self.degree
-    }
-
-    fn visit(&self, node: u32, mut visitor: impl FnMut(u32) -> bool) {
-        let start = node as usize * self.degree;
-        let _ = self.links[start..start + self.degree].iter().all(|&link| visitor(link));
-    }
-
-    fn prefetch(&self, node: u32) {
-        math::prefetch(self.links, node as usize * self.degree);
-    }
 }
 
 /// Links every node that the entry does not reach from near nodes that it does; returns how many there were.
@@ -491,7 +467,7 @@ fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes
         .map(|&node| {
             let norm = codes.as_query(node, &mut query);
             walk(
-                &Flat { links, degree },
+                &FlatLinks { links, degree },
                 &scorer(codes, &query, norm),
                 &mut scratch,
                 entry,

@@ -65,7 +65,7 @@ impl Graph {
         bound: f32,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Found {
-        self.search_with(rows, query, k, ef, bound, &accept, &mut None, |walker| walker.walk(give_up_after(ef.max(k))))
+        self.search_with(Ask { rows, query, k, ef, bound }, &accept, &mut None, |walker| walker.walk_through())
     }
 
     /// The same among the rows that a filter keeps: by scanning their codes while that is cheaper than a walk through
@@ -80,21 +80,8 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Found {
         let accept = |row: Ordinal| matching.contains(row);
-        let share = matching.count as f64 / rows.len().max(1) as f64;
-        let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
-        let walk_costs = (WALK_COSTS.0 + WALK_COSTS.1 * ef.max(k) as f64) / share.sqrt();
-        self.search_with(rows, query, k, ef, bound, &accept, &mut None, |walker| {
-            if scan_costs <= walk_costs {
-                return walker.scan(matching);
-            }
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let walked = walker.walk(scan_costs.max(walk_costs) as u64);
-            if !walked.gave_up {
-                return walked;
-            }
-            let scanned = walker.scan(matching);
-            Walked { scored: walked.scored + scanned.scored, gave_up: false }
-        })
+        let ask = Ask { rows, query, k, ef, bound };
+        self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
     }
 
     /// The rows that [`search`](Self::search) expands on the lowest level, in order; empty where it would scan.
@@ -106,29 +93,38 @@ impl Graph {
         ef: usize,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
-        let mut path = Some(Vec::new());
-        self.search_with(rows, query, k, ef, f32::INFINITY, &accept, &mut path, |walker| {
-            walker.walk(give_up_after(ef.max(k)))
-        });
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        self.search_with(ask, &accept, &mut path, |walker| walker.walk_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
-    #[allow(clippy::too_many_arguments)] // one search, told in three ways
-    fn search_with<A: Fn(Ordinal) -> bool>(
+    /// The rows that [`search_among`](Self::search_among) expands on the lowest level, in order; empty where it scans.
+    pub fn trace_among(
         &self,
         rows: Rows<'_>,
         query: &[f32],
         k: usize,
         ef: usize,
-        bound: f32,
+        matching: Matching<'_>,
+    ) -> Vec<Ordinal> {
+        let accept = |row: Ordinal| matching.contains(row);
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        self.search_with(ask, &accept, &mut path, |walker| walker.walk_among(matching));
+        path.unwrap_or_default().into_iter().map(Ordinal).collect()
+    }
+
+    fn search_with<A: Fn(Ordinal) -> bool>(
+        &self,
+        ask: Ask<'_>,
         accept: &A,
         path: &mut Option<Vec<u32>>,
         find: impl Fn(&mut Walker<'_, A>) -> Walked,
     ) -> Found {
-        if query.len() != rows.dimension || k == 0 || rows.is_empty() {
+        let Ask { rows, query, bound, .. } = ask;
+        if query.len() != rows.dimension || ask.k == 0 || rows.is_empty() {
             return Found::default();
         }
-        let (k, ef) = (k.min(rows.len()), ef.max(k));
+        let (k, ef) = (ask.k.min(rows.len()), ask.ef.max(ask.k));
         let fitting = rows.len() == self.rows() as usize
             && rows.dimension == self.quantizer.dimension
             && rows.metric == self.quantizer.metric;
@@ -145,16 +141,13 @@ impl Graph {
                 AnyScorer::Floats(FloatScorer { rows, point: &prepared.point, max_norm, kernels })
             }
         };
-        // Keys of codes tell what is beyond a bound; those of floats are another number.
-        let trust = if prepared.fits { self.header().tightness } else { 0.0 };
-        let bound_key = if trust > 0.0 { self.quantizer.key_at(bound, query_norm, trust) } else { u32::MAX };
-        let mut walker = Walker { graph: self, view, scorer, scratch: &mut scratch, ef, k, bound_key, accept };
+        // Keys of codes tell what is beyond a distance; those of floats are another number.
+        let tightness = if prepared.fits { self.header().tightness } else { 0.0 };
+        let ask = Ask { k, ef, ..ask };
+        let mut walker =
+            Walker { graph: self, view, scorer, scratch: &mut scratch, ask, query_norm, tightness, accept };
         let walked = find(&mut walker);
-        let trust = trust * self.quantizer.scale * self.quantizer.scale;
-        let mut found = match walked.gave_up {
-            false => self.rerank(rows, query, k, trust, bound, &scratch, accept),
-            true => Found::default(),
-        };
+        let mut found = if walked.gave_up { Found::default() } else { walker.rerank() };
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
@@ -166,54 +159,16 @@ impl Graph {
         }
         found
     }
+}
 
-    /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
-    /// squared distance, `trust` times its key or more, would leave it behind the k-th, or beyond the bound.
-    #[allow(clippy::too_many_arguments)] // the query and what is known of it
-    fn rerank(
-        &self,
-        rows: Rows<'_>,
-        query: &[f32],
-        k: usize,
-        trust: f32,
-        bound: f32,
-        scratch: &Scratch,
-        accept: &impl Fn(Ordinal) -> bool,
-    ) -> Found {
-        let view = self.view();
-        let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
-        let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
-        for (key, row) in scratch.accepted() {
-            // A row that is not accepted itself is here for a twin.
-            let twins = view.twins(row).iter().copied().take(TWINS.max(k));
-            let accepted = std::iter::once(row).chain(twins).map(Ordinal).filter(exists).filter(|&row| accept(row));
-            candidates.extend(accepted.map(|row| (key, row)));
-        }
-        if !view.twin_rows.is_empty() {
-            // In a damaged file a row may be the twin of several.
-            let mut seen = HashSet::with_capacity(candidates.len());
-            candidates.retain(|&(_, row)| seen.insert(row));
-        }
-        let query_norm = math::norm(query);
-        let mut top = TopK::new(k);
-        let ahead = (LINES_AHEAD / (rows.dimension * rows.vectors.element().bytes() / 64 + 1)).clamp(1, 8);
-        for &(_, row) in candidates.iter().take(ahead) {
-            rows.row(row).prefetch(LINES_AHEAD);
-        }
-        let mut distances = 0;
-        for (at, &(key, row)) in candidates.iter().enumerate() {
-            let worst = top.worst().min(bound);
-            if worst < f32::INFINITY && key as f32 * trust > self.quantizer.squared(worst, query_norm) {
-                break;
-            }
-            if let Some(&(_, ahead)) = candidates.get(at + ahead) {
-                rows.row(ahead).prefetch(LINES_AHEAD);
-            }
-            top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
-            distances += 1;
-        }
-        Found { neighbors: top.into_sorted(), distances }
-    }
+/// What is asked.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    rows: Rows<'a>,
+    query: &'a [f32],
+    k: usize,
+    ef: usize,
+    bound: f32,
 }
 
 /// Distances by codes, or by floats for a query outside their range.
@@ -228,9 +183,10 @@ struct Walker<'a, A> {
     view: View<'a>,
     scorer: AnyScorer<'a>,
     scratch: &'a mut Scratch,
-    ef: usize,
-    k: usize,
-    bound_key: u32,
+    ask: Ask<'a>,
+    query_norm: f32,
+    /// How far the keys can be trusted: `tightness.rs`; 0: not at all.
+    tightness: f32,
     accept: &'a A,
 }
 
@@ -253,12 +209,38 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         }
     }
 
+    /// The walk where few rows are rejected; the candidates are in the scratch.
+    fn walk_through(&mut self) -> Walked {
+        self.walk((GIVE_UP.0 + GIVE_UP.1 * self.ask.ef) as u64)
+    }
+
+    /// A scan or a walk, whichever is cheaper, where only matching rows are accepted.
+    fn walk_among(&mut self, matching: Matching<'_>) -> Walked {
+        let share = matching.count as f64 / self.ask.rows.len() as f64;
+        let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
+        let walk_costs = (WALK_COSTS.0 + WALK_COSTS.1 * self.ask.ef as f64) / share.sqrt();
+        if scan_costs <= walk_costs {
+            return self.scan(matching);
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let walked = self.walk(scan_costs as u64);
+        if !walked.gave_up {
+            return walked;
+        }
+        let scanned = self.scan(matching);
+        Walked { scored: walked.scored + scanned.scored, gave_up: false }
+    }
+
     /// The walk through all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
         let (start, greedy) = self.walk_down();
-        let least =
-            if self.bound_key == u32::MAX { self.ef } else { (self.ef / LEAST_ONE_IN).max(self.k.min(self.ef)) };
-        let beam = Beam { ef: self.ef, least, bound: self.bound_key, max_scored };
+        let Ask { k, ef, bound, .. } = self.ask;
+        let bound = match self.tightness {
+            0.0 => u32::MAX,
+            tightness => self.graph.quantizer.key_at(bound, self.query_norm, tightness),
+        };
+        let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
+        let beam = Beam { ef, least, bound, max_scored };
         let (view, accept) = (&self.view, self.accept);
         let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
         let walked = match &self.scorer {
@@ -272,7 +254,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     fn scan(&mut self, matching: Matching<'_>) -> Walked {
         const AT_ONCE: usize = 64;
         // Twins have codes of their own here, but are candidates of their node too.
-        let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ef);
+        let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ask.ef);
         let mut top: Vec<(u32, u32)> = Vec::with_capacity((2 * keep).min(matching.count));
         let mut worst = u32::MAX;
         let mut scored = 0;
@@ -315,9 +297,43 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         self.scratch.set_accepted(top.into_iter());
         Walked { scored, gave_up: false }
     }
-}
 
-/// Distances after which a walk among rows of which few are rejected has lost its way, and a scan answers.
-fn give_up_after(ef: usize) -> u64 {
-    (GIVE_UP.0 + GIVE_UP.1 * ef) as u64
+    /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
+    /// squared distance, by its key and the tightness, would leave it behind the k-th, or beyond the bound.
+    fn rerank(&self) -> Found {
+        let (Ask { rows, query, k, bound, .. }, view, accept) = (self.ask, &self.view, self.accept);
+        let quantizer = &self.graph.quantizer;
+        let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
+        let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
+        for (key, row) in self.scratch.accepted() {
+            // A row that is not accepted itself is here for a twin.
+            let twins = view.twins(row).iter().copied().take(TWINS.max(k));
+            let accepted = std::iter::once(row).chain(twins).map(Ordinal).filter(exists).filter(|&row| accept(row));
+            candidates.extend(accepted.map(|row| (key, row)));
+        }
+        if !view.twin_rows.is_empty() {
+            // In a damaged file a row may be the twin of several.
+            let mut seen = HashSet::with_capacity(candidates.len());
+            candidates.retain(|&(_, row)| seen.insert(row));
+        }
+        let mut top = TopK::new(k);
+        let ahead = (LINES_AHEAD / (rows.dimension * rows.vectors.element().bytes() / 64 + 1)).clamp(1, 8);
+        for &(_, row) in candidates.iter().take(ahead) {
+            rows.row(row).prefetch(LINES_AHEAD);
+        }
+        let trust = self.tightness * quantizer.scale * quantizer.scale;
+        let mut distances = 0;
+        for (at, &(key, row)) in candidates.iter().enumerate() {
+            let worst = top.worst().min(bound);
+            if worst < f32::INFINITY && key as f32 * trust > quantizer.squared(worst, self.query_norm) {
+                break;
+            }
+            if let Some(&(_, ahead)) = candidates.get(at + ahead) {
+                rows.row(ahead).prefetch(LINES_AHEAD);
+            }
+            top.push(Neighbor { row, distance: exact::distance(rows, row, query, self.query_norm) });
+            distances += 1;
+        }
+        Found { neighbors: top.into_sorted(), distances }
+    }
 }

@@ -1,9 +1,10 @@
 //! How far the codes can be trusted: the least that a true squared distance is of the distance of codes, but for one
 //! near pair and one far pair in many. Re-ranking stops where even that would leave a row behind the k-th.
 
-use super::build::{Flat, scorer};
+use super::build::scorer;
 use super::score::Scorer;
 use super::select::Codes;
+use super::view::FlatLinks;
 use super::walk::{Beam, Scratch, walk};
 use crate::index::{Rows, exact};
 use crate::math;
@@ -20,7 +21,7 @@ const ONE_IN: usize = 400;
 
 /// Measures it on a graph whose level 0 is `links`; 0 where nothing could be measured, which stops no re-ranking.
 /// `nodes` are those of the graph.
-pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: &Flat<'_>, nodes: &[u32]) -> f32 {
+pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, nodes: &[u32]) -> f32 {
     let mut scratch = Scratch::default();
     let (mut near, mut far) = (Vec::new(), Vec::new());
     let squared_step = codes.quantizer.scale * codes.quantizer.scale;
@@ -35,7 +36,7 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: &Flat<'_>, nodes
             let ratio = truth / (key as f32 * squared_step);
             (row != node && ratio.is_finite()).then_some(ratio.max(0.0))
         };
-        walk(links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);
+        walk(&links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);
         near.extend(scratch.accepted().filter_map(ratio));
         // Others, wherever they are.
         let others = (0..NEAR).filter_map(|i| nodes.get((number * NEAR + i).wrapping_mul(SPREAD) % nodes.len()));

@@ -29,8 +29,9 @@ pub(super) struct UpperView<'a> {
 /// Links of one level.
 #[derive(Clone, Copy)]
 pub(super) struct FlatLinks<'a> {
-    links: &'a [u32],
-    degree: usize,
+    /// `degree` places for each node.
+    pub(super) links: &'a [u32],
+    pub(super) degree: usize,
 }
 
 impl Graph {
