@@ -99,9 +99,10 @@ impl Collection {
     /// A prepared item in its stored form.
     pub(super) fn ready(&self, root: &str, item: Item) -> Result<ReadyItem, Error> {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
-        let field = || format!("{root}.{}", limits::source_field(&item));
-        let Source::Vector(ref vector) = item.source else { return Err(Error::invalid(field(), "was not embedded")) };
-        let vector = limits::rounded(&field(), vector.clone(), self.settings.precision, self.dimension, self.metric)?;
+        let part = limits::source_field(&item);
+        let field = || format!("{root}.{part}");
+        let Source::Vector(vector) = item.source else { return Err(Error::invalid(field(), "was not embedded")) };
+        let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
         Ok(ReadyItem { id: item.id, vector, payload })
     }
 

@@ -21,21 +21,14 @@ impl Collection {
     pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let effort = limits::search(params, self.settings.ef_search)?;
         limits::query("query", query)?;
-        params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
-        let (view, selection) = match &params.filter {
-            None => (self.view(), None),
-            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
-        };
+        let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
         let Some(place) = view.locate(id) else {
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
-        let (source, row) = match &place {
-            Place::Growing(growing, row) => (Source::Growing(growing), Ordinal(*row)),
-            Place::Sealed(sealed, row) => (Source::Sealed(sealed), *row),
-        };
+        let (source, row) = Source::of(&place);
         let norm = math::norm(&resolved.vector);
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
         told.distance = Some(distance);
@@ -88,11 +81,11 @@ impl Collection {
     ) -> Vec<PointId> {
         let Source::Sealed(sealed) = source else { return Vec::new() };
         let Some(graph) = sealed.graph() else { return Vec::new() };
-        let accept = |row: Ordinal| match selected {
-            Some(selected) => selected.contains(row.0),
-            None => sealed.is_live(row),
+        let (rows, ef) = (sealed.rows(self.metric), ef as usize);
+        let path = match selected {
+            Some(selected) => graph.trace_among(rows, query, k, ef, selected.matching()),
+            None => graph.trace(rows, query, k, ef, |row| sealed.is_live(row)),
         };
-        let path = graph.trace(sealed.rows(self.metric), query, k, ef as usize, accept);
         let last = &path[path.len().saturating_sub(WALKED)..];
         last.iter().filter_map(|&row| PointId::new(sealed.segment.point_id(row)).ok()).collect()
     }
@@ -140,10 +133,7 @@ impl Collection {
         }
         let excluded = exclude.iter().collect::<std::collections::BTreeSet<_>>().into_iter().filter(|other| {
             view.locate(other).is_some_and(|place| {
-                let (source, row) = match &place {
-                    Place::Growing(growing, row) => (Source::Growing(growing), Ordinal(*row)),
-                    Place::Sealed(sealed, row) => (Source::Sealed(sealed), *row),
-                };
+                let (source, row) = Source::of(&place);
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
                 let selected = sources.iter().find(|(one, _)| one.is(&source)).and_then(|(_, selected)| *selected);
                 selected.is_none_or(|selected| selected.contains(row.0))

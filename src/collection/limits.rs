@@ -99,7 +99,7 @@ pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
 
 /// A checked vector as it will be kept. What halves cannot hold is refused.
 pub(super) fn rounded(
-    field: &str,
+    field: &dyn Fn() -> String,
     mut kept: Vec<f32>,
     precision: Precision,
     dimension: u32,
@@ -112,10 +112,10 @@ pub(super) fn rounded(
         && let Some(place) = kept.iter().position(|x| x.abs() > MAX_HALF)
     {
         let what = format!("component {place} is {}, the collection keeps f16, at most {MAX_HALF}", kept[place]);
-        return Err(Error::invalid(field, what));
+        return Err(Error::invalid(field(), what));
     }
     math::round_to(precision, &mut kept);
-    vector(field, &kept, dimension, metric)?;
+    vector(&field(), &kept, dimension, metric)?;
     Ok(kept)
 }
 
@@ -163,7 +163,7 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
-    match params.accuracy {
+    let effort = match params.accuracy {
         Accuracy::Exact => Ok(Effort::Exact),
         Accuracy::Default => Ok(Effort::Ef(default_ef.max(k))),
         Accuracy::Ef(ef) if ef < k || ef > MAX_EF => {
@@ -175,7 +175,9 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
             format!("must be {} to {}, got {target}", TARGET_RECALL.start(), TARGET_RECALL.end()),
         )),
         Accuracy::TargetRecall(target) => Ok(Effort::Target(target)),
-    }
+    }?;
+    params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
+    Ok(effort)
 }
 
 /// The points that a measurement of recall samples.

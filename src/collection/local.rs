@@ -394,7 +394,7 @@ impl Engine for LocalEngine {
         filter.check("filter")?;
         let prepare = |collection: &Collection| {
             // Indexes that are not there yet are built here, before writers would wait for them.
-            collection.view_and_selection(filter)?;
+            collection.view_and_selection(Some(filter))?;
             Ok(Op::DeleteMatching(filter.clone()))
         };
         match self.write(name, prepare)? {
@@ -425,9 +425,9 @@ impl Engine for LocalEngine {
 
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
         let collection = self.inner.get(name)?;
-        let Some(filter) = filter else { return Ok(collection.view().live()) };
-        filter.check("filter")?;
-        Ok(collection.view_and_selection(filter)?.1.count)
+        filter.map_or(Ok(()), |filter| filter.check("filter"))?;
+        let (view, selection) = collection.view_and_selection(filter)?;
+        Ok(selection.map_or_else(|| view.live(), |selection| selection.count))
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {

@@ -30,7 +30,15 @@ pub(super) enum Source<'a> {
     Sealed(&'a Arc<Sealed>),
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The segment of a place, and the row in it.
+    pub(super) fn of(place: &'a Place) -> (Self, Ordinal) {
+        match place {
+            Place::Growing(growing, row) => (Self::Growing(growing), Ordinal(*row)),
+            Place::Sealed(sealed, row) => (Self::Sealed(sealed), *row),
+        }
+    }
+
     /// Whether both are the same segment.
     pub(super) fn is(&self, other: &Source<'_>) -> bool {
         match (self, other) {
@@ -62,7 +70,6 @@ impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let effort = limits::search(params, self.settings.ef_search)?;
-        params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
         for (place, query) in queries.iter().enumerate() {
             limits::query(&field(place, queries.len()), query)?;
         }
@@ -72,9 +79,9 @@ impl Collection {
         let embed_time = start.elapsed() / queries.len() as u32;
         // Once for all queries; its time is part of each search.
         let start = Instant::now();
-        let (view, selection) = match &params.filter {
+        let (view, selection) = match params.filter.as_deref() {
             None => (view, None),
-            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
+            filter => self.view_and_selection(filter)?,
         };
         let select_time = start.elapsed();
         let answer = |query: &Resolved| {

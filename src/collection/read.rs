@@ -38,10 +38,7 @@ impl Collection {
         fields: Fields,
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
-        let (view, selection) = match filter {
-            None => (self.view(), None),
-            Some(filter) => self.view_and_selection(filter).map(|(view, selection)| (view, Some(selection)))?,
-        };
+        let (view, selection) = self.view_and_selection(filter)?;
         // One more than asked tells whether points follow.
         let mut first = first_points(&view, selection.as_ref(), after, limit + 1);
         let more = first.len() > limit;

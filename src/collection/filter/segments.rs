@@ -153,25 +153,29 @@ impl Growing {
 }
 
 impl Collection {
-    /// The view of this moment and what of it matches a filter; checks nothing of the filter.
+    /// The view of this moment and, with a filter, what of it matches; checks nothing of the filter.
     ///
     /// A write kills rows of the newest view only, and adds its own there. So when the view was changed meanwhile (a new
     /// growing segment), what matches is looked up again; at last with all writers stopped.
     ///
     /// # Errors
     /// `Damaged` for a payload that cannot be read.
-    pub(in crate::collection) fn view_and_selection(&self, filter: &Filter) -> Result<(Arc<View>, Selection), Error> {
+    pub(in crate::collection) fn view_and_selection(
+        &self,
+        filter: Option<&Filter>,
+    ) -> Result<(Arc<View>, Option<Selection>), Error> {
+        let Some(filter) = filter else { return Ok((self.view(), None)) };
         for _ in 0..TRIES {
             let view = self.view();
             let selection = self.select(&view, filter)?;
             if Arc::ptr_eq(&view, &self.view()) {
-                return Ok((view, selection));
+                return Ok((view, Some(selection)));
             }
         }
         let _stopped = self.writer.hold();
         let view = self.view();
         let selection = self.select(&view, filter)?;
-        Ok((view, selection))
+        Ok((view, Some(selection)))
     }
 
     /// What of a view matches a filter, as of now; checks nothing of the filter.
