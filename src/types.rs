@@ -55,15 +55,15 @@ impl fmt::Display for Metric {
     }
 }
 
-/// What a collection keeps of each component of its vectors.
+/// What is kept of each number of a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// All of it: the nearest 32-bit float is what was given.
+    /// A 32-bit float: all of it.
     #[default]
     F32,
     /// The nearest half-precision float: 11 bits, to 65,504.
     F16,
-    /// The nearest of 255 even steps, whose size is a power of two and the same within a vector.
+    /// The nearest of 255 even steps, whose size is the same within a vector.
     I8,
 }
 

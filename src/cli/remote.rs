@@ -123,23 +123,14 @@ pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
         ef_construction: spec.index.ef_construction,
         ef_search: spec.index.ef_search,
         seal_rows: spec.index.seal_rows,
-        precision: match spec.index.precision {
-            Precision::F32 => pb::Precision::F32,
-            Precision::F16 => pb::Precision::F16,
-            Precision::I8 => pb::Precision::I8,
-        }
-        .into(),
+        precision: pb::Precision::from(spec.index.precision).into(),
     };
     pb::CreateRequest { name: spec.name.as_str().into(), space: Some(space), metric: metric.into(), index: Some(index) }
 }
 
 /// The precision that index settings name.
 pub(crate) fn precision(index: &pb::IndexSettings) -> &'static str {
-    match index.precision() {
-        pb::Precision::Unspecified | pb::Precision::F32 => Precision::F32.name(),
-        pb::Precision::F16 => Precision::F16.name(),
-        pb::Precision::I8 => Precision::I8.name(),
-    }
+    Precision::from(index.precision()).name()
 }
 
 /// A collection for a program.

@@ -141,16 +141,21 @@ pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> 
         ef_construction: index.ef_construction,
         ef_search: index.ef_search,
         seal_rows: index.seal_rows,
-        precision: match pb::Precision::try_from(index.precision) {
-            Ok(pb::Precision::Unspecified | pb::Precision::F32) => Precision::F32,
-            Ok(pb::Precision::F16) => Precision::F16,
-            Ok(pb::Precision::I8) => Precision::I8,
-            Err(_) => {
-                return Err(Error::invalid("index.precision", format!("{} is not a Precision", index.precision)));
-            }
-        },
+        precision: pb::Precision::try_from(index.precision)
+            .map(Precision::from)
+            .map_err(|_| Error::invalid("index.precision", format!("{} is not a Precision", index.precision)))?,
     };
     Ok(CollectionSpec { name, space, metric, index })
+}
+
+impl From<pb::Precision> for Precision {
+    fn from(precision: pb::Precision) -> Self {
+        match precision {
+            pb::Precision::Unspecified | pb::Precision::F32 => Self::F32,
+            pb::Precision::F16 => Self::F16,
+            pb::Precision::I8 => Self::I8,
+        }
+    }
 }
 
 /// A setting within its range, or 0 for its default.

@@ -22,14 +22,20 @@ fn metric(metric: Metric) -> pb::Metric {
     }
 }
 
+impl From<Precision> for pb::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
+            Precision::I8 => Self::I8,
+        }
+    }
+}
+
 fn index(index: IndexSettings) -> pb::IndexSettings {
     let IndexSettings { m, ef_construction, ef_search, seal_rows, precision } = index;
-    let precision = match precision {
-        Precision::F32 => pb::Precision::F32,
-        Precision::F16 => pb::Precision::F16,
-        Precision::I8 => pb::Precision::I8,
-    };
-    pb::IndexSettings { m, ef_construction, ef_search, seal_rows, precision: precision.into() }
+    let precision = pb::Precision::from(precision).into();
+    pb::IndexSettings { m, ef_construction, ef_search, seal_rows, precision }
 }
 
 fn segment(segment: SegmentInfo) -> pb::Segment {

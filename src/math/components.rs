@@ -70,6 +70,19 @@ impl Element {
         }
         exact.then_some(scale)
     }
+
+    /// Writes a vector that [`encode`](Self::encode) made, with the scale that it returned, to `out`. The bytes may lie
+    /// anywhere in memory.
+    pub fn decode(self, bytes: &[u8], scale: f32, out: &mut [f32]) {
+        match self {
+            Self::U8 => Vector::U8(bytes).copy_to(out),
+            Self::I8 => Vector::I8(bytemuck::cast_slice(bytes), scale).copy_to(out),
+            Self::F16 => {
+                out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f16::from_le_bytes(*x).to_f32())
+            }
+            Self::F32 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f32::from_le_bytes(*x)),
+        }
+    }
 }
 
 /// The power of two with which the largest component is 64 to 127 steps; 1 for a vector of zeros or of what is not finite.
@@ -85,7 +98,7 @@ fn shared_scale(vector: &[f32]) -> f32 {
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
 }
 
-/// Rounds a vector to what a precision keeps of it. Twice is once: what was rounded stays as it is. What is beyond the
+/// Rounds a vector to what a precision keeps of it; the steps of bytes are powers of two. Twice is once: what was rounded stays as it is. What is beyond the
 /// range of halves becomes infinite.
 pub fn round_to(precision: Precision, vector: &mut [f32]) {
     match precision {
@@ -112,15 +125,22 @@ pub enum Components<'a> {
     F32(&'a [f32]),
 }
 
+/// The same of whatever the components are kept in.
+macro_rules! whatever_they_are {
+    ($self:expr, $all:ident => $then:expr) => {
+        match $self {
+            Self::U8($all) => $then,
+            Self::I8($all, _) => $then,
+            Self::F16($all) => $then,
+            Self::F32($all) => $then,
+        }
+    };
+}
+
 impl<'a> Components<'a> {
     /// How many components there are, all together.
     pub fn len(&self) -> usize {
-        match self {
-            Self::U8(all) => all.len(),
-            Self::I8(all, _) => all.len(),
-            Self::F16(all) => all.len(),
-            Self::F32(all) => all.len(),
-        }
+        whatever_they_are!(self, all => all.len())
     }
 
     /// True if there are none.
@@ -180,12 +200,7 @@ pub enum Vector<'a> {
 impl<'a> Vector<'a> {
     /// How many components it has.
     pub fn len(&self) -> usize {
-        match self {
-            Self::U8(all) => all.len(),
-            Self::I8(all, _) => all.len(),
-            Self::F16(all) => all.len(),
-            Self::F32(all) => all.len(),
-        }
+        whatever_they_are!(self, all => all.len())
     }
 
     /// True if it has none.
@@ -218,12 +233,7 @@ impl<'a> Vector<'a> {
     /// Asks for its memory, at most so many cache lines.
     #[inline(always)]
     pub fn prefetch(&self, lines: usize) {
-        match self {
-            Self::U8(all) => prefetch_slice(all, lines),
-            Self::I8(all, _) => prefetch_slice(all, lines),
-            Self::F16(all) => prefetch_slice(all, lines),
-            Self::F32(all) => prefetch_slice(all, lines),
-        }
+        whatever_they_are!(self, all => prefetch_slice(all, lines));
     }
 
     /// Writes its components to `out`, as many as both have.
@@ -292,6 +302,9 @@ mod tests {
                 let mut bytes = Vec::new();
                 let scale = element.encode(&vector, &mut bytes).expect("made to fit");
                 assert_eq!(bytes.len(), dimension * element.bytes());
+                let mut decoded = vec![9.0; dimension];
+                element.decode(&bytes, scale, &mut decoded);
+                assert_eq!(decoded, vector);
                 with(element, &bytes, scale, |narrow| {
                     assert_eq!(narrow.to_floats(), vector);
                     for kernels in variants() {

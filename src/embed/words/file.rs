@@ -13,6 +13,7 @@
 use super::{MAX_DIMENSION, WordModel, data::MAX_WORD_BYTES, model::Parts};
 use crate::embed::save::write_whole;
 use crate::embed::{Error, ModelCard};
+use crate::types::Precision;
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{fs, path::Path};
@@ -20,54 +21,6 @@ use std::{fs, path::Path};
 const CARD: &str = "card.json";
 const TENSORS: &str = "model.safetensors";
 const VOCABULARY: &str = "vocab.txt";
-
-/// How a model keeps its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Four bytes a number.
-    F32,
-    /// Two bytes a number.
-    F16,
-    /// One byte a number, and a scale for each row.
-    I8,
-}
-
-impl Precision {
-    /// Every precision.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
-
-    /// `f32`, `f16` or `i8`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::I8 => "i8",
-        }
-    }
-
-    /// The precision of that [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|precision| precision.name() == name)
-    }
-
-    pub(super) fn encode(self, rows: Vec<f32>, dimension: usize) -> Table {
-        match self {
-            Self::F32 => Table::F32(rows),
-            Self::F16 => Table::F16(rows.into_iter().map(|x| f16::from_f32(x.clamp(-65_504.0, 65_504.0))).collect()),
-            Self::I8 => {
-                let mut codes = Vec::with_capacity(rows.len());
-                let mut scales = Vec::with_capacity(rows.len() / dimension.max(1));
-                for row in rows.chunks_exact(dimension.max(1)) {
-                    let scale = row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
-                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-                    codes.extend(row.iter().map(|x| (x * inverse).round() as i8));
-                    scales.push(scale);
-                }
-                Table::I8 { codes, scales }
-            }
-        }
-    }
-}
 
 /// A matrix as it is kept in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +31,27 @@ pub(super) enum Table {
 }
 
 impl Table {
+    /// Rows of `dimension` numbers, kept so.
+    pub(super) fn encode(precision: Precision, rows: Vec<f32>, dimension: usize) -> Self {
+        match precision {
+            Precision::F32 => Self::F32(rows),
+            Precision::F16 => {
+                Self::F16(rows.into_iter().map(|x| f16::from_f32(x.clamp(-65_504.0, 65_504.0))).collect())
+            }
+            Precision::I8 => {
+                let mut codes = Vec::with_capacity(rows.len());
+                let mut scales = Vec::with_capacity(rows.len() / dimension.max(1));
+                for row in rows.chunks_exact(dimension.max(1)) {
+                    let scale = row.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0;
+                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                    codes.extend(row.iter().map(|x| (x * inverse).round() as i8));
+                    scales.push(scale);
+                }
+                Self::I8 { codes, scales }
+            }
+        }
+    }
+
     /// Rows `first..last`, decoded, into `out`.
     pub(super) fn decode(&self, dimension: usize, first: usize, last: usize, out: &mut Vec<f32>) {
         out.clear();

@@ -22,7 +22,6 @@ mod train;
 pub(crate) mod weight;
 pub mod word2vec;
 
-pub use file::Precision;
 pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
 pub(crate) use model::tests::{only_common_model, small as small_model};

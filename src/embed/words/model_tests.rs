@@ -1,7 +1,8 @@
 //! Tests of nearest words and arithmetic.
 
 use super::*;
-use crate::embed::{ErrorKind, words::Precision};
+use crate::embed::ErrorKind;
+use crate::types::Precision;
 
 /// Five words in two dimensions that mean something: royalty and gender, and a third for the rest.
 pub(crate) fn small() -> WordModel {
@@ -22,8 +23,8 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         words,
         counts: vec![1_000, 20, 20, 10, 10],
         dimension: 3,
-        input: precision.encode(rows, 3),
-        output: Some(precision.encode(output, 3)),
+        input: Table::encode(precision, rows, 3),
+        output: Some(Table::encode(precision, output, 3)),
         common: Some(vec![0.0, 0.0, 1.0]),
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
     })
@@ -36,7 +37,7 @@ pub(crate) fn only_common_model() -> WordModel {
         words: vec!["a".into()],
         counts: vec![1],
         dimension: 2,
-        input: Precision::F32.encode(vec![0.6, 0.8], 2),
+        input: Table::encode(Precision::F32, vec![0.6, 0.8], 2),
         output: None,
         common: Some(vec![0.6, 0.8]),
         card: ModelCard::default(),
@@ -96,7 +97,7 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![1, 1],
         dimension: 1,
-        input: Precision::F32.encode(rows, 1),
+        input: Table::encode(Precision::F32, rows, 1),
         output: None,
         common: None,
         card: ModelCard::default(),

@@ -6,14 +6,16 @@
 //! block's number, so that one thread with one seed gives the same bits on every run of one machine.
 
 use super::{
-    Precision, WordModel,
+    WordModel,
     data::{Corpus, END, SENTENCE},
+    file::Table,
     model::Parts,
     weight,
 };
 use crate::{
     embed::{Error, ModelCard},
     math::train::{SharedMatrix, Window, loss, step},
+    types::Precision,
 };
 use std::{
     path::PathBuf,
@@ -146,8 +148,8 @@ pub fn train(
         words,
         counts,
         dimension: options.dimension,
-        input: options.store.encode(input, options.dimension),
-        output: Some(options.store.encode(output, options.dimension)),
+        input: Table::encode(options.store, input, options.dimension),
+        output: Some(Table::encode(options.store, output, options.dimension)),
         common: Some(common),
         card: card(options),
     })

@@ -5,13 +5,14 @@
 //! neither counts nor the output layer: an imported model embeds words and finds neighbours, and cannot fill blanks.
 
 use super::{
-    MAX_DIMENSION, Precision, WordModel,
+    MAX_DIMENSION, WordModel,
     data::MAX_WORD_BYTES,
-    file::le_bytes,
+    file::{Table, le_bytes},
     model::{Parts, imported_card},
 };
 use crate::embed::Error;
 use crate::embed::save::write_whole;
+use crate::types::Precision;
 use flate2::read::MultiGzDecoder;
 use std::{
     collections::HashSet,
@@ -293,7 +294,7 @@ impl WordModel {
             }
         }
         let counts = vec![0; words.len()];
-        let input = Precision::F32.encode(rows, dimension);
+        let input = Table::encode(Precision::F32, rows, dimension);
         Self::new(Parts { words, counts, dimension, input, output: None, common: None, card: imported_card(path) })
     }
 }

@@ -4,9 +4,8 @@
 //! later may need a wider element, and all are written again in it: at most three times.
 
 use crate::disk::{FileWriter, Scratch};
-use crate::math::{Components, Element};
+use crate::math::Element;
 use crate::store::Error;
-use half::f16;
 use std::path::{Path, PathBuf};
 
 /// See the module.
@@ -71,7 +70,7 @@ impl Narrow {
             let fits = old.read_back::<Error>(self.dimension * from.bytes(), |bytes| {
                 let scale = scales.get(row).copied().unwrap_or(1.0);
                 row += 1;
-                decode(from, bytes, scale, &mut floats);
+                from.decode(bytes, scale, &mut floats);
                 encoded.clear();
                 let Some(scale) = to.encode(&floats, encoded) else { return Ok(false) };
                 match &mut new {
@@ -89,18 +88,5 @@ impl Narrow {
             }
         }
         Err(Error::refused(&self.dir.join(&self.name), "a vector that is not even one of floats"))
-    }
-}
-
-/// Bytes of one vector, which may lie anywhere in memory, as floats.
-fn decode(element: Element, bytes: &[u8], scale: f32, out: &mut [f32]) {
-    let vector = |components: Components<'_>, out: &mut [f32]| components.vector(out.len(), 0).copy_to(out);
-    match element {
-        Element::U8 => vector(Components::U8(bytes), out),
-        Element::I8 => vector(Components::I8(bytemuck::cast_slice(bytes), &[scale]), out),
-        Element::F16 => {
-            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f16::from_le_bytes(*x).to_f32())
-        }
-        Element::F32 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, x)| *to = f32::from_le_bytes(*x)),
     }
 }
