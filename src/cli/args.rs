@@ -124,6 +124,20 @@ pub(crate) struct ServerArgs {
     pub(crate) server: Option<String>,
 }
 
+/// What is brought to be near to.
+#[derive(Debug, Args)]
+pub(crate) struct NearArgs {
+    /// Near this text.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// Near this image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Near this vector: numbers with commas between.
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
+    pub(crate) vector: Option<Numbers>,
+}
+
 /// `query`
 #[derive(Debug, Args)]
 #[command(
@@ -138,15 +152,8 @@ pub(crate) struct QueryArgs {
     /// The collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// Near this text.
-    #[arg(long)]
-    pub(crate) text: Option<String>,
-    /// Near this image file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) image: Option<PathBuf>,
-    /// Near this vector: numbers with commas between.
-    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
-    pub(crate) vector: Option<Numbers>,
+    #[command(flatten)]
+    pub(crate) near: NearArgs,
     /// Near this stored point.
     #[arg(long)]
     pub(crate) id: Option<String>,

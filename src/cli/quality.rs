@@ -1,17 +1,16 @@
 //! `nearness explain` and `nearness recall`: why an answer is as it is, and how good the answers are.
 
-use super::args::ServerArgs;
-use super::config::{self, Numbers};
+use super::args::{NearArgs, ServerArgs};
+use super::config;
 use super::filter::FilterArgs;
-use super::load::read_image;
 use super::output::{self, Table};
+use super::query::brought;
 use super::remote::{self, told};
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::{ArgGroup, Args};
 use pb::query::Form;
 use serde_json::json;
-use std::path::PathBuf;
 
 /// `explain`
 #[derive(Debug, Args)]
@@ -27,16 +26,9 @@ pub(crate) struct ExplainArgs {
     /// The point to explain.
     #[arg(long)]
     pub(crate) id: String,
-    /// The query: a text.
-    #[arg(long)]
-    pub(crate) text: Option<String>,
-    /// The query: an image file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) image: Option<PathBuf>,
-    /// The query: numbers with commas between.
-    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
-    pub(crate) vector: Option<Numbers>,
-    /// The query: a stored point.
+    #[command(flatten)]
+    pub(crate) query: NearArgs,
+    /// Near this stored point.
     #[arg(long, value_name = "ID")]
     pub(crate) near: Option<String>,
     /// How many hits.
@@ -94,12 +86,7 @@ pub(crate) struct RecallArgs {
 /// Asks why a point is, or is not, among the hits.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
-    let form = match (&args.text, &args.image, &args.vector, &args.near) {
-        (Some(text), ..) => Form::Text(text.clone()),
-        (_, Some(path), ..) => Form::Image(read_image(path).map_err(anyhow::Error::msg)?.into()),
-        (_, _, Some(numbers), _) => Form::Vector(remote::vector(&numbers.0)),
-        (.., near) => Form::Id(near.clone().unwrap_or_default()),
-    };
+    let form = brought(&args.query)?.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
     let request = pb::ExplainRequest {
         collection: args.collection.as_str().into(),
         query: Some(pb::Query { form: Some(form) }),

@@ -1,6 +1,6 @@
 //! `nearness query`: what is near, as a table or JSON, with what the answer cost.
 
-use super::args::QueryArgs;
+use super::args::{NearArgs, QueryArgs};
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::remote::{self, told};
@@ -33,16 +33,23 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {
-    Ok(if let Some(text) = &args.text {
-        Form::Text(text.clone())
-    } else if let Some(path) = &args.image {
-        Form::Image(read_image(path).map_err(anyhow::Error::msg)?.into())
-    } else if let Some(numbers) = &args.vector {
-        Form::Vector(remote::vector(&numbers.0))
+    Ok(if let Some(form) = brought(&args.near)? {
+        form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
     } else {
         Form::Arithmetic(pb::Arithmetic { plus: args.plus.clone(), minus: args.minus.clone() })
+    })
+}
+
+/// What is brought to be near to, if anything is.
+pub(super) fn brought(near: &NearArgs) -> anyhow::Result<Option<Form>> {
+    Ok(if let Some(text) = &near.text {
+        Some(Form::Text(text.clone()))
+    } else if let Some(path) = &near.image {
+        Some(Form::Image(read_image(path).map_err(anyhow::Error::msg)?.into()))
+    } else {
+        near.vector.as_ref().map(|numbers| Form::Vector(remote::vector(&numbers.0)))
     })
 }
 
