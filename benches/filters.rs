@@ -32,7 +32,7 @@ fn main() {
     let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| point(&mut rng)).collect();
     let all = Rows { vectors: math::Components::F32(&vectors), norms: &norms, dimension, metric: Metric::L2 };
     let params = GraphParams::new(16, 200, 1, 0).expect("parameters");
-    let built = graph::build(all, params, &|_, _| true).expect("a graph");
+    let built = graph::build(all, params, None, &|_, _| true).expect("a graph");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bench.graph");
     built.publish(&path, 1).expect("a file");

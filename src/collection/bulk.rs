@@ -83,7 +83,7 @@ impl Collection {
         }
         if !ids.is_empty() {
             let segment = writer.finish()?;
-            let graph = self.graph_of(&segment, observe)?;
+            let graph = self.graph_of(&segment, None, observe)?;
             outcome.replaced += self.publish_bulk(segment, graph)?;
         }
         if !again.is_empty()

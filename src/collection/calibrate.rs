@@ -28,7 +28,7 @@ impl Collection {
         let progress = |done, total| !self.is_gone() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.tag();
         let rows = sealed.rows(self.metric);
-        let measured = calibration::measure(rows, &graph, &accept, self.graph_params()?, seed, &progress)?;
+        let measured = calibration::measure(rows, &graph, &accept, seed, &progress)?;
         let Some(table) = measured else { return Ok(()) };
 
         let _held = self.writer.hold();

@@ -7,7 +7,7 @@
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
-use crate::index::graph::{self, Graph};
+use crate::index::graph::{self, Graph, Reuse};
 use crate::store::{Change, Segment, SegmentId, SegmentWriter};
 use crate::types::Ordinal;
 use std::path::Path;
@@ -16,10 +16,10 @@ use std::sync::{Arc, PoisonError};
 
 /// Most rows of a segment that a merge or a bulk load makes.
 pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
-/// Segments of one size class that are merged into one.
-const MERGE_FROM: usize = 4;
-/// Each size class holds this many times the rows of the one below.
-const CLASS_RATIO: u64 = 4;
+/// A segment is merged with the smaller ones when together they hold one in so many of its rows. The larger it is, the
+/// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
+/// largest input's links are kept.
+const SMALLER_ONE_IN: u64 = 8;
 /// A segment is rewritten when more than one row in this many is dead.
 const DEAD_ONE_IN: u32 = 5;
 /// Generation of a graph that is born with its segment.
@@ -85,7 +85,7 @@ impl Collection {
     /// Does the most useful task there is. False when there is none.
     pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
         let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        match choose(&self.view(), self.settings.seal_rows) {
+        match choose(&self.view()) {
             None => return Ok(false),
             Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
             Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
@@ -143,7 +143,8 @@ impl Collection {
             None
         } else {
             let segment = writer.finish()?;
-            let graph = self.graph_of(&segment, observe)?;
+            let reusable = Reusable::of(inputs, &origins);
+            let graph = self.graph_of(&segment, reusable.as_ref(), observe)?;
             Some((segment, graph))
         };
 
@@ -192,7 +193,7 @@ impl Collection {
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
         sealed.prepare_payloads();
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
-        let graph = self.publish_graph(&sealed.segment, generation, observe)?;
+        let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.writer.hold();
         if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
             remove(graph.path());
@@ -208,14 +209,25 @@ impl Collection {
     }
 
     /// The graph of a new segment, where it is large enough to have one.
-    pub(super) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
+    pub(super) fn graph_of(
+        &self,
+        segment: &Segment,
+        reusable: Option<&Reusable>,
+        observe: Observe<'_>,
+    ) -> Result<Option<Graph>, Error> {
         if segment.rows() < GRAPH_FROM_ROWS {
             return Ok(None);
         }
-        self.publish_graph(segment, FIRST_GENERATION, observe).map(Some)
+        self.publish_graph(segment, FIRST_GENERATION, reusable, observe).map(Some)
     }
 
-    fn publish_graph(&self, segment: &Segment, generation: u32, observe: Observe<'_>) -> Result<Graph, Error> {
+    fn publish_graph(
+        &self,
+        segment: &Segment,
+        generation: u32,
+        reusable: Option<&Reusable>,
+        observe: Observe<'_>,
+    ) -> Result<Graph, Error> {
         let rows = crate::index::Rows {
             vectors: segment.vectors(),
             norms: segment.norms(),
@@ -223,7 +235,7 @@ impl Collection {
             metric: self.metric,
         };
         let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
-        let built = graph::build(rows, self.graph_params()?, &progress)?;
+        let built = graph::build(rows, self.graph_params()?, reusable.map(Reusable::links), &progress)?;
         let path = graph_path(&self.dir, segment.id(), generation);
         built.publish(&path, segment.tag())?;
         Ok(Graph::open(&path, expected(segment, self.metric))?)
@@ -287,6 +299,33 @@ impl Collection {
     }
 }
 
+/// The graph of a merge's largest input, whose links the new graph keeps.
+pub(super) struct Reusable {
+    graph: Arc<Graph>,
+    /// For each of its rows the one in the new segment.
+    rows: Vec<Option<Ordinal>>,
+}
+
+impl Reusable {
+    /// Of the inputs of a merge, by where each row of the new segment is from.
+    #[allow(clippy::cast_possible_truncation)]
+    fn of(inputs: &[Arc<Sealed>], origins: &[(u32, Ordinal)]) -> Option<Self> {
+        let with_graph = inputs.iter().enumerate().filter_map(|(at, sealed)| Some((at, sealed, sealed.graph()?)));
+        let (largest, sealed, graph) = with_graph.max_by_key(|(_, sealed, _)| sealed.live_rows())?;
+        let mut rows = vec![None; sealed.segment.rows() as usize];
+        for (new, (input, row)) in origins.iter().enumerate() {
+            if *input as usize == largest {
+                rows[row.0 as usize] = Some(Ordinal(new as u32));
+            }
+        }
+        Some(Self { graph, rows })
+    }
+
+    fn links(&self) -> Reuse<'_> {
+        Reuse { graph: &self.graph, rows: &self.rows }
+    }
+}
+
 /// Rows of two segments that have the same id: one pass over both in the order of their ids.
 fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
     let (mut left, mut right) = (a.sorted().iter().peekable(), b.sorted().iter().peekable());
@@ -306,25 +345,26 @@ fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordin
     })
 }
 
-/// Merge small segments before graphs are built for them; rewrite those with many dead rows.
-pub(super) fn choose(view: &View, seal_rows: u32) -> Option<Task> {
+/// Rewrite segments with many dead rows, and merge small ones, before graphs are built.
+pub(super) fn choose(view: &View) -> Option<Task> {
     if let Some(worn) = view.sealed.iter().find(|sealed| sealed.deleted_rows() > sealed.segment.rows() / DEAD_ONE_IN) {
         return Some(Task::Merge(vec![worn.clone()]));
     }
-    let class = |rows: u64| (rows / u64::from(seal_rows)).checked_ilog(CLASS_RATIO).map_or(0, |class| class + 1);
-    let mut classes: std::collections::BTreeMap<u32, Vec<Arc<Sealed>>> = Default::default();
-    for sealed in &view.sealed {
-        classes.entry(class(sealed.live_rows().into())).or_default().push(sealed.clone());
-    }
-    for (_, mut group) in classes {
-        group.sort_by_key(|sealed| sealed.live_rows());
-        let mut rows = 0;
-        group.retain(|sealed| {
-            rows += u64::from(sealed.live_rows());
-            rows <= MAX_SEGMENT_ROWS
+    let mut by_size = view.sealed.clone();
+    by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
+    for (place, largest) in by_size.iter().enumerate() {
+        let mut room = MAX_SEGMENT_ROWS.saturating_sub(largest.live_rows().into());
+        let mut smaller: Vec<Arc<Sealed>> = by_size[place + 1..].iter().rev().cloned().collect();
+        smaller.retain(|sealed| {
+            let rows = u64::from(sealed.live_rows());
+            let fits = rows <= room;
+            room -= if fits { rows } else { 0 };
+            fits
         });
-        if group.len() >= MERGE_FROM {
-            return Some(Task::Merge(group));
+        let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        if !smaller.is_empty() && rows * SMALLER_ONE_IN >= largest.live_rows().into() {
+            smaller.push(largest.clone());
+            return Some(Task::Merge(smaller));
         }
     }
     let find = |wants: fn(&Sealed) -> bool| view.sealed.iter().find(|sealed| wants(sealed)).cloned();

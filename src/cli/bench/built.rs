@@ -30,7 +30,7 @@ pub(super) fn measure(
     let segment = write_segment(&folder.0, base, quiet)?;
     let progress = Progress::start("build", "vectors", quiet);
     let start = Instant::now();
-    let built = graph::build(rows(&segment, base), params, &|done, total| {
+    let built = graph::build(rows(&segment, base), params, None, &|done, total| {
         progress.step(Step { done, total: Some(total), part: None }, "");
         true
     })?;

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
 use super::repair::Reach;
+use super::reuse::{Reuse, Taken};
 use super::score::{CodeScorer, OnLevel};
 use super::select::{Codes, Selector};
 use super::tightness;
@@ -68,6 +69,7 @@ pub struct Built {
     /// See `tightness.rs`.
     pub(super) tightness: f32,
     repaired: u32,
+    reused: u32,
 }
 
 impl std::fmt::Debug for Built {
@@ -92,13 +94,18 @@ impl Built {
         self.repaired
     }
 
+    /// Rows whose links were taken over from an older graph.
+    pub fn reused(&self) -> u32 {
+        self.reused
+    }
+
     pub(super) fn codes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.codes)
     }
 }
 
 /// One level while it is built.
-struct Level {
+pub(super) struct Level {
     degree: usize,
     /// The row of each node, ascending; empty on level 0, where a node is a row.
     rows: Vec<u32>,
@@ -129,6 +136,11 @@ impl Level {
         }
     }
 
+    /// Most links of a node.
+    pub(super) fn degree(&self) -> usize {
+        self.degree
+    }
+
     fn row_of(&self, node: u32) -> u32 {
         if self.rows.is_empty() { node } else { self.rows[node as usize] }
     }
@@ -141,7 +153,7 @@ impl Level {
     }
 
     /// Sets the links of a node that no other thread has found yet.
-    fn set(&self, node: u32, links: &[(u32, u32)]) {
+    pub(super) fn set(&self, node: u32, links: &[(u32, u32)]) {
         let start = node as usize * self.degree;
         for (place, &(key, to)) in links.iter().enumerate() {
             self.keys[start + place].store(key, Ordering::Relaxed);
@@ -170,7 +182,7 @@ impl Level {
         }
         candidates.sort_unstable();
         let chosen = &mut context.chosen;
-        context.selector.select(codes, candidates.iter().copied(), |n| self.row_of(n), self.degree, chosen);
+        context.selector.select(codes, candidates.iter().copied(), 0, |n| self.row_of(n), self.degree, chosen);
         self.set(from, chosen);
         links[chosen.len()..].iter().for_each(|link| link.store(NONE, Ordering::Release));
     }
@@ -225,6 +237,8 @@ impl Context {
 /// Builds the graph of rows that were checked before (finite, with a direction where the metric needs one; others do no
 /// harm, but are hardly found).
 ///
+/// Rows that an older graph has links for keep them (`reuse`), and only the others look for theirs.
+///
 /// `progress` is told the rows done and their total, from any of the threads, and returns false to stop. With one
 /// thread the result depends on nothing but the rows and the parameters. Memory beyond the rows: for each row about
 /// `dimension + 16 m` bytes.
@@ -235,6 +249,7 @@ impl Context {
 pub fn build(
     rows: Rows<'_>,
     params: GraphParams,
+    reuse: Option<Reuse<'_>>,
     progress: &(dyn Fn(u64, u64) -> bool + Sync),
 ) -> Result<Built, Error> {
     params.check()?;
@@ -262,16 +277,38 @@ pub fn build(
 
     let mut hidden = vec![false; rows.len()];
     twins.rows.iter().for_each(|&row| hidden[row as usize] = true);
-    let mut order: Vec<u32> = (0..rows.len() as u32).filter(|&row| !hidden[row as usize]).collect();
+    let nodes: Vec<u32> = (0..rows.len() as u32).filter(|&row| !hidden[row as usize]).collect();
+    let taken = reuse.and_then(|reuse| reuse.taken(params.m, &hidden));
     drop(hidden);
-    let (levels, level_of) = levels(&order, rows.len(), params);
-    let top = levels.len() - 1;
-    let entry_row = order.iter().copied().max_by_key(|&row| (level_of[row as usize], std::cmp::Reverse(row)));
-    let entry = entry_row.map_or(0, |row| node_on(&levels[top], row));
-    order.retain(|&row| Some(row) != entry_row);
+    let mut linked = vec![false; rows.len()];
+    taken.iter().flat_map(Taken::rows).for_each(|row| linked[row as usize] = true);
+    let reused = linked.iter().filter(|&&linked| linked).count() as u32;
+
+    let mut level_of = vec![0_u8; rows.len()];
+    nodes.iter().for_each(|&row| level_of[row as usize] = level_by_chance(params.seed, row, params.m));
+    let mut entry_row = nodes.iter().copied().max_by_key(|&row| (level_of[row as usize], std::cmp::Reverse(row)));
+    // Whoever comes begins at the entry: it must have its links already, or be the first of all.
+    if let Some((entry, first)) = entry_row.zip(taken.as_ref().and_then(|taken| taken.rows().min()))
+        && !linked[entry as usize]
+    {
+        level_of.swap(entry as usize, first as usize);
+        entry_row = Some(first);
+    }
+    let levels = levels(&nodes, rows.len(), &level_of, params.m as usize);
+    let entry = entry_row.map_or(0, |row| node_on(&levels[levels.len() - 1], row));
+    if let Some(taken) = &taken {
+        taken.fill(&levels[0], &codes, params.threads);
+    }
+    let order: Vec<u32> = nodes.into_iter().filter(|&row| Some(row) != entry_row).collect();
+    let (older, newer): (Vec<u32>, Vec<u32>) = order.iter().partition(|&&row| linked[row as usize]);
+    let older: Vec<u32> = older.into_iter().filter(|&row| level_of[row as usize] > 0).collect();
+    drop(linked);
 
     let builder = Builder { codes, levels: &levels, level_of: &level_of, entry, params };
-    builder.insert_all(&order, rows.len() as u64, progress)?;
+    // The entry, all twins, and level 0 of the older rows are there already.
+    let total = rows.len() as u64;
+    builder.insert_all(&older, 1, total - (older.len() + newer.len()) as u64, total, progress)?;
+    builder.insert_all(&newer, 0, total - newer.len() as u64, total, progress)?;
 
     let mut flat: Vec<UpperLevel> = Vec::with_capacity(levels.len());
     for level in levels {
@@ -288,23 +325,29 @@ pub fn build(
     let level_zero = FlatLinks { links: &links, degree: 2 * params.m as usize };
     let tightness = tightness::measure(&codes, rows, level_zero, &order);
     let rows = rows.len() as u32;
-    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, tightness, repaired })
+    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, tightness, repaired, reused })
 }
 
 /// Encodes all rows with all threads.
 fn encode(quantizer: &Quantizer, rows: Rows<'_>, codes: &mut [u8], threads: usize) {
-    let each = rows.len().div_ceil(threads).max(1);
+    let stride = quantizer.stride();
+    share(codes, stride, threads, |first, out| quantizer.encode_rows(rows, first..first + out.len() / stride, out));
+}
+
+/// Gives each thread a part of `all`, which has `each` items for every row; `work` is told the first row of its part.
+pub(super) fn share<T: Send>(all: &mut [T], each: usize, threads: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let rows = (all.len() / each).div_ceil(threads).max(1);
+    let work = &work;
     std::thread::scope(|scope| {
-        for (part, out) in codes.chunks_mut(each * quantizer.stride()).enumerate() {
-            let range = part * each..rows.len().min((part + 1) * each);
-            scope.spawn(move || quantizer.encode_rows(rows, range, out));
+        for (part, all) in all.chunks_mut(rows * each).enumerate() {
+            scope.spawn(move || work(part * rows, all));
         }
     });
 }
 
 /// The level of a row: geometric with ratio 1/m, from a hash of seed and row (splitmix64).
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn level_of(seed: u64, row: u32, m: u32) -> u8 {
+fn level_by_chance(seed: u64, row: u32, m: u32) -> u8 {
     let mut z = seed ^ u64::from(row).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -313,21 +356,16 @@ fn level_of(seed: u64, row: u32, m: u32) -> u8 {
     (-uniform.ln() / f64::from(m).ln()).min(MAX_LEVELS as f64) as u8
 }
 
-/// All levels, empty, and the level of each row.
+/// All levels, empty.
 #[allow(clippy::cast_possible_truncation)]
-fn levels(nodes: &[u32], rows: usize, params: GraphParams) -> (Vec<Level>, Vec<u8>) {
-    let mut level_of_row = vec![0_u8; rows];
-    for &row in nodes {
-        level_of_row[row as usize] = level_of(params.seed, row, params.m);
-    }
-    let m = params.m as usize;
+fn levels(nodes: &[u32], rows: usize, level_of: &[u8], m: usize) -> Vec<Level> {
     let mut levels = vec![Level::new(2 * m, rows, Vec::new(), Vec::new())];
     let mut below: Vec<u32> = nodes.to_vec();
     for level in 1..=MAX_LEVELS {
         let first = level == 1;
         let (mut on_level, mut down) = (Vec::new(), Vec::new());
         for (node, &row) in below.iter().enumerate() {
-            if usize::from(level_of_row[row as usize]) >= level {
+            if usize::from(level_of[row as usize]) >= level {
                 on_level.push(row);
                 down.push(if first { row } else { node as u32 });
             }
@@ -338,7 +376,7 @@ fn levels(nodes: &[u32], rows: usize, params: GraphParams) -> (Vec<Level>, Vec<u
         below.clone_from(&on_level);
         levels.push(Level::new(m, on_level.len(), on_level, down));
     }
-    (levels, level_of_row)
+    levels
 }
 
 /// The node of a row that is on this level.
@@ -356,9 +394,15 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn insert_all(&self, order: &[u32], total: u64, progress: &(dyn Fn(u64, u64) -> bool + Sync)) -> Result<(), Error> {
-        // The entry and all twins are there already.
-        let before = total - order.len() as u64;
+    /// Inserts rows on their levels from `lowest`; `before` of `total` are done.
+    fn insert_all(
+        &self,
+        order: &[u32],
+        lowest: usize,
+        before: u64,
+        total: u64,
+        progress: &(dyn Fn(u64, u64) -> bool + Sync),
+    ) -> Result<(), Error> {
         let (next, done, cancelled) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let work = |until: usize| {
             let mut context = Context::new(&self.codes, self.params.m as usize);
@@ -367,7 +411,7 @@ impl Builder<'_> {
                 let Some(chunk) = order.get(start..order.len().min(start + CHUNK)).filter(|c| !c.is_empty()) else {
                     return;
                 };
-                chunk.iter().for_each(|&row| self.insert(row, &mut context));
+                chunk.iter().for_each(|&row| self.insert(row, lowest, &mut context));
                 let done = done.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
                 if !progress(before + done as u64, total) {
                     cancelled.store(true, Ordering::Relaxed);
@@ -393,7 +437,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn insert(&self, row: u32, context: &mut Context) {
+    fn insert(&self, row: u32, lowest: usize, context: &mut Context) {
         let norm = self.codes.as_query(row, &mut context.query);
         let query = std::mem::take(&mut context.query);
         let scorer = scorer(&self.codes, &query, norm);
@@ -408,7 +452,9 @@ impl Builder<'_> {
             };
             node = level.down[node as usize];
         }
-        self.choose(0, &scorer, node, context);
+        if lowest == 0 {
+            self.choose(0, &scorer, node, context);
+        }
         context.query = query;
 
         // The row's node on each of its levels, found on the highest and followed down.
@@ -420,10 +466,10 @@ impl Builder<'_> {
             }
         }
         let plan = std::mem::take(&mut context.plan);
-        for number in 0..=of_row {
+        for number in lowest..=of_row {
             self.levels[number].set(nodes[number], &plan[number]);
         }
-        for number in 0..=of_row {
+        for number in lowest..=of_row {
             plan[number].iter().for_each(|&(_, to)| self.levels[number].prefetch_for_change(to));
             for &(key, to) in &plan[number] {
                 self.levels[number].add(&self.codes, to, key, nodes[number], context);
@@ -440,7 +486,7 @@ impl Builder<'_> {
         let nearest = context.scratch.accepted().next().map_or(start, |(_, node)| node);
         let plan = &mut context.plan[number];
         let limit = self.params.m as usize;
-        context.selector.select(&self.codes, context.scratch.accepted(), |n| level.row_of(n), limit, plan);
+        context.selector.select(&self.codes, context.scratch.accepted(), 0, |n| level.row_of(n), limit, plan);
         nearest
     }
 }

@@ -1,5 +1,6 @@
 //! A query's way through an opened graph: encode, walk down, walk level 0, re-rank on the full vectors.
 
+use super::absent::{Absent, Without};
 use super::file::Graph;
 use super::score::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
@@ -65,7 +66,22 @@ impl Graph {
         bound: f32,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Found {
-        self.search_with(Ask { rows, query, k, ef, bound }, &accept, &mut None, |walker| walker.walk_through())
+        let ask = Ask { rows, query, k, ef, bound, absent: None };
+        self.search_with(ask, &accept, &mut None, |walker| walker.walk_through())
+    }
+
+    /// What [`search`](Self::search) would find, had the absent row never been; `accept` must refuse that row.
+    pub fn search_without(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        absent: &Absent,
+        accept: impl Fn(Ordinal) -> bool,
+    ) -> Found {
+        let ask = Ask { rows, query, k, ef, bound: f32::INFINITY, absent: Some(absent) };
+        self.search_with(ask, &accept, &mut None, |walker| walker.walk_through())
     }
 
     /// The same among the rows that a filter keeps: by scanning their codes while that is cheaper than a walk through
@@ -80,7 +96,7 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Found {
         let accept = |row: Ordinal| matching.contains(row);
-        let ask = Ask { rows, query, k, ef, bound };
+        let ask = Ask { rows, query, k, ef, bound, absent: None };
         self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
     }
 
@@ -93,7 +109,7 @@ impl Graph {
         ef: usize,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, absent: None }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -108,7 +124,7 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Vec<Ordinal> {
         let accept = |row: Ordinal| matching.contains(row);
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, absent: None }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_among(matching));
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -169,6 +185,8 @@ struct Ask<'a> {
     k: usize,
     ef: usize,
     bound: f32,
+    /// A row as if it had never been.
+    absent: Option<&'a Absent>,
 }
 
 /// Distances by codes, or by floats for a query outside their range.
@@ -234,18 +252,21 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// The walk through all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
         let (start, greedy) = self.walk_down();
-        let Ask { k, ef, bound, .. } = self.ask;
+        let Ask { k, ef, bound, absent, .. } = self.ask;
         let bound = match self.tightness {
             0.0 => u32::MAX,
             tightness => self.graph.quantizer.key_at(bound, self.query_norm, tightness),
         };
         let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
-        let beam = Beam { ef, least, bound, max_scored };
         let (view, accept) = (&self.view, self.accept);
+        let beam = Beam { ef, least, bound, max_scored };
         let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
-        let walked = match &self.scorer {
-            AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
-            AnyScorer::Floats(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+        let (links, scratch) = (view.level_zero(), &mut *self.scratch);
+        let walked = match (&self.scorer, absent.map(|absent| Without { links, absent })) {
+            (AnyScorer::Codes(scorer), None) => walk(&links, scorer, scratch, start, beam, accept),
+            (AnyScorer::Floats(scorer), None) => walk(&links, scorer, scratch, start, beam, accept),
+            (AnyScorer::Codes(scorer), Some(links)) => walk(&links, scorer, scratch, start, beam, accept),
+            (AnyScorer::Floats(scorer), Some(links)) => walk(&links, scorer, scratch, start, beam, accept),
         };
         Walked { scored: walked.scored + greedy, ..walked }
     }

@@ -43,12 +43,13 @@ impl Selector {
         Self { queries: vec![0; most * codes.rows.stride], norms: Vec::with_capacity(most) }
     }
 
-    /// Keeps at most `limit` of the candidates `(key, node)`, which come nearest first, in `out`. `row_of` names the row
-    /// of a node.
+    /// Keeps at most `limit` of the candidates `(key, node)`, which come nearest first, in `out`; the first `sure` of them
+    /// whatever hides them. `row_of` names the row of a node.
     pub(super) fn select(
         &mut self,
         codes: &Codes<'_>,
         candidates: impl Iterator<Item = (u32, u32)>,
+        sure: usize,
         row_of: impl Fn(u32) -> u32,
         limit: usize,
         out: &mut Vec<(u32, u32)>,
@@ -64,11 +65,12 @@ impl Selector {
             let term = norm_term(bytes);
             #[allow(clippy::cast_possible_truncation)]
             let hiding = (u64::from(key) * HIDING_SHARE.0 / HIDING_SHARE.1) as u32;
-            let hidden = self
-                .queries
-                .chunks_exact(codes.rows.stride)
-                .zip(&self.norms)
-                .any(|(query, &norm)| squared_distance(term, norm, (codes.dot)(bytes, query)) < hiding);
+            let hidden = out.len() >= sure
+                && self
+                    .queries
+                    .chunks_exact(codes.rows.stride)
+                    .zip(&self.norms)
+                    .any(|(query, &norm)| squared_distance(term, norm, (codes.dot)(bytes, query)) < hiding);
             if !hidden {
                 let start = self.norms.len() * codes.rows.stride;
                 self.norms.push(codes.as_query(row, &mut self.queries[start..start + codes.rows.stride]));

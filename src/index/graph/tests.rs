@@ -27,7 +27,7 @@ fn open(sample: &Sample, bytes: Vec<u8>) -> Result<Graph, Error> {
 }
 
 fn graph(sample: &Sample, params: GraphParams) -> Graph {
-    let built = build(sample.rows(), params, &|_, _| true).unwrap();
+    let built = build(sample.rows(), params, None, &|_, _| true).unwrap();
     let graph = open(sample, bytes_of(&built)).unwrap();
     graph.verify().unwrap();
     graph
@@ -124,7 +124,7 @@ fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
 fn identical_rows_are_one_node_and_are_all_found() {
     for metric in Metric::ALL {
         let sample = Sample::of([3.0, 1.0, 2.0].repeat(2000), 3, metric, vec![]);
-        let built = build(sample.rows(), params(2), &|_, _| true).unwrap();
+        let built = build(sample.rows(), params(2), None, &|_, _| true).unwrap();
         assert_eq!(built.twins(), 1999);
         let graph = open(&sample, bytes_of(&built)).unwrap();
         graph.verify().unwrap();
@@ -167,7 +167,7 @@ fn every_node_is_reached_from_the_entry() {
         }),
     ] {
         let small = GraphParams::new(4, 20, 1, 2).unwrap();
-        let mut built = build(sample.rows(), small, &|_, _| true).unwrap();
+        let mut built = build(sample.rows(), small, None, &|_, _| true).unwrap();
         let entry = built.upper.iter().rev().fold(built.entry, |node, level| level.down[node as usize]);
         let twins: std::collections::HashSet<u32> = built.twins.rows.iter().copied().collect();
         let reach = repair::Reach::from(&mut built.links, 8, entry);
@@ -196,7 +196,7 @@ fn tiny_graphs_work() {
 fn one_thread_and_a_seed_give_the_same_bytes() {
     let sample = Sample::with_duplicates(2000, 12, Metric::Cosine, 6);
     let bytes =
-        |seed| bytes_of(&build(sample.rows(), GraphParams::new(8, 50, seed, 1).unwrap(), &|_, _| true).unwrap());
+        |seed| bytes_of(&build(sample.rows(), GraphParams::new(8, 50, seed, 1).unwrap(), None, &|_, _| true).unwrap());
     assert!(bytes(1) == bytes(1));
     assert!(bytes(1) != bytes(2));
 }
@@ -248,7 +248,7 @@ fn strange_rows_do_no_harm() {
 fn a_build_reports_and_can_be_cancelled() {
     let sample = Sample::clustered(2000, 8, Metric::L2, 1);
     let last = AtomicU64::new(0);
-    build(sample.rows(), params(1), &|done, total| {
+    build(sample.rows(), params(1), None, &|done, total| {
         assert!(total == 2000 && done <= total);
         last.store(done, AtomicOrdering::Relaxed);
         true
@@ -256,20 +256,20 @@ fn a_build_reports_and_can_be_cancelled() {
     .unwrap();
     assert_eq!(last.into_inner(), 2000);
     for stop in [0, 1000] {
-        let error = build(sample.rows(), params(2), &|done, _| done < stop).unwrap_err();
+        let error = build(sample.rows(), params(2), None, &|done, _| done < stop).unwrap_err();
         assert!(matches!(error, Error::Cancelled { total: 2000, .. }), "{error}");
     }
     for bad in [GraphParams { m: 1, ..params(1) }, GraphParams { threads: 0, ..params(1) }] {
-        assert!(matches!(build(sample.rows(), bad, &|_, _| true), Err(Error::InvalidParams { .. })));
+        assert!(matches!(build(sample.rows(), bad, None, &|_, _| true), Err(Error::InvalidParams { .. })));
     }
     let short = crate::index::Rows { vectors: sample.rows().vectors.vectors(1, 1, usize::MAX), ..sample.rows() };
-    assert!(matches!(build(short, params(1), &|_, _| true), Err(Error::Dimension { .. })));
+    assert!(matches!(build(short, params(1), None, &|_, _| true), Err(Error::Dimension { .. })));
 }
 
 #[test]
 fn files_of_other_rows_or_versions_do_not_fit() {
     let sample = Sample::clustered(50, 4, Metric::Dot, 1);
-    let bytes = bytes_of(&build(sample.rows(), params(1), &|_, _| true).unwrap());
+    let bytes = bytes_of(&build(sample.rows(), params(1), None, &|_, _| true).unwrap());
     let right = expected(&sample);
     for wrong in [
         Expected { rows: 51, ..right },
@@ -297,7 +297,7 @@ fn files_of_other_rows_or_versions_do_not_fit() {
 #[test]
 fn truncation_at_every_length_is_an_error() {
     let sample = Sample::with_duplicates(40, 5, Metric::Cosine, 1);
-    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), None, &|_, _| true).unwrap());
     for length in 0..bytes.len() {
         assert!(matches!(open(&sample, bytes[..length].to_vec()), Err(Error::Corrupt { .. })), "{length}");
     }
@@ -307,7 +307,7 @@ fn truncation_at_every_length_is_an_error() {
 #[test]
 fn every_flipped_bit_is_found_and_none_is_followed() {
     let sample = Sample::with_duplicates(60, 5, Metric::Dot, 1);
-    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), None, &|_, _| true).unwrap());
     let query = &sample.queries(1)[0];
     for at in 0..bytes.len() {
         for bit in 0..8 {
@@ -326,7 +326,7 @@ fn sections_of_noise_with_a_sound_header_do_no_harm() {
     use rand::{RngExt, SeedableRng};
     let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(4);
     let sample = Sample::with_duplicates(200, 5, Metric::L2, 1);
-    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), &|_, _| true).unwrap());
+    let bytes = bytes_of(&build(sample.rows(), GraphParams::new(3, 10, 1, 1).unwrap(), None, &|_, _| true).unwrap());
     for round in 0..200 {
         let mut damaged = bytes.clone();
         for byte in &mut damaged[512..] {
@@ -343,4 +343,94 @@ fn sections_of_noise_with_a_sound_header_do_no_harm() {
             assert_eq!(unique.len(), 5, "round {round}: a row was found twice");
         }
     }
+}
+
+/// Rows of a sample that are right among the first ten, of all, at an ef.
+fn recall(sample: &Sample, graph: &Graph, ef: usize, accept: impl Fn(Ordinal) -> bool + Copy) -> f64 {
+    let (mut right, mut all) = (0, 0);
+    for query in sample.queries(200) {
+        let found = graph.search(sample.rows(), &query, 10, ef, f32::INFINITY, accept);
+        assert!(found.distances < 2_000, "the graph did not answer: {}", found.distances);
+        let (r, a) = hits(sample, &query, &found, 10, accept);
+        (right, all) = (right + r, all + a);
+    }
+    right as f64 / all as f64
+}
+
+#[test]
+fn a_row_that_is_absent_is_not_led_to() {
+    for metric in Metric::ALL {
+        let sample = Sample::hard(4000, 24, metric, 6, 1);
+        let graph = graph(&sample, params(2));
+        let (mut as_stored, mut as_new, mut all) = (0, 0, 0);
+        for row in (0..4000).map(Ordinal) {
+            let Some(absent) = graph.absent(row).filter(|_| all < 3000) else { continue };
+            let query = sample.rows().row(row).to_floats().into_owned();
+            let truth = exact::search(sample.rows(), &query, 10, |other| other != row).neighbors;
+            let worst = truth[9].distance;
+            let right = |found: Found| {
+                assert!(found.neighbors.iter().all(|n| n.row != row) && found.neighbors.len() == 10);
+                found.neighbors.iter().filter(|n| n.distance <= worst).count()
+            };
+            as_new += right(graph.search_without(sample.rows(), &query, 10, 10, &absent, |other| other != row));
+            as_stored += right(graph.search(sample.rows(), &query, 10, 10, f32::INFINITY, |other| other != row));
+            all += 10;
+        }
+        assert!(as_new * 100 < as_stored * 97, "{metric}: {as_new} as new, {as_stored} as stored, of {all}");
+        assert!(as_new * 2 > all, "{metric}: {as_new} of {all}");
+    }
+}
+
+#[test]
+fn an_older_graph_is_built_on() {
+    for metric in Metric::ALL {
+        let sample = Sample::with_duplicates(6000, 24, metric, 9);
+        let fresh = graph(&sample, params(2));
+        // The older graph is over some of the rows in another order; of those every ninth is gone.
+        let older_rows: Vec<u32> = (0..6000).rev().filter(|row| row % 3 != 0).collect();
+        let vectors: Vec<f32> =
+            older_rows.iter().flat_map(|&row| sample.vectors[row as usize * 24..][..24].to_vec()).collect();
+        let older_sample = Sample::of(vectors, 24, metric, vec![]);
+        let older = graph(&older_sample, params(2));
+        let twins = older.view().twin_rows.len();
+        let rows: Vec<Option<Ordinal>> =
+            older_rows.iter().enumerate().map(|(old, &row)| (old % 9 != 0).then_some(Ordinal(row))).collect();
+        let reuse = Some(Reuse { graph: &older, rows: &rows });
+        let least = AtomicU64::new(6000);
+        let built = build(sample.rows(), params(2), reuse, &|done, total| {
+            assert!(done <= total && total == 6000);
+            least.fetch_min(done, AtomicOrdering::Relaxed);
+            true
+        });
+        let built = built.unwrap();
+        let kept = rows.iter().flatten().count();
+        assert!(least.into_inner() as usize > kept - kept / 8, "only the upper levels are built again");
+        assert!(built.reused() as usize + twins + 3 >= kept && built.reused() as usize <= kept, "{}", built.reused());
+        let reused = open(&sample, bytes_of(&built)).unwrap();
+        reused.verify().unwrap();
+        let (of_fresh, of_reused) = (recall(&sample, &fresh, 20, |_| true), recall(&sample, &reused, 20, |_| true));
+        assert!(of_reused > of_fresh - 0.015, "{metric}: {of_fresh} fresh, {of_reused} reused");
+        // What is of no use is not used: other links, too many rows gone.
+        let other = GraphParams { m: 12, ..params(1) };
+        assert_eq!(build(sample.rows(), other, reuse, &|_, _| true).unwrap().reused(), 0);
+        let few: Vec<Option<Ordinal>> = rows.iter().map(|row| row.filter(|row| row.0 > 3_500)).collect();
+        let few = Some(Reuse { graph: &older, rows: &few });
+        assert_eq!(build(sample.rows(), params(1), few, &|_, _| true).unwrap().reused(), 0);
+    }
+}
+
+#[test]
+fn one_thread_and_a_seed_build_on_an_older_graph_the_same_bytes() {
+    let sample = Sample::clustered(1500, 12, Metric::L2, 4);
+    let older_sample = Sample::of(sample.vectors[..1000 * 12].to_vec(), 12, Metric::L2, vec![]);
+    let older =
+        open(&older_sample, bytes_of(&build(older_sample.rows(), params(1), None, &|_, _| true).unwrap())).unwrap();
+    let rows: Vec<Option<Ordinal>> = (0..1000).map(|row| Some(Ordinal(row))).collect();
+    let again = || {
+        let reuse = Some(Reuse { graph: &older, rows: &rows });
+        let built = build(sample.rows(), params(1), reuse, &|_, _| true).unwrap();
+        assert_eq!(built.reused(), 1000);
+        bytes_of(&built)
+    };
+    assert_eq!(again(), again());
 }

@@ -1,0 +1,101 @@
+//! One graph against the same rows in several: `cargo bench --bench segments -- 200000 128 4`.
+//!
+//! Prints the recall@10, the distances and the microseconds of a query, by ef. Each part after the first is told the distance
+//! of the tenth hit so far, as a search over segments does. `LEAST` in `src/index/graph/search.rs` follows from it.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::time::Instant;
+
+use nearness::index::graph::{self, Expected, Graph};
+use nearness::index::{GraphParams, Rows, exact};
+use nearness::math;
+use nearness::types::{Metric, Neighbor, Ordinal};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+const QUERIES: usize = 500;
+const K: usize = 10;
+/// Numbers that each row is made of: what it has dimensions for, in truth.
+const LATENT: usize = 24;
+
+struct Part {
+    vectors: Vec<f32>,
+    norms: Vec<f32>,
+    dimension: usize,
+}
+
+impl Part {
+    fn of(vectors: &[f32], dimension: usize) -> Self {
+        let norms = vectors.chunks_exact(dimension).map(math::norm).collect();
+        Self { vectors: vectors.to_vec(), norms, dimension }
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        let vectors = math::Components::F32(&self.vectors);
+        Rows { vectors, norms: &self.norms, dimension: self.dimension, metric: Metric::L2 }
+    }
+
+    fn graph(&self) -> Graph {
+        let params = GraphParams::new(16, 200, 1, 0).expect("parameters");
+        let mut bytes = Vec::new();
+        graph::build(self.rows(), params, None, &|_, _| true).expect("a graph").write_to(&mut bytes, 1).expect("bytes");
+        let (rows, dimension) = (self.norms.len() as u32, self.dimension as u32);
+        Graph::from_bytes(bytes, "bench".as_ref(), Expected { rows, dimension, metric: Metric::L2, tag: 1 })
+            .expect("a graph")
+    }
+}
+
+fn main() {
+    let mut given = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let mut given = |or: usize| given.next().unwrap_or(or);
+    let (rows, dimension, parts) = (given(200_000), given(128), given(4).max(1));
+    let mut rng = StdRng::seed_from_u64(1);
+    // The sum of twelve uniform numbers, which is normal enough.
+    let mut normal = |count: usize, spread: f32| -> Vec<f32> {
+        (0..count).map(|_| spread * ((0..12).map(|_| rng.random_range(0.0..1.0_f32)).sum::<f32>() - 6.0)).collect()
+    };
+    let (centres, mix) = (normal(200 * LATENT, 1.5), normal(dimension * LATENT, 1.0));
+    let mut make = |count: usize| -> Vec<f32> {
+        let of = |at: usize| {
+            let centre = at.wrapping_mul(2_654_435_761) % 200 * LATENT;
+            let hidden: Vec<f32> =
+                normal(LATENT, 1.0).iter().zip(&centres[centre..]).map(|(x, c)| (0.2 * (x + c)).tanh()).collect();
+            let noise = normal(dimension, 0.02);
+            let row = mix.chunks_exact(LATENT).map(|mix| mix.iter().zip(&hidden).map(|(m, x)| m * x).sum::<f32>());
+            row.zip(noise).map(|(x, noise)| x + noise).collect::<Vec<f32>>()
+        };
+        (0..count).flat_map(of).collect()
+    };
+    let (vectors, queries) = (make(rows), make(QUERIES));
+    let queries: Vec<&[f32]> = queries.chunks_exact(dimension).collect();
+    let whole = [Part::of(&vectors, dimension)];
+    let several: Vec<Part> = vectors.chunks(rows.div_ceil(parts) * dimension).map(|p| Part::of(p, dimension)).collect();
+    let graphs: Vec<Graph> = whole.iter().chain(&several).map(Part::graph).collect();
+    let truth: Vec<f32> = queries
+        .iter()
+        .map(|query| exact::search(whole[0].rows(), query, K, |_| true).neighbors[K - 1].distance)
+        .collect();
+
+    println!("{rows} rows of {dimension} components, k {K}; {parts} parts");
+    println!("{:>4} {:>8} {:>8} {:>10} {:>8}", "ef", "parts", "recall", "distances", "us");
+    for ef in [10, 14, 20, 28, 40, 80] {
+        for (parts, graphs) in [(&whole[..], &graphs[..1]), (&several[..], &graphs[1..])] {
+            let (mut right, mut distances) = (0, 0);
+            let start = Instant::now();
+            for (query, &worst) in queries.iter().zip(&truth) {
+                let mut top: Vec<Neighbor> = Vec::new();
+                for (part, graph) in parts.iter().zip(graphs) {
+                    let bound = top.get(K - 1).map_or(f32::INFINITY, |last| last.distance);
+                    let found = graph.search(part.rows(), query, K, ef, bound, |_: Ordinal| true);
+                    distances += found.distances;
+                    top.extend(found.neighbors);
+                    top.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
+                    top.truncate(K);
+                }
+                right += top.iter().filter(|hit| hit.distance <= worst).count();
+            }
+            let us = start.elapsed().as_secs_f64() * 1e6 / QUERIES as f64;
+            let recall = right as f64 / (K * QUERIES) as f64;
+            println!("{ef:4} {:8} {recall:8.4} {:10} {us:8.1}", parts.len(), distances as usize / QUERIES);
+        }
+    }
+}
