@@ -94,6 +94,7 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             collection: "crash".into(),
             ids,
             fields: Some(pb::Fields { payload: true, vector: true }),
+            min_sequence: 0,
         };
         let reply = client.get_points(request).await.expect("points");
         let mut found: BTreeMap<String, u64> = reply.missing.into_iter().map(|id| (id, 0)).collect();

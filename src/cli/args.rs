@@ -4,6 +4,7 @@
 //! one file because it is one table.
 
 use super::config::{self, EfList, Numbers, Tapped};
+use super::check::{CheckArgs, RepairArgs};
 use super::filter::FilterArgs;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
@@ -74,6 +75,10 @@ pub(crate) enum Command {
     Count(CountArgs),
     /// Delete points by id, or those that match a filter.
     Delete(DeleteArgs),
+    /// Compare every checksum of a data directory, or of a collection that is being served.
+    Check(CheckArgs),
+    /// Take out what is lost of a data directory that is not being served, list it, and build all indexes anew.
+    Repair(RepairArgs),
 }
 
 /// `quickstart`
@@ -122,6 +127,14 @@ pub(crate) struct ServerArgs {
     /// Address of the server [default: $NEARNESS_SERVER, or http://127.0.0.1:50051]
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+}
+
+/// Which writes a client command wants to see.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SeenArgs {
+    /// See at least the write of this sequence number; wait for it up to 10 s.
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub(crate) min_sequence: u64,
 }
 
 /// What is brought to be near to.
@@ -189,6 +202,8 @@ pub(crate) struct QueryArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -705,6 +720,8 @@ pub(crate) struct ScrollArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
@@ -725,6 +742,8 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
@@ -741,6 +760,8 @@ pub(crate) struct CountArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

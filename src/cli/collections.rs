@@ -30,7 +30,7 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table =
-        Table::new(&["collection", "points", "dimension", "metric", "embedder", "segments", "mapped", "resident"]);
+        Table::new(&["collection", "points", "dimension", "metric", "embedder", "segments", "mapped", "resident", "state"]);
     for collection in &collections {
         table.row(vec![
             collection.name.clone(),
@@ -41,6 +41,7 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
             collection.segments.len().to_string(),
             bytes(collection.mapped_bytes),
             bytes(collection.resident_bytes),
+            remote::state(collection),
         ]);
     }
     table.print()?;
@@ -133,6 +134,8 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     say("mapped", bytes(collection.mapped_bytes));
     say("resident", bytes(collection.resident_bytes));
     say("sequence", collection.sequence.to_string());
+    say("state", remote::state(&collection));
+    collection.problems.iter().for_each(|problem| say("problem", problem.clone()));
     table.print()?;
     if !collection.segments.is_empty() {
         let mut table = Table::new(&["segment", "rows", "dead", "graph", "vectors", "graph size"]);

@@ -13,12 +13,14 @@
 //! | `serve.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
+//! | `check.rs` | check the files of a data directory; repair them |
 //! | `bench/` | recall against speed |
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 checked or repaired, and data is damaged or lost.
 
 mod args;
 mod bench;
+mod check;
 mod collections;
 mod config;
 mod embed;
@@ -88,6 +90,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),
         Command::Delete(args) => points::delete(args),
+        Command::Check(args) => check::check(args),
+        Command::Repair(args) => check::repair(args, quiet),
     }
 }
 
@@ -110,5 +114,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
         last = cause;
     }
     let _ = io::stderr().write_all(text.as_bytes());
-    if error.chain().any(|cause| cause.is::<config::Usage>()) { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.chain().any(|cause| cause.is::<config::Usage>()) {
+        ExitCode::from(2)
+    } else if error.is::<check::Damaged>() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -23,6 +23,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
                 filter: args.filter.filter.clone(),
+                min_sequence: args.seen.min_sequence,
             };
             let page = client.scroll(request).await.map_err(told)?;
             left = left.saturating_sub(page.points.len() as u64);
@@ -70,6 +71,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        min_sequence: args.seen.min_sequence,
     };
     let reply = remote::block_on(async {
         let client = remote::connect(args.server.server.as_deref()).await?;
@@ -91,7 +93,11 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
 
 /// How many points there are, or match.
 pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
-    let request = pb::CountRequest { collection: args.collection.as_str().into(), filter: args.filter.filter };
+    let request = pb::CountRequest {
+        collection: args.collection.as_str().into(),
+        filter: args.filter.filter,
+        min_sequence: args.seen.min_sequence,
+    };
     let reply = remote::block_on(async {
         let client = remote::connect(args.server.server.as_deref()).await?;
         client.count(request).await.map_err(told)

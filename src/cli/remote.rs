@@ -133,6 +133,11 @@ pub(crate) fn precision(index: &pb::IndexSettings) -> &'static str {
     Precision::from(index.precision()).name()
 }
 
+/// What can be asked of a collection, in a word.
+pub(crate) fn state(collection: &pb::Collection) -> String {
+    collection.state().as_str_name().trim_start_matches("COLLECTION_STATE_").to_ascii_lowercase()
+}
+
 /// A collection for a program.
 pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     let index = collection.index.unwrap_or_default();
@@ -166,6 +171,8 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
         "mapped_bytes": collection.mapped_bytes,
         "resident_bytes": collection.resident_bytes,
         "sequence": collection.sequence,
+        "state": state(collection),
+        "problems": collection.problems,
     })
 }
 

@@ -67,9 +67,13 @@ pub enum Error {
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
-    /// A write could not be made durable; nothing of it is visible. Shared by all writers of one group commit.
-    #[error("nothing was written: {0}")]
+    /// A write could not be made durable; nothing of it is visible. (After a failed sync it may be there after a
+    /// restart, whole.) Shared by all writers of one group commit.
+    #[error("the write is not acknowledged: {0}")]
     Write(std::sync::Arc<store::Error>),
+    /// Frozen segments wait, and could not be sealed.
+    #[error("nothing was written: a segment could not be sealed: {0}")]
+    Seal(std::sync::Arc<Error>),
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[from] index::Error),
@@ -111,7 +115,7 @@ fn of_store(error: &store::Error) -> ErrorKind {
     match error.kind() {
         store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
         store::ErrorKind::Exhausted => ErrorKind::Exhausted,
-        store::ErrorKind::Busy => ErrorKind::Unavailable,
+        store::ErrorKind::Busy | store::ErrorKind::Stopped => ErrorKind::Unavailable,
         store::ErrorKind::Internal => ErrorKind::Internal,
     }
 }
@@ -141,6 +145,7 @@ impl Error {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Store(error) => of_store(error),
             Self::Write(error) => of_store(error),
+            Self::Seal(error) => error.kind(),
             Self::Index(error) => of_index(error),
         }
     }

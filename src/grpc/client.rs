@@ -190,6 +190,7 @@ calls! {
         list_collections = list(ListRequest) -> ListResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactRequest) -> CompactResponse;
+        check = check(CheckRequest) -> CheckResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;

@@ -38,6 +38,12 @@ impl pb::collections_server::Collections for Collections {
         self.0.reply(pb::DeleteCollectionResponse { points })
     }
 
+    async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
+        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let report = self.0.run(Lane::Maintenance, move |engine| engine.check(&name)).await?;
+        self.0.reply(to_proto::check_report(report))
+    }
+
     async fn compact(&self, request: Request<pb::CompactRequest>) -> Result<Response<pb::CompactResponse>, Status> {
         let name = from_proto::collection("name", &request.into_inner().name)?;
         let info = self.0.run(Lane::Maintenance, move |engine| engine.compact(&name)).await?;

@@ -41,6 +41,7 @@ impl pb::points_server::Points for Points {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let ids = from_proto::ids(request.ids)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
         let work = self.0.clone();
         let reply = self.0.run(Lane::Store, move |engine| get(engine, &work, &name, &ids, fields)).await?;
@@ -73,6 +74,7 @@ impl pb::points_server::Points for Points {
         let limit = from_proto::page(request.limit)?;
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let scroll = move |engine: &dyn Engine| scroll(engine, &name, after, limit, fields, filter.as_ref());
         let reply = self.0.run(Lane::Store, scroll).await?;
         self.0.reply(reply)
@@ -82,6 +84,7 @@ impl pb::points_server::Points for Points {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let filter = filter::filter("filter", request.filter)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let count = self.0.run(Lane::Store, move |engine| engine.count(&name, filter.as_ref())).await?;
         self.0.reply(pb::CountResponse { count })
     }

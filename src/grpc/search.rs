@@ -14,6 +14,7 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection)?;
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
         // One query, one answer.
         self.0.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
@@ -25,6 +26,7 @@ impl pb::search_server::Search for Search {
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
         let id = from_proto::id(&"id", request.id)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let told = self.0.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
         self.0.reply(to_proto::explanation(told))
     }
@@ -37,6 +39,7 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection)?;
         let params = from_proto::params(request.params)?;
         let queries = from_proto::queries(request.queries, params.k)?;
+        self.0.reached(&name, request.min_sequence).await?;
         let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
         self.0.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
     }

@@ -142,7 +142,7 @@ impl Server {
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let work = Arc::new(Work::new(engine, threads, bytes, stopping.clone()));
+        let work = Arc::new(Work::new(engine.clone(), threads, bytes, stopping.clone()));
         let admitted = Arc::new(Semaphore::new(options.max_concurrent_requests));
 
         let mut services = vec![""];
@@ -170,7 +170,7 @@ impl Server {
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
-        let router = router.add_service(HealthServer::new(Health { services, stopping: stopping.clone() }));
+        let router = router.add_service(HealthServer::new(Health { engine, services, stopping: stopping.clone() }));
 
         let shutdown = async move {
             shutdown.await;

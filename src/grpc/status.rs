@@ -155,6 +155,14 @@ pub(super) fn stopping() -> Status {
     with_reason(ErrorKind::Unavailable, "the server is stopping".to_owned())
 }
 
+/// A read asked for writes that were not acknowledged in time.
+pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: std::time::Duration) -> Status {
+    let why = format!(
+        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {patience:?}"
+    );
+    with_reason(ErrorKind::Unavailable, why)
+}
+
 /// The deadline of the request passed.
 pub(super) fn deadline_passed() -> Status {
     Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was ready")

@@ -5,7 +5,9 @@
 
 use super::status;
 use crate::collection::Engine;
+use crate::types::CollectionName;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Response, Status};
 
@@ -20,6 +22,8 @@ pub(super) enum Lane {
     Maintenance,
 }
 
+/// How long a read waits at most for the sequence number that it asks for.
+const SEQUENCE_PATIENCE: Duration = Duration::from_secs(10);
 const STORE_CALLS: usize = 64;
 const MAINTENANCE_CALLS: usize = 2;
 
@@ -81,6 +85,33 @@ impl Work {
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
         result
+    }
+
+    /// Waits until the collection has reached a sequence number. Holds no place meanwhile: waiting is cheap, and not
+    /// in the way of the writes that it waits for.
+    pub(super) async fn reached(&self, name: &CollectionName, least: u64) -> Result<(), Status> {
+        if least == 0 {
+            return Ok(());
+        }
+        let mut stopping = self.stopping.clone();
+        let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let reached = self.engine.sequence(name)?;
+            if reached >= least {
+                return Ok(());
+            }
+            if *stopping.borrow_and_update() {
+                return Err(status::stopping());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(status::not_reached(name.as_str(), least, reached, SEQUENCE_PATIENCE));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(20)),
+                _ = stopping.changed() => {}
+            }
+        }
     }
 
     /// Fails when a reply of so many bytes may not be sent.

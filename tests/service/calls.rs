@@ -58,7 +58,7 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(count(client, "c").await, 2);
 
     let ids = ["two", "none", "one"].map(String::from).to_vec();
-    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields: None };
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields: None, min_sequence: 0 };
     let bare = client.get_points(get.clone()).await.unwrap();
     assert_eq!(bare.points.iter().map(|point| point.id.as_str()).collect::<Vec<_>>(), ["two", "one"]);
     assert!(bare.points.iter().all(|point| point.vector.is_none() && point.payload.is_none()));
@@ -118,6 +118,7 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
         collection: "c".into(),
         queries: (0..5).map(|n| query(4.0 * n as f32)).collect(),
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
+        min_sequence: 0,
     };
     let replies = client.search_batch(batch).await.unwrap().responses;
     assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);

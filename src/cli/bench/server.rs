@@ -153,6 +153,7 @@ async fn ask(
                 fields: None,
                 filter: None,
             }),
+            min_sequence: 0,
         };
         let start = Instant::now();
         let answer = client.search(request).await.map_err(told)?;
