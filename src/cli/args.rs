@@ -3,8 +3,8 @@
 //! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2). It is
 //! one file because it is one table.
 
-use super::config::{self, EfList, Numbers, Tapped};
 use super::check::{CheckArgs, RepairArgs};
+use super::config::{self, EfList, Numbers, Tapped};
 use super::filter::FilterArgs;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};

@@ -37,13 +37,11 @@ pub(crate) struct CheckArgs {
 
 /// `repair`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  nearness repair --data ./nearness-data\n\n\
+#[command(after_help = "Example:\n  nearness repair --data ./nearness-data\n\n\
                   Points whose bytes cannot be trusted are taken out and listed by id where that can be told; files of\n\
                   segments that were taken out are kept in DIR/damaged. Every graph and payload index is built anew.\n\
                   Copy the directory first.\n\n\
-                  Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was."
-)]
+                  Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was.")]
 pub(crate) struct RepairArgs {
     /// The data directory; no process may serve it.
     #[arg(long, value_name = "DIR")]
@@ -77,12 +75,7 @@ pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
         if !report.findings.is_empty() {
             let mut table = Table::new(&["damage", "collection", "file", "what"]);
             for Finding { damage, collection, file, what } in &report.findings {
-                table.row(vec![
-                    damage.name().into(),
-                    collection.clone(),
-                    file.display().to_string(),
-                    what.clone(),
-                ]);
+                table.row(vec![damage.name().into(), collection.clone(), file.display().to_string(), what.clone()]);
             }
             table.print()?;
         }
@@ -131,8 +124,10 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
     let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
     if args.json {
         let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();
-        let unnamed: Vec<_> =
-            lost_unnamed.iter().map(|(collection, points)| json!({ "collection": collection, "points": points })).collect();
+        let unnamed: Vec<_> = lost_unnamed
+            .iter()
+            .map(|(collection, points)| json!({ "collection": collection, "points": points }))
+            .collect();
         output::json(&json!({
             "collections": rebuilt,
             "segments_rewritten": rewritten,

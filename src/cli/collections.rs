@@ -29,8 +29,17 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
         return Ok(());
     }
-    let mut table =
-        Table::new(&["collection", "points", "dimension", "metric", "embedder", "segments", "mapped", "resident", "state"]);
+    let mut table = Table::new(&[
+        "collection",
+        "points",
+        "dimension",
+        "metric",
+        "embedder",
+        "segments",
+        "mapped",
+        "resident",
+        "state",
+    ]);
     for collection in &collections {
         table.row(vec![
             collection.name.clone(),

@@ -86,7 +86,7 @@ impl Check<'_> {
     fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
         for (place, (segment, dead)) in sealed.iter().enumerate() {
             let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
-            let twice: Vec<String> = grow.cloned().take(NAMED).collect();
+            let twice: Vec<String> = grow.take(NAMED).cloned().collect();
             if !twice.is_empty() {
                 self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
             }

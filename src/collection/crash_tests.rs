@@ -84,8 +84,13 @@ impl Step {
     fn run(self, engine: &LocalEngine) -> Result<(), Error> {
         match self {
             Self::Create(collection) => {
-                let index =
-                    IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
+                let index = IndexSettings {
+                    m: 4,
+                    ef_construction: 16,
+                    ef_search: 16,
+                    seal_rows: 100,
+                    precision: Precision::F32,
+                };
                 let spec = CollectionSpec {
                     name: name(collection),
                     space: Space::Plain { dimension: 3 },
@@ -109,9 +114,7 @@ impl Step {
             }
             Self::Bulk(collection, from, until, version) => {
                 let mut items = (from..until).map(|number| item(number, version));
-                engine
-                    .bulk_load(&name(collection), &mut items, &mut |_, error| Err(error), &|_, _, _| true)
-                    .map(drop)
+                engine.bulk_load(&name(collection), &mut items, &mut |_, error| Err(error), &|_, _, _| true).map(drop)
             }
             Self::Compact(collection) => engine.compact(&name(collection)).map(drop),
             Self::Drop(collection) => engine.delete_collection(&name(collection)).map(drop),
@@ -194,7 +197,8 @@ fn crash_everywhere(every: usize, seeds: u64) {
     drop(engine);
     let mut images = 0;
     let moments = fs.moments();
-    for moment in moments.iter().copied().enumerate().filter(|(place, _)| place % every == 0).map(|(_, moment)| moment) {
+    for moment in moments.iter().copied().enumerate().filter(|(place, _)| place % every == 0).map(|(_, moment)| moment)
+    {
         let done = acknowledged.partition_point(|at| *at <= moment);
         let allowed = &states[done.saturating_sub(1)..(done + 1).min(states.len())];
         for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..seeds).map(Unsynced::Torn)) {
@@ -218,8 +222,12 @@ fn fail_sync(at: u64) -> bool {
         let mut next = state.clone();
         let possible = match step {
             Step::Create(name) => !state.contains_key(*name),
-            Step::Upsert(name, ..) | Step::Delete(name, ..) | Step::DeleteVersion(name, _) | Step::Bulk(name, ..)
-            | Step::Compact(name) | Step::Drop(name) => state.contains_key(*name),
+            Step::Upsert(name, ..)
+            | Step::Delete(name, ..)
+            | Step::DeleteVersion(name, _)
+            | Step::Bulk(name, ..)
+            | Step::Compact(name)
+            | Step::Drop(name) => state.contains_key(*name),
         };
         if !possible {
             continue;

@@ -6,8 +6,9 @@
 use super::open::{Collection, unopened};
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind, Explanation, Fields, Filter, Item,
-    Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space, Upserted, limits,
+    Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind, Explanation,
+    Fields, Filter, Item, Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space,
+    Upserted, limits,
 };
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
@@ -90,9 +91,8 @@ impl LocalEngine {
                 continue;
             };
             let record = entry.as_ref().ok().map(|(record, _)| record.clone());
-            let opened = entry
-                .map_err(Error::from)
-                .and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry));
+            let opened =
+                entry.map_err(Error::from).and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry));
             let slot = match opened {
                 Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
@@ -479,6 +479,7 @@ impl Engine for LocalEngine {
         let collection = self.inner.get(name)?;
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
         let (view, selection) = collection.view_and_selection(filter)?;
+        view.whole(name)?;
         Ok(selection.map_or_else(|| view.live(), |selection| selection.count))
     }
 

@@ -39,10 +39,7 @@ pub struct Repaired {
 /// # Errors
 /// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read; what the
 /// disk refuses. Each collection is repaired in one transaction: after an error, begin again.
-pub fn repair_directory(
-    data_dir: &Path,
-    observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
-) -> Result<Repaired, Error> {
+pub fn repair_directory(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync)) -> Result<Repaired, Error> {
     let fs = disk::real_fs();
     let mut done = Repaired::default();
     let mut names = Vec::new();
@@ -168,7 +165,9 @@ fn list_lost(name: &str, segment: Option<&Segment>, found: &SegmentRecord, done:
             done.lost.extend(live(segment, found).map(|row| (name.to_owned(), segment.point_id(row).to_owned())));
         }
         Some(segment) => done.lost_unnamed.push((name.into(), live(segment, found).count() as u64)),
-        None => done.left.push(format!("the collection {name:?}: how many points segment {} held cannot be told", found.id)),
+        None => {
+            done.left.push(format!("the collection {name:?}: how many points segment {} held cannot be told", found.id))
+        }
     }
 }
 

@@ -30,7 +30,9 @@ mod publish;
 
 pub use behind::run_behind_others;
 pub use error::{Error, ErrorKind};
-pub use folder::{create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep, sync_folder};
+pub use folder::{
+    create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep, sync_folder,
+};
 #[cfg(test)]
 pub(crate) use fs::double;
 pub use fs::{Fs, FsFile, FsRandom, RealFs, real_fs};

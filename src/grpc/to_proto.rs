@@ -2,8 +2,8 @@
 
 use super::{payload, pb};
 use crate::collection::{
-    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path, Payload, Point, Reason, RecallReport,
-    Residence, SearchStats, SegmentInfo, SegmentRecall,
+    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
+    Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::{Embedder, Fingerprint};
 use crate::types::{Metric, Precision};

@@ -52,9 +52,7 @@ impl Catalogue {
                 let what = format!("missing or empty, but {} holds {} folders", folder.display(), found.len());
                 return Err(Error::corrupt(&path, what));
             }
-            let kv = Kv::create(fs, &path, CACHE_BYTES)?;
-            disk::sync_folder(fs.as_ref(), data_dir)?;
-            Self { fs: fs.clone(), kv, folder, _lock: lock }
+            Self { fs: fs.clone(), kv: Kv::create(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
         } else {
             Self { fs: fs.clone(), kv: Kv::open(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
         };

@@ -68,8 +68,17 @@ impl Kv {
         Ok(Self { fs: disk::real_fs(), path: path.into(), cache: 0, state })
     }
 
-    /// Makes an empty file.
+    /// Makes an empty file, whole and durable before it has its name: a half-made one could not be told from a damaged one.
     pub(super) fn create(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
+        let draft = path.with_extension("redb.tmp");
+        let dir = path.parent().unwrap_or(Path::new("."));
+        disk::remove_file(fs.as_ref(), &draft)?;
+        drop(Open::new(fs.as_ref(), &draft, cache)?);
+        let file = open_file(fs.as_ref(), &draft)?;
+        file.sync().map_err(|source| disk::Error::io(&draft, "make durable", source))?;
+        drop(file);
+        fs.rename(&draft, path).map_err(|source| disk::Error::io(path, "rename into place", source))?;
+        disk::sync_folder(fs.as_ref(), dir)?;
         Self::open_at(fs, path, cache)
     }
 

@@ -166,9 +166,7 @@ impl Truth {
     pub fn create(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
         disk::create_folder(fs.as_ref(), collection_dir)?;
         let kv = Kv::create(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
-        let truth = Self::prepare(fs, kv, collection_dir)?;
-        disk::sync_folder(fs.as_ref(), collection_dir)?;
-        Ok(truth)
+        Self::prepare(fs, kv, collection_dir)
     }
 
     /// Makes the tables where they are missing; checks their version.

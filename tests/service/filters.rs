@@ -183,12 +183,19 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
     fill(&server).await;
     let client = &server.client;
     let stones = || Some(equals("kind", text("stone")));
-    let counted = client.count(pb::CountRequest { collection: "c".into(), filter: stones(), min_sequence: 0 }).await.unwrap();
+    let counted =
+        client.count(pb::CountRequest { collection: "c".into(), filter: stones(), min_sequence: 0 }).await.unwrap();
     assert_eq!(counted.count, 4);
     let (mut found, mut token) = (Vec::new(), String::new());
     loop {
-        let request =
-            pb::ScrollRequest { collection: "c".into(), page_token: token, limit: 3, fields: None, filter: stones(), min_sequence: 0 };
+        let request = pb::ScrollRequest {
+            collection: "c".into(),
+            page_token: token,
+            limit: 3,
+            fields: None,
+            filter: stones(),
+            min_sequence: 0,
+        };
         let page = client.scroll(request).await.unwrap();
         found.extend(page.points.into_iter().map(|point| point.id));
         token = page.next_page_token;

@@ -70,6 +70,7 @@ macro_rules! every_test_over {
                 searches_find_the_nearest
                 text_is_embedded
                 a_batch_is_checked_whole
+                reads_wait_for_the_sequence_they_ask_for
                 scrolls_reach_the_end
                 embedders_answer
                 gzip_goes_both_ways

@@ -232,8 +232,10 @@ pub(in crate::collection) fn check_payloads(segment: &Segment) -> Option<(PathBu
 /// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
     let name = segment.id().payloads_file();
-    let published =
-        segment.path().parent().map(|dir| disk::publish::<disk::Error>(&disk::real_fs(), dir, &name, |file| file.put(&bytes)));
+    let published = segment
+        .path()
+        .parent()
+        .map(|dir| disk::publish::<disk::Error>(&disk::real_fs(), dir, &name, |file| file.put(&bytes)));
     match published {
         Some(Ok(())) => {
             if let Some(index) = open(segment) {

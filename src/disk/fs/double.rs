@@ -107,14 +107,7 @@ impl State {
 impl CrashFs {
     /// Over a real, empty folder.
     pub(crate) fn new(root: &Path, plan: Plan) -> Self {
-        let state = State {
-            plan,
-            syncs: 0,
-            written: 0,
-            journal: Vec::new(),
-            inodes: HashMap::new(),
-            next_inode: 0,
-        };
+        let state = State { plan, syncs: 0, written: 0, journal: Vec::new(), inodes: HashMap::new(), next_inode: 0 };
         Self { root: root.into(), state: Arc::new(Mutex::new(state)) }
     }
 
