@@ -6,7 +6,7 @@
 use super::filter::Range;
 use super::*;
 use crate::disk::Fs;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use crate::embed::Registry;
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::collections::BTreeMap;
@@ -167,7 +167,7 @@ fn brief(state: &State) -> Vec<(String, BTreeMap<u64, usize>)> {
 
 /// Opens what a crash left; each collection must be as in one of the states allowed.
 fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State], what: &str) {
-    let image = tempfile::tempdir().unwrap();
+    let image = quick_dir();
     fs.image(moment, unsynced, image.path());
     let engine = LocalEngine::open(image.path(), Registry::default())
         .unwrap_or_else(|error| panic!("{what}, {unsynced:?} at {moment}: {error}"));
@@ -181,7 +181,7 @@ fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State
 }
 
 fn crash_everywhere(every: usize, seeds: u64) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let engine = open(&fs, dir.path());
     let mut states = vec![State::new()];
@@ -211,7 +211,7 @@ fn crash_everywhere(every: usize, seeds: u64) {
 
 /// Repeats the run with one sync failing; returns whether any did.
 fn fail_sync(at: u64) -> bool {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let engine = open(&fs, dir.path());
     fs.restart(Plan::FailSync(at));

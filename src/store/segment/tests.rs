@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::Fs;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use crate::disk::{ErrorKind, list_files};
 use crate::math::{Components, Element};
 use crate::store::Error;
@@ -289,7 +289,7 @@ fn a_crash_at_any_moment_leaves_no_segment_or_a_whole_one() {
     let mut appeared = 0;
     for moment in 0..=fs.now() {
         for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..5).map(Unsynced::Torn)) {
-            let image = tempfile::tempdir().unwrap();
+            let image = quick_dir();
             fs.image(moment, unsynced, image.path());
             if image.path().join(ID.vectors_file()).exists() {
                 let segment = Segment::open(image.path(), ID).unwrap();

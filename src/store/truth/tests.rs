@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::ErrorKind;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -232,7 +232,7 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
     assert!(fs.syncs() - before >= commits.len() as u64, "a sync for each commit");
     let check = |fs: &CrashFs, moment, acknowledged: usize| {
         for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..4).map(Unsynced::Torn)) {
-            let image = tempfile::tempdir().unwrap();
+            let image = quick_dir();
             fs.image(moment, unsynced, image.path());
             let found = read(&open(image.path()).unwrap());
             let allowed = &states[acknowledged..(acknowledged + 2).min(states.len())];
@@ -286,7 +286,7 @@ fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
 
 #[test]
 fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let truth = small(dir.path());
     let sound = read(&truth);
     drop(truth);
