@@ -5,12 +5,13 @@
 //! | `args.rs` | what was typed: every command and flag, with an example |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | what it means: parsed values and defaults |
+//! | `settings/` | how a server is set up: flags, environment, file, defaults |
 //! | `output.rs` | tables and JSON on standard output |
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
 //! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
 //! | `quickstart/` | the main job on real input |
-//! | `serve.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
 //! | `bench/` | recall against speed |
@@ -24,6 +25,7 @@ mod config;
 mod embed;
 mod eval;
 mod filter;
+mod key;
 mod load;
 mod local;
 mod output;
@@ -34,6 +36,7 @@ mod query;
 mod quickstart;
 mod remote;
 mod serve;
+mod settings;
 mod train;
 
 use args::{Cli, Command};
@@ -70,7 +73,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let quiet = cli.quiet;
     match cli.command {
         Command::Quickstart(args) => quickstart::run(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(command) => serve::check(command),
+        Command::Key(command) => key::run(command),
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
         Command::Recall(args) => quality::recall(args),

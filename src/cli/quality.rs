@@ -100,7 +100,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
         id: args.id.clone(),
     };
     let told = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.explain(request).await.map_err(told)
     })?;
     if args.json {
@@ -176,7 +176,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let report = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.measure_recall(request).await.map_err(told)
     })?;
     if args.json {

@@ -26,7 +26,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
         }),
     };
     let answer = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.search(request).await.map_err(told)
     })?;
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }

@@ -1,22 +1,26 @@
 //! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port.
 
 use super::collections::Collections;
+use super::connection::{self, Incoming};
 use super::embedders::Embedders;
-use super::gate::Gate;
+use super::gate::{Door, Gate};
 use super::health::Health;
 use super::pb;
+use super::places::Places;
 use super::points::Points;
 use super::quality::Quality;
 use super::search::Search;
-use super::work::Work;
+use super::tls::Tls;
+use super::work::Shared;
 use crate::collection::Engine;
+use crate::guard::{Access, Audit, Live};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 
 /// Flow-control window of one stream: what a client may send before the server has read it.
@@ -38,10 +42,22 @@ pub struct ServerOptions {
     pub max_message_bytes: usize,
     /// Most requests at once, running and waiting. More are `RESOURCE_EXHAUSTED` at once.
     pub max_concurrent_requests: usize,
+    /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
+    pub max_concurrent_requests_per_client: usize,
+    /// Most open connections. More are closed at once.
+    pub max_connections: usize,
     /// Searches and embeddings that run at the same time; 0 for the number of cores.
     pub threads: usize,
     /// How long a stopping server waits for the requests that it has begun.
     pub drain: Duration,
+    /// The certificates; none for plain text.
+    pub tls: Option<Live<Tls>>,
+    /// Whether plain text may be spoken on an address that other machines reach.
+    pub insecure: bool,
+    /// Who may come in.
+    pub access: Live<Access>,
+    /// Where administrative and write calls are noted.
+    pub audit: Option<Arc<Audit>>,
 }
 
 impl Default for ServerOptions {
@@ -50,9 +66,48 @@ impl Default for ServerOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 50_051)),
             max_message_bytes: 64 << 20,
             max_concurrent_requests: 1_024,
+            max_concurrent_requests_per_client: 512,
+            max_connections: 4_096,
             threads: 0,
             drain: Duration::from_secs(10),
+            tls: None,
+            insecure: false,
+            access: Live::new(Access::open()),
+            audit: None,
         }
+    }
+}
+
+impl ServerOptions {
+    /// Whether a server may be started with them.
+    ///
+    /// # Errors
+    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`].
+    pub fn check(&self) -> Result<(), ServerError> {
+        if !((64 << 10)..=(1 << 30)).contains(&self.max_message_bytes) {
+            let found = self.max_message_bytes;
+            return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
+        }
+        for (option, found) in [
+            ("max_concurrent_requests", self.max_concurrent_requests),
+            ("max_concurrent_requests_per_client", self.max_concurrent_requests_per_client),
+            ("max_connections", self.max_connections),
+        ] {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&found) {
+                return Err(ServerError::Option { option, range: "1 or more", found });
+            }
+        }
+        if self.threads > 1_024 {
+            return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
+        }
+        let address = self.address;
+        if !address.ip().is_loopback() && !self.insecure {
+            let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
+            if self.access.get().is_open() && !tls.get().asks_clients {
+                return Err(ServerError::Open { address });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -66,6 +121,22 @@ pub enum ServerError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// Plain text where other machines could read it.
+    #[error(
+        "{address} is reached by other machines and there is no TLS; give a certificate, listen on a loopback address, or say `insecure`"
+    )]
+    Plaintext {
+        /// As asked.
+        address: SocketAddr,
+    },
+    /// An address that other machines reach, and nobody is asked who they are.
+    #[error(
+        "{address} is reached by other machines and everybody may do everything; list who may come in (`[access]`), ask for client certificates, or say `insecure`"
+    )]
+    Open {
+        /// As asked.
+        address: SocketAddr,
     },
     /// An option out of its range.
     #[error("{option} takes {range}, got {found}")]
@@ -97,19 +168,9 @@ impl Server {
     /// Takes the port. Clients that connect from now on wait for [`serve`](Self::serve).
     ///
     /// # Errors
-    /// [`ServerError::Option`], [`ServerError::Bind`].
+    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`].
     pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
-        if !((64 << 10)..=(1 << 30)).contains(&options.max_message_bytes) {
-            let found = options.max_message_bytes;
-            return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
-        }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&options.max_concurrent_requests) {
-            let found = options.max_concurrent_requests;
-            return Err(ServerError::Option { option: "max_concurrent_requests", range: "1 or more", found });
-        }
-        if options.threads > 1_024 {
-            return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: options.threads });
-        }
+        options.check()?;
         let bind = || {
             let listener = TcpListener::bind(options.address)?;
             listener.set_nonblocking(true)?;
@@ -135,15 +196,24 @@ impl Server {
         let Self { engine, options, listener, address } = self;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_EVERY));
+        let connections = Arc::new(Semaphore::new(options.max_connections));
+        let incoming = connection::accept(listener, options.tls, connections);
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let work = Arc::new(Work::new(engine, threads, bytes, stopping.clone()));
-        let admitted = Arc::new(Semaphore::new(options.max_concurrent_requests));
+        let work = Arc::new(Shared::new(engine, threads, bytes, stopping.clone()));
+        let most = options.max_concurrent_requests;
+        let door = Arc::new(Door {
+            access: options.access,
+            places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
+            audit: options.audit,
+            max_message_bytes: bytes,
+            begun: Instant::now(),
+            strangers: AtomicU64::new(0),
+        });
 
         let mut services = vec![""];
         let mut router = tonic::transport::Server::builder()
@@ -152,8 +222,8 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
             .http2_max_header_list_size(HEADER_BYTES)
-            .add_service(reflection()?.build_v1().map_err(ServerError::Reflection)?)
-            .add_service(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?);
+            .add_service(Gate::new(reflection()?.build_v1().map_err(ServerError::Reflection)?, door.clone()))
+            .add_service(Gate::new(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?, door.clone()));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
                 let service = <$server>::new($handler)
@@ -161,8 +231,7 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                router =
-                    router.add_service(Gate::new(service, admitted.clone(), options.max_concurrent_requests, bytes));
+                router = router.add_service(Gate::new(service, door.clone()));
             };
         }
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
@@ -186,7 +255,7 @@ impl Server {
 /// Serves until the stop, then for at most `drain`.
 async fn drive(
     router: tonic::transport::server::Router,
-    incoming: TcpIncoming,
+    incoming: Incoming,
     shutdown: impl Future<Output = ()> + Send,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,

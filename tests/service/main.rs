@@ -8,6 +8,7 @@
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
+//! | `guard.rs` | who is let in, and what is noted of it |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
@@ -15,6 +16,7 @@ mod support;
 
 mod calls;
 mod filters;
+mod guard;
 mod harness;
 mod limits;
 mod quality;
