@@ -6,6 +6,7 @@
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | what it means: parsed values and defaults |
 //! | `settings/` | how a server is set up: flags, environment, file, defaults |
+//! | `log.rs` | the log and the traces of a server |
 //! | `output.rs` | tables and JSON on standard output |
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
@@ -28,6 +29,7 @@ mod filter;
 mod key;
 mod load;
 mod local;
+mod log;
 mod output;
 mod points;
 mod progress;

@@ -1,15 +1,14 @@
 //! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM. `nearness config check`.
 
 use super::args::ConfigCommand;
-use super::settings::{LogFormat, ServeArgs, Settings};
-use super::{local, output, remote};
+use super::settings::{ServeArgs, Settings};
+use super::{local, log, output, remote};
 use crate::collection::Engine;
 use crate::grpc::{Server, ServerOptions};
 use crate::guard::Audit;
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// How often the files of certificates and keys are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -17,19 +16,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Opens the data directory, serves it, closes it.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::resolve(args)?;
-    log_to_stderr(&settings)?;
-    let audit = settings.audit.as_deref();
-    let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
-    let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
-    let engine: Arc<dyn Engine> = Arc::new(local::engine(&settings.data, &settings.models)?);
-    remote::block_on(serve(engine, args, settings, options))
+    // Before the data directory is made.
+    settings.options.check()?;
+    remote::block_on(async {
+        let _log = log::start(&settings)?;
+        let audit = settings.audit.as_deref();
+        let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
+        let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
+        let engine: Arc<dyn Engine> = Arc::new(local::engine(&settings.data, &settings.models)?);
+        serve(engine, args, &settings, options).await
+    })
 }
 
 /// `config check`: reads the file as `serve` would.
 pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Check { file } = command;
     let settings = Settings::resolve(&ServeArgs { config: Some(file.clone()), ..ServeArgs::default() })?;
-    filter(&settings)?;
+    log::filter(&settings)?;
+    log::endpoint(&settings)?;
     let options = &settings.options;
     options.check()?;
     output::line(&format!("{} is sound", file.display()))?;
@@ -39,27 +43,11 @@ pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
-    let text = &settings.log_filter;
-    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} says not what is logged"))
-}
-
-/// Logs go to standard error.
-fn log_to_stderr(settings: &Settings) -> anyhow::Result<()> {
-    let log = tracing_subscriber::fmt().with_env_filter(filter(settings)?).with_writer(std::io::stderr);
-    // It fails when a log is set up already, which then is the one.
-    let _ = match settings.log_format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    Ok(())
-}
-
 /// Serves until a signal.
 async fn serve(
     engine: Arc<dyn Engine>,
     args: &ServeArgs,
-    settings: Settings,
+    settings: &Settings,
     options: ServerOptions,
 ) -> anyhow::Result<()> {
     // Before the address is known to anyone, so that no signal is missed.
@@ -78,6 +66,9 @@ async fn serve(
         settings.data.display()
     ))
     .context("standard output")?;
+    if let Some(address) = server.metrics_addr() {
+        tracing::info!("metrics are at http://{address}/metrics");
+    }
     tokio::select! {
         result = server.serve(stop) => result.context("the server failed"),
         () = keep_fresh(args, settings, options, again) => Ok(()),
@@ -85,7 +76,7 @@ async fn serve(
 }
 
 /// Reads certificates and keys again at each signal, and when their files have changed. Never ends.
-async fn keep_fresh(args: &ServeArgs, settings: Settings, options: ServerOptions, mut again: impl AsyncFnMut()) {
+async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOptions, mut again: impl AsyncFnMut()) {
     let mut seen = settings.state_of_files();
     loop {
         let asked = tokio::select! {

@@ -3,6 +3,7 @@
 //! Three threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers
 //! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
 
+use super::activity::{Activity, Meters};
 use super::open::Collection;
 use super::write::Op;
 use super::{
@@ -35,6 +36,7 @@ enum Slot {
 struct Inner {
     catalogue: Catalogue,
     registry: Registry,
+    meters: Arc<Meters>,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Creations and deletions, one at a time.
     changing: Mutex<()>,
@@ -64,10 +66,11 @@ impl LocalEngine {
     /// be read. A damaged collection does not stop the others: it answers `Corrupt`.
     pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
         let catalogue = Catalogue::open(data_dir)?;
+        let meters = Arc::<Meters>::default();
         let mut slots = BTreeMap::new();
         for (record, dir) in catalogue.list()? {
             let name = record.name.clone();
-            let slot = match Collection::open(&record, &dir, &registry) {
+            let slot = match Collection::open(&record, &dir, &registry, meters.clone()) {
                 Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
                     tracing::error!(collection = %name, dir = %dir.display(), %error, "a collection cannot be opened");
@@ -79,6 +82,7 @@ impl LocalEngine {
         let inner = Arc::new(Inner {
             catalogue,
             registry,
+            meters,
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             stop: AtomicBool::new(false),
@@ -296,6 +300,10 @@ impl Engine for LocalEngine {
         &self.inner.registry
     }
 
+    fn activity(&self) -> Activity {
+        self.inner.meters.activity()
+    }
+
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let (dimension, embedder) = match &spec.space {
@@ -328,7 +336,7 @@ impl Engine for LocalEngine {
             precision: settings.precision,
         };
         let dir = self.inner.catalogue.create(&record)?;
-        let collection = Arc::new(Collection::open(&record, &dir, &self.inner.registry)?);
+        let collection = Arc::new(Collection::open(&record, &dir, &self.inner.registry, self.inner.meters.clone())?);
         let info = collection.info();
         let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.insert(spec.name.clone(), Slot::Open(collection));

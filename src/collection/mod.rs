@@ -16,6 +16,7 @@
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
+mod activity;
 mod bulk;
 mod calibrate;
 mod effort;
@@ -35,6 +36,7 @@ mod seal;
 mod sealed;
 mod write;
 
+pub use activity::{Activity, BOUNDS_MICROS, Durations};
 pub use bulk::{BulkOutcome, OnRefused};
 pub use embedding::TEXT_FIELD;
 pub use engine::*;

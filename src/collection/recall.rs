@@ -226,7 +226,8 @@ mod tests {
             seal_rows: 50_000,
             precision: crate::types::Precision::F32,
         };
-        let collection = Collection::open(&record, dir, &crate::embed::Registry::default()).unwrap();
+        let collection =
+            Collection::open(&record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
         let mut items = (0..4_000).map(|at| super::super::Item {
             id: PointId::new(format!("p{at}")).unwrap(),

@@ -4,6 +4,7 @@
 //! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
 //! leaves files that nothing names; they are swept at the next open.
 
+use super::activity::count;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
@@ -79,6 +80,7 @@ impl Collection {
         });
         drop(held);
         self.writer.notify_sealed();
+        count(&self.meters.seals);
         Ok(true)
     }
 
@@ -175,6 +177,7 @@ impl Collection {
             view.sealed.extend(made.clone());
         });
         drop(held);
+        count(&self.meters.merges);
         if let Some(made) = &made {
             made.prepare_payloads();
         }
@@ -204,6 +207,7 @@ impl Collection {
             remove(&graph_path(&self.dir, sealed.segment.id(), older));
         }
         sealed.set_graph(Some(graph));
+        count(&self.meters.graphs);
         Ok(())
     }
 

@@ -17,11 +17,13 @@ pub(super) struct Context {
     pub(super) collection: OnceLock<CollectionName>,
     /// How its answer was found.
     pub(super) path: OnceLock<Path>,
+    /// The recall that it measured.
+    pub(super) recall: OnceLock<f64>,
 }
 
 impl Context {
     pub(super) fn new(caller: Arc<Caller>, client: Client) -> Self {
-        Self { caller, client, collection: OnceLock::new(), path: OnceLock::new() }
+        Self { caller, client, collection: OnceLock::new(), path: OnceLock::new(), recall: OnceLock::new() }
     }
 
     /// Of a request that did not come through the gate: it may do nothing.

@@ -7,6 +7,7 @@
 use super::calls;
 use super::connection::Peer;
 use super::context::{Context as Known, given_id, new_id};
+use super::metrics::Requests;
 use super::places::{Place, Places};
 use super::queue::Client;
 use super::status;
@@ -24,6 +25,7 @@ use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 /// The header, both ways, with the id of a request.
 const REQUEST_ID: &str = "x-request-id";
@@ -35,6 +37,7 @@ pub(super) struct Door {
     pub(super) access: Live<Access>,
     pub(super) places: Arc<Places>,
     pub(super) audit: Option<Arc<Audit>>,
+    pub(super) requests: Requests,
     pub(super) max_message_bytes: usize,
     pub(super) begun: Instant,
     /// Second since the beginning, and strangers in it, in one number.
@@ -46,7 +49,8 @@ impl Door {
     pub(super) fn may_audit_stranger(&self) -> bool {
         let second = self.begun.elapsed().as_secs() << 32;
         let next = |seen: u64| if seen >> 32 == second >> 32 { seen + 1 } else { second + 1 };
-        let seen = self.strangers.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| Some(next(seen)));
+        let seen = seen.unwrap_or_else(|seen| seen);
         next(seen) - second <= STRANGERS_A_SECOND
     }
 }
@@ -123,6 +127,7 @@ where
             peer: request.extensions().get::<Peer>().map(|peer| peer.address),
             context: None,
             begun: Instant::now(),
+            span: tracing::Span::none(),
             written: false,
         };
         let place = match admit(&request, &mut tally) {
@@ -137,7 +142,9 @@ where
             request.extensions_mut().insert(context.clone());
         }
         let caller = tally.context.as_ref().map(|context| context.caller.name.clone());
-        let span = tracing::info_span!("request", request_id, call = call.name, caller);
+        let span =
+            tracing::info_span!("request", request_id, call = call.name, caller, collection = Empty, outcome = Empty);
+        tally.span = span.clone();
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
         let limit = self.door.max_message_bytes;
         let answer = span.in_scope(|| self.inner.call(request));
@@ -253,6 +260,7 @@ mod tests {
             access: Live::new(Access::open()),
             places: Arc::new(Places::new(places, places)),
             audit: None,
+            requests: Requests::default(),
             max_message_bytes: 100,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),

@@ -18,6 +18,7 @@
 //! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
 //! | `places.rs` `queue.rs` | how many are inside at once, and whose turn it is |
 //! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
+//! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
 //! | `scoped.rs` | the engine as one caller may see it |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
@@ -36,6 +37,7 @@ mod from_proto;
 mod gate;
 mod health;
 pub mod limits;
+mod metrics;
 mod page_token;
 pub mod payload;
 pub mod pb;
@@ -44,6 +46,7 @@ mod points;
 mod quality;
 mod queue;
 mod scoped;
+mod scrape;
 mod search;
 pub mod server;
 mod status;

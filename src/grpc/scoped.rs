@@ -5,8 +5,8 @@
 
 use super::context::Context;
 use crate::collection::{
-    Answer, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter, Item, Page, Point,
-    Query, RecallParams, RecallReport, SearchParams, Upserted,
+    Activity, Answer, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter, Item, Page,
+    Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
 };
 use crate::embed::Registry;
 use crate::types::{CollectionName, PointId};
@@ -27,6 +27,9 @@ impl Scoped<'_> {
 impl Engine for Scoped<'_> {
     fn embedders(&self) -> &Registry {
         self.engine.embedders()
+    }
+    fn activity(&self) -> Activity {
+        self.engine.activity()
     }
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         self.enter(&spec.name)?.create_collection(spec)
@@ -90,6 +93,8 @@ impl Engine for Scoped<'_> {
         self.enter(name)?.explain(name, query, params, id)
     }
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
-        self.enter(name)?.measure_recall(name, params)
+        let report = self.enter(name)?.measure_recall(name, params)?;
+        let _ = self.context.recall.set(report.recall);
+        Ok(report)
     }
 }

@@ -5,10 +5,12 @@ use super::connection::{self, Incoming};
 use super::embedders::Embedders;
 use super::gate::{Door, Gate};
 use super::health::Health;
+use super::metrics::{Metrics, Requests};
 use super::pb;
 use super::places::Places;
 use super::points::Points;
 use super::quality::Quality;
+use super::scrape;
 use super::search::Search;
 use super::tls::Tls;
 use super::work::Shared;
@@ -58,6 +60,8 @@ pub struct ServerOptions {
     pub access: Live<Access>,
     /// Where administrative and write calls are noted.
     pub audit: Option<Arc<Audit>>,
+    /// Where Prometheus gets metrics, in plain HTTP; port 0 takes a free one.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for ServerOptions {
@@ -74,6 +78,7 @@ impl Default for ServerOptions {
             insecure: false,
             access: Live::new(Access::open()),
             audit: None,
+            metrics: None,
         }
     }
 }
@@ -101,6 +106,9 @@ impl ServerOptions {
             return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
         }
         let address = self.address;
+        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.insecure) {
+            return Err(ServerError::OpenMetrics { address });
+        }
         if !address.ip().is_loopback() && !self.insecure {
             let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
             if self.access.get().is_open() && !tls.get().asks_clients {
@@ -138,6 +146,14 @@ pub enum ServerError {
         /// As asked.
         address: SocketAddr,
     },
+    /// Metrics where other machines could read them.
+    #[error(
+        "the metrics on {address} are reached by other machines and have no TLS; listen on a loopback address, or say `insecure`"
+    )]
+    OpenMetrics {
+        /// As asked.
+        address: SocketAddr,
+    },
     /// An option out of its range.
     #[error("{option} takes {range}, got {found}")]
     Option {
@@ -162,6 +178,17 @@ pub struct Server {
     options: ServerOptions,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<(TcpListener, SocketAddr)>,
+}
+
+fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bind = || {
+        let listener = TcpListener::bind(asked)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|source| ServerError::Bind { address: asked, source })
 }
 
 impl Server {
@@ -171,19 +198,19 @@ impl Server {
     /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`].
     pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
         options.check()?;
-        let bind = || {
-            let listener = TcpListener::bind(options.address)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bind().map_err(|source| ServerError::Bind { address: options.address, source })?;
-        Ok(Self { engine, options, listener, address })
+        let (listener, address) = listen(options.address)?;
+        let metrics = options.metrics.map(listen).transpose()?;
+        Ok(Self { engine, options, listener, address, metrics })
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of its metrics.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
     }
 
     /// Answers until `shutdown` completes. Then health says `NOT_SERVING`, no new connection is taken, streams end
@@ -193,27 +220,37 @@ impl Server {
     /// # Errors
     /// [`ServerError::Serve`] when the transport fails, [`ServerError::Bind`] when the port cannot be polled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { engine, options, listener, address } = self;
+        let Self { engine, options, listener, address, metrics } = self;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
         let connections = Arc::new(Semaphore::new(options.max_connections));
-        let incoming = connection::accept(listener, options.tls, connections);
+        let incoming = connection::accept(listener, options.tls, connections.clone());
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let work = Arc::new(Shared::new(engine, threads, bytes, stopping.clone()));
+        let work = Arc::new(Shared::new(engine.clone(), threads, bytes, stopping.clone()));
         let most = options.max_concurrent_requests;
         let door = Arc::new(Door {
             access: options.access,
             places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
             audit: options.audit,
+            requests: Requests::default(),
             max_message_bytes: bytes,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),
         });
+        // Ends with this call, at the latest when it is dropped.
+        let mut watched = tokio::task::JoinSet::new();
+        if let Some((listener, address)) = metrics {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
+            let connections = (connections, options.max_connections);
+            let (requests, places) = (door.requests.clone(), door.places.clone());
+            watched.spawn(scrape::serve(listener, Metrics::new(requests, engine, work.clone(), places, connections)));
+        }
 
         let mut services = vec![""];
         let mut router = tonic::transport::Server::builder()
@@ -248,7 +285,9 @@ impl Server {
             // Kept until the drain ends: a dropped sender would look like a second stop.
             stop.closed().await;
         };
-        drive(router, incoming, shutdown, stopping, options.drain).await
+        let result = drive(router, incoming, shutdown, stopping, options.drain).await;
+        watched.shutdown().await;
+        result
     }
 }
 

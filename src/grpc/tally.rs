@@ -1,4 +1,4 @@
-//! What is remembered of a request once it has ended: a line in the audit log, one in the log.
+//! What is remembered of a request once it has ended: counters, a line in the log, one in the audit log.
 
 use super::calls::Call;
 use super::context::Context;
@@ -18,6 +18,8 @@ pub(super) struct Tally {
     /// None until the caller is known.
     pub(super) context: Option<Arc<Context>>,
     pub(super) begun: Instant,
+    /// Ends with the request; learns how.
+    pub(super) span: tracing::Span,
     pub(super) written: bool,
 }
 
@@ -30,8 +32,14 @@ impl Tally {
         let caller = self.context.as_ref().map(|context| context.caller.name.as_str());
         let collection = self.context.as_ref().and_then(|context| context.collection.get());
         let collection = collection.map(|name| name.as_str());
+        self.span.record("outcome", outcome);
+        if let Some(collection) = collection {
+            self.span.record("collection", collection);
+        }
         let (call, request_id) = (self.call.name, self.request_id.as_str());
-        let ms = self.begun.elapsed().as_secs_f64() * 1e3;
+        let took = self.begun.elapsed();
+        self.door.requests.ended(call, outcome, took, self.context.as_deref());
+        let ms = took.as_secs_f64() * 1e3;
         tracing::debug!(request_id, call, caller, collection, outcome, ms, "request ended");
         let refused = self.context.is_none() || outcome == "PERMISSION_DENIED";
         if (self.call.role > Role::Read || refused)

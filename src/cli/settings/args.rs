@@ -72,4 +72,10 @@ pub(crate) struct ServeArgs {
     /// Note administrative and write calls, and refusals, in this file, an object of JSON a line.
     #[arg(long, value_name = "FILE", env = "NEARNESS_AUDIT_LOG")]
     pub(crate) audit_log: Option<PathBuf>,
+    /// Address where Prometheus gets metrics, at /metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR", env = "NEARNESS_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Send traces to this OpenTelemetry collector (OTLP over gRPC), for example http://127.0.0.1:4317
+    #[arg(long, value_name = "URL", env = "NEARNESS_TRACES")]
+    pub(crate) traces: Option<String>,
 }

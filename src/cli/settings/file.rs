@@ -21,6 +21,8 @@ pub(super) struct ConfigFile {
     pub(super) tls: TlsSection,
     pub(super) limits: LimitsSection,
     pub(super) log: LogSection,
+    pub(super) metrics: MetricsSection,
+    pub(super) traces: TracesSection,
     pub(super) access: Option<AccessSection>,
 }
 
@@ -48,6 +50,18 @@ pub(super) struct LogSection {
     pub(super) filter: Option<String>,
     pub(super) format: Option<LogFormat>,
     pub(super) audit: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MetricsSection {
+    pub(super) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TracesSection {
+    pub(super) endpoint: Option<String>,
 }
 
 impl ConfigFile {

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) log_filter: String,
     pub(crate) log_format: LogFormat,
     pub(crate) audit: Option<PathBuf>,
+    /// Where traces go.
+    pub(crate) traces: Option<String>,
     /// All that the server needs but the audit log.
     pub(crate) options: ServerOptions,
     /// Files that are read again when they change.
@@ -67,6 +69,7 @@ impl Settings {
             tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
             insecure: args.insecure.or(file.insecure).unwrap_or(false),
             access: Live::new(access),
+            metrics: args.metrics.or(file.metrics.listen),
             ..defaults
         };
         let from_environment = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
@@ -76,6 +79,7 @@ impl Settings {
             log_filter: from_environment.or(file.log.filter).unwrap_or_else(|| DEFAULT_FILTER.into()),
             log_format: args.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
             audit: args.audit_log.clone().or(file.log.audit),
+            traces: args.traces.clone().or(file.traces.endpoint),
             options,
             watched,
         })
