@@ -43,6 +43,13 @@ pub(super) const CALLS: &[Call] = &[
     call("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Read),
 ];
 
+impl Call {
+    /// Whether its request is a stream, which has bounds of its own.
+    pub(super) fn is_stream(&self) -> bool {
+        self.name.ends_with("/UpsertStream") || self.name.ends_with("/ServerReflectionInfo")
+    }
+}
+
 /// The call of a request's path.
 pub(super) fn find(path: &str) -> Option<&'static Call> {
     let name = path.strip_prefix('/')?;
@@ -63,7 +70,11 @@ mod tests {
         for file in &set.file {
             for service in &file.service {
                 for method in &service.method {
-                    described.insert(format!("{}.{}/{}", file.package(), service.name(), method.name()));
+                    let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                    if let Some(call) = find(&format!("/{name}")) {
+                        assert_eq!(call.is_stream(), method.client_streaming(), "{name}");
+                    }
+                    described.insert(name);
                 }
             }
         }

@@ -7,6 +7,7 @@
 use super::calls;
 use super::connection::Peer;
 use super::context::{Context as Known, given_id, new_id};
+use super::memory::{Charge, Charged, Memory};
 use super::metrics::Requests;
 use super::places::{Place, Places};
 use super::queue::Client;
@@ -38,6 +39,7 @@ pub(super) struct Door {
     pub(super) places: Arc<Places>,
     pub(super) audit: Option<Arc<Audit>>,
     pub(super) requests: Requests,
+    pub(super) memory: Arc<Memory>,
     pub(super) max_message_bytes: usize,
     pub(super) begun: Instant,
     /// Second since the beginning, and strangers in it, in one number.
@@ -70,6 +72,16 @@ impl<S> Gate<S> {
 
 impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
+}
+
+/// What a request is charged at its begin: the most that it may become, where it is compressed.
+fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, Status> {
+    let charge = tally.door.memory.begin();
+    let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
+    if compressed && !tally.call.is_stream() {
+        charge.add(tally.door.max_message_bytes)?;
+    }
+    Ok(Arc::new(charge))
 }
 
 /// Who sent a request, and its place; or what it is answered instead.
@@ -130,8 +142,9 @@ where
             span: tracing::Span::none(),
             written: false,
         };
-        let place = match admit(&request, &mut tally) {
-            Ok(place) => place,
+        let admitted = admit(&request, &mut tally).and_then(|place| Ok((place, charge(&request, &tally)?)));
+        let (place, charge) = match admitted {
+            Ok(admitted) => admitted,
             Err(status) => {
                 let refused = with_id(status.into_http(), &request_id);
                 tally.end(status::name_in(refused.headers()).unwrap_or(status::CANCELLED));
@@ -147,6 +160,10 @@ where
         tally.span = span.clone();
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
         let limit = self.door.max_message_bytes;
+        if !call.is_stream() {
+            let charge = charge.clone();
+            request = request.map(|inner| Body::new(Charged { inner, charge }));
+        }
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
             let response = match deadline {
@@ -166,7 +183,7 @@ where
                 tally.end(outcome);
                 return Ok(response);
             }
-            Ok(response.map(|inner| Body::new(Watched { inner, tally, place: Some(place) })))
+            Ok(response.map(|inner| Body::new(Watched { inner, tally, place: Some((place, charge)) })))
         };
         Box::pin(answer.instrument(span))
     }
@@ -179,11 +196,11 @@ fn with_id(mut response: http::Response<Body>, request_id: &str) -> http::Respon
     response
 }
 
-/// A reply on its way: holds the request's place, and sees the status at its end.
+/// A reply on its way: holds the request's place and charge, and sees the status at its end.
 struct Watched {
     inner: Body,
     tally: Tally,
-    place: Option<Place>,
+    place: Option<(Place, Arc<Charge>)>,
 }
 
 impl HttpBody for Watched {
@@ -261,6 +278,7 @@ mod tests {
             places: Arc::new(Places::new(places, places)),
             audit: None,
             requests: Requests::default(),
+            memory: Arc::new(Memory::new(1 << 20)),
             max_message_bytes: 100,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),

@@ -2,6 +2,8 @@
 //! engine at the moment it is asked for.
 
 use super::context::Context;
+use super::gate::Door;
+use super::memory::Memory;
 use super::places::Places;
 use super::work::Shared;
 use crate::collection::{BOUNDS_MICROS, CollectionInfo, Engine, Path};
@@ -80,17 +82,25 @@ pub(super) struct Metrics(Registry);
 
 impl Metrics {
     pub(super) fn new(
-        requests: Requests,
+        door: &Door,
         engine: Arc<dyn Engine>,
         shared: Arc<Shared>,
-        places: Arc<Places>,
         connections: (Arc<Semaphore>, usize),
     ) -> Self {
+        let requests = door.requests.clone();
+        let (places, memory) = (door.places.clone(), door.memory.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";
         registry.register_with_unit("request", help, Unit::Seconds, requests.seconds.clone());
-        registry.register_collector(Box::new(Now { recall: requests.recall, engine, shared, places, connections }));
+        registry.register_collector(Box::new(Now {
+            recall: requests.recall,
+            engine,
+            shared,
+            places,
+            memory,
+            connections,
+        }));
         Self(registry)
     }
 
@@ -108,6 +118,7 @@ struct Now {
     engine: Arc<dyn Engine>,
     shared: Arc<Shared>,
     places: Arc<Places>,
+    memory: Arc<Memory>,
     connections: (Arc<Semaphore>, usize),
 }
 
@@ -144,6 +155,7 @@ impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         gauge(out, "requests_in_flight", "Requests that are inside", self.places.count() as u64)?;
+        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory.taken() as u64)?;
         let (free, most) = &self.connections;
         gauge(out, "connections", "Open connections", most.saturating_sub(free.available_permits()) as u64)?;
         let help = "Requests that wait for their turn";

@@ -16,7 +16,7 @@
 //! | `connection.rs` `tls.rs` | connections with and without TLS |
 //! | `calls.rs` | every call, and the role that it needs |
 //! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
-//! | `places.rs` `queue.rs` | how many are inside at once, and whose turn it is |
+//! | `places.rs` `memory.rs` `queue.rs` | how many are inside at once, with how many bytes, and whose turn it is |
 //! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
 //! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
 //! | `scoped.rs` | the engine as one caller may see it |
@@ -37,6 +37,7 @@ mod from_proto;
 mod gate;
 mod health;
 pub mod limits;
+mod memory;
 mod metrics;
 mod page_token;
 pub mod payload;

@@ -5,6 +5,7 @@ use super::connection::{self, Incoming};
 use super::embedders::Embedders;
 use super::gate::{Door, Gate};
 use super::health::Health;
+use super::memory::Memory;
 use super::metrics::{Metrics, Requests};
 use super::pb;
 use super::places::Places;
@@ -46,6 +47,8 @@ pub struct ServerOptions {
     pub max_concurrent_requests: usize,
     /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
     pub max_concurrent_requests_per_client: usize,
+    /// Most bytes of requests that are inside, all together; at least one of `max_message_bytes`. More are `RESOURCE_EXHAUSTED` at once.
+    pub max_request_memory_bytes: usize,
     /// Most open connections. More are closed at once.
     pub max_connections: usize,
     /// Searches and embeddings that run at the same time; 0 for the number of cores.
@@ -71,6 +74,7 @@ impl Default for ServerOptions {
             max_message_bytes: 64 << 20,
             max_concurrent_requests: 1_024,
             max_concurrent_requests_per_client: 512,
+            max_request_memory_bytes: 1 << 30,
             max_connections: 4_096,
             threads: 0,
             drain: Duration::from_secs(10),
@@ -92,6 +96,14 @@ impl ServerOptions {
         if !((64 << 10)..=(1 << 30)).contains(&self.max_message_bytes) {
             let found = self.max_message_bytes;
             return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
+        }
+        if self.max_request_memory_bytes < self.max_message_bytes {
+            let found = self.max_request_memory_bytes;
+            return Err(ServerError::Option {
+                option: "max_request_memory_bytes",
+                range: "max_message_bytes or more",
+                found,
+            });
         }
         for (option, found) in [
             ("max_concurrent_requests", self.max_concurrent_requests),
@@ -238,6 +250,7 @@ impl Server {
             places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
             audit: options.audit,
             requests: Requests::default(),
+            memory: Arc::new(Memory::new(options.max_request_memory_bytes)),
             max_message_bytes: bytes,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),
@@ -248,8 +261,7 @@ impl Server {
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
             let connections = (connections, options.max_connections);
-            let (requests, places) = (door.requests.clone(), door.places.clone());
-            watched.spawn(scrape::serve(listener, Metrics::new(requests, engine, work.clone(), places, connections)));
+            watched.spawn(scrape::serve(listener, Metrics::new(&door, engine, work.clone(), connections)));
         }
 
         let mut services = vec![""];

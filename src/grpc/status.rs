@@ -150,15 +150,23 @@ pub(super) fn reply_too_large(bytes: usize, limit: usize) -> Status {
     with_reason(ErrorKind::Exhausted, why)
 }
 
-/// More requests at once than the server admits, or than it admits of one client. Says when to try again, in the way of
-/// `google.rpc` and in the way that gRPC libraries obey by themselves.
+/// More requests at once than the server admits, or than it admits of one client.
 pub(super) fn overloaded(full: Full) -> Status {
-    let why = match full {
+    come_again(match full {
         Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
         Full::Client(limit) => {
             format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
         }
-    };
+    })
+}
+
+/// The requests that are inside leave no memory for this one.
+pub(super) fn memory_full(limit: usize) -> Status {
+    come_again(format!("the requests that are being answered have all of {limit} bytes; try again later"))
+}
+
+/// Says when to try again, in the way of `google.rpc` and in the way that gRPC libraries obey by themselves.
+fn come_again(why: String) -> Status {
     tracing::debug!(why, "request refused");
     // Not the same for all, so that those turned away together do not come back together.
     let delay = RETRY_LEAST + RETRY_LEAST.mul_f64(rand::random::<f64>());

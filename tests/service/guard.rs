@@ -522,3 +522,40 @@ async fn one_client_does_not_take_all_places() {
     }
     assert_eq!(greedy.count(count("c")).await.unwrap().count, 0, "the places are free again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_share_a_bound_of_memory() {
+    let engine = engine();
+    let limits = ServerOptions { max_message_bytes: 64 << 10, max_request_memory_bytes: 100 << 10, ..options() };
+    let server = start_with(engine.clone(), limits).await;
+    server.client.create_collection(plain("c", 2_000, pb::Metric::L2)).await.unwrap();
+    let (open, wait) = mpsc::channel::<()>();
+    let (came, mut here) = tokio::sync::mpsc::unbounded_channel();
+    let wait = Mutex::new(wait);
+    engine.set_hook(move |operation| {
+        if operation == "upsert" {
+            let _ = came.send(());
+            let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(30));
+        }
+        Ok(())
+    });
+    // 56 kB.
+    let items = || (0..7).map(|n| vector_item(&format!("p{n}"), &[n as f32; 2_000])).collect();
+    let client = server.client.clone();
+    let held = tokio::spawn(async move { client.upsert(upsert("c", items())).await });
+    here.recv().await.unwrap();
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    let status = points.upsert(upsert("c", items())).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
+    // A small one has room, unless it could become a large one.
+    points.count(count("c")).await.unwrap();
+    let mut zipped = points.clone().send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let status = zipped.count(count("c")).await.unwrap_err();
+    assert!(status.message().contains("all of 102400 bytes"), "{status}");
+    drop(open);
+    held.await.unwrap().unwrap();
+    points.upsert(upsert("c", items())).await.expect("the memory is given back");
+    zipped.count(count("c")).await.unwrap();
+}

@@ -76,6 +76,7 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
     }
     assert_eq!(value(&text, "nearness_requests_in_flight"), 0.0);
     assert_eq!(value(&text, "nearness_connections"), 1.0);
+    assert_eq!(value(&text, "nearness_request_memory_bytes"), 0.0);
     for name in ["segments", "growing_points", "mapped_bytes", "resident_bytes", "segments_without_graph"] {
         value(&text, &format!("nearness_collection_{name}{{collection=\"c\"}}"));
     }

@@ -60,6 +60,9 @@ pub(crate) struct ServeArgs {
     /// Of them, most of one client [default: half of them]
     #[arg(long, value_name = "N", env = "NEARNESS_CONCURRENT_REQUESTS_PER_CLIENT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) concurrent_requests_per_client: Option<u32>,
+    /// Most bytes of requests that are inside, all together, MiB; at least --max-message [default: 1024]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_REQUEST_MEMORY", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) request_memory: Option<u32>,
     /// Most open connections [default: 4096]
     #[arg(long, value_name = "N", env = "NEARNESS_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: Option<u32>,

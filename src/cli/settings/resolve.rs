@@ -64,6 +64,10 @@ impl Settings {
                 .map_or(defaults.max_message_bytes, |mib| (mib as usize) << 20),
             max_concurrent_requests: most,
             max_concurrent_requests_per_client: each.map_or(most.div_ceil(2), |number| number as usize),
+            max_request_memory_bytes: args
+                .request_memory
+                .or(limits.request_memory_mib)
+                .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
             max_connections: number(args.connections, limits.connections, defaults.max_connections),
             threads: number(args.threads, limits.threads, defaults.threads),
             tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
