@@ -495,13 +495,17 @@ async fn one_client_does_not_take_all_places() {
         })
         .collect();
     here.recv().await.unwrap();
-    let (code, message) = loop {
-        // Until the second is inside, too.
-        match greedy.count(count("c")).await {
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) => break (error.code(), error.to_string()),
+    let (code, message) = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            // Until the second is inside, too.
+            match greedy.count(count("c")).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => break (error.code(), error.to_string()),
+            }
         }
-    };
+    })
+    .await
+    .expect("the third of one client is turned away");
     assert_eq!(code, "RESOURCE_EXHAUSTED");
     assert!(message.contains("2 requests of this client"), "{message}");
     assert_eq!(modest.count(count("c")).await.unwrap().count, 0, "another client has its place");
