@@ -60,7 +60,7 @@ pub(crate) struct Damaged(String);
 pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let report = match (&args.data, &args.collection) {
         (Some(data), _) => check_directory(data).with_context(|| data_names(data))?,
-        (None, Some(name)) => live(name, args.server.server.as_deref())?,
+        (None, Some(name)) => live(name, &args.server)?,
         (None, None) => return Err(config::Usage("give --data or --collection".into()).into()),
     };
     let damaged = report.findings.iter().filter(|finding| finding.damage == Damage::Data).count();
@@ -91,7 +91,7 @@ fn data_names(data: &Path) -> String {
     format!("--data {}", data.display())
 }
 
-fn live(name: &CollectionName, server: Option<&str>) -> anyhow::Result<CheckReport> {
+fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
     let reply = remote::block_on(async {
         let client = remote::connect(server).await?;
         client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(told)

@@ -13,7 +13,7 @@ const PAGE: u64 = 1_000;
 /// Points in the order of their ids.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
         let mut token = args.after.clone();
         loop {
@@ -74,7 +74,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         min_sequence: args.seen.min_sequence,
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.get_points(request).await.map_err(told)
     })?;
     let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
@@ -99,7 +99,7 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
         min_sequence: args.seen.min_sequence,
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.count(request).await.map_err(told)
     })?;
     if args.json {
@@ -118,7 +118,7 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         filter: args.filter.filter,
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.delete_points(request).await.map_err(told)
     })?;
     if args.json {

@@ -103,7 +103,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
         min_sequence: args.seen.min_sequence,
     };
     let told = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.explain(request).await.map_err(told)
     })?;
     if args.json {
@@ -179,7 +179,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let report = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.measure_recall(request).await.map_err(told)
     })?;
     if args.json {

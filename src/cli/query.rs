@@ -27,7 +27,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
         min_sequence: args.seen.min_sequence,
     };
     let answer = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.search(request).await.map_err(told)
     })?;
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }

@@ -2,7 +2,7 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
-use super::{Error, Filter};
+use super::{Activity, Error, Filter};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::path::PathBuf;
@@ -481,6 +481,8 @@ pub struct Explanation {
 pub trait Engine: Send + Sync {
     /// The embedders of this process.
     fn embedders(&self) -> &Registry;
+    /// What it has done since it was opened.
+    fn activity(&self) -> Activity;
 
     /// Makes a new, empty collection.
     ///

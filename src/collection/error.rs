@@ -13,6 +13,9 @@ pub enum Error {
     /// A collection of that name exists.
     #[error("a collection named {0:?} exists already")]
     CollectionExists(String),
+    /// The caller may not touch this collection, whether it exists or not.
+    #[error("the caller may not touch this collection")]
+    Forbidden,
     /// No point of that id.
     #[error("the collection {collection:?} has no point {id:?}")]
     UnknownPoint {
@@ -92,6 +95,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The state does not allow it (another embedder).
     Conflict,
+    /// The caller may not.
+    Forbidden,
     /// Stored bytes are damaged.
     Corrupt,
     /// A limit is reached; less, or later.
@@ -140,6 +145,7 @@ impl Error {
                 embed::ErrorKind::Internal => ErrorKind::Internal,
             },
             Self::Fingerprint { .. } => ErrorKind::Conflict,
+            Self::Forbidden => ErrorKind::Forbidden,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,

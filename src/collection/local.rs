@@ -3,6 +3,7 @@
 //! Three threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers
 //! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
 
+use super::activity::{Activity, Meters};
 use super::open::{Collection, unopened};
 use super::write::Op;
 use super::{
@@ -47,6 +48,7 @@ struct Inner {
     fs: Arc<dyn Fs>,
     catalogue: Catalogue,
     registry: Registry,
+    meters: Arc<Meters>,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Creations and deletions, one at a time.
     changing: Mutex<()>,
@@ -84,6 +86,7 @@ impl LocalEngine {
     /// As [`open`](Self::open).
     pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
         let catalogue = Catalogue::open(fs, data_dir)?;
+        let meters = Arc::<Meters>::default();
         let mut slots = BTreeMap::new();
         for (name, entry) in catalogue.list()? {
             let Ok(name) = CollectionName::new(name.as_str()) else {
@@ -91,8 +94,9 @@ impl LocalEngine {
                 continue;
             };
             let record = entry.as_ref().ok().map(|(record, _)| record.clone());
-            let opened =
-                entry.map_err(Error::from).and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry));
+            let opened = entry
+                .map_err(Error::from)
+                .and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry, meters.clone()));
             let slot = match opened {
                 Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
@@ -106,6 +110,7 @@ impl LocalEngine {
             fs: fs.clone(),
             catalogue,
             registry,
+            meters,
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             stop: AtomicBool::new(false),
@@ -336,6 +341,10 @@ impl Engine for LocalEngine {
         &self.inner.registry
     }
 
+    fn activity(&self) -> Activity {
+        self.inner.meters.activity()
+    }
+
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let (dimension, embedder) = match &spec.space {
@@ -368,7 +377,8 @@ impl Engine for LocalEngine {
             precision: settings.precision,
         };
         let dir = self.inner.catalogue.create(&record)?;
-        let collection = Arc::new(Collection::open(&self.inner.fs, &record, &dir, &self.inner.registry)?);
+        let collection =
+            Arc::new(Collection::open(&self.inner.fs, &record, &dir, &self.inner.registry, self.inner.meters.clone())?);
         let info = collection.info();
         let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.insert(spec.name.clone(), Slot::Open(collection));

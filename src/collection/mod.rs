@@ -17,6 +17,7 @@
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
+mod activity;
 mod bulk;
 mod calibrate;
 mod check;
@@ -40,6 +41,7 @@ mod seal;
 mod sealed;
 mod write;
 
+pub use activity::{Activity, BOUNDS_MICROS, Durations};
 pub use bulk::{BulkOutcome, OnRefused};
 pub use check::check_directory;
 pub use embedding::TEXT_FIELD;

@@ -3,6 +3,7 @@
 //! A view is immutable as a list: sealed segments, frozen ones on their way to be sealed, and the one
 //! that grows. Jobs swap whole views; rows die in place. A query takes the view once and never waits for a job.
 
+use super::activity::Meters;
 use super::growing::{Growing, NewRow};
 use super::sealed::Sealed;
 use super::write::Writer;
@@ -37,6 +38,7 @@ pub(super) struct Collection {
     pub(super) next_segment: AtomicU64,
     /// Set when it is deleted: jobs stop, late writers are refused.
     pub(super) gone: AtomicBool,
+    pub(super) meters: Arc<Meters>,
 }
 
 /// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
@@ -112,6 +114,7 @@ impl Collection {
         record: &CollectionRecord,
         dir: &Path,
         registry: &Registry,
+        meters: Arc<Meters>,
     ) -> Result<Self, Error> {
         let name = record.name.clone();
         let settings = settings_of(record);
@@ -191,6 +194,7 @@ impl Collection {
             sealing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),
+            meters,
         })
     }
 

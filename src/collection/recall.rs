@@ -229,7 +229,8 @@ mod tests {
         };
         let fs = crate::disk::real_fs();
         drop(crate::store::Truth::create(&fs, dir).unwrap());
-        let collection = Collection::open(&fs, &record, dir, &crate::embed::Registry::default()).unwrap();
+        let collection =
+            Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
         let mut items = (0..4_000).map(|at| super::super::Item {
             id: PointId::new(format!("p{at}")).unwrap(),

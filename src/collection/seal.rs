@@ -4,6 +4,7 @@
 //! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
 //! leaves files that nothing names; they are swept at the next open.
 
+use super::activity::count;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
@@ -84,6 +85,7 @@ impl Collection {
             view.sealed.extend(sealed);
         });
         drop(held);
+        count(&self.meters.seals);
         Ok(true)
     }
 
@@ -203,6 +205,7 @@ impl Collection {
             view.sealed.extend(made.clone());
         });
         drop(held);
+        count(&self.meters.merges);
         if let Some(made) = &made {
             made.prepare_payloads();
         }
@@ -232,6 +235,7 @@ impl Collection {
             self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
         }
         sealed.set_graph(Some(graph));
+        count(&self.meters.graphs);
         Ok(())
     }
 

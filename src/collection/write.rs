@@ -232,7 +232,10 @@ impl Collection {
             });
         }
         changes.push(Change::Sequence(sequence));
-        if let Err(error) = self.truth.commit(&changes) {
+        let begun = Instant::now();
+        let durable = self.truth.commit(&changes);
+        self.meters.committed(begun.elapsed());
+        if let Err(error) = durable {
             let error = Arc::new(error);
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }

@@ -224,6 +224,10 @@ impl Engine for MemoryEngine {
         &self.registry
     }
 
+    fn activity(&self) -> nearness::collection::Activity {
+        nearness::collection::Activity::default()
+    }
+
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         self.before("create_collection")?;
         let (dimension, pin) = match &spec.space {
