@@ -35,7 +35,7 @@ fn main() {
     let built = graph::build(all, params, None, &|_, _| true).expect("a graph");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bench.graph");
-    built.publish(&path, 1).expect("a file");
+    built.publish(&nearness::disk::real_fs(), &path, 1).expect("a file");
     let expected = Expected { rows: rows as u32, dimension: dimension as u32, metric: Metric::L2, tag: 1 };
     let graph = Graph::open(&path, expected).expect("a graph");
 

@@ -3,7 +3,7 @@
 //!
 //! The layers, lowest first; `tests/tidy.rs` checks that none imports upwards:
 //! [`types`], [`math`] and [`disk`], then [`store`], [`index`] and [`embed`], then [`collection`]
-//! (the engine), then [`grpc`] and [`cli`].
+//! (the engine), [`guard`] (who may do what), then [`grpc`] and [`cli`].
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -12,6 +12,7 @@ pub mod collection;
 pub mod disk;
 pub mod embed;
 pub mod grpc;
+pub mod guard;
 pub mod index;
 pub mod math;
 pub mod store;

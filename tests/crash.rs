@@ -1,28 +1,132 @@
-//! kill -9 of a real server under load: every write that was acknowledged is there after the restart, every other is wholly there or wholly absent.
+//! A real server under load, stopped at any moment: every write that was acknowledged is there after the restart, every other is wholly there or wholly absent.
 //!
-//! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC, kills the
-//! process at a moment drawn from the seed, and compares. `NEARNESS_SEED` replays a seed.
+//! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC while segments are
+//! sealed, merged and compacted, stops it at a moment drawn from the seed, and compares ids, values and the order of
+//! writes. It is stopped by kill -9, or by cutting its file system off. `NEARNESS_SEED` replays a seed, `NEARNESS_ROUNDS` says how many.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
+#[path = "support/mount.rs"]
+mod mount;
 #[path = "support/server.rs"]
 mod server;
 
 use nearness::grpc::pb;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use server::Server;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 const WRITERS: u64 = 4;
 const BATCH: u64 = 20;
 const DIMENSION: usize = 16;
+/// Ids that all writers write at the same time.
+const SHARED: u64 = 24;
 
 /// What a writer knows of an id: the last version acknowledged (0: acknowledged as deleted), and the one under way when the server died.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     acknowledged: Option<u64>,
     under_way: Option<u64>,
+}
+
+/// What was acknowledged of the shared ids, and what was under way: the version is the writer's own, and never used twice.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// Sequence number, id, version.
+    acknowledged: Vec<(u64, String, u64)>,
+    under_way: Vec<(String, u64)>,
+}
+
+/// Writes shared ids, one at a time, until the server is gone.
+async fn write_shared(url: String, writer: u64, round: u64, seed: u64) -> Shared {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut shared = Shared::default();
+    let Ok(client) = server::client(&url).await else { return shared };
+    for count in 0.. {
+        let version = (round * WRITERS + writer) * 1_000_000 + count + 1;
+        let id = format!("s{}", rng.random_range(0..SHARED));
+        shared.under_way = vec![(id.clone(), version)];
+        let request = pb::UpsertRequest { collection: "crash".into(), items: vec![item(id.clone(), version)] };
+        let Ok(reply) = client.upsert(request).await else { break };
+        shared.under_way.clear();
+        if let Some((last, ..)) = shared.acknowledged.last() {
+            assert!(*last < reply.sequence, "writer {writer}: {} after {last}", reply.sequence);
+        }
+        if count % 8 == 0 {
+            // A reader that asks for the write sees it, or one after it.
+            let request = pb::GetPointsRequest {
+                collection: "crash".into(),
+                ids: vec![id.clone()],
+                fields: None,
+                min_sequence: reply.sequence,
+            };
+            match client.get_points(request).await {
+                Ok(reply) => assert!(reply.missing.is_empty(), "{id} is never deleted"),
+                Err(_) => {
+                    shared.acknowledged.push((reply.sequence, id, version));
+                    break;
+                }
+            }
+        }
+        shared.acknowledged.push((reply.sequence, id, version));
+    }
+    shared
+}
+
+/// Of each shared id the write with the greatest sequence number stayed, or one that was under way.
+async fn check_shared(url: &str, before: &mut BTreeMap<String, u64>, all: &[Shared], round: usize) -> usize {
+    let client = server::client(url).await.expect("a connection");
+    let mut sequences = BTreeSet::new();
+    let mut last: BTreeMap<String, (u64, u64)> =
+        before.iter().map(|(id, version)| (id.clone(), (0, *version))).collect();
+    let mut greatest = 0;
+    for (sequence, id, version) in all.iter().flat_map(|shared| &shared.acknowledged) {
+        assert!(sequences.insert(*sequence), "round {round}: two writes have the sequence number {sequence}");
+        greatest = greatest.max(*sequence);
+        let entry = last.entry(id.clone()).or_default();
+        *entry = (*entry).max((*sequence, *version));
+    }
+    let info = client.collection(pb::GetCollectionRequest { name: "crash".into() }).await.expect("a collection");
+    let sequence = info.collection.expect("a collection").sequence;
+    assert!(sequence >= greatest, "round {round}: sequence {sequence}, but {greatest} was acknowledged");
+    let request = pb::GetPointsRequest {
+        collection: "crash".into(),
+        ids: (0..SHARED).map(|number| format!("s{number}")).collect(),
+        fields: Some(pb::Fields { payload: true, vector: false }),
+        min_sequence: greatest,
+    };
+    let reply = client.get_points(request).await.expect("points");
+    for id in &reply.missing {
+        assert!(!last.contains_key(id), "round {round}: {id} was acknowledged, and is gone");
+    }
+    before.clear();
+    for point in reply.points {
+        let version = version_of(&point);
+        let expected = last.get(&point.id).map_or(0, |(_, version)| *version);
+        let under_way = all.iter().flat_map(|shared| &shared.under_way).any(|(id, v)| (id, *v) == (&point.id, version));
+        assert!(
+            version == expected || under_way,
+            "round {round}: {} is at {version}; the last acknowledged was {expected}",
+            point.id
+        );
+        before.insert(point.id, version);
+    }
+    before.len()
+}
+
+fn version_of(point: &pb::Point) -> u64 {
+    let payload = point.payload.clone().unwrap_or_default();
+    let payload = nearness::grpc::payload::from_struct(payload, &"payload").expect("a payload");
+    payload["version"].as_u64().expect("a whole number")
+}
+
+/// Compacts again and again, so that merges and graphs are under way.
+async fn compact(url: String) {
+    let Ok(client) = server::client(&url).await else { return };
+    while client.compact(pb::CompactRequest { name: "crash".into() }).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
 }
 
 fn item(id: String, version: u64) -> pb::Item {
@@ -81,10 +185,10 @@ async fn write(
 }
 
 /// Compares what the server holds with what the writers know. Returns how many acknowledged ids were checked.
-async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -> usize {
+async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, round: usize) -> usize {
     let client = server::client(url).await.expect("a connection");
     let mut checked = 0;
-    let mut present = 0;
+    let mut present = shared as u64;
     for map in known.iter_mut() {
         let ids: Vec<String> = map.keys().cloned().collect();
         if ids.is_empty() {
@@ -94,13 +198,12 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
             collection: "crash".into(),
             ids,
             fields: Some(pb::Fields { payload: true, vector: true }),
+            min_sequence: 0,
         };
         let reply = client.get_points(request).await.expect("points");
         let mut found: BTreeMap<String, u64> = reply.missing.into_iter().map(|id| (id, 0)).collect();
         for point in reply.points {
-            let payload =
-                nearness::grpc::payload::from_struct(point.payload.unwrap_or_default(), &"payload").expect("a payload");
-            let version = payload["version"].as_u64().expect("a whole number");
+            let version = version_of(&point);
             assert_eq!(
                 point.vector,
                 item(String::new(), version).source.map(|source| match source {
@@ -153,15 +256,22 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], round: usize) -
     checked
 }
 
-async fn rounds(count: usize, seed: u64) {
+/// How a server ends.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Kill,
+    /// Its file system is cut off from the disk first.
+    CutOff(&'a mount::Mount),
+}
+
+async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let dir = tempfile::tempdir().expect("a folder");
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); WRITERS as usize];
-    let mut version = 0;
-    let mut checked = 0;
-    for round in 0..count {
-        let server = start(dir.path());
+    let (mut before, mut shared) = (BTreeMap::new(), Vec::new());
+    let (mut version, mut checked, mut ordered) = (0, 0, 0);
+    for round in 0..=count {
+        let server = Server::start(dir, &[]);
         if round == 0 {
             let client = server::client(&server.url).await.expect("a connection");
             let request = pb::CreateRequest {
@@ -173,7 +283,12 @@ async fn rounds(count: usize, seed: u64) {
             };
             client.create_collection(request).await.expect("a collection");
         } else {
-            checked += check(&server.url, &mut known, round).await;
+            let present = check_shared(&server.url, &mut before, &shared, round).await;
+            checked += check(&server.url, &mut known, present, round).await + present;
+            ordered += shared.iter().map(|shared: &Shared| shared.acknowledged.len()).sum::<usize>();
+        }
+        if round == count {
+            break;
         }
         let writers: Vec<_> = known
             .iter()
@@ -182,35 +297,64 @@ async fn rounds(count: usize, seed: u64) {
                 tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random()))
             })
             .collect();
+        let sharers: Vec<_> = (0..WRITERS)
+            .map(|writer| tokio::spawn(write_shared(server.url.clone(), writer, round as u64, rng.random())))
+            .collect();
+        let compactor = tokio::spawn(compact(server.url.clone()));
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
+        if let End::CutOff(mount) = end {
+            mount.cut_off();
+            // What is acknowledged from now on would be a lie.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         server.kill();
         for (writer, handle) in writers.into_iter().enumerate() {
             let (map, last) = handle.await.expect("a writer");
             known[writer] = map;
             version = version.max(last);
         }
+        shared.clear();
+        for handle in sharers {
+            shared.push(handle.await.expect("a writer of shared ids"));
+        }
+        compactor.await.expect("the compactor");
+        if let End::CutOff(mount) = end {
+            mount.come_back();
+        }
     }
-    let server = start(dir.path());
-    checked += check(&server.url, &mut known, count).await;
-    println!("{count} kills, {version} versions, {checked} ids compared, nothing lost");
-    assert!(version > count as u64, "the writers hardly wrote");
+    println!("{count} ends, {version} versions, {checked} ids compared, {ordered} writes in order, nothing lost");
+    assert!(version > count as u64 && ordered > count, "the writers hardly wrote");
 }
 
-fn start(dir: &Path) -> Server {
-    Server::start(dir, &[])
-}
-
-fn seed() -> u64 {
-    std::env::var("NEARNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_three_times_it_loses_nothing() {
-    rounds(3, seed()).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    rounds(dir.path(), 3, number("NEARNESS_SEED", 7), End::Kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow: 20 rounds"]
-async fn killed_twenty_times_it_loses_nothing() {
-    rounds(20, seed() + 1).await;
+#[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
+async fn killed_many_times_it_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    rounds(dir.path(), number("NEARNESS_ROUNDS", 20) as usize, number("NEARNESS_SEED", 8), End::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_from_its_disk_it_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(mount) = mount::Mount::ext4(256, &dir.path().join("image")) else { return };
+    rounds(mount.path(), 2, number("NEARNESS_SEED", 7), End::CutOff(&mount)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: 20 rounds, or NEARNESS_ROUNDS"]
+async fn cut_off_many_times_it_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(mount) = mount::Mount::ext4(512, &dir.path().join("image")) else { return };
+    let rounds_of = number("NEARNESS_ROUNDS", 20) as usize;
+    rounds(mount.path(), rounds_of, number("NEARNESS_SEED", 8), End::CutOff(&mount)).await;
 }

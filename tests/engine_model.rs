@@ -13,6 +13,7 @@ use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const DIMENSION: usize = 8;
 type Model = BTreeMap<PointId, (Vec<f32>, u64)>;
@@ -254,10 +255,13 @@ fn random_operations_match_the_model() {
 }
 
 #[test]
-#[ignore = "slow: many seeds"]
+#[ignore = "slow: many seeds, 20 or those of NEARNESS_MINUTES"]
 fn many_seeds_match_the_model() {
-    let first = std::env::var("NEARNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_000);
-    for seed in first..first + 20 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let first = number("NEARNESS_SEED").unwrap_or(1_000);
+    let until = number("NEARNESS_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let goes_on = |seed| until.map_or(seed < first + 20, |until| Instant::now() < until);
+    for seed in (first..).take_while(|seed| goes_on(*seed)) {
         run(seed, Metric::ALL[seed as usize % 3], 400);
     }
 }

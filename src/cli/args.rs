@@ -3,10 +3,13 @@
 //! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2). It is
 //! one file because it is one table.
 
+use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
 use super::filter::FilterArgs;
+use super::key::KeyCommand;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
+use super::settings::ServeArgs;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -36,7 +39,13 @@ pub(crate) enum Command {
     /// Load the data that comes with nearness, serve it, and show what it finds.
     Quickstart(QuickstartArgs),
     /// Serve a data directory over gRPC.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    /// Check the configuration of a server.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make keys for clients.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Find the points of a collection that are near a text, an image, a vector, a point, or a sum of words.
     Query(QueryArgs),
     /// Say why a point is, or is not, among the hits of a query.
@@ -74,6 +83,10 @@ pub(crate) enum Command {
     Count(CountArgs),
     /// Delete points by id, or those that match a filter.
     Delete(DeleteArgs),
+    /// Compare every checksum of a data directory, or of a collection that is being served.
+    Check(CheckArgs),
+    /// Take out what is lost of a data directory that is not being served, list it, and build all indexes anew.
+    Repair(RepairArgs),
 }
 
 /// `quickstart`
@@ -94,34 +107,48 @@ pub(crate) struct QuickstartArgs {
     pub(crate) train: bool,
 }
 
-/// `serve`
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  nearness serve --data ./nearness-data --listen 127.0.0.1:50051 --model ./my-words\n\n\
-                  Prints one line with the address when it is ready. SIGINT and SIGTERM stop it gracefully.\n\
-                  What it logs is set by NEARNESS_LOG, for example NEARNESS_LOG=debug."
-)]
-pub(crate) struct ServeArgs {
-    /// Data directory; created when it is not there.
-    #[arg(long, value_name = "DIR", default_value = "./nearness-data")]
-    pub(crate) data: PathBuf,
-    /// Address to serve on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
-    pub(crate) listen: SocketAddr,
-    /// Model folder made by `nearness train`, used instead of the default of its family; may be repeated.
-    #[arg(long = "model", value_name = "DIR")]
-    pub(crate) models: Vec<PathBuf>,
-    /// Largest message taken and sent, MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) max_message: u32,
+/// `config ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read a configuration file and all that it names, and say what is wrong with it, or what it sets up.
+    #[command(after_help = "Example:\n  nearness config check /etc/nearness/nearness.toml")]
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// Which server a client command asks.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Address of the server [default: $NEARNESS_SERVER, or http://127.0.0.1:50051]
-    #[arg(long, value_name = "URL")]
+    /// Address of the server [default: http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL", env = config::SERVER_VARIABLE)]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+/// How a client and an https server prove to each other who they are. An API key or a token is given in the
+/// environment variable NEARNESS_KEY only: other users of the machine see what is typed as a flag.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TrustArgs {
+    /// Roots of the server's certificate, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show to the server, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE", requires = "certificate_key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE_KEY", requires = "certificate")]
+    pub(crate) certificate_key: Option<PathBuf>,
+}
+
+/// Which writes a client command wants to see.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SeenArgs {
+    /// See at least the write of this sequence number; wait for it up to 10 s.
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    pub(crate) min_sequence: u64,
 }
 
 /// What is brought to be near to.
@@ -189,6 +216,8 @@ pub(crate) struct QueryArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -313,6 +342,8 @@ pub(crate) struct LoadArgs {
     /// Send the items to this server.
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// What the files are, when the content does not tell.
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
@@ -597,6 +628,8 @@ pub(crate) struct BenchArgs {
     /// Measure this server instead of building here.
     #[arg(long, value_name = "URL", requires = "collection")]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// The server's collection.
     #[arg(long, value_name = "NAME", requires = "server", value_parser = config::collection_name)]
     pub(crate) collection: Option<CollectionName>,
@@ -705,6 +738,8 @@ pub(crate) struct ScrollArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
@@ -725,6 +760,8 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
@@ -741,6 +778,8 @@ pub(crate) struct CountArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

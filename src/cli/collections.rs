@@ -1,6 +1,6 @@
 //! `nearness collections`: list, get, create, delete, compact.
 
-use super::args::{CollectionsCommand, CreateArgs, NamedArgs};
+use super::args::{CollectionsCommand, CreateArgs, NamedArgs, ServerArgs};
 use super::output::{self, Table};
 use super::progress::{bytes, count};
 use super::remote::{self, told};
@@ -12,7 +12,7 @@ use serde_json::json;
 /// Runs one of them.
 pub(super) fn run(command: CollectionsCommand) -> anyhow::Result<()> {
     match command {
-        CollectionsCommand::List { json, server } => list(json, server.server.as_deref()),
+        CollectionsCommand::List { json, server } => list(json, &server),
         CollectionsCommand::Get(args) => get(&args),
         CollectionsCommand::Create(args) => create(&args),
         CollectionsCommand::Delete(args) => delete(&args),
@@ -20,7 +20,7 @@ pub(super) fn run(command: CollectionsCommand) -> anyhow::Result<()> {
     }
 }
 
-fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
+fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
         let client = remote::connect(server).await?;
         Ok(client.list_collections(pb::ListRequest {}).await.map_err(told)?.collections)
@@ -29,8 +29,17 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
         return Ok(());
     }
-    let mut table =
-        Table::new(&["collection", "points", "dimension", "metric", "embedder", "segments", "mapped", "resident"]);
+    let mut table = Table::new(&[
+        "collection",
+        "points",
+        "dimension",
+        "metric",
+        "embedder",
+        "segments",
+        "mapped",
+        "resident",
+        "state",
+    ]);
     for collection in &collections {
         table.row(vec![
             collection.name.clone(),
@@ -41,6 +50,7 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
             collection.segments.len().to_string(),
             bytes(collection.mapped_bytes),
             bytes(collection.resident_bytes),
+            remote::state(collection),
         ]);
     }
     table.print()?;
@@ -49,7 +59,7 @@ fn list(json: bool, server: Option<&str>) -> anyhow::Result<()> {
 
 fn get(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     show(reply.collection, args.json)
@@ -73,7 +83,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
         },
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.create_collection(remote::create_request(&spec)).await.map_err(told)
     })?;
     show(reply.collection, args.json)
@@ -81,7 +91,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
 
 fn delete(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     if args.json {
@@ -94,7 +104,7 @@ fn delete(args: &NamedArgs) -> anyhow::Result<()> {
 
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(told)
     })?;
     show(reply.collection, args.json)
@@ -133,6 +143,8 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     say("mapped", bytes(collection.mapped_bytes));
     say("resident", bytes(collection.resident_bytes));
     say("sequence", collection.sequence.to_string());
+    say("state", remote::state(&collection));
+    collection.problems.iter().for_each(|problem| say("problem", problem.clone()));
     table.print()?;
     if !collection.segments.is_empty() {
         let mut table = Table::new(&["segment", "rows", "dead", "graph", "vectors", "graph size"]);

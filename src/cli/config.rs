@@ -2,12 +2,15 @@
 //!
 //! The value parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
+use crate::guard::Role;
 use crate::types::{CollectionName, Metric, Precision};
 
 /// The server that client commands ask when neither a flag nor the environment names one.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
 /// The environment variable that names the server.
 pub(crate) const SERVER_VARIABLE: &str = "NEARNESS_SERVER";
+/// The environment variable with the client's API key or token.
+pub(crate) const KEY_VARIABLE: &str = "NEARNESS_KEY";
 
 /// A vector as typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +72,11 @@ pub(crate) fn precision(text: &str) -> Result<Precision, String> {
         .ok_or_else(|| format!("known: {}", Precision::ALL.map(Precision::name).join(", ")))
 }
 
+/// `read`, `write` or `admin`.
+pub(crate) fn role(text: &str) -> Result<Role, String> {
+    Role::from_name(text).ok_or_else(|| format!("known: {}", Role::ALL.map(Role::name).join(", ")))
+}
+
 /// A name that a collection may have.
 pub(crate) fn collection_name(text: &str) -> Result<CollectionName, String> {
     CollectionName::new(text).map_err(|error| error.to_string())
@@ -111,11 +119,10 @@ pub(crate) fn positive(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "not a finite number above 0".into())
 }
 
-/// The server's address: the flag, the environment, the default; `http://` is put before a bare address.
-pub(crate) fn server_url(flag: Option<&str>) -> String {
-    let given = flag.map(str::to_owned).or_else(|| std::env::var(SERVER_VARIABLE).ok().filter(|url| !url.is_empty()));
-    let url = given.unwrap_or_else(|| DEFAULT_SERVER.into());
-    if url.contains("://") { url } else { format!("http://{url}") }
+/// The server's address, or the default; `http://` is put before a bare address.
+pub(crate) fn server_url(given: Option<&str>) -> String {
+    let url = given.filter(|url| !url.is_empty()).unwrap_or(DEFAULT_SERVER);
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
 /// Threads to use: all cores for 0.

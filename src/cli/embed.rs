@@ -21,7 +21,7 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
     }
     let request = pb::EmbedRequest { embedder: args.embedder.embedder, tap: args.embedder.tap, inputs };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.embed(request).await.map_err(told)
     })?;
     let vectors = reply.vectors.iter().map(|vector| remote::numbers(Some(vector))).collect::<Vec<_>>();
@@ -38,7 +38,7 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
 /// The embedders of a server, or one of them with its card.
 pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     let (embedders, one) = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         Ok(match args.name {
             None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(told)?.embedders, false),
             Some(name) => {
@@ -95,7 +95,7 @@ fn embedder_json(embedder: &pb::Embedder) -> Value {
 pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
     let request = pb::NearestWordsRequest { embedder: args.embedder, plus: args.plus, minus: args.minus, k: args.k };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.nearest_words(request).await.map_err(told)
     })?;
     if args.json {
@@ -110,7 +110,7 @@ pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
 pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
     let request = pb::FillBlankRequest { embedder: args.embedder, pattern: args.pattern, k: args.k };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.fill_blank(request).await.map_err(told)
     })?;
     if args.json {
@@ -145,7 +145,7 @@ pub(super) fn classify(args: ClassifyArgs) -> anyhow::Result<()> {
     let image = read_image(&args.image).map_err(anyhow::Error::msg)?;
     let request = pb::ClassifyRequest { embedder: args.embedder, image: image.into() };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.classify(request).await.map_err(told)
     })?;
     if args.json {

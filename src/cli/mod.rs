@@ -5,27 +5,33 @@
 //! | `args.rs` | what was typed: every command and flag, with an example |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | what it means: parsed values and defaults |
+//! | `settings/` | how a server is set up: flags, environment, file, defaults |
+//! | `log.rs` | the log and the traces of a server |
 //! | `output.rs` | tables and JSON on standard output |
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
 //! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
 //! | `quickstart/` | the main job on real input |
-//! | `serve.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
+//! | `check.rs` | check the files of a data directory; repair them |
 //! | `bench/` | recall against speed |
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 checked or repaired, and data is damaged or lost.
 
 mod args;
 mod bench;
+mod check;
 mod collections;
 mod config;
 mod embed;
 mod eval;
 mod filter;
+mod key;
 mod load;
 mod local;
+mod log;
 mod output;
 mod points;
 mod progress;
@@ -34,6 +40,7 @@ mod query;
 mod quickstart;
 mod remote;
 mod serve;
+mod settings;
 mod train;
 
 use args::{Cli, Command};
@@ -70,7 +77,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let quiet = cli.quiet;
     match cli.command {
         Command::Quickstart(args) => quickstart::run(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(command) => serve::check(command),
+        Command::Key(command) => key::run(command),
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
         Command::Recall(args) => quality::recall(args),
@@ -88,6 +97,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),
         Command::Delete(args) => points::delete(args),
+        Command::Check(args) => check::check(args),
+        Command::Repair(args) => check::repair(args, quiet),
     }
 }
 
@@ -110,5 +121,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
         last = cause;
     }
     let _ = io::stderr().write_all(text.as_bytes());
-    if error.chain().any(|cause| cause.is::<config::Usage>()) { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.chain().any(|cause| cause.is::<config::Usage>()) {
+        ExitCode::from(2)
+    } else if error.is::<check::Damaged>() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::FAILURE
+    }
 }

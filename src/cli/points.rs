@@ -13,7 +13,7 @@ const PAGE: u64 = 1_000;
 /// Points in the order of their ids.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
         let mut token = args.after.clone();
         loop {
@@ -23,6 +23,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
                 filter: args.filter.filter.clone(),
+                min_sequence: args.seen.min_sequence,
             };
             let page = client.scroll(request).await.map_err(told)?;
             left = left.saturating_sub(page.points.len() as u64);
@@ -70,9 +71,10 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
+        min_sequence: args.seen.min_sequence,
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.get_points(request).await.map_err(told)
     })?;
     let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
@@ -91,9 +93,13 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
 
 /// How many points there are, or match.
 pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
-    let request = pb::CountRequest { collection: args.collection.as_str().into(), filter: args.filter.filter };
+    let request = pb::CountRequest {
+        collection: args.collection.as_str().into(),
+        filter: args.filter.filter,
+        min_sequence: args.seen.min_sequence,
+    };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.count(request).await.map_err(told)
     })?;
     if args.json {
@@ -112,7 +118,7 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         filter: args.filter.filter,
     };
     let reply = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.delete_points(request).await.map_err(told)
     })?;
     if args.json {

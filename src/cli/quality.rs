@@ -1,6 +1,6 @@
 //! `nearness explain` and `nearness recall`: why an answer is as it is, and how good the answers are.
 
-use super::args::{NearArgs, ServerArgs};
+use super::args::{NearArgs, SeenArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};
@@ -48,6 +48,8 @@ pub(crate) struct ExplainArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -98,9 +100,10 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             ..Default::default()
         }),
         id: args.id.clone(),
+        min_sequence: args.seen.min_sequence,
     };
     let told = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.explain(request).await.map_err(told)
     })?;
     if args.json {
@@ -176,7 +179,7 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let report = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.measure_recall(request).await.map_err(told)
     })?;
     if args.json {

@@ -24,9 +24,10 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
             filter: args.filter.filter.clone(),
         }),
+        min_sequence: args.seen.min_sequence,
     };
     let answer = remote::block_on(async {
-        let client = remote::connect(args.server.server.as_deref()).await?;
+        let client = remote::connect(&args.server).await?;
         client.search(request).await.map_err(told)
     })?;
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }

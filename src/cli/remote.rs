@@ -1,5 +1,6 @@
 //! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
 
+use super::args::{ServerArgs, TrustArgs};
 use super::config;
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
@@ -7,6 +8,7 @@ use crate::grpc::{ClientError, ClientOptions, payload as wire};
 use crate::types::{Metric, Precision};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 
 pub(crate) use crate::grpc::Client;
 
@@ -20,10 +22,26 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     runtime.block_on(work)
 }
 
-/// Connects to the server of the flag, the environment or the default.
-pub(crate) async fn connect(flag: Option<&str>) -> anyhow::Result<Client> {
-    let url = config::server_url(flag);
-    Client::connect(&url, &ClientOptions::default())
+/// Connects to the server that was named, or to the default.
+pub(crate) async fn connect(args: &ServerArgs) -> anyhow::Result<Client> {
+    connect_to(args.server.as_deref(), &args.trust).await
+}
+
+/// Connects with the key of the environment and the certificates of the flags.
+pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::Result<Client> {
+    let url = config::server_url(url);
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
+    let identity = match (&trust.certificate, &trust.certificate_key) {
+        (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+        _ => None,
+    };
+    let options = ClientOptions {
+        ca: trust.ca.as_ref().map(read).transpose()?,
+        identity,
+        credential: std::env::var(config::KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
+        ..ClientOptions::default()
+    };
+    Client::connect(&url, &options)
         .await
         .with_context(|| format!("no server at {url} (is `nearness serve` running? --server names another address)"))
 }
@@ -133,6 +151,11 @@ pub(crate) fn precision(index: &pb::IndexSettings) -> &'static str {
     Precision::from(index.precision()).name()
 }
 
+/// What can be asked of a collection, in a word.
+pub(crate) fn state(collection: &pb::Collection) -> String {
+    collection.state().as_str_name().trim_start_matches("COLLECTION_STATE_").to_ascii_lowercase()
+}
+
 /// A collection for a program.
 pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     let index = collection.index.unwrap_or_default();
@@ -166,6 +189,8 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
         "mapped_bytes": collection.mapped_bytes,
         "resident_bytes": collection.resident_bytes,
         "sequence": collection.sequence,
+        "state": state(collection),
+        "problems": collection.problems,
     })
 }
 

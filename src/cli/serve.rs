@@ -1,51 +1,128 @@
-//! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM.
+//! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM. `nearness config check`.
 
-use super::args::ServeArgs;
-use super::{local, output, remote};
+use super::args::ConfigCommand;
+use super::settings::{ServeArgs, Settings};
+use super::{local, log, output, remote};
 use crate::collection::Engine;
 use crate::grpc::{Server, ServerOptions};
+use crate::guard::Audit;
 use anyhow::Context;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing_subscriber::EnvFilter;
+use std::time::Duration;
 
-/// The environment variable that sets what is logged.
-const LOG_VARIABLE: &str = "NEARNESS_LOG";
+/// How often the files of certificates and keys are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Opens the data directory, serves it, closes it.
-pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    log_to_stderr();
-    let engine: Arc<dyn Engine> = Arc::new(local::engine(&args.data, &args.models)?);
-    remote::block_on(serve(engine, args.listen, (args.max_message as usize) << 20, |address| {
-        output::line(&format!(
-            "nearness {} serves {} on http://{address}",
-            env!("CARGO_PKG_VERSION"),
-            args.data.display()
-        ))
-        .context("standard output")
-    }))
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let settings = Settings::resolve(args)?;
+    // Before the data directory is made.
+    settings.options.check()?;
+    remote::block_on(async {
+        let _log = log::start(&settings)?;
+        let audit = settings.audit.as_deref();
+        let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
+        let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
+        let engine: Arc<dyn Engine> = Arc::new(local::engine(&settings.data, &settings.models)?);
+        serve(engine, args, &settings, options).await
+    })
 }
 
-/// Logs go to standard error; warnings and what the server does, unless the environment says otherwise.
-pub(super) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn,nearness=info"));
-    // Set already when a command serves as a part of what it does.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+/// `config check`: reads the file as `serve` would.
+pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
+    let ConfigCommand::Check { file } = command;
+    let settings = Settings::resolve(&ServeArgs { config: Some(file.clone()), ..ServeArgs::default() })?;
+    log::filter(&settings)?;
+    log::endpoint(&settings)?;
+    let options = &settings.options;
+    options.check()?;
+    output::line(&format!("{} is sound", file.display()))?;
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let who = if options.access.get().is_open() { "everybody" } else { "those listed in it" };
+    output::line(&format!("serves {} on {scheme}://{} to {who}", settings.data.display(), options.address))?;
+    Ok(())
 }
 
-/// Serves until a signal; `ready` is told the address once connections are taken.
+/// Serves until a signal.
 async fn serve(
     engine: Arc<dyn Engine>,
-    listen: SocketAddr,
-    max_message_bytes: usize,
-    ready: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+    args: &ServeArgs,
+    settings: &Settings,
+    options: ServerOptions,
 ) -> anyhow::Result<()> {
     // Before the address is known to anyone, so that no signal is missed.
     let stop = stop_signal()?;
-    let options = ServerOptions { address: listen, max_message_bytes, ..ServerOptions::default() };
-    let server = Server::bind(engine, options).with_context(|| format!("--listen {listen}"))?;
-    ready(server.local_addr())?;
-    server.serve(stop).await.context("the server failed")
+    let again = reload_signal()?;
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let open = options.access.get().is_open();
+    let server = Server::bind(engine, options.clone()).with_context(|| format!("listen {}", options.address))?;
+    let address = server.local_addr();
+    if options.insecure && !address.ip().is_loopback() {
+        tracing::warn!(%address, tls = options.tls.is_some(), everybody = open, "insecure, as asked");
+    }
+    output::line(&format!(
+        "nearness {} serves {} on {scheme}://{address}",
+        env!("CARGO_PKG_VERSION"),
+        settings.data.display()
+    ))
+    .context("standard output")?;
+    if let Some(address) = server.metrics_addr() {
+        tracing::info!("metrics are at http://{address}/metrics");
+    }
+    tokio::select! {
+        result = server.serve(stop) => result.context("the server failed"),
+        () = keep_fresh(args, settings, options, again) => Ok(()),
+    }
+}
+
+/// Reads certificates and keys again at each signal, and when their files have changed. Never ends.
+async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOptions, mut again: impl AsyncFnMut()) {
+    let mut seen = settings.state_of_files();
+    loop {
+        let asked = tokio::select! {
+            () = again() => true,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        let now = settings.state_of_files();
+        if !asked && now == seen {
+            continue;
+        }
+        match Settings::resolve(args) {
+            Ok(fresh) => {
+                seen = now;
+                if let (Some(tls), Some(fresh)) = (&options.tls, &fresh.options.tls) {
+                    tls.set(fresh.get());
+                }
+                options.access.set(fresh.options.access.get());
+                tracing::info!("certificates and keys were read again");
+            }
+            // Tried again at the next look: files are often replaced one after another.
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "certificates and keys stay as they were");
+            }
+        }
+        if asked
+            && let Some(audit) = &options.audit
+            && let Err(error) = audit.reopen()
+        {
+            tracing::error!(%error, "the audit log stays the file that it was");
+        }
+    }
+}
+
+/// Waits for SIGHUP each time it is called.
+fn reload_signal() -> anyhow::Result<impl AsyncFnMut()> {
+    #[cfg(unix)]
+    {
+        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
+        Ok(async move || {
+            if hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async || std::future::pending::<()>().await)
 }
 
 /// Completes at SIGINT (Ctrl-C) or SIGTERM.

@@ -2,9 +2,10 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
-use super::{Error, Filter};
+use super::{Activity, Error, Filter};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub struct Item {
 }
 
 /// Settings of a collection's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexSettings {
     /// Links of a node on the upper layers; twice as many on the bottom layer.
     pub m: u32,
@@ -116,6 +117,69 @@ pub struct CollectionInfo {
     pub resident_bytes: u64,
     /// Sequence number of the last write.
     pub sequence: u64,
+    /// What can be asked of it.
+    pub state: CollectionState,
+    /// What is wrong, each with its file; none while all is well.
+    pub problems: Vec<String>,
+}
+
+/// What a check of files found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Files that were read.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub damage: Damage,
+    /// The collection; empty for the catalogue.
+    pub collection: String,
+    /// Which file.
+    pub file: PathBuf,
+    /// What is wrong, and where in the file.
+    pub what: String,
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Points are, or may be, lost.
+    Data,
+    /// An index or a measurement, which is made anew by itself.
+    Cache,
+    /// A file that nothing names; it is removed at the next start.
+    Stray,
+}
+
+impl Damage {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Cache => "cache",
+            Self::Stray => "stray",
+        }
+    }
+}
+
+/// What can be asked of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectionState {
+    /// Everything.
+    Serving,
+    /// A failure of the disk ended writing, until it is opened anew; reads go on.
+    ReadOnly,
+    /// A sealed segment is damaged: points that are found elsewhere are answered, everything else is refused as `Corrupt`.
+    Damaged,
+    /// Nothing but its deletion: it could not be opened.
+    Unavailable,
 }
 
 /// The state of a sealed segment.
@@ -417,18 +481,25 @@ pub struct Explanation {
 pub trait Engine: Send + Sync {
     /// The embedders of this process.
     fn embedders(&self) -> &Registry;
+    /// What it has done since it was opened.
+    fn activity(&self) -> Activity;
 
     /// Makes a new, empty collection.
     ///
     /// # Errors
     /// `AlreadyExists`, or `InvalidInput` for a setting out of range.
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error>;
-    /// The state of a collection.
+    /// The state of a collection, of one that could not be opened too.
     ///
     /// # Errors
     /// `NotFound`.
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
-    /// All collections by name.
+    /// The sequence number up to which reads see all writes: that of the last acknowledged one.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` for one that could not be opened.
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error>;
+    /// All collections by name, those that could not be opened among them.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -443,6 +514,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`, or what stopped the work.
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
+
+    /// Reads every byte of a collection's files. A segment that is damaged is not used from then on, a graph is made anew.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt` for a collection that could not be opened.
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error>;
 
     /// Adds or replaces points. All or nothing; durable and visible when it returns.
     ///

@@ -13,6 +13,9 @@ pub enum Error {
     /// A collection of that name exists.
     #[error("a collection named {0:?} exists already")]
     CollectionExists(String),
+    /// The caller may not touch this collection, whether it exists or not.
+    #[error("the caller may not touch this collection")]
+    Forbidden,
     /// No point of that id.
     #[error("the collection {collection:?} has no point {id:?}")]
     UnknownPoint {
@@ -67,9 +70,13 @@ pub enum Error {
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
-    /// A write could not be made durable; nothing of it is visible. Shared by all writers of one group commit.
-    #[error("nothing was written: {0}")]
+    /// A write could not be made durable; nothing of it is visible. (After a failed sync it may be there after a
+    /// restart, whole.) Shared by all writers of one group commit.
+    #[error("the write is not acknowledged: {0}")]
     Write(std::sync::Arc<store::Error>),
+    /// Frozen segments wait, and could not be sealed.
+    #[error("nothing was written: a segment could not be sealed: {0}")]
+    Seal(std::sync::Arc<Error>),
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[from] index::Error),
@@ -88,6 +95,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The state does not allow it (another embedder).
     Conflict,
+    /// The caller may not.
+    Forbidden,
     /// Stored bytes are damaged.
     Corrupt,
     /// A limit is reached; less, or later.
@@ -111,7 +120,7 @@ fn of_store(error: &store::Error) -> ErrorKind {
     match error.kind() {
         store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
         store::ErrorKind::Exhausted => ErrorKind::Exhausted,
-        store::ErrorKind::Busy => ErrorKind::Unavailable,
+        store::ErrorKind::Busy | store::ErrorKind::Stopped => ErrorKind::Unavailable,
         store::ErrorKind::Internal => ErrorKind::Internal,
     }
 }
@@ -136,11 +145,13 @@ impl Error {
                 embed::ErrorKind::Internal => ErrorKind::Internal,
             },
             Self::Fingerprint { .. } => ErrorKind::Conflict,
+            Self::Forbidden => ErrorKind::Forbidden,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Store(error) => of_store(error),
             Self::Write(error) => of_store(error),
+            Self::Seal(error) => error.kind(),
             Self::Index(error) => of_index(error),
         }
     }

@@ -22,6 +22,7 @@ impl Collection {
         let effort = limits::search(params, self.settings.ef_search)?;
         limits::query("query", query)?;
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
+        view.whole(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
         let Some(place) = view.locate(id) else {

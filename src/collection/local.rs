@@ -3,12 +3,15 @@
 //! Three threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers
 //! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
 
-use super::open::Collection;
+use super::activity::{Activity, Meters};
+use super::open::{Collection, unopened};
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter, Item,
-    Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space, Upserted, limits,
+    Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind, Explanation,
+    Fields, Filter, Item, Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space,
+    Upserted, limits,
 };
+use crate::disk::{self, Fs};
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
 use crate::types::{CollectionName, PointId};
@@ -26,15 +29,26 @@ const INDEX_BELOW_ROWS: u32 = 500;
 /// How long a job that failed waits before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// A collection, or why it could not be opened.
+/// A collection, or what is known of one that could not be opened.
 enum Slot {
     Open(Arc<Collection>),
-    Damaged(String),
+    Damaged(Box<CollectionInfo>),
+}
+
+impl Slot {
+    fn info(&self) -> CollectionInfo {
+        match self {
+            Self::Open(collection) => collection.info(),
+            Self::Damaged(info) => CollectionInfo::clone(info),
+        }
+    }
 }
 
 struct Inner {
+    fs: Arc<dyn Fs>,
     catalogue: Catalogue,
     registry: Registry,
+    meters: Arc<Meters>,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Creations and deletions, one at a time.
     changing: Mutex<()>,
@@ -63,22 +77,40 @@ impl LocalEngine {
     /// `Unavailable` when another process has the directory; `Corrupt` or `Internal` when its catalogue cannot
     /// be read. A damaged collection does not stop the others: it answers `Corrupt`.
     pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
-        let catalogue = Catalogue::open(data_dir)?;
+        Self::open_on(&disk::real_fs(), data_dir, registry)
+    }
+
+    /// The same over any file system.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
+        let catalogue = Catalogue::open(fs, data_dir)?;
+        let meters = Arc::<Meters>::default();
         let mut slots = BTreeMap::new();
-        for (record, dir) in catalogue.list()? {
-            let name = record.name.clone();
-            let slot = match Collection::open(&record, &dir, &registry) {
+        for (name, entry) in catalogue.list()? {
+            let Ok(name) = CollectionName::new(name.as_str()) else {
+                tracing::error!(name, "a name in the catalogue is none; its collection is left alone");
+                continue;
+            };
+            let record = entry.as_ref().ok().map(|(record, _)| record.clone());
+            let opened = entry
+                .map_err(Error::from)
+                .and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry, meters.clone()));
+            let slot = match opened {
                 Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
-                    tracing::error!(collection = %name, dir = %dir.display(), %error, "a collection cannot be opened");
-                    Slot::Damaged(error.to_string())
+                    tracing::error!(collection = %name, %error, "a collection cannot be opened");
+                    Slot::Damaged(Box::new(unopened(record.as_ref(), name.clone(), &error.to_string())))
                 }
             };
             slots.insert(name, slot);
         }
         let inner = Arc::new(Inner {
+            fs: fs.clone(),
             catalogue,
             registry,
+            meters,
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             stop: AtomicBool::new(false),
@@ -131,6 +163,18 @@ impl LocalEngine {
         Ok(collection.info())
     }
 
+    /// Builds the payload indexes and graphs that are missing, and measures the graphs; merges nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, or what stopped the work.
+    pub fn build_indexes(
+        &self,
+        name: &CollectionName,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<(), Error> {
+        self.inner.get(name)?.build_indexes(observe)
+    }
+
     fn write(
         &self,
         name: &CollectionName,
@@ -161,9 +205,9 @@ impl Inner {
     fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, Error> {
         match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             Some(Slot::Open(collection)) => Ok(collection.clone()),
-            Some(Slot::Damaged(why)) => {
-                Err(Error::Damaged { what: format!("the collection {:?} could not be opened: {why}", name.as_str()) })
-            }
+            Some(Slot::Damaged(info)) => Err(Error::Damaged {
+                what: format!("the collection {:?} could not be opened: {}", name.as_str(), info.problems.join("; ")),
+            }),
             None => Err(Error::UnknownCollection(name.to_string())),
         }
     }
@@ -220,7 +264,8 @@ impl Inner {
                         Ok(false) => break,
                         Err(error) => {
                             tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
-                            again = true;
+                            // A disk that failed will not work before the collection is opened anew.
+                            again |= error.kind() != ErrorKind::Unavailable;
                             break;
                         }
                     }
@@ -296,6 +341,10 @@ impl Engine for LocalEngine {
         &self.inner.registry
     }
 
+    fn activity(&self) -> Activity {
+        self.inner.meters.activity()
+    }
+
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
         let (dimension, embedder) = match &spec.space {
@@ -328,7 +377,8 @@ impl Engine for LocalEngine {
             precision: settings.precision,
         };
         let dir = self.inner.catalogue.create(&record)?;
-        let collection = Arc::new(Collection::open(&record, &dir, &self.inner.registry)?);
+        let collection =
+            Arc::new(Collection::open(&self.inner.fs, &record, &dir, &self.inner.registry, self.inner.meters.clone())?);
         let info = collection.info();
         let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.insert(spec.name.clone(), Slot::Open(collection));
@@ -336,11 +386,17 @@ impl Engine for LocalEngine {
     }
 
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        Ok(self.inner.get(name)?.info())
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(name).map(Slot::info).ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
+        Ok(self.inner.get(name)?.writer.sequence())
     }
 
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
-        Ok(self.inner.open_collections().iter().map(|collection| collection.info()).collect())
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.values().map(Slot::info).collect())
     }
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
@@ -364,6 +420,12 @@ impl Engine for LocalEngine {
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.compact_observed(name, &|_, _, _| !self.inner.stopping())
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        let report = self.inner.get(name)?.check()?;
+        self.inner.notify(true);
+        Ok(report)
     }
 
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
@@ -427,6 +489,7 @@ impl Engine for LocalEngine {
         let collection = self.inner.get(name)?;
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
         let (view, selection) = collection.view_and_selection(filter)?;
+        view.whole(name)?;
         Ok(selection.map_or_else(|| view.live(), |selection| selection.count))
     }
 

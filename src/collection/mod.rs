@@ -14,10 +14,15 @@
 //! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
+//! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
+mod activity;
 mod bulk;
 mod calibrate;
+mod check;
+#[cfg(test)]
+mod crash_tests;
 mod effort;
 mod embedding;
 mod engine;
@@ -31,16 +36,20 @@ mod open;
 mod query;
 mod read;
 mod recall;
+mod repair;
 mod seal;
 mod sealed;
 mod write;
 
+pub use activity::{Activity, BOUNDS_MICROS, Durations};
 pub use bulk::{BulkOutcome, OnRefused};
+pub use check::check_directory;
 pub use embedding::TEXT_FIELD;
 pub use engine::*;
 pub use error::{Error, ErrorKind};
 pub use filter::Filter;
 pub use local::LocalEngine;
+pub use repair::{Repaired, repair_directory};
 use write::Outcome;
 
 /// What a long job is doing, for its progress.

@@ -3,10 +3,12 @@
 //! A view is immutable as a list: sealed segments, frozen ones on their way to be sealed, and the one
 //! that grows. Jobs swap whole views; rows die in place. A query takes the view once and never waits for a job.
 
+use super::activity::Meters;
 use super::growing::{Growing, NewRow};
 use super::sealed::Sealed;
 use super::write::Writer;
-use super::{CollectionInfo, EmbedderPin, Error, IndexSettings, SegmentInfo};
+use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, SegmentInfo};
+use crate::disk::Fs;
 use crate::embed::{Embedder, Fingerprint, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
@@ -19,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// An open collection.
 pub(super) struct Collection {
+    pub(super) fs: Arc<dyn Fs>,
     pub(super) name: CollectionName,
     pub(super) dir: PathBuf,
     pub(super) dimension: u32,
@@ -35,6 +38,7 @@ pub(super) struct Collection {
     pub(super) next_segment: AtomicU64,
     /// Set when it is deleted: jobs stop, late writers are refused.
     pub(super) gone: AtomicBool,
+    pub(super) meters: Arc<Meters>,
 }
 
 /// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
@@ -50,6 +54,15 @@ pub(super) struct View {
     /// Oldest first.
     pub(super) frozen: Vec<Arc<Growing>>,
     pub(super) growing: Arc<Growing>,
+    /// Segments that cannot be used: while there are any, only points that are found elsewhere are answered.
+    pub(super) lost: Vec<Lost>,
+}
+
+/// A sealed segment that is damaged: what is wrong with it, its file and where in it.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    pub(super) segment: SegmentId,
+    pub(super) what: String,
 }
 
 /// Where a live point is.
@@ -74,6 +87,20 @@ impl View {
         self.sealed.iter().rev().find_map(|sealed| Some(Place::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
     }
 
+    /// Refuses what would be answered in part.
+    pub(super) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
+        match self.lost.first() {
+            None => Ok(()),
+            Some(Lost { segment, what }) => Err(Error::Damaged {
+                what: format!(
+                    "segment {} of the collection {:?} cannot be used ({what}); nearness repair takes it out",
+                    segment.0,
+                    collection.as_str()
+                ),
+            }),
+        }
+    }
+
     pub(super) fn live(&self) -> u64 {
         let growing: u64 = self.growing_newest_first().map(|growing| growing.live()).sum();
         growing + self.sealed.iter().map(|sealed| u64::from(sealed.live_rows())).sum::<u64>()
@@ -82,20 +109,27 @@ impl View {
 
 impl Collection {
     /// Opens what the truth names in `dir`: maps segments and graphs, reads growing points into memory.
-    pub(super) fn open(record: &CollectionRecord, dir: &Path, registry: &Registry) -> Result<Self, Error> {
+    pub(super) fn open(
+        fs: &Arc<dyn Fs>,
+        record: &CollectionRecord,
+        dir: &Path,
+        registry: &Registry,
+        meters: Arc<Meters>,
+    ) -> Result<Self, Error> {
         let name = record.name.clone();
-        let settings = IndexSettings {
-            m: record.m,
-            ef_construction: record.ef_construction,
-            ef_search: record.ef_search,
-            seal_rows: record.seal_rows,
-            precision: record.precision,
-        };
-        let truth = Truth::open(dir)?;
+        let settings = settings_of(record);
+        let truth = Truth::open(fs, dir)?;
         truth.sweep()?;
-        let mut sealed = Vec::new();
+        let (mut sealed, mut lost) = (Vec::new(), Vec::new());
         for found in truth.segments()? {
-            let segment = Segment::open(dir, found.id)?;
+            let segment = match open_segment(dir, found.id, record.dimension) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    tracing::error!(collection = %name, segment = %found.id, %error, "a segment cannot be used");
+                    lost.push(Lost { segment: found.id, what: error.to_string() });
+                    continue;
+                }
+            };
             let graph = found.graph_generation.and_then(|generation| {
                 let path = graph_path(dir, found.id, generation);
                 match Graph::open(&path, expected(&segment, record.metric)) {
@@ -123,11 +157,18 @@ impl Collection {
         let growing = Arc::new(new_growing(record.dimension, record.metric, settings)?);
         let mut rows = Vec::new();
         truth.growing(&mut |key, id, vector, payload| {
-            if let Ok(id) = PointId::new(id) {
-                rows.push(NewRow { key, id, vector: vector.to_vec(), payload: payload.into() });
-            }
+            rows.push((key, PointId::new(id), vector.to_vec(), Box::from(payload)));
             Ok(())
         })?;
+        let rows = rows
+            .into_iter()
+            .map(|(key, id, vector, payload)| match id {
+                Ok(id) if vector.len() == record.dimension as usize => Ok(NewRow { key, id, vector, payload }),
+                Ok(_) | Err(_) => Err(Error::Damaged {
+                    what: format!("{}: the growing point {key} does not fit its collection", dir.display()),
+                }),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         growing.append(rows);
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
@@ -139,6 +180,7 @@ impl Collection {
         let writer = Writer::new(truth.sequence()?, truth.next_key()?);
         let next_segment = AtomicU64::new(truth.next_segment()?.0);
         Ok(Self {
+            fs: fs.clone(),
             name,
             dir: dir.into(),
             dimension: record.dimension,
@@ -146,18 +188,33 @@ impl Collection {
             settings,
             embedder,
             truth,
-            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing })),
+            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, lost })),
             writer,
             jobs: Mutex::new(()),
             sealing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),
+            meters,
         })
     }
 
     /// The view of this moment.
     pub(super) fn view(&self) -> Arc<View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a segment that was found damaged out of the view, so that nothing is answered or copied from it.
+    pub(super) fn lose(&self, sealed: &Arc<Sealed>, error: &dyn std::fmt::Display) {
+        let segment = sealed.segment.id();
+        tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
+        let _held = self.writer.hold();
+        self.change_view(|view| {
+            let before = view.sealed.len();
+            view.sealed.retain(|other| !Arc::ptr_eq(other, sealed));
+            if view.sealed.len() < before {
+                view.lost.push(Lost { segment, what: error.to_string() });
+            }
+        });
     }
 
     /// Swaps the view. Only under the writer's commit lock, so that no two changes of it are lost.
@@ -193,6 +250,7 @@ impl Collection {
     /// Its state as reported.
     pub(super) fn info(&self) -> CollectionInfo {
         let view = self.view();
+        let stopped = self.truth.stopped();
         let mut mapped_bytes = 0;
         let mut resident_bytes = 0;
         let segments = view
@@ -229,8 +287,54 @@ impl Collection {
             mapped_bytes,
             resident_bytes,
             sequence: self.writer.sequence(),
+            state: match (view.lost.is_empty(), &stopped) {
+                (false, _) => CollectionState::Damaged,
+                (true, Some(_)) => CollectionState::ReadOnly,
+                (true, None) => CollectionState::Serving,
+            },
+            problems: view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).collect(),
         }
     }
+}
+
+/// What is known of a collection that could not be opened.
+pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
+    CollectionInfo {
+        name,
+        dimension: record.map_or(0, |record| record.dimension),
+        metric: record.map_or(Metric::Cosine, |record| record.metric),
+        embedder: None,
+        index: record.map_or_else(IndexSettings::default, settings_of),
+        points: 0,
+        growing_points: 0,
+        deleted_rows: 0,
+        segments: Vec::new(),
+        mapped_bytes: 0,
+        resident_bytes: 0,
+        sequence: 0,
+        state: CollectionState::Unavailable,
+        problems: vec![why.into()],
+    }
+}
+
+fn settings_of(record: &CollectionRecord) -> IndexSettings {
+    IndexSettings {
+        m: record.m,
+        ef_construction: record.ef_construction,
+        ef_search: record.ef_search,
+        seal_rows: record.seal_rows,
+        precision: record.precision,
+    }
+}
+
+/// Opens a segment of a collection: its header must hold, and its dimension be the collection's.
+pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32) -> Result<Segment, Error> {
+    let segment = Segment::open(dir, id)?;
+    if segment.dimension() != dimension {
+        let what = format!("{}: has dimension {}, not {dimension}", segment.path().display(), segment.dimension());
+        return Err(Error::Damaged { what });
+    }
+    Ok(segment)
 }
 
 /// What the graph of a segment must have been built on.

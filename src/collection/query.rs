@@ -74,6 +74,7 @@ impl Collection {
             limits::query(&field(place, queries.len()), query)?;
         }
         let view = self.view();
+        view.whole(&self.name)?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
@@ -83,6 +84,7 @@ impl Collection {
             None => (view, None),
             filter => self.view_and_selection(filter)?,
         };
+        view.whole(&self.name)?;
         let select_time = start.elapsed();
         let answer = |query: &Resolved| {
             let mut answer = self.answer(&view, query, params, effort, selection.as_ref())?;

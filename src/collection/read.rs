@@ -28,7 +28,12 @@ impl Collection {
 
     pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
-        ids.iter().map(|id| view.locate(id).map(|place| self.point(id.clone(), &place, fields)).transpose()).collect()
+        let one = |id: &PointId| match view.locate(id) {
+            Some(place) => self.point(id.clone(), &place, fields).map(Some),
+            // It may be in a segment that cannot be used.
+            None => view.whole(&self.name).map(|()| None),
+        };
+        ids.iter().map(one).collect()
     }
 
     pub(super) fn scroll(
@@ -39,6 +44,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
+        view.whole(&self.name)?;
         // One more than asked tells whether points follow.
         let mut first = first_points(&view, selection.as_ref(), after, limit + 1);
         let more = first.len() > limit;

@@ -46,6 +46,7 @@ impl Collection {
         let effort = limits::search(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
+        view.whole(&self.name)?;
         let seed = if params.seed == 0 { self.writer.sequence() + 1 } else { params.seed };
         let points = sample_points(&view, params.samples as usize, seed);
         let exactly = super::effort::Effort::Exact;
@@ -226,7 +227,10 @@ mod tests {
             seal_rows: 50_000,
             precision: crate::types::Precision::F32,
         };
-        let collection = Collection::open(&record, dir, &crate::embed::Registry::default()).unwrap();
+        let fs = crate::disk::real_fs();
+        drop(crate::store::Truth::create(&fs, dir).unwrap());
+        let collection =
+            Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
         let mut items = (0..4_000).map(|at| super::super::Item {
             id: PointId::new(format!("p{at}")).unwrap(),

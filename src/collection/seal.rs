@@ -4,6 +4,7 @@
 //! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
 //! leaves files that nothing names; they are swept at the next open.
 
+use super::activity::count;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
@@ -39,13 +40,19 @@ pub(super) enum Task {
 pub(super) type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
 
 impl Collection {
-    /// Seals the oldest frozen segment. False when there is none.
-    pub(super) fn seal_oldest(&self) -> Result<bool, Error> {
+    /// Seals the oldest frozen segment. False when there is none. Writers that wait for it are told how it went.
+    pub(super) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
+        let done = self.try_seal_oldest().map_err(Arc::new);
+        self.writer.notify_sealed(done.as_ref().err().cloned());
+        done
+    }
+
+    fn try_seal_oldest(&self) -> Result<bool, Error> {
         let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
         let rows = frozen.rows_and_bytes().0;
-        let mut writer = SegmentWriter::create(&self.dir, self.take_segment_id(), self.dimension)?;
+        let mut writer = SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?;
         let mut origins: Vec<u32> = Vec::new();
         for from in (0..rows).step_by(STEP as usize) {
             // In steps, so that writers that replace a frozen row never wait long.
@@ -78,14 +85,18 @@ impl Collection {
             view.sealed.extend(sealed);
         });
         drop(held);
-        self.writer.notify_sealed();
+        count(&self.meters.seals);
         Ok(true)
     }
 
     /// Does the most useful task there is. False when there is none.
     pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
         let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        match choose(&self.view()) {
+        let view = self.view();
+        if !view.lost.is_empty() || self.truth.stopped().is_some() {
+            return Ok(false);
+        }
+        match choose(&view) {
             None => return Ok(false),
             Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
             Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
@@ -96,9 +107,10 @@ impl Collection {
 
     /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table.
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
+        self.view().whole(&self.name)?;
         self.freeze(&self.writer.hold())?;
         let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.seal_oldest()? {}
+        while self.seal_oldest().map_err(Error::Seal)? {}
         let view = self.view();
         let mut group: Vec<Arc<Sealed>> = Vec::new();
         let mut rows = 0;
@@ -111,6 +123,17 @@ impl Collection {
             group.push(sealed.clone());
         }
         self.merge_if_useful(&group, observe)?;
+        self.build_missing(observe)
+    }
+
+    /// Builds what is missing of the indexes of the sealed segments, and merges nothing.
+    pub(super) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
+        self.build_missing(observe)
+    }
+
+    fn build_missing(&self, observe: Observe<'_>) -> Result<(), Error> {
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;
         }
@@ -127,7 +150,14 @@ impl Collection {
     /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in.
     fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
-        let mut writer = SegmentWriter::create(&self.dir, self.take_segment_id(), self.dimension)?;
+        // A copy has checksums of its own: what is copied must be sound.
+        for sealed in inputs {
+            if let Err(error) = sealed.segment.verify() {
+                self.lose(sealed, &error);
+                return Err(error.into());
+            }
+        }
+        let mut writer = SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?;
         let mut origins: Vec<(u32, Ordinal)> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let segment = &sealed.segment;
@@ -176,14 +206,15 @@ impl Collection {
             view.sealed.extend(made.clone());
         });
         drop(held);
+        count(&self.meters.merges);
         if let Some(made) = &made {
             made.prepare_payloads();
         }
         for input in inputs {
-            remove(input.segment.path());
-            remove(&self.dir.join(input.segment.id().payloads_file()));
+            self.remove(input.segment.path());
+            self.remove(&self.dir.join(input.segment.id().payloads_file()));
             if let Some(graph) = input.graph() {
-                remove(graph.path());
+                self.remove(graph.path());
             }
         }
         Ok(())
@@ -196,15 +227,16 @@ impl Collection {
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.writer.hold();
         if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
-            remove(graph.path());
+            self.remove(graph.path());
             return Ok(());
         }
         self.truth.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
         let older = sealed.generation.swap(generation, Ordering::Relaxed);
         if older > 0 {
-            remove(&graph_path(&self.dir, sealed.segment.id(), older));
+            self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
         }
         sealed.set_graph(Some(graph));
+        count(&self.meters.graphs);
         Ok(())
     }
 
@@ -237,7 +269,7 @@ impl Collection {
         let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
         let built = graph::build(rows, self.graph_params()?, reusable.map(Reusable::links), &progress)?;
         let path = graph_path(&self.dir, segment.id(), generation);
-        built.publish(&path, segment.tag())?;
+        built.publish(&self.fs, &path, segment.tag())?;
         Ok(Graph::open(&path, expected(segment, self.metric))?)
     }
 
@@ -249,6 +281,7 @@ impl Collection {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
+        view.whole(&self.name)?;
         let mut changes = vec![Change::AddSegment {
             segment: segment.id(),
             graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
@@ -287,6 +320,13 @@ impl Collection {
         Ok(replaced as u64)
     }
 
+    /// Removes a file that nothing names any more; what fails here is swept at the next open.
+    fn remove(&self, path: &Path) {
+        if let Err(error) = self.fs.remove(path) {
+            tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
+        }
+    }
+
     /// Reads every byte of the graphs once and drops those that are damaged, so that they are built anew.
     pub(super) fn audit_graphs(&self) {
         for sealed in &self.view().sealed {
@@ -312,6 +352,10 @@ impl Reusable {
     fn of(inputs: &[Arc<Sealed>], origins: &[(u32, Ordinal)]) -> Option<Self> {
         let with_graph = inputs.iter().enumerate().filter_map(|(at, sealed)| Some((at, sealed, sealed.graph()?)));
         let (largest, sealed, graph) = with_graph.max_by_key(|(_, sealed, _)| sealed.live_rows())?;
+        if let Err(error) = graph.verify() {
+            tracing::error!(path = %graph.path().display(), %error, "a graph is damaged; the merge builds without it");
+            return None;
+        }
         let mut rows = vec![None; sealed.segment.rows() as usize];
         for (new, (input, row)) in origins.iter().enumerate() {
             if *input as usize == largest {
@@ -327,7 +371,7 @@ impl Reusable {
 }
 
 /// Rows of two segments that have the same id: one pass over both in the order of their ids.
-fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
+pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
     let (mut left, mut right) = (a.sorted().iter().peekable(), b.sorted().iter().peekable());
     std::iter::from_fn(move || {
         loop {
@@ -371,15 +415,8 @@ pub(super) fn choose(view: &View) -> Option<Task> {
     find(Sealed::wants_graph).map(Task::Graph).or_else(|| find(Sealed::wants_calibration).map(Task::Calibrate))
 }
 
-/// Removes a file that nothing names any more; what fails here is swept at the next open.
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
-    }
-}
-
 /// The id under which a bulk load's next segment is written.
 pub(super) fn bulk_writer(collection: &Collection) -> Result<SegmentWriter, Error> {
     let id: SegmentId = collection.take_segment_id();
-    Ok(SegmentWriter::create(&collection.dir, id, collection.dimension)?)
+    Ok(SegmentWriter::create(&collection.fs, &collection.dir, id, collection.dimension)?)
 }

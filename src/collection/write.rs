@@ -56,8 +56,10 @@ pub(super) struct Writer {
     queue: Mutex<Vec<Arc<Pending>>>,
     commit: Mutex<Counters>,
     sequence: AtomicU64,
-    /// Notified when a frozen segment was sealed.
+    /// Notified when a frozen segment was sealed, or could not be.
     sealed: Condvar,
+    /// Why the last seal failed; none after one that did not.
+    unsealed: Mutex<Option<Arc<Error>>>,
 }
 
 /// What the commit lock guards: the numbers to be given out next, and every change of the view.
@@ -77,6 +79,7 @@ impl Writer {
             commit: Mutex::new(Counters { next_key }),
             sequence: AtomicU64::new(sequence),
             sealed: Condvar::new(),
+            unsealed: Mutex::default(),
         }
     }
 
@@ -94,7 +97,9 @@ impl Writer {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    pub(super) fn notify_sealed(&self) {
+    /// Wakes the writers that wait for a seal: it is done, or why it is not.
+    pub(super) fn notify_sealed(&self, failed: Option<Arc<Error>>) {
+        *lock(&self.unsealed) = failed;
         self.sealed.notify_all();
     }
 }
@@ -112,6 +117,10 @@ impl Collection {
             }
             if self.view().frozen.len() < MAX_FROZEN {
                 break;
+            }
+            if let Some(error) = lock(&self.writer.unsealed).clone() {
+                lock(&self.writer.queue).retain(|other| !Arc::ptr_eq(other, &pending));
+                return Err(Error::Seal(error));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -144,6 +153,10 @@ impl Collection {
             return ops.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
         }
         let view = self.view();
+        if view.whole(&self.name).is_err() {
+            // Of a point that is written, an older version may be in the segment that cannot be used.
+            return ops.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
+        }
         let mut born: Vec<Option<NewRow>> = Vec::new();
         let mut deaths: Vec<Place> = Vec::new();
         let mut moved = Moved::default();
@@ -219,7 +232,10 @@ impl Collection {
             });
         }
         changes.push(Change::Sequence(sequence));
-        if let Err(error) = self.truth.commit(&changes) {
+        let begun = Instant::now();
+        let durable = self.truth.commit(&changes);
+        self.meters.committed(begun.elapsed());
+        if let Err(error) = durable {
             let error = Arc::new(error);
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }

@@ -57,6 +57,8 @@ pub enum ErrorKind {
     Exhausted,
     /// Someone else holds it.
     Busy,
+    /// The disk failed before: nothing is written until the file is opened anew.
+    Stopped,
     /// The machine or the program failed.
     Internal,
 }

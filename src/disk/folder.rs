@@ -1,6 +1,6 @@
 //! Folders: make, list, sweep and remove them, and ask how much room is left.
 
-use super::{Error, Fs, RealFs};
+use super::{Error, Fs};
 use std::io;
 use std::path::Path;
 
@@ -8,29 +8,37 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn create_folder(path: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(path).map_err(|source| Error::io(path, "create the folder", source))?;
+pub fn create_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
+    fs.create_dir(path).map_err(|source| Error::io(path, "create the folder", source))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    RealFs.sync_dir(parent).map_err(|source| Error::io(parent, "make its names durable", source))
+    sync_folder(fs, parent)
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
+    fs.sync_dir(path).map_err(|source| Error::io(path, "make its names durable", source))
 }
 
 /// Removes a folder and everything in it; one that is not there is no error.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_folder(path: &Path) -> Result<(), Error> {
-    absent_is_done(std::fs::remove_dir_all(path)).map_err(|source| Error::io(path, "remove the folder", source))
+pub fn remove_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
+    absent_is_done(fs.remove_dir(path)).map_err(|source| Error::io(path, "remove the folder", source))
 }
 
 /// Removes a file; one that is not there is no error. A map of it stays whole.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_file(path: &Path) -> Result<(), Error> {
-    absent_is_done(std::fs::remove_file(path)).map_err(|source| Error::io(path, "remove", source))
+pub fn remove_file(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
+    absent_is_done(fs.remove(path)).map_err(|source| Error::io(path, "remove", source))
 }
 
 fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
@@ -86,11 +94,11 @@ fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<Str
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn sweep(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+pub fn sweep(fs: &dyn Fs, dir: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let mut names = list_files(dir)?;
     names.retain(|name| !keep(name));
     for name in &names {
-        remove_file(&dir.join(name))?;
+        remove_file(fs, &dir.join(name))?;
     }
     Ok(names)
 }
@@ -116,24 +124,25 @@ pub fn free_bytes(path: &Path) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RealFs;
     use super::*;
 
     #[test]
     fn a_sweep_removes_what_nothing_names_and_no_folder() {
         let dir = tempfile::tempdir().unwrap();
-        create_folder(&dir.path().join("a/b")).unwrap();
+        create_folder(&RealFs, &dir.path().join("a/b")).unwrap();
         for name in ["keep", "x.0.tmp", "old"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        assert_eq!(sweep(dir.path(), |name| name == "keep").unwrap(), ["old", "x.0.tmp"]);
+        assert_eq!(sweep(&RealFs, dir.path(), |name| name == "keep").unwrap(), ["old", "x.0.tmp"]);
         assert_eq!(list_files(dir.path()).unwrap(), ["keep"]);
         assert_eq!(list_folders(dir.path()).unwrap(), ["a"]);
         assert_eq!(file_len(&dir.path().join("keep")).unwrap(), Some(4));
         assert_eq!(file_len(&dir.path().join("none")).unwrap(), None);
-        remove_folder(&dir.path().join("a")).unwrap();
-        remove_folder(&dir.path().join("a")).unwrap();
-        remove_file(&dir.path().join("keep")).unwrap();
-        remove_file(&dir.path().join("keep")).unwrap();
+        remove_folder(&RealFs, &dir.path().join("a")).unwrap();
+        remove_folder(&RealFs, &dir.path().join("a")).unwrap();
+        remove_file(&RealFs, &dir.path().join("keep")).unwrap();
+        remove_file(&RealFs, &dir.path().join("keep")).unwrap();
         assert!(list_folders(dir.path()).unwrap().is_empty());
     }
 

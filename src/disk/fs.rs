@@ -1,14 +1,16 @@
-//! The operations that publishing a file needs, as a trait: the real file system, and in tests one that crashes.
+//! What changes a data directory, as a trait: the real file system, and in tests one that fails and loses what was not synced.
 //!
-//! Small on purpose: what goes through it decides whether a crash leaves the old or the new state. Reading is not
-//! part of it, because published files are mapped.
+//! Small on purpose: what goes through it decides whether a crash leaves the old or the new state. Reading published
+//! files is not part of it, because they are mapped.
 
 #[cfg(test)]
 pub(crate) mod double;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file system to publish files in.
 pub trait Fs: Send + Sync + std::fmt::Debug {
@@ -32,6 +34,21 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What the operating system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a folder and those above it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder and everything in it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Opens a file that is read and written anywhere, for this holder alone; makes an empty one where there is none.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::WouldBlock`] when it is open elsewhere.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FsRandom>>;
 }
 
 /// A file that is being written.
@@ -53,9 +70,55 @@ pub trait FsFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// A file that is read and written anywhere.
+pub trait FsRandom: Send + Sync + std::fmt::Debug {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Reads all of `out` from `offset` on.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] beyond the end.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Cuts it, or lengthens it by zeros.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes content and length durable.
+    ///
+    /// # Errors
+    /// What the operating system says. What is on the disk is then unknown.
+    fn sync(&self) -> io::Result<()>;
+    /// Lets others open it; nothing is read or written afterwards.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn release(&self) -> io::Result<()>;
+}
+
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFs;
+
+/// [`RealFs`] to share.
+pub fn real_fs() -> Arc<dyn Fs> {
+    Arc::new(RealFs)
+}
 
 impl Fs for RealFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
@@ -73,6 +136,49 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir_all(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FsRandom>> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl FsRandom for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        FileExt::read_exact_at(self, out, offset)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        File::set_len(self, length)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn release(&self) -> io::Result<()> {
+        self.unlock()
     }
 }
 

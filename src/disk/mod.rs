@@ -11,7 +11,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `error.rs` | [`Error`], [`ErrorKind`]: what a file refused, and where |
-//! | `fs.rs` | the [`Fs`] trait: the four operations publishing needs, so that tests can make them fail |
+//! | `fs.rs` | the [`Fs`] trait: all that changes a data directory, so that tests can make it fail |
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
 //! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
@@ -30,10 +30,12 @@ mod publish;
 
 pub use behind::run_behind_others;
 pub use error::{Error, ErrorKind};
-pub use folder::{create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep};
+pub use folder::{
+    create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep, sync_folder,
+};
 #[cfg(test)]
 pub(crate) use fs::double;
-pub use fs::{Fs, FsFile, RealFs};
+pub use fs::{Fs, FsFile, FsRandom, RealFs, real_fs};
 pub use huge::vec_with_capacity;
 pub use lock::DirLock;
 pub use mapping::Mapping;

@@ -3,7 +3,7 @@
 //! A crash or an error at any step leaves the old state plus at most a `*.tmp` file, which nothing names and
 //! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the whole new file.
 
-use super::{Error, Fs, RealFs};
+use super::{Error, Fs};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -21,11 +21,12 @@ static DRAFTS: AtomicU64 = AtomicU64::new(0);
 /// # Errors
 /// Those of `write`, or [`Error::Io`]; the temporary file is removed then.
 pub fn publish<E: From<Error>>(
+    fs: &Arc<dyn Fs>,
     dir: &Path,
     name: &str,
     write: impl FnOnce(&mut FileWriter) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut draft = Draft::create(Arc::new(RealFs), dir, name)?;
+    let mut draft = Draft::create(fs.clone(), dir, name)?;
     write(draft.writer())?;
     Ok(draft.publish()?)
 }
@@ -306,12 +307,12 @@ impl Drop for Scratch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::double::{CrashFs, Names, Plan};
-    use super::super::{ErrorKind, list_files};
+    use super::super::double::{CrashFs, Plan, Unsynced};
+    use super::super::{ErrorKind, list_files, real_fs};
     use super::*;
 
-    fn write(fs: &CrashFs, content: &[u8]) -> Result<(), Error> {
-        let mut draft = Draft::create(Arc::new(fs.clone()), Path::new("/d"), "file")?;
+    fn write(fs: &CrashFs, dir: &Path, content: &[u8]) -> Result<(), Error> {
+        let mut draft = Draft::create(Arc::new(fs.clone()), dir, "file")?;
         draft.writer().put(&content[..1])?;
         draft.writer().put(&content[1..])?;
         draft.writer().patch(0, &content[..1])?;
@@ -319,22 +320,23 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_at_any_operation_leaves_the_old_or_the_new_file() {
-        let whole = CrashFs::new(Plan::Nothing);
-        write(&whole, b"old").unwrap();
-        whole.restart(Plan::Nothing);
-        write(&whole, b"newer").unwrap();
-        assert_eq!(whole.syncs(), 2, "the file's and the folder's");
-        for at in 0..=whole.operations() {
-            let fs = CrashFs::new(Plan::Nothing);
-            write(&fs, b"old").unwrap();
-            fs.restart(Plan::CrashAt(at));
-            let acknowledged = write(&fs, b"newer").is_ok();
-            for names in [Names::Durable, Names::Newest] {
+    fn a_crash_at_any_moment_leaves_the_old_or_the_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = CrashFs::new(dir.path(), Plan::Nothing);
+        write(&fs, dir.path(), b"old").unwrap();
+        let old = fs.now();
+        write(&fs, dir.path(), b"newer").unwrap();
+        assert_eq!(fs.syncs(), 4, "each time the file's and the folder's");
+        for moment in old..=fs.now() {
+            for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..9).map(Unsynced::Torn)) {
                 let image = tempfile::tempdir().unwrap();
-                fs.image(names, image.path());
+                fs.image(moment, unsynced, image.path());
                 let found = std::fs::read(image.path().join("file")).unwrap();
-                assert!(found == b"newer" || (found == b"old" && !acknowledged), "crash at {at}, {names:?}: {found:?}");
+                let acknowledged = moment == fs.now();
+                assert!(
+                    found == b"newer" || (found == b"old" && !acknowledged),
+                    "crash at {moment}, {unsynced:?}: {found:?}"
+                );
             }
         }
     }
@@ -342,15 +344,16 @@ mod tests {
     #[test]
     fn a_failed_sync_or_a_full_disk_is_an_error_and_leaves_no_new_file() {
         for (plan, kind) in [(Plan::FailSync(0), ErrorKind::Internal), (Plan::FullAfter(4), ErrorKind::Exhausted)] {
-            let fs = CrashFs::new(Plan::Nothing);
-            write(&fs, b"old").unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let fs = CrashFs::new(dir.path(), Plan::Nothing);
+            write(&fs, dir.path(), b"old").unwrap();
             fs.restart(plan);
-            let error = write(&fs, b"newer").unwrap_err();
+            let error = write(&fs, dir.path(), b"newer").unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains("file"), "{error}");
-            assert_eq!(fs.names(), ["file"], "{plan:?}");
+            assert_eq!(list_files(dir.path()).unwrap(), ["file"], "{plan:?}");
             let image = tempfile::tempdir().unwrap();
-            fs.image(Names::Newest, image.path());
+            fs.image(fs.now(), Unsynced::Kept, image.path());
             assert_eq!(std::fs::read(image.path().join("file")).unwrap(), b"old");
         }
     }
@@ -358,7 +361,7 @@ mod tests {
     #[test]
     fn the_real_file_system_publishes_sections_and_removes_drafts() {
         let dir = tempfile::tempdir().unwrap();
-        publish::<Error>(dir.path(), "a", |writer| {
+        publish::<Error>(&real_fs(), dir.path(), "a", |writer| {
             writer.put(b"head")?;
             assert_eq!(writer.start_section(64)?, 64);
             writer.put(&[7; 3 << 20])?;
@@ -370,11 +373,11 @@ mod tests {
         let bytes = std::fs::read(dir.path().join("a")).unwrap();
         assert_eq!((&bytes[..5], bytes.len()), (&b"HEAD\0"[..], 64 + (3 << 20)));
 
-        let failed = publish::<Error>(dir.path(), "b", |writer| writer.patch(1, b"beyond"));
+        let failed = publish::<Error>(&real_fs(), dir.path(), "b", |writer| writer.patch(1, b"beyond"));
         assert!(failed.is_err());
         let mut scratch = Scratch::create(dir.path(), "s").unwrap();
         scratch.put(&[1; 10]).unwrap();
-        publish::<Error>(dir.path(), "c", |writer| scratch.copy_into(writer)).unwrap();
+        publish::<Error>(&real_fs(), dir.path(), "c", |writer| scratch.copy_into(writer)).unwrap();
         assert_eq!(std::fs::read(dir.path().join("c")).unwrap(), [1; 10]);
         assert_eq!(list_files(dir.path()).unwrap(), ["a", "c"], "no temporary file stays");
     }

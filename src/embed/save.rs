@@ -9,6 +9,6 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Disk`]; what was there before is still there then.
 pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    disk::publish(folder, name, |writer| writer.put(bytes))?;
+    disk::publish(&disk::real_fs(), folder, name, |writer| writer.put(bytes))?;
     Ok(())
 }

@@ -8,13 +8,18 @@ use std::error::Error as StdError;
 use std::time::Duration;
 use tokio_stream::Stream;
 use tonic::codec::CompressionEncoding::Gzip;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status, Streaming};
 
+/// A channel that adds the credential to every call.
+type Line = InterceptedService<Channel, Credential>;
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// How to connect.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientOptions {
     /// Compress requests, and ask for compressed replies.
     pub gzip: bool,
@@ -22,11 +27,24 @@ pub struct ClientOptions {
     pub max_message_bytes: usize,
     /// How long to wait for the connection.
     pub connect_timeout: Duration,
+    /// Roots of the server's certificate in PEM; none for those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// Certificate and private key to show to the server, in PEM.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// API key or token, sent with every call: over https, or to this machine.
+    pub credential: Option<String>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { gzip: false, max_message_bytes: 1 << 30, connect_timeout: Duration::from_secs(5) }
+        Self {
+            gzip: false,
+            max_message_bytes: 1 << 30,
+            connect_timeout: Duration::from_secs(5),
+            ca: None,
+            identity: None,
+            credential: None,
+        }
     }
 }
 
@@ -34,7 +52,7 @@ impl Default for ClientOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Not an address of a server.
-    #[error("{url:?} is not the address of a server; give http://host:port ({why})")]
+    #[error("{url:?} is not the address of a server; give http://host:port or https://host:port ({why})")]
     Address {
         /// As asked.
         url: String,
@@ -84,12 +102,12 @@ impl From<Status> for ClientError {
 /// A connection to a server. Clones share it; it reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
-    collections: pb::collections_client::CollectionsClient<Channel>,
-    points: pb::points_client::PointsClient<Channel>,
-    search: pb::search_client::SearchClient<Channel>,
-    quality: pb::quality_client::QualityClient<Channel>,
-    embedders: pb::embedders_client::EmbeddersClient<Channel>,
+    line: Line,
+    collections: pb::collections_client::CollectionsClient<Line>,
+    points: pb::points_client::PointsClient<Line>,
+    search: pb::search_client::SearchClient<Line>,
+    quality: pb::quality_client::QualityClient<Line>,
+    embedders: pb::embedders_client::EmbeddersClient<Line>,
 }
 
 impl Client {
@@ -100,11 +118,18 @@ impl Client {
     pub async fn connect(url: &str, options: &ClientOptions) -> Result<Self, ClientError> {
         let wrong = |why: String| ClientError::Address { url: url.to_owned(), why };
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        if !full.starts_with("http://") {
-            return Err(wrong("only http is spoken here".to_owned()));
+        let secure = full.starts_with("https://");
+        if !secure && !full.starts_with("http://") {
+            return Err(wrong("only http and https are spoken here".to_owned()));
         }
-        let endpoint = Endpoint::from_shared(full)
-            .map_err(|error| wrong(error.to_string()))?
+        let mut endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
+        if secure {
+            endpoint = endpoint.tls_config(tls(options)).map_err(|error| wrong(chain(&error)))?;
+        } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
+            return Err(wrong("a key or token is sent to another machine over https only".to_owned()));
+        }
+        let credential = Credential::new(options.credential.as_deref()).map_err(wrong)?;
+        let endpoint = endpoint
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(1 << 20)
@@ -115,19 +140,20 @@ impl Client {
             .connect()
             .await
             .map_err(|source| ClientError::Connect { url: url.to_owned(), source: source.into() })?;
+        let line = InterceptedService::new(channel, credential);
         macro_rules! client {
             ($client:ty) => {{
-                let client = <$client>::new(channel.clone()).max_decoding_message_size(options.max_message_bytes);
+                let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
                 if options.gzip { client.send_compressed(Gzip).accept_compressed(Gzip) } else { client }
             }};
         }
         Ok(Self {
-            collections: client!(pb::collections_client::CollectionsClient<Channel>),
-            points: client!(pb::points_client::PointsClient<Channel>),
-            search: client!(pb::search_client::SearchClient<Channel>),
-            quality: client!(pb::quality_client::QualityClient<Channel>),
-            embedders: client!(pb::embedders_client::EmbeddersClient<Channel>),
-            channel,
+            collections: client!(pb::collections_client::CollectionsClient<Line>),
+            points: client!(pb::points_client::PointsClient<Line>),
+            search: client!(pb::search_client::SearchClient<Line>),
+            quality: client!(pb::quality_client::QualityClient<Line>),
+            embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
+            line,
         })
     }
 
@@ -138,7 +164,7 @@ impl Client {
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = HealthClient::new(self.channel.clone()).check(request).await?.into_inner();
+        let reply = HealthClient::new(self.line.clone()).check(request).await?.into_inner();
         Ok(reply.status == i32::from(ServingStatus::Serving))
     }
 
@@ -152,6 +178,60 @@ impl Client {
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
         Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+    }
+}
+
+fn tls(options: &ClientOptions) -> ClientTlsConfig {
+    let config = ClientTlsConfig::new();
+    let config = match &options.ca {
+        Some(pem) => config.ca_certificate(Certificate::from_pem(pem)),
+        None => config.with_native_roots(),
+    };
+    match &options.identity {
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
+        None => config,
+    }
+}
+
+/// Whether what is sent to this host does not leave the machine.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn chain(error: &dyn StdError) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// The value of `authorization`, if there is one.
+#[derive(Clone)]
+struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Credential {
+    fn new(credential: Option<&str>) -> Result<Self, String> {
+        let value = |credential: &str| {
+            let mut value: MetadataValue<Ascii> =
+                format!("Bearer {credential}").parse().map_err(|_| "the key or token has characters that none has")?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        };
+        credential.map(value).transpose().map(Self)
+    }
+}
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Without the value.
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential")
     }
 }
 
@@ -190,6 +270,7 @@ calls! {
         list_collections = list(ListRequest) -> ListResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactRequest) -> CompactResponse;
+        check = check(CheckRequest) -> CheckResponse;
     }
     points {
         upsert = upsert(UpsertRequest) -> UpsertResponse;

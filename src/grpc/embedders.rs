@@ -1,41 +1,48 @@
 //! The service `Embedders`: the nets themselves, without a collection.
 
 use super::from_proto::EmbedInput;
-use super::work::{Lane, Work};
+use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Engine, Error};
 use crate::embed::{Embedder, Input};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-pub(super) struct Embedders(pub(super) Arc<Work>);
+pub(super) struct Embedders(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl pb::embedders_server::Embedders for Embedders {
-    async fn list(&self, _: Request<pb::ListEmbeddersRequest>) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
+    async fn list(
+        &self,
+        request: Request<pb::ListEmbeddersRequest>,
+    ) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
+        let work = self.0.of(&request);
         let list = |engine: &dyn Engine| {
             Ok::<_, Error>(engine.embedders().current().map(|one| to_proto::embedder(one.as_ref())).collect())
         };
-        let embedders = self.0.run(Lane::Compute, list).await?;
-        self.0.reply(pb::ListEmbeddersResponse { embedders })
+        let embedders = work.run(Lane::Compute, list).await?;
+        work.reply(pb::ListEmbeddersResponse { embedders })
     }
 
     async fn get(&self, request: Request<pb::GetEmbedderRequest>) -> Result<Response<pb::GetEmbedderResponse>, Status> {
+        let work = self.0.of(&request);
         let name = request.into_inner().name;
         let call = move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?));
-        let embedder = self.0.run(Lane::Compute, call).await?;
-        self.0.reply(pb::GetEmbedderResponse { embedder: Some(embedder) })
+        let embedder = work.run(Lane::Compute, call).await?;
+        work.reply(pb::GetEmbedderResponse { embedder: Some(embedder) })
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let inputs = from_proto::inputs(request.inputs)?;
         let call = move |engine: &dyn Engine| embed(engine, &request.embedder, &request.tap, &inputs);
-        let reply = self.0.run(Lane::Compute, call).await?;
-        self.0.reply(reply)
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
     }
 
     async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let image = from_proto::image(&"image", &request.image)?;
         let call = move |engine: &dyn Engine| {
@@ -49,14 +56,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = self.0.run(Lane::Compute, call).await?;
-        self.0.reply(reply)
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
     }
 
     async fn nearest_words(
         &self,
         request: Request<pb::NearestWordsRequest>,
     ) -> Result<Response<pb::NearestWordsResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let k = from_proto::k("k", request.k)? as usize;
         let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus)?;
@@ -71,14 +79,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = self.0.run(Lane::Compute, call).await?;
-        self.0.reply(reply)
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
     }
 
     async fn fill_blank(
         &self,
         request: Request<pb::FillBlankRequest>,
     ) -> Result<Response<pb::FillBlankResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let k = from_proto::k("k", request.k)? as usize;
         let pattern = from_proto::text(&"pattern", request.pattern)?;
@@ -91,8 +100,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = self.0.run(Lane::Compute, call).await?;
-        self.0.reply(reply)
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
     }
 }
 

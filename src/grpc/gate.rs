@@ -1,37 +1,116 @@
-//! The gate in front of a service: admits requests, keeps their deadlines, corrects the codes of the transport.
+//! The gate in front of a service: finds who asks and whether they may, admits requests, keeps their deadlines, corrects
+//! the codes of the transport, and remembers how each ended.
 //!
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
 //! `status::corrected`), and calls a passed deadline a cancellation. The gate is where both are put right.
 
+use super::calls;
+use super::connection::Peer;
+use super::context::{Context as Known, given_id, new_id};
+use super::memory::{Charge, Charged, Memory};
+use super::metrics::Requests;
+use super::places::{Place, Places};
+use super::queue::Client;
 use super::status;
+use super::tally::Tally;
+use crate::guard::{Access, Audit, Live};
+use bytes::Bytes;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service, http};
+use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
 use tonic::server::NamedService;
+use tracing::Instrument;
+use tracing::field::Empty;
+
+/// The header, both ways, with the id of a request.
+const REQUEST_ID: &str = "x-request-id";
+/// Strangers whose refusal goes into the audit log, a second: more would only fill the disk.
+const STRANGERS_A_SECOND: u64 = 20;
+
+/// What all gates of a server share.
+pub(super) struct Door {
+    pub(super) access: Live<Access>,
+    pub(super) places: Arc<Places>,
+    pub(super) audit: Option<Arc<Audit>>,
+    pub(super) requests: Requests,
+    pub(super) memory: Arc<Memory>,
+    pub(super) max_message_bytes: usize,
+    pub(super) begun: Instant,
+    /// Second since the beginning, and strangers in it, in one number.
+    pub(super) strangers: AtomicU64,
+}
+
+impl Door {
+    /// Whether one more refusal of a stranger may be written in this second.
+    pub(super) fn may_audit_stranger(&self) -> bool {
+        let second = self.begun.elapsed().as_secs() << 32;
+        let next = |seen: u64| if seen >> 32 == second >> 32 { seen + 1 } else { second + 1 };
+        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| Some(next(seen)));
+        let seen = seen.unwrap_or_else(|seen| seen);
+        next(seen) - second <= STRANGERS_A_SECOND
+    }
+}
 
 /// A service behind the gate.
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     inner: S,
-    admitted: Arc<Semaphore>,
-    most: usize,
-    max_message_bytes: usize,
+    door: Arc<Door>,
 }
 
 impl<S> Gate<S> {
-    /// Puts `inner` behind a gate. `admitted` has `most` places and is shared by all services.
-    pub(super) fn new(inner: S, admitted: Arc<Semaphore>, most: usize, max_message_bytes: usize) -> Self {
-        Self { inner, admitted, most, max_message_bytes }
+    pub(super) fn new(inner: S, door: Arc<Door>) -> Self {
+        Self { inner, door }
     }
 }
 
 impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
+}
+
+/// What a request is charged at its begin: the most that it may become, where it is compressed.
+fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, Status> {
+    let charge = tally.door.memory.begin();
+    let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
+    if compressed && !tally.call.is_stream() {
+        charge.add(tally.door.max_message_bytes)?;
+    }
+    Ok(Arc::new(charge))
+}
+
+/// Who sent a request, and its place; or what it is answered instead.
+fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
+    let door = tally.door.clone();
+    let access = door.access.get();
+    let peer = request.extensions().get::<Peer>();
+    let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
+    let authorization = given.next().map(|value| value.as_bytes());
+    let caller = if given.next().is_some() {
+        Err(crate::guard::Refused("more than one authorization".into()))
+    } else {
+        access.caller(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
+    };
+    let caller = caller.map_err(|why| {
+        tracing::debug!(%why, "not let in");
+        status::unauthenticated()
+    })?;
+    // Where everybody may come in, the machines they come from are told apart.
+    let client: Client = match peer {
+        Some(peer) if access.is_open() => peer.address.ip().to_string().into(),
+        _ => caller.name.as_str().into(),
+    };
+    let allowed = caller.role >= tally.call.role;
+    tally.context = Some(Arc::new(Known::new(caller, client.clone())));
+    if !allowed {
+        return Err(status::role_needed(tally.call.role));
+    }
+    door.places.take(&client).map_err(status::overloaded)
 }
 
 impl<S> Service<http::Request<Body>> for Gate<S>
@@ -47,29 +126,108 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let Ok(place) = self.admitted.clone().try_acquire_owned() else {
-            let refused = status::overloaded(self.most).into_http();
-            return Box::pin(async move { Ok(refused) });
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let given = request.headers().get(REQUEST_ID).and_then(|value| given_id(value.as_bytes()));
+        let request_id = given.map_or_else(new_id, str::to_owned);
+        let Some(call) = calls::find(request.uri().path()) else {
+            return Box::pin(async move { Ok(with_id(status::no_such_call().into_http(), &request_id)) });
         };
+        let mut tally = Tally {
+            door: self.door.clone(),
+            call,
+            request_id: request_id.clone(),
+            peer: request.extensions().get::<Peer>().map(|peer| peer.address),
+            context: None,
+            begun: Instant::now(),
+            span: tracing::Span::none(),
+            written: false,
+        };
+        let admitted = admit(&request, &mut tally).and_then(|place| Ok((place, charge(&request, &tally)?)));
+        let (place, charge) = match admitted {
+            Ok(admitted) => admitted,
+            Err(status) => {
+                let refused = with_id(status.into_http(), &request_id);
+                tally.end(status::name_in(refused.headers()).unwrap_or(status::CANCELLED));
+                return Box::pin(async move { Ok(refused) });
+            }
+        };
+        if let Some(context) = &tally.context {
+            request.extensions_mut().insert(context.clone());
+        }
+        let caller = tally.context.as_ref().map(|context| context.caller.name.clone());
+        let span =
+            tracing::info_span!("request", request_id, call = call.name, caller, collection = Empty, outcome = Empty);
+        tally.span = span.clone();
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
-        let limit = self.max_message_bytes;
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let _place = place;
+        let limit = self.door.max_message_bytes;
+        if !call.is_stream() {
+            let charge = charge.clone();
+            request = request.map(|inner| Body::new(Charged { inner, charge }));
+        }
+        let answer = span.in_scope(|| self.inner.call(request));
+        let answer = async move {
             let response = match deadline {
                 Some(deadline) => match tokio::time::timeout(deadline, answer).await {
                     Ok(response) => response?,
-                    Err(_) => return Ok(status::deadline_passed().into_http()),
+                    Err(_) => status::deadline_passed().into_http(),
                 },
                 None => answer.await?,
             };
             // A refusal without a body carries its status in the headers.
-            Ok(match Status::from_header_map(response.headers()) {
+            let response = match Status::from_header_map(response.headers()) {
                 Some(status) => status::corrected(status, limit).into_http(),
                 None => response,
-            })
-        })
+            };
+            let response = with_id(response, &request_id);
+            if let Some(outcome) = status::name_in(response.headers()) {
+                tally.end(outcome);
+                return Ok(response);
+            }
+            Ok(response.map(|inner| Body::new(Watched { inner, tally, place: Some((place, charge)) })))
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+fn with_id(mut response: http::Response<Body>, request_id: &str) -> http::Response<Body> {
+    if let Ok(value) = request_id.parse() {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A reply on its way: holds the request's place and charge, and sees the status at its end.
+struct Watched {
+    inner: Body,
+    tally: Tally,
+    place: Option<(Place, Arc<Charge>)>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
+        let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+        if let Some(outcome) = trailers.and_then(status::name_in) {
+            // Before the client learns of it, so that it finds the place free when it comes again.
+            this.place = None;
+            this.tally.end(outcome);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
     }
 }
 
@@ -114,25 +272,40 @@ mod tests {
         }
     }
 
+    fn gate(answer: Option<Status>, places: usize) -> Gate<Fake> {
+        let door = Door {
+            access: Live::new(Access::open()),
+            places: Arc::new(Places::new(places, places)),
+            audit: None,
+            requests: Requests::default(),
+            memory: Arc::new(Memory::new(1 << 20)),
+            max_message_bytes: 100,
+            begun: Instant::now(),
+            strangers: AtomicU64::new(0),
+        };
+        Gate::new(Fake(answer), Arc::new(door))
+    }
+
     async fn through(gate: &mut Gate<Fake>) -> Status {
-        let request = http::Request::builder().header("grpc-timeout", "5m").body(Body::empty()).unwrap();
-        Status::from_header_map(gate.call(request).await.unwrap().headers()).unwrap()
+        let request = http::Request::builder().uri("/nearness.v1.Points/Count").header("grpc-timeout", "5m");
+        let response = gate.call(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()[REQUEST_ID].len(), 32);
+        Status::from_header_map(response.headers()).unwrap()
     }
 
     #[tokio::test]
     async fn a_passed_deadline_has_its_code_and_frees_its_place() {
-        let mut gate = Gate::new(Fake(None), Arc::new(Semaphore::new(1)), 1, 100);
+        let mut gate_of_one = gate(None, 1);
         for _ in 0..2 {
-            assert_eq!(through(&mut gate).await.code(), status::deadline_passed().code());
+            assert_eq!(through(&mut gate_of_one).await.code(), status::deadline_passed().code());
         }
-        let full = Gate::new(Fake(None), Arc::new(Semaphore::new(0)), 0, 100);
-        assert_eq!(through(&mut full.clone()).await.code(), status::overloaded(0).code());
+        let full = through(&mut gate(None, 0)).await;
+        assert_eq!(full.code(), status::overloaded(super::super::places::Full::All(0)).code());
     }
 
     #[tokio::test]
     async fn codes_of_the_transport_are_corrected() {
-        let answer =
-            async |inner: Status| through(&mut Gate::new(Fake(Some(inner)), Arc::new(Semaphore::new(1)), 1, 100)).await;
+        let answer = async |inner: Status| through(&mut gate(Some(inner), 1)).await;
         let large = answer(Status::out_of_range("too large")).await;
         assert_eq!(large.code(), status::request_too_large(100).code());
         assert!(large.message().contains("100 bytes"), "{large}");
@@ -140,6 +313,21 @@ mod tests {
         assert_eq!(broken.code(), Status::invalid_argument("").code());
         let ours = answer(Status::internal("a fault")).await;
         assert_eq!((ours.code(), ours.message()), (Status::internal("").code(), "a fault"));
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_not_in_the_table_is_not_answered() {
+        let request = http::Request::builder().uri("/nearness.v1.Points/Drop").body(Body::empty()).unwrap();
+        let response = gate(None, 1).call(request).await.unwrap();
+        assert_eq!(status::name_in(response.headers()), Some("UNIMPLEMENTED"));
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_audit_log() {
+        let door = gate(None, 1).door;
+        let written = (0..1_000).filter(|_| door.may_audit_stranger()).count() as u64;
+        // The second may have changed once meanwhile.
+        assert!((STRANGERS_A_SECOND..=2 * STRANGERS_A_SECOND).contains(&written), "{written}");
     }
 
     #[test]

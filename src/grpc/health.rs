@@ -1,9 +1,15 @@
-//! `grpc.health.v1`: the true state of each service, by name; the empty name stands for the whole server.
+//! `grpc.health.v1`: the true state of each service, by name; the empty name stands for the whole server, and
+//! `collection/NAME` for a collection: `SERVING` while everything can be asked of it. (Where not everybody may come in, nobody is
+//! told of collections here: `Collections.Get` tells those who may see them.)
 //!
 //! A server exists only over an open engine, so every service is `SERVING` from the first moment, and `NOT_SERVING`
 //! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
 //! watch does not keep the server from stopping.
 
+use super::from_proto;
+use crate::collection::{CollectionState, Engine};
+use crate::guard::{Access, Live};
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -11,11 +17,16 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 pub(super) struct Health {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) access: Live<Access>,
     /// Names of the services, the empty one among them.
     pub(super) services: Vec<&'static str>,
     /// True from the moment the server stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
+
+/// Before the name of a collection.
+const COLLECTION: &str = "collection/";
 
 fn reply(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
@@ -28,6 +39,12 @@ fn state(stopping: bool) -> ServingStatus {
 #[tonic::async_trait]
 impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let collection = request.get_ref().service.strip_prefix(COLLECTION);
+        if let Some(name) = collection.filter(|_| self.access.get().is_open()) {
+            let name = from_proto::collection("service", name)?;
+            let serving = self.engine.collection(&name)?.state == CollectionState::Serving;
+            return Ok(Response::new(reply(state(*self.stopping.borrow() || !serving))));
+        }
         if !self.services.contains(&request.get_ref().service.as_str()) {
             return Err(Status::not_found("there is no such service here"));
         }

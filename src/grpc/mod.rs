@@ -13,32 +13,50 @@
 //! | `payload.rs` | JSON objects to `google.protobuf.Struct` and back |
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
+//! | `connection.rs` `tls.rs` | connections with and without TLS |
+//! | `calls.rs` | every call, and the role that it needs |
+//! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
+//! | `places.rs` `memory.rs` `queue.rs` | how many are inside at once, with how many bytes, and whose turn it is |
+//! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
+//! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
+//! | `scoped.rs` | the engine as one caller may see it |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
-//! | `gate.rs` | admits requests, keeps deadlines, and corrects the codes of the transport |
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
 
+mod calls;
 pub mod client;
 mod collections;
+mod connection;
+mod context;
 mod embedders;
 mod filter;
 mod from_proto;
 mod gate;
 mod health;
 pub mod limits;
+mod memory;
+mod metrics;
 mod page_token;
 pub mod payload;
 pub mod pb;
+mod places;
 mod points;
 mod quality;
+mod queue;
+mod scoped;
+mod scrape;
 mod search;
 pub mod server;
 mod status;
+mod tally;
+pub mod tls;
 mod to_proto;
 mod upsert_stream;
 mod work;
 
 pub use client::{Client, ClientError, ClientOptions};
 pub use server::{Server, ServerOptions};
+pub use tls::{Tls, TlsFiles};

@@ -1,6 +1,6 @@
 //! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
 
-use super::work::{Lane, Work};
+use super::work::{Lane, Shared, Work};
 use super::{filter, from_proto, limits, page_token, pb, to_proto, upsert_stream};
 use crate::collection::{Engine, Error, Fields, Filter};
 use crate::types::{CollectionName, PointId};
@@ -11,16 +11,17 @@ use tonic::{Request, Response, Status, Streaming};
 /// Points fetched from the engine at a time, so that a reply of great vectors is cut before all of it is in memory.
 const PIECE: u32 = 256;
 
-pub(super) struct Points(pub(super) Arc<Work>);
+pub(super) struct Points(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl pb::points_server::Points for Points {
     async fn upsert(&self, request: Request<pb::UpsertRequest>) -> Result<Response<pb::UpsertResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let items = from_proto::items(request.items)?;
-        let done = self.0.run(Lane::Store, move |engine: &dyn Engine| engine.upsert(&name, items)).await?;
-        self.0.reply(pb::UpsertResponse {
+        let done = work.run(Lane::Store, move |engine: &dyn Engine| engine.upsert(&name, items)).await?;
+        work.reply(pb::UpsertResponse {
             sequence: done.sequence,
             inserted: done.inserted,
             replaced: done.replaced,
@@ -34,56 +35,64 @@ impl pb::points_server::Points for Points {
         &self,
         request: Request<Streaming<pb::UpsertStreamRequest>>,
     ) -> Result<Response<Self::UpsertStreamStream>, Status> {
-        Ok(Response::new(upsert_stream::start(self.0.clone(), request.into_inner())))
+        let work = self.0.of(&request);
+        Ok(Response::new(upsert_stream::start(work, request.into_inner())))
     }
 
     async fn get(&self, request: Request<pb::GetPointsRequest>) -> Result<Response<pb::GetPointsResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let ids = from_proto::ids(request.ids)?;
+        work.reached(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
-        let work = self.0.clone();
-        let reply = self.0.run(Lane::Store, move |engine| get(engine, &work, &name, &ids, fields)).await?;
-        self.0.reply(reply)
+        let whole = work.clone();
+        let reply = work.run(Lane::Store, move |engine| get(engine, &whole, &name, &ids, fields)).await?;
+        work.reply(reply)
     }
 
     async fn delete(
         &self,
         request: Request<pb::DeletePointsRequest>,
     ) -> Result<Response<pb::DeletePointsResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let deleted = match filter::filter("filter", request.filter)? {
             Some(_) if !request.ids.is_empty() => {
                 return Err(Error::invalid("filter", "takes the place of ids; give one of them").into());
             }
-            Some(filter) => self.0.run(Lane::Store, move |engine| engine.delete_matching(&name, &filter)).await?,
+            Some(filter) => work.run(Lane::Store, move |engine| engine.delete_matching(&name, &filter)).await?,
             None => {
                 let ids = from_proto::ids(request.ids)?;
-                self.0.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?
+                work.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?
             }
         };
-        self.0.reply(to_proto::deleted(deleted))
+        work.reply(to_proto::deleted(deleted))
     }
 
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let after = page_token::decode(&name, &request.page_token)?;
         let limit = from_proto::page(request.limit)?;
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter)?;
+        work.reached(&name, request.min_sequence).await?;
         let scroll = move |engine: &dyn Engine| scroll(engine, &name, after, limit, fields, filter.as_ref());
-        let reply = self.0.run(Lane::Store, scroll).await?;
-        self.0.reply(reply)
+        let reply = work.run(Lane::Store, scroll).await?;
+        work.reply(reply)
     }
 
     async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let filter = filter::filter("filter", request.filter)?;
-        let count = self.0.run(Lane::Store, move |engine| engine.count(&name, filter.as_ref())).await?;
-        self.0.reply(pb::CountResponse { count })
+        work.reached(&name, request.min_sequence).await?;
+        let count = work.run(Lane::Store, move |engine| engine.count(&name, filter.as_ref())).await?;
+        work.reply(pb::CountResponse { count })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The service `Quality`.
 
-use super::work::{Lane, Work};
+use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-pub(super) struct Quality(pub(super) Arc<Work>);
+pub(super) struct Quality(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl pb::quality_server::Quality for Quality {
@@ -13,10 +13,11 @@ impl pb::quality_server::Quality for Quality {
         &self,
         request: Request<pb::MeasureRecallRequest>,
     ) -> Result<Response<pb::MeasureRecallResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let params = from_proto::recall_params(&request)?;
-        let report = self.0.run(Lane::Maintenance, move |engine| engine.measure_recall(&name, &params)).await?;
-        self.0.reply(to_proto::recall_report(report))
+        let report = work.run(Lane::Maintenance, move |engine| engine.measure_recall(&name, &params)).await?;
+        work.reply(to_proto::recall_report(report))
     }
 }

@@ -1,43 +1,49 @@
 //! The service `Search`.
 
-use super::work::{Lane, Work};
+use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-pub(super) struct Search(pub(super) Arc<Work>);
+pub(super) struct Search(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl pb::search_server::Search for Search {
     async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
-        let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
+        work.reached(&name, request.min_sequence).await?;
+        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
         // One query, one answer.
-        self.0.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
+        work.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
         let id = from_proto::id(&"id", request.id)?;
-        let told = self.0.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
-        self.0.reply(to_proto::explanation(told))
+        work.reached(&name, request.min_sequence).await?;
+        let told = work.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
+        work.reply(to_proto::explanation(told))
     }
 
     async fn search_batch(
         &self,
         request: Request<pb::SearchBatchRequest>,
     ) -> Result<Response<pb::SearchBatchResponse>, Status> {
+        let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let params = from_proto::params(request.params)?;
         let queries = from_proto::queries(request.queries, params.k)?;
-        let answers = self.0.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
-        self.0.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
+        work.reached(&name, request.min_sequence).await?;
+        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
+        work.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
     }
 }

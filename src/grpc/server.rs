@@ -1,22 +1,29 @@
 //! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port.
 
 use super::collections::Collections;
+use super::connection::{self, Incoming};
 use super::embedders::Embedders;
-use super::gate::Gate;
+use super::gate::{Door, Gate};
 use super::health::Health;
+use super::memory::Memory;
+use super::metrics::{Metrics, Requests};
 use super::pb;
+use super::places::Places;
 use super::points::Points;
 use super::quality::Quality;
+use super::scrape;
 use super::search::Search;
-use super::work::Work;
+use super::tls::Tls;
+use super::work::Shared;
 use crate::collection::Engine;
+use crate::guard::{Access, Audit, Live};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 
 /// Flow-control window of one stream: what a client may send before the server has read it.
@@ -38,10 +45,26 @@ pub struct ServerOptions {
     pub max_message_bytes: usize,
     /// Most requests at once, running and waiting. More are `RESOURCE_EXHAUSTED` at once.
     pub max_concurrent_requests: usize,
+    /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
+    pub max_concurrent_requests_per_client: usize,
+    /// Most bytes of requests that are inside, all together; at least one of `max_message_bytes`. More are `RESOURCE_EXHAUSTED` at once.
+    pub max_request_memory_bytes: usize,
+    /// Most open connections. More are closed at once.
+    pub max_connections: usize,
     /// Searches and embeddings that run at the same time; 0 for the number of cores.
     pub threads: usize,
     /// How long a stopping server waits for the requests that it has begun.
     pub drain: Duration,
+    /// The certificates; none for plain text.
+    pub tls: Option<Live<Tls>>,
+    /// Whether plain text may be spoken on an address that other machines reach.
+    pub insecure: bool,
+    /// Who may come in.
+    pub access: Live<Access>,
+    /// Where administrative and write calls are noted.
+    pub audit: Option<Arc<Audit>>,
+    /// Where Prometheus gets metrics, in plain HTTP; port 0 takes a free one.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for ServerOptions {
@@ -50,9 +73,61 @@ impl Default for ServerOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 50_051)),
             max_message_bytes: 64 << 20,
             max_concurrent_requests: 1_024,
+            max_concurrent_requests_per_client: 512,
+            max_request_memory_bytes: 1 << 30,
+            max_connections: 4_096,
             threads: 0,
             drain: Duration::from_secs(10),
+            tls: None,
+            insecure: false,
+            access: Live::new(Access::open()),
+            audit: None,
+            metrics: None,
         }
+    }
+}
+
+impl ServerOptions {
+    /// Whether a server may be started with them.
+    ///
+    /// # Errors
+    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`].
+    pub fn check(&self) -> Result<(), ServerError> {
+        if !((64 << 10)..=(1 << 30)).contains(&self.max_message_bytes) {
+            let found = self.max_message_bytes;
+            return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
+        }
+        if self.max_request_memory_bytes < self.max_message_bytes {
+            let found = self.max_request_memory_bytes;
+            return Err(ServerError::Option {
+                option: "max_request_memory_bytes",
+                range: "max_message_bytes or more",
+                found,
+            });
+        }
+        for (option, found) in [
+            ("max_concurrent_requests", self.max_concurrent_requests),
+            ("max_concurrent_requests_per_client", self.max_concurrent_requests_per_client),
+            ("max_connections", self.max_connections),
+        ] {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&found) {
+                return Err(ServerError::Option { option, range: "1 or more", found });
+            }
+        }
+        if self.threads > 1_024 {
+            return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
+        }
+        let address = self.address;
+        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.insecure) {
+            return Err(ServerError::OpenMetrics { address });
+        }
+        if !address.ip().is_loopback() && !self.insecure {
+            let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
+            if self.access.get().is_open() && !tls.get().asks_clients {
+                return Err(ServerError::Open { address });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -66,6 +141,30 @@ pub enum ServerError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// Plain text where other machines could read it.
+    #[error(
+        "{address} is reached by other machines and there is no TLS; give a certificate, listen on a loopback address, or say `insecure`"
+    )]
+    Plaintext {
+        /// As asked.
+        address: SocketAddr,
+    },
+    /// An address that other machines reach, and nobody is asked who they are.
+    #[error(
+        "{address} is reached by other machines and everybody may do everything; list who may come in (`[access]`), ask for client certificates, or say `insecure`"
+    )]
+    Open {
+        /// As asked.
+        address: SocketAddr,
+    },
+    /// Metrics where other machines could read them.
+    #[error(
+        "the metrics on {address} are reached by other machines and have no TLS; listen on a loopback address, or say `insecure`"
+    )]
+    OpenMetrics {
+        /// As asked.
+        address: SocketAddr,
     },
     /// An option out of its range.
     #[error("{option} takes {range}, got {found}")]
@@ -91,38 +190,39 @@ pub struct Server {
     options: ServerOptions,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<(TcpListener, SocketAddr)>,
+}
+
+fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bind = || {
+        let listener = TcpListener::bind(asked)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|source| ServerError::Bind { address: asked, source })
 }
 
 impl Server {
     /// Takes the port. Clients that connect from now on wait for [`serve`](Self::serve).
     ///
     /// # Errors
-    /// [`ServerError::Option`], [`ServerError::Bind`].
+    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`].
     pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
-        if !((64 << 10)..=(1 << 30)).contains(&options.max_message_bytes) {
-            let found = options.max_message_bytes;
-            return Err(ServerError::Option { option: "max_message_bytes", range: "65536 to 1073741824", found });
-        }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&options.max_concurrent_requests) {
-            let found = options.max_concurrent_requests;
-            return Err(ServerError::Option { option: "max_concurrent_requests", range: "1 or more", found });
-        }
-        if options.threads > 1_024 {
-            return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: options.threads });
-        }
-        let bind = || {
-            let listener = TcpListener::bind(options.address)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bind().map_err(|source| ServerError::Bind { address: options.address, source })?;
-        Ok(Self { engine, options, listener, address })
+        options.check()?;
+        let (listener, address) = listen(options.address)?;
+        let metrics = options.metrics.map(listen).transpose()?;
+        Ok(Self { engine, options, listener, address, metrics })
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of its metrics.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
     }
 
     /// Answers until `shutdown` completes. Then health says `NOT_SERVING`, no new connection is taken, streams end
@@ -132,18 +232,37 @@ impl Server {
     /// # Errors
     /// [`ServerError::Serve`] when the transport fails, [`ServerError::Bind`] when the port cannot be polled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { engine, options, listener, address } = self;
+        let Self { engine, options, listener, address, metrics } = self;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_EVERY));
+        let connections = Arc::new(Semaphore::new(options.max_connections));
+        let incoming = connection::accept(listener, options.tls, connections.clone());
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let work = Arc::new(Work::new(engine, threads, bytes, stopping.clone()));
-        let admitted = Arc::new(Semaphore::new(options.max_concurrent_requests));
+        let work = Arc::new(Shared::new(engine.clone(), threads, bytes, stopping.clone()));
+        let most = options.max_concurrent_requests;
+        let door = Arc::new(Door {
+            access: options.access.clone(),
+            places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
+            audit: options.audit,
+            requests: Requests::default(),
+            memory: Arc::new(Memory::new(options.max_request_memory_bytes)),
+            max_message_bytes: bytes,
+            begun: Instant::now(),
+            strangers: AtomicU64::new(0),
+        });
+        // Ends with this call, at the latest when it is dropped.
+        let mut watched = tokio::task::JoinSet::new();
+        if let Some((listener, address)) = metrics {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
+            let connections = (connections, options.max_connections);
+            watched.spawn(scrape::serve(listener, Metrics::new(&door, engine.clone(), work.clone(), connections)));
+        }
 
         let mut services = vec![""];
         let mut router = tonic::transport::Server::builder()
@@ -152,8 +271,8 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
             .http2_max_header_list_size(HEADER_BYTES)
-            .add_service(reflection()?.build_v1().map_err(ServerError::Reflection)?)
-            .add_service(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?);
+            .add_service(Gate::new(reflection()?.build_v1().map_err(ServerError::Reflection)?, door.clone()))
+            .add_service(Gate::new(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?, door.clone()));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
                 let service = <$server>::new($handler)
@@ -161,8 +280,7 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                router =
-                    router.add_service(Gate::new(service, admitted.clone(), options.max_concurrent_requests, bytes));
+                router = router.add_service(Gate::new(service, door.clone()));
             };
         }
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
@@ -170,7 +288,12 @@ impl Server {
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
-        let router = router.add_service(HealthServer::new(Health { services, stopping: stopping.clone() }));
+        let router = router.add_service(HealthServer::new(Health {
+            engine,
+            access: options.access,
+            services,
+            stopping: stopping.clone(),
+        }));
 
         let shutdown = async move {
             shutdown.await;
@@ -179,14 +302,16 @@ impl Server {
             // Kept until the drain ends: a dropped sender would look like a second stop.
             stop.closed().await;
         };
-        drive(router, incoming, shutdown, stopping, options.drain).await
+        let result = drive(router, incoming, shutdown, stopping, options.drain).await;
+        watched.shutdown().await;
+        result
     }
 }
 
 /// Serves until the stop, then for at most `drain`.
 async fn drive(
     router: tonic::transport::server::Router,
-    incoming: TcpIncoming,
+    incoming: Incoming,
     shutdown: impl Future<Output = ()> + Send,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,

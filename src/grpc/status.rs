@@ -4,15 +4,21 @@
 //! `BadRequest` names the field of the request and the limit. The whole chain of causes goes to the log.
 
 use super::pb;
+use super::places::Full;
 use crate::collection::{self, ErrorKind};
 use crate::embed;
+use crate::guard::Role;
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::time::Duration;
+use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// The domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "nearness";
+/// Least time after which a request that was turned away should come again; at most twice that is told.
+const RETRY_LEAST: Duration = Duration::from_millis(100);
 
 /// The code and the reason of a kind; exhaustive, so that a new kind must choose.
 fn code_of(kind: ErrorKind) -> (Code, &'static str) {
@@ -22,6 +28,7 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
         ErrorKind::NotFound => (Code::NotFound, "NOT_FOUND"),
         ErrorKind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
         ErrorKind::Conflict => (Code::FailedPrecondition, "CONFLICT"),
+        ErrorKind::Forbidden => (Code::PermissionDenied, "PERMISSION_DENIED"),
         ErrorKind::Corrupt => (Code::DataLoss, "CORRUPT"),
         ErrorKind::Exhausted => (Code::ResourceExhausted, "EXHAUSTED"),
         ErrorKind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
@@ -86,6 +93,7 @@ fn build(kind: ErrorKind, error: &(dyn StdError + 'static), details: ErrorDetail
         | ErrorKind::OutOfVocabulary
         | ErrorKind::NotFound
         | ErrorKind::AlreadyExists
+        | ErrorKind::Forbidden
         | ErrorKind::Conflict => tracing::debug!(error = chain, "request refused"),
     }
     Status::with_error_details(code_of(kind).0, first_line(&error.to_string()), details)
@@ -142,17 +150,69 @@ pub(super) fn reply_too_large(bytes: usize, limit: usize) -> Status {
     with_reason(ErrorKind::Exhausted, why)
 }
 
-/// More requests at once than the server admits.
-pub(super) fn overloaded(limit: usize) -> Status {
-    with_reason(
-        ErrorKind::Exhausted,
-        format!("{limit} requests are being answered, which is the limit; try again later"),
-    )
+/// More requests at once than the server admits, or than it admits of one client.
+pub(super) fn overloaded(full: Full) -> Status {
+    come_again(match full {
+        Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
+        Full::Client(limit) => {
+            format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
+        }
+    })
 }
+
+/// The requests that are inside leave no memory for this one.
+pub(super) fn memory_full(limit: usize) -> Status {
+    come_again(format!("the requests that are being answered have all of {limit} bytes; try again later"))
+}
+
+/// Says when to try again, in the way of `google.rpc` and in the way that gRPC libraries obey by themselves.
+fn come_again(why: String) -> Status {
+    tracing::debug!(why, "request refused");
+    // Not the same for all, so that those turned away together do not come back together.
+    let delay = RETRY_LEAST + RETRY_LEAST.mul_f64(rand::random::<f64>());
+    let mut details = details_of(ErrorKind::Exhausted, None);
+    details.set_retry_info(Some(delay));
+    let mut status = Status::with_error_details(Code::ResourceExhausted, why, details);
+    status.metadata_mut().insert("grpc-retry-pushback-ms", (delay.as_millis() as u64).into());
+    status
+}
+
+/// Nobody who may come in, or nobody that can prove it. It does not say which.
+pub(super) fn unauthenticated() -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("UNAUTHENTICATED", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unauthenticated, "this server asks for a valid credential", details)
+}
+
+/// A caller whose role is not enough.
+pub(super) fn role_needed(needed: Role) -> Status {
+    with_reason(ErrorKind::Forbidden, format!("this call needs the role {}", needed.name()))
+}
+
+/// A call that no service has.
+pub(super) fn no_such_call() -> Status {
+    Status::new(Code::Unimplemented, "there is no such call here")
+}
+
+/// The name of the status in the headers of a refusal, or in trailers; none if there is no status in them.
+pub(super) fn name_in(headers: &HeaderMap) -> Option<&'static str> {
+    headers.get("grpc-status").map(|value| code_name(Code::from_bytes(value.as_bytes())))
+}
+
+/// The name of the status of a call that its client gave up.
+pub(super) const CANCELLED: &str = "CANCELLED";
 
 /// The server takes no more work.
 pub(super) fn stopping() -> Status {
     with_reason(ErrorKind::Unavailable, "the server is stopping".to_owned())
+}
+
+/// A read asked for writes that were not acknowledged in time.
+pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: std::time::Duration) -> Status {
+    let why = format!(
+        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {patience:?}"
+    );
+    with_reason(ErrorKind::Unavailable, why)
 }
 
 /// The deadline of the request passed.
@@ -225,7 +285,7 @@ pub(super) fn told(status: &Status) -> Told {
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
+        Code::Cancelled => CANCELLED,
         Code::Unknown => "UNKNOWN",
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::DeadlineExceeded => "DEADLINE_EXCEEDED",

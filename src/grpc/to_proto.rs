@@ -2,8 +2,8 @@
 
 use super::{payload, pb};
 use crate::collection::{
-    Answer, CollectionInfo, Deleted, Explanation, Hit, IndexSettings, Path, Payload, Point, Reason, RecallReport,
-    Residence, SearchStats, SegmentInfo, SegmentRecall,
+    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
+    Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::{Embedder, Fingerprint};
 use crate::types::{Metric, Precision};
@@ -63,7 +63,30 @@ pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
         mapped_bytes: info.mapped_bytes,
         resident_bytes: info.resident_bytes,
         sequence: info.sequence,
+        state: match info.state {
+            CollectionState::Serving => pb::CollectionState::Serving,
+            CollectionState::ReadOnly => pb::CollectionState::ReadOnly,
+            CollectionState::Damaged => pb::CollectionState::Damaged,
+            CollectionState::Unavailable => pb::CollectionState::Unavailable,
+        }
+        .into(),
+        problems: info.problems,
     }
+}
+
+/// What a check found.
+pub(super) fn check_report(report: CheckReport) -> pb::CheckResponse {
+    let damage = |damage| match damage {
+        Damage::Data => pb::Damage::Data,
+        Damage::Cache => pb::Damage::Cache,
+        Damage::Stray => pb::Damage::Stray,
+    };
+    let findings = report.findings.into_iter().map(|finding| pb::Finding {
+        damage: damage(finding.damage).into(),
+        file: finding.file.display().to_string(),
+        what: finding.what,
+    });
+    pb::CheckResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
 }
 
 /// A vector, as numbers.

@@ -16,7 +16,6 @@ use crate::types::{CollectionName, MAX_ID_BYTES};
 use prost::Message;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,7 +50,7 @@ enum Step {
 }
 
 /// Starts the stages.
-pub(super) fn start(work: Arc<Work>, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
+pub(super) fn start(work: Work, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
     let (read, to_prepare) = mpsc::channel(1);
     let (prepared, to_write) = mpsc::channel(1);
     let (acks, receiver) = mpsc::channel(2);
@@ -62,7 +61,7 @@ pub(super) fn start(work: Arc<Work>, incoming: Streaming<pb::UpsertStreamRequest
 }
 
 struct Reader {
-    work: Arc<Work>,
+    work: Work,
     collection: Option<CollectionName>,
     next_index: u64,
     batch: Vec<Entry>,
@@ -70,12 +69,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(work: Arc<Work>) -> Self {
+    fn new(work: Work) -> Self {
         Self { work, collection: None, next_index: 0, batch: Vec::new(), bytes: 0 }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
-        let mut stopping = self.work.stopping.clone();
+        let mut stopping = self.work.stopping();
         let mut quiet = false;
         let end = loop {
             let full = self.batch.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES;
@@ -89,7 +88,7 @@ impl Reader {
                         }
                     }
                     Ok(None) => break None,
-                    Err(end) => break Some(status::corrected(end, self.work.max_message_bytes)),
+                    Err(end) => break Some(status::corrected(end, self.work.max_message_bytes())),
                 },
                 place = next.reserve(), if due && !self.batch.is_empty() => {
                     let Ok(place) = place else { return };
@@ -148,7 +147,7 @@ async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn prepare(work: Arc<Work>, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender<Step>) {
+async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender<Step>) {
     while let Some(step) = steps.recv().await {
         let step = match step {
             Step::End(end) => Step::End(end),
@@ -174,7 +173,7 @@ fn prepare_one(engine: &dyn Engine, name: &CollectionName, entry: &mut Entry) {
 }
 
 async fn write(
-    work: Arc<Work>,
+    work: Work,
     mut steps: mpsc::Receiver<Step>,
     acks: mpsc::Sender<Result<pb::UpsertStreamResponse, Status>>,
 ) {
@@ -252,6 +251,7 @@ fn ends_stream(error: &Error) -> bool {
         ErrorKind::InvalidInput | ErrorKind::OutOfVocabulary | ErrorKind::AlreadyExists => false,
         ErrorKind::NotFound => matches!(error, Error::UnknownCollection(_)),
         ErrorKind::Conflict
+        | ErrorKind::Forbidden
         | ErrorKind::Corrupt
         | ErrorKind::Exhausted
         | ErrorKind::Unavailable

@@ -3,11 +3,16 @@
 //! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun
 //! runs to its end, so that a write is whole.
 
+use super::context::Context;
+use super::queue::Queue;
+use super::scoped::Scoped;
 use super::status;
 use crate::collection::Engine;
+use crate::types::CollectionName;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
-use tonic::{Response, Status};
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
 
 /// Which queue a call waits in.
 #[derive(Clone, Copy)]
@@ -20,39 +25,66 @@ pub(super) enum Lane {
     Maintenance,
 }
 
+/// How long a read waits at most for the sequence number that it asks for.
+const SEQUENCE_PATIENCE: Duration = Duration::from_secs(10);
 const STORE_CALLS: usize = 64;
 const MAINTENANCE_CALLS: usize = 2;
 
 /// What the services share.
-pub(super) struct Work {
+pub(super) struct Shared {
     engine: Arc<dyn Engine>,
-    compute: Arc<Semaphore>,
-    store: Arc<Semaphore>,
-    maintenance: Arc<Semaphore>,
+    compute: Arc<Queue>,
+    store: Arc<Queue>,
+    maintenance: Arc<Queue>,
     /// Largest message in and out, bytes.
-    pub(super) max_message_bytes: usize,
+    max_message_bytes: usize,
     /// True from the moment the server stops.
-    pub(super) stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 }
 
-impl Work {
+/// The work of one request.
+#[derive(Clone)]
+pub(super) struct Work {
+    shared: Arc<Shared>,
+    context: Arc<Context>,
+}
+
+impl Shared {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         threads: usize,
         max_message_bytes: usize,
         stopping: watch::Receiver<bool>,
     ) -> Self {
+        let queue = |places| Arc::new(Queue::new(places));
         Self {
             engine,
-            compute: Arc::new(Semaphore::new(threads)),
-            store: Arc::new(Semaphore::new(STORE_CALLS)),
-            maintenance: Arc::new(Semaphore::new(MAINTENANCE_CALLS)),
+            compute: queue(threads),
+            store: queue(STORE_CALLS),
+            maintenance: queue(MAINTENANCE_CALLS),
             max_message_bytes,
             stopping,
         }
     }
 
-    /// Waits for a place in `lane`, then calls the engine on a blocking thread.
+    /// The work of this request, for its caller.
+    pub(super) fn of<T>(self: &Arc<Self>, request: &Request<T>) -> Work {
+        let context = request.extensions().get::<Arc<Context>>().cloned();
+        Work { shared: self.clone(), context: context.unwrap_or_else(|| Arc::new(Context::nobody())) }
+    }
+
+    /// Calls that wait, by the name of their queue.
+    pub(super) fn waiting(&self) -> [(&'static str, usize); 3] {
+        [
+            ("compute", self.compute.waiting()),
+            ("store", self.store.waiting()),
+            ("maintenance", self.maintenance.waiting()),
+        ]
+    }
+}
+
+impl Work {
+    /// Waits for a place in `lane`, then calls the engine on a blocking thread, as far as the caller may see it.
     pub(super) async fn run<T, E>(
         &self,
         lane: Lane,
@@ -63,18 +95,19 @@ impl Work {
         E: Into<Status> + Send + 'static,
     {
         let queue = match lane {
-            Lane::Compute => &self.compute,
-            Lane::Store => &self.store,
-            Lane::Maintenance => &self.maintenance,
+            Lane::Compute => &self.shared.compute,
+            Lane::Store => &self.shared.store,
+            Lane::Maintenance => &self.shared.maintenance,
         };
-        let place = queue.clone().acquire_owned().await.map_err(|_| status::stopping())?;
+        let place = queue.enter(&self.context.client).await;
         let waiting = Arc::new(());
         let caller = Arc::downgrade(&waiting);
-        let engine = self.engine.clone();
+        let (engine, context, span) = (self.shared.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _place = place; // given back when the work ends, not when its caller leaves
+            let _inside = span.entered();
             match caller.upgrade() {
-                Some(_) => call(engine.as_ref()).map_err(Into::into),
+                Some(_) => call(&Scoped { engine: engine.as_ref(), context: &context }).map_err(Into::into),
                 None => Err(status::abandoned()),
             }
         });
@@ -83,10 +116,47 @@ impl Work {
         result
     }
 
+    /// Waits until the collection has reached a sequence number. Holds no place meanwhile: waiting is cheap, and not
+    /// in the way of the writes that it waits for.
+    pub(super) async fn reached(&self, name: &CollectionName, least: u64) -> Result<(), Status> {
+        if least == 0 {
+            return Ok(());
+        }
+        let mut stopping = self.stopping();
+        let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let reached = Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name)?;
+            if reached >= least {
+                return Ok(());
+            }
+            if *stopping.borrow_and_update() {
+                return Err(status::stopping());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(status::not_reached(name.as_str(), least, reached, SEQUENCE_PATIENCE));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(20)),
+                _ = stopping.changed() => {}
+            }
+        }
+    }
+
+    /// Largest message in and out, bytes.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.shared.max_message_bytes
+    }
+
+    /// True from the moment the server stops.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.shared.stopping.clone()
+    }
+
     /// Fails when a reply of so many bytes may not be sent.
     pub(super) fn fits(&self, bytes: usize) -> Result<(), Status> {
-        if bytes > self.max_message_bytes {
-            return Err(status::reply_too_large(bytes, self.max_message_bytes));
+        if bytes > self.shared.max_message_bytes {
+            return Err(status::reply_too_large(bytes, self.shared.max_message_bytes));
         }
         Ok(())
     }

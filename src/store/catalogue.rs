@@ -6,10 +6,11 @@
 use super::Error;
 use super::kv::Kv;
 use super::record::{self, CollectionRecord};
-use super::truth::{self, Truth};
-use crate::disk::{self, DirLock};
+use super::truth::Truth;
+use crate::disk::{self, DirLock, Fs};
 use redb::{ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Collection name -> JSON of its record.
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
@@ -24,78 +25,102 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// The collections of a data directory. Holds the directory's lock. Calls that write block for a sync of the disk.
 pub struct Catalogue {
+    fs: Arc<dyn Fs>,
     kv: Kv,
     folder: PathBuf,
     _lock: DirLock,
 }
 
+/// An entry of the catalogue: the collection and its folder, or why its record cannot be read.
+pub type Listed = (String, Result<(CollectionRecord, PathBuf), Error>);
+
 impl Catalogue {
     /// Takes the data directory's lock, opens its catalogue (or makes both), and sweeps folders that nothing names.
     ///
     /// # Errors
-    /// `Busy` when another process has the directory; `Corrupt` when a named collection has no files, or when there are
-    /// collections but no catalogue (nothing is swept then).
-    pub fn open(data_dir: &Path) -> Result<Self, Error> {
-        disk::create_folder(data_dir)?;
+    /// `Busy` when another process has the directory; `Corrupt` for a damaged catalogue, or when there are collections
+    /// but no catalogue (nothing is swept then).
+    pub fn open(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
+        disk::create_folder(fs.as_ref(), data_dir)?;
         let lock = DirLock::take(data_dir)?;
         let folder = data_dir.join(FOLDER);
-        disk::create_folder(&folder)?;
+        disk::create_folder(fs.as_ref(), &folder)?;
         let path = data_dir.join(FILE);
-        let found = disk::list_folders(&folder)?;
-        if disk::file_len(&path)?.is_none_or(|length| length == 0) && !found.is_empty() {
-            let what = format!("missing or empty, but {} holds {} folders", folder.display(), found.len());
-            return Err(Error::corrupt(&path, what));
-        }
-        let (kv, before) = Kv::open(&path, CACHE_BYTES)?;
-        if !before {
-            disk::create_folder(&folder)?; // syncs the data directory: the new file's name is durable
-        }
+        let catalogue = if disk::file_len(&path)?.is_none_or(|length| length == 0) {
+            let found = disk::list_folders(&folder)?;
+            if !found.is_empty() {
+                let what = format!("missing or empty, but {} holds {} folders", folder.display(), found.len());
+                return Err(Error::corrupt(&path, what));
+            }
+            Self { fs: fs.clone(), kv: Kv::create(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
+        } else {
+            Self { fs: fs.clone(), kv: Kv::open(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
+        };
+        let kv = &catalogue.kv;
         kv.write(|transaction| {
             transaction.open_table(COLLECTIONS).map_err(kv.failed("open a table"))?;
             transaction.open_table(META).map_err(kv.failed("open a table"))?;
             Ok(())
         })?;
-        let catalogue = Self { kv, folder, _lock: lock };
-        let named = catalogue.list()?;
-        for (record, path) in &named {
-            if disk::file_len(&path.join(truth::FILE))?.is_none_or(|length| length == 0) {
-                let what = format!("the collection {:?} has no {}", record.name.as_str(), truth::FILE);
-                return Err(Error::corrupt(path, what));
-            }
-        }
-        for name in found {
-            let path = catalogue.folder.join(&name);
-            if is_folder_name(&name) && !named.iter().any(|(_, named)| *named == path) {
-                disk::remove_folder(&path)?;
-            }
-        }
+        catalogue.sweep()?;
         Ok(catalogue)
     }
 
-    /// All collections by name, each with its folder.
+    /// Opens a catalogue that is there, to look at it: nothing on the disk changes.
     ///
     /// # Errors
-    /// `Corrupt`, `Incompatible` (a record of a newer version), `Internal`.
-    pub fn list(&self) -> Result<Vec<(CollectionRecord, PathBuf)>, Error> {
-        let read = self.kv.read()?;
-        let table = read.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
-        let mut all = Vec::new();
-        for entry in table.iter().map_err(self.kv.failed("read"))? {
-            let (name, json) = entry.map_err(self.kv.failed("read"))?;
-            all.push(self.decode(name.value(), json.value())?);
+    /// `Busy` when another process has the directory; `Corrupt` for a catalogue that is missing or damaged.
+    pub fn inspect(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
+        let path = data_dir.join(FILE);
+        if disk::file_len(&path)?.is_none() {
+            return Err(Error::corrupt(&path, "missing: this is no data directory"));
         }
-        Ok(all)
+        let lock = DirLock::take(data_dir)?;
+        let kv = Kv::look(fs.as_ref(), &path)?;
+        Ok(Self { fs: fs.clone(), kv, folder: data_dir.join(FOLDER), _lock: lock })
     }
 
-    /// One collection and its folder.
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.kv.path()
+    }
+
+    /// Removes folders that no record names; none while a record cannot be read, since it may name any of them.
+    fn sweep(&self) -> Result<(), Error> {
+        let mut named = Vec::new();
+        for (_, entry) in self.list()? {
+            match entry {
+                Ok((_, path)) => named.push(path),
+                Err(_) => return Ok(()),
+            }
+        }
+        for name in disk::list_folders(&self.folder)? {
+            let path = self.folder.join(&name);
+            if is_folder_name(&name) && !named.contains(&path) {
+                disk::remove_folder(self.fs.as_ref(), &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All collections by name.
     ///
     /// # Errors
-    /// As [`list`](Self::list).
-    pub fn get(&self, name: &str) -> Result<Option<(CollectionRecord, PathBuf)>, Error> {
-        let read = self.kv.read()?;
-        let table = read.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
-        let json = table.get(name).map_err(self.kv.failed("read"))?;
-        json.map(|json| self.decode(name, json.value())).transpose()
+    /// `Corrupt`, `Internal`: of the whole file. That of a record is in its entry.
+    pub fn list(&self) -> Result<Vec<Listed>, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(COLLECTIONS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            let mut all = Vec::new();
+            for entry in table.iter().map_err(self.kv.failed("read"))? {
+                let (name, json) = entry.map_err(self.kv.failed("read"))?;
+                all.push((name.value().to_owned(), self.decode(name.value(), json.value())));
+            }
+            Ok(all)
+        })
     }
 
     /// Makes a collection, durably; returns its folder, which holds an empty truth.
@@ -113,9 +138,8 @@ impl Catalogue {
             let number = meta.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value());
             let folder = self.folder_of(number);
             // A create that failed may have left this folder behind, with an empty truth at most.
-            disk::remove_folder(&folder)?;
-            disk::create_folder(&folder)?;
-            drop(Truth::open(&folder)?);
+            disk::remove_folder(self.fs.as_ref(), &folder)?;
+            drop(Truth::create(&self.fs, &folder)?);
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
             table.insert(name, record::encode(record, number).as_slice()).map_err(self.kv.failed("write"))?;
             Ok(folder)
@@ -131,10 +155,11 @@ impl Catalogue {
         let folder = self.kv.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let removed = table.remove(name).map_err(self.kv.failed("write"))?;
-            removed.map(|json| self.decode(name, json.value())).transpose()
+            // The folder of a record that cannot be read is swept at the next open.
+            Ok(removed.and_then(|json| self.decode(name, json.value()).ok()))
         })?;
         match folder {
-            Some((_, folder)) => Ok(disk::remove_folder(&folder)?),
+            Some((_, folder)) => Ok(disk::remove_folder(self.fs.as_ref(), &folder)?),
             None => Ok(()),
         }
     }
@@ -174,16 +199,22 @@ mod tests {
         }
     }
 
+    fn open(dir: &Path) -> Result<Catalogue, Error> {
+        Catalogue::open(&disk::real_fs(), dir)
+    }
+
+    fn listed(catalogue: &Catalogue) -> Vec<(CollectionRecord, PathBuf)> {
+        catalogue.list().unwrap().into_iter().map(|(_, entry)| entry.unwrap()).collect()
+    }
+
     #[test]
     fn collections_survive_a_reopen_and_orphans_are_swept() {
         let dir = tempfile::tempdir().unwrap();
-        let catalogue = Catalogue::open(dir.path()).unwrap();
+        let catalogue = open(dir.path()).unwrap();
         let a = catalogue.create(&record("a")).unwrap();
         let b = catalogue.create(&record("b")).unwrap();
         assert_eq!(catalogue.create(&record("a")).unwrap_err().kind(), ErrorKind::Internal);
-        assert_eq!(catalogue.get("a").unwrap(), Some((record("a"), a.clone())));
-        assert_eq!(catalogue.get("c").unwrap(), None);
-        assert!(matches!(Catalogue::open(dir.path()).map(|_| ()), Err(error) if error.kind() == ErrorKind::Busy));
+        assert!(matches!(open(dir.path()).map(|_| ()), Err(error) if error.kind() == ErrorKind::Busy));
         drop(catalogue);
 
         let orphan = dir.path().join(FOLDER).join("00000000000000ff");
@@ -192,9 +223,9 @@ mod tests {
             std::fs::create_dir(folder).unwrap();
             std::fs::write(folder.join("x.vectors"), b"x").unwrap();
         }
-        let catalogue = Catalogue::open(dir.path()).unwrap();
+        let catalogue = open(dir.path()).unwrap();
         assert!(!orphan.exists() && foreign.exists());
-        assert_eq!(catalogue.list().unwrap(), [(record("a"), a.clone()), (record("b"), b.clone())]);
+        assert_eq!(listed(&catalogue), [(record("a"), a.clone()), (record("b"), b.clone())]);
 
         catalogue.remove("a").unwrap();
         catalogue.remove("a").unwrap();
@@ -202,28 +233,47 @@ mod tests {
         let again = catalogue.create(&record("a")).unwrap();
         assert_ne!(again, a, "a folder number is never used twice");
         drop(catalogue);
-        let names: Vec<_> = Catalogue::open(dir.path()).unwrap().list().unwrap();
+        let names: Vec<_> = listed(&open(dir.path()).unwrap());
         assert_eq!(names, [(record("a"), again), (record("b"), b)]);
     }
 
     #[test]
-    fn a_lost_catalogue_or_a_lost_collection_is_an_error_and_nothing_is_swept() {
+    fn a_lost_catalogue_is_an_error_and_nothing_is_swept() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Catalogue::open(dir.path()).unwrap().create(&record("a")).unwrap();
+        let folder = open(dir.path()).unwrap().create(&record("a")).unwrap();
         let file = dir.path().join(FILE);
-        let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, b"").unwrap();
-        assert_eq!(Catalogue::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(Catalogue::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
         std::fs::write(&file, b"not a database at all, but long enough to be looked at").unwrap();
-        assert_eq!(Catalogue::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
-        assert!(folder.join(truth::FILE).exists());
+        assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(folder.join("points.redb").exists());
+    }
 
-        std::fs::write(&file, bytes).unwrap();
-        std::fs::remove_file(folder.join(truth::FILE)).unwrap();
-        let error = Catalogue::open(dir.path()).map(|_| ()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.to_string().contains("\"a\""), "{error}");
+    #[test]
+    fn a_record_that_cannot_be_read_stops_neither_the_others_nor_is_its_folder_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        let (a, b) = (catalogue.create(&record("a")).unwrap(), catalogue.create(&record("b")).unwrap());
+        catalogue
+            .kv
+            .write(|transaction| {
+                let mut table = transaction.open_table(COLLECTIONS).unwrap();
+                table.insert("a", &b"{\"version\": 99}"[..]).unwrap();
+                Ok(())
+            })
+            .unwrap();
+        drop(catalogue);
+        let catalogue = open(dir.path()).unwrap();
+        let all = catalogue.list().unwrap();
+        assert_eq!(all[0].0, "a");
+        assert_eq!(all[0].1.as_ref().unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(all[1].1.as_ref().unwrap().1, b);
+        assert!(a.exists() && b.exists());
+        catalogue.remove("a").unwrap();
+        drop(catalogue);
+        drop(open(dir.path()).unwrap());
+        assert!(!a.exists() && b.exists(), "forgotten, it is swept");
     }
 }

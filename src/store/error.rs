@@ -37,6 +37,14 @@ pub enum Error {
         /// Which version, and which we read.
         what: String,
     },
+    /// The disk failed before.
+    #[error("{path}: writing has stopped: {why}", path = path.display())]
+    Stopped {
+        /// Which file.
+        path: PathBuf,
+        /// How it failed.
+        why: String,
+    },
     /// More than a format can hold.
     #[error("{what}: at most {limit}")]
     TooLarge {
@@ -84,6 +92,7 @@ impl Error {
             },
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Incompatible { .. } => ErrorKind::Incompatible,
+            Self::Stopped { .. } => ErrorKind::Stopped,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
             Self::Refused { .. } => ErrorKind::Internal,
         }

@@ -1,46 +1,144 @@
-//! How the key-value files (redb) are opened and written: durable commits, repair that stays short, no panic on damage.
+//! How the key-value files (redb) are opened and written: verified before use, durable commits, no panic on damage, and
+//! a failure of the disk that ends all writing.
 //!
 //! Measured in `benches/results/2026-11-24-kv-choice/README.md`.
+//!
+//! After a failed commit nothing more is written to the open file, because nobody knows what of it is on the disk. If only
+//! room was missing (a write was refused, no sync was), nothing of the commit counts: the file is opened anew
+//! when there is room. If a sync failed, it is not: the kernel may show pages that the disk does not hold.
 
 use super::Error;
-use crate::disk;
-use redb::{Database, StorageBackend, WriteTransaction};
+use super::kv_file::{Cause, KvFile, Overlay};
+use crate::disk::{self, ErrorKind, Fs};
+use redb::{Database, ReadTransaction, WriteTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// From this file size on, a commit also stores what redb needs to open at once after a crash (one more sync a
 /// commit). Below it, the walk over all pages after a crash takes a few tenths of a second at most.
 const QUICK_REPAIR_BYTES: u64 = 192 << 20;
+/// With less room than this on the disk, a file that ran out of it is not tried again.
+const ROOM_BYTES: u64 = 1 << 20;
 
 /// An open key-value file.
 pub(super) struct Kv {
+    fs: Arc<dyn Fs>,
     path: PathBuf,
+    cache: usize,
+    state: Mutex<State>,
+}
+
+enum State {
+    Open(Arc<Open>),
+    /// The disk was full; the file is opened anew for the next write.
+    Full,
+    /// Nothing is written until the collection is opened anew: why.
+    Stopped(String),
+}
+
+struct Open {
     database: Database,
+    cause: Arc<Cause>,
 }
 
 impl Kv {
-    /// Opens the file, or makes an empty one. `cache` is in bytes. Says whether it was there before.
-    pub(super) fn open(path: &Path, cache: usize) -> Result<(Self, bool), Error> {
-        let before = disk::file_len(path)?.is_some_and(|length| length > 0);
-        let database = guarded(path, || redb::Database::builder().set_cache_size(cache).create(path))?;
-        Ok((Self { path: path.into(), database }, before))
+    /// Opens a file that is there. `cache` is in bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` for a missing, empty or damaged file: every page is read and its checksum compared.
+    pub(super) fn open(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
+        if disk::file_len(path)?.is_none_or(|length| length == 0) {
+            return Err(Error::corrupt(path, "missing or empty"));
+        }
+        drop(verified(fs.as_ref(), path)?);
+        Self::open_at(fs, path, cache)
     }
 
-    /// The same over any storage: tests crash it.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(super) fn open_on(path: &Path, storage: impl StorageBackend) -> Result<Self, Error> {
-        let database = guarded(path, || redb::Database::builder().create_with_backend(storage))?;
-        Ok(Self { path: path.into(), database })
+    /// Opens a file that is there, to look at it: what would be written to it stays in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn look(fs: &dyn Fs, path: &Path) -> Result<Self, Error> {
+        if disk::file_len(path)?.is_none_or(|length| length == 0) {
+            return Err(Error::corrupt(path, "missing or empty"));
+        }
+        let open = Open { database: verified(fs, path)?, cause: Arc::default() };
+        let state = Mutex::new(State::Open(Arc::new(open)));
+        Ok(Self { fs: disk::real_fs(), path: path.into(), cache: 0, state })
+    }
+
+    /// Makes an empty file, whole and durable before it has its name: a half-made one could not be told from a damaged one.
+    pub(super) fn create(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
+        let draft = path.with_extension("redb.tmp");
+        let dir = path.parent().unwrap_or(Path::new("."));
+        disk::remove_file(fs.as_ref(), &draft)?;
+        drop(Open::new(fs.as_ref(), &draft, cache)?);
+        let file = open_file(fs.as_ref(), &draft)?;
+        file.sync().map_err(|source| disk::Error::io(&draft, "make durable", source))?;
+        drop(file);
+        fs.rename(&draft, path).map_err(|source| disk::Error::io(path, "rename into place", source))?;
+        disk::sync_folder(fs.as_ref(), dir)?;
+        Self::open_at(fs, path, cache)
+    }
+
+    fn open_at(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
+        let open = Arc::new(Open::new(fs.as_ref(), path, cache)?);
+        Ok(Self { fs: fs.clone(), path: path.into(), cache, state: Mutex::new(State::Open(open)) })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(super) fn stopped(&self) -> Option<String> {
+        match &*self.state() {
+            State::Stopped(why) => Some(why.clone()),
+            State::Open(_) | State::Full => None,
+        }
+    }
+
+    fn current(&self) -> Result<Arc<Open>, Error> {
+        let mut state = self.state();
+        match &*state {
+            State::Open(open) => return Ok(open.clone()),
+            State::Stopped(why) => return Err(Error::Stopped { path: self.path.clone(), why: why.clone() }),
+            State::Full => {}
+        }
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        if disk::free_bytes(dir)? < ROOM_BYTES {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(disk::Error::io(&self.path, "write", full).into());
+        }
+        let open = Arc::new(Open::new(self.fs.as_ref(), &self.path, self.cache)?);
+        tracing::info!(path = %self.path.display(), "opened anew after the disk was full");
+        *state = State::Open(open.clone());
+        Ok(open)
+    }
+
     /// Runs `body` in one transaction: durable when this returns, or nothing changed. Blocks while another writes.
-    /// After a failed commit redb refuses all further writes until the file is opened anew.
+    /// See the module for what follows a failure.
     pub(super) fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
-        let mut transaction = self.database.begin_write().map_err(self.failed("begin a write"))?;
+        let open = self.current()?;
+        let result = catch_unwind(AssertUnwindSafe(|| self.transaction(&open.database, body)))
+            .unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)));
+        if let Err(error) = &result {
+            self.failed_with(&open, error);
+        }
+        result
+    }
+
+    fn transaction<T>(
+        &self,
+        database: &Database,
+        body: impl FnOnce(&WriteTransaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut transaction = database.begin_write().map_err(self.failed("begin a write"))?;
         if disk::file_len(&self.path)?.is_some_and(|length| length >= QUICK_REPAIR_BYTES) {
             transaction.set_quick_repair(true);
         }
@@ -50,16 +148,36 @@ impl Kv {
                 Ok(done)
             }
             Err(error) => {
-                transaction.abort().map_err(self.failed("take back a write"))?;
+                // The first failure says more than that of the way back.
+                drop(transaction.abort());
                 Err(error)
             }
         }
     }
 
-    /// A view of the last commit.
-    pub(super) fn read(&self) -> Result<redb::ReadTransaction, Error> {
+    /// Whether the disk failed, and what follows.
+    fn failed_with(&self, open: &Arc<Open>, error: &Error) {
+        let Some(failure) = open.cause.failure() else { return };
+        let mut state = self.state();
+        if !matches!(&*state, State::Open(current) if Arc::ptr_eq(current, open)) {
+            return;
+        }
+        if !failure.sync && error.kind() == ErrorKind::Exhausted {
+            tracing::warn!(path = %self.path.display(), %error, "the disk is full");
+            *state = State::Full;
+        } else {
+            let why = format!("{error}; nothing is written until it is opened anew");
+            tracing::error!(path = %self.path.display(), why, "writing has stopped");
+            *state = State::Stopped(why);
+        }
+    }
+
+    /// Reads the last commit.
+    pub(super) fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
         use redb::ReadableDatabase;
-        self.database.begin_read().map_err(self.failed("begin a read"))
+        let open = self.current()?;
+        let read = || body(&open.database.begin_read().map_err(self.failed("begin a read"))?);
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)))
     }
 
     /// For `map_err`: this file, and what was tried.
@@ -68,10 +186,47 @@ impl Kv {
     }
 }
 
+const GAVE_UP: &str = "the key-value library gave up on its content";
+
+impl Open {
+    fn new(fs: &dyn Fs, path: &Path, cache: usize) -> Result<Self, Error> {
+        let file = open_file(fs, path)?;
+        let cause = Arc::new(Cause::default());
+        let backend = KvFile::new(file, cause.clone());
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache);
+        let database = guarded(path, || builder.create_with_backend(backend))?;
+        Ok(Self { database, cause })
+    }
+}
+
+/// Reads every page and compares its checksum, and changes nothing: what redb would mend goes to memory. What a crash
+/// leaves is sound; redb goes back to the last commit that was whole.
+///
+/// # Errors
+/// `Corrupt`, `Incompatible`, `Busy` when it is open elsewhere.
+fn verified(fs: &dyn Fs, path: &Path) -> Result<Database, Error> {
+    let overlay = Overlay::new(open_file(fs, path)?).map_err(|source| disk::Error::io(path, "read", source))?;
+    let mut database = guarded(path, || Database::builder().create_with_backend(overlay))?;
+    match catch_unwind(AssertUnwindSafe(|| database.check_integrity())) {
+        Ok(Ok(true)) => Ok(database),
+        Ok(Ok(false)) => Err(Error::corrupt(path, "the checksums of its pages do not match")),
+        Ok(Err(error)) => Err(Error::database(path, "check", error)),
+        Err(_) => Err(Error::corrupt(path, GAVE_UP)),
+    }
+}
+
+fn open_file(fs: &dyn Fs, path: &Path) -> Result<Box<dyn disk::FsRandom>, Error> {
+    fs.open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => disk::Error::Busy { path: path.into() }.into(),
+        _ => disk::Error::io(path, "open", source).into(),
+    })
+}
+
 /// redb may panic while it opens a damaged file; that is an error here.
 fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, redb::DatabaseError>) -> Result<Database, Error> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(opened) => opened.map_err(|error| Error::database(path, "open", error)),
-        Err(_) => Err(Error::corrupt(path, "the key-value library gave up on its content")),
+        Err(_) => Err(Error::corrupt(path, GAVE_UP)),
     }
 }

@@ -14,7 +14,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
-//! | `kv.rs` | how the key-value files are opened and committed |
+//! | `kv.rs`, `kv_file.rs` | how the key-value files are opened, verified and committed; what redb reads and writes |
 //! | `record.rs` | what is known of a collection, and its stored form |
 //! | `catalogue.rs` | [`Catalogue`] |
 //! | `truth.rs` | [`Truth`], [`Change`] |
@@ -23,12 +23,13 @@
 mod catalogue;
 mod error;
 mod kv;
+mod kv_file;
 mod record;
 mod segment;
 mod truth;
 
 pub use crate::disk::ErrorKind;
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, Listed};
 pub use error::Error;
 pub use record::{CollectionRecord, EmbedderRecord};
 pub use segment::{Segment, SegmentId, SegmentWriter};

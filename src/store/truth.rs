@@ -19,9 +19,10 @@ mod tests;
 use super::Error;
 use super::kv::Kv;
 use super::segment::SegmentId;
-use crate::disk;
-use redb::{ReadableTable, Table, TableDefinition};
+use crate::disk::{self, Fs};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing");
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
@@ -39,7 +40,7 @@ const VERSION: u64 = 1;
 /// Version of a value in `segments`.
 const SEGMENT_VERSION: u8 = 1;
 /// Name of the file in a collection's folder.
-pub(super) const FILE: &str = "points.redb";
+const FILE: &str = "points.redb";
 /// redb's cache; the points themselves are held by others.
 const CACHE_BYTES: usize = 32 << 20;
 
@@ -126,37 +127,51 @@ pub struct SegmentRecord {
 
 /// See the module.
 pub struct Truth {
+    fs: Arc<dyn Fs>,
     kv: Kv,
     dir: PathBuf,
 }
 
 impl Truth {
-    /// Opens the truth of a collection's folder, or makes an empty one there.
+    /// Name of its file in a collection's folder.
+    pub const FILE: &str = FILE;
+
+    /// Opens the truth of a collection's folder.
     ///
     /// # Errors
-    /// `Busy` when it is open elsewhere, `Incompatible`, `Corrupt` (also: no truth, but segment files).
-    pub fn open(collection_dir: &Path) -> Result<Self, Error> {
-        disk::create_folder(collection_dir)?;
-        let path = collection_dir.join(FILE);
-        let orphaned =
-            || Ok::<_, Error>(disk::list_files(collection_dir)?.iter().any(|name| name.ends_with(".vectors")));
-        if disk::file_len(&path)?.is_none_or(|length| length == 0) && orphaned()? {
-            return Err(Error::corrupt(&path, "missing or empty, but there are segments beside it"));
-        }
-        let (kv, before) = Kv::open(&path, CACHE_BYTES)?;
-        let truth = Self::prepare(kv, collection_dir)?;
-        if !before {
-            use disk::Fs;
-            disk::RealFs
-                .sync_dir(collection_dir)
-                .map_err(|source| disk::Error::io(collection_dir, "make its names durable", source))?;
-        }
-        Ok(truth)
+    /// `Busy` when it is open elsewhere, `Incompatible`, `Corrupt` (a file that is missing or empty too).
+    pub fn open(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
+        let kv = Kv::open(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
+        Self::prepare(fs, kv, collection_dir)
+    }
+
+    /// Opens the truth of a collection's folder to look at it: nothing on the disk changes, and nothing may be committed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
+        let kv = Kv::look(fs.as_ref(), &collection_dir.join(FILE))?;
+        Self::prepare(fs, kv, collection_dir)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.kv.path()
+    }
+
+    /// Makes an empty truth in a new folder, durably.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn create(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
+        disk::create_folder(fs.as_ref(), collection_dir)?;
+        let kv = Kv::create(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
+        Self::prepare(fs, kv, collection_dir)
     }
 
     /// Makes the tables where they are missing; checks their version.
-    fn prepare(kv: Kv, dir: &Path) -> Result<Self, Error> {
-        let truth = Self { kv, dir: dir.into() };
+    fn prepare(fs: &Arc<dyn Fs>, kv: Kv, dir: &Path) -> Result<Self, Error> {
+        let truth = Self { fs: fs.clone(), kv, dir: dir.into() };
         if truth.ready()? {
             return Ok(truth);
         }
@@ -174,10 +189,13 @@ impl Truth {
 
     /// Whether the tables are there (one transaction makes them all).
     fn ready(&self) -> Result<bool, Error> {
-        match self.kv.read()?.open_table(META) {
-            Ok(_) => {}
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
-            Err(error) => return Err(self.kv.failed("open a table")(error)),
+        let there = self.kv.read(|read| match read.open_table(META) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(self.kv.failed("open a table")(error)),
+        })?;
+        if !there {
+            return Ok(false);
         }
         match self.meta(FORMAT)? {
             VERSION => Ok(true),
@@ -241,7 +259,10 @@ impl Truth {
     /// # Errors
     /// `Corrupt`, `Internal`.
     pub fn segments(&self) -> Result<Vec<SegmentRecord>, Error> {
-        let read = self.kv.read()?;
+        self.kv.read(|read| self.read_segments(read))
+    }
+
+    fn read_segments(&self, read: &ReadTransaction) -> Result<Vec<SegmentRecord>, Error> {
         let segments = read.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?;
         let deleted = read.open_table(DELETED).map_err(self.kv.failed("open a table"))?;
         let mut all: Vec<SegmentRecord> = Vec::new();
@@ -278,17 +299,33 @@ impl Truth {
     /// # Errors
     /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
     pub fn growing(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
-        let read = self.kv.read()?;
-        let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
-        let mut vector = Vec::new();
-        for entry in table.iter().map_err(self.kv.failed("read"))? {
-            let (key, record) = entry.map_err(self.kv.failed("read"))?;
-            let key = key.value();
-            let (id, payload) = point::decode(record.value(), &mut vector)
-                .map_err(|what| Error::corrupt(self.kv.path(), format!("the growing point {key}: {what}")))?;
-            visit(key, id, &vector, payload)?;
-        }
-        Ok(())
+        self.growing_or_damaged(visit, &mut |key, what| {
+            Err(Error::corrupt(self.kv.path(), format!("the growing point {key}: {what}")))
+        })
+    }
+
+    /// The same; `damaged` is told of a record that cannot be read: its key, and what is wrong.
+    ///
+    /// # Errors
+    /// Those of the visitors, `Internal`.
+    pub fn growing_or_damaged(
+        &self,
+        visit: &mut Visit<'_>,
+        damaged: &mut dyn FnMut(u64, String) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.kv.read(|read| {
+            let table = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
+            let mut vector = Vec::new();
+            for entry in table.iter().map_err(self.kv.failed("read"))? {
+                let (key, record) = entry.map_err(self.kv.failed("read"))?;
+                let key = key.value();
+                match point::decode(record.value(), &mut vector) {
+                    Ok((id, payload)) => visit(key, id, &vector, payload)?,
+                    Err(what) => damaged(key, what.to_string())?,
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Removes the files of the folder that the truth does not name: drafts, segments and graphs of writes that never
@@ -297,19 +334,34 @@ impl Truth {
     /// # Errors
     /// `Corrupt`, `Internal`.
     pub fn sweep(&self) -> Result<Vec<String>, Error> {
+        let named = self.named()?;
+        Ok(disk::sweep(self.fs.as_ref(), &self.dir, |name| named.iter().any(|named| named == name))?)
+    }
+
+    /// Names of the files of the folder that are the collection's; they need not all be there.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn named(&self) -> Result<Vec<String>, Error> {
         let mut named = vec![FILE.to_owned()];
         for SegmentRecord { id, graph_generation, .. } in self.segments()? {
             named.push(id.vectors_file());
             named.push(id.payloads_file());
             named.extend(graph_generation.map(|generation| id.graph_file(generation)));
         }
-        Ok(disk::sweep(&self.dir, |name| named.iter().any(|named| named == name))?)
+        Ok(named)
     }
 
     fn meta(&self, name: &'static str) -> Result<u64, Error> {
-        let read = self.kv.read()?;
-        let table = read.open_table(META).map_err(self.kv.failed("open a table"))?;
-        Ok(table.get(name).map_err(self.kv.failed("read"))?.map_or(0, |value| value.value()))
+        self.kv.read(|read| {
+            let table = read.open_table(META).map_err(self.kv.failed("open a table"))?;
+            Ok(table.get(name).map_err(self.kv.failed("read"))?.map_or(0, |value| value.value()))
+        })
+    }
+
+    /// Why nothing is written any more, if so.
+    pub fn stopped(&self) -> Option<String> {
+        self.kv.stopped()
     }
 }
 

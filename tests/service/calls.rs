@@ -58,7 +58,7 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     assert_eq!(count(client, "c").await, 2);
 
     let ids = ["two", "none", "one"].map(String::from).to_vec();
-    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields: None };
+    let get = pb::GetPointsRequest { collection: "c".into(), ids: ids.clone(), fields: None, min_sequence: 0 };
     let bare = client.get_points(get.clone()).await.unwrap();
     assert_eq!(bare.points.iter().map(|point| point.id.as_str()).collect::<Vec<_>>(), ["two", "one"]);
     assert!(bare.points.iter().all(|point| point.vector.is_none() && point.payload.is_none()));
@@ -118,6 +118,7 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
         collection: "c".into(),
         queries: (0..5).map(|n| query(4.0 * n as f32)).collect(),
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
+        min_sequence: 0,
     };
     let replies = client.search_batch(batch).await.unwrap().responses;
     assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);
@@ -276,4 +277,60 @@ pub(crate) async fn gzip_goes_both_ways(engine: Arc<dyn Engine>) {
     let mut raw = pb::points_client::PointsClient::new(server.channel().await);
     let reply = raw.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.unwrap();
     assert!(reply.metadata().get("grpc-encoding").is_none(), "only when the client asks");
+}
+
+pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    let first = client.upsert(upsert("c", vec![vector_item("a", &[1.0])])).await.unwrap().sequence;
+    let count = |min_sequence| pb::CountRequest { collection: "c".into(), filter: None, min_sequence };
+    assert_eq!(client.count(count(first)).await.unwrap().count, 1, "what is acknowledged is seen at once");
+
+    // The next write has the next number; whoever waits for it sees it.
+    let other = client.clone();
+    let request = count(first + 1);
+    let waiting = tokio::spawn(async move { other.count(request).await });
+    tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    assert!(!waiting.is_finished(), "nobody has written yet");
+    let second = client.upsert(upsert("c", vec![vector_item("b", &[2.0])])).await.unwrap().sequence;
+    assert_eq!(second, first + 1);
+    assert_eq!(waiting.await.unwrap().unwrap().count, 2);
+
+    // Every read knows the number, and none waits beyond its deadline.
+    let late = |message| {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(std::time::Duration::from_millis(30));
+        request
+    };
+    let beyond = second + 1;
+    let mut search = pb::search_client::SearchClient::new(server.channel().await);
+    let mut near = near_vector("c", &[2.0], 1);
+    near.min_sequence = second;
+    assert_eq!(hit_ids(&search.search(near.clone()).await.unwrap().into_inner()), ["b"]);
+    near.min_sequence = beyond;
+    let passed = |status: tonic::Status| {
+        assert!(matches!(status.code(), tonic::Code::DeadlineExceeded | tonic::Code::Cancelled), "{status}");
+    };
+    let mut request = tonic::Request::new(near);
+    request.set_timeout(std::time::Duration::from_millis(30));
+    passed(search.search(request).await.unwrap_err());
+    let mut points = pb::points_client::PointsClient::new(server.channel().await);
+    passed(points.count(late(count(beyond))).await.unwrap_err());
+    let scroll = pb::ScrollRequest { collection: "c".into(), min_sequence: beyond, ..Default::default() };
+    let mut request = tonic::Request::new(scroll);
+    request.set_timeout(std::time::Duration::from_millis(30));
+    passed(points.scroll(request).await.unwrap_err());
+    let get =
+        pb::GetPointsRequest { collection: "c".into(), ids: vec!["a".into()], fields: None, min_sequence: beyond };
+    let mut request = tonic::Request::new(get);
+    request.set_timeout(std::time::Duration::from_millis(30));
+    passed(points.get(request).await.unwrap_err());
+
+    // Health answers for a collection too.
+    assert!(client.serving("collection/c").await.unwrap());
+    assert!(client.serving("collection/nobody").await.is_err());
+    // And so does a check.
+    let report = client.check(pb::CheckRequest { name: "c".into() }).await.unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
 }

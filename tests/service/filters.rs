@@ -112,6 +112,7 @@ pub(crate) async fn every_condition_selects(engine: Arc<dyn Engine>) {
         collection: "c".into(),
         queries: vec![query(pb::query::Form::Id("p05".into())), query(pb::query::Form::Vector(values(&[9.0])))],
         params: Some(pb::SearchParams { k: 2, filter: Some(equals("kind", text("stone"))), ..Default::default() }),
+        min_sequence: 0,
     });
     let replies = replies.await.unwrap().responses;
     let mut first = hit_ids(&replies[0]);
@@ -158,7 +159,7 @@ pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Engine>) {
     search.search(with(and(vec![exists("n"); 999]))).await.expect("as many as allowed");
 
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
-    let count = pb::CountRequest { collection: "c".into(), filter: Some(and(vec![])) };
+    let count = pb::CountRequest { collection: "c".into(), filter: Some(and(vec![])), min_sequence: 0 };
     assert_violation(&points.count(count).await.unwrap_err(), "filter.and", "at least one");
     let scroll = pb::ScrollRequest { collection: "c".into(), filter: Some(exists("")), ..Default::default() };
     assert_violation(&points.scroll(scroll).await.unwrap_err(), "filter.exists.field", "got 0");
@@ -182,12 +183,19 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
     fill(&server).await;
     let client = &server.client;
     let stones = || Some(equals("kind", text("stone")));
-    let counted = client.count(pb::CountRequest { collection: "c".into(), filter: stones() }).await.unwrap();
+    let counted =
+        client.count(pb::CountRequest { collection: "c".into(), filter: stones(), min_sequence: 0 }).await.unwrap();
     assert_eq!(counted.count, 4);
     let (mut found, mut token) = (Vec::new(), String::new());
     loop {
-        let request =
-            pb::ScrollRequest { collection: "c".into(), page_token: token, limit: 3, fields: None, filter: stones() };
+        let request = pb::ScrollRequest {
+            collection: "c".into(),
+            page_token: token,
+            limit: 3,
+            fields: None,
+            filter: stones(),
+            min_sequence: 0,
+        };
         let page = client.scroll(request).await.unwrap();
         found.extend(page.points.into_iter().map(|point| point.id));
         token = page.next_page_token;

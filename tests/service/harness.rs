@@ -94,6 +94,7 @@ pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::Searc
         collection: collection.into(),
         query: Some(pb::Query { form: Some(form) }),
         params: Some(pb::SearchParams { k, ..Default::default() }),
+        min_sequence: 0,
     }
 }
 

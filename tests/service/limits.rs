@@ -56,6 +56,7 @@ pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>)
         collection: "c".into(),
         queries,
         params: Some(pb::SearchParams { k, ..Default::default() }),
+        min_sequence: 0,
     };
     let second = batch(vec![query(1.0), query(f32::NAN)], 1);
     assert_violation(&search.search_batch(second).await.unwrap_err(), "queries[1].vector.values[0]", "NaN");
@@ -77,7 +78,7 @@ pub(crate) async fn wrong_requests_name_field_and_limit(engine: Arc<dyn Engine>)
     let items = vec![item("a"), item("b"), item("c"), vector_item("d", &long)];
     wrong(items, "items[3].vector.values[17]", "NaN").await;
 
-    let ids = |ids: Vec<String>| pb::GetPointsRequest { collection: "c".into(), ids, fields: None };
+    let ids = |ids: Vec<String>| pb::GetPointsRequest { collection: "c".into(), ids, fields: None, min_sequence: 0 };
     assert_violation(&points.get(ids(vec![])).await.unwrap_err(), "ids", "1 to 10000");
     assert_violation(&points.get(ids(vec!["a".into(), String::new()])).await.unwrap_err(), "ids[1]", "1 to 128");
     let page = pb::ScrollRequest { collection: "c".into(), limit: 10_001, ..Default::default() };

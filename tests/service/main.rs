@@ -8,6 +8,8 @@
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
+//! | `guard.rs` | who is let in, and what is noted of it |
+//! | `watch.rs` | metrics, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
@@ -15,11 +17,13 @@ mod support;
 
 mod calls;
 mod filters;
+mod guard;
 mod harness;
 mod limits;
 mod quality;
 mod server;
 mod streams;
+mod watch;
 
 use nearness::collection::Engine;
 use nearness::embed::Registry;
@@ -70,6 +74,7 @@ macro_rules! every_test_over {
                 searches_find_the_nearest
                 text_is_embedded
                 a_batch_is_checked_whole
+                reads_wait_for_the_sequence_they_ask_for
                 scrolls_reach_the_end
                 embedders_answer
                 gzip_goes_both_ways
@@ -90,6 +95,7 @@ macro_rules! every_test_over {
                 acks_come_in_order
                 the_collection_of_a_stream
             }
+            watch { metrics_say_what_happened }
         }
     };
 }
@@ -97,4 +103,10 @@ macro_rules! every_test_over {
 mod engines {
     every_test_over!(memory);
     every_test_over!(local);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn commits_and_seals_are_counted() {
+        let (engine, _guard) = super::local();
+        crate::watch::commits_and_seals_are_counted(engine).await;
+    }
 }

@@ -13,8 +13,8 @@ async fn twenty(server: &Running) {
 }
 
 fn explain(form: Form, k: u32, id: &str) -> pb::ExplainRequest {
-    let pb::SearchRequest { collection, query, params } = near("c", form, k);
-    pb::ExplainRequest { collection, query, params, id: id.into() }
+    let pb::SearchRequest { collection, query, params, min_sequence } = near("c", form, k);
+    pb::ExplainRequest { collection, query, params, id: id.into(), min_sequence }
 }
 
 pub(crate) async fn explanations_name_the_reason(engine: Arc<dyn Engine>) {

@@ -61,6 +61,7 @@ pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
         collection: "c".into(),
         ids: vec!["v".into()],
         fields: Some(pb::Fields { payload: false, vector: true }),
+        min_sequence: 0,
     };
     let stored = client.get_points(get).await.unwrap().points.remove(0).vector;
     assert_eq!(stored, Some(values(&[2.0; 5])), "the later of two items of one id stays");

@@ -214,12 +214,18 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         mapped_bytes: 0,
         resident_bytes: 0,
         sequence: collection.sequence,
+        state: CollectionState::Serving,
+        problems: Vec::new(),
     }
 }
 
 impl Engine for MemoryEngine {
     fn embedders(&self) -> &Registry {
         &self.registry
+    }
+
+    fn activity(&self) -> nearness::collection::Activity {
+        nearness::collection::Activity::default()
     }
 
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
@@ -256,6 +262,15 @@ impl Engine for MemoryEngine {
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.before("collection")?;
         self.read(name, |collection| Ok(info(name, collection)))
+    }
+
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.read(name, |collection| Ok(collection.sequence))
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        self.before("check")?;
+        self.read(name, |_| Ok(CheckReport::default()))
     }
 
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {

@@ -6,6 +6,7 @@ use super::data::Vectors;
 use super::truth::Truth;
 use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step, count};
+use crate::disk;
 use crate::index::{GraphParams, Rows, graph};
 use crate::store::{Segment, SegmentId, SegmentWriter};
 use anyhow::Context;
@@ -34,7 +35,7 @@ pub(super) fn measure(
         progress.step(Step { done, total: Some(total), part: None }, "");
         true
     })?;
-    built.publish(&file, segment.tag())?;
+    built.publish(&disk::real_fs(), &file, segment.tag())?;
     drop(built);
     let build_seconds = start.elapsed().as_secs_f64();
     progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(segment.rows().into())));
@@ -96,7 +97,7 @@ pub(super) fn measure(
 fn write_segment(folder: &Path, base: &Vectors, quiet: bool) -> anyhow::Result<Segment> {
     let progress = Progress::start("store", "vectors", quiet);
     let start = Instant::now();
-    let mut writer = SegmentWriter::create(folder, SEGMENT, base.dimension() as u32)?;
+    let mut writer = SegmentWriter::create(&disk::real_fs(), folder, SEGMENT, base.dimension() as u32)?;
     for row in 0..base.len() {
         writer.append(&row.to_string(), base.vector(row), &[])?;
     }

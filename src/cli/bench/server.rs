@@ -26,7 +26,7 @@ pub(super) fn measure(
     remote::block_on(async {
         let mut clients = Vec::new();
         for _ in 0..args.query_threads {
-            clients.push(remote::connect(Some(url)).await?);
+            clients.push(remote::connect_to(Some(url), &args.trust).await?);
         }
         let first = clients.first().context("no connection")?;
         let state = collection_state(first, collection, args, base).await?;
@@ -153,6 +153,7 @@ async fn ask(
                 fields: None,
                 filter: None,
             }),
+            min_sequence: 0,
         };
         let start = Instant::now();
         let answer = client.search(request).await.map_err(told)?;

@@ -24,7 +24,7 @@ const WINDOW: usize = 4_096;
 /// Connects, creates the collection when it is not there, and streams.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     remote::block_on(async {
-        let client = remote::connect(args.server.as_deref()).await?;
+        let client = remote::connect_to(args.server.as_deref(), &args.trust).await?;
         let existing = existing(&client, args).await?;
         if let Some(existing) = &existing {
             target::check(args, existing)?;

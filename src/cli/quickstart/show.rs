@@ -38,6 +38,7 @@ async fn search(
         collection: collection.into(),
         query: Some(pb::Query { form: Some(form) }),
         params: Some(params),
+        min_sequence: 0,
     };
     Ok(client.search(request).await?)
 }
@@ -213,6 +214,7 @@ async fn ask_all(
             collection: collection.into(),
             query: Some(pb::Query { form: Some(pb::query::Form::Id(id.clone())) }),
             params: Some(pb::SearchParams { k: K, accuracy: Some(accuracy), ..Default::default() }),
+            min_sequence: 0,
         };
         let reply = client.search(request).await?;
         answers.push(reply.hits.into_iter().map(|hit| hit.id).collect());

@@ -35,5 +35,5 @@ use builder::Builder;
 pub use condition::{Filter, Range, Scalar};
 use file::PayloadIndex;
 pub use number::Number;
-pub(super) use segments::{GrowingPayloads, SealedPayloads};
+pub(super) use segments::{GrowingPayloads, SealedPayloads, check_payloads};
 pub(super) use selected::{Selected, Selection};

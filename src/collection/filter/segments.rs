@@ -14,6 +14,7 @@ use crate::store::Segment;
 use crate::types::Ordinal;
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Rows of a growing segment that are indexed together; the rest, fewer than this, is read payload by payload.
@@ -219,11 +220,22 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
         .ok()
 }
 
+/// Reads the whole payload index of a segment: its file and bytes, and what is wrong with it; none when there is no file.
+pub(in crate::collection) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
+    let path = segment.path().with_file_name(segment.id().payloads_file());
+    let bytes = disk::file_len(&path).ok()??;
+    let opened = Mapping::open(&path).map_err(|error| error.to_string());
+    let checked = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
+    Some((path, bytes, checked.map(drop)))
+}
+
 /// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
     let name = segment.id().payloads_file();
-    let published =
-        segment.path().parent().map(|dir| disk::publish::<disk::Error>(dir, &name, |file| file.put(&bytes)));
+    let published = segment
+        .path()
+        .parent()
+        .map(|dir| disk::publish::<disk::Error>(&disk::real_fs(), dir, &name, |file| file.put(&bytes)));
     match published {
         Some(Ok(())) => {
             if let Some(index) = open(segment) {

@@ -1,189 +1,387 @@
-//! A file system in memory that can fail or crash at any operation, and then show what a disk would hold.
+//! A file system that fails where it is told to, and that can show what a disk would hold had the machine stopped at any moment.
 //!
-//! Names and contents have two states each: what the running system sees, and what a sync made durable. A crash keeps
-//! the durable contents; of the names it may keep the durable ones or the newest ones, because a file system may write
-//! them early. [`CrashFs::image`] writes either to a real folder.
+//! It works on real files, so that they can be mapped, and keeps a journal of every change and every sync. From the
+//! journal [`CrashFs::image`] makes the folder that a crash would leave: names and contents are sure once they were
+//! synced; of the rest nothing, everything, or any part (torn in sectors) may have reached the disk.
 
-use super::{Fs, FsFile};
+use super::{Fs, FsFile, FsRandom, RealFs};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+/// A folder for what is only looked at: in memory where there is such a file system, so that syncs cost nothing.
+pub(crate) fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Nothing.
     Nothing,
-    /// The machine stops before the n-th operation (from 0); it and all later ones change nothing and fail.
-    CrashAt(u64),
     /// The n-th sync (of a file or a folder, from 0) fails, the rest works.
     FailSync(u64),
     /// The disk is full after that many bytes.
     FullAfter(u64),
 }
 
-/// What of the names survived.
+/// What of that which was not synced reached the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Names {
-    /// Only what a sync of the folder made durable.
-    Durable,
-    /// All, though no sync asked for it.
-    Newest,
+pub(crate) enum Unsynced {
+    /// Nothing.
+    Lost,
+    /// All of it: the process was killed, the machine lives.
+    Kept,
+    /// By this seed: any of the names, any of the sectors, in any order.
+    Torn(u64),
 }
 
-#[derive(Debug, Default)]
-struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+/// What a write that is not whole is made of.
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Create(PathBuf, u64),
+    Write(u64, u64, Vec<u8>),
+    Resize(u64, u64),
+    Sync(u64),
+    /// A sync that failed: what was written before it never reaches the disk, whatever is synced later.
+    FailedSync(u64),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    MakeDir(PathBuf),
+    RemoveDir(PathBuf),
+    SyncDir(PathBuf),
 }
 
 #[derive(Debug)]
 struct State {
     plan: Plan,
-    operations: u64,
     syncs: u64,
     written: u64,
-    contents: HashMap<u64, Content>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
+    journal: Vec<Event>,
+    inodes: HashMap<PathBuf, u64>,
+    next_inode: u64,
 }
 
-/// See the module.
+/// See the module. Clones are the same file system.
 #[derive(Clone, Debug)]
-pub(crate) struct CrashFs(Arc<Mutex<State>>);
+pub(crate) struct CrashFs {
+    root: PathBuf,
+    state: Arc<Mutex<State>>,
+}
 
-struct CrashFile {
+#[derive(Debug)]
+struct CrashFile<F> {
     state: Arc<Mutex<State>>,
     inode: u64,
+    length: u64,
+    inner: F,
 }
 
 impl State {
-    fn operation(&mut self) -> io::Result<()> {
-        let crashed = matches!(self.plan, Plan::CrashAt(at) if self.operations >= at);
-        if crashed {
-            return Err(io::Error::other("the machine has stopped"));
-        }
-        self.operations += 1;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.operation()?;
+    fn sync(&mut self, done: Event, failed: Option<Event>) -> io::Result<()> {
         self.syncs += 1;
         if self.plan == Plan::FailSync(self.syncs - 1) {
+            self.journal.extend(failed);
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
+        self.journal.push(done);
         Ok(())
     }
 
-    fn write(&mut self, bytes: usize) -> io::Result<()> {
-        self.operation()?;
-        self.written += bytes as u64;
-        if matches!(self.plan, Plan::FullAfter(limit) if self.written > limit) {
+    fn write(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if matches!(self.plan, Plan::FullAfter(limit) if self.written + bytes.len() as u64 > limit) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
+        self.written += bytes.len() as u64;
+        self.journal.push(Event::Write(inode, offset, bytes.to_vec()));
         Ok(())
+    }
+
+    fn inode(&mut self, path: &Path) -> u64 {
+        self.next_inode += 1;
+        self.inodes.insert(path.into(), self.next_inode);
+        self.journal.push(Event::Create(path.into(), self.next_inode));
+        self.next_inode
     }
 }
 
 impl CrashFs {
-    pub(crate) fn new(plan: Plan) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            plan,
-            operations: 0,
-            syncs: 0,
-            written: 0,
-            contents: HashMap::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-        })))
+    /// Over a real, empty folder.
+    pub(crate) fn new(root: &Path, plan: Plan) -> Self {
+        let state = State { plan, syncs: 0, written: 0, journal: Vec::new(), inodes: HashMap::new(), next_inode: 0 };
+        Self { root: root.into(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Counts from here on: what came before is durable.
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Counts syncs and bytes from here on, by another plan.
     pub(crate) fn restart(&self, plan: Plan) {
-        let mut state = self.0.lock().unwrap();
-        (state.plan, state.operations, state.syncs, state.written) = (plan, 0, 0, 0);
-    }
-
-    pub(crate) fn operations(&self) -> u64 {
-        self.0.lock().unwrap().operations
+        let mut state = self.lock();
+        (state.plan, state.syncs, state.written) = (plan, 0, 0);
     }
 
     pub(crate) fn syncs(&self) -> u64 {
-        self.0.lock().unwrap().syncs
+        self.lock().syncs
     }
 
-    /// File names (without folders) as the running system sees them.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().names.keys().map(|path| path.file_name().unwrap().to_str().unwrap().into()).collect()
+    /// How many changes there were: a moment that [`image`](Self::image) can go back to.
+    pub(crate) fn now(&self) -> usize {
+        self.lock().journal.len()
     }
 
-    /// Writes what a disk holds after the crash into a real folder.
-    pub(crate) fn image(&self, names: Names, into: &Path) {
-        let state = self.0.lock().unwrap();
-        let kept = if names == Names::Durable { &state.durable_names } else { &state.names };
-        for (path, inode) in kept {
-            std::fs::write(into.join(path.file_name().unwrap()), &state.contents[inode].durable).unwrap();
+    /// The moments just before and just after each sync, and the last one.
+    pub(crate) fn moments(&self) -> Vec<usize> {
+        let state = self.lock();
+        let sync = |event: &Event| matches!(event, Event::Sync(_) | Event::SyncDir(_));
+        let mut all: Vec<usize> = state
+            .journal
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| sync(event))
+            .flat_map(|(place, _)| [place, place + 1])
+            .chain([state.journal.len()])
+            .collect();
+        all.dedup();
+        all
+    }
+
+    /// Writes what a disk holds after a crash at that moment into a real folder.
+    pub(crate) fn image(&self, moment: usize, unsynced: Unsynced, into: &Path) {
+        let state = self.lock();
+        let mut disk = Disk::default();
+        state.journal[..moment].iter().for_each(|event| disk.apply(event));
+        disk.crash(unsynced);
+        for (path, inode) in &disk.durable_names {
+            let Ok(relative) = path.strip_prefix(&self.root) else { continue };
+            let target = into.join(relative);
+            match inode {
+                None => std::fs::create_dir_all(&target).unwrap(),
+                // A file of a folder whose name was lost is lost with it.
+                Some(_) if !target.parent().unwrap().exists() => {}
+                Some(inode) => std::fs::write(&target, &disk.contents[inode].durable).unwrap(),
+            }
+        }
+    }
+}
+
+/// A disk, rebuilt from the journal. A name leads to an inode; to none where it is a folder's.
+#[derive(Default)]
+struct Disk {
+    contents: HashMap<u64, Content>,
+    names: BTreeMap<PathBuf, Option<u64>>,
+    durable_names: BTreeMap<PathBuf, Option<u64>>,
+}
+
+#[derive(Default)]
+struct Content {
+    durable: Vec<u8>,
+    /// Offset and bytes; no bytes: the length becomes that.
+    pending: Vec<(u64, Option<Vec<u8>>)>,
+}
+
+fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    content.resize(content.len().max(offset + bytes.len()), 0);
+    content[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+impl Disk {
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Create(path, inode) => {
+                self.contents.insert(*inode, Content::default());
+                self.names.insert(path.clone(), Some(*inode));
+            }
+            Event::Write(inode, offset, bytes) => {
+                self.contents.get_mut(inode).unwrap().pending.push((*offset, Some(bytes.clone())));
+            }
+            Event::Resize(inode, length) => self.contents.get_mut(inode).unwrap().pending.push((*length, None)),
+            Event::Sync(inode) => {
+                let Content { durable, pending } = self.contents.get_mut(inode).unwrap();
+                for (offset, bytes) in pending.drain(..) {
+                    match bytes {
+                        Some(bytes) => put(durable, offset as usize, &bytes),
+                        None => durable.resize(offset as usize, 0),
+                    }
+                }
+            }
+            Event::FailedSync(inode) => {
+                // The length is kept: it is the file system's own, and journalled.
+                self.contents.get_mut(inode).unwrap().pending.retain(|(_, bytes)| bytes.is_none());
+            }
+            Event::Rename(from, to) => {
+                let inode = self.names.remove(from).unwrap();
+                self.names.insert(to.clone(), inode);
+            }
+            Event::Remove(path) => _ = self.names.remove(path),
+            Event::MakeDir(path) => _ = self.names.insert(path.clone(), None),
+            Event::RemoveDir(path) => self.names.retain(|name, _| !name.starts_with(path)),
+            Event::SyncDir(dir) => {
+                let inside = |path: &Path| path.parent() == Some(dir.as_path());
+                let gone: Vec<PathBuf> = self
+                    .durable_names
+                    .keys()
+                    .filter(|path| inside(path) && !self.names.contains_key(*path))
+                    .cloned()
+                    .collect();
+                for gone in gone {
+                    self.durable_names.retain(|path, _| !path.starts_with(&gone));
+                }
+                let names = self.names.iter().filter(|(path, _)| inside(path));
+                self.durable_names.extend(names.map(|(path, inode)| (path.clone(), *inode)));
+            }
+        }
+    }
+
+    fn crash(&mut self, unsynced: Unsynced) {
+        let mut rng = StdRng::seed_from_u64(match unsynced {
+            Unsynced::Torn(seed) => seed,
+            Unsynced::Lost | Unsynced::Kept => 0,
+        });
+        let keeps = |rng: &mut StdRng| match unsynced {
+            Unsynced::Lost => false,
+            Unsynced::Kept => true,
+            Unsynced::Torn(_) => rng.random(),
+        };
+        let changed: Vec<PathBuf> = self
+            .names
+            .keys()
+            .chain(self.durable_names.keys())
+            .filter(|path| self.names.get(*path) != self.durable_names.get(*path))
+            .cloned()
+            .collect();
+        for path in changed {
+            if keeps(&mut rng) {
+                match self.names.get(&path) {
+                    Some(inode) => _ = self.durable_names.insert(path, *inode),
+                    None => _ = self.durable_names.remove(&path),
+                }
+            }
+        }
+        let mut inodes: Vec<_> = self.contents.iter_mut().collect();
+        inodes.sort_by_key(|(inode, _)| **inode);
+        for (_, Content { durable, pending }) in inodes {
+            for (offset, bytes) in pending.drain(..) {
+                let Some(bytes) = bytes else {
+                    if keeps(&mut rng) {
+                        durable.resize(offset as usize, 0);
+                    }
+                    continue;
+                };
+                let mut at = 0;
+                while at < bytes.len() {
+                    let end = ((offset as usize + at) / SECTOR + 1) * SECTOR - offset as usize;
+                    let end = end.min(bytes.len());
+                    if keeps(&mut rng) {
+                        put(durable, offset as usize + at, &bytes[at..end]);
+                    }
+                    at = end;
+                }
+            }
         }
     }
 }
 
 impl Fs for CrashFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
-        let mut state = self.0.lock().unwrap();
-        state.operation()?;
-        let inode = state.contents.len() as u64;
-        state.contents.insert(inode, Content::default());
-        state.names.insert(path.into(), inode);
-        Ok(Box::new(CrashFile { state: self.0.clone(), inode }))
+        let inner = RealFs.create(path)?;
+        let inode = self.lock().inode(path);
+        Ok(Box::new(CrashFile { state: self.state.clone(), inode, length: 0, inner }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        state.operation()?;
-        let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.into(), inode);
+        RealFs.rename(from, to)?;
+        let mut state = self.lock();
+        let inode = state.inodes.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.inodes.insert(to.into(), inode);
+        state.journal.push(Event::Rename(from.into(), to.into()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        state.operation()?;
-        state.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        RealFs.remove(path)?;
+        let mut state = self.lock();
+        state.inodes.remove(path);
+        state.journal.push(Event::Remove(path.into()));
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        state.sync()?;
-        let State { names, durable_names, .. } = &mut *state;
-        durable_names.retain(|path, _| path.parent() != Some(dir));
-        durable_names.extend(names.iter().filter(|(p, _)| p.parent() == Some(dir)).map(|(p, i)| (p.clone(), *i)));
+        self.lock().sync(Event::SyncDir(dir.into()), None)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            self.lock().journal.push(Event::MakeDir(path.into()));
+        }
+        RealFs.create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_dir(path)?;
+        let mut state = self.lock();
+        state.inodes.retain(|name, _| !name.starts_with(path));
+        state.journal.push(Event::RemoveDir(path.into()));
         Ok(())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FsRandom>> {
+        let inner = RealFs.open(path)?;
+        let mut state = self.lock();
+        let inode = match state.inodes.get(path) {
+            Some(inode) => *inode,
+            None => state.inode(path),
+        };
+        Ok(Box::new(CrashFile { state: self.state.clone(), inode, length: 0, inner }))
     }
 }
 
-impl FsFile for CrashFile {
+impl FsFile for CrashFile<Box<dyn FsFile>> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        state.write(bytes.len())?;
-        state.contents.get_mut(&self.inode).unwrap().seen.extend_from_slice(bytes);
-        Ok(())
+        self.state.lock().unwrap().write(self.inode, self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        self.inner.append(bytes)
     }
 
     fn overwrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        state.write(0)?;
-        let at = offset as usize;
-        state.contents.get_mut(&self.inode).unwrap().seen[at..at + bytes.len()].copy_from_slice(bytes);
-        Ok(())
+        self.state.lock().unwrap().write(self.inode, offset, bytes)?;
+        self.inner.overwrite(offset, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        state.sync()?;
-        let content = state.contents.get_mut(&self.inode).unwrap();
-        content.durable = content.seen.clone();
-        Ok(())
+        self.state.lock().unwrap().sync(Event::Sync(self.inode), Some(Event::FailedSync(self.inode)))
+    }
+}
+
+impl FsRandom for CrashFile<Box<dyn FsRandom>> {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.state.lock().unwrap().journal.push(Event::Resize(self.inode, length));
+        self.inner.set_len(length)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.state.lock().unwrap().write(self.inode, offset, bytes)?;
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.state.lock().unwrap().sync(Event::Sync(self.inode), Some(Event::FailedSync(self.inode)))
+    }
+
+    fn release(&self) -> io::Result<()> {
+        self.inner.release()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::build::Built;
 use super::file::{Expected, Graph};
-use crate::disk::{self, Mapping};
+use crate::disk::{self, Fs, Mapping};
 use crate::index::Error;
 
 /// A mapping as the bytes of a graph.
@@ -22,11 +22,11 @@ impl Built {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    pub fn publish(&self, path: &Path, tag: u64) -> Result<(), Error> {
+    pub fn publish(&self, fs: &Arc<dyn Fs>, path: &Path, tag: u64) -> Result<(), Error> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(Error::Corrupt { path: path.into(), what: "this is no path of a file".into() });
         };
-        disk::publish(dir, name, |writer| {
+        disk::publish(fs, dir, name, |writer| {
             let target = writer.path().to_owned();
             self.write_to(writer, tag).map_err(|source| disk::Error::io(&target, "write", source))
         })?;

@@ -138,7 +138,7 @@ impl Segment {
             if self.mapping.bytes()[end..range.start].iter().any(|byte| *byte != 0) {
                 return Err(self.wrong(section, format!("the bytes before {section:?} are not zero")));
             }
-            if crc32fast::hash(self.bytes(section)) != self.layout.sections[section as usize].crc {
+            if !self.is_sound(section) {
                 return Err(self.wrong(section, format!("the checksum of {section:?} does not match")));
             }
             end = range.end;
@@ -159,6 +159,31 @@ impl Segment {
             return Err(self.wrong(Section::Sorted, "rows are not in the order of their ids".into()));
         }
         Ok(())
+    }
+
+    /// Whether all is sound that cannot be computed from the rest: vectors, ids and payloads. Reads the whole file.
+    pub fn rows_are_sound(&self) -> bool {
+        let payload_ends = self.numbers::<u64>(Section::PayloadEnds).iter().copied();
+        let scales = self.layout.element != Element::I8 || self.is_sound(Section::Scales);
+        scales
+            && self.is_sound(Section::Vectors)
+            && self.is_sound(Section::PayloadEnds)
+            && self.is_sound(Section::Payloads)
+            && self.verify_ends(Section::PayloadEnds, payload_ends).is_ok()
+            && self.ids_are_sound()
+    }
+
+    /// Whether the ids of its rows can be told.
+    pub fn ids_are_sound(&self) -> bool {
+        let ends = self.numbers::<u32>(Section::IdEnds).iter().map(|end| u64::from(*end));
+        self.is_sound(Section::IdEnds)
+            && self.is_sound(Section::Ids)
+            && self.verify_ends(Section::IdEnds, ends).is_ok()
+            && (0..self.layout.rows).all(|row| crate::types::PointId::new(self.point_id(Ordinal(row))).is_ok())
+    }
+
+    fn is_sound(&self, section: Section) -> bool {
+        crc32fast::hash(self.bytes(section)) == self.layout.sections[section as usize].crc
     }
 
     fn verify_ends(&self, ends: Section, values: impl Iterator<Item = u64>) -> Result<(), Error> {

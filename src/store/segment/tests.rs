@@ -1,7 +1,8 @@
 //! Segments: what was appended reads back; a crash leaves nothing or all; every cut and every flipped bit is found.
 
 use super::*;
-use crate::disk::double::{CrashFs, Names, Plan};
+use crate::disk::Fs;
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use crate::disk::{ErrorKind, list_files};
 use crate::math::{Components, Element};
 use crate::store::Error;
@@ -24,7 +25,7 @@ const ROWS: [Row<'_>; 5] = [
 ];
 
 fn write(dir: &Path) -> Segment {
-    let mut writer = SegmentWriter::create(dir, ID, 3).unwrap();
+    let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir, ID, 3).unwrap();
     for (row, (id, vector, payload)) in ROWS.iter().enumerate() {
         assert_eq!(writer.append(id, vector, payload).unwrap(), Ordinal(row as u32));
     }
@@ -91,7 +92,7 @@ fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
         (vec![float, whole, whole], Element::F32),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = SegmentWriter::create(dir.path(), ID, 3).unwrap();
+        let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 3).unwrap();
         // Many before the one that needs more, so that more than one buffer is written again.
         let times = if vectors.len() == 2 { 200_000 } else { 1 };
         let mut given: Vec<[f32; 3]> = vec![vectors[0]; times];
@@ -131,7 +132,7 @@ fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
 fn the_tag_follows_the_content() {
     let tag = |payload: &[u8]| {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = SegmentWriter::create(dir.path(), ID, 1).unwrap();
+        let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 1).unwrap();
         writer.append("a", &[1.0], payload).unwrap();
         writer.finish().unwrap().tag()
     };
@@ -142,7 +143,7 @@ fn the_tag_follows_the_content() {
 #[test]
 fn an_empty_segment_is_one() {
     let dir = tempfile::tempdir().unwrap();
-    let segment = SegmentWriter::create(dir.path(), ID, 3).unwrap().finish().unwrap();
+    let segment = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 3).unwrap().finish().unwrap();
     segment.verify().unwrap();
     assert_eq!((segment.rows(), segment.vectors().len(), segment.find("a")), (0, 0, None));
     touch(&segment);
@@ -152,9 +153,9 @@ fn an_empty_segment_is_one() {
 fn what_breaks_the_rules_is_refused_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     for dimension in [0, crate::types::MAX_DIMENSION + 1] {
-        assert!(SegmentWriter::create(dir.path(), ID, dimension).is_err());
+        assert!(SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, dimension).is_err());
     }
-    let mut writer = SegmentWriter::create(dir.path(), ID, 2).unwrap();
+    let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 2).unwrap();
     writer.append("same", &[1.0, 2.0], b"").unwrap();
     let error = writer.append("b", &[1.0], b"").unwrap_err().to_string();
     assert!(error.contains("\"b\" has 1 components, not 2"), "{error}");
@@ -164,7 +165,7 @@ fn what_breaks_the_rules_is_refused_and_leaves_no_file() {
     writer.append("same", &[3.0, 4.0], b"").unwrap();
     let error = writer.finish().map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("\"same\" is in rows 0 and 2") || error.contains("\"same\" is in rows 2 and 0"), "{error}");
-    drop(SegmentWriter::create(dir.path(), ID, 2).unwrap());
+    drop(SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 2).unwrap());
     assert!(list_files(dir.path()).unwrap().is_empty());
 }
 
@@ -269,48 +270,47 @@ fn a_header_with_monstrous_numbers_is_refused_before_anything_is_sized_by_it() {
     check(&|layout| layout.sections[3].length = 1 << 33);
 }
 
-/// Writes the segment on a file system that may crash; what it holds afterwards is for the caller to look at.
-fn write_on(fs: &CrashFs) -> Result<(), Error> {
-    let scratch = tempfile::tempdir().unwrap();
-    let mut writer = SegmentWriter::create_on(Arc::new(fs.clone()), Path::new("/c"), scratch.path(), ID, 3)?;
+/// Writes the segment on a file system that may fail.
+fn write_on(fs: &CrashFs, dir: &Path) -> Result<(), Error> {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    let mut writer = SegmentWriter::create(&fs, dir, ID, 3)?;
     for (id, vector, payload) in ROWS {
         writer.append(id, &vector, payload)?;
     }
-    writer.finish_file()
+    writer.finish().map(drop)
 }
 
 #[test]
-fn a_crash_at_any_operation_leaves_no_segment_or_a_whole_one() {
-    let whole = CrashFs::new(Plan::Nothing);
-    write_on(&whole).unwrap();
-    assert_eq!(whole.syncs(), 2);
+fn a_crash_at_any_moment_leaves_no_segment_or_a_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    write_on(&fs, dir.path()).unwrap();
+    assert_eq!(fs.syncs(), 2);
     let mut appeared = 0;
-    for at in 0..=whole.operations() {
-        let fs = CrashFs::new(Plan::CrashAt(at));
-        let acknowledged = write_on(&fs).is_ok();
-        assert_eq!(acknowledged, at == whole.operations());
-        for names in [Names::Durable, Names::Newest] {
-            let image = tempfile::tempdir().unwrap();
-            fs.image(names, image.path());
+    for moment in 0..=fs.now() {
+        for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..5).map(Unsynced::Torn)) {
+            let image = quick_dir();
+            fs.image(moment, unsynced, image.path());
             if image.path().join(ID.vectors_file()).exists() {
                 let segment = Segment::open(image.path(), ID).unwrap();
                 segment.verify().unwrap();
                 assert_eq!(segment.rows(), 5);
                 appeared += 1;
             } else {
-                assert!(!acknowledged, "crash at {at}, {names:?}");
+                assert!(moment < fs.now(), "acknowledged, and not there: {unsynced:?}");
             }
         }
     }
-    assert_eq!(appeared, 3, "newest names: from the rename on; durable names: from the folder's sync on");
+    assert!(appeared >= 8, "after the folder's sync always, after the rename where names are kept: {appeared}");
 }
 
 #[test]
 fn a_full_disk_or_a_failed_sync_leaves_nothing() {
     for (plan, kind) in [(Plan::FullAfter(300), ErrorKind::Exhausted), (Plan::FailSync(0), ErrorKind::Internal)] {
-        let fs = CrashFs::new(plan);
-        assert_eq!(write_on(&fs).unwrap_err().kind(), kind);
-        assert!(fs.names().is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let fs = CrashFs::new(dir.path(), plan);
+        assert_eq!(write_on(&fs, dir.path()).unwrap_err().kind(), kind);
+        assert!(crate::disk::list_files(dir.path()).unwrap().is_empty());
     }
 }
 
@@ -325,7 +325,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut rows: Vec<_> = points.iter().collect();
         rows.sort_by_key(|(id, _)| id.bytes().fold(order, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)));
-        let mut writer = SegmentWriter::create(dir.path(), ID, dimension as u32).unwrap();
+        let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, dimension as u32).unwrap();
         for (id, (bits, payload)) in &rows {
             writer.append(id, &bits[..dimension].iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>(), payload).unwrap();
         }

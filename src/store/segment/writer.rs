@@ -6,7 +6,7 @@
 use super::layout::{ALIGNMENT, HEADER, Layout, SECTIONS, Section};
 use super::narrow::Narrow;
 use super::{Segment, SegmentId};
-use crate::disk::{Draft, Fs, RealFs, Scratch, SectionMark};
+use crate::disk::{Draft, Fs, Scratch, SectionMark};
 use crate::math;
 use crate::store::Error;
 use crate::types::{MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
@@ -37,27 +37,16 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// `Internal` (`Refused`) for a dimension out of range; what the disk refuses.
-    pub fn create(dir: &Path, id: SegmentId, dimension: u32) -> Result<Self, Error> {
-        Self::create_on(Arc::new(RealFs), dir, dir, id, dimension)
-    }
-
-    /// The same over any file system, with the side file in `scratch_dir` of the real one.
-    pub(super) fn create_on(
-        fs: Arc<dyn Fs>,
-        dir: &Path,
-        scratch_dir: &Path,
-        id: SegmentId,
-        dimension: u32,
-    ) -> Result<Self, Error> {
+    pub fn create(fs: &Arc<dyn Fs>, dir: &Path, id: SegmentId, dimension: u32) -> Result<Self, Error> {
         let path = dir.join(id.vectors_file());
         if dimension == 0 || dimension > MAX_DIMENSION {
             return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
         }
-        let mut draft = Draft::create(fs, dir, &id.vectors_file())?;
+        let mut draft = Draft::create(fs.clone(), dir, &id.vectors_file())?;
         draft.writer().put(&[0; HEADER])?;
         draft.writer().start_section(ALIGNMENT)?;
-        let vectors = Narrow::create(scratch_dir, &format!("{id}.narrow"), dimension as usize)?;
-        let payloads = Scratch::create(scratch_dir, &format!("{id}.payloads"))?;
+        let vectors = Narrow::create(dir, &format!("{id}.narrow"), dimension as usize)?;
+        let payloads = Scratch::create(dir, &format!("{id}.payloads"))?;
         Ok(Self {
             dir: dir.into(),
             path,
@@ -112,17 +101,10 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// `Internal` (`Refused`) for an id that occurs twice; what the disk refuses. Nothing has appeared then.
-    pub fn finish(self) -> Result<Segment, Error> {
-        let (dir, id) = (self.dir.clone(), self.id);
-        self.finish_file()?;
-        Segment::open(&dir, id)
-    }
-
-    /// All of [`finish`](Self::finish) but the mapping.
-    pub(super) fn finish_file(mut self) -> Result<(), Error> {
+    pub fn finish(mut self) -> Result<Segment, Error> {
         let sorted = self.sort()?;
         let rows = self.rows();
-        let Self { id, dimension, mut draft, vectors, payloads, payload_ends, ids, id_ends, norms, .. } = self;
+        let Self { dir, id, dimension, mut draft, vectors, payloads, payload_ends, ids, id_ends, norms, .. } = self;
         let writer = draft.writer();
         let (element, scales) = vectors.finish(writer)?;
         let mut sections = [SectionMark::default(); SECTIONS];
@@ -149,7 +131,7 @@ impl SegmentWriter {
         let layout = Layout { id, rows, dimension, element, sections };
         writer.patch(0, &layout.encode())?;
         draft.publish()?;
-        Ok(())
+        Segment::open(&dir, id)
     }
 
     /// Rows in the order of their ids' bytes.

@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::disk::ErrorKind;
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use proptest::prelude::*;
-use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex};
 
 /// What the truth should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -180,64 +178,26 @@ proptest! {
     #[test]
     fn any_changes_are_as_in_a_map(commits in prop::collection::vec((prop::collection::vec(step(), 1..7), prop::bool::weighted(0.15)), 1..25)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut truth = Truth::open(dir.path()).unwrap();
+        let mut truth = Truth::create(&disk::real_fs(), dir.path()).unwrap();
         let mut model = Model::default();
         for (steps, reopen) in &commits {
             commit(&truth, &mut model, steps).unwrap();
             if *reopen {
                 drop(truth);
-                truth = Truth::open(dir.path()).unwrap();
+                truth = open(dir.path()).unwrap();
             }
             prop_assert_eq!(&read(&truth), &model);
         }
     }
 }
 
-/// A disk in memory: what was written, and what of it a sync made durable. From sync `crash_at` (from 0) on, nothing
-/// becomes durable and every sync fails.
-#[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<DiskState>>);
-
-#[derive(Debug, Default)]
-struct DiskState {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-    syncs: u64,
-    crash_at: Option<u64>,
+fn open(dir: &Path) -> Result<Truth, Error> {
+    Truth::open(&disk::real_fs(), dir)
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().seen.len() as u64)
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
-        let from = offset as usize;
-        out.copy_from_slice(state.seen.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.lock().unwrap().seen.resize(len as usize, 0);
-        Ok(())
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        state.syncs += 1;
-        if state.crash_at.is_some_and(|at| state.syncs > at) {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-        state.durable = state.seen.clone();
-        Ok(())
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let at = offset as usize;
-        self.0.lock().unwrap().seen[at..at + data.len()].copy_from_slice(data);
-        Ok(())
-    }
-}
-
-fn open_on(disk: &Disk) -> Result<Truth, Error> {
-    Truth::prepare(Kv::open_on(Path::new("memory"), disk.clone())?, Path::new("memory"))
+fn create_on(fs: &CrashFs, dir: &Path) -> Truth {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    Truth::create(&fs, dir).unwrap()
 }
 
 #[test]
@@ -256,51 +216,118 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
             steps
         })
         .collect();
-    // What the truth is after each commit, and how many syncs that takes.
-    let disk = Disk::default();
-    let truth = open_on(&disk).unwrap();
-    let before = disk.0.lock().unwrap().syncs;
+    // The truth after each commit, and the moment when that was acknowledged.
+    let dir = tempfile::tempdir().unwrap();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let truth = create_on(&fs, dir.path());
     let mut states = vec![Model::default()];
+    let mut moments = vec![fs.now()];
+    let before = fs.syncs();
     for steps in &commits {
         let mut next = states[states.len() - 1].clone();
         assert!(commit(&truth, &mut next, steps).unwrap());
         states.push(next);
+        moments.push(fs.now());
     }
-    let syncs = disk.0.lock().unwrap().syncs;
-    assert!(syncs - before >= commits.len() as u64, "a sync for each commit");
-
-    for crash_at in before..=syncs {
-        let disk = Disk::default();
-        let truth = open_on(&disk).unwrap();
-        disk.0.lock().unwrap().crash_at = Some(crash_at);
-        let mut acknowledged = 0;
-        for steps in &commits {
-            let failed = commit(&truth, &mut states[acknowledged].clone(), steps).is_err();
-            if failed {
-                // The writer refuses to go on after a failed sync, even if the disk recovers.
-                disk.0.lock().unwrap().crash_at = None;
-                assert!(truth.commit(&[Change::Sequence(99)]).is_err(), "a write after a failed sync");
-                disk.0.lock().unwrap().crash_at = Some(0);
-                break;
-            }
-            acknowledged += 1;
-        }
-        // The power is cut: only what was synced is left. The process is killed: all that was written is left.
-        let (durable, seen) = {
-            let state = disk.0.lock().unwrap();
-            (state.durable.clone(), state.seen.clone())
-        };
-        for (what, image) in [("power cut", durable), ("kill", seen)] {
-            let disk = Disk(Arc::new(Mutex::new(DiskState { seen: image, ..DiskState::default() })));
-            let found = read(&open_on(&disk).unwrap());
+    assert!(fs.syncs() - before >= commits.len() as u64, "a sync for each commit");
+    let check = |fs: &CrashFs, moment, acknowledged: usize| {
+        for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..4).map(Unsynced::Torn)) {
+            let image = quick_dir();
+            fs.image(moment, unsynced, image.path());
+            let found = read(&open(image.path()).unwrap());
             let allowed = &states[acknowledged..(acknowledged + 2).min(states.len())];
-            assert!(allowed.contains(&found), "{what} at sync {crash_at}, {acknowledged} acknowledged: {found:?}");
+            assert!(allowed.contains(&found), "{unsynced:?} at {moment}, {acknowledged} acknowledged: {found:?}");
         }
+    };
+    for moment in (moments[0]..=fs.now()).filter(|moment| moment % 3 == 0 || moments.contains(moment)) {
+        check(&fs, moment, moments.partition_point(|acknowledged| *acknowledged <= moment) - 1);
+    }
+
+    for failing in 0..fs.syncs() - before {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = CrashFs::new(dir.path(), Plan::Nothing);
+        let truth = create_on(&fs, dir.path());
+        fs.restart(Plan::FailSync(failing));
+        let failed = commits
+            .iter()
+            .zip(&states)
+            .position(|(steps, before)| commit(&truth, &mut before.clone(), steps).is_err())
+            .unwrap_or(commits.len());
+        assert!(failed < commits.len(), "sync {failing} failed and nobody said so");
+        // The writer refuses to go on, although the disk works again.
+        let refused = truth.commit(&[Change::Sequence(99)]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Stopped, "{refused}");
+        assert!(truth.stopped().is_some());
+        check(&fs, fs.now(), failed);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let truth = create_on(&fs, dir.path());
+    let mut model = Model::default();
+    let add = |n: u8| vec![Step::Add(n, vec![1; 3], vec![n; 3000])];
+    assert!(commit(&truth, &mut model, &add(1)).unwrap());
+    for room in [0, 1_000, 5_000, 9_000] {
+        fs.restart(Plan::FullAfter(room));
+        for _ in 0..2 {
+            assert_eq!(commit(&truth, &mut model, &add(2)).unwrap_err().kind(), ErrorKind::Exhausted, "{room}");
+            assert!(truth.stopped().is_none());
+        }
+        fs.restart(Plan::Nothing);
+        assert_eq!(read(&truth), model, "nothing of what was refused");
+        assert!(commit(&truth, &mut model, &add(3)).unwrap());
+    }
+    drop(truth);
+    assert_eq!(read(&open(dir.path()).unwrap()), model);
+}
+
+#[test]
+fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
+    let dir = quick_dir();
+    let truth = small(dir.path());
+    let sound = read(&truth);
+    drop(truth);
+    let file = dir.path().join(FILE);
+    let whole = std::fs::read(&file).unwrap();
+    let (mut refused, mut unharmed) = (0, 0);
+    let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    for at in used {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        // A new file: overwriting one waits for the disk.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, &bytes).unwrap();
+        match Truth::look(&disk::real_fs(), dir.path()) {
+            Ok(truth) => {
+                assert_eq!(read(&truth), sound, "byte {at} flipped, and nobody said so");
+                unharmed += 1;
+            }
+            Err(error) => {
+                assert!(
+                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible | ErrorKind::Internal),
+                    "byte {at}: {error}"
+                );
+                refused += 1;
+                if refused % 100 == 0 {
+                    assert!(open(dir.path()).is_err(), "byte {at}: looked at and opened differ");
+                    assert_eq!(std::fs::read(&file).unwrap(), bytes, "what is damaged is not touched");
+                }
+            }
+        }
+    }
+    assert!(refused > 100, "{refused} refused, {unharmed} unharmed");
+    for cut in (0..whole.len()).step_by(509) {
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        assert!(Truth::look(&disk::real_fs(), dir.path()).is_err(), "cut to {cut} bytes of {}", whole.len());
     }
 }
 
 fn small(dir: &Path) -> Truth {
-    let truth = Truth::open(dir).unwrap();
+    let truth = Truth::create(&disk::real_fs(), dir).unwrap();
     let segment = SegmentId(1);
     truth
         .commit(&[
@@ -319,11 +346,11 @@ fn it_is_open_once_and_shared_by_threads() {
     let dir = tempfile::tempdir().unwrap();
     let truth = small(dir.path());
     shared(&truth);
-    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!((truth.sequence().unwrap(), truth.next_key().unwrap()), (5, 1));
     assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
     drop(truth);
-    Truth::open(dir.path()).unwrap();
+    open(dir.path()).unwrap();
 }
 
 #[test]
@@ -365,7 +392,7 @@ fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
     assert_eq!(calibration(&truth), None);
     truth.commit(&[set(4, b"third"), Change::DeleteRow { segment, row: 9 }]).unwrap();
     drop(truth);
-    let truth = Truth::open(dir.path()).unwrap();
+    let truth = open(dir.path()).unwrap();
     assert_eq!(calibration(&truth).as_deref(), Some(&b"third"[..]));
     // A folder of a program that did not know the table.
     truth.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
@@ -414,13 +441,13 @@ fn a_lost_or_foreign_or_newer_file_is_an_error() {
         })
         .unwrap();
     drop(truth);
-    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Incompatible);
+    assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Incompatible);
     let file = dir.path().join(FILE);
     std::fs::write(&file, b"something else, of some length").unwrap();
-    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
     std::fs::remove_file(&file).unwrap();
     std::fs::write(dir.path().join(SegmentId(1).vectors_file()), b"x").unwrap();
-    assert_eq!(Truth::open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -431,7 +458,7 @@ fn a_cut_file_is_an_error_not_a_panic() {
     let whole = std::fs::read(&file).unwrap();
     for cut in [1, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&file, &whole[..cut]).unwrap();
-        let kind = Truth::open(dir.path()).map(|_| ()).unwrap_err().kind();
+        let kind = open(dir.path()).map(|_| ()).unwrap_err().kind();
         assert_eq!(kind, ErrorKind::Corrupt, "cut at {cut} of {}", whole.len());
     }
 }

@@ -1,0 +1,159 @@
+//! `nearness check` and `nearness repair`: is what is stored what was written, and what to do when it is not.
+
+use super::args::ServerArgs;
+use super::config;
+use super::output::{self, Table};
+use super::progress::{Progress, Step, bytes, count};
+use super::remote::{self, told};
+use crate::collection::{CheckReport, Damage, Finding, Job, Repaired, check_directory, repair_directory};
+use crate::grpc::pb;
+use crate::types::CollectionName;
+use anyhow::Context;
+use clap::{ArgGroup, Args};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// `check`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["data", "collection"]),
+    after_help = "Examples:\n  nearness check --data ./nearness-data\n  nearness check --collection words --server http://127.0.0.1:50051\n\n\
+                  Exit codes: 0 all data is sound, 1 it could not be checked, 3 data is damaged. Caches (graphs, payload\n\
+                  indexes) and stray files are listed, and mended by themselves."
+)]
+pub(crate) struct CheckArgs {
+    /// A data directory that no process serves; it is not changed.
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    data: Option<PathBuf>,
+    /// A collection of a running server. What is damaged is not used from then on.
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    collection: Option<CollectionName>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// `repair`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness repair --data ./nearness-data\n\n\
+                  Points whose bytes cannot be trusted are taken out and listed by id where that can be told; files of\n\
+                  segments that were taken out are kept in DIR/damaged. Every graph and payload index is built anew.\n\
+                  Copy the directory first.\n\n\
+                  Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was.")]
+pub(crate) struct RepairArgs {
+    /// The data directory; no process may serve it.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Data is damaged or lost; the report is printed already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Damaged(String);
+
+/// Prints what is wrong; an error if it is data.
+pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
+    let report = match (&args.data, &args.collection) {
+        (Some(data), _) => check_directory(data).with_context(|| data_names(data))?,
+        (None, Some(name)) => live(name, &args.server)?,
+        (None, None) => return Err(config::Usage("give --data or --collection".into()).into()),
+    };
+    let damaged = report.findings.iter().filter(|finding| finding.damage == Damage::Data).count();
+    if args.json {
+        let findings = report.findings.iter().map(|finding| {
+            let Finding { damage, collection, file, what } = finding;
+            json!({ "damage": damage.name(), "collection": collection, "file": file, "what": what })
+        });
+        let findings: Vec<_> = findings.collect();
+        output::json(&json!({ "files": report.files, "bytes": report.bytes, "findings": findings }))?;
+    } else {
+        if !report.findings.is_empty() {
+            let mut table = Table::new(&["damage", "collection", "file", "what"]);
+            for Finding { damage, collection, file, what } in &report.findings {
+                table.row(vec![damage.name().into(), collection.clone(), file.display().to_string(), what.clone()]);
+            }
+            table.print()?;
+        }
+        output::line(&format!("{} files, {} checked", count(report.files), bytes(report.bytes)))?;
+    }
+    match damaged {
+        0 => Ok(()),
+        _ => Err(Damaged(format!("data is damaged in {damaged} places")).into()),
+    }
+}
+
+fn data_names(data: &Path) -> String {
+    format!("--data {}", data.display())
+}
+
+fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
+    let reply = remote::block_on(async {
+        let client = remote::connect(server).await?;
+        client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(told)
+    })?;
+    let finding = |finding: pb::Finding| Finding {
+        damage: match finding.damage() {
+            pb::Damage::Cache => Damage::Cache,
+            pb::Damage::Stray => Damage::Stray,
+            // What this program does not know is bad enough.
+            pb::Damage::Data | pb::Damage::Unspecified => Damage::Data,
+        },
+        collection: name.to_string(),
+        file: finding.file.into(),
+        what: finding.what,
+    };
+    let findings = reply.findings.into_iter().map(finding).collect();
+    Ok(CheckReport { files: reply.files, bytes: reply.bytes, findings })
+}
+
+/// Repairs, and prints what that cost.
+pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("repair", "rows", quiet);
+    let observe = |job: Job, done: u64, total: u64| {
+        let what = if matches!(job, Job::Calibrating) { "measuring" } else { "indexing" };
+        progress.step(Step { done, total: Some(total), part: None }, what);
+        true
+    };
+    let done = repair_directory(&args.data, &observe).with_context(|| data_names(&args.data))?;
+    progress.finish("done");
+    let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
+    if args.json {
+        let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();
+        let unnamed: Vec<_> = lost_unnamed
+            .iter()
+            .map(|(collection, points)| json!({ "collection": collection, "points": points }))
+            .collect();
+        output::json(&json!({
+            "collections": rebuilt,
+            "segments_rewritten": rewritten,
+            "segments_taken_out": taken_out,
+            "lost": named,
+            "lost_unnamed": unnamed,
+            "left": left,
+        }))?;
+    } else {
+        for file in taken_out {
+            output::line(&format!("taken out: a segment, kept in {}", file.display()))?;
+        }
+        for (collection, id) in lost {
+            output::line(&format!("lost: {collection} {id}"))?;
+        }
+        for (collection, points) in lost_unnamed {
+            output::line(&format!("lost: {collection}, {points} points whose ids cannot be told"))?;
+        }
+        for what in left {
+            output::line(&format!("left as it was: {what}"))?;
+        }
+        output::line(&format!("{rewritten} segments written again, all indexes of {rebuilt} collections built anew"))?;
+    }
+    if lost.is_empty() && lost_unnamed.is_empty() && left.is_empty() {
+        return Ok(());
+    }
+    let points = lost.len() as u64 + lost_unnamed.iter().map(|(_, points)| points).sum::<u64>();
+    Err(Damaged(format!("{points} points are lost, {} things are left as they were", left.len())).into())
+}

@@ -1,0 +1,72 @@
+//! `nearness key new`: an API key, shown once, and the lines with its hash for the server's configuration file.
+
+use super::config;
+use super::output;
+use crate::guard::{NewKey, Role, Scope};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+/// `key ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key: print it, and what to add to the server's configuration file.
+    New(NewArgs),
+}
+
+/// `key new`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness key new --name ingest --role write --collection 'films-*'\n\n\
+                  The key is on the first line, and nowhere else: keep it. The server keeps a hash of it.\n\
+                  A client takes it from the environment variable NEARNESS_KEY.")]
+pub(crate) struct NewArgs {
+    /// Whose key it is, for the log.
+    #[arg(long, value_parser = name)]
+    pub(crate) name: String,
+    /// What its holder may do: read, write or admin.
+    #[arg(long, value_parser = config::role)]
+    pub(crate) role: Role,
+    /// A collection it is for, or the beginning of names and a *, or * for all; may be repeated.
+    #[arg(long = "collection", value_name = "PATTERN", required = true, value_parser = pattern)]
+    pub(crate) collections: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    Scope::new(&[text]).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let sound = !text.is_empty() && text.len() <= 256 && !text.chars().any(|c| c.is_control() || "\"\\".contains(c));
+    if sound {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 256 bytes without quotes, backslashes and control characters".into())
+    }
+}
+
+pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
+    let KeyCommand::New(args) = command;
+    let NewKey { secret, hash } = NewKey::make().context("the system has no random numbers")?;
+    if args.json {
+        output::json(&json!({
+            "key": secret,
+            "name": args.name,
+            "sha256": hash.to_string(),
+            "role": args.role.name(),
+            "collections": args.collections,
+        }))?;
+        return Ok(());
+    }
+    // Names and patterns hold no character that TOML would have to escape.
+    let collections = args.collections.iter().map(|pattern| format!("\"{pattern}\"")).collect::<Vec<_>>().join(", ");
+    output::line(&secret)?;
+    output::line(&format!(
+        "\n[[access.keys]]\nname = \"{}\"\nsha256 = \"{hash}\"\nrole = \"{}\"\ncollections = [{collections}]",
+        args.name,
+        args.role.name()
+    ))?;
+    Ok(())
+}

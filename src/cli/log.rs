@@ -1,0 +1,69 @@
+//! What `serve` tells about itself: a log on standard error, and traces to an OpenTelemetry collector.
+
+use super::settings::{LogFormat, Settings};
+use anyhow::{Context, ensure};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// The name of the program in traces.
+const SERVICE: &str = "nearness";
+
+/// Sends what is left of the traces when it is dropped.
+pub(super) struct Log(Option<SdkTracerProvider>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0
+            && let Err(error) = provider.shutdown()
+        {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// What is logged and traced.
+pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
+    let text = &settings.log_filter;
+    EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} says not what is logged"))
+}
+
+/// Where traces go.
+pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
+    let Some(url) = settings.traces.as_deref() else { return Ok(None) };
+    let host = url.strip_prefix("http://").unwrap_or_default();
+    ensure!(!host.is_empty(), "traces.endpoint: {url:?} is not http://host:port of a collector");
+    Ok(Some(url))
+}
+
+/// Begins to log. Within a runtime, which then sends the traces.
+pub(super) fn start(settings: &Settings) -> anyhow::Result<Log> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let provider = endpoint(settings)?.map(provider).transpose()?;
+    let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));
+    tracing_subscriber::registry()
+        .with(filter(settings)?)
+        .with(lines)
+        .with(traces)
+        .try_init()
+        .context("the log cannot be set up")?;
+    Ok(Log(provider))
+}
+
+fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .with_context(|| format!("traces.endpoint: {endpoint:?}"))?;
+    let resource = Resource::builder().with_service_name(SERVICE).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}

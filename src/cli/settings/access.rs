@@ -1,0 +1,167 @@
+//! The section `[access]`: API keys by their hashes, names in client certificates, and whose tokens are taken.
+
+use crate::guard::{
+    Access, Caller, CertificateGrant, KeyGrant, KeyHash, Role, Scope, SigningAlgorithm, Trust, TrustedKey,
+};
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Longest name of a caller, bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// The section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AccessSection {
+    keys: Vec<KeySection>,
+    certificates: Vec<CertificateSection>,
+    tokens: Option<TokensSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeySection {
+    name: String,
+    sha256: String,
+    role: String,
+    collections: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateSection {
+    dns_name: String,
+    role: String,
+    collections: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensSection {
+    issuer: String,
+    audience: String,
+    keys: Vec<TrustedKeySection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustedKeySection {
+    id: Option<String>,
+    algorithm: String,
+    file: PathBuf,
+}
+
+fn caller(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Caller> {
+    ensure!((1..=MAX_NAME_BYTES).contains(&name.len()), "the name has 1 to {MAX_NAME_BYTES} bytes, got {}", name.len());
+    let Some(known) = Role::from_name(role) else { bail!("role is {role:?}, not read, write or admin") };
+    let scope = Scope::new(collections).context("collections")?;
+    Ok(Caller { name: name.to_owned(), role: known, scope })
+}
+
+impl AccessSection {
+    /// The files that it names.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.tokens.iter_mut().flat_map(|tokens| &mut tokens.keys).map(|key| &mut key.file)
+    }
+
+    /// Checks it whole and reads its files.
+    pub(super) fn read(&self, client_certificates: bool) -> anyhow::Result<Access> {
+        let Self { keys, certificates, tokens } = self;
+        if keys.is_empty() && certificates.is_empty() && tokens.is_none() {
+            bail!("access lists nobody, so nobody could come in; add keys, certificates or tokens (or leave it out)");
+        }
+        ensure!(
+            client_certificates || certificates.is_empty(),
+            "access.certificates needs tls.client_ca: without it no client shows a certificate"
+        );
+        let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
+        let mut grants = Vec::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            let place = || format!("access.keys[{at}] ({})", key.name);
+            let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(place)?;
+            ensure!(names.insert(&key.name), "{}: the name stands twice", place());
+            ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", place());
+            grants.push(KeyGrant { hash, caller: caller(&key.name, &key.role, &key.collections).with_context(place)? });
+        }
+        let mut granted = Vec::with_capacity(certificates.len());
+        for (at, one) in certificates.iter().enumerate() {
+            let place = || format!("access.certificates[{at}] ({})", one.dns_name);
+            let caller = caller(&one.dns_name, &one.role, &one.collections).with_context(place)?;
+            granted.push(CertificateGrant { dns_name: one.dns_name.clone(), caller });
+        }
+        let trust = tokens.as_ref().map(TokensSection::read).transpose()?;
+        Ok(Access::only(grants, granted, trust))
+    }
+}
+
+impl TokensSection {
+    fn read(&self) -> anyhow::Result<Trust> {
+        ensure!(
+            !self.issuer.is_empty() && !self.audience.is_empty(),
+            "access.tokens: issuer and audience are not empty"
+        );
+        ensure!(!self.keys.is_empty(), "access.tokens.keys is empty");
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (at, key) in self.keys.iter().enumerate() {
+            let place = || format!("access.tokens.keys[{at}] ({})", key.file.display());
+            let Some(algorithm) = SigningAlgorithm::from_name(&key.algorithm) else {
+                let known = SigningAlgorithm::ALL.map(SigningAlgorithm::name).join(", ");
+                bail!("{}: algorithm is {:?}, not one of {known}", place(), key.algorithm);
+            };
+            let pem = std::fs::read(&key.file).with_context(place)?;
+            keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(place)?);
+        }
+        Ok(Trust { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::ConfigFile;
+
+    #[test]
+    fn wrong_grants_are_named_by_their_place() {
+        let hash = "ab".repeat(32);
+        let key = |name: &str, role: &str, collections: &str, sha256: &str| {
+            format!("[[access.keys]]\nname='{name}'\nrole='{role}'\ncollections=[{collections}]\nsha256='{sha256}'\n")
+        };
+        let check = |text: &str| {
+            let file = ConfigFile::parse(text).unwrap();
+            file.access.unwrap().read(false).map(|_| ()).map_err(|error| format!("{error:#}"))
+        };
+        let good = key("a", "read", "'films-*'", &hash);
+        assert_eq!(check(&good), Ok(()));
+        for (text, named) in [
+            ("[access]".into(), "access lists nobody"),
+            (key("", "read", "'*'", &hash), "1 to 256 bytes, got 0"),
+            (key("a", "reader", "'*'", &hash), "access.keys[0] (a): role is \"reader\""),
+            (key("a", "read", "'a*b'", &hash), "access.keys[0] (a): collections: \"a*b\""),
+            (key("a", "read", "'*'", "00"), "access.keys[0] (a): sha256: is not the 64 hexadecimal"),
+            (format!("{good}{good}"), "access.keys[1] (a): the name stands twice"),
+            (format!("{good}{}", key("b", "read", "'*'", &hash.to_uppercase())), "access.keys[1] (b): the sha256"),
+            (
+                "[[access.certificates]]\ndns_name='a'\nrole='read'\ncollections=[]".into(),
+                "access.certificates needs tls.client_ca",
+            ),
+            (
+                "[access.tokens]\nissuer='i'\naudience='a'\n[[access.tokens.keys]]\nalgorithm='HS256'\nfile='f'".into(),
+                "access.tokens.keys[0] (f): algorithm is \"HS256\", not one of RS256, ES256, EdDSA",
+            ),
+            (
+                "[access.tokens]\nissuer='i'\naudience=''\nkeys=[]".into(),
+                "access.tokens: issuer and audience are not empty",
+            ),
+            ("[access.tokens]\nissuer='i'\naudience='a'\nkeys=[]".into(), "access.tokens.keys is empty"),
+            (
+                "[access.tokens]\nissuer='i'\naudience='a'\n[[access.tokens.keys]]\nalgorithm='RS256'\nfile='/none'"
+                    .into(),
+                "access.tokens.keys[0] (/none)",
+            ),
+        ] {
+            let error: String = check(&text).expect_err(&text);
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The flags of `serve`. Each can be given as an environment variable too, which counts less than the flag.
+
+use clap::{Args, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object of JSON a line.
+    Json,
+}
+
+/// `serve`
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  nearness serve --data ./nearness-data --listen 127.0.0.1:50051 --model ./my-words\n  \
+                  nearness serve --config /etc/nearness/nearness.toml\n  \
+                  nearness serve --listen 0.0.0.0:50051 --tls-certificate server.pem --tls-key server.key --tls-client-ca ca.pem\n\n\
+                  A flag counts more than its environment variable, that more than the configuration file, that more than\n\
+                  the default. API keys and tokens are set in the file only.\n\
+                  Prints one line with the address when it is ready. SIGINT and SIGTERM stop it gracefully; certificates,\n\
+                  keys and the file's [access] are read again on SIGHUP and when the files change.\n\
+                  What it logs is set by NEARNESS_LOG, for example NEARNESS_LOG=debug."
+)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (TOML); see docs/nearness.toml, and `nearness config check`.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory; created when it is not there [default: ./nearness-data]
+    #[arg(long, value_name = "DIR", env = "NEARNESS_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address to serve on; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR", env = "NEARNESS_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Model folder made by `nearness train`, used instead of the default of its family; may be repeated.
+    #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
+    pub(crate) models: Vec<PathBuf>,
+    /// Serve other machines without TLS, or without asking who they are: whoever reaches the address may read, or do, all.
+    #[arg(long, value_name = "BOOL", env = "NEARNESS_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure: Option<bool>,
+    /// The server's certificate and those that lead to its root, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_TLS_CERTIFICATE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Roots of client certificates, PEM; clients without a certificate of theirs are not let in.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_TLS_CLIENT_CA")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Largest message taken and sent, MiB [default: 64]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_MAX_MESSAGE", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_message: Option<u32>,
+    /// Most requests at once, running and waiting; more are turned away [default: 1024]
+    #[arg(long, value_name = "N", env = "NEARNESS_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) concurrent_requests: Option<u32>,
+    /// Of them, most of one client [default: half of them]
+    #[arg(long, value_name = "N", env = "NEARNESS_CONCURRENT_REQUESTS_PER_CLIENT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) concurrent_requests_per_client: Option<u32>,
+    /// Most bytes of requests that are inside, all together, MiB; at least --max-message [default: 1024]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_REQUEST_MEMORY", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) request_memory: Option<u32>,
+    /// Most open connections [default: 4096]
+    #[arg(long, value_name = "N", env = "NEARNESS_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: Option<u32>,
+    /// Searches and embeddings at the same time; 0 takes all cores [default: 0]
+    #[arg(long, value_name = "N", env = "NEARNESS_THREADS", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// How the log is written to standard error [default: text]
+    #[arg(long, value_name = "FORMAT", env = "NEARNESS_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Note administrative and write calls, and refusals, in this file, an object of JSON a line.
+    #[arg(long, value_name = "FILE", env = "NEARNESS_AUDIT_LOG")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Address where Prometheus gets metrics, at /metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR", env = "NEARNESS_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Send traces to this OpenTelemetry collector (OTLP over gRPC), for example http://127.0.0.1:4317
+    #[arg(long, value_name = "URL", env = "NEARNESS_TRACES")]
+    pub(crate) traces: Option<String>,
+}

@@ -1,0 +1,135 @@
+//! The configuration file: every key it may have. Paths in it are relative to its folder.
+
+use super::access::AccessSection;
+use super::args::LogFormat;
+use anyhow::Context;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Largest file that is read, bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    pub(super) data: Option<PathBuf>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) models: Vec<PathBuf>,
+    pub(super) insecure: Option<bool>,
+    pub(super) tls: TlsSection,
+    pub(super) limits: LimitsSection,
+    pub(super) log: LogSection,
+    pub(super) metrics: MetricsSection,
+    pub(super) traces: TracesSection,
+    pub(super) access: Option<AccessSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsSection {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsSection {
+    pub(super) max_message_mib: Option<u32>,
+    pub(super) concurrent_requests: Option<u32>,
+    pub(super) concurrent_requests_per_client: Option<u32>,
+    pub(super) request_memory_mib: Option<u32>,
+    pub(super) connections: Option<u32>,
+    pub(super) threads: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogSection {
+    pub(super) filter: Option<String>,
+    pub(super) format: Option<LogFormat>,
+    pub(super) audit: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MetricsSection {
+    pub(super) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TracesSection {
+    pub(super) endpoint: Option<String>,
+}
+
+impl ConfigFile {
+    /// Reads it. What is wrong is named by its line and key.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let named = || path.display().to_string();
+        let bytes = std::fs::metadata(path).with_context(named)?.len();
+        anyhow::ensure!(bytes <= MAX_FILE_BYTES, "{} has {bytes} bytes, at most {MAX_FILE_BYTES} are read", named());
+        let text = std::fs::read_to_string(path).with_context(named)?;
+        let mut file = Self::parse(&text).with_context(named)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let paths = [
+            &mut file.data,
+            &mut file.tls.certificate,
+            &mut file.tls.key,
+            &mut file.tls.client_ca,
+            &mut file.log.audit,
+        ];
+        let tokens = file.access.iter_mut().flat_map(AccessSection::paths);
+        for path in paths.into_iter().flatten().chain(&mut file.models).chain(tokens) {
+            *path = folder.join(&*path);
+        }
+        Ok(file)
+    }
+
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let file: Self = toml::from_str(text)?;
+        let limits = &file.limits;
+        for (key, value, range) in [
+            ("limits.max_message_mib", limits.max_message_mib, 1..=1_024),
+            ("limits.concurrent_requests", limits.concurrent_requests, 1..=1_000_000),
+            ("limits.concurrent_requests_per_client", limits.concurrent_requests_per_client, 1..=1_000_000),
+            ("limits.request_memory_mib", limits.request_memory_mib, 1..=1_048_576),
+            ("limits.connections", limits.connections, 1..=1_000_000),
+            ("limits.threads", limits.threads, 0..=1_024),
+        ] {
+            if let Some(value) = value
+                && !range.contains(&value)
+            {
+                anyhow::bail!("{key} takes {} to {}, got {value}", range.start(), range.end());
+            }
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, named) in [
+            ("lisen = '127.0.0.1:1'", "unknown field `lisen`"),
+            ("listen = 'here'", "listen"),
+            ("[tls]\ncert = 'a'", "unknown field `cert`"),
+            ("[limits]\nmax_message_mib = 0", "limits.max_message_mib takes 1 to 1024, got 0"),
+            ("[limits]\nthreads = -1", "threads = -1"),
+            ("[log]\nformat = 'xml'", "format = 'xml'"),
+            ("[access]\nkey = []", "unknown field `key`"),
+            ("[[access.keys]]\nname = 'a'\nrole = 'read'\ncollections = ['*']", "missing field `sha256`"),
+            ("insecure = 'no'", "insecure = 'no'"),
+            ("data = 'a'\ndata = 'b'", "duplicate key"),
+        ] {
+            let error = format!("{:#}", ConfigFile::parse(text).expect_err(text));
+            assert!(error.contains(named), "{text}: {error}");
+        }
+        assert!(ConfigFile::parse("").is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! What flags, environment, file and defaults mean together.
+
+use super::args::{LogFormat, ServeArgs};
+use super::file::ConfigFile;
+use crate::grpc::{ServerOptions, Tls, TlsFiles};
+use crate::guard::{Access, Live};
+use anyhow::{Context, bail};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Where a server listens that is not told otherwise.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 50_051);
+/// Where its data is.
+const DEFAULT_DATA: &str = "./nearness-data";
+/// What is logged.
+const DEFAULT_FILTER: &str = "warn,nearness=info";
+
+/// How a server is set up. Files that it names have been read once and are sound.
+pub(crate) struct Settings {
+    pub(crate) data: PathBuf,
+    pub(crate) models: Vec<PathBuf>,
+    pub(crate) log_filter: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) audit: Option<PathBuf>,
+    /// Where traces go.
+    pub(crate) traces: Option<String>,
+    /// All that the server needs but the audit log.
+    pub(crate) options: ServerOptions,
+    /// Files that are read again when they change.
+    pub(crate) watched: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// Reads the file, if there is one, and all that it names.
+    pub(crate) fn resolve(args: &ServeArgs) -> anyhow::Result<Self> {
+        let mut file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let mut watched = Vec::from_iter(args.config.clone());
+        let tls = tls_files(args, &mut file)?;
+        if let Some(TlsFiles { certificate, key, client_ca }) = &tls {
+            watched.extend([certificate.clone(), key.clone()]);
+            watched.extend(client_ca.clone());
+        }
+        let access = match &mut file.access {
+            None => Access::open(),
+            Some(section) => {
+                watched.extend(section.paths().map(|path| path.clone()));
+                let verified = tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+                section.read(verified).context("the configuration file")?
+            }
+        };
+        let defaults = ServerOptions::default();
+        let number = |flag: Option<u32>, file: Option<u32>, default: usize| {
+            flag.or(file).map_or(default, |number| number as usize)
+        };
+        let limits = &file.limits;
+        let most = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
+        let each = args.concurrent_requests_per_client.or(limits.concurrent_requests_per_client);
+        let options = ServerOptions {
+            address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
+            max_message_bytes: args
+                .max_message
+                .or(limits.max_message_mib)
+                .map_or(defaults.max_message_bytes, |mib| (mib as usize) << 20),
+            max_concurrent_requests: most,
+            max_concurrent_requests_per_client: each.map_or(most.div_ceil(2), |number| number as usize),
+            max_request_memory_bytes: args
+                .request_memory
+                .or(limits.request_memory_mib)
+                .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
+            max_connections: number(args.connections, limits.connections, defaults.max_connections),
+            threads: number(args.threads, limits.threads, defaults.threads),
+            tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
+            insecure: args.insecure.or(file.insecure).unwrap_or(false),
+            access: Live::new(access),
+            metrics: args.metrics.or(file.metrics.listen),
+            ..defaults
+        };
+        let from_environment = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
+        Ok(Self {
+            data: args.data.clone().or(file.data).unwrap_or_else(|| DEFAULT_DATA.into()),
+            models: if args.models.is_empty() { file.models } else { args.models.clone() },
+            log_filter: from_environment.or(file.log.filter).unwrap_or_else(|| DEFAULT_FILTER.into()),
+            log_format: args.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
+            audit: args.audit_log.clone().or(file.log.audit),
+            traces: args.traces.clone().or(file.traces.endpoint),
+            options,
+            watched,
+        })
+    }
+
+    /// What tells that a watched file is not what it was.
+    pub(crate) fn state_of_files(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let state = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+        self.watched.iter().map(state).collect()
+    }
+}
+
+/// The environment variable that sets what is logged.
+const LOG_VARIABLE: &str = "NEARNESS_LOG";
+
+fn tls_files(args: &ServeArgs, file: &mut ConfigFile) -> anyhow::Result<Option<TlsFiles>> {
+    let certificate = args.tls_certificate.clone().or(file.tls.certificate.take());
+    let key = args.tls_key.clone().or(file.tls.key.take());
+    let client_ca = args.tls_client_ca.clone().or(file.tls.client_ca.take());
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
+        (None, None) if client_ca.is_none() => Ok(None),
+        (Some(_), None) => bail!("tls.key is missing: a certificate is of no use without its key"),
+        (None, _) => bail!("tls.certificate is missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Cli;
+    use clap::Parser;
+
+    fn serve(words: &[&str]) -> ServeArgs {
+        match Cli::try_parse_from([&["nearness", "serve"], words].concat()).unwrap().command {
+            crate::cli::args::Command::Serve(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_counts_more_than_the_file_and_that_more_than_the_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nearness.toml");
+        std::fs::write(
+            &path,
+            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\n",
+        )
+        .unwrap();
+        let path = path.to_str().unwrap();
+        let plain = Settings::resolve(&ServeArgs::default()).unwrap();
+        assert_eq!((plain.data, plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
+        let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
+        assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
+        let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
+        assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
+        assert_eq!(filed.models, [PathBuf::from("/m")]);
+        let flags = ["--config", path, "--data", "e", "--listen", "127.0.0.1:8", "--max-message", "4", "--model", "n"];
+        let flagged = Settings::resolve(&serve(&flags)).unwrap();
+        assert_eq!((flagged.data, flagged.options.address.port()), ("e".into(), 8));
+        assert_eq!((flagged.options.max_message_bytes, flagged.models), (4 << 20, vec![PathBuf::from("n")]));
+        for half in [["--tls-certificate", "c"], ["--tls-key", "c"], ["--tls-client-ca", "c"]] {
+            let error = Settings::resolve(&serve(&half)).err().unwrap().to_string();
+            assert!(error.contains("is missing"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What an engine has done since it was opened, counted without locks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the buckets of [`Durations`], microseconds; one more bucket has no bound.
+pub const BOUNDS_MICROS: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
+
+/// How long something took, each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// How often, by bucket: those above the bound before and not above its own.
+    pub counts: [u64; BOUNDS_MICROS.len() + 1],
+    /// All together.
+    pub sum: Duration,
+}
+
+/// What an engine has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Transactions of writers, from their begin to the end of their fsync.
+    pub commits: Durations,
+    /// Growing segments that were sealed.
+    pub seals: u64,
+    /// Merges of segments.
+    pub merges: u64,
+    /// Graphs that were built for segments that had none.
+    pub graphs: u64,
+    /// Graphs whose recall was measured.
+    pub calibrations: u64,
+}
+
+/// The counters behind an [`Activity`]; one for all collections of an engine.
+#[derive(Default)]
+pub(super) struct Meters {
+    commits: [AtomicU64; BOUNDS_MICROS.len() + 1],
+    commit_micros: AtomicU64,
+    pub(super) seals: AtomicU64,
+    pub(super) merges: AtomicU64,
+    pub(super) graphs: AtomicU64,
+    pub(super) calibrations: AtomicU64,
+}
+
+impl Meters {
+    pub(super) fn committed(&self, took: Duration) {
+        let micros = took.as_micros() as u64;
+        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.commits[bucket].fetch_add(1, Ordering::Relaxed);
+        self.commit_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Activity {
+            commits: Durations {
+                counts: std::array::from_fn(|bucket| read(&self.commits[bucket])),
+                sum: Duration::from_micros(read(&self.commit_micros)),
+            },
+            seals: read(&self.seals),
+            merges: read(&self.merges),
+            graphs: read(&self.graphs),
+            calibrations: read(&self.calibrations),
+        }
+    }
+}
+
+/// Counts one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_their_buckets() {
+        let meters = Meters::default();
+        for micros in [0, 100, 101, 2_500_000, 2_500_001] {
+            meters.committed(Duration::from_micros(micros));
+        }
+        let commits = meters.activity().commits;
+        assert_eq!(commits.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(commits.sum, Duration::from_micros(5_000_202));
+    }
+}

@@ -1,0 +1,199 @@
+//! Checks of files: every checksum is compared, every record decoded, and that what one file says of another holds.
+//!
+//! A directory that nobody serves is checked without a change to it; a live collection also stops using what is damaged.
+
+use super::filter::check_payloads;
+use super::open::{Collection, expected, graph_path, open_segment};
+use super::seal::common_ids;
+use super::{CheckReport, Damage, Error, Finding};
+use crate::disk::{self, Fs};
+use crate::index::calibration::Calibration;
+use crate::index::graph::Graph;
+use crate::store::{Catalogue, CollectionRecord, Segment, SegmentRecord, Truth};
+use crate::types::{Metric, PointId};
+use rustc_hash::FxHashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Of points that are in two places, so many are named.
+const NAMED: usize = 10;
+
+/// A report in the making, about one collection.
+struct Check<'r> {
+    report: &'r mut CheckReport,
+    collection: &'r str,
+}
+
+impl Check<'_> {
+    fn find(&mut self, damage: Damage, file: &Path, what: impl ToString) {
+        let (collection, file, what) = (self.collection.to_owned(), file.to_owned(), what.to_string());
+        self.report.findings.push(Finding { damage, collection, file, what });
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.report.files += 1;
+        self.report.bytes += bytes;
+    }
+
+    /// A segment that opened. False when it is damaged.
+    fn segment(&mut self, segment: &Segment) -> bool {
+        self.count(segment.mapped_bytes());
+        let verified = segment.verify();
+        if let Err(error) = &verified {
+            self.find(Damage::Data, segment.path(), error);
+        }
+        if let Some((path, bytes, checked)) = check_payloads(segment) {
+            self.count(bytes);
+            if let Err(what) = checked {
+                self.find(Damage::Cache, &path, what);
+            }
+        }
+        verified.is_ok()
+    }
+
+    fn graph(&mut self, path: &Path, segment: &Segment, metric: Metric) {
+        let checked = Graph::open(path, expected(segment, metric)).and_then(|graph| {
+            self.count(graph.mapped_bytes());
+            graph.verify()
+        });
+        if let Err(error) = checked {
+            self.find(Damage::Cache, path, error);
+        }
+    }
+
+    /// The growing points; the ids of those that can be read.
+    fn growing(&mut self, truth: &Truth, dimension: u32) -> Result<FxHashSet<String>, Error> {
+        let (mut ids, mut wrong) = (FxHashSet::default(), Vec::new());
+        let mut damaged = |key: u64, what: String| {
+            wrong.push(format!("the growing point {key}: {what}"));
+            Ok(())
+        };
+        let mut misfits = Vec::new();
+        let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
+            if PointId::new(id).is_err() || vector.len() != dimension as usize {
+                misfits.push(format!("the growing point {key}: does not fit its collection"));
+            } else if !ids.insert(id.to_owned()) {
+                misfits.push(format!("the growing point {key}: another has the id {id:?}"));
+            }
+            Ok(())
+        };
+        truth.growing_or_damaged(&mut visit, &mut damaged)?;
+        wrong.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, truth.path(), what));
+        Ok(ids)
+    }
+
+    /// Every live point must be in one place.
+    fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
+        for (place, (segment, dead)) in sealed.iter().enumerate() {
+            let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
+            let twice: Vec<String> = grow.take(NAMED).cloned().collect();
+            if !twice.is_empty() {
+                self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
+            }
+            for (other, other_dead) in &sealed[..place] {
+                let twice: Vec<&str> = common_ids(segment, other)
+                    .filter(|(row, other_row)| !dead.contains(&row.0) && !other_dead.contains(&other_row.0))
+                    .map(|(row, _)| segment.point_id(row))
+                    .take(NAMED)
+                    .collect();
+                if !twice.is_empty() {
+                    let what = format!("points are live here and in {}: {twice:?}", other.path().display());
+                    self.find(Damage::Data, segment.path(), what);
+                }
+            }
+        }
+    }
+
+    /// A collection that nobody has open.
+    fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
+        let truth = Truth::look(fs, dir)?;
+        self.count(disk::file_len(truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        let growing = self.growing(&truth, record.dimension)?;
+        let mut sound = Vec::new();
+        for SegmentRecord { id, graph_generation, deleted, calibration } in truth.segments()? {
+            let segment = match open_segment(dir, id, record.dimension) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.find(Damage::Data, &dir.join(id.vectors_file()), error);
+                    continue;
+                }
+            };
+            let whole = self.segment(&segment);
+            if let Some(generation) = graph_generation {
+                self.graph(&graph_path(dir, id, generation), &segment, record.metric);
+            }
+            if let Some(Err(what)) = calibration.map(|bytes| Calibration::from_bytes(&bytes)) {
+                self.find(Damage::Cache, truth.path(), format!("the calibration of segment {id}: {what}"));
+            }
+            if let Some(row) = deleted.iter().find(|row| **row >= segment.rows()) {
+                let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
+                self.find(Damage::Data, truth.path(), what);
+            }
+            if whole {
+                sound.push((segment, deleted.into_iter().collect()));
+            }
+        }
+        self.places(&growing, &sound);
+        let named = truth.named()?;
+        for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
+            if !named.contains(&name) {
+                self.find(Damage::Stray, &dir.join(&name), "nothing names it; it is removed at the next start");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks every file of a data directory that no process has open, and changes nothing.
+///
+/// # Errors
+/// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read.
+pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
+    let fs = disk::real_fs();
+    let catalogue = Catalogue::inspect(&fs, data_dir)?;
+    let mut report = CheckReport::default();
+    let bytes = disk::file_len(catalogue.path()).map_err(crate::store::Error::from)?.unwrap_or(0);
+    Check { report: &mut report, collection: "" }.count(bytes);
+    for (name, entry) in catalogue.list()? {
+        let mut check = Check { report: &mut report, collection: &name };
+        match entry {
+            Err(error) => check.find(Damage::Data, catalogue.path(), error),
+            Ok((record, dir)) => {
+                if let Err(error) = check.closed(&fs, &record, &dir) {
+                    check.find(Damage::Data, &dir.join(Truth::FILE), error);
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl Collection {
+    /// Checks the files of this collection while it is served. What is damaged is not used any more.
+    pub(super) fn check(&self) -> Result<CheckReport, Error> {
+        let mut report = CheckReport::default();
+        let mut check = Check { report: &mut report, collection: self.name.as_str() };
+        check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        match self.truth.stopped() {
+            Some(why) => check.find(Damage::Data, self.truth.path(), why),
+            None => _ = check.growing(&self.truth, self.dimension)?,
+        }
+        let view = self.view();
+        for lost in &view.lost {
+            check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
+        }
+        for sealed in &view.sealed {
+            if !check.segment(&sealed.segment) {
+                let last = check.report.findings.iter().rev().find(|finding| finding.damage == Damage::Data);
+                self.lose(sealed, &last.map_or_else(String::new, |finding| finding.what.clone()));
+            } else if let Some(graph) = sealed.graph() {
+                check.count(graph.mapped_bytes());
+                if let Err(error) = graph.verify() {
+                    check.find(Damage::Cache, graph.path(), error);
+                    sealed.set_graph(None);
+                }
+            }
+        }
+        Ok(report)
+    }
+}

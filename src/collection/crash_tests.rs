@@ -1,0 +1,293 @@
+//! The whole engine on a file system that fails and crashes: a run with seals, merges, a graph and removed collections, stopped at every sync.
+//!
+//! From one run the disk is rebuilt as it was at each moment. What was acknowledged by then must be there, and the write
+//! under way must be there whole or not at all. Then the run is repeated with each sync failing.
+
+use super::filter::Range;
+use super::*;
+use crate::disk::Fs;
+use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
+use crate::embed::Registry;
+use crate::types::{CollectionName, Metric, PointId, Precision};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Collection -> id -> version.
+type State = BTreeMap<String, BTreeMap<String, u64>>;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Create(&'static str),
+    /// Points of these numbers get this version.
+    Upsert(&'static str, u64, u64, u64),
+    Delete(&'static str, u64, u64),
+    DeleteVersion(&'static str, u64),
+    Bulk(&'static str, u64, u64, u64),
+    Compact(&'static str),
+    Drop(&'static str),
+}
+
+const STEPS: &[Step] = &[
+    Step::Create("a"),
+    Step::Upsert("a", 0, 60, 1),
+    Step::Create("b"),
+    Step::Upsert("b", 0, 20, 2),
+    Step::Upsert("a", 40, 120, 3),
+    Step::Delete("a", 30, 50),
+    Step::Upsert("a", 100, 180, 4),
+    Step::Upsert("b", 10, 150, 5),
+    Step::Upsert("a", 0, 110, 6),
+    Step::DeleteVersion("a", 4),
+    Step::Upsert("a", 150, 260, 7),
+    Step::Bulk("a", 200, 2_300, 8),
+    Step::Upsert("a", 190, 230, 9),
+    Step::Compact("a"),
+    Step::Delete("a", 0, 40),
+    Step::Drop("b"),
+    Step::Upsert("a", 20, 60, 10),
+    Step::Create("b"),
+    Step::Upsert("b", 0, 5, 11),
+];
+
+fn id(number: u64) -> String {
+    format!("p{number}")
+}
+
+fn name(name: &str) -> CollectionName {
+    CollectionName::new(name).unwrap()
+}
+
+fn item(number: u64, version: u64) -> Item {
+    let payload = [("version".to_owned(), version.into())].into_iter().collect();
+    let vector = vec![version as f32 + 0.25, number as f32, (number % 7) as f32];
+    Item { id: PointId::new(id(number)).unwrap(), source: Source::Vector(vector), payload }
+}
+
+impl Step {
+    fn apply(self, state: &mut State) {
+        let points = |from, until, version| (from..until).map(move |number| (id(number), version));
+        match self {
+            Self::Create(name) => _ = state.insert(name.into(), BTreeMap::new()),
+            Self::Upsert(name, from, until, version) | Self::Bulk(name, from, until, version) => {
+                state.get_mut(name).unwrap().extend(points(from, until, version));
+            }
+            Self::Delete(name, from, until) => (from..until).for_each(|number| {
+                state.get_mut(name).unwrap().remove(&id(number));
+            }),
+            Self::DeleteVersion(name, version) => state.get_mut(name).unwrap().retain(|_, other| *other != version),
+            Self::Compact(_) => {}
+            Self::Drop(name) => _ = state.remove(name),
+        }
+    }
+
+    fn run(self, engine: &LocalEngine) -> Result<(), Error> {
+        match self {
+            Self::Create(collection) => {
+                let index = IndexSettings {
+                    m: 4,
+                    ef_construction: 16,
+                    ef_search: 16,
+                    seal_rows: 100,
+                    precision: Precision::F32,
+                };
+                let spec = CollectionSpec {
+                    name: name(collection),
+                    space: Space::Plain { dimension: 3 },
+                    metric: Metric::L2,
+                    index,
+                };
+                engine.create_collection(&spec).map(drop)
+            }
+            Self::Upsert(collection, from, until, version) => {
+                let items = (from..until).map(|number| item(number, version)).collect();
+                engine.upsert(&name(collection), items).map(drop)
+            }
+            Self::Delete(collection, from, until) => {
+                let ids: Vec<PointId> = (from..until).map(|number| PointId::new(id(number)).unwrap()).collect();
+                engine.delete_points(&name(collection), &ids).map(drop)
+            }
+            Self::DeleteVersion(collection, version) => {
+                let bound = Some((version as i64).into());
+                let range = Range { gte: bound.clone(), lte: bound, ..Default::default() };
+                engine.delete_matching(&name(collection), &Filter::range("version", range)).map(drop)
+            }
+            Self::Bulk(collection, from, until, version) => {
+                let mut items = (from..until).map(|number| item(number, version));
+                engine.bulk_load(&name(collection), &mut items, &mut |_, error| Err(error), &|_, _, _| true).map(drop)
+            }
+            Self::Compact(collection) => engine.compact(&name(collection)).map(drop),
+            Self::Drop(collection) => engine.delete_collection(&name(collection)).map(drop),
+        }
+    }
+}
+
+fn open(fs: &CrashFs, dir: &Path) -> LocalEngine {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    LocalEngine::open_on(&fs, dir, Registry::default()).unwrap()
+}
+
+/// Everything that an engine holds; each vector must be that of its version.
+fn read(engine: &LocalEngine) -> State {
+    let mut state = State::new();
+    for info in engine.collections().unwrap() {
+        assert!(info.problems.is_empty(), "{info:?}");
+        let points = state.entry(info.name.to_string()).or_default();
+        let mut after: Option<PointId> = None;
+        loop {
+            let fields = Fields { payload: true, vector: true };
+            let page = engine.scroll(&info.name, after.as_ref(), 5_000, fields, None).unwrap();
+            after = page.points.last().map(|point| point.id.clone());
+            for point in page.points {
+                let version = point.payload.unwrap()["version"].as_u64().unwrap();
+                let number = point.id.as_str()[1..].parse().unwrap();
+                assert_eq!(Some(Source::Vector(point.vector.unwrap())), Some(item(number, version).source));
+                assert!(points.insert(point.id.to_string(), version).is_none(), "{} is there twice", point.id);
+            }
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(engine.count(&info.name, None).unwrap(), points.len() as u64, "count of {}", info.name);
+        let report = engine.check(&info.name).unwrap();
+        assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
+    }
+    state
+}
+
+fn brief(state: &State) -> Vec<(String, BTreeMap<u64, usize>)> {
+    let versions = |points: &BTreeMap<String, u64>| {
+        points.values().fold(BTreeMap::new(), |mut counts, version| {
+            *counts.entry(*version).or_default() += 1;
+            counts
+        })
+    };
+    state.iter().map(|(name, points)| (name.clone(), versions(points))).collect()
+}
+
+/// Opens what a crash left; each collection must be as in one of the states allowed.
+fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State], what: &str) {
+    let image = quick_dir();
+    fs.image(moment, unsynced, image.path());
+    let engine = LocalEngine::open(image.path(), Registry::default())
+        .unwrap_or_else(|error| panic!("{what}, {unsynced:?} at {moment}: {error}"));
+    let found = read(&engine);
+    assert!(
+        allowed.contains(&found),
+        "{what}, {unsynced:?} at {moment}: found {:?}, allowed {:?}",
+        brief(&found),
+        allowed.iter().map(brief).collect::<Vec<_>>()
+    );
+}
+
+fn crash_everywhere(every: usize, seeds: u64) {
+    let dir = quick_dir();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let engine = open(&fs, dir.path());
+    let mut states = vec![State::new()];
+    let mut acknowledged = vec![fs.now()];
+    for step in STEPS {
+        let mut next = states[states.len() - 1].clone();
+        step.apply(&mut next);
+        step.run(&engine).unwrap();
+        states.push(next);
+        acknowledged.push(fs.now());
+    }
+    assert_eq!(read(&engine), states[states.len() - 1]);
+    drop(engine);
+    let mut images = 0;
+    let moments = fs.moments();
+    for moment in moments.iter().copied().enumerate().filter(|(place, _)| place % every == 0).map(|(_, moment)| moment)
+    {
+        let done = acknowledged.partition_point(|at| *at <= moment);
+        let allowed = &states[done.saturating_sub(1)..(done + 1).min(states.len())];
+        for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..seeds).map(Unsynced::Torn)) {
+            check_image(&fs, moment, unsynced, allowed, "a crash");
+            images += 1;
+        }
+    }
+    assert!(moments.len() > 100 && images > 30, "{images} images of {} moments", moments.len());
+}
+
+/// Repeats the run with one sync failing; returns whether any did.
+fn fail_sync(at: u64) -> bool {
+    let dir = quick_dir();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let engine = open(&fs, dir.path());
+    fs.restart(Plan::FailSync(at));
+    let mut state = State::new();
+    // What may be found beside it: the writes that failed, whole.
+    let mut perhaps: Vec<Step> = Vec::new();
+    for step in STEPS {
+        let mut next = state.clone();
+        let possible = match step {
+            Step::Create(name) => !state.contains_key(*name),
+            Step::Upsert(name, ..)
+            | Step::Delete(name, ..)
+            | Step::DeleteVersion(name, _)
+            | Step::Bulk(name, ..)
+            | Step::Compact(name)
+            | Step::Drop(name) => state.contains_key(*name),
+        };
+        if !possible {
+            continue;
+        }
+        step.apply(&mut next);
+        match step.run(&engine) {
+            Ok(()) => state = next,
+            Err(error) => {
+                let kind = error.kind();
+                assert!(matches!(kind, ErrorKind::Internal | ErrorKind::Unavailable), "sync {at}, {step:?}: {error}");
+                // What is refused because of an earlier failure was not begun.
+                if kind == ErrorKind::Internal {
+                    perhaps.push(*step);
+                }
+            }
+        }
+    }
+    let failed = fs.syncs() > at;
+    // Reads go on, and show what was acknowledged.
+    for (collection, points) in &state {
+        assert_eq!(engine.count(&name(collection), None).unwrap(), points.len() as u64, "sync {at}, {collection}");
+    }
+    let moment = fs.now();
+    drop(engine);
+    let mut allowed = vec![state.clone()];
+    for step in perhaps {
+        let mut more = allowed.clone();
+        more.iter_mut().for_each(|state| step.apply(state));
+        allowed.extend(more);
+    }
+    for unsynced in [Unsynced::Lost, Unsynced::Torn(at)] {
+        check_image(&fs, moment, unsynced, &allowed, &format!("sync {at} failed"));
+    }
+    failed
+}
+
+#[test]
+fn a_crash_at_a_sync_loses_nothing_that_was_acknowledged() {
+    crash_everywhere(5, 1);
+}
+
+#[test]
+fn a_failed_sync_stops_the_writer_and_loses_nothing() {
+    for at in [3, 9, 17, 30, 44] {
+        assert!(fail_sync(at), "there is no sync {at}");
+    }
+}
+
+#[test]
+#[ignore = "slow: every sync, minutes"]
+fn a_crash_at_every_sync_loses_nothing_that_was_acknowledged() {
+    crash_everywhere(1, 4);
+}
+
+#[test]
+#[ignore = "slow: every sync, minutes"]
+fn every_failed_sync_stops_the_writer_and_loses_nothing() {
+    let mut at = 0;
+    while fail_sync(at) {
+        at += 1;
+    }
+    assert!(at > 50, "only {at} syncs");
+}

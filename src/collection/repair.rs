@@ -1,0 +1,190 @@
+//! Repair of a data directory that nobody has open: what is provably lost is taken out and listed, everything that can be
+//! computed is computed anew.
+//!
+//! A segment whose vectors, ids and payloads are sound is written again. Of any other the checksums cannot tell which rows
+//! are hurt: it is taken out whole, and its file kept in `damaged/` beside the collections. Nothing is guessed.
+
+use super::open::open_segment;
+use super::{Error, Job, LocalEngine};
+use crate::disk::{self, Fs};
+use crate::embed::Registry;
+use crate::store::{Catalogue, Change, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth};
+use crate::types::{CollectionName, Ordinal, PointId};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the files of segments that were taken out are kept.
+const KEPT: &str = "damaged";
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Segments that were written again, with all their points.
+    pub rewritten: u64,
+    /// Segments that were taken out: where their files are kept now.
+    pub taken_out: Vec<PathBuf>,
+    /// Collection and id of each point that is lost.
+    pub lost: Vec<(String, String)>,
+    /// Collection and number of lost points whose ids cannot be told.
+    pub lost_unnamed: Vec<(String, u64)>,
+    /// Collections whose graphs and payload indexes were built anew.
+    pub rebuilt: u64,
+    /// What could not be repaired, each with its file.
+    pub left: Vec<String>,
+}
+
+/// Repairs all collections of a data directory, and builds all their indexes anew.
+///
+/// # Errors
+/// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read; what the
+/// disk refuses. Each collection is repaired in one transaction: after an error, begin again.
+pub fn repair_directory(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync)) -> Result<Repaired, Error> {
+    let fs = disk::real_fs();
+    let mut done = Repaired::default();
+    let mut names = Vec::new();
+    // A directory that is none is not made one.
+    drop(Catalogue::inspect(&fs, data_dir)?);
+    let catalogue = Catalogue::open(&fs, data_dir)?;
+    for (name, entry) in catalogue.list()? {
+        let repaired = match entry {
+            Ok((record, dir)) => collection(&fs, data_dir, &record, &dir, &mut done),
+            Err(error) => Err(error.into()),
+        };
+        match (repaired, CollectionName::new(name.as_str())) {
+            (Ok(()), Ok(name)) => names.push(name),
+            (Err(error), _) if is_of_content(&error) => done.left.push(format!("the collection {name:?}: {error}")),
+            (Err(error), _) => return Err(error),
+            (Ok(()), Err(error)) => done.left.push(format!("the collection {name:?}: {error}")),
+        }
+    }
+    drop(catalogue);
+    let engine = LocalEngine::open(data_dir, Registry::default())?;
+    for name in names {
+        engine.build_indexes(&name, observe)?;
+        done.rebuilt += 1;
+    }
+    Ok(done)
+}
+
+/// Whether what is stored is at fault; otherwise it is the machine.
+fn is_of_content(error: &Error) -> bool {
+    error.kind() == super::ErrorKind::Corrupt
+}
+
+fn collection(
+    fs: &Arc<dyn Fs>,
+    data_dir: &Path,
+    record: &CollectionRecord,
+    dir: &Path,
+    done: &mut Repaired,
+) -> Result<(), Error> {
+    let truth = Truth::open(fs, dir)?;
+    truth.sweep()?;
+    let name = record.name.as_str();
+    let mut changes = Vec::new();
+    let mut keys = BTreeSet::new();
+    let mut damaged = |key: u64, _: String| {
+        keys.insert(key);
+        Ok(())
+    };
+    let mut misfits = BTreeSet::new();
+    let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
+        if PointId::new(id).is_err() || vector.len() != record.dimension as usize {
+            misfits.insert(key);
+        }
+        Ok(())
+    };
+    truth.growing_or_damaged(&mut visit, &mut damaged)?;
+    keys.append(&mut misfits);
+    changes.extend(keys.iter().map(|&key| Change::RemoveGrowing { key }));
+    if !keys.is_empty() {
+        done.lost_unnamed.push((name.into(), keys.len() as u64));
+    }
+    let mut next = truth.next_segment()?;
+    let mut taken_out = Vec::new();
+    for found in truth.segments()? {
+        let segment = open_segment(dir, found.id, record.dimension);
+        match segment {
+            Ok(segment) if segment.verify().is_ok() => {
+                changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
+                let index = dir.join(found.id.payloads_file());
+                disk::remove_file(fs.as_ref(), &index).map_err(crate::store::Error::from)?;
+            }
+            Ok(segment) if segment.rows_are_sound() => {
+                changes.push(Change::RemoveSegment { segment: found.id });
+                if rewrite(fs, dir, &segment, &found, next)? {
+                    changes.push(Change::AddSegment { segment: next, graph_generation: None });
+                    next = SegmentId(next.0 + 1);
+                }
+                done.rewritten += 1;
+            }
+            segment => {
+                changes.push(Change::RemoveSegment { segment: found.id });
+                list_lost(name, segment.as_ref().ok(), &found, done);
+                taken_out.push(found.id);
+            }
+        }
+    }
+    // Kept before the transaction forgets them: afterwards they would be swept.
+    for id in taken_out {
+        done.taken_out.extend(keep(fs, data_dir, dir, id)?);
+    }
+    truth.commit(&changes)?;
+    truth.sweep()?;
+    Ok(())
+}
+
+/// Writes the live rows of a segment again. False when there are none.
+fn rewrite(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    segment: &Segment,
+    found: &SegmentRecord,
+    id: SegmentId,
+) -> Result<bool, Error> {
+    let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension())?;
+    for row in live(segment, found) {
+        writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+    }
+    if writer.rows() == 0 {
+        return Ok(false);
+    }
+    writer.finish()?;
+    Ok(true)
+}
+
+fn live(segment: &Segment, found: &SegmentRecord) -> impl Iterator<Item = Ordinal> {
+    let dead: BTreeSet<u32> = found.deleted.iter().copied().collect();
+    (0..segment.rows()).filter(move |row| !dead.contains(row)).map(Ordinal)
+}
+
+fn list_lost(name: &str, segment: Option<&Segment>, found: &SegmentRecord, done: &mut Repaired) {
+    match segment {
+        Some(segment) if segment.ids_are_sound() => {
+            done.lost.extend(live(segment, found).map(|row| (name.to_owned(), segment.point_id(row).to_owned())));
+        }
+        Some(segment) => done.lost_unnamed.push((name.into(), live(segment, found).count() as u64)),
+        None => {
+            done.left.push(format!("the collection {name:?}: how many points segment {} held cannot be told", found.id))
+        }
+    }
+}
+
+/// Moves the file of a segment, if there is one, to where no sweep finds it.
+fn keep(fs: &Arc<dyn Fs>, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
+    let from = dir.join(id.vectors_file());
+    let moved = || -> Result<Option<PathBuf>, disk::Error> {
+        if disk::file_len(&from)?.is_none() {
+            return Ok(None);
+        }
+        let folder = data_dir.join(KEPT);
+        disk::create_folder(fs.as_ref(), &folder)?;
+        let collection = dir.file_name().unwrap_or_default().to_string_lossy();
+        let to = folder.join(format!("{collection}-{}", id.vectors_file()));
+        fs.rename(&from, &to).map_err(|source| disk::Error::io(&from, "move aside", source))?;
+        disk::sync_folder(fs.as_ref(), &folder)?;
+        Ok(Some(to))
+    };
+    Ok(moved().map_err(crate::store::Error::from)?)
+}

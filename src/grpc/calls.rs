@@ -1,0 +1,89 @@
+//! Every call of every service, and the role that it needs. A call that is not here is not answered.
+
+use crate::guard::Role;
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Its path without the first slash: `package.Service/Method`.
+    pub(super) name: &'static str,
+    /// The least role that may make it.
+    pub(super) role: Role,
+}
+
+const fn call(name: &'static str, role: Role) -> Call {
+    Call { name, role }
+}
+
+/// The calls. Health is not among them: it needs no role.
+pub(super) const CALLS: &[Call] = &[
+    call("nearness.v1.Collections/Create", Role::Admin),
+    call("nearness.v1.Collections/Get", Role::Read),
+    call("nearness.v1.Collections/List", Role::Read),
+    call("nearness.v1.Collections/Delete", Role::Admin),
+    call("nearness.v1.Collections/Compact", Role::Admin),
+    call("nearness.v1.Collections/Check", Role::Admin),
+    call("nearness.v1.Points/Upsert", Role::Write),
+    call("nearness.v1.Points/UpsertStream", Role::Write),
+    call("nearness.v1.Points/Get", Role::Read),
+    call("nearness.v1.Points/Delete", Role::Write),
+    call("nearness.v1.Points/Scroll", Role::Read),
+    call("nearness.v1.Points/Count", Role::Read),
+    call("nearness.v1.Search/Search", Role::Read),
+    call("nearness.v1.Search/SearchBatch", Role::Read),
+    call("nearness.v1.Search/Explain", Role::Read),
+    // It takes minutes, and may have graphs measured anew.
+    call("nearness.v1.Quality/MeasureRecall", Role::Admin),
+    call("nearness.v1.Embedders/List", Role::Read),
+    call("nearness.v1.Embedders/Get", Role::Read),
+    call("nearness.v1.Embedders/Embed", Role::Read),
+    call("nearness.v1.Embedders/Classify", Role::Read),
+    call("nearness.v1.Embedders/NearestWords", Role::Read),
+    call("nearness.v1.Embedders/FillBlank", Role::Read),
+    call("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Read),
+    call("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Read),
+];
+
+impl Call {
+    /// Whether its request is a stream, which has bounds of its own.
+    pub(super) fn is_stream(&self) -> bool {
+        self.name.ends_with("/UpsertStream") || self.name.ends_with("/ServerReflectionInfo")
+    }
+}
+
+/// The call of a request's path.
+pub(super) fn find(path: &str) -> Option<&'static Call> {
+    let name = path.strip_prefix('/')?;
+    CALLS.iter().find(|call| call.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::pb;
+    use prost::Message;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_call_of_every_service_has_a_role() {
+        let set = prost_types::FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap();
+        let mut described = BTreeSet::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                    if let Some(call) = find(&format!("/{name}")) {
+                        assert_eq!(call.is_stream(), method.client_streaming(), "{name}");
+                    }
+                    described.insert(name);
+                }
+            }
+        }
+        let ours = |name: &&str| name.starts_with("nearness.");
+        let listed: BTreeSet<String> = CALLS.iter().map(|call| call.name).filter(ours).map(str::to_owned).collect();
+        assert_eq!(listed, described);
+        assert_eq!(listed.len() + 2, CALLS.len(), "a call is listed twice");
+        assert!(find("/nearness.v1.Points/Upsert").is_some_and(|call| call.role == Role::Write));
+        assert!(find("nearness.v1.Points/Upsert").is_none() && find("/nearness.v1.Points/Drop").is_none());
+    }
+}

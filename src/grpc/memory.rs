@@ -1,0 +1,113 @@
+//! How many bytes of requests are inside the server at once: each request has its own bound, and all of them share one.
+//!
+//! A request is charged for what has arrived of it, and, when it is compressed, for the most that it may become. Its
+//! charge is given back when its reply ends. Streams hold a few batches each, and are not charged.
+
+use super::status;
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Body as HttpBody;
+
+/// The bound, and what is taken of it.
+pub(super) struct Memory {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// The charge of one request; given back when dropped.
+pub(super) struct Charge {
+    memory: Arc<Memory>,
+    bytes: AtomicUsize,
+}
+
+impl Memory {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, taken: AtomicUsize::new(0) }
+    }
+
+    /// A charge of nothing yet.
+    pub(super) fn begin(self: &Arc<Self>) -> Charge {
+        Charge { memory: self.clone(), bytes: AtomicUsize::new(0) }
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Charge {
+    /// Takes more, or nothing when that would be too much for all of them together.
+    pub(super) fn add(&self, bytes: usize) -> Result<(), Status> {
+        let most = self.memory.most;
+        let more = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
+        let added = self.memory.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        added.map_err(|_| status::memory_full(most))?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.memory.taken.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// The body of a request that is charged as it arrives.
+pub(super) struct Charged {
+    pub(super) inner: Body,
+    pub(super) charge: Arc<Charge>,
+}
+
+impl HttpBody for Charged {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(status) = self.charge.add(data.len())
+        {
+            return Poll::Ready(Some(Err(status)));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charges_are_bounded_and_given_back() {
+        let memory = Arc::new(Memory::new(10));
+        let (one, two) = (memory.begin(), memory.begin());
+        one.add(4).unwrap();
+        one.add(2).unwrap();
+        assert!(two.add(5).is_err() && two.add(usize::MAX).is_err());
+        two.add(4).unwrap();
+        drop(one);
+        assert_eq!(memory.taken(), 4);
+        two.add(6).unwrap();
+        drop(two);
+        assert_eq!(memory.taken(), 0);
+    }
+}

@@ -1,0 +1,199 @@
+//! What can be watched, in the text format of Prometheus: requests as they end, and the state of the server and its
+//! engine at the moment it is asked for.
+
+use super::context::Context;
+use super::gate::Door;
+use super::memory::Memory;
+use super::places::Places;
+use super::work::Shared;
+use crate::collection::{BOUNDS_MICROS, CollectionInfo, Engine, Path};
+use crate::types::CollectionName;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    call: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Took {
+    call: &'static str,
+    /// How the answer was found; `none` for calls that do not search.
+    path: &'static str,
+}
+
+type Histograms = Family<Took, Histogram, fn() -> Histogram>;
+
+/// Counters of requests. No label has a value that a client may choose, but names of collections that exist.
+#[derive(Clone)]
+pub(super) struct Requests {
+    ended: Family<Ended, Counter>,
+    seconds: Histograms,
+    /// What `MeasureRecall` last said, by collection.
+    recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        // 100 microseconds to 52 seconds.
+        let histogram = || Histogram::new(exponential_buckets(1e-4, 2.0, 20));
+        Self { ended: Family::default(), seconds: Family::new_with_constructor(histogram), recall: Arc::default() }
+    }
+}
+
+fn path_name(path: Option<&Path>) -> &'static str {
+    match path {
+        None => "none",
+        Some(Path::Exact) => "exact",
+        Some(Path::Graph) => "graph",
+        Some(Path::Mixed) => "mixed",
+        Some(Path::FilterScan) => "filter_scan",
+    }
+}
+
+impl Requests {
+    /// A request ended.
+    pub(super) fn ended(&self, call: &'static str, code: &'static str, took: Duration, context: Option<&Context>) {
+        self.ended.get_or_create(&Ended { call, code }).inc();
+        let path = path_name(context.and_then(|context| context.path.get()));
+        self.seconds.get_or_create(&Took { call, path }).observe(took.as_secs_f64());
+        let measured = context.and_then(|context| Some((context.collection.get()?, *context.recall.get()?)));
+        if let Some((name, recall)) = measured {
+            self.recall.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), recall);
+        }
+    }
+}
+
+/// All that can be watched of a server.
+pub(super) struct Metrics(Registry);
+
+impl Metrics {
+    pub(super) fn new(
+        door: &Door,
+        engine: Arc<dyn Engine>,
+        shared: Arc<Shared>,
+        connections: (Arc<Semaphore>, usize),
+    ) -> Self {
+        let requests = door.requests.clone();
+        let (places, memory) = (door.places.clone(), door.memory.clone());
+        let mut registry = Registry::with_prefix("nearness");
+        registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
+        let help = "Time to the end of a request, by call and by the way its answer was found";
+        registry.register_with_unit("request", help, Unit::Seconds, requests.seconds.clone());
+        registry.register_collector(Box::new(Now {
+            recall: requests.recall,
+            engine,
+            shared,
+            places,
+            memory,
+            connections,
+        }));
+        Self(registry)
+    }
+
+    /// The text. Reads the state of every collection: not for an asynchronous thread.
+    pub(super) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+/// What is read when it is asked for.
+struct Now {
+    recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
+    engine: Arc<dyn Engine>,
+    shared: Arc<Shared>,
+    places: Arc<Places>,
+    memory: Arc<Memory>,
+    connections: (Arc<Semaphore>, usize),
+}
+
+impl fmt::Debug for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Now")
+    }
+}
+
+type Read = fn(&CollectionInfo) -> u64;
+
+/// A gauge of each collection: its name, what it is, and where it is read.
+const OF_COLLECTIONS: [(&str, &str, Read); 7] = [
+    ("points", "Live points", |info| info.points),
+    ("growing_points", "Points that are not yet sealed", |info| info.growing_points),
+    ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
+    ("segments", "Sealed segments", |info| info.segments.len() as u64),
+    ("segments_without_graph", "Sealed segments that are scanned", |info| {
+        info.segments.iter().filter(|segment| !segment.graph).count() as u64
+    }),
+    ("mapped_bytes", "Bytes mapped", |info| info.mapped_bytes),
+    ("resident_bytes", "Bytes mapped that are in memory", |info| info.resident_bytes),
+];
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+impl Collector for Now {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        gauge(out, "requests_in_flight", "Requests that are inside", self.places.count() as u64)?;
+        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory.taken() as u64)?;
+        let (free, most) = &self.connections;
+        gauge(out, "connections", "Open connections", most.saturating_sub(free.available_permits()) as u64)?;
+        let help = "Requests that wait for their turn";
+        let mut waiting = out.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
+        for (queue, depth) in self.shared.waiting() {
+            waiting.encode_family(&[("queue", queue)])?.encode_gauge(&(depth as u64))?;
+        }
+
+        let activity = self.engine.activity();
+        counter(out, "seals", "Growing segments that were sealed", activity.seals)?;
+        counter(out, "merges", "Merges of segments", activity.merges)?;
+        counter(out, "graphs_built", "Graphs that were built behind writes", activity.graphs)?;
+        counter(out, "calibrations", "Graphs whose recall was measured", activity.calibrations)?;
+        let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
+        let count = activity.commits.counts.iter().sum();
+        let help = "Time of a transaction of writers, with its fsync";
+        out.encode_descriptor("commit", help, Some(&Unit::Seconds), MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(activity.commits.sum.as_secs_f64(), count, &buckets, None)?;
+
+        let infos = self.engine.collections().map_err(|error| {
+            tracing::error!(%error, "the collections cannot be listed for the metrics");
+            fmt::Error
+        })?;
+        for (name, help, read) in OF_COLLECTIONS {
+            let name = format!("collection_{name}");
+            let mut family = out.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            for info in &infos {
+                family.encode_family(&[("collection", info.name.as_str())])?.encode_gauge(&read(info))?;
+            }
+        }
+        let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
+        recall.retain(|name, _| infos.iter().any(|info| info.name == *name));
+        let help = "Recall that was last measured";
+        let mut family: MetricEncoder<'_> = out.encode_descriptor("recall_measured", help, None, MetricType::Gauge)?;
+        for (name, recall) in recall.iter() {
+            family.encode_family(&[("collection", name.as_str())])?.encode_gauge(recall)?;
+        }
+        Ok(())
+    }
+}

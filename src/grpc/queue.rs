@@ -1,0 +1,142 @@
+//! A queue with so many places, fair between clients: who waits is taken client by client in turn, so that one with a
+//! thousand requests waiting does not keep one with a single request from its place.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// Whose requests are counted together.
+pub(super) type Client = Arc<str>;
+
+#[derive(Default)]
+struct State {
+    free: usize,
+    /// Clients that have someone waiting, in the order of their turns; each once.
+    turns: VecDeque<Client>,
+    waiting: HashMap<Client, VecDeque<oneshot::Sender<Place>>>,
+}
+
+/// The queue.
+pub(super) struct Queue(Mutex<State>);
+
+/// A place; given back when dropped, to whoever's turn it is.
+pub(super) struct Place(Option<Arc<Queue>>);
+
+impl Queue {
+    pub(super) fn new(places: usize) -> Self {
+        Self(Mutex::new(State { free: places, ..State::default() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place.
+    pub(super) async fn enter(self: &Arc<Self>, client: &Client) -> Place {
+        let turn = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Place(Some(self.clone()));
+            }
+            let (sender, turn) = oneshot::channel();
+            let line = state.waiting.entry(client.clone()).or_default();
+            line.push_back(sender);
+            if line.len() == 1 {
+                state.turns.push_back(client.clone());
+            }
+            turn
+        };
+        // The sender is dropped unused only with the queue, which this call holds.
+        turn.await.unwrap_or(Place(None))
+    }
+
+    /// How many wait, those among them that have given up since.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.values().map(VecDeque::len).sum()
+    }
+
+    /// Hands a place on.
+    fn give(self: Arc<Self>) {
+        let mut state = self.state();
+        while let Some(client) = state.turns.pop_front() {
+            let Some(line) = state.waiting.get_mut(&client) else { continue };
+            let next = line.pop_front();
+            if line.is_empty() {
+                state.waiting.remove(&client);
+            } else {
+                state.turns.push_back(client);
+            }
+            let Some(next) = next else { continue };
+            match next.send(Place(Some(self.clone()))) {
+                Ok(()) => return,
+                // It gave up; what comes back must not be dropped under the lock.
+                Err(mut place) => place.0 = None,
+            }
+        }
+        state.free += 1;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            queue.give();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_take_turns_and_who_gave_up_is_passed_over() {
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.enter(&"greedy".into()).await;
+        let (order, mut served) = tokio::sync::mpsc::unbounded_channel();
+        let mut tasks = Vec::new();
+        for (n, client) in ["greedy", "greedy", "greedy", "gone", "modest"].into_iter().enumerate() {
+            let (line, order) = (queue.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                let _place = line.enter(&client.into()).await;
+                order.send(client).unwrap();
+            }));
+            while queue.waiting() <= n {
+                tokio::task::yield_now().await;
+            }
+        }
+        tasks[3].abort();
+        assert!((&mut tasks[3]).await.unwrap_err().is_cancelled());
+        drop((first, order));
+        let mut seen = Vec::new();
+        while let Some(client) = served.recv().await {
+            seen.push(client);
+        }
+        assert_eq!(seen, ["greedy", "modest", "greedy", "greedy"]);
+        assert_eq!((queue.waiting(), queue.state().free), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_was_given_but_not_taken_is_given_on() {
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.enter(&"a".into()).await;
+        let client: Client = "b".into();
+        let mut waiting = Box::pin(queue.enter(&client));
+        assert!(futures_now(&mut waiting).await.is_none());
+        drop(first);
+        drop(waiting);
+        assert_eq!(queue.state().free, 1);
+    }
+
+    /// Polls once.
+    async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,106 @@
+//! The engine as one caller sees it: every call that names a collection first asks whether the caller may touch it.
+//!
+//! Handlers get this and never the engine behind it, so that none can forget to ask. A collection out of reach is
+//! refused alike whether it exists or not.
+
+use super::context::Context;
+use crate::collection::{
+    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
+    Item, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
+};
+use crate::embed::Registry;
+use crate::types::{CollectionName, PointId};
+
+pub(super) struct Scoped<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) context: &'a Context,
+}
+
+impl Scoped<'_> {
+    fn enter(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
+        // The first one stays; a request names one collection.
+        let _ = self.context.collection.set(name.clone());
+        if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
+    }
+}
+
+impl Engine for Scoped<'_> {
+    fn embedders(&self) -> &Registry {
+        self.engine.embedders()
+    }
+    fn activity(&self) -> Activity {
+        self.engine.activity()
+    }
+    fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
+        self.enter(&spec.name)?.create_collection(spec)
+    }
+    fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.enter(name)?.collection(name)
+    }
+    fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.enter(name)?.sequence(name)
+    }
+    fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
+        let mut infos = self.engine.collections()?;
+        infos.retain(|info| self.context.caller.scope.covers(&info.name));
+        Ok(infos)
+    }
+    fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
+        self.enter(name)?.delete_collection(name)
+    }
+    fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.enter(name)?.compact(name)
+    }
+    fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
+        self.enter(name)?.check(name)
+    }
+    fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.enter(name)?.upsert(name, items)
+    }
+    fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
+        self.enter(name)?.prepare(name, item)
+    }
+    fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
+        self.enter(name)?.delete_points(name, ids)
+    }
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+        self.enter(name)?.delete_matching(name, filter)
+    }
+    fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+        self.enter(name)?.get(name, ids, fields)
+    }
+    fn scroll(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: u32,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error> {
+        self.enter(name)?.scroll(name, after, limit, fields, filter)
+    }
+    fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
+        self.enter(name)?.count(name, filter)
+    }
+    fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        let answers = self.enter(name)?.search(name, queries, params)?;
+        if let Some(answer) = answers.first() {
+            let _ = self.context.path.set(answer.stats.path);
+        }
+        Ok(answers)
+    }
+    fn explain(
+        &self,
+        name: &CollectionName,
+        query: &Query,
+        params: &SearchParams,
+        id: &PointId,
+    ) -> Result<Explanation, Error> {
+        self.enter(name)?.explain(name, query, params, id)
+    }
+    fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
+        let report = self.enter(name)?.measure_recall(name, params)?;
+        let _ = self.context.recall.set(report.recall);
+        Ok(report)
+    }
+}

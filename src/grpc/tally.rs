@@ -1,0 +1,59 @@
+//! What is remembered of a request once it has ended: counters, a line in the log, one in the audit log.
+
+use super::calls::Call;
+use super::context::Context;
+use super::gate::Door;
+use super::status;
+use crate::guard::{Entry, Role};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Of one request; written when it ends, or, if it does not come to its end, when it is dropped.
+pub(super) struct Tally {
+    pub(super) door: Arc<Door>,
+    pub(super) call: &'static Call,
+    pub(super) request_id: String,
+    pub(super) peer: Option<SocketAddr>,
+    /// None until the caller is known.
+    pub(super) context: Option<Arc<Context>>,
+    pub(super) begun: Instant,
+    /// Ends with the request; learns how.
+    pub(super) span: tracing::Span,
+    pub(super) written: bool,
+}
+
+impl Tally {
+    /// The request ended with this status.
+    pub(super) fn end(&mut self, outcome: &'static str) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let caller = self.context.as_ref().map(|context| context.caller.name.as_str());
+        let collection = self.context.as_ref().and_then(|context| context.collection.get());
+        let collection = collection.map(|name| name.as_str());
+        self.span.record("outcome", outcome);
+        if let Some(collection) = collection {
+            self.span.record("collection", collection);
+        }
+        let (call, request_id) = (self.call.name, self.request_id.as_str());
+        let took = self.begun.elapsed();
+        self.door.requests.ended(call, outcome, took, self.context.as_deref());
+        let ms = took.as_secs_f64() * 1e3;
+        tracing::debug!(request_id, call, caller, collection, outcome, ms, "request ended");
+        let refused = self.context.is_none() || outcome == "PERMISSION_DENIED";
+        if (self.call.role > Role::Read || refused)
+            && (self.context.is_some() || self.door.may_audit_stranger())
+            && let Some(audit) = &self.door.audit
+        {
+            let peer = self.peer.map(|peer| peer.to_string());
+            audit.write(Entry { caller, peer: peer.as_deref(), call, collection, outcome, request_id });
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.end(status::CANCELLED);
+    }
+}

@@ -1,0 +1,124 @@
+//! A caller: its name, its role, and the collections it may touch.
+
+use crate::types::CollectionName;
+
+/// What a caller may do. Each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Search and fetch.
+    Read,
+    /// Write and delete points.
+    Write,
+    /// Create, delete, compact and measure collections.
+    Admin,
+}
+
+impl Role {
+    /// Every role, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// `read`, `write` or `admin`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// A pattern that names no collections.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither the name of a collection, nor the beginning of one and a *, nor * alone")]
+pub struct InvalidScope(pub String);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    One(CollectionName),
+    Prefix(Box<str>),
+}
+
+/// Collections by name (`films`), by prefix (`films-*`), or all (`*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(Vec<Pattern>);
+
+impl Scope {
+    /// Every collection.
+    pub fn all() -> Self {
+        Self(vec![Pattern::Prefix("".into())])
+    }
+
+    /// Those that match one of the patterns; none of them means none.
+    ///
+    /// # Errors
+    /// [`InvalidScope`] with the first that is wrong.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, InvalidScope> {
+        let pattern = |text: &str| {
+            let wrong = || InvalidScope(text.to_owned());
+            match text.strip_suffix('*') {
+                Some("") => Ok(Pattern::Prefix("".into())),
+                // A prefix is itself a name, so that no typing error makes it cover nothing unseen.
+                Some(prefix) => {
+                    CollectionName::new(prefix).map_err(|_| wrong()).map(|_| Pattern::Prefix(prefix.into()))
+                }
+                None => CollectionName::new(text).map_err(|_| wrong()).map(Pattern::One),
+            }
+        };
+        patterns.iter().map(|text| pattern(text.as_ref())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether it covers that collection.
+    pub fn covers(&self, name: &CollectionName) -> bool {
+        self.0.iter().any(|pattern| match pattern {
+            Pattern::One(one) => one == name,
+            Pattern::Prefix(prefix) => name.as_str().starts_with(&**prefix),
+        })
+    }
+}
+
+/// Whoever sent a request, as far as the server is sure of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// For logs: the name of a key, the subject of a token, a name in a certificate.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// To which collections.
+    pub scope: Scope,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> CollectionName {
+        CollectionName::new(name).unwrap()
+    }
+
+    #[test]
+    fn patterns_cover_names_and_prefixes() {
+        let scope = Scope::new(&["words", "films-*"]).unwrap();
+        for (collection, covered) in
+            [("words", true), ("words2", false), ("word", false), ("films-", true), ("films-a", true), ("films", false)]
+        {
+            assert_eq!(scope.covers(&name(collection)), covered, "{collection}");
+        }
+        assert!(Scope::new(&["*"]).unwrap().covers(&name("x")) && Scope::all().covers(&name("x")));
+        assert!(!Scope::new::<&str>(&[]).unwrap().covers(&name("x")));
+        for wrong in ["", "a*b", "**", "../x", ".*", "a b", "-*"] {
+            assert_eq!(Scope::new(&["ok", wrong]), Err(InvalidScope(wrong.into())));
+        }
+    }
+
+    #[test]
+    fn roles_are_ordered() {
+        assert!(Role::Read < Role::Write && Role::Write < Role::Admin);
+        assert!(Role::ALL.iter().all(|role| Role::from_name(role.name()) == Some(*role)));
+        assert_eq!(Role::from_name("Admin"), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! Damage to one collection stops neither the server nor the others; it is found, named, and repaired without a guess.
+
+use nearness::collection::{
+    Accuracy, CollectionSpec, CollectionState, Damage, Engine, ErrorKind, Fields, IndexSettings, Item, LocalEngine,
+    Query, SearchParams, Source, Space, check_directory, repair_directory,
+};
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId, Precision};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Sealed points of each collection; as many more grow.
+const SEALED: u64 = 2_100;
+const GROWING: u64 = 40;
+
+fn name(name: &str) -> CollectionName {
+    CollectionName::new(name).expect("a name")
+}
+
+fn id(number: u64) -> PointId {
+    PointId::new(format!("p{number}")).expect("an id")
+}
+
+fn item(number: u64) -> Item {
+    let payload = [("number".to_owned(), number.into())].into_iter().collect();
+    let vector = (0..4).map(|place| ((number * 31 + place * 17) % 101) as f32 + 0.5).collect();
+    Item { id: id(number), source: Source::Vector(vector), payload }
+}
+
+fn open(dir: &Path) -> LocalEngine {
+    LocalEngine::open(dir, Registry::default()).expect("the directory opens, whatever is damaged in it")
+}
+
+/// A directory with these collections, each of one sealed segment with graph and payload index, some dead rows, and growing points.
+fn make(dir: &Path, names: &[&str]) {
+    let engine = open(dir);
+    for collection in names {
+        let collection = name(collection);
+        let index =
+            IndexSettings { m: 4, ef_construction: 32, ef_search: 32, seal_rows: 5_000, precision: Precision::F32 };
+        let space = Space::Plain { dimension: 4 };
+        let spec = CollectionSpec { name: collection.clone(), space, metric: Metric::L2, index };
+        engine.create_collection(&spec).expect("made");
+        engine
+            .bulk_load(&collection, &mut (0..SEALED).map(item), &mut |_, error| Err(error), &|_, _, _| true)
+            .expect("loaded");
+        engine.upsert(&collection, (SEALED..SEALED + GROWING).map(item).collect()).expect("written");
+        engine.delete_points(&collection, &[id(3), id(5)]).expect("deleted");
+    }
+}
+
+/// The points that a collection of [`make`] holds.
+fn whole() -> Vec<PointId> {
+    let mut all: Vec<PointId> = (0..SEALED + GROWING).filter(|number| ![3, 5].contains(number)).map(id).collect();
+    all.sort();
+    all
+}
+
+fn ids(engine: &LocalEngine, collection: &str) -> Vec<PointId> {
+    let page = engine.scroll(&name(collection), None, 10_000, Fields::default(), None).expect("a page");
+    page.points.into_iter().map(|point| point.id).collect()
+}
+
+fn near(engine: &LocalEngine, collection: &str) -> Result<usize, nearness::collection::Error> {
+    let params = SearchParams {
+        k: 10,
+        accuracy: Accuracy::Default,
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: None,
+    };
+    engine.search(&name(collection), &[Query::Vector(vec![1.0; 4])], &params).map(|answers| answers[0].hits.len())
+}
+
+/// The folder of the n-th collection that was made.
+fn folder(dir: &Path, number: u64) -> PathBuf {
+    dir.join("collections").join(format!("{number:016x}"))
+}
+
+fn file(dir: &Path, number: u64, extension: &str) -> PathBuf {
+    let files = std::fs::read_dir(folder(dir, number)).expect("a folder");
+    let mut found = files.map(|entry| entry.expect("an entry").path());
+    found.find(|path| path.extension().is_some_and(|other| other == extension)).expect("a file of that kind")
+}
+
+/// Flips a bit of the file.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    bytes[at] ^= 1;
+    std::fs::remove_file(path).expect("removed");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Where a section of a segment file begins; sections are numbered as `docs/FORMAT.md` lists them.
+fn section(path: &Path, number: usize) -> usize {
+    let bytes = std::fs::read(path).expect("a file");
+    let at = 64 + 24 * number;
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) as usize
+}
+
+const VECTORS: usize = 0;
+const NORMS: usize = 1;
+const PAYLOADS: usize = 5;
+
+/// All files below a folder, with their bytes.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(contents(&path));
+        } else {
+            all.insert(path.clone(), std::fs::read(&path).expect("a file"));
+        }
+    }
+    all
+}
+
+fn nearness(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nearness")).args(arguments).output().expect("the program runs")
+}
+
+#[test]
+fn a_damaged_collection_stops_nothing_else_and_answers_nothing_in_part() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let names = ["truth", "header", "missing", "sound", "vectors", "cut"];
+    make(dir.path(), &names);
+    let truth = folder(dir.path(), 0).join("points.redb");
+    let bytes = std::fs::read(&truth).expect("a file");
+    // A growing point's payload occurs in the file as it is.
+    let at = bytes.windows(13).position(|window| window == b"{\"number\":210").expect("a growing point");
+    flip(&truth, at + 10);
+    flip(&file(dir.path(), 1, "vectors"), 33);
+    std::fs::remove_file(folder(dir.path(), 2).join("points.redb")).expect("removed");
+    let hurt = file(dir.path(), 4, "vectors");
+    flip(&hurt, section(&hurt, VECTORS) + 7);
+    let cut = file(dir.path(), 5, "vectors");
+    let bytes = std::fs::read(&cut).expect("a file");
+    std::fs::remove_file(&cut).expect("removed");
+    std::fs::write(&cut, &bytes[..bytes.len() - 1]).expect("cut");
+
+    let engine = open(dir.path());
+    let state = |collection: &str| engine.collection(&name(collection)).expect("listed").state;
+    let all = engine.collections().expect("all");
+    assert_eq!(all.len(), names.len(), "a damaged collection is listed too");
+    assert_eq!(state("truth"), CollectionState::Unavailable);
+    assert_eq!(state("missing"), CollectionState::Unavailable);
+    assert_eq!(state("header"), CollectionState::Damaged);
+    assert_eq!(state("cut"), CollectionState::Damaged);
+    assert_eq!(state("sound"), CollectionState::Serving);
+    assert_eq!(ids(&engine, "sound"), whole());
+    assert_eq!(near(&engine, "sound").expect("an answer"), 10);
+    engine.upsert(&name("sound"), vec![item(9_999)]).expect("written");
+    for (collection, word) in [("truth", "points.redb"), ("missing", "points.redb"), ("header", ".vectors")] {
+        let error = near(&engine, collection).expect_err("not in part");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        let problems = engine.collection(&name(collection)).expect("listed").problems;
+        assert!(problems.iter().any(|problem| problem.contains(word)), "{problems:?}");
+    }
+    // A damaged section is not seen until someone reads it all.
+    assert_eq!(state("vectors"), CollectionState::Serving);
+    let report = engine.check(&name("vectors")).expect("checked");
+    let data: Vec<_> = report.findings.iter().filter(|finding| finding.damage == Damage::Data).collect();
+    assert!(data.len() == 1 && data[0].what.contains("Vectors") && data[0].file == hurt, "{report:?}");
+    for collection in ["vectors", "header", "cut"] {
+        assert_eq!(state(collection), CollectionState::Damaged);
+        let collection = name(collection);
+        let corrupt = |error: nearness::collection::Error| assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let get = |number| engine.get(&collection, &[id(number)], Fields { payload: true, vector: true });
+        let grows = get(SEALED + 1).expect("what is sound is served").remove(0).expect("there");
+        assert_eq!(grows.payload, Some(item(SEALED + 1).payload));
+        corrupt(get(1).expect_err("it may be in the segment"));
+        corrupt(engine.count(&collection, None).expect_err("not in part"));
+        corrupt(engine.scroll(&collection, None, 10, Fields::default(), None).expect_err("not in part"));
+        corrupt(engine.upsert(&collection, vec![item(1)]).expect_err("an older version may be there"));
+        corrupt(engine.delete_points(&collection, &[id(1)]).expect_err("it may be there"));
+        corrupt(engine.compact(&collection).expect_err("nothing is copied from it"));
+    }
+    engine.delete_collection(&name("truth")).expect("a damaged collection can be deleted");
+    assert_eq!(engine.collections().expect("all").len(), names.len() - 1);
+}
+
+#[test]
+fn a_merge_copies_nothing_that_is_damaged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["c"]);
+    let hurt = file(dir.path(), 0, "vectors");
+    flip(&hurt, section(&hurt, VECTORS) + 99);
+    let engine = open(dir.path());
+    let error = engine.compact(&name("c")).expect_err("not copied");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(engine.collection(&name("c")).expect("listed").state, CollectionState::Damaged);
+    assert!(hurt.exists());
+}
+
+#[test]
+fn a_check_names_what_is_wrong_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["sound", "hurt", "cache"]);
+    let report = check_directory(dir.path()).expect("checked");
+    assert!(report.findings.is_empty() && report.files > 9, "{report:?}");
+    let hurt = file(dir.path(), 1, "vectors");
+    flip(&hurt, section(&hurt, PAYLOADS) + 20);
+    let graph = file(dir.path(), 2, "graph");
+    flip(&graph, 600);
+    let index = file(dir.path(), 2, "payloads");
+    flip(&index, 300);
+    std::fs::write(folder(dir.path(), 0).join("00000000000000aa.vectors"), b"x").expect("written");
+    let before = contents(dir.path());
+    let report = check_directory(dir.path()).expect("checked");
+    assert_eq!(contents(dir.path()), before, "a check changes nothing");
+    let mut found: Vec<_> = report.findings.iter().map(|f| (f.damage.name(), f.collection.as_str(), &f.file)).collect();
+    found.sort();
+    let stray = folder(dir.path(), 0).join("00000000000000aa.vectors");
+    let expected =
+        [("cache", "cache", &graph), ("cache", "cache", &index), ("data", "hurt", &hurt), ("stray", "sound", &stray)];
+    assert!(expected.iter().all(|one| found.contains(one)) && found.len() == 4, "{found:?}");
+    let engine = open(dir.path());
+    let error = check_directory(dir.path()).expect_err("it is being served");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    drop(engine);
+    let nothing = tempfile::tempdir().expect("a folder");
+    assert_eq!(check_directory(nothing.path()).expect_err("no data directory").kind(), ErrorKind::Corrupt);
+    assert_eq!(std::fs::read_dir(nothing.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["norms", "payloads", "ids", "graph", "truth", "sound"]);
+    let norms = file(dir.path(), 0, "vectors");
+    flip(&norms, section(&norms, NORMS) + 3);
+    let payloads = file(dir.path(), 1, "vectors");
+    flip(&payloads, section(&payloads, PAYLOADS) + 20);
+    let header = file(dir.path(), 2, "vectors");
+    flip(&header, 40);
+    flip(&file(dir.path(), 3, "graph"), 600);
+    std::fs::remove_file(folder(dir.path(), 4).join("points.redb")).expect("removed");
+
+    let done = repair_directory(dir.path(), &|_, _, _| true).expect("repaired");
+    assert_eq!((done.rewritten, done.rebuilt), (1, 5), "{done:?}");
+    assert_eq!(done.lost.len() as u64, SEALED - 2, "the live points of one segment, by id");
+    assert!(done.lost.iter().all(|(collection, _)| collection == "payloads"));
+    assert_eq!(done.taken_out.len(), 2);
+    assert!(done.taken_out.iter().all(|kept| kept.exists()), "what is taken out is kept");
+    assert_eq!(done.left.len(), 2, "a segment without a header, a collection without its truth: {:?}", done.left);
+
+    let engine = open(dir.path());
+    for collection in ["norms", "graph", "sound"] {
+        assert_eq!(ids(&engine, collection), whole(), "{collection}");
+        let info = engine.collection(&name(collection)).expect("listed");
+        assert!(info.state == CollectionState::Serving && info.segments[0].graph, "{info:?}");
+    }
+    for collection in ["payloads", "ids"] {
+        assert_eq!(ids(&engine, collection).len() as u64, GROWING, "{collection}");
+        engine.upsert(&name(collection), vec![item(1)]).expect("it takes writes again");
+    }
+    assert_eq!(engine.collection(&name("truth")).expect("listed").state, CollectionState::Unavailable);
+    engine.delete_collection(&name("truth")).expect("deleted");
+    drop(engine);
+    let report = check_directory(dir.path()).expect("checked");
+    assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
+}
+
+#[test]
+fn the_commands_say_it_by_their_exit_code() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["c"]);
+    let data = dir.path().to_str().expect("UTF-8");
+    let code = |arguments: &[&str]| nearness(arguments).status.code();
+    assert_eq!(code(&["check", "--data", data]), Some(0));
+    assert_eq!(code(&["check", "--data", "/no/such/directory"]), Some(1));
+    assert_eq!(code(&["check"]), Some(2));
+    let hurt = file(dir.path(), 0, "vectors");
+    flip(&hurt, section(&hurt, VECTORS) + 5);
+    let checked = nearness(&["check", "--data", data, "--json"]);
+    assert_eq!(checked.status.code(), Some(3));
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+    assert_eq!(report["findings"][0]["damage"], "data");
+    assert!(report["findings"][0]["what"].as_str().expect("text").contains("damaged at byte"), "{report}");
+    let repaired = nearness(&["repair", "--data", data, "--json"]);
+    assert_eq!(repaired.status.code(), Some(3), "points are lost");
+    let report: serde_json::Value = serde_json::from_slice(&repaired.stdout).expect("JSON");
+    assert_eq!(report["lost"].as_array().map(Vec::len), Some(SEALED as usize - 2));
+    assert_eq!(code(&["check", "--data", data]), Some(0));
+    assert_eq!(code(&["repair", "--data", data]), Some(0), "nothing more is lost");
+}

@@ -1,0 +1,114 @@
+//! A full disk under a real server: reads go on, writes are RESOURCE_EXHAUSTED, nothing is damaged, and it recovers when there is room.
+#![allow(clippy::print_stdout, reason = "a skipped test must be seen")]
+
+#[path = "support/mount.rs"]
+mod mount;
+#[path = "support/server.rs"]
+mod server;
+
+use nearness::collection::check_directory;
+use nearness::grpc::{Client, ClientError, pb};
+use server::Server;
+use std::time::{Duration, Instant};
+
+const DIMENSION: usize = 64;
+const BATCH: u64 = 100;
+
+fn item(number: u64) -> pb::Item {
+    let values = (0..DIMENSION as u64).map(|place| ((number * 31 + place * 7) % 97) as f32 + 1.0).collect();
+    let vector = pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) };
+    let payload = serde_json::json!({ "number": number, "text": "x".repeat(1_000) });
+    pb::Item {
+        id: format!("p{number:06}"),
+        source: Some(pb::item::Source::Vector(vector)),
+        payload: payload.as_object().cloned().map(nearness::grpc::payload::to_struct),
+    }
+}
+
+async fn upsert(client: &Client, batch: u64) -> Result<(), ClientError> {
+    let items = (batch * BATCH..(batch + 1) * BATCH).map(item).collect();
+    client.upsert(pb::UpsertRequest { collection: "c".into(), items }).await.map(drop)
+}
+
+/// Reads work, and show the batches that were acknowledged.
+async fn check(client: &Client, batches: u64) {
+    let count = client.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.expect("a count");
+    assert_eq!(count.count, batches * BATCH);
+    for batch in 0..batches {
+        let ids = (batch * BATCH..(batch + 1) * BATCH).step_by(9).map(|number| item(number).id).collect();
+        let fields = Some(pb::Fields { payload: true, vector: true });
+        let request = pb::GetPointsRequest { collection: "c".into(), ids, fields, min_sequence: 0 };
+        let reply = client.get_points(request).await.expect("points");
+        assert!(reply.missing.is_empty(), "{:?}", reply.missing);
+        for point in reply.points {
+            let expected = item(point.id[1..].parse().expect("a number"));
+            assert_eq!(
+                (point.payload, point.vector.map(pb::item::Source::Vector)),
+                (expected.payload, expected.source)
+            );
+        }
+    }
+    let query = pb::query::Form::Id(item(1).id);
+    let request = pb::SearchRequest {
+        collection: "c".into(),
+        query: Some(pb::Query { form: Some(query) }),
+        params: Some(pb::SearchParams { k: 10, ..Default::default() }),
+        min_sequence: 0,
+    };
+    assert_eq!(client.search(request).await.expect("an answer").hits.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_recovers() {
+    let Some(mount) = mount::Mount::tmpfs(20) else { return };
+    let server = Server::start(mount.path(), &[]);
+    let client = server::client(&server.url).await.expect("a connection");
+    let create = pb::CreateRequest {
+        name: "c".into(),
+        space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
+        metric: pb::Metric::L2.into(),
+        index: Some(pb::IndexSettings { seal_rows: 1_000, ..Default::default() }),
+    };
+    client.create_collection(create).await.expect("a collection");
+    let mut batches = 0;
+    let mut megabytes = 20;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let refusal = loop {
+            match upsert(&client, batches).await {
+                Ok(()) => batches += 1,
+                Err(refusal) => break refusal,
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{megabytes} MB hold {batches} batches, and more");
+        };
+        let exhausted = |refusal: &ClientError| {
+            let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };
+            assert_eq!(*code, "RESOURCE_EXHAUSTED", "{message}");
+        };
+        exhausted(&refusal);
+        check(&client, batches).await;
+        if let Err(refusal) = upsert(&client, batches).await {
+            exhausted(&refusal);
+        } else {
+            batches += 1; // a seal has made room meanwhile
+        }
+        check(&client, batches).await;
+
+        megabytes += 16;
+        mount.resize(megabytes);
+        let begun = Instant::now();
+        while let Err(refusal) = upsert(&client, batches).await {
+            exhausted(&refusal);
+            assert!(begun.elapsed() < Duration::from_secs(20), "there is room, and still: {refusal}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        batches += 1;
+        check(&client, batches).await;
+    }
+    println!("{batches} batches in {megabytes} MB");
+    server.kill();
+    let report = check_directory(mount.path()).expect("checked");
+    assert!(report.findings.iter().all(|finding| finding.damage.name() != "data"), "{report:?}");
+    let server = Server::start(mount.path(), &[]);
+    check(&server::client(&server.url).await.expect("a connection"), batches).await;
+}

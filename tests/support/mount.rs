@@ -1,0 +1,83 @@
+//! File systems of their own, for tests that fill or cut them off. They need root; without it a test says that it is skipped.
+#![allow(dead_code, clippy::print_stdout, reason = "each test file uses its part; a skipped test must be seen")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted file system; unmounted when dropped.
+pub(crate) struct Mount {
+    folder: tempfile::TempDir,
+    image: Option<PathBuf>,
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// The mount, or a word that the test is skipped and why.
+fn or_skip(made: Result<Mount, String>) -> Option<Mount> {
+    made.inspect_err(|why| println!("SKIPPED, because this machine lets us mount nothing (are you root?): {why}")).ok()
+}
+
+impl Mount {
+    /// A file system in memory that holds so many megabytes.
+    pub(crate) fn tmpfs(megabytes: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let size = format!("size={megabytes}m");
+        let path = folder.path().to_str().expect("UTF-8").to_owned();
+        or_skip(run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &path]).map(|()| Self { folder, image: None }))
+    }
+
+    /// An ext4 file system in a file, through a loop device.
+    pub(crate) fn ext4(megabytes: u64, image: &Path) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = std::fs::File::create(image).expect("an image");
+        file.set_len(megabytes << 20).expect("an image");
+        let made = run("mkfs.ext4", &["-q", "-F", image.to_str().expect("UTF-8")]);
+        let mount = Self { folder, image: Some(image.into()) };
+        or_skip(made.and_then(|()| mount.attach()).map(|()| mount))
+    }
+
+    fn attach(&self) -> Result<(), String> {
+        let image = self.image.as_ref().ok_or("no image")?;
+        run("mount", &["-o", "loop", image.to_str().expect("UTF-8"), self.path().to_str().expect("UTF-8")])
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives a tmpfs another size.
+    pub(crate) fn resize(&self, megabytes: u32) {
+        let option = format!("remount,size={megabytes}m");
+        run("mount", &["-o", &option, self.path().to_str().expect("UTF-8")]).expect("another size");
+    }
+
+    /// Cuts an ext4 off from its device, now: what has not reached it by now never will.
+    pub(crate) fn cut_off(&self) {
+        use std::os::fd::AsRawFd;
+        // _IOR('X', 125, u32), and the flag that leaves the journal unwritten.
+        const SHUTDOWN: libc::c_ulong = 0x8004_587d;
+        let without_journal: u32 = 2;
+        let root = std::fs::File::open(self.path()).expect("the root of the file system");
+        // SAFETY: the call reads one u32.
+        let answer = unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN as _, &raw const without_journal) };
+        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// Unmounts and mounts again: the journal is replayed, as after a power cut.
+    pub(crate) fn come_back(&self) {
+        run("umount", &[self.path().to_str().expect("UTF-8")]).expect("unmounted: nothing is open on it");
+        self.attach().expect("mounted again");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(run("umount", &["-l", self.path().to_str().unwrap_or_default()]));
+    }
+}
