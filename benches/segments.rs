@@ -1,12 +1,13 @@
 //! One graph against the same rows in several: `cargo bench --bench segments -- 200000 128 4`.
 //!
 //! Prints the recall@10, the distances and the microseconds of a query, by ef. Each part after the first is told the distance
-//! of the tenth hit so far, as a search over segments does. `LEAST` in `src/index/graph/search.rs` follows from it.
+//! of the tenth hit so far, as a search over segments does. Then the seconds of a merge that keeps the links of a graph over
+//! half, seven eighths and all of the rows (of these one in ten is gone), beside those of a build from nothing.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::time::Instant;
 
-use nearness::index::graph::{self, Expected, Graph};
+use nearness::index::graph::{self, Expected, Graph, Reuse};
 use nearness::index::{GraphParams, Rows, exact};
 use nearness::math;
 use nearness::types::{Metric, Neighbor, Ordinal};
@@ -34,10 +35,13 @@ impl Part {
         Rows { vectors, norms: &self.norms, dimension: self.dimension, metric: Metric::L2 }
     }
 
-    fn graph(&self) -> Graph {
+    fn graph(&self, reuse: Option<Reuse<'_>>) -> Graph {
         let params = GraphParams::new(16, 200, 1, 0).expect("parameters");
         let mut bytes = Vec::new();
-        graph::build(self.rows(), params, None, &|_, _| true).expect("a graph").write_to(&mut bytes, 1).expect("bytes");
+        graph::build(self.rows(), params, reuse, &|_, _| true)
+            .expect("a graph")
+            .write_to(&mut bytes, 1)
+            .expect("bytes");
         let (rows, dimension) = (self.norms.len() as u32, self.dimension as u32);
         Graph::from_bytes(bytes, "bench".as_ref(), Expected { rows, dimension, metric: Metric::L2, tag: 1 })
             .expect("a graph")
@@ -69,7 +73,7 @@ fn main() {
     let queries: Vec<&[f32]> = queries.chunks_exact(dimension).collect();
     let whole = [Part::of(&vectors, dimension)];
     let several: Vec<Part> = vectors.chunks(rows.div_ceil(parts) * dimension).map(|p| Part::of(p, dimension)).collect();
-    let graphs: Vec<Graph> = whole.iter().chain(&several).map(Part::graph).collect();
+    let graphs: Vec<Graph> = whole.iter().chain(&several).map(|part| part.graph(None)).collect();
     let truth: Vec<f32> = queries
         .iter()
         .map(|query| exact::search(whole[0].rows(), query, K, |_| true).neighbors[K - 1].distance)
@@ -97,5 +101,39 @@ fn main() {
             let recall = right as f64 / (K * QUERIES) as f64;
             println!("{ef:4} {:8} {recall:8.4} {:10} {us:8.1}", parts.len(), distances as usize / QUERIES);
         }
+    }
+
+    println!("{:>10} {:>8} {:>8} {:>8}   recall and distances at ef 20", "linked", "seconds", "nothing", "ratio");
+    for (eighths, gone) in [(4, false), (7, false), (8, true)] {
+        let older = Part::of(&vectors[..rows * eighths / 8 * dimension], dimension);
+        let graph = older.graph(None);
+        // Of all rows one in ten goes; the rows that are left are the new segment.
+        let left: Vec<usize> = (0..rows).filter(|row| !gone || row % 10 != 0).collect();
+        let now: Vec<f32> = left.iter().flat_map(|row| &vectors[row * dimension..][..dimension]).copied().collect();
+        let now = Part::of(&now, dimension);
+        let mut places = vec![None; rows * eighths / 8];
+        for (new, &old) in left.iter().enumerate().take_while(|(_, old)| **old < rows * eighths / 8) {
+            places[old] = Some(Ordinal(new as u32));
+        }
+        let time = |reuse: Option<Reuse<'_>>| {
+            let start = Instant::now();
+            let graph = now.graph(reuse);
+            (start.elapsed().as_secs_f64(), graph)
+        };
+        let (afresh, plain) = time(None);
+        let (kept, merged) = time(Some(Reuse { graph: &graph, rows: &places }));
+        let quality = |graph: &Graph| {
+            let (mut right, mut distances) = (0, 0);
+            for query in &queries {
+                let truth = exact::search(now.rows(), query, K, |_| true).neighbors[K - 1].distance;
+                let found = graph.search(now.rows(), query, K, 20, f32::INFINITY, |_| true);
+                distances += found.distances as usize;
+                right += found.neighbors.iter().filter(|hit| hit.distance <= truth).count();
+            }
+            format!("{:.4} after {}", right as f64 / (K * QUERIES) as f64, distances / QUERIES)
+        };
+        let what = format!("{eighths}/8{}", if gone { " - 1/10" } else { "" });
+        let (of_merged, of_plain) = (quality(&merged), quality(&plain));
+        println!("{what:>10} {kept:8.2} {afresh:8.2} {:8.2}   {of_merged}, from nothing {of_plain}", afresh / kept);
     }
 }

@@ -246,3 +246,32 @@ fn a_batch_over_several_segments_answers_as_single_queries_do() {
     let (recall, _, _) = reached(&engine, &queries, &truth, Accuracy::TargetRecall(0.9));
     assert!(recall >= 0.9, "{recall}");
 }
+
+#[test]
+fn segments_stay_few_while_points_come_and_none_is_lost_in_a_merge() {
+    let mut cloud = Cloud::new(11);
+    // Sealed by the 3,000; each merge keeps the links of the largest so far.
+    let (engine, _dir) = loaded(Metric::L2, cloud.vectors(6_000));
+    for first in (10_000..25_000).step_by(1_500) {
+        engine.upsert(&name(), items(cloud.vectors(1_500), first)).expect("a write");
+    }
+    let gone: Vec<PointId> = (0..6_000).step_by(9).map(|at| PointId::new(format!("p{at}")).expect("an id")).collect();
+    engine.delete_points(&name(), &gone).expect("deleted");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let settled = || {
+        let info = engine.collection(&name()).expect("the collection");
+        let mut rows: Vec<u64> = info.segments.iter().map(|segment| segment.rows).collect();
+        rows.sort_unstable();
+        let all_graphs = info.segments.iter().all(|segment| segment.graph);
+        (all_graphs && (1..rows.len()).all(|at| rows[..at].iter().sum::<u64>() * 8 < rows[at] * 2), rows)
+    };
+    while !settled().0 {
+        assert!(std::time::Instant::now() < until, "segments of {:?} rows", settled().1);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(engine.count(&name(), None).expect("a count"), 6_000 + 15_000 - gone.len() as u64);
+    let queries: Vec<Query> = cloud.vectors(300).into_iter().map(Query::Vector).collect();
+    let truth = tenth(&engine, &queries);
+    let (recall, ..) = reached(&engine, &queries, &truth, Accuracy::Ef(100));
+    assert!(recall > 0.93, "{recall}");
+}

@@ -1,0 +1,72 @@
+//! Queries of one call against as many calls of one: `cargo bench --bench batch -- 200000 128`.
+//!
+//! Prints queries a second of an engine whose one collection was loaded in bulk: each query by itself, on one thread, and all
+//! in one batch, which the cores share. `RAYON_NUM_THREADS=1` shows what a batch costs by itself.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::time::Instant;
+
+use nearness::collection::{
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,
+    Space,
+};
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId, Precision};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+const QUERIES: usize = 1_000;
+const ROUNDS: usize = 7;
+
+fn main() {
+    let mut given = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let (rows, dimension) = (given.next().unwrap_or(200_000), given.next().unwrap_or(128));
+    let mut rng = StdRng::seed_from_u64(1);
+    let mix: Vec<f32> = (0..16 * dimension).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let mut point = || -> Vec<f32> {
+        let hidden: Vec<f32> = (0..16).map(|_| rng.random_range(-1.0..1.0)).collect();
+        mix.chunks_exact(16).map(|mix| mix.iter().zip(&hidden).map(|(m, x)| m * x).sum()).collect()
+    };
+    let items: Vec<Item> = (0..rows)
+        .map(|row| Item {
+            id: PointId::new(format!("p{row}")).expect("an id"),
+            source: Source::Vector(point()),
+            payload: Payload::new(),
+        })
+        .collect();
+    let queries: Vec<Query> = (0..QUERIES).map(|_| Query::Vector(point())).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = LocalEngine::open(folder.path(), Registry::default()).expect("an engine");
+    let name = CollectionName::new("bench").expect("a name");
+    let index =
+        IndexSettings { m: 16, ef_construction: 200, ef_search: 0, seal_rows: 50_000, precision: Precision::F32 };
+    let space = Space::Plain { dimension: dimension as u32 };
+    engine
+        .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::L2, index })
+        .expect("a collection");
+    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    engine.bulk_load(&name, &mut items.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    let params = SearchParams {
+        k: 10,
+        accuracy: Accuracy::Ef(40),
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: None,
+    };
+    let time = |each: usize| {
+        let start = Instant::now();
+        for queries in queries.chunks(each) {
+            assert_eq!(engine.search(&name, queries, &params).expect("answers").len(), queries.len());
+        }
+        QUERIES as f64 / start.elapsed().as_secs_f64()
+    };
+    println!("{rows} rows of {dimension} components, ef 40, k 10; queries a second, median of {ROUNDS} rounds in turn");
+    let sizes = [1, 10, 100, QUERIES];
+    let mut rates = vec![Vec::new(); sizes.len()];
+    for _ in 0..ROUNDS {
+        sizes.iter().zip(&mut rates).for_each(|(&size, rates)| rates.push(time(size)));
+    }
+    for (size, mut rates) in sizes.into_iter().zip(rates) {
+        rates.sort_by(f64::total_cmp);
+        println!("{size:5} in a call {:10.0}", rates[ROUNDS / 2]);
+    }
+}
