@@ -15,6 +15,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The queries of a batch are shared by all cores if this is what they would take on one, judging by the first: to wake the
+/// others takes up to a millisecond on a busy machine.
+const WORTH_SHARING: Duration = Duration::from_millis(2);
 /// A scan of more components than this is shared by all cores.
 const PARALLEL_SCAN: usize = 1 << 23;
 
@@ -92,10 +95,17 @@ impl Collection {
             answer.stats.search_time += select_time;
             Ok(answer)
         };
-        match resolved.as_slice() {
-            [one] => Ok(vec![answer(one)?]),
-            many => many.par_iter().map(answer).collect(),
+        let Some((first, others)) = resolved.split_first() else { return Ok(Vec::new()) };
+        let start = Instant::now();
+        let mut answers = vec![answer(first)?];
+        if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
+            for query in others {
+                answers.push(answer(query)?);
+            }
+        } else {
+            answers.extend(others.par_iter().map(answer).collect::<Result<Vec<_>, Error>>()?);
         }
+        Ok(answers)
     }
 
     /// All queries as checked vectors. Texts and images are embedded together.
