@@ -1,0 +1,1 @@
+//! Snapshots: taken while writers write, restored, damaged.
