@@ -15,8 +15,6 @@ mod kept;
 mod manifest;
 mod restore;
 mod selftest;
-#[cfg(test)]
-mod tests;
 
 pub use kept::{describe, list, verify};
 pub use manifest::{Listed, SnapshotInfo, SnapshotName};

@@ -1,1 +1,0 @@
-//! Snapshots: taken while writers write, restored, damaged.
