@@ -5,15 +5,15 @@ use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};
 use super::{config, local, train};
-use crate::collection::snapshot::{self, Listed, SnapshotInfo, SnapshotName};
+use crate::collection::snapshot::{self, SnapshotName};
 use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
 use crate::depot::Depot;
-use crate::grpc::pb;
+use crate::grpc::{listed_message, pb, snapshot_message};
 use crate::types::CollectionName;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `snapshot ...`
 #[derive(Debug, Subcommand)]
@@ -202,17 +202,9 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     }
 }
 
-fn open(data: &PathBuf, models: &[PathBuf], place: &str) -> anyhow::Result<LocalEngine> {
+fn open(data: &Path, models: &[PathBuf], place: &str) -> anyhow::Result<LocalEngine> {
     let depot = Depot::open(place)?;
     Ok(local::engine(data, models)?.with_depot(depot))
-}
-
-fn snapshot_message(info: SnapshotInfo) -> pb::Snapshot {
-    crate::grpc::snapshot_message(info)
-}
-
-fn listed_message(listed: Listed) -> pb::Snapshot {
-    crate::grpc::listed_message(listed)
 }
 
 fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
