@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod collection;
+pub mod depot;
 pub mod disk;
 pub mod embed;
 pub mod grpc;

@@ -11,10 +11,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["types", "math", "disk"]),
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
-    ("collection", &["types", "math", "disk", "store", "index", "embed"]),
+    ("depot", &["types", "disk"]),
+    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
     ("guard", &["types"]),
     ("grpc", &["types", "collection", "embed", "guard"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "collection", "guard", "grpc"]),
+    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
 ];
 
 /// External crate -> the only place under `src/` that may name it.
@@ -23,6 +24,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("memmap2", "src/disk/"),
     ("libc", "src/disk/"),
     ("redb", "src/store/"),
+    ("object_store", "src/depot/"),
+    ("url", "src/depot/"),
+    ("tar", "src/collection/snapshot/"),
     ("roaring", "src/collection/filter/"),
     ("gemm", "src/math/"),
     ("safetensors", "src/embed/"),

@@ -10,6 +10,7 @@ use super::key::KeyCommand;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::ServeArgs;
+use super::snapshot::SnapshotCommand;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     Count(CountArgs),
     /// Delete points by id, or those that match a filter.
     Delete(DeleteArgs),
+    /// Write a collection and its embedder into one file, and make collections from such files.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Compare every checksum of a data directory, or of a collection that is being served.
     Check(CheckArgs),
     /// Take out what is lost of a data directory that is not being served, list it, and build all indexes anew.

@@ -16,6 +16,7 @@
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `eval.rs` | make and measure embedders |
 //! | `check.rs` | check the files of a data directory; repair them |
+//! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `bench/` | recall against speed |
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 checked or repaired, and data is damaged or lost.
@@ -41,6 +42,7 @@ mod quickstart;
 mod remote;
 mod serve;
 mod settings;
+mod snapshot;
 mod train;
 
 use args::{Cli, Command};
@@ -97,6 +99,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),
         Command::Delete(args) => points::delete(args),
+        Command::Snapshot(command) => snapshot::run(command, quiet),
         Command::Check(args) => check::check(args),
         Command::Repair(args) => check::repair(args, quiet),
     }

@@ -4,6 +4,7 @@ use super::args::ConfigCommand;
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
 use crate::collection::Engine;
+use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
 use crate::guard::Audit;
 use anyhow::Context;
@@ -23,7 +24,12 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let audit = settings.audit.as_deref();
         let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
-        let engine: Arc<dyn Engine> = Arc::new(local::engine(&settings.data, &settings.models)?);
+        let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
+        let engine = local::engine(&settings.data, &settings.models)?;
+        let engine: Arc<dyn Engine> = match depot {
+            Some(depot) => Arc::new(engine.with_depot(depot)),
+            None => Arc::new(engine),
+        };
         serve(engine, args, &settings, options).await
     })
 }

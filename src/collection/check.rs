@@ -168,6 +168,16 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
     Ok(report)
 }
 
+/// Checks the folder of one collection that nobody has open.
+///
+/// # Errors
+/// As [`check_directory`].
+pub(super) fn check_folder(fs: &Arc<dyn Fs>, record: &CollectionRecord, dir: &Path) -> Result<CheckReport, Error> {
+    let mut report = CheckReport::default();
+    Check { report: &mut report, collection: record.name.as_str() }.closed(fs, record, dir)?;
+    Ok(report)
+}
+
 impl Collection {
     /// Checks the files of this collection while it is served. What is damaged is not used any more.
     pub(super) fn check(&self) -> Result<CheckReport, Error> {

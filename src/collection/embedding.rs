@@ -11,7 +11,7 @@ pub const TEXT_FIELD: &str = "text";
 
 impl Collection {
     /// The embedder, or why there is none.
-    fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
+    pub(super) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
         let Some(Pinned { pin, loaded }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };

@@ -2,7 +2,8 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
-use super::{Activity, Error, Filter};
+use super::snapshot::{self, SnapshotInfo, SnapshotName};
+use super::{Activity, Error, Filter, Observe};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::path::PathBuf;
@@ -580,6 +581,54 @@ pub trait Engine: Send + Sync {
         params: &SearchParams,
         id: &PointId,
     ) -> Result<Explanation, Error>;
+    /// Writes a snapshot of this moment; writes go on meanwhile. Engines that keep none have no place for them.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `Conflict` when there is no place for snapshots or the embedder is not loaded;
+    /// `Corrupt` for a damaged segment; `Unavailable` when the store does not answer or `observe` says false.
+    fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        let _ = (name, observe);
+        Err(Error::NoDepot)
+    }
+    /// All snapshots, the oldest first.
+    ///
+    /// # Errors
+    /// `Conflict`, `Unavailable`.
+    fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
+        Err(Error::NoDepot)
+    }
+    /// What the manifest of a snapshot says.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Conflict`, `Unavailable`.
+    fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+        let _ = snapshot;
+        Err(Error::NoDepot)
+    }
+    /// Reads every byte of a snapshot and compares its checksums.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        let _ = (snapshot, observe);
+        Err(Error::NoDepot)
+    }
+    /// Makes the collection `target` from a snapshot: a new one, or with `replace` in place of one that is there. It is
+    /// seen once it is whole and checked; after an error everything is as before.
+    ///
+    /// # Errors
+    /// `AlreadyExists` without `replace`; as [`verify_snapshot`](Self::verify_snapshot); `Conflict` when the embedder is
+    /// neither loaded nor in the snapshot; `Exhausted` when there is no room.
+    fn restore_snapshot(
+        &self,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let _ = (snapshot, target, replace, observe);
+        Err(Error::NoDepot)
+    }
     /// Measures recall on sampled points; when it has drifted from what was measured of the graphs, they are measured
     /// anew behind this call.
     ///

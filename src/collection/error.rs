@@ -1,7 +1,7 @@
 //! What the engine answers when it cannot do as asked.
 
 use crate::types::InvalidName;
-use crate::{embed, index, store};
+use crate::{depot, embed, index, store};
 
 /// The engine's error.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,30 @@ pub enum Error {
         /// What, and where.
         what: String,
     },
+    /// A snapshot that is not what was written, or is none.
+    #[error("the snapshot {snapshot:?} is damaged: {what}")]
+    SnapshotDamaged {
+        /// Its name.
+        snapshot: String,
+        /// Where in it, and what.
+        what: String,
+    },
+    /// A snapshot that this server cannot take as things are.
+    #[error("the snapshot {snapshot:?} cannot be restored here: {why}")]
+    SnapshotRefused {
+        /// Its name.
+        snapshot: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The server was not told where to keep snapshots.
+    #[error(
+        "no place for snapshots is configured: start the server with --snapshots and a directory or the URL of an object store"
+    )]
+    NoDepot,
+    /// Where snapshots are kept, something failed.
+    #[error(transparent)]
+    Depot(#[from] depot::Error),
     /// A limit of this process or machine is reached.
     #[error("{0}")]
     Exhausted(String),
@@ -146,7 +170,13 @@ impl Error {
             },
             Self::Fingerprint { .. } => ErrorKind::Conflict,
             Self::Forbidden => ErrorKind::Forbidden,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
+            Self::SnapshotRefused { .. } | Self::NoDepot => ErrorKind::Conflict,
+            Self::Depot(error) => match error.kind() {
+                depot::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
+                depot::ErrorKind::NotFound => ErrorKind::NotFound,
+                depot::ErrorKind::Unavailable => ErrorKind::Unavailable,
+            },
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Store(error) => of_store(error),

@@ -5,12 +5,14 @@
 
 use super::activity::{Activity, Meters};
 use super::open::{Collection, unopened};
+use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
     Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind, Explanation,
-    Fields, Filter, Item, Job, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space,
-    Upserted, limits,
+    Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
+    SearchParams, Space, Upserted, limits,
 };
+use crate::depot::Depot;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
@@ -68,6 +70,8 @@ struct Work {
 pub struct LocalEngine {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
+    /// Where snapshots are kept.
+    depot: Option<Depot>,
 }
 
 impl LocalEngine {
@@ -129,7 +133,13 @@ impl LocalEngine {
         })
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Exhausted(format!("a background thread could not be started: {error}")))?;
-        Ok(Self { inner, threads })
+        Ok(Self { inner, threads, depot: None })
+    }
+
+    /// The same, with a place for snapshots.
+    pub fn with_depot(mut self, depot: Depot) -> Self {
+        self.depot = Some(depot);
+        self
     }
 
     /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. `observe` is told of
@@ -210,6 +220,45 @@ impl Inner {
             }),
             None => Err(Error::UnknownCollection(name.to_string())),
         }
+    }
+
+    fn restore(
+        &self,
+        depot: &Depot,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let taken = || self.slots.read().unwrap_or_else(PoisonError::into_inner).contains_key(target) && !replace;
+        if taken() {
+            return Err(Error::CollectionExists(target.to_string()));
+        }
+        let observe = |job, done, total| !self.stopping() && observe(job, done, total);
+        let (fs, registry, meters) = (&self.fs, &self.registry, self.meters.clone());
+        let staging = Staging { fs, registry, meters, snapshot, observe: &observe };
+        let (record, prepared, collection) = staging.run(depot, &self.catalogue, target)?;
+
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken() {
+            return Err(Error::CollectionExists(target.to_string()));
+        }
+        // Writers of what is replaced wait here, and find it gone.
+        let before = self.get(target).ok();
+        let held = before.as_ref().map(|collection| collection.writer.hold());
+        let folder = self.catalogue.adopt(&record, prepared)?;
+        if let Some(before) = &before {
+            before.gone.store(true, Ordering::Release);
+        }
+        let collection = Arc::new(collection);
+        let slot = Slot::Open(collection.clone());
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(target.clone(), slot);
+        drop(held);
+        if let Some(Err(error)) = folder.map(|folder| self.catalogue.discard(&folder)) {
+            tracing::warn!(collection = %target, %error, "the folder of what was replaced stays until the next start");
+        }
+        self.notify(true);
+        Ok(collection.info())
     }
 
     fn open_collections(&self) -> Vec<Arc<Collection>> {
@@ -505,6 +554,34 @@ impl Engine for LocalEngine {
         id: &PointId,
     ) -> Result<Explanation, Error> {
         self.inner.get(name)?.explain(query, params, id)
+    }
+
+    fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        self.inner.get(name)?.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
+    }
+
+    fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
+        snapshot::list(self.depot.as_ref().ok_or(Error::NoDepot)?)
+    }
+
+    fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+        snapshot::describe(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot)
+    }
+
+    fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        snapshot::verify(self.depot.as_ref().ok_or(Error::NoDepot)?, snapshot, observe)
+    }
+
+    fn restore_snapshot(
+        &self,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
+        self.inner.restore(depot, snapshot, target, replace, observe)
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {

@@ -15,6 +15,7 @@
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
+//! | `snapshot/` | a collection with its embedder in one file, and back |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
 mod activity;
@@ -39,6 +40,7 @@ mod recall;
 mod repair;
 mod seal;
 mod sealed;
+pub mod snapshot;
 mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations};
@@ -52,6 +54,9 @@ pub use local::LocalEngine;
 pub use repair::{Repaired, repair_directory};
 use write::Outcome;
 
+/// Is told of a job's progress: done of how many. Returning false cancels it.
+pub type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
+
 /// What a long job is doing, for its progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
@@ -63,4 +68,8 @@ pub enum Job {
     Indexing,
     /// A graph's recall is measured.
     Calibrating,
+    /// Bytes of a snapshot are written or read.
+    Copying,
+    /// What a snapshot holds, or what was restored of it, is checked.
+    Checking,
 }

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+/// The model folder that a restored collection has in its own, when the server knows no such embedder.
+pub(super) const EMBEDDER_FOLDER: &str = "embedder";
+
 /// An open collection.
 pub(super) struct Collection {
     pub(super) fs: Arc<dyn Fs>,
@@ -172,8 +175,9 @@ impl Collection {
         growing.append(rows);
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
-            let loaded = registry
-                .by_fingerprint(&pinned.name, &fingerprint)
+            let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
+            let loaded = known
+                .or_else(|| kept_embedder(dir, &pinned.name, &fingerprint))
                 .and_then(|embedder| Some((embedder.clone(), embedder.tap(&pinned.tap).ok()?.clone())));
             Pinned { pin: EmbedderPin { name: pinned.name.clone(), tap: pinned.tap.clone(), fingerprint }, loaded }
         });
@@ -315,6 +319,19 @@ pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         state: CollectionState::Unavailable,
         problems: vec![why.into()],
     }
+}
+
+/// The embedder that came with a restored collection and that nobody else has.
+fn kept_embedder(dir: &Path, name: &str, fingerprint: &Fingerprint) -> Option<Arc<dyn Embedder>> {
+    let folder = dir.join(EMBEDDER_FOLDER);
+    if !folder.is_dir() {
+        return None;
+    }
+    let mut kept = Registry::default();
+    if let Err(error) = kept.add_folder(&folder) {
+        tracing::error!(folder = %folder.display(), %error, "the embedder kept with a collection cannot be used");
+    }
+    kept.by_fingerprint(name, fingerprint).cloned()
 }
 
 fn settings_of(record: &CollectionRecord) -> IndexSettings {

@@ -36,8 +36,7 @@ pub(super) enum Task {
     Calibrate(Arc<Sealed>),
 }
 
-/// Reports a job's progress: rows done of how many. Returning false cancels it.
-pub(super) type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
+pub(super) use super::Observe;
 
 impl Collection {
     /// Seals the oldest frozen segment. False when there is none. Writers that wait for it are told how it went.

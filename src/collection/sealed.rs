@@ -46,6 +46,24 @@ impl Sealed {
         }
     }
 
+    /// The same segment with the rows that are dead now: what dies later is alive in it.
+    pub(super) fn as_it_is(&self) -> Self {
+        Self {
+            segment: self.segment.clone(),
+            graph: RwLock::new(self.graph()),
+            generation: AtomicU32::new(self.generation.load(Ordering::Relaxed)),
+            calibration: RwLock::new(self.calibration()),
+            recalibrate: AtomicBool::new(false),
+            payloads: SealedPayloads::default(),
+            deleted: self.deleted.copy(),
+        }
+    }
+
+    /// Its dead rows, ascending.
+    pub(super) fn dead(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.segment.rows()).filter(|&row| self.deleted.get(row))
+    }
+
     pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {
         Rows {
             vectors: self.segment.vectors(),
@@ -121,6 +139,12 @@ struct Bitmap {
 impl Bitmap {
     fn new(rows: u32) -> Self {
         Self { words: (0..rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), count: AtomicU32::new(0), rows }
+    }
+
+    fn copy(&self) -> Self {
+        let words: Vec<AtomicU64> =
+            self.words.iter().map(|word| AtomicU64::new(word.load(Ordering::Relaxed))).collect();
+        Self { words, count: AtomicU32::new(self.count.load(Ordering::Relaxed)), rows: self.rows }
     }
 
     fn get(&self, row: u32) -> bool {

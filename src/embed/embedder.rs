@@ -2,6 +2,9 @@
 
 use super::{Error, Fingerprint, ModelCard, digits::DigitNet, words::WordModel};
 
+/// Names and contents of the files of a model folder.
+pub type ModelFiles = Vec<(&'static str, Vec<u8>)>;
+
 /// What an embedder reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modality {
@@ -72,6 +75,15 @@ pub trait Embedder: Send + Sync {
 
     /// [`embed`](Self::embed) of many inputs, in order; each fails alone. Uses all cores where that pays.
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>>;
+
+    /// The files of its model folder, by name: what [`Registry::add_folder`](super::Registry::add_folder) reads. None for
+    /// an embedder that has no such folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the weights cannot be put into a file.
+    fn files(&self) -> Result<ModelFiles, Error> {
+        Ok(Vec::new())
+    }
 
     /// The word model inside, where there is one: nearest words, filled blanks.
     fn word_model(&self) -> Option<&WordModel> {

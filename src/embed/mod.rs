@@ -22,7 +22,7 @@ pub mod text;
 pub mod words;
 
 pub use card::{DataSource, ModelCard};
-pub use embedder::{Embedder, Input, Modality, Tap};
+pub use embedder::{Embedder, Input, Modality, ModelFiles, Tap};
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use registry::Registry;

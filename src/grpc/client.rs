@@ -108,6 +108,7 @@ pub struct Client {
     search: pb::search_client::SearchClient<Line>,
     quality: pb::quality_client::QualityClient<Line>,
     embedders: pb::embedders_client::EmbeddersClient<Line>,
+    snapshots: pb::snapshots_client::SnapshotsClient<Line>,
 }
 
 impl Client {
@@ -153,6 +154,7 @@ impl Client {
             search: client!(pb::search_client::SearchClient<Line>),
             quality: client!(pb::quality_client::QualityClient<Line>),
             embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
+            snapshots: client!(pb::snapshots_client::SnapshotsClient<Line>),
             line,
         })
     }
@@ -178,6 +180,40 @@ impl Client {
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
         Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+    }
+}
+
+macro_rules! streams {
+    ($($name:ident = $method:ident($request:ident) -> $reply:ident;)*) => {
+        impl Client { $(
+            #[doc = concat!("Calls `", stringify!($method), "` of the service `snapshots`: progress, then the outcome.")]
+            ///
+            /// # Errors
+            /// [`ClientError::Refused`] with the server's code, message and details.
+            pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
+                Ok(Replies(self.snapshots.clone().$method(request).await?.into_inner()))
+            }
+        )* }
+    };
+}
+
+streams! {
+    create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
+    verify_snapshot = verify(VerifySnapshotRequest) -> VerifySnapshotResponse;
+    restore_snapshot = restore(RestoreSnapshotRequest) -> RestoreSnapshotResponse;
+}
+
+/// The replies of a stream.
+#[derive(Debug)]
+pub struct Replies<M>(Streaming<M>);
+
+impl<M> Replies<M> {
+    /// The next reply; none after the last.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the status that ended the stream.
+    pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
+        Ok(self.0.message().await?)
     }
 }
 
@@ -286,6 +322,9 @@ calls! {
     }
     quality {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;
+    }
+    snapshots {
+        list_snapshots = list(ListSnapshotsRequest) -> ListSnapshotsResponse;
     }
     embedders {
         list_embedders = list(ListEmbeddersRequest) -> ListEmbeddersResponse;

@@ -4,9 +4,10 @@
 //! refused alike whether it exists or not.
 
 use super::context::Context;
+use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
     Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
-    Item, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
+    Item, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
 };
 use crate::embed::Registry;
 use crate::types::{CollectionName, PointId};
@@ -97,6 +98,36 @@ impl Engine for Scoped<'_> {
         id: &PointId,
     ) -> Result<Explanation, Error> {
         self.enter(name)?.explain(name, query, params, id)
+    }
+    fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        self.enter(name)?.create_snapshot(name, observe)
+    }
+    fn snapshots(&self) -> Result<Vec<Listed>, Error> {
+        let mut listed = self.engine.snapshots()?;
+        // Of one that cannot be described nothing but its name is told, which says nothing of a collection.
+        listed.retain(|listed| {
+            listed.info.as_ref().map_or(true, |info| self.context.caller.scope.covers(&info.collection))
+        });
+        Ok(listed)
+    }
+    fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+        let info = self.engine.snapshot(snapshot)?;
+        if self.context.caller.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
+    }
+    fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+        let info = self.snapshot(snapshot)?;
+        self.enter(&info.collection)?.verify_snapshot(snapshot, observe)
+    }
+    fn restore_snapshot(
+        &self,
+        snapshot: &SnapshotName,
+        target: &CollectionName,
+        replace: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let engine = self.enter(target)?;
+        self.snapshot(snapshot)?;
+        engine.restore_snapshot(snapshot, target, replace, observe)
     }
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
         let report = self.enter(name)?.measure_recall(name, params)?;

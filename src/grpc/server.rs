@@ -13,6 +13,7 @@ use super::points::Points;
 use super::quality::Quality;
 use super::scrape;
 use super::search::Search;
+use super::snapshots::Snapshots;
 use super::tls::Tls;
 use super::work::Shared;
 use crate::collection::Engine;
@@ -287,6 +288,7 @@ impl Server {
         serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
+        serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let router = router.add_service(HealthServer::new(Health {
             engine,

@@ -1,6 +1,7 @@
 //! The domain's words to replies.
 
 use super::{payload, pb};
+use crate::collection::snapshot::{Listed, SnapshotInfo};
 use crate::collection::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
     Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
@@ -12,6 +13,35 @@ use std::time::Duration;
 /// 64 hexadecimal digits; empty for none.
 pub(super) fn fingerprint(fingerprint: Option<Fingerprint>) -> String {
     fingerprint.map(|fingerprint| fingerprint.to_string()).unwrap_or_default()
+}
+
+/// A snapshot.
+pub(crate) fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
+    let fingerprint = info.embedder.as_ref().map(|pin| pin.fingerprint.to_string());
+    pb::Snapshot {
+        name: info.snapshot.to_string(),
+        bytes: info.bytes,
+        problem: String::new(),
+        collection: info.collection.to_string(),
+        sequence: info.sequence,
+        points: info.points,
+        dimension: info.dimension,
+        metric: metric(info.metric).into(),
+        embedder: info.embedder.map(|pin| pb::EmbedderRef { name: pin.name, tap: pin.tap }),
+        embedder_fingerprint: fingerprint.unwrap_or_default(),
+        carries_embedder: info.carries_embedder,
+        made_unix: info.made,
+        program: info.program,
+    }
+}
+
+/// An entry of a list of snapshots.
+pub(crate) fn listed(listed: Listed) -> pb::Snapshot {
+    let Listed { snapshot: name, bytes, info } = listed;
+    match info {
+        Ok(info) => snapshot(info),
+        Err(problem) => pb::Snapshot { name: name.to_string(), bytes, problem, ..Default::default() },
+    }
 }
 
 fn metric(metric: Metric) -> pb::Metric {

@@ -146,6 +146,51 @@ impl Catalogue {
         })
     }
 
+    /// Makes a folder that no record names yet, with an empty truth inside; it is swept at the next open unless it is
+    /// [adopted](Self::adopt).
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn prepare(&self) -> Result<Prepared, Error> {
+        let number = self.kv.write(|transaction| {
+            let mut meta = transaction.open_table(META).map_err(self.kv.failed("open a table"))?;
+            let number = meta.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value());
+            meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
+            Ok(number)
+        })?;
+        let prepared = Prepared { fs: self.fs.clone(), number, dir: self.folder_of(number), adopted: false };
+        disk::remove_folder(self.fs.as_ref(), &prepared.dir)?;
+        drop(Truth::create(&self.fs, &prepared.dir)?);
+        Ok(prepared)
+    }
+
+    /// Gives a collection that folder, durably, in place of the one that it had, if it had one; that one is returned, to
+    /// be removed by [`discard`](Self::discard).
+    ///
+    /// # Errors
+    /// What the disk refuses. The collection is what it was then.
+    pub fn adopt(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Option<PathBuf>, Error> {
+        let name = record.name.as_str();
+        // A transaction that fails may be there after a restart all the same: the folder stays until it is swept.
+        prepared.adopted = true;
+        let before = self.kv.write(|transaction| {
+            let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
+            let json = record::encode(record, prepared.number);
+            let before = table.insert(name, json.as_slice()).map_err(self.kv.failed("write"))?;
+            // The folder of a record that cannot be read is swept at the next open.
+            Ok(before.and_then(|json| self.decode(name, json.value()).ok()))
+        })?;
+        Ok(before.map(|(_, folder)| folder))
+    }
+
+    /// Removes a folder that no record names any more.
+    ///
+    /// # Errors
+    /// What the disk refuses; it is swept at the next open then.
+    pub fn discard(&self, folder: &Path) -> Result<(), Error> {
+        Ok(disk::remove_folder(self.fs.as_ref(), folder)?)
+    }
+
     /// Forgets a collection, durably, then removes its folder. One that is not there is no error. If the folder cannot
     /// be removed, the collection is gone all the same and the folder is swept at the next open.
     ///
@@ -171,6 +216,30 @@ impl Catalogue {
 
     fn folder_of(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:016x}"))
+    }
+}
+
+/// A folder in the making. Dropped before a record names it, it is removed.
+pub struct Prepared {
+    fs: Arc<dyn Fs>,
+    number: u64,
+    dir: PathBuf,
+    adopted: bool,
+}
+
+impl Prepared {
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !self.adopted {
+            // Best effort: what stays is swept at the next open.
+            let _ = disk::remove_folder(self.fs.as_ref(), &self.dir);
+        }
     }
 }
 

@@ -44,6 +44,21 @@ pub struct EmbedderRecord {
     pub fingerprint: [u8; 32],
 }
 
+impl CollectionRecord {
+    /// Its stored form, JSON, in no folder.
+    pub fn to_json(&self) -> Vec<u8> {
+        encode(self, 0)
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote of a collection of that name; `path` is for messages.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Incompatible`.
+    pub fn from_json(path: &Path, name: &str, json: &[u8]) -> Result<Self, Error> {
+        decode(path, name, json).map(|(record, _)| record)
+    }
+}
+
 #[derive(Deserialize)]
 struct AnyVersion {
     version: u32,

@@ -12,7 +12,7 @@
 //!
 //! `Truth` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
 
-mod point;
+pub(super) mod point;
 #[cfg(test)]
 mod tests;
 

@@ -141,6 +141,8 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
             Job::Merging => "merged",
             Job::Indexing => "indexed",
             Job::Calibrating => "calibrated",
+            Job::Copying => "copied",
+            Job::Checking => "checked",
         };
         progress.step(Step { done, total: Some(total).filter(|&total| total > 0), part: None }, note);
         true

@@ -75,6 +75,10 @@ pub(crate) struct ServeArgs {
     /// Note administrative and write calls, and refusals, in this file, an object of JSON a line.
     #[arg(long, value_name = "FILE", env = "NEARNESS_AUDIT_LOG")]
     pub(crate) audit_log: Option<PathBuf>,
+    /// Where snapshots are kept: a directory, or s3://, gs://, az:// or file:// (settings in AWS_..., GOOGLE_...,
+    /// AZURE_...) [default: nowhere, none are made]
+    #[arg(long, value_name = "DIR|URL", env = "NEARNESS_SNAPSHOTS")]
+    pub(crate) snapshots: Option<String>,
     /// Address where Prometheus gets metrics, at /metrics [default: nowhere]
     #[arg(long, value_name = "ADDR", env = "NEARNESS_METRICS")]
     pub(crate) metrics: Option<SocketAddr>,

@@ -17,6 +17,8 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) models: Vec<PathBuf>,
+    /// A directory, or the URL of an object store.
+    pub(super) snapshots: Option<String>,
     pub(super) insecure: Option<bool>,
     pub(super) tls: TlsSection,
     pub(super) limits: LimitsSection,
@@ -84,6 +86,12 @@ impl ConfigFile {
         let tokens = file.access.iter_mut().flat_map(AccessSection::paths);
         for path in paths.into_iter().flatten().chain(&mut file.models).chain(tokens) {
             *path = folder.join(&*path);
+        }
+        if let Some(place) = &mut file.snapshots
+            && !place.contains("://")
+            && let Some(path) = folder.join(&*place).to_str()
+        {
+            *place = path.to_owned();
         }
         Ok(file)
     }

@@ -20,6 +20,8 @@ const DEFAULT_FILTER: &str = "warn,nearness=info";
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) models: Vec<PathBuf>,
+    /// Where snapshots are kept.
+    pub(crate) snapshots: Option<String>,
     pub(crate) log_filter: String,
     pub(crate) log_format: LogFormat,
     pub(crate) audit: Option<PathBuf>,
@@ -80,6 +82,7 @@ impl Settings {
         Ok(Self {
             data: args.data.clone().or(file.data).unwrap_or_else(|| DEFAULT_DATA.into()),
             models: if args.models.is_empty() { file.models } else { args.models.clone() },
+            snapshots: args.snapshots.clone().or(file.snapshots),
             log_filter: from_environment.or(file.log.filter).unwrap_or_else(|| DEFAULT_FILTER.into()),
             log_format: args.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
             audit: args.audit_log.clone().or(file.log.audit),

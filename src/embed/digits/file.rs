@@ -5,7 +5,7 @@ use super::{
     model::{TENSORS, WEIGHTS},
 };
 use crate::embed::save::write_whole;
-use crate::embed::{Embedder, Error, ModelCard};
+use crate::embed::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{fs, io::Read, path::Path};
 
@@ -44,14 +44,18 @@ impl DigitNet {
     /// [`Error::Io`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        self.folder().iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+    }
+
+    /// The files of the model folder, the card last.
+    pub(super) fn folder(&self) -> ModelFiles {
         let bytes: Vec<u8> = self.weights().iter().flat_map(|weight| weight.to_le_bytes()).collect();
         let tensors = TENSORS.iter().map(|(name, shape, range)| {
             let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes[range.start * 4..range.end * 4]);
             (*name, view.expect("the shapes of the table multiply to its ranges"))
         });
         let file = safetensors::serialize(tensors, None).expect("a few names and shapes always serialize");
-        write_whole(folder, WEIGHTS_FILE, &file)?;
-        write_whole(folder, CARD_FILE, (self.card().to_json() + "\n").as_bytes())
+        vec![(WEIGHTS_FILE, file), (CARD_FILE, (self.card().to_json() + "\n").into_bytes())]
     }
 }
 

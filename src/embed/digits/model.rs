@@ -5,7 +5,7 @@
 //! and among others.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
-use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap};
+use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -178,6 +178,10 @@ impl Embedder for DigitNet {
 
     fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        Ok(self.folder())
     }
 
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {

@@ -6,7 +6,7 @@
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
 
 use crate::embed::{
-    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap,
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
     words::{WordModel, tokenize, weight},
 };
 use rayon::prelude::*;
@@ -133,6 +133,10 @@ impl Embedder for TextEmbedder {
 
     fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        self.words.folder()
     }
 
     /// The unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are passed over as long as one is known.

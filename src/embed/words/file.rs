@@ -12,7 +12,7 @@
 
 use super::{MAX_DIMENSION, WordModel, data::MAX_WORD_BYTES, model::Parts};
 use crate::embed::save::write_whole;
-use crate::embed::{Error, ModelCard};
+use crate::embed::{Error, ModelCard, ModelFiles};
 use crate::types::Precision;
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -281,13 +281,17 @@ impl WordModel {
     /// [`Error::Io`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        self.folder()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+    }
+
+    /// The files of the model folder, the card last.
+    pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
         let mut vocabulary = Vec::new();
         for (word, count) in self.words.iter().zip(&self.counts) {
             vocabulary.extend_from_slice(format!("{word} {count}\n").as_bytes());
         }
-        write_whole(folder, VOCABULARY, &vocabulary)?;
-        write_whole(folder, TENSORS, &self.tensors(&folder.join(TENSORS))?)?;
-        write_whole(folder, CARD, (self.card.to_json() + "\n").as_bytes())
+        let card = (self.card.to_json() + "\n").into_bytes();
+        Ok(vec![(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?), (CARD, card)])
     }
 
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {

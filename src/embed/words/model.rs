@@ -6,7 +6,7 @@ use super::{
     tokenize, weight,
 };
 use crate::{
-    embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap},
+    embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap},
     math::train::dot_rows,
 };
 use rustc_hash::FxHashMap;
@@ -326,6 +326,10 @@ impl Embedder for WordModel {
 
     fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        self.folder()
     }
 
     /// The vector of one word.

@@ -189,6 +189,11 @@ impl Graph {
         })
     }
 
+    /// The whole file.
+    pub fn file_bytes(&self) -> &[u8] {
+        (*self.bytes).as_ref()
+    }
+
     /// Length of the file, bytes.
     pub fn mapped_bytes(&self) -> u64 {
         (*self.bytes).as_ref().len() as u64

@@ -13,8 +13,11 @@ const HEADER: usize = 12;
 const CRC: std::ops::Range<usize> = 8..12;
 const _: () = assert!(MAX_ID_BYTES <= u8::MAX as usize);
 
-/// Writes a record into `into`, which is emptied first. An error says what is out of range.
-pub(super) fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8]) -> Result<(), String> {
+/// Writes a record into `into`, which is emptied first.
+///
+/// # Errors
+/// What is out of range.
+pub fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8]) -> Result<(), String> {
     if id.is_empty() || id.len() > MAX_ID_BYTES {
         return Err(format!("an id of {} bytes, not 1 to {MAX_ID_BYTES}", id.len()));
     }
@@ -35,8 +38,11 @@ pub(super) fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8
     Ok(())
 }
 
-/// Reads a record: its id and payload, and its vector into `vector`. An error says what is wrong.
-pub(super) fn decode<'a>(bytes: &'a [u8], vector: &mut Vec<f32>) -> Result<(&'a str, &'a [u8]), String> {
+/// Reads a record: its id and payload, and its vector into `vector`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode<'a>(bytes: &'a [u8], vector: &mut Vec<f32>) -> Result<(&'a str, &'a [u8]), String> {
     if bytes.len() < HEADER {
         return Err(format!("{} bytes, less than the {HEADER} of its header", bytes.len()));
     }

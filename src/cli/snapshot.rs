@@ -1,0 +1,261 @@
+//! `nearness snapshot`: through a server, which keeps them where its configuration says, or offline.
+
+use super::args::ServerArgs;
+use super::output::{self, Table};
+use super::progress::{Progress, Step, bytes, count};
+use super::remote::{self, told};
+use super::{config, local, train};
+use crate::collection::snapshot::{self, SnapshotName};
+use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
+use crate::depot::Depot;
+use crate::grpc::{listed_message, pb, snapshot_message};
+use crate::types::CollectionName;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// `snapshot ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Write a collection and its embedder into one file; writes go on meanwhile.
+    #[command(
+        after_help = "Examples:\n  nearness snapshot create --collection words\n  nearness snapshot create --collection words --data ./nearness-data --to s3://backups/nearness"
+    )]
+    Create {
+        /// Which collection.
+        #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+        collection: CollectionName,
+        /// A data directory that no process serves, instead of a server.
+        #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "server")]
+        data: Option<PathBuf>,
+        /// Where to, offline: a directory, or s3://, gs://, az:// or file:// (settings in AWS_..., GOOGLE_..., AZURE_...).
+        #[arg(long, value_name = "DIR|URL", requires = "data")]
+        to: Option<String>,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// List the snapshots.
+    #[command(after_help = "Examples:\n  nearness snapshot list\n  nearness snapshot list --from ./backups")]
+    List {
+        /// Look there, instead of asking a server.
+        #[arg(long, value_name = "DIR|URL", conflicts_with = "server")]
+        from: Option<String>,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Read every byte of a snapshot and compare the checksums.
+    #[command(
+        after_help = "Example:\n  nearness snapshot verify 001795530660-42-0f3a9c1b.nearness.tar --from ./backups"
+    )]
+    Verify {
+        /// A name of the list.
+        snapshot: String,
+        /// It is there, instead of where a server keeps them.
+        #[arg(long, value_name = "DIR|URL", conflicts_with = "server")]
+        from: Option<String>,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Make a collection from a snapshot. It is checked before it is seen; after an error everything is as it was.
+    #[command(
+        after_help = "Example:\n  nearness snapshot restore 001795530660-42-0f3a9c1b.nearness.tar --collection words2\n\n\
+                      The collection has the sequence number of the snapshot. An embedder that is not loaded comes from the\n\
+                      snapshot and stays with the collection."
+    )]
+    Restore {
+        /// A name of the list.
+        snapshot: String,
+        /// The collection to make.
+        #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+        collection: CollectionName,
+        /// In place of the collection of that name.
+        #[arg(long)]
+        replace: bool,
+        /// A data directory that no process serves (made where there is none), instead of a server.
+        #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "server")]
+        data: Option<PathBuf>,
+        /// Where it is, offline.
+        #[arg(long, value_name = "DIR|URL", requires = "data")]
+        from: Option<String>,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+}
+
+/// What all of them take.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Folder of a model that made the collection (may be given more than once); with --data.
+    #[arg(long = "model", value_name = "DIR")]
+    models: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn step(progress: &Progress, checking: bool, done: u64, total: u64) {
+    let part = (!checking && total > 0).then(|| done as f64 / total as f64);
+    if checking {
+        progress.step(Step { part: Some(0.0), ..Step::default() }, "checking");
+    } else {
+        progress.step(Step { done, total: Some(total), part }, "");
+    }
+}
+
+/// Reads a stream of progress up to its last message.
+macro_rules! follow {
+    ($replies:expr, $progress:expr, $state:path, $last:ident) => {{
+        use $state as State;
+        let mut replies = $replies;
+        let mut last = None;
+        while let Some(reply) = replies.next().await.map_err(told)? {
+            match reply.state {
+                Some(State::Progress(at)) => step($progress, at.checking, at.done, at.total),
+                Some(State::$last(done)) => last = Some(done),
+                None => {}
+            }
+        }
+        last.context("the server ended the stream without an answer")
+    }};
+}
+
+/// Runs one of them.
+pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("snapshot", "bytes", quiet);
+    let observe = |job: Job, done: u64, total: u64| {
+        step(&progress, matches!(job, Job::Checking), done, total);
+        true
+    };
+    match command {
+        SnapshotCommand::Create { collection, data, to, common } => {
+            let made = match (data, to) {
+                (Some(data), Some(to)) => {
+                    let engine = open(&data, &common.models, &to)?;
+                    snapshot_message(engine.create_snapshot(&collection, &observe)?)
+                }
+                _ => remote::block_on(async {
+                    let client = remote::connect(&common.server).await?;
+                    let request = pb::CreateSnapshotRequest { collection: collection.as_str().into() };
+                    let replies = client.create_snapshot(request).await.map_err(told)?;
+                    follow!(replies, &progress, pb::create_snapshot_response::State, Snapshot)
+                })?,
+            };
+            progress.finish(&format!("{} in {:.1} s", bytes(made.bytes), progress.seconds()));
+            show(&[made], common.json)
+        }
+        SnapshotCommand::List { from, common } => {
+            progress.abandon();
+            let all = match from {
+                Some(from) => snapshot::list(&Depot::open(&from)?)?.into_iter().map(listed_message).collect(),
+                None => remote::block_on(async {
+                    let client = remote::connect(&common.server).await?;
+                    Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(told)?.snapshots)
+                })?,
+            };
+            show(&all, common.json)
+        }
+        SnapshotCommand::Verify { snapshot, from, common } => {
+            let found = match from {
+                Some(from) => {
+                    let name = SnapshotName::new(&snapshot)?;
+                    snapshot_message(snapshot::verify(&Depot::open(&from)?, &name, &observe)?)
+                }
+                None => remote::block_on(async {
+                    let client = remote::connect(&common.server).await?;
+                    let replies = client.verify_snapshot(pb::VerifySnapshotRequest { snapshot }).await.map_err(told)?;
+                    follow!(replies, &progress, pb::verify_snapshot_response::State, Snapshot)
+                })?,
+            };
+            progress.finish(&format!("whole, {} in {:.1} s", bytes(found.bytes), progress.seconds()));
+            show(&[found], common.json)
+        }
+        SnapshotCommand::Restore { snapshot, collection, replace, data, from, common } => {
+            let (points, sequence) = match (data, from) {
+                (Some(data), Some(from)) => {
+                    let engine = open(&data, &common.models, &from)?;
+                    let name = SnapshotName::new(&snapshot)?;
+                    let CollectionInfo { points, sequence, .. } =
+                        engine.restore_snapshot(&name, &collection, replace, &observe)?;
+                    (points, sequence)
+                }
+                _ => remote::block_on(async {
+                    let client = remote::connect(&common.server).await?;
+                    let request =
+                        pb::RestoreSnapshotRequest { snapshot, collection: collection.as_str().into(), replace };
+                    let replies = client.restore_snapshot(request).await.map_err(told)?;
+                    let made = follow!(replies, &progress, pb::restore_snapshot_response::State, Collection)?;
+                    Ok((made.points, made.sequence))
+                })?,
+            };
+            progress.finish(&format!("restored in {:.1} s", progress.seconds()));
+            if common.json {
+                let made = json!({ "collection": collection.as_str(), "points": points, "sequence": sequence });
+                output::json(&made)?;
+            } else {
+                output::line(&format!("{collection} has {} points, sequence {sequence}", count(points)))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn open(data: &Path, models: &[PathBuf], place: &str) -> anyhow::Result<LocalEngine> {
+    let depot = Depot::open(place)?;
+    Ok(local::engine(data, models)?.with_depot(depot))
+}
+
+fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        output::json(&Value::Array(snapshots.iter().map(snapshot_json).collect()))?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["snapshot", "collection", "made (UTC)", "sequence", "points", "size", "embedder"]);
+    for snapshot in snapshots {
+        let size = bytes(snapshot.bytes);
+        if !snapshot.problem.is_empty() {
+            let unknown = || "?".to_owned();
+            let row =
+                [snapshot.name.clone(), snapshot.problem.clone(), unknown(), unknown(), unknown(), size, unknown()];
+            table.row(row.into());
+            continue;
+        }
+        let embedder = snapshot.embedder.as_ref().map_or_else(|| "-".into(), |e| format!("{}:{}", e.name, e.tap));
+        table.row(vec![
+            snapshot.name.clone(),
+            snapshot.collection.clone(),
+            moment(snapshot.made_unix),
+            snapshot.sequence.to_string(),
+            count(snapshot.points),
+            size,
+            embedder,
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}
+
+fn moment(seconds: u64) -> String {
+    let of_day = seconds % 86_400;
+    let day = train::date((seconds / 86_400).min(1 << 32) as i64);
+    format!("{day} {:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60)
+}
+
+fn snapshot_json(snapshot: &pb::Snapshot) -> Value {
+    json!({
+        "snapshot": snapshot.name,
+        "bytes": snapshot.bytes,
+        "problem": snapshot.problem,
+        "collection": snapshot.collection,
+        "made_unix": snapshot.made_unix,
+        "sequence": snapshot.sequence,
+        "points": snapshot.points,
+        "dimension": snapshot.dimension,
+        "embedder": snapshot.embedder.as_ref().map(|embedder| json!({ "name": embedder.name, "tap": embedder.tap })),
+        "embedder_fingerprint": snapshot.embedder_fingerprint,
+        "carries_embedder": snapshot.carries_embedder,
+        "program": snapshot.program,
+    })
+}

@@ -1,0 +1,59 @@
+//! The snapshots of a depot: what there is, and whether it is whole.
+
+use super::super::Error;
+use super::super::seal::Observe;
+use super::manifest::{Kind, Listed, SnapshotInfo, SnapshotName};
+use super::restore::{Points, open};
+use super::selftest::SelfTest;
+use crate::depot::Depot;
+
+/// All snapshots, the oldest first. What is not named as one is passed over.
+///
+/// # Errors
+/// What the depot refuses. A snapshot that cannot be described says so in its entry.
+pub fn list(depot: &Depot) -> Result<Vec<Listed>, Error> {
+    let mut all = Vec::new();
+    for kept in depot.list()? {
+        let Ok(snapshot) = SnapshotName::new(&kept.name) else { continue };
+        let info = describe(depot, &snapshot).map_err(|error| error.to_string());
+        all.push(Listed { snapshot, bytes: kept.bytes, info });
+    }
+    Ok(all)
+}
+
+/// What its manifest says.
+///
+/// # Errors
+/// `NotFound`; `Corrupt`; `Conflict` for another format version.
+pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
+    let (_, manifest, bytes) = open(depot, snapshot)?;
+    Ok(manifest.info(snapshot, bytes))
+}
+
+/// Reads every byte: all checksums, and that the parts can be read. A restore checks more: it opens what it has restored.
+///
+/// # Errors
+/// As [`describe`].
+pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
+    let (mut reader, manifest, bytes) = open(depot, snapshot)?;
+    let mut selftest = Vec::new();
+    for &part in &manifest.parts {
+        let mut points = Points::new(&manifest.record);
+        let mut wrong = None;
+        reader.part(part, observe, &mut |piece| {
+            match part.kind {
+                Kind::SelfTest => selftest.extend_from_slice(piece),
+                Kind::Growing if wrong.is_none() => wrong = points.take(piece, &mut |_| Ok(())).err(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let end = if part.kind == Kind::Growing { points.end() } else { Ok(()) };
+        if let Some(error) = wrong.or(end.err()) {
+            return Err(reader.damaged(error.to_string()));
+        }
+    }
+    SelfTest::from_json(&selftest).map_err(|what| reader.damaged(what))?;
+    reader.end()?;
+    Ok(manifest.info(snapshot, bytes))
+}

@@ -1,0 +1,451 @@
+//! Snapshots: taken while writers write and merges run, restored elsewhere, damaged in every way, kept in S3, and by command.
+
+#[path = "support/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
+mod server;
+
+use nearness::collection::snapshot::SnapshotName;
+use nearness::collection::{
+    Accuracy, CollectionSpec, Engine, Error, ErrorKind, Fields, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    SearchParams, Source, Space,
+};
+use nearness::depot::Depot;
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const DIMENSION: u32 = 8;
+const BLOCK: usize = 512;
+
+fn name(name: &str) -> CollectionName {
+    CollectionName::new(name).unwrap()
+}
+
+fn id(number: u64) -> PointId {
+    PointId::new(format!("p{number:05}")).unwrap()
+}
+
+fn open(data: &Path, snapshots: &Path) -> LocalEngine {
+    let depot = Depot::open(snapshots.to_str().unwrap()).unwrap();
+    LocalEngine::open(data, Registry::default()).unwrap().with_depot(depot)
+}
+
+fn plain(engine: &LocalEngine, collection: &str, seal_rows: u32) {
+    let index = IndexSettings { seal_rows, ..IndexSettings::default() };
+    let space = Space::Plain { dimension: DIMENSION };
+    engine.create_collection(&CollectionSpec { name: name(collection), space, metric: Metric::L2, index }).unwrap();
+}
+
+fn item(number: u64, rng: &mut StdRng) -> Item {
+    let vector = (0..DIMENSION).map(|_| rng.random::<f32>()).collect();
+    let payload = Payload::from_iter([("n".to_owned(), rng.random_range(0..1_000_u32).into())]);
+    Item { id: id(number), source: Source::Vector(vector), payload }
+}
+
+fn silent(_: Job, _: u64, _: u64) -> bool {
+    true
+}
+
+/// All points: id to vector and payload.
+fn points(engine: &LocalEngine, collection: &str) -> BTreeMap<String, (Vec<f32>, Payload)> {
+    let fields = Fields { payload: true, vector: true };
+    let mut all = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = engine.scroll(&name(collection), after.as_ref(), 1_000, fields, None).unwrap();
+        after = page.points.last().map(|point| point.id.clone());
+        if page.points.is_empty() {
+            return all;
+        }
+        for point in page.points {
+            all.insert(point.id.to_string(), (point.vector.unwrap(), point.payload.unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
+    enum Write {
+        Put(Vec<Item>),
+        Delete(Vec<PointId>),
+    }
+    let (data, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = open(data.path(), kept.path());
+    plain(&engine, "c", 300);
+    let written: Mutex<BTreeMap<u64, Write>> = Mutex::default();
+    let stop = AtomicBool::new(false);
+    let latest = AtomicU64::new(0);
+    let mut taken = Vec::new();
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (engine, written, stop, latest) = (&engine, &written, &stop, &latest);
+            scope.spawn(move || {
+                let mut rng = StdRng::seed_from_u64(seed);
+                while !stop.load(Ordering::Relaxed) {
+                    let count = rng.random_range(1..60);
+                    let (sequence, write) = if rng.random_range(0..4) == 0 {
+                        let mut ids: Vec<PointId> = (0..count).map(|_| id(rng.random_range(0..1_500))).collect();
+                        ids.sort();
+                        ids.dedup();
+                        (engine.delete_points(&name("c"), &ids).unwrap().sequence, Write::Delete(ids))
+                    } else {
+                        let mut items: Vec<Item> = Vec::new();
+                        for _ in 0..count {
+                            let number = rng.random_range(0..1_500);
+                            if items.iter().all(|other| other.id != id(number)) {
+                                items.push(item(number, &mut rng));
+                            }
+                        }
+                        (engine.upsert(&name("c"), items.clone()).unwrap().sequence, Write::Put(items))
+                    };
+                    written.lock().unwrap().insert(sequence, write);
+                    latest.fetch_max(sequence, Ordering::Relaxed);
+                    // So that there is not more to compare than a test has time for.
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+        }
+        for round in 0..5 {
+            while latest.load(Ordering::Relaxed) < 60 * (round + 1) {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            // What it reads is merged away under it.
+            let merge = scope.spawn(|| engine.compact(&name("c")).unwrap());
+            taken.push(engine.create_snapshot(&name("c"), &silent).unwrap());
+            merge.join().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let written = written.into_inner().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = open(elsewhere.path(), kept.path());
+    for (number, info) in taken.iter().enumerate() {
+        let restored = format!("r{number}");
+        let made = other.restore_snapshot(&info.snapshot, &name(&restored), false, &silent).unwrap();
+        let mut model = BTreeMap::new();
+        for write in written.range(..=info.sequence).map(|(_, write)| write) {
+            match write {
+                Write::Put(items) => {
+                    for Item { id, source, payload } in items {
+                        let Source::Vector(vector) = source else { unreachable!() };
+                        model.insert(id.to_string(), (vector.clone(), payload.clone()));
+                    }
+                }
+                Write::Delete(ids) => ids.iter().for_each(|id| drop(model.remove(id.as_str()))),
+            }
+        }
+        assert_eq!(made.sequence, info.sequence);
+        assert_eq!(info.points, model.len() as u64, "snapshot {number} at {}", info.sequence);
+        assert!(points(&other, &restored) == model, "snapshot {number} at sequence {}", info.sequence);
+    }
+    assert!(taken.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    assert_eq!(other.snapshots().unwrap().len(), 5);
+    // It goes on from there, and is there after a restart.
+    let next = other.upsert(&name("r4"), vec![item(9_999, &mut StdRng::seed_from_u64(9))]).unwrap();
+    assert_eq!(next.sequence, taken[4].sequence + 1);
+    let before = points(&other, "r4");
+    drop(other);
+    assert!(points(&open(elsewhere.path(), kept.path()), "r4") == before);
+}
+
+/// A collection of one segment with a graph, its table, dead rows, and growing points; and its snapshot.
+fn with_all_parts(data: &Path, kept: &Path) -> (LocalEngine, SnapshotName) {
+    let engine = open(data, kept);
+    plain(&engine, "c", 100_000);
+    let mut rng = StdRng::seed_from_u64(1);
+    engine.upsert(&name("c"), (0..2_500).map(|number| item(number, &mut rng)).collect()).unwrap();
+    engine.compact(&name("c")).unwrap();
+    engine.delete_points(&name("c"), &[id(3), id(4)]).unwrap();
+    engine.upsert(&name("c"), (2_400..2_450).map(|number| item(number + 100, &mut rng)).collect()).unwrap();
+    let snapshot = engine.create_snapshot(&name("c"), &silent).unwrap().snapshot;
+    (engine, snapshot)
+}
+
+/// Name, first byte and length of each entry's content.
+fn entries(file: &[u8]) -> Vec<(String, usize, usize)> {
+    let mut archive = tar::Archive::new(file);
+    archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            (path, entry.raw_file_position() as usize, entry.size() as usize)
+        })
+        .collect()
+}
+
+#[test]
+fn every_damage_is_refused_and_nothing_changes() {
+    let (data, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, snapshot) = with_all_parts(data.path(), kept.path());
+    let path = kept.path().join(snapshot.as_str());
+    let whole = std::fs::read(&path).unwrap();
+    let parts = entries(&whole);
+    let ends: Vec<&str> = parts.iter().map(|(name, ..)| name.rsplit('.').next().unwrap()).collect();
+    let all = ["FORMAT", "json", "vectors", "dead", "graph", "calibration", "growing", "json", "SHA256SUMS"];
+    assert_eq!(ends, all, "{parts:?}");
+    engine.verify_snapshot(&snapshot, &silent).unwrap();
+    let before = points(&engine, "c");
+    let folders = || std::fs::read_dir(data.path().join("collections")).unwrap().count();
+    assert_eq!(folders(), 1);
+
+    let refused = |file: &[u8], what: &str, restore: bool| {
+        std::fs::write(&path, file).unwrap();
+        let damaged = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict);
+        let verified = engine.verify_snapshot(&snapshot, &silent);
+        assert!(verified.as_ref().is_err_and(damaged), "{what}: {verified:?}");
+        if restore {
+            let restored = engine.restore_snapshot(&snapshot, &name("c"), true, &silent);
+            assert!(restored.as_ref().is_err_and(damaged), "{what}: {restored:?}");
+            assert_eq!(folders(), 1, "{what}");
+        }
+    };
+    // One bit of every block: headers, contents, zeros.
+    let mut rng = StdRng::seed_from_u64(2);
+    for block in 0..whole.len() / BLOCK {
+        let mut file = whole.clone();
+        file[block * BLOCK + rng.random_range(0..BLOCK)] ^= 1 << rng.random_range(0..8);
+        refused(&file, &format!("a bit of block {block}"), block % 97 == 0);
+    }
+    for (part, from, length) in &parts {
+        for at in [*from, from + length / 2, from + length - 1, from - BLOCK] {
+            let mut file = whole.clone();
+            file[at] ^= 4;
+            refused(&file, &format!("byte {at}, of {part}"), true);
+        }
+        refused(&whole[..*from], &format!("cut before {part}"), true);
+        refused(&whole[..from + length / 2], &format!("cut in {part}"), true);
+    }
+    refused(&whole[..whole.len() - 1], "the last byte is missing", true);
+    refused(&[&whole[..], b"x"].concat(), "a byte too many", true);
+    refused(b"", "empty", true);
+    refused(b"#!/bin/sh\n", "foreign", true);
+    refused(&[0; 4_096], "zeros", true);
+    assert!(points(&engine, "c") == before);
+
+    // Another version is no damage.
+    let mut file = whole.clone();
+    file[parts[0].1 + "nearness snapshot ".len()] = b'2';
+    std::fs::write(&path, &file).unwrap();
+    let error = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("format version 2"), "{error}");
+
+    // Content that is wrong under checksums that hold: the self-test and the checks of the files find it.
+    let forge = |part: usize, change: &dyn Fn(&mut [u8])| {
+        let mut file = whole.clone();
+        let (forged, from, length) = &parts[part];
+        change(&mut file[*from..from + length]);
+        let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (old, new) = (digest(&whole[*from..from + length]), digest(&file[*from..from + length]));
+        let sums = parts.last().unwrap().1;
+        let text = String::from_utf8(file[sums..].to_vec()).unwrap();
+        assert!(text.contains(&old), "{forged}");
+        file.splice(sums.., text.replace(&old, &new).into_bytes());
+        std::fs::write(&path, file).unwrap();
+        engine.verify_snapshot(&snapshot, &silent).unwrap();
+        let error = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{forged}: {error}");
+        assert_eq!(folders(), 1, "{forged}");
+        error.to_string()
+    };
+    let swapped = forge(7, &|json| {
+        let at = json.windows(8).position(|window| window == b"\"answer\"").unwrap() + 13;
+        json[at] = if json[at] == b'1' { b'2' } else { b'1' };
+    });
+    assert!(swapped.contains("self-test"), "{swapped}");
+    forge(3, &|dead| dead.copy_within(0..4, 4));
+    forge(3, &|dead| dead[3] = 0xff);
+    forge(2, &|vectors| vectors[vectors.len() / 2] ^= 1);
+    forge(4, &|graph| graph[graph.len() / 2] ^= 1);
+    assert!(points(&engine, "c") == before);
+
+    // Whole again, it replaces.
+    std::fs::write(&path, &whole).unwrap();
+    engine.delete_points(&name("c"), &[id(7)]).unwrap();
+    let error = engine.restore_snapshot(&snapshot, &name("c"), false, &silent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let cancelled = engine.restore_snapshot(&snapshot, &name("c"), true, &|_, _, _| false).unwrap_err();
+    assert_eq!(cancelled.kind(), ErrorKind::Unavailable);
+    assert_eq!(engine.count(&name("c"), None).unwrap(), before.len() as u64 - 1);
+    let restored = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap();
+    assert!(restored.segments[0].graph && points(&engine, "c") == before);
+    let params = SearchParams {
+        k: 5,
+        accuracy: Accuracy::TargetRecall(0.9),
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: None,
+    };
+    let answer = engine.search(&name("c"), &[Query::Vector(vec![0.5; 8])], &params).unwrap();
+    assert!(answer[0].stats.expected_recall.is_some(), "what was measured of the graph came with it");
+    assert_eq!(folders(), 1, "the folder of what was replaced is gone");
+    drop(engine);
+    assert!(points(&open(data.path(), kept.path()), "c") == before);
+}
+
+#[test]
+fn a_text_collection_is_restored_with_its_embedder() {
+    let (data, kept, elsewhere) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let depot = || Depot::open(kept.path().to_str().unwrap()).unwrap();
+    let engine = LocalEngine::open(data.path(), Registry::with_defaults().unwrap()).unwrap().with_depot(depot());
+    let space = Space::Embedded { embedder: "text".into(), tap: String::new() };
+    let (metric, index) = (Metric::Cosine, IndexSettings::default());
+    engine.create_collection(&CollectionSpec { name: name("t"), space, metric, index }).unwrap();
+    let texts = ["the king and the queen", "a river in the mountains", "music for the piano", "war and peace"];
+    let item = |text: &&str| Item {
+        id: PointId::new(text.replace(' ', "-")).unwrap(),
+        source: Source::Text((*text).into()),
+        payload: Payload::new(),
+    };
+    engine.upsert(&name("t"), texts.iter().map(item).collect()).unwrap();
+    let ask = |engine: &LocalEngine, collection: &str| {
+        let queries = ["a prince", "the lake", "song"].map(|text| Query::Text(text.into()));
+        let params = SearchParams {
+            k: 4,
+            accuracy: Accuracy::Default,
+            score_threshold: None,
+            fields: Fields::default(),
+            filter: None,
+        };
+        let answers = engine.search(&name(collection), &queries, &params).unwrap();
+        let hits = answers.into_iter().map(|answer| answer.hits.into_iter().map(|hit| (hit.point.id, hit.distance)));
+        hits.map(Iterator::collect).collect::<Vec<Vec<_>>>()
+    };
+    let expected = ask(&engine, "t");
+    let info = engine.create_snapshot(&name("t"), &silent).unwrap();
+    assert!(info.carries_embedder);
+
+    // A process that knows no embedder at all.
+    let bare = open(elsewhere.path(), kept.path());
+    bare.restore_snapshot(&info.snapshot, &name("u"), false, &silent).unwrap();
+    assert_eq!(ask(&bare, "u"), expected);
+    drop(bare);
+    let bare = open(elsewhere.path(), kept.path());
+    assert_eq!(ask(&bare, "u"), expected, "after a restart");
+    let again = bare.create_snapshot(&name("u"), &silent).unwrap();
+    assert!(again.carries_embedder && again.embedder == info.embedder);
+    // One that has it keeps no second copy.
+    engine.restore_snapshot(&again.snapshot, &name("v"), false, &silent).unwrap();
+    assert_eq!(ask(&engine, "v"), expected);
+    let copies = std::fs::read_dir(data.path().join("collections")).unwrap();
+    assert!(copies.map(|entry| entry.unwrap().path()).all(|folder| !folder.join("embedder").exists()));
+}
+
+#[test]
+fn names_that_are_none_and_engines_without_a_place_are_refused() {
+    for wrong in ["", "x", "../a.nearness.tar", "a/b.nearness.tar", ".nearness.tar", "a b.nearness.tar"] {
+        assert_eq!(SnapshotName::new(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong}");
+    }
+    let data = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap();
+    assert_eq!(engine.snapshots().unwrap_err().kind(), ErrorKind::Conflict);
+    let kept = tempfile::tempdir().unwrap();
+    let engine = engine.with_depot(Depot::open(kept.path().to_str().unwrap()).unwrap());
+    let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
+    assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.create_snapshot(&name("none"), &silent).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// `.ci/run` starts a server that speaks S3, and names a bucket in NEARNESS_TEST_S3 (with AWS_... beside it).
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
+fn snapshots_are_kept_in_s3() {
+    let Ok(place) = std::env::var("NEARNESS_TEST_S3") else {
+        eprintln!("NOT TESTED: snapshots in S3; NEARNESS_TEST_S3 names no bucket");
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let depot = Depot::open(&place).unwrap();
+    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap().with_depot(depot);
+    plain(&engine, "c", 100_000);
+    let mut rng = StdRng::seed_from_u64(5);
+    // More than one piece of an upload.
+    let long = "x".repeat(5_000);
+    let big = |number| {
+        let mut item = item(number, &mut rng);
+        item.payload.insert("long".into(), long.clone().into());
+        item
+    };
+    engine.upsert(&name("c"), (0..5_000).map(big).collect()).unwrap();
+    let info = engine.create_snapshot(&name("c"), &silent).unwrap();
+    assert!(info.bytes > 20 << 20, "{}", info.bytes);
+    assert!(engine.snapshots().unwrap().iter().any(|listed| listed.info.as_ref().is_ok_and(|found| *found == info)));
+    engine.verify_snapshot(&info.snapshot, &silent).unwrap();
+    engine.restore_snapshot(&info.snapshot, &name("d"), false, &silent).unwrap();
+    assert!(points(&engine, "c") == points(&engine, "d"));
+    assert!(engine.create_snapshot(&name("c"), &|_, done, _| done < 18 << 20).is_err(), "given up on the way");
+    let missing = SnapshotName::new("000-1-0.nearness.tar").unwrap();
+    assert_eq!(engine.verify_snapshot(&missing, &silent).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> serde_json::Value {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nearness")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nearness")).args(arguments).output().unwrap();
+    assert!(!output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn by_command_through_a_server_and_offline() {
+    let (data, kept, fresh) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let place = kept.path().to_str().unwrap();
+    let engine = LocalEngine::open(data.path(), Registry::default()).unwrap();
+    plain(&engine, "c", 100_000);
+    let mut rng = StdRng::seed_from_u64(3);
+    engine.upsert(&name("c"), (0..50).map(|number| item(number, &mut rng)).collect()).unwrap();
+    drop(engine);
+
+    let served = server::Server::start(data.path(), &["--snapshots", place]);
+    let live = ["--json", "--server", &served.url];
+    let call = |words: &[&str]| run(&[&["snapshot"], words, &live].concat());
+    let made = call(&["create", "--collection", "c"]);
+    let snapshot = made[0]["snapshot"].as_str().unwrap().to_owned();
+    assert_eq!((&made[0]["points"], &made[0]["collection"]), (&50.into(), &"c".into()));
+    assert_eq!(call(&["list"]), made);
+    assert_eq!(call(&["verify", &snapshot]), made);
+    let restored = call(&["restore", &snapshot, "--collection", "d"]);
+    assert_eq!(restored, serde_json::json!({ "collection": "d", "points": 50, "sequence": 1 }));
+    let taken = fails(&["snapshot", "restore", &snapshot, "--collection", "d", "--server", &served.url]);
+    assert!(taken.contains("ALREADY_EXISTS"), "{taken}");
+    call(&["restore", &snapshot, "--collection", "d", "--replace"]);
+    let path = fails(&["snapshot", "verify", "../../etc/passwd", "--server", &served.url]);
+    assert!(path.contains("INVALID_ARGUMENT"), "{path}");
+    drop(served);
+
+    let without = server::Server::start(data.path(), &[]);
+    let nowhere = fails(&["snapshot", "create", "--collection", "c", "--server", &without.url]);
+    assert!(nowhere.contains("FAILED_PRECONDITION") && nowhere.contains("--snapshots"), "{nowhere}");
+    drop(without);
+
+    let from = ["--from", place, "--json"];
+    assert_eq!(run(&[&["snapshot", "list"][..], &from].concat()), made);
+    assert_eq!(run(&[&["snapshot", "verify", &snapshot][..], &from].concat()), made);
+    let target = fresh.path().join("data");
+    let target = target.to_str().unwrap();
+    let offline = ["snapshot", "restore", &snapshot, "--collection", "e", "--data", target];
+    assert_eq!(run(&[&offline[..], &from].concat())["points"], 50);
+    let again = run(&["snapshot", "create", "--collection", "e", "--data", target, "--to", place, "--json"]);
+    assert_eq!((&again[0]["sequence"], &again[0]["collection"]), (&1.into(), &"e".into()));
+    let path = kept.path().join(&snapshot);
+    let mut file = std::fs::read(&path).unwrap();
+    let middle = file.len() / 2;
+    file[middle] ^= 1;
+    std::fs::write(&path, file).unwrap();
+    let damaged = fails(&["snapshot", "verify", &snapshot, "--from", place]);
+    assert!(damaged.contains("is damaged"), "{damaged}");
+}
