@@ -200,6 +200,10 @@ impl Open {
     }
 }
 
+/// How often, and how far apart, a lock is tried: a process that this one is starting holds what it inherits until it has begun.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Reads every page and compares its checksum, and changes nothing: what redb would mend goes to memory. What a crash
 /// leaves is sound; redb goes back to the last commit that was whole.
 ///
@@ -217,10 +221,13 @@ fn verified(fs: &dyn Fs, path: &Path) -> Result<Database, Error> {
 }
 
 fn open_file(fs: &dyn Fs, path: &Path) -> Result<Box<dyn disk::FsRandom>, Error> {
-    fs.open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => disk::Error::Busy { path: path.into() }.into(),
-        _ => disk::Error::io(path, "open", source).into(),
-    })
+    for _ in 0..LOCK_TRIES {
+        match fs.open(path) {
+            Err(source) if source.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened.map_err(|source| disk::Error::io(path, "open", source).into()),
+        }
+    }
+    Err(disk::Error::Busy { path: path.into() }.into())
 }
 
 /// redb may panic while it opens a damaged file; that is an error here.
