@@ -408,3 +408,19 @@ fn training_makes_a_folder_that_the_others_take() {
     assert_eq!(found["similarity"][0]["pairs"], 4, "{found:#}");
     assert!(found["accuracy"].is_null());
 }
+
+#[test]
+fn a_directory_is_checked_although_the_environment_names_a_server() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("notes.txt"), "the cat sat on the mat\n").expect("a file");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"));
+        command.current_dir(dir.path()).env("NEARNESS_SERVER", "http://127.0.0.1:1").args(arguments);
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["load", "--data", "mine", "--collection", "notes", "notes.txt"]);
+    run(&["check", "--data", "mine"]);
+    run(&["snapshot", "create", "--collection", "notes", "--data", "mine", "--to", "snaps"]);
+    run(&["snapshot", "list", "--from", "snaps"]);
+}

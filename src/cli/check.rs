@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
                   indexes) and stray files are listed, and mended by themselves."
 )]
 pub(crate) struct CheckArgs {
-    /// A data directory that no process serves; it is not changed.
-    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    /// A data directory that no process serves, instead of a server; it is not changed.
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// A collection of a running server. What is damaged is not used from then on.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]

@@ -27,7 +27,7 @@ pub(crate) enum SnapshotCommand {
         #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
         collection: CollectionName,
         /// A data directory that no process serves, instead of a server.
-        #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "server")]
+        #[arg(long, value_name = "DIR", requires = "to")]
         data: Option<PathBuf>,
         /// Where to, offline: a directory, or s3://, gs://, az:// or file:// (settings in AWS_..., GOOGLE_..., AZURE_...).
         #[arg(long, value_name = "DIR|URL", requires = "data")]
@@ -39,7 +39,7 @@ pub(crate) enum SnapshotCommand {
     #[command(after_help = "Examples:\n  nearness snapshot list\n  nearness snapshot list --from ./backups")]
     List {
         /// Look there, instead of asking a server.
-        #[arg(long, value_name = "DIR|URL", conflicts_with = "server")]
+        #[arg(long, value_name = "DIR|URL")]
         from: Option<String>,
         #[command(flatten)]
         common: CommonArgs,
@@ -52,7 +52,7 @@ pub(crate) enum SnapshotCommand {
         /// A name of the list.
         snapshot: String,
         /// It is there, instead of where a server keeps them.
-        #[arg(long, value_name = "DIR|URL", conflicts_with = "server")]
+        #[arg(long, value_name = "DIR|URL")]
         from: Option<String>,
         #[command(flatten)]
         common: CommonArgs,
@@ -73,7 +73,7 @@ pub(crate) enum SnapshotCommand {
         #[arg(long)]
         replace: bool,
         /// A data directory that no process serves (made where there is none), instead of a server.
-        #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "server")]
+        #[arg(long, value_name = "DIR", requires = "from")]
         data: Option<PathBuf>,
         /// Where it is, offline.
         #[arg(long, value_name = "DIR|URL", requires = "data")]

@@ -2,7 +2,6 @@
 //!
 //! A table is written in one transaction, tied to the generation of its graph, and goes with it.
 
-use super::activity::count;
 use super::open::Collection;
 use super::seal::Observe;
 use super::sealed::Sealed;
@@ -29,7 +28,7 @@ impl Collection {
         let progress = |done, total| !self.is_gone() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.tag();
         let rows = sealed.rows(self.metric);
-        let measured = calibration::measure(rows, &graph, &accept, seed, &progress)?;
+        let measured = calibration::measure(rows, &graph, &accept, self.graph_params()?, seed, &progress)?;
         let Some(table) = measured else { return Ok(()) };
 
         let _held = self.writer.hold();
@@ -41,7 +40,6 @@ impl Collection {
         let segment = sealed.segment.id();
         self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
         sealed.set_calibration(Some(table));
-        count(&self.meters.calibrations);
         Ok(())
     }
 }

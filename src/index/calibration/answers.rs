@@ -1,7 +1,7 @@
 //! Many queries answered together: exactly, by one shared scan, and by a graph, as the recall that it reaches.
 
 use super::{Curve, CurvePoint};
-use crate::index::graph::{Absent, Graph};
+use crate::index::graph::Graph;
 use crate::index::{Error, Rows, exact};
 use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
@@ -11,11 +11,9 @@ use rayon::prelude::*;
 pub(super) const KS: [u32; 5] = [1, 3, 10, 30, 100];
 /// From one `ef` to the next.
 const GROWTH: f64 = 1.35;
-/// A curve ends with this recall, or with this many candidates, or where one in so many rows is a candidate: a scan is not
-/// slower then.
+/// A curve ends with this recall, or with this many candidates, or when the graph would compare every row.
 const ENOUGH: f32 = 0.9995;
 const MAX_EF: u32 = 4_096;
-const CANDIDATES_ONE_IN: usize = 16;
 /// Queries that share one pass over the vectors; after each pass, the measurement may be cancelled.
 const TOGETHER: usize = 128;
 /// Bytes of the rows that are compared with every query before the next ones: they stay in the cache.
@@ -24,12 +22,11 @@ const BLOCK_BYTES: usize = 128 << 10;
 /// Decides whether a row may be found.
 pub(super) type Accept<'a> = &'a (dyn Fn(Ordinal) -> bool + Sync);
 
-/// A query of a measurement: a stored row, left out of its own answer.
+/// A query of a measurement.
 pub(super) struct Asked {
     pub(super) vector: Vec<f32>,
-    pub(super) own: Ordinal,
-    /// Where the graph is asked as if the row had never been; else it leads to it.
-    pub(super) absent: Option<Absent>,
+    /// The row that it is; left out of its own answer.
+    pub(super) own: Option<Ordinal>,
 }
 
 /// What is measured: a graph over the accepted ones of its rows.
@@ -58,8 +55,7 @@ impl Subject<'_> {
         for k in KS {
             let mut points = Vec::new();
             let mut ef = k;
-            let most = (self.rows.len() / CANDIDATES_ONE_IN).max(k as usize).min(self.rows.len() / 2);
-            while ef <= MAX_EF && ef as usize <= most {
+            while ef <= MAX_EF && ef as usize <= self.rows.len() / 2 {
                 let recalls: Vec<f64> =
                     asked.par_iter().zip(&truth).map(|(asked, truth)| self.recall(asked, truth, k, ef)).collect();
                 points.push(point(&recalls, k, ef));
@@ -82,20 +78,12 @@ impl Subject<'_> {
     fn recall(&self, asked: &Asked, truth: &[f32], k: u32, ef: u32) -> f64 {
         let truth = &truth[..truth.len().min(k as usize)];
         let Some(&worst) = truth.last() else { return 1.0 };
-        let (rows, vector, own) = (self.rows, &asked.vector, asked.own);
-        let found = match &asked.absent {
-            Some(absent) => {
-                let accept = |row| row != own && (self.accept)(row);
-                self.graph.search_without(rows, vector, k as usize, ef as usize, absent, accept)
-            }
-            None => {
-                // Its own row takes a place.
-                let (k, ef) = (k as usize + 1, ef.max(k + 1) as usize);
-                self.graph.search(rows, vector, k, ef, f32::INFINITY, self.accept)
-            }
-        };
-        let right = found.neighbors.iter().filter(|neighbor| neighbor.row != own && neighbor.distance <= worst);
-        right.count().min(truth.len()) as f64 / truth.len() as f64
+        let more = u32::from(asked.own.is_some());
+        let (k, ef) = ((k + more) as usize, ef.max(k + more) as usize);
+        let found = self.graph.search(self.rows, &asked.vector, k, ef, f32::INFINITY, self.accept).neighbors;
+        let hits =
+            found.iter().filter(|neighbor| Some(neighbor.row) != asked.own && neighbor.distance <= worst).count();
+        hits.min(truth.len()) as f64 / truth.len() as f64
     }
 
     /// The distances of the `k` nearest accepted rows of each query, ascending: every row is compared, by all cores, a
@@ -118,7 +106,7 @@ impl Subject<'_> {
                     for ((asked, &norm), top) in asked.iter().zip(&norms).zip(&mut tops) {
                         for &row in &accepted {
                             let distance = exact::distance(rows, row, &asked.vector, norm);
-                            if distance <= top.worst() && row != asked.own {
+                            if distance <= top.worst() && Some(row) != asked.own {
                                 top.push(Neighbor { row, distance });
                             }
                         }

@@ -1,19 +1,19 @@
 //! How much recall a graph reaches at which `ef`: measured, kept as a table, asked for by target.
 //!
 //! ```text
-//! stored rows, asked as if they were new -> exact answers against the graph's (measure.rs)
+//! live rows -> rows held out, a graph over the others -> exact answers against the graph's (measure.rs)
 //!                                                             |
 //!        the least ef that promises a target recall <- Calibration (table.rs) <-> bytes (record.rs)
 //! ```
 //!
 //! A stored row is a poor query to measure with: the graph leads to it, and from it to its neighbours. On data of 64
 //! independent components, where new queries reach a recall of 0.47, stored rows reach 0.8, and so do points made up
-//! between them. That is why a row is asked on the graph as it would be without it (`graph/absent.rs`).
+//! between them. That is why rows are held out, and a graph of the same settings is built without them.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `table.rs` | [`Calibration`]: recall and its confidence by `ef` and `k`, made monotone, read in between |
-//! | `measure.rs` | measures a graph: by rows asked as new ones, and as stored ones for comparison |
+//! | `measure.rs` | measures a graph: held-out rows, and stored ones for comparison |
 //! | `answers.rs` | many queries answered together: one shared exact scan, and the recall of a graph |
 //! | `record.rs` | the table as bytes, checked when they are read |
 //!

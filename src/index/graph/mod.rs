@@ -15,7 +15,6 @@
 //! | `select.rs` | which candidates become links (Algorithm 4) |
 //! | `twins.rs` | rows of identical codes become one node |
 //! | `tightness.rs` | how far distances of codes can be trusted |
-//! | `absent.rs` | the graph without one of its rows, to be measured |
 //! | `remove.rs` | level 0 without some of its rows |
 //! | `reuse.rs` | the links of an older graph, kept in a new one |
 //! | `repair.rs` | whatever the entry does not reach is linked |
@@ -30,7 +29,6 @@
 //! Invariants: a graph file holds codes and links, never vectors; links that lead nowhere are ignored, so that damage
 //! costs recall and never a crash; the same rows, parameters and seed with one thread give the same bytes.
 
-mod absent;
 mod build;
 mod file;
 mod layout;
@@ -47,7 +45,6 @@ mod verify;
 mod view;
 mod walk;
 
-pub use absent::Absent;
 pub use build::{Built, build};
 pub use file::{Expected, Graph};
 pub use layout::MAX_ROWS;

@@ -1,6 +1,5 @@
 //! A query's way through an opened graph: encode, walk down, walk level 0, re-rank on the full vectors.
 
-use super::absent::{Absent, Without};
 use super::file::Graph;
 use super::score::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
@@ -66,21 +65,7 @@ impl Graph {
         bound: f32,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Found {
-        let ask = Ask { rows, query, k, ef, bound, absent: None };
-        self.search_with(ask, &accept, &mut None, |walker| walker.walk_through())
-    }
-
-    /// What [`search`](Self::search) would find, had the absent row never been; `accept` must refuse that row.
-    pub fn search_without(
-        &self,
-        rows: Rows<'_>,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        absent: &Absent,
-        accept: impl Fn(Ordinal) -> bool,
-    ) -> Found {
-        let ask = Ask { rows, query, k, ef, bound: f32::INFINITY, absent: Some(absent) };
+        let ask = Ask { rows, query, k, ef, bound };
         self.search_with(ask, &accept, &mut None, |walker| walker.walk_through())
     }
 
@@ -96,7 +81,7 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Found {
         let accept = |row: Ordinal| matching.contains(row);
-        let ask = Ask { rows, query, k, ef, bound, absent: None };
+        let ask = Ask { rows, query, k, ef, bound };
         self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
     }
 
@@ -109,7 +94,7 @@ impl Graph {
         ef: usize,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, absent: None }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -124,7 +109,7 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Vec<Ordinal> {
         let accept = |row: Ordinal| matching.contains(row);
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, absent: None }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_among(matching));
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -185,8 +170,6 @@ struct Ask<'a> {
     k: usize,
     ef: usize,
     bound: f32,
-    /// A row as if it had never been.
-    absent: Option<&'a Absent>,
 }
 
 /// Distances by codes, or by floats for a query outside their range.
@@ -252,7 +235,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// The walk through all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
         let (start, greedy) = self.walk_down();
-        let Ask { k, ef, bound, absent, .. } = self.ask;
+        let Ask { k, ef, bound, .. } = self.ask;
         let bound = match self.tightness {
             0.0 => u32::MAX,
             tightness => self.graph.quantizer.key_at(bound, self.query_norm, tightness),
@@ -261,12 +244,9 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         let (view, accept) = (&self.view, self.accept);
         let beam = Beam { ef, least, bound, max_scored };
         let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
-        let (links, scratch) = (view.level_zero(), &mut *self.scratch);
-        let walked = match (&self.scorer, absent.map(|absent| Without { links, absent })) {
-            (AnyScorer::Codes(scorer), None) => walk(&links, scorer, scratch, start, beam, accept),
-            (AnyScorer::Floats(scorer), None) => walk(&links, scorer, scratch, start, beam, accept),
-            (AnyScorer::Codes(scorer), Some(links)) => walk(&links, scorer, scratch, start, beam, accept),
-            (AnyScorer::Floats(scorer), Some(links)) => walk(&links, scorer, scratch, start, beam, accept),
+        let walked = match &self.scorer {
+            AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
+            AnyScorer::Floats(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
         };
         Walked { scored: walked.scored + greedy, ..walked }
     }
