@@ -68,7 +68,10 @@ fn open(dir: &Path) -> LocalEngine {
 #[ignore = "writes the golden directory of the present format, once"]
 fn make_golden() {
     let target = golden(NEWEST);
-    assert!(!target.exists(), "{} is never written again", target.display());
+    if target.exists() {
+        println!("{} is there, and never written again", target.display());
+        return;
+    }
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
     for (collection, metric, precision, halves) in collections() {
