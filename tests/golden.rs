@@ -66,6 +66,7 @@ fn open(dir: &Path) -> LocalEngine {
 
 #[test]
 #[ignore = "writes the golden directory of the present format, once"]
+#[allow(clippy::print_stdout, reason = "a skipped test must be seen")]
 fn make_golden() {
     let target = golden(NEWEST);
     if target.exists() {

@@ -196,11 +196,13 @@ impl Collection {
             if !check.segment(&sealed.segment) {
                 let last = check.report.findings.iter().rev().find(|finding| finding.damage == Damage::Data);
                 self.lose(sealed, &last.map_or_else(String::new, |finding| finding.what.clone()));
-            } else if let Some(graph) = sealed.graph() {
-                check.count(graph.mapped_bytes());
-                if let Err(error) = graph.verify() {
+                continue;
+            }
+            match sealed.verified_graph() {
+                Ok(graph) => graph.iter().for_each(|graph| check.count(graph.mapped_bytes())),
+                Err((graph, error)) => {
+                    check.count(graph.mapped_bytes());
                     check.find(Damage::Cache, graph.path(), error);
-                    sealed.set_graph(None);
                 }
             }
         }

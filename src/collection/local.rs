@@ -328,8 +328,17 @@ impl Inner {
     }
 
     fn run_improver(&self) {
-        // Graphs are built by threads that this one starts: queries and writes come first.
+        // Threads that this one starts are behind others too, those of its pool among them: queries and writes come first.
         crate::disk::run_behind_others();
+        match rayon::ThreadPoolBuilder::new().thread_name(|at| format!("improver-{at}")).build() {
+            Ok(pool) => pool.install(|| self.improve_collections()),
+            Err(error) => {
+                tracing::error!(%error, "segments are not merged and get no graphs: no threads for it could be started");
+            }
+        }
+    }
+
+    fn improve_collections(&self) {
         for collection in self.open_collections() {
             if self.stopping() {
                 return;

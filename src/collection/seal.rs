@@ -329,11 +329,7 @@ impl Collection {
     /// Reads every byte of the graphs once and drops those that are damaged, so that they are built anew.
     pub(super) fn audit_graphs(&self) {
         for sealed in &self.view().sealed {
-            let Some(graph) = sealed.graph() else { continue };
-            if let Err(error) = graph.verify() {
-                tracing::error!(collection = %self.name, path = %graph.path().display(), %error, "a graph is damaged; its segment is scanned until it is rebuilt");
-                sealed.set_graph(None);
-            }
+            _ = sealed.verified_graph();
         }
     }
 }
@@ -349,12 +345,9 @@ impl Reusable {
     /// Of the inputs of a merge, by where each row of the new segment is from.
     #[allow(clippy::cast_possible_truncation)]
     fn of(inputs: &[Arc<Sealed>], origins: &[(u32, Ordinal)]) -> Option<Self> {
-        let with_graph = inputs.iter().enumerate().filter_map(|(at, sealed)| Some((at, sealed, sealed.graph()?)));
-        let (largest, sealed, graph) = with_graph.max_by_key(|(_, sealed, _)| sealed.live_rows())?;
-        if let Err(error) = graph.verify() {
-            tracing::error!(path = %graph.path().display(), %error, "a graph is damaged; the merge builds without it");
-            return None;
-        }
+        let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
+        let (largest, sealed) = with_graph.max_by_key(|(_, sealed)| sealed.live_rows())?;
+        let graph = sealed.verified_graph().ok()??;
         let mut rows = vec![None; sealed.segment.rows() as usize];
         for (new, (input, row)) in origins.iter().enumerate() {
             if *input as usize == largest {

@@ -1,7 +1,7 @@
 //! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
 
 use super::filter::SealedPayloads;
-use crate::index::{Rows, calibration::Calibration, graph::Graph};
+use crate::index::{Error, Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
 use crate::types::{Metric, Ordinal};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -81,6 +81,24 @@ impl Sealed {
     pub(super) fn set_graph(&self, graph: Option<Graph>) {
         self.set_calibration(None);
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph.map(Arc::new);
+    }
+
+    /// The graph, when all of its bytes are as they were written. A damaged one is not used any more: its segment is scanned
+    /// until another is built.
+    ///
+    /// # Errors
+    /// The damaged graph, and what is wrong with it.
+    pub(super) fn verified_graph(&self) -> Result<Option<Arc<Graph>>, (Arc<Graph>, Error)> {
+        let Some(graph) = self.graph() else { return Ok(None) };
+        match graph.verify() {
+            Ok(()) => Ok(Some(graph)),
+            Err(error) => {
+                let path = graph.path().display();
+                tracing::error!(%path, %error, "a graph is damaged; its segment is scanned until it is rebuilt");
+                self.set_graph(None);
+                Err((graph, error))
+            }
+        }
     }
 
     pub(super) fn calibration(&self) -> Option<Arc<Calibration>> {

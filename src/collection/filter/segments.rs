@@ -209,11 +209,8 @@ fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
 
 /// The index in the segment's file, if there is one and it is sound.
 fn open(segment: &Segment) -> Option<PayloadIndex> {
-    let path = segment.path().with_file_name(segment.id().payloads_file());
-    disk::file_len(&path).ok()??;
-    let opened = Mapping::open(&path).map_err(|error| error.to_string());
-    let checked = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
-    checked
+    let (path, _, opened) = from_file(segment)?;
+    opened
         .inspect_err(|error| {
             tracing::error!(path = %path.display(), %error, "a payload index cannot be used; it is built anew");
         })
@@ -222,11 +219,16 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
 
 /// Reads the whole payload index of a segment: its file and bytes, and what is wrong with it; none when there is no file.
 pub(in crate::collection) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
+    from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
+}
+
+/// The segment's file with its bytes, and the index in it; none when there is no file.
+fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
     let opened = Mapping::open(&path).map_err(|error| error.to_string());
-    let checked = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
-    Some((path, bytes, checked.map(drop)))
+    let index = opened.and_then(|file| PayloadIndex::open(Bytes::Mapped(file), segment.tag(), segment.rows()));
+    Some((path, bytes, index))
 }
 
 /// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
