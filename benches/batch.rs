@@ -45,6 +45,8 @@ fn main() {
         .expect("a collection");
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
     engine.bulk_load(&name, &mut items.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    // Nothing is left to do behind the queries.
+    engine.compact(&name).expect("one measured segment");
     let params = SearchParams {
         k: 10,
         accuracy: Accuracy::Ef(40),

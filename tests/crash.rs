@@ -1,7 +1,7 @@
 //! A real server under load, stopped at any moment: every write that was acknowledged is there after the restart, every other is wholly there or wholly absent.
 //!
 //! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC while segments are
-//! sealed, merged and compacted, stops it at a moment drawn from the seed, and compares ids, values and the order of
+//! sealed, merged and compacted and snapshots are taken and restored, stops it at a moment drawn from the seed, and compares ids, values and the order of
 //! writes. It is stopped by kill -9, or by cutting its file system off. `NEARNESS_SEED` replays a seed, `NEARNESS_ROUNDS` says how many.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
@@ -10,7 +10,7 @@ mod mount;
 #[path = "support/server.rs"]
 mod server;
 
-use nearness::grpc::pb;
+use nearness::grpc::{ClientError, Replies, pb};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +127,79 @@ async fn compact(url: String) {
     while client.compact(pb::CompactRequest { name: "crash".into() }).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
+}
+
+/// Takes snapshots and restores them into a collection of their own until the server is gone. Returns those that were
+/// acknowledged.
+async fn snapshots(url: String) -> Vec<pb::Snapshot> {
+    let mut taken = Vec::new();
+    let Ok(client) = server::client(&url).await else { return taken };
+    loop {
+        let request = pb::CreateSnapshotRequest { collection: "crash".into() };
+        let Some(snapshot) = outcome(client.create_snapshot(request).await).await else { return taken };
+        let snapshot = snapshot_of(snapshot.state.expect("a state"));
+        let request = pb::RestoreSnapshotRequest {
+            snapshot: snapshot.name.clone(),
+            collection: "restored".into(),
+            replace: true,
+        };
+        taken.push(snapshot);
+        if outcome(client.restore_snapshot(request).await).await.is_none() {
+            return taken;
+        }
+    }
+}
+
+fn snapshot_of(state: pb::create_snapshot_response::State) -> pb::Snapshot {
+    match state {
+        pb::create_snapshot_response::State::Snapshot(snapshot) => snapshot,
+        pb::create_snapshot_response::State::Progress(progress) => panic!("ended with {progress:?}"),
+    }
+}
+
+/// The last reply of a stream; none when it broke off.
+async fn outcome<M>(replies: Result<Replies<M>, ClientError>) -> Option<M>
+where
+    M: prost::Message + Default + 'static,
+{
+    let mut replies = replies.ok()?;
+    let mut last = None;
+    while let Some(reply) = replies.next().await.ok()? {
+        last = Some(reply);
+    }
+    last
+}
+
+/// Every snapshot that was acknowledged is whole; the restored collection is one of those `ever` there were, or is not there.
+async fn check_snapshots(
+    url: &str,
+    folder: &Path,
+    taken: &[pb::Snapshot],
+    ever: &mut BTreeSet<u64>,
+    round: usize,
+) -> usize {
+    let client = server::client(url).await.expect("a connection");
+    let listed = client.list_snapshots(pb::ListSnapshotsRequest {}).await.expect("a list").snapshots;
+    ever.extend(listed.iter().map(|snapshot| snapshot.points));
+    for snapshot in taken {
+        let name = &snapshot.name;
+        let found = listed.iter().find(|other| other.name == *name);
+        let found = found.unwrap_or_else(|| panic!("round {round}: the snapshot {name} was acknowledged, and is gone"));
+        assert_eq!(found, snapshot, "round {round}");
+        let request = pb::VerifySnapshotRequest { snapshot: name.clone() };
+        assert!(outcome(client.verify_snapshot(request).await).await.is_some(), "round {round}: {name} is damaged");
+    }
+    let info = client.collection(pb::GetCollectionRequest { name: "restored".into() }).await;
+    if let Ok(info) = info {
+        let points = info.collection.expect("a collection").points;
+        assert!(ever.contains(&points), "round {round}: {points} points were restored, and no snapshot had so many");
+        let report = client.check(pb::CheckRequest { name: "restored".into() }).await.expect("a report");
+        assert!(report.findings.is_empty(), "round {round}: {:?}", report.findings);
+    }
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+    }
+    taken.len()
 }
 
 fn item(id: String, version: u64) -> pb::Item {
@@ -270,8 +343,10 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
     let mut known: Vec<BTreeMap<String, Known>> = vec![BTreeMap::new(); WRITERS as usize];
     let (mut before, mut shared) = (BTreeMap::new(), Vec::new());
     let (mut version, mut checked, mut ordered) = (0, 0, 0);
+    let (data, folder) = (dir.join("data"), dir.join("snapshots"));
+    let (mut taken, mut ever, mut whole) = (Vec::new(), BTreeSet::new(), 0);
     for round in 0..=count {
-        let server = Server::start(dir, &[]);
+        let server = Server::start(&data, &["--snapshots", folder.to_str().expect("UTF-8")]);
         if round == 0 {
             let client = server::client(&server.url).await.expect("a connection");
             let request = pb::CreateRequest {
@@ -285,6 +360,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
         } else {
             let present = check_shared(&server.url, &mut before, &shared, round).await;
             checked += check(&server.url, &mut known, present, round).await + present;
+            whole += check_snapshots(&server.url, &folder, &taken, &mut ever, round).await;
             ordered += shared.iter().map(|shared: &Shared| shared.acknowledged.len()).sum::<usize>();
         }
         if round == count {
@@ -301,6 +377,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
             .map(|writer| tokio::spawn(write_shared(server.url.clone(), writer, round as u64, rng.random())))
             .collect();
         let compactor = tokio::spawn(compact(server.url.clone()));
+        let snapshotter = tokio::spawn(snapshots(server.url.clone()));
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         if let End::CutOff(mount) = end {
             mount.cut_off();
@@ -318,12 +395,15 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
             shared.push(handle.await.expect("a writer of shared ids"));
         }
         compactor.await.expect("the compactor");
+        taken = snapshotter.await.expect("the snapshotter");
         if let End::CutOff(mount) = end {
             mount.come_back();
         }
     }
-    println!("{count} ends, {version} versions, {checked} ids compared, {ordered} writes in order, nothing lost");
-    assert!(version > count as u64 && ordered > count, "the writers hardly wrote");
+    println!(
+        "{count} ends, {version} versions, {checked} ids compared, {ordered} writes in order, {whole} snapshots whole, nothing lost"
+    );
+    assert!(version > count as u64 && ordered > count && whole > 0, "the writers hardly wrote");
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

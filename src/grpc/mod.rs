@@ -58,7 +58,7 @@ mod to_proto;
 mod upsert_stream;
 mod work;
 
-pub use client::{Client, ClientError, ClientOptions};
+pub use client::{Client, ClientError, ClientOptions, Replies};
 pub use server::{Server, ServerOptions};
 pub use tls::{Tls, TlsFiles};
 pub(crate) use to_proto::{listed as listed_message, snapshot as snapshot_message};
