@@ -4,6 +4,7 @@ use crate::harness::*;
 use nearness::collection::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, pb};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,11 +85,28 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
         value(&text, &format!("nearness_{name}"));
     }
 
+    let drawn = drawn_metrics();
+    assert!(drawn.len() > 10, "{drawn:?}");
+    for name in drawn {
+        assert!(text.lines().any(|line| line.starts_with(&name)), "the dashboard draws {name}, which there is not");
+    }
+
     assert!(http(watch, &get("/")).await.0.starts_with("HTTP/1.1 404 "));
     assert!(http(watch, &get("/metrics").replace("GET", "POST")).await.0.starts_with("HTTP/1.1 405 "));
     drop(stop);
     serving.await.unwrap().unwrap();
     assert!(TcpStream::connect(watch).await.is_err(), "the port is given back");
+}
+
+/// The metrics that the dashboard asks for.
+fn drawn_metrics() -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let expressions = targets.filter_map(|target| target["expr"].as_str());
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    expressions.flat_map(|e| e.split(word)).filter(|w| w.starts_with("nearness_")).map(str::to_owned).collect()
 }
 
 pub(crate) async fn commits_and_seals_are_counted(engine: Arc<dyn Engine>) {
