@@ -15,6 +15,14 @@
 //! writes aligned `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they
 //! are shared, and no branch, index or length ever depends on a number that is read.
 
+mod compose;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+pub use compose::Composed;
+
+use simd::{Loop, Simd};
 use std::cell::UnsafeCell;
 
 /// `f32`s in a cache line; rows are padded with zeros to whole lines.
@@ -120,20 +128,9 @@ pub fn step(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>, rat
     assert!(window.targets.iter().all(|&row| (row as usize) < output.rows), "a target row outside the matrix");
     errors.clear();
     errors.resize(window.inputs.len() * window.targets.len(), 0.0);
-    let step = Step { input: input.base(), output: output.base(), lines: input.lines_per_row, window, rate };
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature is there; rows are in bounds (asserted above).
-            return unsafe { x86::step_avx512(&step, errors) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features are there; rows are in bounds (asserted above).
-            return unsafe { x86::step_avx2(&step, errors) };
-        }
-    }
+    let (input, output, lines) = (input.base(), output.base(), input.lines_per_row);
     // SAFETY: rows are in bounds (asserted above).
-    unsafe { step.run::<Portable>(errors) }
+    unsafe { simd::run(Step { input, output, lines, window, rate, errors }) }
 }
 
 /// The loss of a window: over every pair of an input and a target, -ln sigma(in . out) for the true target and
@@ -204,62 +201,6 @@ pub fn multiply(left: &[f32], n_left: usize, right: &[f32], n_right: usize, inne
     }
 }
 
-/// Sixteen numbers at once.
-trait Simd: Copy {
-    /// All zero.
-    unsafe fn zero() -> Self;
-    /// All `value`.
-    unsafe fn splat(value: f32) -> Self;
-    /// The numbers of a line.
-    unsafe fn load(line: *const Line) -> Self;
-    /// Into a line.
-    unsafe fn store(self, line: *mut Line);
-    /// `self * factor + term`.
-    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
-    /// The sum of the sixteen.
-    unsafe fn sum(self) -> f32;
-}
-
-#[derive(Clone, Copy)]
-struct Portable([f32; LANES]);
-
-impl Simd for Portable {
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        Self([0.0; LANES])
-    }
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self([value; LANES])
-    }
-    #[inline(always)]
-    unsafe fn load(line: *const Line) -> Self {
-        // SAFETY: the caller passes a line inside the matrix.
-        Self(unsafe { (*line).0 })
-    }
-    #[inline(always)]
-    unsafe fn store(self, line: *mut Line) {
-        // SAFETY: the caller passes a line inside the matrix.
-        unsafe { line.write(Line(self.0)) }
-    }
-    #[inline(always)]
-    unsafe fn mul_add(mut self, factor: Self, term: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] = self.0[i] * factor.0[i] + term.0[i];
-        }
-        self
-    }
-    #[inline(always)]
-    unsafe fn sum(mut self) -> f32 {
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                self.0[i] += self.0[i + half];
-            }
-        }
-        self.0[0]
-    }
-}
-
 /// What one call of [`step`] works on.
 struct Step<'a> {
     input: *mut Line,
@@ -267,14 +208,17 @@ struct Step<'a> {
     lines: usize,
     window: Window<'a>,
     rate: f32,
+    /// For each input and target one.
+    errors: &'a mut [f32],
 }
 
-impl Step<'_> {
+impl Loop for Step<'_> {
     /// # Safety
     /// Every row of the window lies inside its matrix, and the processor has what `S` needs.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, errors: &mut [f32]) {
+    unsafe fn run<S: Simd>(mut self) {
         let targets = self.window.targets.len();
+        let errors = std::mem::take(&mut self.errors);
         // SAFETY: passed on from the caller; groups are cut from the targets.
         unsafe {
             let mut first = 0;
@@ -309,7 +253,9 @@ impl Step<'_> {
             }
         }
     }
+}
 
+impl Step<'_> {
     /// Where the rows of `G` targets begin.
     #[inline(always)]
     unsafe fn target_rows<const G: usize>(&self, first: usize) -> [*mut Line; G] {
@@ -384,229 +330,4 @@ fn sigmoid(x: f32) -> f32 {
     // Clamped above, so that the exponent is in range (and `as` turns a NaN into 0).
     let power = f32::from_bits((((whole as i32) + 127) << 23) as u32);
     1.0 / (1.0 + series * power)
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    //! The same loops with 512-bit and 256-bit registers.
-
-    use super::{Line, Simd, Step};
-    use std::arch::x86_64::*;
-
-    /// # Safety
-    /// As [`Step::run`]; the processor has AVX-512F.
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    pub(super) unsafe fn step_avx512(step: &Step<'_>, errors: &mut [f32]) {
-        // SAFETY: passed on.
-        unsafe { step.run::<Zmm>(errors) }
-    }
-
-    /// # Safety
-    /// As [`Step::run`]; the processor has AVX2 and FMA.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn step_avx2(step: &Step<'_>, errors: &mut [f32]) {
-        // SAFETY: passed on.
-        unsafe { step.run::<Ymm>(errors) }
-    }
-
-    #[derive(Clone, Copy)]
-    struct Zmm(__m512);
-
-    // SAFETY (all of this implementation): called only inside `step_avx512`; lines are aligned to 64 bytes.
-    #[allow(clippy::undocumented_unsafe_blocks)]
-    impl Simd for Zmm {
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            unsafe { Self(_mm512_setzero_ps()) }
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { Self(_mm512_set1_ps(value)) }
-        }
-        #[inline(always)]
-        unsafe fn load(line: *const Line) -> Self {
-            unsafe { Self(_mm512_load_ps(line.cast())) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, line: *mut Line) {
-            unsafe { _mm512_store_ps(line.cast(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
-            unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, term.0)) }
-        }
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            unsafe { _mm512_reduce_add_ps(self.0) }
-        }
-    }
-
-    #[derive(Clone, Copy)]
-    struct Ymm(__m256, __m256);
-
-    // SAFETY (all of this implementation): called only inside `step_avx2`; lines are aligned to 64 bytes.
-    #[allow(clippy::undocumented_unsafe_blocks)]
-    impl Simd for Ymm {
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            unsafe { Self(_mm256_set1_ps(value), _mm256_set1_ps(value)) }
-        }
-        #[inline(always)]
-        unsafe fn load(line: *const Line) -> Self {
-            unsafe { Self(_mm256_load_ps(line.cast()), _mm256_load_ps(line.cast::<f32>().add(8))) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, line: *mut Line) {
-            unsafe {
-                _mm256_store_ps(line.cast(), self.0);
-                _mm256_store_ps(line.cast::<f32>().add(8), self.1);
-            }
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
-            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
-        }
-        #[inline(always)]
-        unsafe fn sum(self) -> f32 {
-            unsafe {
-                let eight = _mm256_add_ps(self.0, self.1);
-                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::undocumented_unsafe_blocks)] // kernels called with rows inside the matrices, features checked
-mod tests {
-    use super::*;
-
-    fn filled(rows: usize, dimension: usize, seed: u32) -> SharedMatrix {
-        let mut matrix = SharedMatrix::zeros(rows, dimension);
-        let mut state = seed;
-        matrix.fill(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 16_777_216.0 - 0.5
-        });
-        matrix
-    }
-
-    fn number(matrix: &mut SharedMatrix, row: u32, place: usize) -> &mut f32 {
-        let lines = matrix.lines_per_row;
-        &mut matrix.lines[row as usize * lines + place / LANES].get_mut().0[place % LANES]
-    }
-
-    /// Every partial derivative of the loss, by central differences, against the change that each kernel makes.
-    #[test]
-    fn a_step_goes_down_the_gradient_of_the_loss() {
-        type Kernel = unsafe fn(&Step<'_>, &mut [f32]);
-        let mut kernels: Vec<(&str, Kernel)> =
-            vec![("portable", |step, errors| unsafe { step.run::<Portable>(errors) })];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                kernels.push(("avx2", |step, errors| unsafe { x86::step_avx2(step, errors) }));
-            }
-            if is_x86_feature_detected!("avx512f") {
-                kernels.push(("avx512", |step, errors| unsafe { x86::step_avx512(step, errors) }));
-            }
-        }
-        for (name, kernel) in kernels {
-            for dimension in [1, 15, 16, 37] {
-                for targets in [&[2_u32][..], &[5, 0, 3], &[1, 2, 3, 4, 5, 0], &[0, 1, 2, 3, 4, 5, 6, 7]] {
-                    check(name, kernel, dimension, targets);
-                }
-            }
-        }
-
-        #[track_caller]
-        fn check(name: &str, kernel: Kernel, dimension: usize, targets: &[u32]) {
-            let window = Window { inputs: &[0, 2, 5], targets };
-            let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
-            let rate = 1e-3; // small: more than GROUP targets are exact only to the first order in it
-            let (before_in, before_out) = (input.to_rows(), output.to_rows());
-            {
-                let step =
-                    Step { input: input.base(), output: output.base(), lines: input.lines_per_row, window, rate };
-                let mut errors = vec![0.0; window.inputs.len() * targets.len()];
-                unsafe { kernel(&step, &mut errors) };
-            }
-            let (after_in, after_out) = (input.to_rows(), output.to_rows());
-            let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
-            let nudge = 1e-2;
-            for side in 0..2 {
-                for row in 0..if side == 0 { 6 } else { 8_u32 } {
-                    for place in 0..dimension {
-                        let mut sides = [0.0; 2];
-                        for (sign, value) in [1.0, -1.0].into_iter().zip(&mut sides) {
-                            let cell = number(if side == 0 { &mut input } else { &mut output }, row, place);
-                            let kept = *cell;
-                            *cell += sign * nudge;
-                            *value = loss(&input, &output, window);
-                            *number(if side == 0 { &mut input } else { &mut output }, row, place) = kept;
-                        }
-                        let derivative = (sides[0] - sides[1]) / (2.0 * f64::from(nudge));
-                        let at = row as usize * dimension + place;
-                        let (before, after) =
-                            if side == 0 { (before_in[at], after_in[at]) } else { (before_out[at], after_out[at]) };
-                        let moved = f64::from(after - before) / f64::from(rate);
-                        assert!(
-                            (moved + derivative).abs() < 2e-3 + 2e-2 * derivative.abs(),
-                            "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, place {place}: \
-                             moved {moved}, derivative {derivative}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn padding_stays_zero_and_rows_come_back() {
-        let mut matrix = filled(3, 17, 9);
-        let rows = matrix.to_rows();
-        assert_eq!(rows.len(), 51);
-        assert_eq!(rows[17], matrix.number(1, 0));
-        assert!(matrix.lines[1].get_mut().0[1..].iter().all(|&padding| padding == 0.0));
-    }
-
-    #[test]
-    fn the_sigmoid_is_one() {
-        for i in -2000..=2000 {
-            let x = i as f32 * 0.05;
-            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
-            assert!((f64::from(sigmoid(x)) - exact).abs() < 1e-6, "sigmoid({x}) = {}", sigmoid(x));
-        }
-        assert!(sigmoid(1e30) > 0.999_999 && sigmoid(-1e30) < 1e-6);
-    }
-
-    #[test]
-    fn products_are_those_of_the_definition() {
-        let (mut left, mut right) = (filled(5, 7, 3), filled(4, 7, 4));
-        let (left, right) = (left.to_rows(), right.to_rows());
-        let mut out = vec![f32::NAN; 20];
-        multiply(&left, 5, &right, 4, 7, &mut out);
-        for i in 0..5 {
-            for j in 0..4 {
-                let expected: f32 = (0..7).map(|k| left[i * 7 + k] * right[j * 7 + k]).sum();
-                assert!((out[i * 4 + j] - expected).abs() < 1e-6);
-            }
-        }
-        let mut row = vec![0.0; 4];
-        dot_rows(&left[..7], &right, &mut row);
-        assert!(row.iter().zip(&out).all(|(a, b)| (a - b).abs() < 1e-6));
-    }
-
-    #[test]
-    #[should_panic(expected = "outside the matrix")]
-    fn a_row_outside_the_matrix_is_refused() {
-        let (input, output) = (filled(2, 4, 1), filled(2, 4, 2));
-        step(&input, &output, Window { inputs: &[2], targets: &[0] }, 0.1, &mut Vec::new());
-    }
 }

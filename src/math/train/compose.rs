@@ -1,0 +1,110 @@
+//! Inputs that are made of several rows: the words of a context (CBOW), or a word and its n-grams (subwords).
+//!
+//! Such an input is the mean of its rows. It is made in a matrix of its own, on which a step is done as on any other; what the
+//! step changed is then added to each of the rows.
+
+use super::simd::{self, Loop, Simd};
+use super::{Line, SharedMatrix};
+
+/// A few composed inputs, as they are now and as they were made.
+pub struct Composed {
+    pub(super) now: SharedMatrix,
+    pub(super) before: SharedMatrix,
+}
+
+impl Composed {
+    /// Room for `places` inputs.
+    pub fn new(places: usize, dimension: usize) -> Self {
+        Self { now: SharedMatrix::zeros(places, dimension), before: SharedMatrix::zeros(places, dimension) }
+    }
+
+    /// The inputs, for a step: an input's place is its row.
+    pub fn inputs(&self) -> &SharedMatrix {
+        &self.now
+    }
+
+    /// Makes the input `place` the mean of `rows`.
+    ///
+    /// # Panics
+    /// When a row or the place is outside, or the dimensions differ.
+    pub fn gather(&mut self, place: u32, from: &SharedMatrix, rows: &[u32]) {
+        self.check(place, from, rows);
+        let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
+        let scale = 1.0 / rows.len().max(1) as f32;
+        // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
+        unsafe { simd::run(Gather { now, before, from: from.base(), lines: from.lines_per_row, rows, scale }) }
+    }
+
+    /// Adds what happened to the input `place` since it was made to each of `rows`.
+    ///
+    /// # Panics
+    /// As [`gather`](Self::gather).
+    pub fn scatter(&self, place: u32, onto: &SharedMatrix, rows: &[u32]) {
+        self.check(place, onto, rows);
+        let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
+        // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
+        unsafe { simd::run(Scatter { now, before, onto: onto.base(), lines: onto.lines_per_row, rows }) }
+    }
+
+    fn check(&self, place: u32, other: &SharedMatrix, rows: &[u32]) {
+        assert!((place as usize) < self.now.rows, "a place outside the scratch");
+        assert_eq!(self.now.dimension, other.dimension, "both matrices have one dimension");
+        assert!(rows.iter().all(|&row| (row as usize) < other.rows), "a row outside the matrix");
+    }
+
+    fn line(&self, of: &SharedMatrix, place: u32) -> *mut Line {
+        // SAFETY: the place is inside (checked by the callers).
+        unsafe { of.base().add(place as usize * of.lines_per_row) }
+    }
+}
+
+struct Gather<'a> {
+    now: *mut Line,
+    before: *mut Line,
+    from: *mut Line,
+    lines: usize,
+    rows: &'a [u32],
+    scale: f32,
+}
+
+impl Loop for Gather<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            let scale = S::splat(self.scale);
+            for j in 0..self.lines {
+                let mut sum = S::zero();
+                for &row in self.rows {
+                    sum = S::load(self.from.add(row as usize * self.lines + j)).mul_add(scale, sum);
+                }
+                sum.store(self.now.add(j));
+                sum.store(self.before.add(j));
+            }
+        }
+    }
+}
+
+struct Scatter<'a> {
+    now: *mut Line,
+    before: *mut Line,
+    onto: *mut Line,
+    lines: usize,
+    rows: &'a [u32],
+}
+
+impl Loop for Scatter<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            for j in 0..self.lines {
+                let change = S::splat(-1.0).mul_add(S::load(self.before.add(j)), S::load(self.now.add(j)));
+                for &row in self.rows {
+                    let place = self.onto.add(row as usize * self.lines + j);
+                    S::splat(1.0).mul_add(S::load(place), change).store(place);
+                }
+            }
+        }
+    }
+}
