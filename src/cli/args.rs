@@ -422,6 +422,16 @@ pub(crate) struct TrainWordsArgs {
     /// Model folder to make.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// What the net learns to tell: from a word those around it, or (cbow) from those around it the word.
+    #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
+    pub(crate) objective: ObjectiveArg,
+    /// Words also have the vectors of their n-grams of so many characters, for example 3-6, so that unknown words have a
+    /// vector too. Several times slower.
+    #[arg(long, value_name = "MIN-MAX", value_parser = config::range)]
+    pub(crate) ngrams: Option<(usize, usize)>,
+    /// How many vectors all n-grams share.
+    #[arg(long, default_value_t = 500_000, requires = "ngrams")]
+    pub(crate) buckets: u32,
     /// Components of a word's vector.
     #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
     pub(crate) dim: usize,
@@ -440,9 +450,9 @@ pub(crate) struct TrainWordsArgs {
     /// Passes over the corpus.
     #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
     pub(crate) epochs: usize,
-    /// Learning rate at the start.
-    #[arg(long, default_value_t = 0.025, value_parser = config::positive)]
-    pub(crate) learning_rate: f32,
+    /// Learning rate at the start; 0.03 when it is not given, for cbow 0.05.
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
     /// Threads; 0 takes all cores. The result repeats exactly with 1.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
@@ -467,6 +477,15 @@ pub(crate) struct TrainWordsArgs {
     /// Print a JSON summary.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a net of words learns to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectiveArg {
+    /// From a word, the words around it.
+    SkipGram,
+    /// From the words around, the word in the middle.
+    Cbow,
 }
 
 /// `train digits`
@@ -545,6 +564,15 @@ pub(crate) struct EvalWordsArgs {
     /// Files of analogies: four words a line.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) analogies: Vec<PathBuf>,
+    /// A text, plain or gzip, of which words are hidden and told from the five to each side.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) blanks: Option<PathBuf>,
+    /// How many words are hidden, drawn from the whole text.
+    #[arg(long, default_value_t = 10_000, value_parser = config::at_least_one)]
+    pub(crate) blank_count: usize,
+    /// Seed of that draw.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// Answers to analogies are sought among this many of the most frequent words.
     #[arg(long, default_value_t = 30_000, value_parser = config::at_least_one)]
     pub(crate) restrict: usize,

@@ -104,6 +104,13 @@ pub(crate) fn fraction(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "not a number from 0 to 1".into())
 }
 
+/// Two whole numbers, `3-6`.
+pub(crate) fn range(text: &str) -> Result<(usize, usize), String> {
+    text.split_once('-')
+        .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))
+        .ok_or_else(|| "not two whole numbers, such as 3-6".into())
+}
+
 /// A recall that may be asked for.
 pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
     use crate::collection::limits::TARGET_RECALL;

@@ -31,6 +31,10 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
             eval::analogies(&model, file, args.restrict).with_context(|| format!("--analogies {}", file.display()))?;
         sections.extend(found.sections);
     }
+    let blanks = args.blanks.as_ref().map(|file| {
+        eval::blanks(&model, file, args.blank_count, args.seed).with_context(|| format!("--blanks {}", file.display()))
+    });
+    let blanks = blanks.transpose()?;
     let correct = sections.iter().map(|section| section.correct).sum::<u64>();
     let total = sections.iter().map(|section| section.total).sum::<u64>();
     let accuracy = (total > 0).then(|| correct as f64 / total as f64);
@@ -43,6 +47,10 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
                 "section": section.name, "correct": section.correct, "total": section.total,
             })).collect::<Vec<_>>(),
             "accuracy": accuracy,
+            "blanks": blanks.map(|found| json!({
+                "asked": found.asked, "first": found.first, "ten": found.ten,
+                "frequent_first": found.frequent_first, "frequent_ten": found.frequent_ten,
+            })),
         }))?;
         return Ok(());
     }
@@ -55,6 +63,17 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
                 found.pairs.to_string(),
                 found.missing.to_string(),
             ]);
+        }
+        table.print()?;
+    }
+    if let Some(found) = blanks {
+        let mut table = Table::new(&["hidden words", "told first", "among ten"]);
+        let share = |hits: u64| format!("{:.2} %", 100.0 * hits as f64 / found.asked as f64);
+        for (name, first, ten) in [
+            (format!("{} by the net", found.asked), found.first, found.ten),
+            ("by frequency alone".into(), found.frequent_first, found.frequent_ten),
+        ] {
+            table.row(vec![name, share(first), share(ten)]);
         }
         table.print()?;
     }

@@ -2,7 +2,7 @@
 //!
 //! The folder is written beside `--out` under another name and renamed when it is whole.
 
-use super::args::{StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
+use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
 use super::config;
 use super::output;
 use super::progress::{Progress, Step, count, duration};
@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// One input is the mean of a whole window, so it may move further at once.
+const CBOW_LEARNING_RATE: f32 = 0.05;
+
 /// Trains one of them.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
@@ -31,7 +34,14 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.out, args.force)?;
     let data = data_sources(&args.corpus, &args.licence)?;
     let threads = config::threads(args.threads);
+    let defaults = words::TrainOptions::default();
+    let objective = match args.objective {
+        ObjectiveArg::SkipGram => words::Objective::SkipGram,
+        ObjectiveArg::Cbow => words::Objective::Cbow,
+    };
     let options = words::TrainOptions {
+        objective,
+        ngrams: args.ngrams.map(|(min, max)| words::Ngrams { min, max, buckets: args.buckets }),
         dimension: args.dim,
         window: args.window,
         negative: args.negative,
@@ -40,7 +50,10 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         epochs: args.epochs,
         threads,
         seed: args.seed,
-        learning_rate: args.learning_rate,
+        learning_rate: args.learning_rate.unwrap_or(match objective {
+            words::Objective::SkipGram => defaults.learning_rate,
+            words::Objective::Cbow => CBOW_LEARNING_RATE,
+        }),
         store: match args.store {
             StoredAs::F32 => Precision::F32,
             StoredAs::F16 => Precision::F16,
@@ -68,22 +81,13 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     });
     let card = ModelCard {
         name: "words".into(),
-        summary: format!(
-            "Skip-gram word vectors with negative sampling: {} words, {} components.",
-            count(model.vocabulary().len() as u64),
-            args.dim
-        ),
         command: command_line(),
         data,
         seed: args.seed,
         threads,
-        settings: object(json!({
-            "dimension": args.dim, "window": args.window, "negative": args.negative, "min_count": args.min_count,
-            "subsample": args.subsample, "epochs": args.epochs, "learning_rate": args.learning_rate,
-            "store": format!("{:?}", args.store).to_lowercase(),
-        })),
         date: today(),
         quality: object(quality.clone()),
+        ..ModelCard::default()
     };
     let card = amend(model.card(), card);
     let model = model.with_card(card);

@@ -76,14 +76,22 @@ impl TextEmbedder {
             )));
         }
         let (mut known, mut unknown, mut any) = (Vec::new(), Vec::<String>::new(), false);
+        // Words that the vocabulary has not, made of their n-grams; numbered on from it.
+        let mut made = Vec::new();
         tokenize::words(text, |word| {
             any = true;
             match self.words.number(word) {
                 Some(number) => known.push(number as u32),
-                None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
-                    unknown.push(word.into())
-                }
-                None => {}
+                None => match self.words.vector_of_any(word) {
+                    Some(vector) => {
+                        known.push((self.weights.len() + made.len()) as u32);
+                        made.push(vector);
+                    }
+                    None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
+                        unknown.push(word.into());
+                    }
+                    None => {}
+                },
             }
         });
         if !any {
@@ -93,7 +101,11 @@ impl TextEmbedder {
             return Err(crate::embed::words::out_of_vocabulary("text", &unknown));
         }
         let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
-            (self.words.row(number as usize), self.weights[number as usize])
+            let number = number as usize;
+            match made.get(number.wrapping_sub(self.weights.len())) {
+                Some(vector) => (vector, 1.0),
+                None => (self.words.row(number), self.weights[number]),
+            }
         });
         let before = norm(&mean);
         if let Some(common) = self.words.common() {

@@ -16,14 +16,17 @@
 //! | mean, weighted, 5 words a side, power 0.25 | 72 | 67 |
 //! | mean, unweighted, 2 words a side, power 0.5 | 237 | 48 |
 //! | sum, weighted, 5 words a side, power 0.75 | 69 | 69 |
+//!
+//! CBOW learns just this: from the mean of the words around, the word in the middle. Its scores stand as they are, plus
+//! 0.75 ln count.
 
-use super::{WordModel, tokenize, weight::weight};
+use super::{WordModel, tokenize, train::NOISE_POWER, train::Objective, weight::weight};
 use crate::embed::Error;
 
-/// The power of the count that a word's score is raised by.
+/// The power of the count that a word's score is raised by, for skip-gram.
 const POWER: f64 = 0.5;
 /// Words next to the blank, on each side, that are looked at: the default window.
-const REACH: usize = 5;
+pub(super) const REACH: usize = 5;
 /// Longest pattern, bytes.
 const MAX_PATTERN_BYTES: usize = 10_000;
 
@@ -85,16 +88,21 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
 }
 
 /// ln of the probability of every word beside those words, up to a constant; minus infinity for the words themselves.
-fn scores(model: &WordModel, around: &[usize]) -> Option<Vec<f32>> {
+pub(super) fn scores(model: &WordModel, around: &[usize]) -> Option<Vec<f32>> {
     let mut query = vec![0.0_f32; model.dimension()];
-    let weights = || around.iter().map(|&number| weight(model.count(number), model.total()));
+    let (power, weighted) = match model.objective() {
+        Objective::SkipGram => (POWER, true),
+        Objective::Cbow => (NOISE_POWER, false),
+    };
+    let weigh = |&number: &usize| if weighted { weight(model.count(number), model.total()) } else { 1.0 };
+    let weights = || around.iter().map(weigh);
     let sum: f32 = weights().sum();
     for (&number, weight) in around.iter().zip(weights()) {
         query.iter_mut().zip(model.row(number)).for_each(|(sum_x, x)| *sum_x += weight / sum * x);
     }
     let mut scores = model.output_scores(&query)?;
     for (number, score) in scores.iter_mut().enumerate() {
-        *score += (POWER * (model.count(number).max(1) as f64).ln()) as f32;
+        *score += (power * (model.count(number).max(1) as f64).ln()) as f32;
     }
     around.iter().for_each(|&number| scores[number] = f32::NEG_INFINITY);
     Some(scores)

@@ -1,7 +1,8 @@
-//! How good word vectors are: agreement with people about similarity, and analogies.
+//! How good word vectors are: agreement with people about similarity, analogies, and words told from those around.
 
-use super::WordModel;
+use super::{WordModel, blank, data, tokenize};
 use crate::{embed::Error, math::train::multiply};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -44,6 +45,79 @@ pub struct Section {
     pub correct: u64,
     /// Questions asked: those of which all four words are known and frequent enough.
     pub total: u64,
+}
+
+/// How often the word of a blank is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blanks {
+    /// Blanks asked.
+    pub asked: u64,
+    /// Of those, the true word was the first.
+    pub first: u64,
+    /// It was among the first ten.
+    pub ten: u64,
+    /// The same for whoever always names the most frequent words.
+    pub frequent_first: u64,
+    /// The same, among the first ten.
+    pub frequent_ten: u64,
+}
+
+/// Hides words of a text (plain or gzip) that the model knows, at most `count` of them drawn by `seed`, and asks for
+/// each with the five words to each side of its line. Words that stand around are no answer.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::InvalidInput`] for a model without an output layer or a text without such words.
+pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result<Blanks, Error> {
+    if !model.has_output_layer() {
+        return Err(Error::InvalidInput("this model has no output layer, so it cannot fill blanks".into()));
+    }
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut drawn: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut seen = 0;
+    data::for_each_line(file, &mut |line| {
+        let words: Vec<Option<usize>> = tokenize::list(line).iter().map(|word| model.number(word)).collect();
+        for (at, word) in words.iter().enumerate() {
+            let Some(word) = *word else { continue };
+            let before = words[at.saturating_sub(blank::REACH)..at].iter();
+            let after = words[at + 1..].iter().take(blank::REACH);
+            let around: Vec<usize> = before.chain(after).filter_map(|&number| number).collect();
+            if around.is_empty() || around.contains(&word) {
+                continue;
+            }
+            // Vitter 1985, "Random Sampling with a Reservoir", algorithm R.
+            seen += 1;
+            if drawn.len() < count {
+                drawn.push((word, around));
+            } else {
+                let place = random.random_range(0..seen);
+                if place < count {
+                    drawn[place] = (word, around);
+                }
+            }
+        }
+    })?;
+    if drawn.is_empty() {
+        return Err(Error::InvalidInput(format!("{}: no line with two words that the model knows", file.display())));
+    }
+    let ranks: Vec<(usize, usize)> = drawn
+        .par_iter()
+        .map(|(word, around)| {
+            let scores = blank::scores(model, around).unwrap_or_default();
+            let better = scores.iter().filter(|score| **score > scores[*word]).count();
+            (
+                better,
+                word - around.iter().filter(|other| *other < word).collect::<std::collections::BTreeSet<_>>().len(),
+            )
+        })
+        .collect();
+    let among = |n: usize, rank: fn(&(usize, usize)) -> usize| ranks.iter().filter(|r| rank(r) < n).count() as u64;
+    Ok(Blanks {
+        asked: ranks.len() as u64,
+        first: among(1, |r| r.0),
+        ten: among(10, |r| r.0),
+        frequent_first: among(1, |r| r.1),
+        frequent_ten: among(10, |r| r.1),
+    })
 }
 
 /// Compares the cosine of word pairs with people's scores; lines are `word word score`, between blanks or tabs.
@@ -215,6 +289,21 @@ mod tests {
             assert!(error.contains("line 2"), "{error}");
         }
         assert!(matches!(similarity(&model, folder.path()), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn blanks_are_asked_of_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("text.txt");
+        std::fs::write(&file, "the king, the man\nunicorn\nqueen woman yeti\n\n").unwrap();
+        let model = small();
+        let found = blanks(&model, &file, 100, 1).unwrap();
+        // "the" stands around itself; king, man, queen and woman are asked.
+        assert_eq!(found.asked, 4);
+        assert!(found.first <= found.ten && found.ten == 4 && found.frequent_ten == 4, "{found:?}");
+        assert_eq!(blanks(&model, &file, 2, 1).unwrap().asked, 2);
+        std::fs::write(&file, "unicorn yeti\n").unwrap();
+        assert!(blanks(&model, &file, 2, 1).is_err());
     }
 
     #[test]

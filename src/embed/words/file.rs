@@ -6,17 +6,25 @@
 //! | `input.scale` | words | F32 | with I8: the number that each row's whole numbers are multiplied with |
 //! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
 //! | `common` | dimension | F32 | the direction that texts share (`weight.rs`); absent in imported models |
+//! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the vectors of n-grams (`subwords.rs`); absent in models without |
+//!
+//! With `subwords`, the file's metadata say `subwords.min` and `subwords.max`: how many characters an n-gram has.
 //!
 //! `vocab.txt` has a line `word count` for each row, most frequent first. Files are written under another name and
 //! renamed, `card.json` last, so that an interrupted save leaves no folder that looks whole.
 
-use super::{MAX_DIMENSION, WordModel, data::MAX_WORD_BYTES, model::Parts};
+use super::{
+    MAX_DIMENSION, WordModel,
+    data::MAX_WORD_BYTES,
+    model::Parts,
+    subwords::{Ngrams, Subwords},
+};
 use crate::embed::save::write_whole;
 use crate::embed::{Error, ModelCard, ModelFiles};
 use crate::types::Precision;
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 const CARD: &str = "card.json";
 const TENSORS: &str = "model.safetensors";
@@ -141,13 +149,18 @@ pub(super) fn le_bytes(numbers: &[f32]) -> std::borrow::Cow<'_, [u8]> {
 struct Tensors<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
+    metadata: HashMap<String, String>,
 }
 
 impl<'a> Tensors<'a> {
     fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, Error> {
-        let tensors = SafeTensors::deserialize(bytes)
-            .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a safetensors file: {error}") })?;
-        Ok(Self { path, tensors })
+        let corrupt = |error: safetensors::SafeTensorError| Error::Corrupt {
+            path: path.into(),
+            what: format!("not a safetensors file: {error}"),
+        };
+        let tensors = SafeTensors::deserialize(bytes).map_err(corrupt)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
+        Ok(Self { path, tensors, metadata: header.metadata().clone().unwrap_or_default() })
     }
 
     fn corrupt(&self, what: String) -> Error {
@@ -214,8 +227,25 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
     {
         return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
     }
-    WordModel::new(Parts { words, counts, dimension, input, output, common, card })
+    let subwords = subwords(&tensors, dimension)?;
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
+}
+
+/// The vectors of the n-grams, where there are any.
+fn subwords(tensors: &Tensors<'_>, dimension: usize) -> Result<Option<Subwords>, Error> {
+    let Ok(view) = tensors.tensors.tensor("subwords") else { return Ok(None) };
+    let rows = view.shape().first().copied().unwrap_or(0);
+    let length = |name: &str| {
+        let value = tensors.metadata.get(name).and_then(|value| value.parse().ok());
+        value.ok_or_else(|| {
+            tensors.corrupt(format!("there is a tensor \"subwords\", and the metadata have no number {name:?}"))
+        })
+    };
+    let (min, max) = (length("subwords.min")?, length("subwords.max")?);
+    let ngrams = Ngrams { min, max, buckets: u32::try_from(rows).unwrap_or(u32::MAX) };
+    ngrams.check().map_err(|error| tensors.corrupt(error.to_string()))?;
+    Ok(Table::read(tensors, "subwords", rows, dimension)?.map(|table| Subwords { ngrams, table }))
 }
 
 /// Lines `word count`, counts falling.
@@ -295,16 +325,22 @@ impl WordModel {
     }
 
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        let shape = vec![self.words.len(), self.dimension];
         let mut parts = Vec::<Part<'_>>::new();
-        for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref())] {
+        let subwords = self.subwords.as_ref().map(|subwords| &subwords.table);
+        for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref()), ("subwords", subwords)] {
             let Some(table) = table else { continue };
+            let rows = table.len() / self.dimension;
             let (numbers, scales) = table.bytes();
-            parts.push((name.into(), table.dtype(), shape.clone(), numbers));
+            parts.push((name.into(), table.dtype(), vec![rows, self.dimension], numbers));
             if let Some(scales) = scales {
-                parts.push((format!("{name}.scale"), Dtype::F32, vec![self.words.len()], scales));
+                parts.push((format!("{name}.scale"), Dtype::F32, vec![rows], scales));
             }
         }
+        let metadata = self.subwords.as_ref().map(|Subwords { ngrams, .. }| {
+            HashMap::from(
+                [("min", ngrams.min), ("max", ngrams.max)].map(|(n, v)| (format!("subwords.{n}"), v.to_string())),
+            )
+        });
         if let Some(common) = &self.common {
             parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
         }
@@ -315,7 +351,7 @@ impl WordModel {
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        safetensors::serialize(views, None).map_err(failed)
+        safetensors::serialize(views, metadata).map_err(failed)
     }
 }
 

@@ -3,13 +3,17 @@
 use super::{
     blank,
     file::{Table, le_bytes},
-    tokenize, weight,
+    subwords::Subwords,
+    tokenize,
+    train::Objective,
+    weight,
 };
 use crate::{
     embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap},
     math::train::dot_rows,
 };
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Most neighbours, or words for a blank, that are given at once.
@@ -28,6 +32,7 @@ pub struct WordModel {
     pub(super) input: Table,
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
+    pub(super) subwords: Option<Subwords>,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
     /// The input table as numbers, unless it is that already.
@@ -45,6 +50,7 @@ pub(super) struct Parts {
     pub(super) input: Table,
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
+    pub(super) subwords: Option<Subwords>,
     pub(super) card: ModelCard,
 }
 
@@ -54,7 +60,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::InvalidInput`] when a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, card } = parts;
+        let Parts { words, counts, dimension, input, output, common, subwords, card } = parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -69,7 +75,14 @@ impl WordModel {
         }
         let rows = if let Table::F32(rows) = &input { rows } else { &decoded };
         let inverse_norms = rows.chunks_exact(dimension).map(weight::inverse_norm).collect();
-        let fingerprint = fingerprint(&words, &counts, dimension, &input, output.as_ref(), common.as_deref());
+        let fingerprint = fingerprint(
+            &words,
+            &counts,
+            dimension,
+            [Some(&input), output.as_ref()],
+            common.as_deref(),
+            subwords.as_ref(),
+        );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
         Ok(Self {
@@ -80,6 +93,7 @@ impl WordModel {
             input,
             output,
             common,
+            subwords,
             card,
             numbers,
             decoded,
@@ -119,6 +133,21 @@ impl WordModel {
     /// The vector of a word, as it is spelled in the vocabulary; of [`dimension`](Self::dimension) components.
     pub fn vector(&self, word: &str) -> Option<&[f32]> {
         self.number(word).map(|number| self.row(number))
+    }
+
+    /// The vector of a word, as it is spelled in the vocabulary, or else made of the word's n-grams where the model has
+    /// their vectors.
+    pub fn vector_of_any(&self, word: &str) -> Option<Cow<'_, [f32]>> {
+        match self.number(word) {
+            Some(number) => Some(self.row(number).into()),
+            None => self.subwords.as_ref()?.vector(word, self.dimension).map(Cow::from),
+        }
+    }
+
+    /// What the model was trained to tell, as its card says; skip-gram unless it says something else.
+    pub(super) fn objective(&self) -> Objective {
+        let said = self.card.settings.get("objective").and_then(|value| value.as_str());
+        said.and_then(Objective::from_name).unwrap_or_default()
     }
 
     /// Whether the model has the net's output layer, without which no blank can be filled.
@@ -170,8 +199,8 @@ impl WordModel {
         let (mut terms, mut unknown) = (Vec::new(), Vec::new());
         for (word, sign) in plus.iter().map(|word| (word, 1.0)).chain(minus.iter().map(|word| (word, -1.0))) {
             let word = self.single(word)?;
-            match self.number(&word) {
-                Some(number) => terms.push((number, sign)),
+            match self.vector_of_any(&word) {
+                Some(vector) => terms.push((self.number(&word), vector, sign)),
                 None => unknown.push(word),
             }
         }
@@ -179,9 +208,9 @@ impl WordModel {
             return Err(out_of_vocabulary("words", &unknown));
         }
         let mut query = vec![0.0_f32; self.dimension];
-        for &(number, sign) in &terms {
-            let factor = sign * self.inverse_norms[number];
-            query.iter_mut().zip(self.row(number)).for_each(|(sum, x)| *sum += factor * x);
+        for (_, vector, sign) in &terms {
+            let factor = sign * weight::inverse_norm(vector);
+            query.iter_mut().zip(vector.iter()).for_each(|(sum, x)| *sum += factor * x);
         }
         let inverse = weight::inverse_norm(&query);
         if inverse == 0.0 || inverse > 1e5 {
@@ -193,7 +222,7 @@ impl WordModel {
         for (score, inverse) in scores.iter_mut().zip(&self.inverse_norms) {
             *score = if *inverse > 0.0 { *score * inverse } else { f32::NEG_INFINITY };
         }
-        terms.iter().for_each(|&(number, _)| scores[number] = f32::NEG_INFINITY);
+        terms.iter().filter_map(|(number, ..)| *number).for_each(|number| scores[number] = f32::NEG_INFINITY);
         Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
     }
 
@@ -281,9 +310,9 @@ fn fingerprint(
     words: &[String],
     counts: &[u64],
     dimension: usize,
-    input: &Table,
-    output: Option<&Table>,
+    layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
+    subwords: Option<&Subwords>,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
     parts.part("tokenizer", tokenize::RULE.as_bytes());
@@ -295,7 +324,9 @@ fn fingerprint(
         vocabulary.extend_from_slice(&count.to_le_bytes());
     }
     parts.part("vocabulary", &vocabulary);
-    for (label, table) in [("input", Some(input)), ("output", output)] {
+    let [input, output] = layers;
+    for (label, table) in [("input", input), ("output", output), ("subwords", subwords.map(|subwords| &subwords.table))]
+    {
         let Some(table) = table else { continue };
         let (numbers, scales) = table.bytes();
         parts.part(label, &numbers);
@@ -303,6 +334,10 @@ fn fingerprint(
     }
     if let Some(common) = common {
         parts.part("common", &le_bytes(common));
+    }
+    if let Some(Subwords { ngrams, .. }) = subwords {
+        let [min, max] = [ngrams.min, ngrams.max].map(|length| length as u64);
+        parts.part("n-grams", &[min.to_le_bytes(), max.to_le_bytes()].concat());
     }
     parts.finish()
 }
@@ -339,11 +374,12 @@ impl Embedder for WordModel {
             return Err(Error::Modality { embedder: "words".into(), expected: "text", found: input.modality().name() });
         };
         let word = self.single(text)?;
-        let number = self.number(&word).ok_or_else(|| out_of_vocabulary("words", std::slice::from_ref(&word)))?;
-        if self.inverse_norms[number] == 0.0 {
+        let vector =
+            self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary("words", std::slice::from_ref(&word)))?;
+        if weight::inverse_norm(&vector) == 0.0 {
             return Err(Error::InvalidInput(format!("the vector of {word:?} is zero in this model")));
         }
-        Ok(self.row(number).to_vec())
+        Ok(vector.into_owned())
     }
 
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
@@ -357,11 +393,11 @@ impl Embedder for WordModel {
 }
 
 /// The card of a model that was made elsewhere.
-pub(super) fn imported_card(path: &Path) -> ModelCard {
+pub(super) fn imported_card(path: &Path, format: &str) -> ModelCard {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ModelCard {
         name: "words".into(),
-        summary: format!("Word vectors read from the word2vec file {file}; how they were trained is not known."),
+        summary: format!("Word vectors read from the {format} file {file}; how they were trained is not known."),
         ..ModelCard::default()
     }
 }

@@ -1,5 +1,8 @@
 //! Training: skip-gram with negative sampling and frequent-word subsampling (Mikolov, Sutskever, Chen, Corrado, Dean
-//! 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2).
+//! 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2), or CBOW (Mikolov,
+//! Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space", section 3.1); either of
+//! them with n-grams (`subwords.rs`). An input made of several rows is their mean, and each of them takes its whole
+//! change, as in word2vec.c and fastText.
 //!
 //! The corpus is cut into blocks of whole sentences; threads take block after block and update both matrices without
 //! locks. A block's random choices come from the seed and the block's number, and the learning rate falls with the
@@ -10,11 +13,12 @@ use super::{
     data::{Corpus, END, SENTENCE},
     file::Table,
     model::Parts,
+    subwords::{Ngrams, Subwords},
     weight,
 };
 use crate::{
     embed::{Error, ModelCard},
-    math::train::{SharedMatrix, Window, loss, step},
+    math::train::{Composed, SharedMatrix, Window, loss, step},
     types::Precision,
 };
 use std::{
@@ -29,15 +33,56 @@ use std::{
 /// Most components of a word vector.
 pub const MAX_DIMENSION: usize = 4_096;
 /// The power that flattens word frequencies for drawing negatives (section 2.2).
-const NOISE_POWER: f64 = 0.75;
+pub(super) const NOISE_POWER: f64 = 0.75;
 /// Words of a block of a large corpus.
 const BLOCK: usize = 1 << 15;
+/// Most words to each side that count as context.
+const MAX_WINDOW: usize = 100;
+/// The numbers of the inputs of a window that are made of several rows.
+const PLACES: [u32; 2 * MAX_WINDOW] = {
+    let mut places = [0; 2 * MAX_WINDOW];
+    let mut at = 0;
+    while at < places.len() {
+        places[at] = at as u32;
+        at += 1;
+    }
+    places
+};
 /// The loss is measured on one window of so many.
 const LOSS_EVERY: u64 = 256;
+
+/// What the net learns to tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Objective {
+    /// From a word, the words around it.
+    #[default]
+    SkipGram,
+    /// From the words around, the word in the middle.
+    Cbow,
+}
+
+impl Objective {
+    /// Its name on the command line and in cards.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SkipGram => "skip-gram",
+            Self::Cbow => "cbow",
+        }
+    }
+
+    /// The objective of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::SkipGram, Self::Cbow].into_iter().find(|objective| objective.name() == name)
+    }
+}
 
 /// How to train. The defaults are those of `nearness train words`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
+    /// What the net learns to tell.
+    pub objective: Objective,
+    /// The n-grams that words are made of; none for words as wholes.
+    pub ngrams: Option<Ngrams>,
     /// Components of a vector, 1 to [`MAX_DIMENSION`].
     pub dimension: usize,
     /// Most words to each side that count as context, 1 to 100; the actual reach is drawn from 1 to this.
@@ -63,6 +108,8 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
+            objective: Objective::SkipGram,
+            ngrams: None,
             dimension: 100,
             window: 5,
             negative: 5,
@@ -101,8 +148,9 @@ impl TrainOptions {
                 Err(Error::InvalidInput(format!("{name} must be 1 to {most}, got {value}")))
             }
         };
+        self.ngrams.map_or(Ok(()), |ngrams| ngrams.check())?;
         range("the dimension", self.dimension, MAX_DIMENSION)?;
-        range("the window", self.window, 100)?;
+        range("the window", self.window, MAX_WINDOW)?;
         range("the number of negatives", self.negative, 100)?;
         range("the number of epochs", self.epochs, 10_000)?;
         if self.threads > 1_024 {
@@ -141,7 +189,7 @@ pub fn train(
 ) -> Result<WordModel, Error> {
     options.check()?;
     let corpus = Corpus::read(corpus, options.min_count.max(1), observe)?;
-    let (input, output) = fit(&corpus, options, observe);
+    let Fitted { input, output, subwords } = fit(&corpus, options, observe);
     let common = weight::common_component(&corpus, &input, options.dimension, observe);
     let Corpus { words, counts, .. } = corpus;
     WordModel::new(Parts {
@@ -151,19 +199,25 @@ pub fn train(
         input: Table::encode(options.store, input, options.dimension),
         output: Some(Table::encode(options.store, output, options.dimension)),
         common: Some(common),
+        subwords,
         card: card(options),
     })
 }
 
 fn card(options: &TrainOptions) -> ModelCard {
-    let settings = serde_json::json!({
-        "dimension": options.dimension, "window": options.window, "negative": options.negative,
+    let mut settings = serde_json::json!({
+        "objective": options.objective.name(), "dimension": options.dimension, "window": options.window, "negative": options.negative,
         "min_count": options.min_count, "subsample": options.subsample, "epochs": options.epochs,
         "learning_rate": (f64::from(options.learning_rate) * 1e6).round() / 1e6, "store": options.store.name(),
     });
+    let mut summary = format!("Word vectors: {} with negative sampling", options.objective.name());
+    if let Some(Ngrams { min, max, buckets }) = options.ngrams {
+        settings["ngrams"] = serde_json::json!({ "min": min, "max": max, "buckets": buckets });
+        summary += &format!(" and n-grams of {min} to {max} characters");
+    }
     ModelCard {
         name: "words".into(),
-        summary: "Word vectors: skip-gram with negative sampling.".into(),
+        summary: summary + ".",
         seed: options.seed,
         threads: options.resolved_threads(),
         settings: settings.as_object().cloned().unwrap_or_default(),
@@ -171,10 +225,20 @@ fn card(options: &TrainOptions) -> ModelCard {
     }
 }
 
-/// The input and the output matrix after all epochs.
-fn fit(corpus: &Corpus, options: &TrainOptions, observe: &(dyn Fn(&TrainProgress) + Sync)) -> (Vec<f32>, Vec<f32>) {
+/// What all epochs gave.
+struct Fitted {
+    /// The vectors of the words, row after row; with n-grams, the means of their parts.
+    input: Vec<f32>,
+    /// The output layer, row after row.
+    output: Vec<f32>,
+    subwords: Option<Subwords>,
+}
+
+fn fit(corpus: &Corpus, options: &TrainOptions, observe: &(dyn Fn(&TrainProgress) + Sync)) -> Fitted {
     let rows = corpus.words.len();
-    let mut input = SharedMatrix::zeros(rows, options.dimension);
+    let pieces = options.ngrams.map(|ngrams| Pieces::of(&corpus.words, ngrams));
+    let buckets = options.ngrams.map_or(0, |ngrams| ngrams.buckets as usize);
+    let mut input = SharedMatrix::zeros(rows + buckets, options.dimension);
     let mut output = SharedMatrix::zeros(rows, options.dimension);
     let mut random = Random::new(options.seed, u64::MAX);
     let width = 1.0 / options.dimension as f32;
@@ -186,6 +250,7 @@ fn fit(corpus: &Corpus, options: &TrainOptions, observe: &(dyn Fn(&TrainProgress
         options,
         input: &input,
         output: &output,
+        pieces: pieces.as_ref(),
         noise: Alias::new(&corpus.counts),
         keep: keep_thresholds(&corpus.counts, options.subsample),
         next: AtomicUsize::new(0),
@@ -204,7 +269,43 @@ fn fit(corpus: &Corpus, options: &TrainOptions, observe: &(dyn Fn(&TrainProgress
             }
         });
     }
-    (input.to_rows(), output.to_rows())
+    let mut input = input.to_rows();
+    let subwords = options.ngrams.map(|ngrams| {
+        let grams = input.split_off(rows * options.dimension);
+        let table = Table::encode(options.store, grams, options.dimension);
+        let subwords = Subwords { ngrams, table };
+        // Of the n-grams as they are kept.
+        for (word, row) in corpus.words.iter().zip(input.chunks_exact_mut(options.dimension)) {
+            let count = subwords.add(word, options.dimension, row);
+            row.iter_mut().for_each(|x| *x /= (count + 1) as f32);
+        }
+        subwords
+    });
+    Fitted { input, output: output.to_rows(), subwords }
+}
+
+/// For every word the rows of the input matrix that it is made of: its own, then those of its n-grams, which follow
+/// the words'.
+struct Pieces {
+    rows: Vec<u32>,
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    fn of(words: &[String], ngrams: Ngrams) -> Self {
+        let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(words.len()));
+        for (number, word) in (0_u32..).zip(words) {
+            rows.push(number);
+            ngrams.of(word, |bucket| rows.push(words.len() as u32 + bucket));
+            ends.push(rows.len());
+        }
+        Self { rows, ends }
+    }
+
+    fn of_word(&self, word: u32) -> &[u32] {
+        let word = word as usize;
+        &self.rows[word.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[word]]
+    }
 }
 
 /// Blocks of whole sentences: where each begins and ends among the tokens.
@@ -230,6 +331,7 @@ struct Run<'a> {
     options: &'a TrainOptions,
     input: &'a SharedMatrix,
     output: &'a SharedMatrix,
+    pieces: Option<&'a Pieces>,
     noise: Alias,
     keep: Vec<u32>,
     blocks: Vec<std::ops::Range<usize>>,
@@ -248,7 +350,7 @@ impl Run<'_> {
     /// Takes blocks until none is left.
     fn work(&self) {
         let all = self.blocks.len() * self.options.epochs;
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch::new(self.options);
         loop {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
             if turn >= all {
@@ -260,8 +362,7 @@ impl Run<'_> {
 
             let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
             report.done += done;
-            if scratch.measured > 0 {
-                let now = scratch.loss / scratch.measured as f64;
+            if let Some(now) = scratch.measure.mean() {
                 report.loss = Some(report.loss.map_or(now, |before| before + 0.1 * (now - before)));
             }
             // Reported under the lock, so that reports come in order.
@@ -278,7 +379,7 @@ impl Run<'_> {
     /// Trains on one block; gives its number of words.
     fn block(&self, turn: usize, rate: f32, scratch: &mut Scratch) -> u64 {
         let mut random = Random::new(self.options.seed, turn as u64);
-        (scratch.loss, scratch.measured) = (0.0, 0);
+        scratch.measure.begin();
         let tokens = &self.corpus.tokens[self.blocks[turn % self.blocks.len()].clone()];
         let mut words = 0;
         for sentence in tokens.split(|&token| token == END) {
@@ -296,32 +397,60 @@ impl Run<'_> {
     }
 
     fn sentence(&self, rate: f32, random: &mut Random, scratch: &mut Scratch) {
-        let Scratch { sentence, inputs, targets, coming, errors, loss: loss_sum, measured, windows } = scratch;
-        if sentence.len() < 2 {
+        if scratch.sentence.len() < 2 {
             return;
         }
-        self.draw(sentence[0], random, targets);
-        for at in 0..sentence.len() {
+        self.draw(scratch.sentence[0], random, &mut scratch.targets);
+        for at in 0..scratch.sentence.len() {
+            let sentence = &scratch.sentence;
             // The rows of the next window are on their way while this one is computed.
             if let Some(&next) = sentence.get(at + 1) {
-                self.draw(next, random, coming);
+                self.draw(next, random, &mut scratch.coming);
             }
             if let Some(&entering) = sentence.get(at + 1 + self.options.window) {
                 self.input.prefetch(entering);
             }
             let reach = 1 + random.below(self.options.window as u32) as usize;
-            inputs.clear();
-            inputs.extend_from_slice(&sentence[at.saturating_sub(reach)..at]);
-            inputs.extend_from_slice(&sentence[at + 1..(at + 1 + reach).min(sentence.len())]);
-            let window = Window { inputs, targets };
-            *windows += 1;
-            if windows.is_multiple_of(LOSS_EVERY) {
-                *loss_sum += loss(self.input, self.output, window) / inputs.len() as f64;
-                *measured += 1;
-            }
-            step(self.input, self.output, window, rate, errors);
-            std::mem::swap(targets, coming);
+            scratch.inputs.clear();
+            scratch.inputs.extend_from_slice(&sentence[at.saturating_sub(reach)..at]);
+            scratch.inputs.extend_from_slice(&sentence[at + 1..(at + 1 + reach).min(sentence.len())]);
+            self.window(rate, scratch);
+            std::mem::swap(&mut scratch.targets, &mut scratch.coming);
         }
+    }
+
+    /// One step on the inputs and targets of a window.
+    fn window(&self, rate: f32, scratch: &mut Scratch) {
+        let Scratch { inputs, targets, errors, composed, .. } = scratch;
+        let Some((composed, rows)) = composed else {
+            let window = Window { inputs, targets };
+            scratch.measure.window(self.input, self.output, window);
+            return step(self.input, self.output, window, rate, errors);
+        };
+        // Which rows each input is made of: where its last one stands.
+        rows.clear();
+        let mut ends = [0; 2 * MAX_WINDOW];
+        let mut places = 0;
+        for &word in inputs.iter() {
+            match self.pieces {
+                Some(pieces) => rows.extend_from_slice(pieces.of_word(word)),
+                None => rows.push(word),
+            }
+            if self.options.objective == Objective::SkipGram {
+                ends[places] = rows.len();
+                places += 1;
+            }
+        }
+        if self.options.objective == Objective::Cbow {
+            ends[0] = rows.len();
+            places = 1;
+        }
+        let of = |place: usize| place.checked_sub(1).map_or(0, |before| ends[before])..ends[place];
+        (0..places).for_each(|place| composed.gather(place as u32, self.input, &rows[of(place)]));
+        let window = Window { inputs: &PLACES[..places], targets };
+        scratch.measure.window(composed.inputs(), self.output, window);
+        step(composed.inputs(), self.output, window, rate, errors);
+        (0..places).for_each(|place| composed.scatter(place as u32, self.input, &rows[of(place)]));
     }
 
     /// The word, then negatives other than the word.
@@ -346,23 +475,50 @@ struct Scratch {
     targets: Vec<u32>,
     coming: Vec<u32>,
     errors: Vec<f32>,
-    loss: f64,
-    measured: u64,
-    windows: u64,
+    /// Where inputs are made of several rows: the inputs, and those rows.
+    composed: Option<(Composed, Vec<u32>)>,
+    measure: Measure,
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
+impl Scratch {
+    fn new(options: &TrainOptions) -> Self {
+        let composed = options.ngrams.is_some() || options.objective == Objective::Cbow;
         Self {
             sentence: Vec::with_capacity(SENTENCE),
             inputs: Vec::new(),
             targets: Vec::new(),
             coming: Vec::new(),
             errors: Vec::new(),
-            loss: 0.0,
-            measured: 0,
-            windows: 0,
+            composed: composed.then(|| (Composed::new(2 * options.window, options.dimension), Vec::new())),
+            measure: Measure::default(),
         }
+    }
+}
+
+/// The loss, measured on a few windows.
+#[derive(Default)]
+struct Measure {
+    sum: f64,
+    measured: u64,
+    windows: u64,
+}
+
+impl Measure {
+    fn begin(&mut self) {
+        (self.sum, self.measured) = (0.0, 0);
+    }
+
+    #[inline]
+    fn window(&mut self, input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) {
+        self.windows += 1;
+        if self.windows.is_multiple_of(LOSS_EVERY) {
+            self.sum += loss(input, output, window) / window.inputs.len() as f64;
+            self.measured += 1;
+        }
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.measured > 0).then(|| self.sum / self.measured as f64)
     }
 }
 

@@ -73,6 +73,27 @@ fn training_learns_the_topics_and_its_loss_falls() {
 }
 
 #[test]
+fn cbow_and_n_grams_learn_the_topics_too() {
+    let text = topics(4_000);
+    let ngrams = Some(Ngrams { min: 2, max: 4, buckets: 500 });
+    for (objective, ngrams) in [(Objective::Cbow, None), (Objective::SkipGram, ngrams), (Objective::Cbow, ngrams)] {
+        let options = TrainOptions { objective, ngrams, ..small_options() };
+        let model = train_on(&text, &options, &|_| {}).unwrap();
+        assert_eq!(model.objective(), objective);
+        let near = model.nearest(&["plum"], &[], 3).unwrap();
+        let fruit = ["apple", "pear", "peel", "seed", "juice", "the"];
+        assert!(near.iter().all(|(word, _)| fruit.contains(&word.as_str())), "{objective:?} {ngrams:?}: {near:?}");
+        let filled = &model.fill_blank("cat paw ___ dog fur", 4).unwrap()[0];
+        assert!(filled.iter().all(|(word, _)| !fruit[..5].contains(&word.as_str())), "{objective:?}: {filled:?}");
+        // A misspelt word lies by the one that was meant.
+        assert_eq!(model.vector_of_any("applle").is_some(), ngrams.is_some());
+        if ngrams.is_some() {
+            assert_eq!(model.nearest(&["applle"], &[], 1).unwrap()[0].0, "apple");
+        }
+    }
+}
+
+#[test]
 fn one_thread_and_one_seed_give_the_same_bits() {
     let text = topics(500);
     let fingerprint = |options: &TrainOptions| train_on(&text, options, &|_| {}).unwrap().fingerprint();

@@ -295,7 +295,16 @@ impl WordModel {
         }
         let counts = vec![0; words.len()];
         let input = Table::encode(Precision::F32, rows, dimension);
-        Self::new(Parts { words, counts, dimension, input, output: None, common: None, card: imported_card(path) })
+        Self::new(Parts {
+            words,
+            counts,
+            dimension,
+            input,
+            output: None,
+            common: None,
+            subwords: None,
+            card: imported_card(path, "word2vec"),
+        })
     }
 }
 
