@@ -239,7 +239,14 @@ fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
     flip(&file(dir.path(), 3, "graph"), 600);
     std::fs::remove_file(folder(dir.path(), 4).join("points.redb")).expect("removed");
 
-    let done = repair_directory(dir.path(), &|_, _, _| true).expect("repaired");
+    // As a repair leaves it that was cut off after it had moved the file.
+    let kept = dir.path().join("damaged");
+    std::fs::create_dir(&kept).expect("a folder");
+    let moved = kept.join(format!("{:016x}-{}", 1, payloads.file_name().expect("a name").display()));
+    std::fs::rename(&payloads, moved).expect("moved");
+
+    let (done, result) = repair_directory(dir.path(), &|_, _, _| true);
+    result.expect("repaired");
     assert_eq!((done.rewritten, done.rebuilt), (1, 5), "{done:?}");
     assert_eq!(done.lost.len() as u64, SEALED - 2, "the live points of one segment, by id");
     assert!(done.lost.iter().all(|(collection, _)| collection == "payloads"));
@@ -262,6 +269,26 @@ fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
     drop(engine);
     let report = check_directory(dir.path()).expect("checked");
     assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
+}
+
+#[test]
+fn a_segment_of_a_later_format_is_neither_taken_out_nor_called_damaged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["later", "sound"]);
+    let later = file(dir.path(), 0, "vectors");
+    let mut bytes = std::fs::read(&later).expect("a file");
+    bytes[8] = 99;
+    std::fs::remove_file(&later).expect("removed");
+    std::fs::write(&later, &bytes).expect("written");
+    let engine = open(dir.path());
+    let info = engine.collection(&name("later")).expect("listed");
+    assert_eq!(info.state, CollectionState::Unavailable);
+    assert!(info.problems[0].contains("version 99") && !info.problems[0].contains("repair"), "{:?}", info.problems);
+    assert_eq!(ids(&engine, "sound"), whole());
+    drop(engine);
+    let (done, result) = repair_directory(dir.path(), &|_, _, _| true);
+    assert!(done.left.iter().any(|what| what.contains("version 99")) && done.lost.is_empty(), "{done:?}, {result:?}");
+    assert_eq!(std::fs::read(&later).expect("it is where it was"), bytes);
 }
 
 #[test]

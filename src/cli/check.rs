@@ -119,8 +119,11 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         progress.step(Step { done, total: Some(total), part: None }, what);
         true
     };
-    let done = repair_directory(&args.data, &observe).with_context(|| data_names(&args.data))?;
-    progress.finish("done");
+    let (done, result) = repair_directory(&args.data, &observe);
+    match &result {
+        Ok(()) => progress.finish("done"),
+        Err(_) => progress.abandon(),
+    }
     let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
     if args.json {
         let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();
@@ -151,6 +154,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         }
         output::line(&format!("{rewritten} segments written again, all indexes of {rebuilt} collections built anew"))?;
     }
+    result.with_context(|| data_names(&args.data))?;
     if lost.is_empty() && lost_unnamed.is_empty() && left.is_empty() {
         return Ok(());
     }

@@ -93,13 +93,17 @@ async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOption
         if !asked && now == seen {
             continue;
         }
-        match Settings::resolve(args) {
+        let fresh = Settings::resolve(args).and_then(|fresh| {
+            options.check_renewal(&fresh.options)?;
+            Ok(fresh.options)
+        });
+        match fresh {
             Ok(fresh) => {
                 seen = now;
-                if let (Some(tls), Some(fresh)) = (&options.tls, &fresh.options.tls) {
+                if let (Some(tls), Some(fresh)) = (&options.tls, &fresh.tls) {
                     tls.set(fresh.get());
                 }
-                options.access.set(fresh.options.access.get());
+                options.access.set(fresh.access.get());
                 tracing::info!("certificates and keys were read again");
             }
             // Tried again at the next look: files are often replaced one after another.

@@ -195,7 +195,7 @@ impl Collection {
         for sealed in &view.sealed {
             if !check.segment(&sealed.segment) {
                 let last = check.report.findings.iter().rev().find(|finding| finding.damage == Damage::Data);
-                self.lose(sealed, &last.map_or_else(String::new, |finding| finding.what.clone()));
+                self.lose(sealed.segment.id(), &last.map_or_else(String::new, |finding| finding.what.clone()));
                 continue;
             }
             match sealed.verified_graph() {

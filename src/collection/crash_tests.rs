@@ -65,6 +65,19 @@ fn item(number: u64, version: u64) -> Item {
 }
 
 impl Step {
+    /// Whether its collection is there, or is not yet.
+    fn is_possible(self, state: &State) -> bool {
+        match self {
+            Self::Create(name) => !state.contains_key(name),
+            Self::Upsert(name, ..)
+            | Self::Delete(name, ..)
+            | Self::DeleteVersion(name, _)
+            | Self::Bulk(name, ..)
+            | Self::Compact(name)
+            | Self::Drop(name) => state.contains_key(name),
+        }
+    }
+
     fn apply(self, state: &mut State) {
         let points = |from, until, version| (from..until).map(move |number| (id(number), version));
         match self {
@@ -216,31 +229,29 @@ fn fail_sync(at: u64) -> bool {
     let engine = open(&fs, dir.path());
     fs.restart(Plan::FailSync(at));
     let mut state = State::new();
-    // What may be found beside it: the writes that failed, whole.
-    let mut perhaps: Vec<Step> = Vec::new();
+    // What may be found: each of the writes that failed may be there whole, in its turn.
+    let mut allowed = vec![State::new()];
     for step in STEPS {
-        let mut next = state.clone();
-        let possible = match step {
-            Step::Create(name) => !state.contains_key(*name),
-            Step::Upsert(name, ..)
-            | Step::Delete(name, ..)
-            | Step::DeleteVersion(name, _)
-            | Step::Bulk(name, ..)
-            | Step::Compact(name)
-            | Step::Drop(name) => state.contains_key(*name),
-        };
-        if !possible {
+        if !step.is_possible(&state) {
             continue;
         }
-        step.apply(&mut next);
         match step.run(&engine) {
-            Ok(()) => state = next,
+            Ok(()) => {
+                step.apply(&mut state);
+                for state in &mut allowed {
+                    assert!(step.is_possible(state), "sync {at}, {step:?} is acknowledged and may be lost");
+                    step.apply(state);
+                }
+            }
             Err(error) => {
                 let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Internal | ErrorKind::Unavailable), "sync {at}, {step:?}: {error}");
                 // What is refused because of an earlier failure was not begun.
                 if kind == ErrorKind::Internal {
-                    perhaps.push(*step);
+                    let mut more: Vec<State> =
+                        allowed.iter().filter(|state| step.is_possible(state)).cloned().collect();
+                    more.iter_mut().for_each(|state| step.apply(state));
+                    allowed.extend(more);
                 }
             }
         }
@@ -252,12 +263,6 @@ fn fail_sync(at: u64) -> bool {
     }
     let moment = fs.now();
     drop(engine);
-    let mut allowed = vec![state.clone()];
-    for step in perhaps {
-        let mut more = allowed.clone();
-        more.iter_mut().for_each(|state| step.apply(state));
-        allowed.extend(more);
-    }
     for unsynced in [Unsynced::Lost, Unsynced::Torn(at)] {
         check_image(&fs, moment, unsynced, &allowed, &format!("sync {at} failed"));
     }

@@ -47,7 +47,7 @@ impl Effort {
         match self {
             Self::Exact => None,
             Self::Ef(ef) => Some(ef.max(k)),
-            Self::Target(target) => without_table(target, growing.rows_and_bytes().1 / 4, k),
+            Self::Target(target) => without_table(target, growing.rows_held() as usize * growing.dimension, k),
         }
     }
 }

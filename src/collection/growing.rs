@@ -17,9 +17,12 @@ const INDEX_FROM_ROWS: u32 = 5_000;
 /// Rows copied out under the lock for one step of the indexer.
 const INDEX_STEP: u32 = 256;
 
+/// What a row takes beside its vector, payload and id: pointers, lengths, its place in the order of ids.
+const ROW_BYTES: usize = 120;
+
 /// One growing segment of a collection.
 pub(super) struct Growing {
-    dimension: usize,
+    pub(super) dimension: usize,
     metric: Metric,
     params: GraphParams,
     capacity: usize,
@@ -43,6 +46,8 @@ pub(super) struct Table {
     pub(super) keys: Vec<u64>,
     pub(super) ids: Vec<PointId>,
     pub(super) payloads: Vec<Box<[u8]>>,
+    /// Bytes of payloads, ids and what else a row takes beside its vector.
+    other_bytes: usize,
     pub(super) dead: Vec<bool>,
     /// Live rows by id.
     pub(super) by_id: BTreeMap<PointId, u32>,
@@ -106,6 +111,7 @@ impl Growing {
             table.norms.push(crate::math::norm(&row.vector));
             table.vectors.extend_from_slice(&row.vector);
             table.keys.push(row.key);
+            table.other_bytes += row.payload.len() + 2 * row.id.as_str().len() + ROW_BYTES;
             table.payloads.push(row.payload);
             table.dead.push(false);
             table.by_id.insert(row.id.clone(), place);
@@ -129,10 +135,15 @@ impl Growing {
         self.read().by_id.len() as u64
     }
 
-    /// Bytes of vectors and payloads held.
-    pub(super) fn rows_and_bytes(&self) -> (u32, usize) {
+    /// Rows, dead ones too.
+    pub(super) fn rows_held(&self) -> u32 {
+        self.read().rows()
+    }
+
+    /// Bytes of memory that the rows take: vectors, payloads, ids.
+    pub(super) fn bytes_held(&self) -> usize {
         let table = self.read();
-        (table.rows(), table.vectors.len() * 4)
+        table.vectors.len() * 4 + table.other_bytes
     }
 
     /// Moves at most a step of the tail into the graph. Returns whether it did anything.

@@ -4,7 +4,7 @@
 //! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
 
 use super::activity::{Activity, Meters};
-use super::open::{Collection, unopened};
+use super::open::{Collection, View, unopened};
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
@@ -18,7 +18,7 @@ use crate::embed::Registry;
 use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -192,8 +192,10 @@ impl LocalEngine {
     ) -> Result<Outcome, Error> {
         let collection = self.inner.get(name)?;
         let outcome = collection.write(op(&collection)?);
-        if !collection.view().frozen.is_empty() {
-            self.inner.notify(false);
+        let view = collection.view();
+        let worn = view.sealed.iter().any(|sealed| sealed.is_worn());
+        if worn || !view.frozen.is_empty() {
+            self.inner.notify(worn);
         }
         outcome
     }
@@ -246,19 +248,33 @@ impl Inner {
         // Writers of what is replaced wait here, and find it gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
-        let folder = self.catalogue.adopt(&record, prepared)?;
+        let folder = self.catalogue.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
         if let Some(before) = &before {
-            before.gone.store(true, Ordering::Release);
+            before.end();
         }
         let collection = Arc::new(collection);
         let slot = Slot::Open(collection.clone());
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(target.clone(), slot);
         drop(held);
-        if let Some(Err(error)) = folder.map(|folder| self.catalogue.discard(&folder)) {
-            tracing::warn!(collection = %target, %error, "the folder of what was replaced stays until the next start");
-        }
+        self.discard(target, folder);
         self.notify(true);
         Ok(collection.info())
+    }
+
+    /// Removes the folder of a collection that is gone. Jobs may be at work in it still: what cannot be removed is swept at
+    /// the next open.
+    fn discard(&self, name: &CollectionName, folder: Option<PathBuf>) {
+        if let Some(Err(error)) = folder.map(|folder| self.catalogue.discard(&folder)) {
+            tracing::warn!(collection = %name, %error, "the folder of a collection that is gone stays until the next start");
+        }
+    }
+
+    /// After a failed change of the catalogue: it may be there after a restart, and would take with it what is written from
+    /// now on. So nothing is.
+    fn perhaps_gone(&self, collection: Option<&Collection>) {
+        if let (Some(why), Some(collection)) = (self.catalogue.stopped(), collection) {
+            collection.truth.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
+        }
     }
 
     fn open_collections(&self) -> Vec<Arc<Collection>> {
@@ -375,7 +391,7 @@ impl Inner {
             let mut busy = false;
             for collection in self.open_collections() {
                 let growing = collection.view().growing.clone();
-                let rows = growing.rows_and_bytes().0;
+                let rows = growing.rows_held();
                 let before = seen.insert(collection.name.clone(), rows).unwrap_or(0);
                 if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
                     continue;
@@ -434,13 +450,28 @@ impl Engine for LocalEngine {
             seal_rows: settings.seal_rows,
             precision: settings.precision,
         };
-        let dir = self.inner.catalogue.create(&record)?;
-        let collection =
-            Arc::new(Collection::open(&self.inner.fs, &record, &dir, &self.inner.registry, self.inner.meters.clone())?);
-        let info = collection.info();
-        let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(spec.name.clone(), Slot::Open(collection));
-        Ok(info)
+        let inner = &self.inner;
+        let dir = inner.catalogue.create(&record)?;
+        let opened = Collection::open(&inner.fs, &record, &dir, &inner.registry, inner.meters.clone());
+        let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(collection) => {
+                let info = collection.info();
+                slots.insert(spec.name.clone(), Slot::Open(Arc::new(collection)));
+                Ok(info)
+            }
+            Err(error) => {
+                // Made, and of no use: it is taken back, or at least shown.
+                match inner.catalogue.remove(spec.name.as_str()) {
+                    Ok(folder) => inner.discard(&spec.name, folder),
+                    Err(_) => {
+                        let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
+                        slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
+                    }
+                }
+                Err(error)
+            }
+        }
     }
 
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -467,12 +498,14 @@ impl Engine for LocalEngine {
         };
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
         let held = open.as_ref().map(|collection| collection.writer.hold());
-        self.inner.catalogue.remove(name.as_str())?;
+        let removed = self.inner.catalogue.remove(name.as_str());
+        let folder = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
         if let Some(collection) = &open {
-            collection.gone.store(true, Ordering::Release);
+            collection.end();
         }
         drop(held);
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inner.discard(name, folder);
         Ok(points)
     }
 
@@ -548,7 +581,7 @@ impl Engine for LocalEngine {
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
         let (view, selection) = collection.view_and_selection(filter)?;
         view.whole(name)?;
-        Ok(selection.map_or_else(|| view.live(), |selection| selection.count))
+        Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {

@@ -57,6 +57,8 @@ pub(super) struct View {
     /// Oldest first.
     pub(super) frozen: Vec<Arc<Growing>>,
     pub(super) growing: Arc<Growing>,
+    /// How often a segment was added to which points move that older views have elsewhere.
+    pub(super) additions: u64,
     /// Segments that cannot be used: while there are any, only points that are found elsewhere are answered.
     pub(super) lost: Vec<Lost>,
 }
@@ -127,6 +129,7 @@ impl Collection {
         for found in truth.segments()? {
             let segment = match open_segment(dir, found.id, record.dimension) {
                 Ok(segment) => segment,
+                Err(error) if !is_lost(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!(collection = %name, segment = %found.id, %error, "a segment cannot be used");
                     lost.push(Lost { segment: found.id, what: error.to_string() });
@@ -192,7 +195,7 @@ impl Collection {
             settings,
             embedder,
             truth,
-            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, lost })),
+            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, additions: 0, lost })),
             writer,
             jobs: Mutex::new(()),
             sealing: Mutex::new(()),
@@ -208,13 +211,12 @@ impl Collection {
     }
 
     /// Takes a segment that was found damaged out of the view, so that nothing is answered or copied from it.
-    pub(super) fn lose(&self, sealed: &Arc<Sealed>, error: &dyn std::fmt::Display) {
-        let segment = sealed.segment.id();
+    pub(super) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
         tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
         let _held = self.writer.hold();
         self.change_view(|view| {
             let before = view.sealed.len();
-            view.sealed.retain(|other| !Arc::ptr_eq(other, sealed));
+            view.sealed.retain(|sealed| sealed.segment.id() != segment);
             if view.sealed.len() < before {
                 view.lost.push(Lost { segment, what: error.to_string() });
             }
@@ -235,6 +237,12 @@ impl Collection {
 
     pub(super) fn graph_params(&self) -> Result<GraphParams, Error> {
         graph_params(self.settings)
+    }
+
+    /// It is deleted or replaced. Under the commit lock: later writers, and those that wait for a seal, are refused.
+    pub(super) fn end(&self) {
+        self.gone.store(true, std::sync::atomic::Ordering::Release);
+        self.writer.notify_sealed(None);
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -352,6 +360,16 @@ pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32) -> Result<
         return Err(Error::Damaged { what });
     }
     Ok(segment)
+}
+
+/// Whether a segment that does not open is damaged or gone. Otherwise the machine is at fault, or this program, which may
+/// be older than the file: nothing is known of its content.
+pub(super) fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Damaged { .. } => true,
+        Error::Store(error) => error.kind() == crate::store::ErrorKind::Corrupt || error.is_missing_file(),
+        _ => false,
+    }
 }
 
 /// What the graph of a segment must have been built on.

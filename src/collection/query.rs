@@ -5,6 +5,7 @@ use super::filter::{Selected, Selection, plan};
 use super::growing::Growing;
 use super::open::{Collection, Place, View};
 use super::sealed::Sealed;
+use super::write::STEADY_TRIES;
 use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, limits};
 use crate::embed::Input;
 use crate::index::{Found, Rows, exact};
@@ -81,12 +82,28 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
+        for _ in 0..STEADY_TRIES {
+            let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
+            // A point that was replaced since may be in a segment which this view has not.
+            if params.filter.is_some() || view.additions == self.view().additions {
+                return Ok(answers);
+            }
+        }
+        let _held = self.writer.hold();
+        Ok(self.answers(&resolved, params, effort, embed_time)?.1)
+    }
+
+    /// The answers in the view of this moment.
+    fn answers(
+        &self,
+        resolved: &[Resolved],
+        params: &SearchParams,
+        effort: Effort,
+        embed_time: Duration,
+    ) -> Result<(Arc<View>, Vec<Answer>), Error> {
         // Once for all queries; its time is part of each search.
         let start = Instant::now();
-        let (view, selection) = match params.filter.as_deref() {
-            None => (view, None),
-            filter => self.view_and_selection(filter)?,
-        };
+        let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         view.whole(&self.name)?;
         let select_time = start.elapsed();
         let answer = |query: &Resolved| {
@@ -95,7 +112,7 @@ impl Collection {
             answer.stats.search_time += select_time;
             Ok(answer)
         };
-        let Some((first, others)) = resolved.split_first() else { return Ok(Vec::new()) };
+        let Some((first, others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
         let start = Instant::now();
         let mut answers = vec![answer(first)?];
         if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
@@ -105,7 +122,8 @@ impl Collection {
         } else {
             answers.extend(others.par_iter().map(answer).collect::<Result<Vec<_>, Error>>()?);
         }
-        Ok(answers)
+        drop(selection);
+        Ok((view, answers))
     }
 
     /// All queries as checked vectors. Texts and images are embedded together.
@@ -145,7 +163,7 @@ impl Collection {
     }
 
     pub(super) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
-        match view.locate(id) {
+        match self.locate(view, id) {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
             Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             None => Err(Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() }),
@@ -160,7 +178,7 @@ impl Collection {
             for (place, term) in terms.iter().enumerate() {
                 let term_field = format!("{field}.{part}[{place}]");
                 let id = PointId::new(term.as_str()).ok();
-                let mut vector = match id.as_ref().filter(|id| view.locate(id).is_some()) {
+                let mut vector = match id.as_ref().filter(|id| self.locate(view, id).is_some()) {
                     Some(id) => self.stored_vector(view, id)?,
                     None if self.embedder.is_none() => {
                         return Err(Error::invalid(

@@ -28,12 +28,17 @@ impl Collection {
 
     pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
-        let one = |id: &PointId| match view.locate(id) {
+        let one = |id: &PointId| match self.locate(&view, id) {
             Some(place) => self.point(id.clone(), &place, fields).map(Some),
             // It may be in a segment that cannot be used.
             None => view.whole(&self.name).map(|()| None),
         };
         ids.iter().map(one).collect()
+    }
+
+    /// The live point of that id, in that view or, where a write hides it just now, in a later one.
+    pub(super) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
+        view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
     }
 
     pub(super) fn scroll(
@@ -46,7 +51,10 @@ impl Collection {
         let (view, selection) = self.view_and_selection(filter)?;
         view.whole(&self.name)?;
         // One more than asked tells whether points follow.
-        let mut first = first_points(&view, selection.as_ref(), after, limit + 1);
+        let mut first = match selection {
+            Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
+            None => self.steady(|view| first_points(view, None, after, limit + 1)),
+        };
         let more = first.len() > limit;
         if more {
             first.pop_last();

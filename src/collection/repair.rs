@@ -4,7 +4,7 @@
 //! A segment whose vectors, ids and payloads are sound is written again. Of any other the checksums cannot tell which rows
 //! are hurt: it is taken out whole, and its file kept in `damaged/` beside the collections. Nothing is guessed.
 
-use super::open::open_segment;
+use super::open::{is_lost, open_segment};
 use super::{Error, Job, LocalEngine};
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
@@ -34,21 +34,29 @@ pub struct Repaired {
     pub left: Vec<String>,
 }
 
-/// Repairs all collections of a data directory, and builds all their indexes anew.
+/// Repairs all collections of a data directory, and builds all their indexes anew. What was done is told after an error too.
 ///
 /// # Errors
 /// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read; what the
 /// disk refuses. Each collection is repaired in one transaction: after an error, begin again.
-pub fn repair_directory(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync)) -> Result<Repaired, Error> {
-    let fs = disk::real_fs();
+pub fn repair_directory(
+    data_dir: &Path,
+    observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+) -> (Repaired, Result<(), Error>) {
     let mut done = Repaired::default();
+    let result = repair(data_dir, observe, &mut done);
+    (done, result)
+}
+
+fn repair(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync), done: &mut Repaired) -> Result<(), Error> {
+    let fs = disk::real_fs();
     let mut names = Vec::new();
     // A directory that is none is not made one.
     drop(Catalogue::inspect(&fs, data_dir)?);
     let catalogue = Catalogue::open(&fs, data_dir)?;
     for (name, entry) in catalogue.list()? {
         let repaired = match entry {
-            Ok((record, dir)) => collection(&fs, data_dir, &record, &dir, &mut done),
+            Ok((record, dir)) => collection(&fs, data_dir, &record, &dir, done),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {
@@ -61,10 +69,13 @@ pub fn repair_directory(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> boo
     drop(catalogue);
     let engine = LocalEngine::open(data_dir, Registry::default())?;
     for name in names {
-        engine.build_indexes(&name, observe)?;
-        done.rebuilt += 1;
+        match engine.build_indexes(&name, observe) {
+            Ok(_) => done.rebuilt += 1,
+            Err(error) if is_of_content(&error) => done.left.push(format!("the collection {name:?}: {error}")),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Whether what is stored is at fault; otherwise it is the machine.
@@ -98,12 +109,14 @@ fn collection(
     truth.growing_or_damaged(&mut visit, &mut damaged)?;
     keys.append(&mut misfits);
     changes.extend(keys.iter().map(|&key| Change::RemoveGrowing { key }));
+    let (mut taken_out, mut lost) = (Vec::new(), Repaired::default());
     if !keys.is_empty() {
-        done.lost_unnamed.push((name.into(), keys.len() as u64));
+        lost.lost_unnamed.push((name.into(), keys.len() as u64));
     }
     let mut next = truth.next_segment()?;
-    let mut taken_out = Vec::new();
     for found in truth.segments()? {
+        // A repair that was cut off had moved it, and not yet told the truth.
+        put_back(fs, data_dir, dir, found.id)?;
         let segment = open_segment(dir, found.id, record.dimension);
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
@@ -117,20 +130,35 @@ fn collection(
                     changes.push(Change::AddSegment { segment: next, graph_generation: None });
                     next = SegmentId(next.0 + 1);
                 }
-                done.rewritten += 1;
+                lost.rewritten += 1;
+            }
+            Err(error) if !is_lost(&error) => {
+                if error.kind() != super::ErrorKind::Corrupt {
+                    return Err(error);
+                }
+                // Of a format that this program does not know: whole, perhaps.
+                lost.left.push(format!("the collection {name:?}: {error}"));
             }
             segment => {
                 changes.push(Change::RemoveSegment { segment: found.id });
-                list_lost(name, segment.as_ref().ok(), &found, done);
+                list_lost(name, segment.as_ref().ok(), &found, &mut lost);
                 taken_out.push(found.id);
             }
         }
     }
     // Kept before the transaction forgets them: afterwards they would be swept.
-    for id in taken_out {
-        done.taken_out.extend(keep(fs, data_dir, dir, id)?);
+    for &id in &taken_out {
+        lost.taken_out.extend(keep(fs, data_dir, dir, id)?);
     }
-    truth.commit(&changes)?;
+    if let Err(error) = truth.commit(&changes) {
+        taken_out.into_iter().try_for_each(|id| put_back(fs, data_dir, dir, id))?;
+        return Err(error.into());
+    }
+    done.rewritten += lost.rewritten;
+    done.taken_out.append(&mut lost.taken_out);
+    done.lost.append(&mut lost.lost);
+    done.lost_unnamed.append(&mut lost.lost_unnamed);
+    done.left.append(&mut lost.left);
     truth.sweep()?;
     Ok(())
 }
@@ -173,18 +201,35 @@ fn list_lost(name: &str, segment: Option<&Segment>, found: &SegmentRecord, done:
 
 /// Moves the file of a segment, if there is one, to where no sweep finds it.
 fn keep(fs: &Arc<dyn Fs>, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
-    let from = dir.join(id.vectors_file());
-    let moved = || -> Result<Option<PathBuf>, disk::Error> {
-        if disk::file_len(&from)?.is_none() {
-            return Ok(None);
+    let (from, to) = (dir.join(id.vectors_file()), kept(data_dir, dir, id));
+    Ok(move_file(fs.as_ref(), &from, &to)?.then_some(to))
+}
+
+/// Moves it back, if it is there and not here.
+fn put_back(fs: &Arc<dyn Fs>, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<(), Error> {
+    let (from, to) = (kept(data_dir, dir, id), dir.join(id.vectors_file()));
+    if disk::file_len(&to).map_err(crate::store::Error::from)?.is_none() {
+        move_file(fs.as_ref(), &from, &to)?;
+    }
+    Ok(())
+}
+
+fn kept(data_dir: &Path, dir: &Path, id: SegmentId) -> PathBuf {
+    let collection = dir.file_name().unwrap_or_default().to_string_lossy();
+    data_dir.join(KEPT).join(format!("{collection}-{}", id.vectors_file()))
+}
+
+/// Moves a file, durably. False when there is none.
+fn move_file(fs: &dyn Fs, from: &Path, to: &Path) -> Result<bool, Error> {
+    let moved = || -> Result<bool, disk::Error> {
+        if disk::file_len(from)?.is_none() {
+            return Ok(false);
         }
-        let folder = data_dir.join(KEPT);
-        disk::create_folder(fs.as_ref(), &folder)?;
-        let collection = dir.file_name().unwrap_or_default().to_string_lossy();
-        let to = folder.join(format!("{collection}-{}", id.vectors_file()));
-        fs.rename(&from, &to).map_err(|source| disk::Error::io(&from, "move aside", source))?;
-        disk::sync_folder(fs.as_ref(), &folder)?;
-        Ok(Some(to))
+        let folder = to.parent().unwrap_or(Path::new("."));
+        disk::create_folder(fs, folder)?;
+        fs.rename(from, to).map_err(|source| disk::Error::io(from, "move", source))?;
+        disk::sync_folder(fs, folder)?;
+        Ok(true)
     };
     Ok(moved().map_err(crate::store::Error::from)?)
 }

@@ -21,8 +21,6 @@ pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
 /// largest input's links are kept.
 const SMALLER_ONE_IN: u64 = 8;
-/// A segment is rewritten when more than one row in this many is dead.
-const DEAD_ONE_IN: u32 = 5;
 /// Generation of a graph that is born with its segment.
 const FIRST_GENERATION: u32 = 1;
 
@@ -50,7 +48,7 @@ impl Collection {
         let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
-        let rows = frozen.rows_and_bytes().0;
+        let rows = frozen.rows_held();
         let mut writer = SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?;
         let mut origins: Vec<u32> = Vec::new();
         for from in (0..rows).step_by(STEP as usize) {
@@ -152,7 +150,7 @@ impl Collection {
         // A copy has checksums of its own: what is copied must be sound.
         for sealed in inputs {
             if let Err(error) = sealed.segment.verify() {
-                self.lose(sealed, &error);
+                self.lose(sealed.segment.id(), &error);
                 return Err(error.into());
             }
         }
@@ -305,14 +303,15 @@ impl Collection {
         changes.push(Change::Sequence(sequence));
         self.truth.commit(&changes)?;
         let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
-        self.change_view(|view| view.sealed.push(made.clone()));
         let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
-        for (growing, rows) in dead_growing {
-            growing.kill(&rows);
-        }
-        for (sealed, row) in dead_sealed {
-            sealed.delete(row);
-        }
+        self.writer.change(|| {
+            self.change_view(|view| {
+                view.additions += 1;
+                view.sealed.push(made.clone());
+            });
+            dead_growing.into_iter().for_each(|(growing, rows)| growing.kill(&rows));
+            dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
+        });
         self.writer.set_sequence(sequence);
         drop(held);
         made.prepare_payloads();
@@ -383,7 +382,7 @@ pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
 
 /// Rewrite segments with many dead rows, and merge small ones, before graphs are built.
 pub(super) fn choose(view: &View) -> Option<Task> {
-    if let Some(worn) = view.sealed.iter().find(|sealed| sealed.deleted_rows() > sealed.segment.rows() / DEAD_ONE_IN) {
+    if let Some(worn) = view.sealed.iter().find(|sealed| sealed.is_worn()) {
         return Some(Task::Merge(vec![worn.clone()]));
     }
     let mut by_size = view.sealed.clone();

@@ -13,6 +13,9 @@ pub(super) const GRAPH_FROM_ROWS: u32 = 2_000;
 /// Fewer live rows than this are not measured.
 const CALIBRATE_FROM_ROWS: u32 = 200;
 
+/// A segment of which one row in so many is dead is written again.
+const DEAD_ONE_IN: u32 = 7;
+
 /// One sealed segment of a collection.
 pub(super) struct Sealed {
     pub(super) segment: Segment,
@@ -118,6 +121,11 @@ impl Sealed {
 
     pub(super) fn wants_graph(&self) -> bool {
         self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
+    }
+
+    /// Whether so many rows are dead that it is to be written again, which is done before they are a fifth.
+    pub(super) fn is_worn(&self) -> bool {
+        self.deleted_rows() > self.segment.rows() / DEAD_ONE_IN
     }
 
     pub(super) fn is_live(&self, row: Ordinal) -> bool {

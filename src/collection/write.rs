@@ -11,16 +11,18 @@ use super::{Deleted, Error, Filter, Upserted, limits};
 use crate::store::Change;
 use crate::types::PointId;
 use rustc_hash::FxHashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A growing segment is sealed when its vectors take this much, however few its rows.
+/// A growing segment is sealed when its vectors and payloads take this much, however few its rows.
 const SEAL_BYTES: usize = 128 << 20;
 /// Frozen segments that may wait for their seal before writers wait too.
 const MAX_FROZEN: usize = 2;
 /// How long writers wait for a seal before they are turned away.
 const SEAL_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a reader looks without stopping the writers.
+pub(super) const STEADY_TRIES: u32 = 3;
 
 /// A point ready to be written.
 pub(super) struct ReadyItem {
@@ -56,6 +58,8 @@ pub(super) struct Writer {
     queue: Mutex<Vec<Arc<Pending>>>,
     commit: Mutex<Counters>,
     sequence: AtomicU64,
+    /// Odd while a commit changes what is in memory (Lameter 2005, "Effective Synchronization on Linux/NUMA Systems": seqlocks).
+    changes: AtomicU64,
     /// Notified when a frozen segment was sealed, or could not be.
     sealed: Condvar,
     /// Why the last seal failed; none after one that did not.
@@ -78,6 +82,7 @@ impl Writer {
             queue: Mutex::default(),
             commit: Mutex::new(Counters { next_key }),
             sequence: AtomicU64::new(sequence),
+            changes: AtomicU64::new(0),
             sealed: Condvar::new(),
             unsealed: Mutex::default(),
         }
@@ -90,6 +95,14 @@ impl Writer {
     /// Stops all writers: whoever holds this may change truth and view.
     pub(super) fn hold(&self) -> MutexGuard<'_, Counters> {
         lock(&self.commit)
+    }
+
+    /// Changes what is in memory: new versions appear and old ones die. Under the commit lock.
+    pub(super) fn change<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        let done = change();
+        self.changes.fetch_add(1, Ordering::Release);
+        done
     }
 
     /// Under the commit lock.
@@ -115,7 +128,7 @@ impl Collection {
             if let Some(outcome) = lock(&pending.outcome).take() {
                 return outcome;
             }
-            if self.view().frozen.len() < MAX_FROZEN {
+            if self.is_gone() || self.view().frozen.len() < MAX_FROZEN {
                 break;
             }
             if let Some(error) = lock(&self.writer.unsealed).clone() {
@@ -139,8 +152,8 @@ impl Collection {
         for (pending, outcome) in batch.iter().zip(outcomes) {
             *lock(&pending.outcome) = Some(outcome);
         }
-        let (rows, bytes) = self.view().growing.rows_and_bytes();
-        if rows >= self.settings.seal_rows || bytes >= SEAL_BYTES {
+        let growing = self.view().growing.clone();
+        if growing.rows_held() >= self.settings.seal_rows || growing.bytes_held() >= SEAL_BYTES {
             self.freeze(&counters)?;
         }
         let outcome = lock(&pending.outcome).take();
@@ -240,13 +253,15 @@ impl Collection {
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }
         // New rows first: a query between the two steps may see both versions of a point, never none.
-        view.growing.append(born);
-        for death in deaths {
-            match death {
-                Place::Growing(growing, row) => growing.kill(&[row]),
-                Place::Sealed(sealed, row) => sealed.delete(row),
+        self.writer.change(|| {
+            view.growing.append(born);
+            for death in deaths {
+                match death {
+                    Place::Growing(growing, row) => growing.kill(&[row]),
+                    Place::Sealed(sealed, row) => sealed.delete(row),
+                }
             }
-        }
+        });
         self.writer.set_sequence(sequence);
         outcomes
     }
@@ -289,13 +304,29 @@ impl Collection {
         Ok(ids)
     }
 
+    /// What `read` finds while no write changes the view that it is given or what is in it: of a point that is being
+    /// replaced, one version is there, and not two.
+    pub(super) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
+        for _ in 0..STEADY_TRIES {
+            let before = self.writer.changes.load(Ordering::Acquire);
+            let found = read(&self.view());
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && before == self.writer.changes.load(Ordering::Relaxed) {
+                return found;
+            }
+        }
+        let _held = self.writer.hold();
+        read(&self.view())
+    }
+
     /// Turns the growing segment into a frozen one, unless it is empty. Takes proof that the commit lock is held.
     pub(super) fn freeze(&self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
-        if self.view().growing.rows_and_bytes().0 == 0 {
+        if self.view().growing.rows_held() == 0 {
             return Ok(());
         }
         let fresh = Arc::new(self.new_growing()?);
         self.change_view(|view| {
+            view.additions += 1;
             view.growing.frozen.store(true, Ordering::Release);
             view.frozen.push(std::mem::replace(&mut view.growing, fresh));
         });

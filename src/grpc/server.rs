@@ -130,11 +130,37 @@ impl ServerOptions {
         }
         Ok(())
     }
+
+    /// Whether a running server may take over TLS and access of `fresh`: nobody comes in who was kept out because there was
+    /// no list, so that a file that is half written, or a section that is gone, opens no server.
+    ///
+    /// # Errors
+    /// [`ServerError::LessGuarded`], and as [`check`](Self::check).
+    pub fn check_renewal(&self, fresh: &Self) -> Result<(), ServerError> {
+        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().asks_clients);
+        for (what, before, after) in [
+            ("the list of callers", !self.access.get().is_open(), !fresh.access.get().is_open()),
+            ("TLS", self.tls.is_some(), fresh.tls.is_some()),
+            ("the roots of clients' certificates", asks(self), asks(fresh)),
+        ] {
+            if before && !after {
+                return Err(ServerError::LessGuarded { what });
+            }
+        }
+        let tls = self.tls.as_ref().and(fresh.tls.clone());
+        Self { tls, access: fresh.access.clone(), ..self.clone() }.check()
+    }
 }
 
 /// Why a server could not begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
+    /// It would be less guarded than it is.
+    #[error("{what} would be gone; a running server goes on with it until it is started anew")]
+    LessGuarded {
+        /// What would be gone.
+        what: &'static str,
+    },
     /// The address is taken, or is not one of this machine.
     #[error("cannot listen on {address}")]
     Bind {

@@ -191,22 +191,24 @@ impl Catalogue {
         Ok(disk::remove_folder(self.fs.as_ref(), folder)?)
     }
 
-    /// Forgets a collection, durably, then removes its folder. One that is not there is no error. If the folder cannot
-    /// be removed, the collection is gone all the same and the folder is swept at the next open.
+    /// Why nothing is written any more, if so: then what the last write did may be there after a restart, or not.
+    pub fn stopped(&self) -> Option<String> {
+        self.kv.stopped()
+    }
+
+    /// Forgets a collection, durably; its folder is returned, to be removed by [`discard`](Self::discard). One that is not
+    /// there is no error.
     ///
     /// # Errors
     /// What the disk refuses.
-    pub fn remove(&self, name: &str) -> Result<(), Error> {
-        let folder = self.kv.write(|transaction| {
+    pub fn remove(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let removed = self.kv.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let removed = table.remove(name).map_err(self.kv.failed("write"))?;
             // The folder of a record that cannot be read is swept at the next open.
             Ok(removed.and_then(|json| self.decode(name, json.value()).ok()))
         })?;
-        match folder {
-            Some((_, folder)) => Ok(disk::remove_folder(self.fs.as_ref(), &folder)?),
-            None => Ok(()),
-        }
+        Ok(removed.map(|(_, folder)| folder))
     }
 
     fn decode(&self, name: &str, json: &[u8]) -> Result<(CollectionRecord, PathBuf), Error> {
@@ -276,6 +278,10 @@ mod tests {
         catalogue.list().unwrap().into_iter().map(|(_, entry)| entry.unwrap()).collect()
     }
 
+    fn remove(catalogue: &Catalogue, name: &str) {
+        catalogue.remove(name).unwrap().into_iter().for_each(|folder| catalogue.discard(&folder).unwrap());
+    }
+
     #[test]
     fn collections_survive_a_reopen_and_orphans_are_swept() {
         let dir = tempfile::tempdir().unwrap();
@@ -296,8 +302,8 @@ mod tests {
         assert!(!orphan.exists() && foreign.exists());
         assert_eq!(listed(&catalogue), [(record("a"), a.clone()), (record("b"), b.clone())]);
 
-        catalogue.remove("a").unwrap();
-        catalogue.remove("a").unwrap();
+        remove(&catalogue, "a");
+        remove(&catalogue, "a");
         assert!(!a.exists() && b.exists());
         let again = catalogue.create(&record("a")).unwrap();
         assert_ne!(again, a, "a folder number is never used twice");
@@ -340,7 +346,7 @@ mod tests {
         assert_eq!(all[0].1.as_ref().unwrap_err().kind(), ErrorKind::Incompatible);
         assert_eq!(all[1].1.as_ref().unwrap().1, b);
         assert!(a.exists() && b.exists());
-        catalogue.remove("a").unwrap();
+        remove(&catalogue, "a");
         drop(catalogue);
         drop(open(dir.path()).unwrap());
         assert!(!a.exists() && b.exists(), "forgotten, it is swept");

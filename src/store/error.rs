@@ -76,6 +76,11 @@ impl Error {
         Self::Database { path: path.into(), action, source: Box::new(source.into()) }
     }
 
+    /// Whether there is no such file.
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Disk(disk::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Its kind. (redb's error is open-ended, hence the one `_`.)
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -103,6 +103,12 @@ impl Kv {
         }
     }
 
+    /// Ends writing until it is opened anew.
+    pub(super) fn stop(&self, why: &str) {
+        tracing::error!(path = %self.path.display(), why, "writing has stopped");
+        *self.state() = State::Stopped(why.into());
+    }
+
     fn current(&self) -> Result<Arc<Open>, Error> {
         let mut state = self.state();
         match &*state {

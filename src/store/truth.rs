@@ -359,6 +359,11 @@ impl Truth {
         })
     }
 
+    /// Writes nothing any more until it is opened anew.
+    pub fn stop(&self, why: &str) {
+        self.kv.stop(why);
+    }
+
     /// Why nothing is written any more, if so.
     pub fn stopped(&self) -> Option<String> {
         self.kv.stopped()

@@ -27,7 +27,7 @@ pub(crate) enum LogFormat {
                   What it logs is set by NEARNESS_LOG, for example NEARNESS_LOG=debug."
 )]
 pub(crate) struct ServeArgs {
-    /// Configuration file (TOML); see docs/nearness.toml, and `nearness config check`.
+    /// Configuration file (TOML); see deploy/nearness.toml, and `nearness config check`.
     #[arg(long, value_name = "FILE", env = "NEARNESS_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Data directory; created when it is not there [default: ./nearness-data]

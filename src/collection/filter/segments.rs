@@ -8,6 +8,7 @@ use super::{Builder, Filter, PayloadIndex, Selected, Selection, builder};
 use crate::collection::growing::Growing;
 use crate::collection::open::{Collection, View};
 use crate::collection::sealed::Sealed;
+use crate::collection::write::STEADY_TRIES;
 use crate::collection::{Error, Payload};
 use crate::disk::{self, Mapping};
 use crate::store::Segment;
@@ -21,8 +22,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 const BLOCK: usize = 4_096;
 /// Filters whose matches a sealed segment remembers, a bit a row each.
 const REMEMBERED: usize = 4;
-/// How often what matches is looked up beside the writers, before they are stopped for it.
-const TRIES: usize = 3;
 /// Payloads that are read at a time while an index is built.
 const STEP: usize = 4_096;
 
@@ -140,7 +139,7 @@ impl Growing {
     /// The indexes of all whole blocks; those that are missing are built.
     fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
-        while (blocks.len() + 1) * BLOCK <= self.rows_and_bytes().0 as usize {
+        while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
             let first = blocks.len() * BLOCK;
             // Copied, because whoever waits for other threads must not hold the table.
             let payloads = self.read().payloads[first..first + BLOCK].to_vec();
@@ -166,7 +165,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<(Arc<View>, Option<Selection>), Error> {
         let Some(filter) = filter else { return Ok((self.view(), None)) };
-        for _ in 0..TRIES {
+        for _ in 0..STEADY_TRIES {
             let view = self.view();
             let selection = self.select(&view, filter)?;
             if Arc::ptr_eq(&view, &self.view()) {

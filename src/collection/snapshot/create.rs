@@ -102,7 +102,7 @@ impl Collection {
                 growing.append(copies);
             }
         }
-        let view = View { sealed, frozen: Vec::new(), growing: Arc::new(growing), lost: Vec::new() };
+        let view = View { sealed, frozen: Vec::new(), growing: Arc::new(growing), additions: 0, lost: Vec::new() };
         Ok(Captured { sequence, view })
     }
 
@@ -139,20 +139,22 @@ impl Collection {
             if !observe(Job::Checking, number as u64, total) {
                 return Err(Error::Unavailable("it was cancelled".into()));
             }
-            sealed.segment.verify()?;
             let id = sealed.segment.id();
+            sealed.segment.verify().inspect_err(|error| self.lose(id, error))?;
             let length = sealed.segment.mapped_bytes();
             contents.push((Part { kind: Kind::Vectors(id), bytes: length }, Content::Vectors(sealed.clone())));
             let dead: Vec<u8> = sealed.dead().flat_map(u32::to_le_bytes).collect();
             if !dead.is_empty() {
                 contents.push(bytes(Kind::Dead(id), dead));
             }
-            // A graph is a cache: one that is damaged is left out, and built anew where the snapshot goes.
-            let Some(graph) = sealed.graph().filter(|graph| graph.verify().is_ok()) else { continue };
-            let generation = sealed.generation.load(Ordering::Relaxed);
+            // A graph is a cache: one that is damaged is left out, and built anew here and where the snapshot goes.
+            let live = self.view().sealed.iter().find(|live| live.segment.id() == id).cloned();
+            let live = live.unwrap_or_else(|| sealed.clone());
+            let Ok(Some(graph)) = live.verified_graph() else { continue };
+            let generation = live.generation.load(Ordering::Relaxed);
             let part = Part { kind: Kind::Graph(id, generation), bytes: graph.mapped_bytes() };
             contents.push((part, Content::Graph(graph)));
-            if let Some(table) = sealed.calibration() {
+            if let Some(table) = live.calibration() {
                 contents.push(bytes(Kind::Calibration(id, generation), table.to_bytes()));
             }
         }
