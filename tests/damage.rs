@@ -314,3 +314,26 @@ fn the_commands_say_it_by_their_exit_code() {
     assert_eq!(code(&["check", "--data", data]), Some(0));
     assert_eq!(code(&["repair", "--data", data]), Some(0), "nothing more is lost");
 }
+
+#[test]
+fn rows_that_are_only_deleted_give_their_space_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["c"]);
+    let engine = open(dir.path());
+    let (mut rows, mut until) = (u64::MAX, 10);
+    while rows > SEALED - 300 && until < 400 {
+        engine.delete_points(&name("c"), &(until..until + 10).map(id).collect::<Vec<_>>()).expect("deleted");
+        until += 10;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        rows = engine.collection(&name("c")).expect("listed").segments.iter().map(|segment| segment.rows).sum();
+    }
+    // Nothing more is written: what is dead goes all the same.
+    for _ in 0..500 {
+        let info = engine.collection(&name("c")).expect("listed");
+        if info.segments.iter().all(|segment| segment.deleted_rows * 5 < segment.rows && segment.rows < SEALED - 200) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{:?}", engine.collection(&name("c")));
+}

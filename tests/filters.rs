@@ -228,6 +228,44 @@ fn points_that_are_replaced_while_they_are_sought_are_found() {
 }
 
 #[test]
+fn points_that_are_replaced_are_found_without_a_filter_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    // Small segments: they freeze all the time.
+    create(&engine, 100);
+    let mut rng = StdRng::seed_from_u64(4);
+    fill(&engine, 0..150, &mut rng);
+    let stop = AtomicBool::new(false);
+    let mut all: Vec<PointId> = (0..150).map(id).collect();
+    all.sort_unstable();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = StdRng::seed_from_u64(5);
+            while !stop.load(Ordering::Relaxed) {
+                let from = rng.random_range(0..140);
+                fill(&engine, from..from + 10, &mut rng);
+            }
+        });
+        // Whatever fails, the writer is told to end.
+        let sought = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let params = SearchParams { filter: None, ..params(150, Accuracy::Exact, &below(1)) };
+            for round in 0..300 {
+                let mut found = ids(&search(&engine, &vector(&mut rng), &params));
+                found.sort_unstable();
+                assert_eq!(found, all, "round {round}: a search");
+                let page = engine.scroll(&name(), None, 1_000, Fields::default(), None).expect("a page");
+                assert!(page.points.iter().map(|point| &point.id).eq(&all), "round {round}: a scroll");
+                assert_eq!(engine.count(&name(), None).expect("a count"), 150, "round {round}");
+                let got = engine.get(&name(), &all, Fields::default()).expect("points");
+                assert!(got.iter().all(Option::is_some), "round {round}: a get");
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        sought.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+    });
+}
+
+#[test]
 fn what_matches_is_deleted_in_one_write() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut engine = open(dir.path());
