@@ -146,15 +146,20 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     assert!(fails(&mut ask(&next, "old", &["collections", "list"])).contains("certificate"));
     out(&mut ask(&next, "new", &["collections", "delete", "words"]));
 
-    // A file that is wrong changes nothing.
-    std::fs::write(&config, format!("{HEAD}\n[[access.keys]]\nname = 'x'")).unwrap();
-    server.signal("-HUP");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !std::fs::read_to_string(&log).unwrap().contains("stay as they were") {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(20));
+    // A file that is wrong, or without its list of callers, or empty, changes nothing.
+    for (times, wrong) in
+        [format!("{HEAD}\n[[access.keys]]\nname = 'x'"), HEAD.to_owned(), String::new()].iter().enumerate()
+    {
+        std::fs::write(&config, wrong).unwrap();
+        server.signal("-HUP");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(&log).unwrap().matches("stay as they were").count() <= times {
+            assert!(Instant::now() < deadline, "{wrong:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        out(&mut ask(&next, "new", &["collections", "list"]));
+        assert!(fails(&mut ask("", "new", &["collections", "list"])).contains("UNAUTHENTICATED"), "{wrong:?}");
     }
-    out(&mut ask(&next, "new", &["collections", "list"]));
     server.signal("-TERM");
     drop(server);
 

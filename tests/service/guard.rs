@@ -422,7 +422,19 @@ fn other_machines_are_not_served_by_mistake() {
     assert!(matches!(bind(plain), Err(ServerError::Plaintext { .. })));
     bind(ServerOptions { insecure: true, ..anywhere() }).unwrap();
     bind(ServerOptions { tls: read(Some(&authority)), ..anywhere() }).unwrap();
-    bind(ServerOptions { tls: read(None), access: listed, ..anywhere() }).unwrap();
+    bind(ServerOptions { tls: read(None), access: listed.clone(), ..anywhere() }).unwrap();
+
+    // Nor by one that runs, when its files change.
+    let guarded = ServerOptions { tls: read(Some(&authority)), access: listed.clone(), ..anywhere() };
+    guarded.check_renewal(&guarded).unwrap();
+    for fresh in [
+        ServerOptions { access: Live::new(Access::open()), ..guarded.clone() },
+        ServerOptions { tls: None, ..guarded.clone() },
+        ServerOptions { tls: read(None), ..guarded.clone() },
+        anywhere(),
+    ] {
+        assert!(matches!(guarded.check_renewal(&fresh), Err(ServerError::LessGuarded { .. })), "{fresh:?}");
+    }
 }
 
 #[tokio::test]
