@@ -53,6 +53,7 @@ fn main() {
         score_threshold: None,
         fields: Fields::default(),
         filter: None,
+        group_by: None,
     };
     let time = |each: usize| {
         let start = Instant::now();

@@ -47,7 +47,11 @@ async fn write_shared(url: String, writer: u64, round: u64, seed: u64) -> Shared
         let version = (round * WRITERS + writer) * 1_000_000 + count + 1;
         let id = format!("s{}", rng.random_range(0..SHARED));
         shared.under_way = vec![(id.clone(), version)];
-        let request = pb::UpsertRequest { collection: "crash".into(), items: vec![item(id.clone(), version)] };
+        let request = pb::UpsertRequest {
+            collection: "crash".into(),
+            items: vec![item(id.clone(), version)],
+            ..Default::default()
+        };
         let Ok(reply) = client.upsert(request).await else { break };
         shared.under_way.clear();
         if let Some((last, ..)) = shared.acknowledged.last() {
@@ -247,7 +251,11 @@ async fn write(
                 known.entry(id.clone()).or_default().under_way = Some(version);
             }
             let items = ids.iter().map(|id| item(id.clone(), version)).collect();
-            if client.upsert(pb::UpsertRequest { collection: "crash".into(), items }).await.is_err() {
+            if client
+                .upsert(pb::UpsertRequest { collection: "crash".into(), items, ..Default::default() })
+                .await
+                .is_err()
+            {
                 return (known, version);
             }
             for id in &ids {

@@ -69,6 +69,7 @@ fn near(engine: &LocalEngine, collection: &str) -> Result<usize, nearness::colle
         score_threshold: None,
         fields: Fields::default(),
         filter: None,
+        group_by: None,
     };
     engine.search(&name(collection), &[Query::Vector(vec![1.0; 4])], &params).map(|answers| answers[0].hits.len())
 }

@@ -27,7 +27,7 @@ fn item(number: u64) -> pb::Item {
 
 async fn upsert(client: &Client, batch: u64) -> Result<(), ClientError> {
     let items = (batch * BATCH..(batch + 1) * BATCH).map(item).collect();
-    client.upsert(pb::UpsertRequest { collection: "c".into(), items }).await.map(drop)
+    client.upsert(pb::UpsertRequest { collection: "c".into(), items, ..Default::default() }).await.map(drop)
 }
 
 /// Reads work, and show the batches that were acknowledged.

@@ -163,6 +163,7 @@ fn every_released_format_opens_and_answers() {
                 score_threshold: None,
                 fields: Fields::default(),
                 filter: Some(Filter::equals("kind", "b").into()),
+                group_by: None,
             };
             let unfiltered = SearchParams { filter: None, ..params.clone() };
             let query = [Query::Vector(vector(1_042, halves))];

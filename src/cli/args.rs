@@ -5,12 +5,15 @@
 
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
+use super::embed::NextTokenArgs;
 use super::filter::FilterArgs;
+use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::ServeArgs;
 use super::snapshot::SnapshotCommand;
+use super::train_gpt::TrainGptArgs;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     Words(WordsArgs),
     /// Find the words that fit a blank.
     Fill(FillArgs),
+    /// What comes next after a text, by a language model?
+    NextToken(NextTokenArgs),
     /// Which digit is on this image?
     Classify(ClassifyArgs),
     /// Load files into a collection, offline or through a server.
@@ -68,6 +73,9 @@ pub(crate) enum Command {
     /// Train an embedder on your own data.
     #[command(subcommand)]
     Train(TrainCommand),
+    /// Make a model folder of a model that was trained elsewhere.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Measure how good an embedder is.
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -211,6 +219,9 @@ pub(crate) struct QueryArgs {
     pub(crate) min_score: Option<f32>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+    /// Of the points with the same value in this payload field only the nearest: `parent` for texts in blocks.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) group_by: Option<String>,
     /// Show the payload of each hit whole.
     #[arg(long)]
     pub(crate) payload: bool,
@@ -378,6 +389,12 @@ pub(crate) struct LoadArgs {
     /// What is kept of each component in a collection to be created: f32, f16 or i8 [default: f32]
     #[arg(long, value_parser = config::precision)]
     pub(crate) precision: Option<Precision>,
+    /// Split each text into blocks of so many words, each a point that knows its parent and place.
+    #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) block_words: Option<u32>,
+    /// Words that a block shares with the one before.
+    #[arg(long, value_name = "WORDS", requires = "block_words", default_value_t = 0)]
+    pub(crate) block_overlap: u32,
     /// Stop at the first broken record.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -396,6 +413,8 @@ pub(crate) enum TrainCommand {
     Words(TrainWordsArgs),
     /// Train the digit net.
     Digits(TrainDigitsArgs),
+    /// Train a small language model: GPT-2.
+    Gpt(TrainGptArgs),
 }
 
 /// How the numbers of a saved model are kept.

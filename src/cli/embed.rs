@@ -1,12 +1,13 @@
-//! `nearness embed`, `embedders`, `words`, `fill` and `classify`: what a server's embedders answer.
+//! `nearness embed`, `embedders`, `words`, `fill`, `next-token` and `classify`: what a server's embedders answer.
 
-use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, WordsArgs};
+use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, ServerArgs, WordsArgs};
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::query::join;
 use super::remote::{self, told};
 use crate::grpc::pb;
 use anyhow::Context;
+use clap::Args;
 use serde_json::{Value, json};
 
 /// Vectors of texts or images.
@@ -138,6 +139,51 @@ fn word_table(score: &'static str, words: &[pb::ScoredWord]) -> Table {
         table.row(vec![brief(&word.word, 60), format!("{:.4}", word.score)]);
     }
     table
+}
+
+/// `next-token`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness next-token 'The ship was sunk by a' --embedder gpt -k 5\n\n\
+                  The server needs a language model: `serve --model` with a folder of `train gpt` or `import gpt`.")]
+pub(crate) struct NextTokenArgs {
+    /// The text so far.
+    pub(crate) text: String,
+    /// How many tokens.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Which language model.
+    #[arg(long, default_value = "gpt")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// What comes next.
+pub(super) fn next_token(args: NextTokenArgs) -> anyhow::Result<()> {
+    let request = pb::NextTokenRequest { embedder: args.embedder, text: args.text, k: args.k };
+    let reply = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        client.next_token(request).await.map_err(told)
+    })?;
+    if args.json {
+        let tokens = reply
+            .tokens
+            .iter()
+            .map(|token| json!({ "text": token.text, "token": token.token, "probability": token.probability }))
+            .collect::<Vec<_>>();
+        output::json(&json!({ "tokens": tokens, "embedder_fingerprint": reply.embedder_fingerprint }))?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["text", "token", "probability"]);
+    for token in &reply.tokens {
+        // Most begin with a space; quoted, it is seen.
+        table.row(vec![format!("{:?}", token.text), token.token.to_string(), format!("{:.4}", token.probability)]);
+    }
+    table.print()?;
+    Ok(())
 }
 
 /// The probabilities of the digits.

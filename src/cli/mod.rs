@@ -14,7 +14,7 @@
 //! | `quickstart/` | the main job on real input |
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
-//! | `train.rs` `eval.rs` | make and measure embedders |
+//! | `train.rs` `train_gpt.rs` `import.rs` `eval.rs` | make, import and measure embedders |
 //! | `check.rs` | check the files of a data directory; repair them |
 //! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `bench/` | recall against speed |
@@ -29,6 +29,7 @@ mod config;
 mod embed;
 mod eval;
 mod filter;
+mod import;
 mod key;
 mod load;
 mod local;
@@ -44,6 +45,7 @@ mod serve;
 mod settings;
 mod snapshot;
 mod train;
+mod train_gpt;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -89,8 +91,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Embedders(args) => embed::embedders(args),
         Command::Words(args) => embed::words(args),
         Command::Fill(args) => embed::fill(args),
+        Command::NextToken(args) => embed::next_token(args),
         Command::Classify(args) => embed::classify(args),
         Command::Load(args) => load::run(args, quiet),
+        Command::Import(command) => import::run(command),
         Command::Train(command) => train::run(command, quiet),
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args, quiet),

@@ -23,6 +23,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             score_threshold: args.min_score,
             fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
             filter: args.filter.filter.clone(),
+            group_by: args.group_by.clone().unwrap_or_default(),
         }),
         min_sequence: args.seen.min_sequence,
     };

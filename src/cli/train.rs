@@ -6,6 +6,7 @@ use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWo
 use super::config;
 use super::output;
 use super::progress::{Progress, Step, count, duration};
+use super::train_gpt;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, word2vec};
 use crate::embed::{DataSource, Embedder, ModelCard};
@@ -27,6 +28,7 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         TrainCommand::Words(args) => train_words(&args, quiet),
         TrainCommand::Digits(args) => train_digits(&args, quiet),
+        TrainCommand::Gpt(args) => train_gpt::run(&args, quiet),
     }
 }
 
@@ -81,6 +83,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     });
     let card = ModelCard {
         name: "words".into(),
+        family: String::new(),
         command: command_line(),
         data,
         seed: args.seed,
@@ -159,6 +162,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     });
     let card = ModelCard {
         name: "digits".into(),
+        family: String::new(),
         summary: "The 11-layer convolutional net for handwritten digits.".into(),
         command: command_line(),
         data,
@@ -199,14 +203,14 @@ fn amend(trainer: &ModelCard, command: ModelCard) -> ModelCard {
 }
 
 /// A model folder in the making.
-struct ModelFolder {
+pub(super) struct ModelFolder {
     out: PathBuf,
     replaces: bool,
 }
 
 impl ModelFolder {
     /// Refuses what could not be published later, before hours of training.
-    fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
+    pub(super) fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
         let taken = out.symlink_metadata().is_ok();
         let empty = out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
         if taken && !empty {
@@ -237,7 +241,7 @@ impl ModelFolder {
 
     /// Saves beside, then renames; what was there goes away last.
     #[allow(clippy::disallowed_methods, reason = "a folder is renamed, its files are durable by then")]
-    fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub(super) fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let fresh = self.beside("new");
         let named = || format!("--out {}: cannot be written", self.out.display());
         let saved = fs::create_dir(&fresh).with_context(named).and_then(|()| save(&fresh));
@@ -263,7 +267,7 @@ impl ModelFolder {
 }
 
 /// The phases of a training, each with its own rate.
-struct Phases {
+pub(super) struct Phases {
     label: &'static str,
     unit: &'static str,
     quiet: bool,
@@ -275,19 +279,19 @@ type State = (Option<(Phase, Progress)>, Vec<Phase>);
 
 /// What was measured of a phase.
 #[derive(Clone, Debug)]
-struct Phase {
-    name: &'static str,
-    done: u64,
-    seconds: f64,
+pub(super) struct Phase {
+    pub(super) name: &'static str,
+    pub(super) done: u64,
+    pub(super) seconds: f64,
     loss: Option<f64>,
 }
 
 impl Phases {
-    fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
+    pub(super) fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
         Self { label, unit, quiet, state: Mutex::new((None, Vec::new())) }
     }
 
-    fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
+    pub(super) fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0.as_ref().is_none_or(|(phase, _)| phase.name != name) {
             Self::close(&mut state);
@@ -309,7 +313,7 @@ impl Phases {
         }
     }
 
-    fn finish(self, well: bool) -> Vec<Phase> {
+    pub(super) fn finish(self, well: bool) -> Vec<Phase> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if well {
             Self::close(&mut state);
@@ -321,7 +325,7 @@ impl Phases {
 }
 
 /// The files a model is trained on, as its card names them.
-fn data_sources(paths: &[PathBuf], licence: &str) -> anyhow::Result<Vec<DataSource>> {
+pub(super) fn data_sources(paths: &[PathBuf], licence: &str) -> anyhow::Result<Vec<DataSource>> {
     paths
         .iter()
         .map(|path| {
@@ -344,7 +348,7 @@ fn data_sources(paths: &[PathBuf], licence: &str) -> anyhow::Result<Vec<DataSour
 }
 
 /// The command as typed, the program by its name alone, quoted where a shell needs it.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,+@%".contains(c));
     let quote = |word: String| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) };
     let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
@@ -352,7 +356,7 @@ fn command_line() -> String {
 }
 
 /// Today in UTC, `YYYY-MM-DD`.
-fn today() -> String {
+pub(super) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     date((seconds / 86_400) as i64)
 }

@@ -3,7 +3,7 @@
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
-use super::{Activity, Error, Filter, Observe};
+use super::{Activity, Blocks, Error, Filter, Observe};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::path::PathBuf;
@@ -209,6 +209,8 @@ pub struct Upserted {
     pub inserted: u64,
     /// Points that replaced an older one.
     pub replaced: u64,
+    /// Blocks of the same texts that are no more.
+    pub removed: u64,
     /// The collection's embedder; none for plain vectors.
     pub fingerprint: Option<Fingerprint>,
 }
@@ -299,6 +301,8 @@ pub struct SearchParams {
     pub fields: Fields,
     /// Only points whose payload matches.
     pub filter: Option<Arc<Filter>>,
+    /// Of the points that have the same value in this field of their payload only the nearest.
+    pub group_by: Option<String>,
 }
 
 /// One hit.
@@ -527,6 +531,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `InvalidInput` naming the item and the limit, `Conflict` when the pinned embedder is not loaded.
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
+    /// The same for texts that are split into blocks; whatever blocks these texts had before are gone, in the same write.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert), and for what cannot be split.
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error>;
     /// Checks and embeds one item without writing it: what a stream needs to refuse items one by one.
     /// The result is an item whose source is a vector, with the payload it will have.
     ///

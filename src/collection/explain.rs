@@ -21,6 +21,9 @@ impl Collection {
     pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let effort = limits::search(params, self.settings.ef_search)?;
         limits::query("query", query)?;
+        if params.group_by.is_some() {
+            return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
+        }
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         view.whole(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);

@@ -177,6 +177,14 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
         Accuracy::TargetRecall(target) => Ok(Effort::Target(target)),
     }?;
     params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
+    if let Some(field) = &params.group_by
+        && !(1..=MAX_FIELD_BYTES).contains(&field.len())
+    {
+        return Err(Error::invalid(
+            "params.group_by",
+            format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len()),
+        ));
+    }
     Ok(effort)
 }
 

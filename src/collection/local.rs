@@ -8,9 +8,9 @@ use super::open::{Collection, View, unopened};
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
-    Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind, Explanation,
-    Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
-    SearchParams, Space, Upserted, limits,
+    Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind,
+    Explanation, Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams,
+    RecallReport, SearchParams, Space, Upserted, blocks, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -522,6 +522,16 @@ impl Engine for LocalEngine {
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         match self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))? {
+            Outcome::Upserted(upserted) => Ok(upserted),
+            Outcome::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
+        }
+    }
+
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        let stale = blocks::of_parents(items.iter().map(|item| &item.id));
+        let points = blocks.all(items)?;
+        match self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(points)?, stale)))? {
             Outcome::Upserted(upserted) => Ok(upserted),
             Outcome::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
         }

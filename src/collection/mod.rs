@@ -12,6 +12,7 @@
 //! | `embedding.rs` | from text and image to a checked vector |
 //! | `write.rs` | the life of a write: group commit, visibility |
 //! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
+//! | `blocks.rs`, `group.rs` | long texts as overlapping blocks; each group of hits once, with its best |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
@@ -19,6 +20,7 @@
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
 mod activity;
+pub mod blocks;
 mod bulk;
 mod calibrate;
 mod check;
@@ -30,6 +32,7 @@ mod engine;
 mod error;
 mod explain;
 pub mod filter;
+mod group;
 mod growing;
 pub mod limits;
 mod local;
@@ -44,6 +47,7 @@ pub mod snapshot;
 mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations};
+pub use blocks::Blocks;
 pub use bulk::{BulkOutcome, OnRefused};
 pub use check::check_directory;
 pub use embedding::TEXT_FIELD;

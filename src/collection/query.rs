@@ -107,7 +107,10 @@ impl Collection {
         view.whole(&self.name)?;
         let select_time = start.elapsed();
         let answer = |query: &Resolved| {
-            let mut answer = self.answer(&view, query, params, effort, selection.as_ref())?;
+            let mut answer = match &params.group_by {
+                None => self.answer(&view, query, params, effort, selection.as_ref())?,
+                Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field)?,
+            };
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)

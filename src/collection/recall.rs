@@ -42,6 +42,7 @@ impl Collection {
             score_threshold: None,
             fields: Fields::default(),
             filter: None,
+            group_by: None,
         };
         let effort = limits::search(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;

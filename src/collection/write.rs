@@ -10,7 +10,7 @@ use super::read::parse;
 use super::{Deleted, Error, Filter, Upserted, limits};
 use crate::store::Change;
 use crate::types::PointId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(super) struct ReadyItem {
 /// One atomic operation.
 pub(super) enum Op {
     Upsert(Vec<ReadyItem>),
+    /// The same, and what else matches goes away.
+    UpsertInstead(Vec<ReadyItem>, Filter),
     Delete(Vec<PointId>),
     /// Whatever matches when its turn comes.
     DeleteMatching(Filter),
@@ -188,9 +190,23 @@ impl Collection {
                 }
                 true
             };
+            let stale = match &op {
+                Op::UpsertInstead(_, filter) => Some(self.matching(&view, filter, &moved, &born)),
+                Op::Upsert(_) | Op::Delete(_) | Op::DeleteMatching(_) => None,
+            };
             match op {
-                Op::Upsert(items) => {
-                    let (mut inserted, mut replaced) = (0, 0);
+                Op::UpsertInstead(..) if matches!(stale, Some(Err(_))) => {
+                    // Nothing of it is written: its number goes to the next.
+                    sequence -= 1;
+                    outcomes.extend(stale.and_then(Result::err).map(Err));
+                }
+                Op::Upsert(items) | Op::UpsertInstead(items, _) => {
+                    let (mut inserted, mut replaced, mut removed) = (0, 0, 0);
+                    if let Some(Ok(mut stale)) = stale {
+                        let fresh: FxHashSet<&PointId> = items.iter().map(|item| &item.id).collect();
+                        stale.retain(|id| !fresh.contains(id));
+                        removed = stale.iter().filter(|id| end(id, &mut moved, &mut born, None)).count() as u64;
+                    }
                     for item in items {
                         let place = born.len();
                         if end(&item.id, &mut moved, &mut born, Some(place)) {
@@ -206,6 +222,7 @@ impl Collection {
                         sequence,
                         inserted,
                         replaced,
+                        removed,
                         fingerprint: self.fingerprint(),
                     })));
                 }

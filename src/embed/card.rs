@@ -8,8 +8,11 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelCard {
-    /// The embedder's name: `words`, `digits`.
+    /// The embedder's name: `words`, `digits`, or what a user calls it.
     pub name: String,
+    /// What kind of net it is, where the name does not say so: `bert`, `gpt`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub family: String,
     /// One sentence.
     pub summary: String,
     /// The command that trained it.

@@ -1,6 +1,6 @@
 //! The trait that every embedder implements: an input and a tap in, a vector out.
 
-use super::{Error, Fingerprint, ModelCard, digits::DigitNet, words::WordModel};
+use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
 
 /// Names and contents of the files of a model folder.
 pub type ModelFiles = Vec<(&'static str, Vec<u8>)>;
@@ -87,6 +87,10 @@ pub trait Embedder: Send + Sync {
 
     /// The word model inside, where there is one: nearest words, filled blanks.
     fn word_model(&self) -> Option<&WordModel> {
+        None
+    }
+    /// The language model inside, where there is one: what comes next.
+    fn language_model(&self) -> Option<&dyn LanguageModel> {
         None
     }
     /// The digit net inside, where there is one: class probabilities.

@@ -53,6 +53,19 @@ pub enum Error {
         /// What is wrong, and where.
         what: String,
     },
+    /// The net could not be computed.
+    #[error("the net could not be computed: {0}")]
+    Compute(String),
+    /// A model folder of a kind that this program was built without.
+    #[error("{path}: this is a model of the family {what:?}; the program was built without the cargo feature {feature:?} that reads it", path = path.display())]
+    NotBuilt {
+        /// The folder.
+        path: PathBuf,
+        /// Which family.
+        what: &'static str,
+        /// What is missing.
+        feature: &'static str,
+    },
     /// A model file could not be written.
     #[error(transparent)]
     Disk(#[from] crate::disk::Error),
@@ -90,7 +103,7 @@ impl Error {
             Self::UnknownTap { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Io { .. } | Self::Disk(_) => ErrorKind::Internal,
+            Self::Io { .. } | Self::Disk(_) | Self::Compute(_) | Self::NotBuilt { .. } => ErrorKind::Internal,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `save.rs` | writes a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors (SIF) |
+//! | `transformers/` | BERT and GPT-2 from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
 
 mod card;
@@ -19,6 +20,7 @@ mod fingerprint;
 mod registry;
 mod save;
 pub mod text;
+pub mod transformers;
 pub mod words;
 
 pub use card::{DataSource, ModelCard};

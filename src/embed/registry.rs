@@ -1,7 +1,16 @@
 //! The embedders that a process knows: the defaults in the binary, and model folders given by the user.
 
-use super::{Embedder, Error, Fingerprint, digits::DigitNet, text::TextEmbedder, words::WordModel};
-use std::{path::Path, sync::Arc};
+use super::{
+    Embedder, Error, Fingerprint,
+    digits::DigitNet,
+    text::TextEmbedder,
+    transformers::{self, Family},
+    words::WordModel,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Embedders by name (the latest added wins) and by fingerprint (all of them stay reachable, so that
 /// collections made with an earlier model can still embed).
@@ -22,24 +31,32 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Adds the embedders of a model folder made by `nearness train`.
+    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`.
     ///
     /// # Errors
     /// [`Error`] when the folder holds no model, or a damaged one.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
         let path = folder.join("card.json");
+        if !path.exists() && folder.join("config.json").exists() {
+            let what = "is missing; a folder of another program becomes a model folder by `nearness import`".into();
+            return Err(Error::Corrupt { path, what });
+        }
         let json = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let card = super::ModelCard::parse(&path, &json)?;
+        if !card.family.is_empty() {
+            let Some(family) = Family::from_name(&card.family) else {
+                return Err(unknown_family(path, &card.family));
+            };
+            self.add(transformers::load(family, folder, card)?);
+            return Ok(());
+        }
         match card.name.as_str() {
             "words" => self.add_words(WordModel::load(folder)?),
             "digits" => {
                 self.add(Arc::new(DigitNet::load(folder)?));
                 Ok(())
             }
-            other => Err(Error::Corrupt {
-                path,
-                what: format!("a model of the unknown family {other:?}; known: words, digits"),
-            }),
+            other => Err(unknown_family(path, other)),
         }
     }
 
@@ -78,4 +95,9 @@ impl Registry {
             (!self.entries[place + 1..].iter().any(|later| later.name() == entry.name())).then_some(entry)
         })
     }
+}
+
+fn unknown_family(path: PathBuf, family: &str) -> Error {
+    let family: String = family.chars().take(40).collect();
+    Error::Corrupt { path, what: format!("a model of the unknown family {family:?}; known: words, digits, bert, gpt") }
 }

@@ -44,6 +44,7 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Embedders/Classify", Role::Read),
     call("nearness.v1.Embedders/NearestWords", Role::Read),
     call("nearness.v1.Embedders/FillBlank", Role::Read),
+    call("nearness.v1.Embedders/NextToken", Role::Read),
     call("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Read),
     call("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Read),
 ];

@@ -333,5 +333,6 @@ calls! {
         classify = classify(ClassifyRequest) -> ClassifyResponse;
         nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
         fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
+        next_token = next_token(NextTokenRequest) -> NextTokenResponse;
     }
 }

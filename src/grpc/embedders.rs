@@ -4,6 +4,7 @@ use super::from_proto::EmbedInput;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Engine, Error};
+use crate::embed::transformers::NextToken;
 use crate::embed::{Embedder, Input};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -97,6 +98,29 @@ impl pb::embedders_server::Embedders for Embedders {
             let blanks = model.fill_blank(&pattern, k).map_err(|source| at("pattern", source))?;
             Ok::<_, Error>(pb::FillBlankResponse {
                 blanks: blanks.into_iter().map(|words| pb::Blank { words: to_proto::words(words) }).collect(),
+                embedder_fingerprint: embedder.fingerprint().to_string(),
+            })
+        };
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
+    }
+
+    async fn next_token(
+        &self,
+        request: Request<pb::NextTokenRequest>,
+    ) -> Result<Response<pb::NextTokenResponse>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let k = from_proto::k("k", request.k)? as usize;
+        let text = from_proto::text(&"text", request.text)?;
+        let call = move |engine: &dyn Engine| {
+            let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
+            let model = embedder.language_model().ok_or_else(|| cannot(embedder, "is no language model"))?;
+            let tokens = model.next_tokens(&text, k).map_err(|source| at("text", source))?;
+            let told =
+                |next: NextToken| pb::Token { text: next.text, token: next.token, probability: next.probability };
+            Ok::<_, Error>(pb::NextTokenResponse {
+                tokens: tokens.into_iter().map(told).collect(),
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };

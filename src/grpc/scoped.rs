@@ -6,8 +6,8 @@
 use super::context::Context;
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
-    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
-    Item, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
+    Activity, Answer, Blocks, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
+    Filter, Item, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
 };
 use crate::embed::Registry;
 use crate::types::{CollectionName, PointId};
@@ -57,6 +57,9 @@ impl Engine for Scoped<'_> {
     }
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         self.enter(name)?.upsert(name, items)
+    }
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
+        self.enter(name)?.upsert_blocks(name, items, blocks)
     }
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
         self.enter(name)?.prepare(name, item)

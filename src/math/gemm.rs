@@ -25,6 +25,18 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// `rows` times `columns` numbers, each row beginning `stride` after the one before.
+    ///
+    /// # Panics
+    /// When the slice is shorter than that, or rows would overlap.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(stride >= columns, "rows of {columns} numbers, {stride} apart");
+        let cells = rows.saturating_sub(1).checked_mul(stride).and_then(|cells| cells.checked_add(columns));
+        let cells = if rows == 0 { 0 } else { cells.expect("a matrix that fits memory") };
+        assert!(data.len() >= cells, "{rows} rows of {stride} numbers wanted, {} given", data.len());
+        Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
     /// The same numbers with rows and columns exchanged; nothing is copied.
     pub fn transposed(self) -> Self {
         Self {
@@ -108,6 +120,22 @@ mod tests {
                 assert!(out.iter().zip(&expected).all(|(x, y)| x + 1.0 == *y), "{m} x {k} x {n} without adding");
             }
         }
+    }
+
+    #[test]
+    fn a_part_of_wider_rows_is_a_matrix_too() {
+        let (wide, b) = (numbers(7 * 9, 3), numbers(4 * 5, 4));
+        let narrow: Vec<f32> = (0..7).flat_map(|row| wide[row * 9 + 2..row * 9 + 6].to_vec()).collect();
+        let (mut got, mut expected) = (vec![0.0; 35], vec![0.0; 35]);
+        multiply(&mut got, Matrix::strided(&wide[2..], 7, 4, 9), Matrix::new(&b, 4, 5), false);
+        multiply(&mut expected, Matrix::new(&narrow, 7, 4), Matrix::new(&b, 4, 5), false);
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers wanted")]
+    fn a_short_stretch_of_rows_is_refused() {
+        let _ = Matrix::strided(&[0.0; 20], 3, 3, 9);
     }
 
     #[test]

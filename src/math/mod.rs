@@ -7,6 +7,7 @@
 //! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
+//! | `activation.rs` | GELU and softmax, for transformers |
 //! | `bits.rs` | the places of set bits |
 //! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
 //! | `components.rs` | vectors in the fewest bytes that hold them exactly |
@@ -19,6 +20,7 @@
 //!
 //! Kernels of two slices use the shorter length, so that no input reads out of bounds.
 
+mod activation;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +36,7 @@ mod scalar;
 mod topk;
 pub mod train;
 
+pub use activation::{gelu, softmax};
 pub use bits::{Ones, ones};
 pub use components::{Components, Element, Vector, round_to};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};

@@ -86,7 +86,7 @@ pub(crate) fn json(payload: Option<prost_types::Struct>) -> serde_json::Value {
 }
 
 pub(crate) fn upsert(collection: &str, items: Vec<pb::Item>) -> pb::UpsertRequest {
-    pb::UpsertRequest { collection: collection.into(), items }
+    pb::UpsertRequest { collection: collection.into(), items, ..Default::default() }
 }
 
 pub(crate) fn near(collection: &str, form: pb::query::Form, k: u32) -> pb::SearchRequest {

@@ -15,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blocks;
 mod calls;
 mod filters;
 mod guard;
@@ -78,6 +79,11 @@ macro_rules! every_test_over {
                 scrolls_reach_the_end
                 embedders_answer
                 gzip_goes_both_ways
+            }
+            blocks {
+                long_texts_become_blocks_that_know_their_place
+                the_best_block_of_each_text_is_found
+                wrong_blocks_and_groups_are_refused
             }
             quality {
                 explanations_name_the_reason

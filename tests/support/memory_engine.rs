@@ -127,8 +127,15 @@ impl MemoryEngine {
             .collect();
         let distances_computed = found.len() as u64;
         found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+        let mut seen = Vec::new();
         let hits = found
             .into_iter()
+            .filter(|(_, id)| {
+                let group = params.group_by.as_ref().and_then(|field| collection.points[*id].1.get(field));
+                let new = group.is_none_or(|group| !seen.contains(&group));
+                seen.extend(group);
+                new
+            })
             .map(|(distance, id)| Hit {
                 point: point(id, &collection.points[id], params.fields),
                 distance,
@@ -302,6 +309,7 @@ impl Engine for MemoryEngine {
                 sequence: collection.sequence,
                 inserted: 0,
                 replaced: 0,
+                removed: 0,
                 fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
             };
             for Item { id, source, payload } in items {
@@ -311,6 +319,23 @@ impl Engine for MemoryEngine {
                     None => done.inserted += 1,
                 }
             }
+            Ok(done)
+        })
+    }
+
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
+        self.before("upsert_blocks")?;
+        let parents: Vec<String> = items.iter().map(|item| item.id.to_string()).collect();
+        let points = blocks.all(items)?;
+        let fresh: Vec<PointId> = points.iter().map(|item| item.id.clone()).collect();
+        let mut done = self.upsert(name, points)?;
+        self.write(name, |collection| {
+            let before = collection.points.len();
+            collection.points.retain(|id, (_, payload)| {
+                let parent = payload.get("parent").and_then(|parent| parent.as_str());
+                fresh.contains(id) || !parent.is_some_and(|parent| parents.iter().any(|one| one == parent))
+            });
+            done.removed = (before - collection.points.len()) as u64;
             Ok(done)
         })
     }

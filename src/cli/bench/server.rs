@@ -152,6 +152,7 @@ async fn ask(
                 score_threshold: None,
                 fields: None,
                 filter: None,
+                group_by: String::new(),
             }),
             min_sequence: 0,
         };

@@ -11,7 +11,7 @@ use super::source::Source;
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
 use crate::cli::config::Usage;
-use crate::collection::Item;
+use crate::collection::{Blocks, Item};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct ReadOptions {
     pub(crate) id_prefix: String,
     /// Pixels of IDX files as vectors, not as images.
     pub(crate) pixels_as_vectors: bool,
+    /// Texts as the blocks they are split into.
+    pub(crate) blocks: Option<Blocks>,
 }
 
 /// Opens a file of a known format; `first_row` is the number of its first row.
@@ -63,6 +65,8 @@ pub(crate) struct Files {
     inputs: std::vec::IntoIter<Input>,
     options: ReadOptions,
     current: Option<Box<dyn Records>>,
+    /// The rest of the blocks of a text.
+    rest: std::vec::IntoIter<Item>,
     place: Place,
     rows_before: u64,
     bytes_before: u64,
@@ -97,6 +101,7 @@ impl Files {
             inputs: inputs.into_iter(),
             options,
             current: None,
+            rest: Vec::new().into_iter(),
             place,
             rows_before: 0,
             bytes_before: 0,
@@ -114,6 +119,26 @@ impl Iterator for Files {
     type Item = Result<Item, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(block) = self.rest.next() {
+            return Some(Ok(block));
+        }
+        let item = match (self.record()?, self.options.blocks) {
+            (Ok(item), Some(blocks)) => blocks.items("the record", item),
+            (next, _) => return Some(next),
+        };
+        match item {
+            Ok(items) => {
+                self.rest = items.into_iter();
+                self.rest.next().map(Ok)
+            }
+            Err(error) => Some(Err(RecordError::record(self.place(), error.to_string()))),
+        }
+    }
+}
+
+impl Files {
+    /// The next record of the files, whole.
+    fn record(&mut self) -> Option<Result<Item, RecordError>> {
         loop {
             if let Some(records) = &mut self.current {
                 let next = records.next();
@@ -176,6 +201,17 @@ mod tests {
         assert_eq!(ids, ["x0", "x1", "x2", "x3"]);
         assert_eq!(files.part(), 1.0);
         assert_eq!(files.rows_seen(), 4);
+    }
+
+    #[test]
+    fn a_text_becomes_its_blocks_and_keeps_its_row() {
+        let a = fixture::file("a.txt", b"one two three\n\nfour\n");
+        let options = ReadOptions { blocks: Some(Blocks { words: 2, overlap: 1 }), ..Default::default() };
+        let files = Files::new(std::slice::from_ref(&a.path), None, &[], options).unwrap();
+        let items: Vec<Item> = files.map(Result::unwrap).collect();
+        let seen: Vec<_> = items.iter().map(|item| (item.id.as_str(), fixture::text(item))).collect();
+        assert_eq!(seen, [("0#0", "one two"), ("0#1", "two three"), ("2#0", "four")]);
+        assert_eq!((&items[1].payload["parent"], &items[1].payload["start"]), (&"0".into(), &4.into()));
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     let options = ReadOptions {
         id_prefix: args.id_prefix.clone(),
         pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+        blocks: target::blocks(args)?,
     };
     let account = RefCell::new(Account { report: Report::new(args.strict), places: VecDeque::new() });
     let mut stream = Stream {

@@ -32,6 +32,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let options = ReadOptions {
             id_prefix: args.id_prefix.clone(),
             pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+            blocks: target::blocks(args)?,
         };
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
         let mut report = Report::new(args.strict);

@@ -2,8 +2,9 @@
 
 use crate::cli::args::LoadArgs;
 use crate::cli::config::Usage;
-use crate::collection::{CollectionSpec, IndexSettings, Item, Source, Space};
+use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
 use crate::types::Metric;
+use anyhow::bail;
 
 /// What is known of the collection before a record is read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +83,15 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
             precision: args.precision.unwrap_or_default(),
         },
     })
+}
+
+/// How texts are split, if they are.
+pub(super) fn blocks(args: &LoadArgs) -> anyhow::Result<Option<Blocks>> {
+    let blocks = args.block_words.map(|words| Blocks { words, overlap: args.block_overlap });
+    if let Some(Blocks { words, overlap }) = blocks.filter(|blocks| blocks.overlap >= blocks.words) {
+        bail!(Usage(format!("--block-overlap {overlap}: must be less than --block-words {words}")));
+    }
+    Ok(blocks)
 }
 
 #[cfg(test)]

@@ -58,6 +58,16 @@ fn any_element(value: &Value, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     }
 }
 
+/// The first value at a path, as JSON; none where there is nothing but null.
+pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<String> {
+    let mut found = None;
+    any(payload, path, &mut |value| {
+        found = Some(value.to_string());
+        true
+    });
+    found
+}
+
 /// Visits every field of a payload with each of its values, objects among them. Paths that are longer than `longest`
 /// bytes, and all below them, are left out.
 pub(super) fn fields(payload: &Payload, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {

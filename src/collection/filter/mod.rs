@@ -34,6 +34,7 @@ mod tests;
 use builder::Builder;
 pub use condition::{Filter, Range, Scalar};
 use file::PayloadIndex;
+pub(super) use matches::value_at;
 pub use number::Number;
 pub(super) use segments::{GrowingPayloads, SealedPayloads, check_payloads};
 pub(super) use selected::{Selected, Selection};

@@ -13,7 +13,8 @@ use std::time::SystemTime;
 /// Version of the manifest.
 const VERSION: u32 = 1;
 /// Files of model folders.
-const MODEL_FILES: [&str; 3] = ["card.json", "model.safetensors", "vocab.txt"];
+const MODEL_FILES: [&str; 6] =
+    ["card.json", "model.safetensors", "vocab.txt", "config.json", "pooling.json", "tokenizer.json"];
 /// How every name ends: common tools look into it.
 const SUFFIX: &str = ".nearness.tar";
 const MAX_NAME_BYTES: usize = 80;

@@ -34,6 +34,7 @@ fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(St
         score_threshold: None,
         fields: Fields::default(),
         filter: None,
+        group_by: None,
     };
     let query = Resolved { vector, exclude: Vec::new() };
     let answer = collection.answer(view, &query, &params, Effort::Exact, None)?;

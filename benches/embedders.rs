@@ -1,0 +1,41 @@
+//! Texts through a model folder, as fast as they go: the near side of `benches/peers/bert.py`, which says how to run it.
+//!
+//! Arguments: the model folder, a JSON list of texts, and a file for their vectors (little-endian f32, in order). Then each line
+//! of standard input is a round: the number of texts that are embedded at once, 0 for all. It is answered by the seconds it took.
+
+use nearness::embed::{Input, Registry};
+use std::io::BufRead;
+use std::time::Instant;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [folder, texts, out] = arguments.as_slice() else {
+        println!("needs FOLDER TEXTS OUT; see benches/peers/bert.py");
+        return;
+    };
+    let mut registry = Registry::default();
+    let begun = Instant::now();
+    registry.add_folder(folder.as_ref()).expect("a model folder");
+    let loaded = begun.elapsed();
+    let embedder = registry.current().last().expect("an embedder");
+    let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).expect("texts")).expect("a list of texts");
+    let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
+    let tap = embedder.tap("").expect("a tap");
+    let embed = |at_once: usize| -> Vec<Vec<f32>> {
+        let at_once = if at_once == 0 { inputs.len() } else { at_once };
+        inputs
+            .chunks(at_once)
+            .flat_map(|some| embedder.embed_batch(tap, some))
+            .map(|vector| vector.expect("a vector"))
+            .collect()
+    };
+    let bytes: Vec<u8> = embed(0).concat().iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(out, bytes).expect("vectors written");
+    println!("{}", loaded.as_secs_f64());
+    for line in std::io::stdin().lock().lines() {
+        let at_once = line.expect("a line").trim().parse().expect("a number of texts");
+        let begun = Instant::now();
+        std::hint::black_box(embed(at_once));
+        println!("{}", begun.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,102 @@
+//! `nearness import`: a model of another program becomes a model folder, after it was loaded as a test.
+
+use super::output;
+use super::train::{ModelFolder, command_line, data_sources, today};
+use crate::embed::transformers::Family;
+use crate::embed::{ModelCard, Registry};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// `import ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// A sentence encoder of the BERT family, as sentence-transformers saves it.
+    #[command(after_help = "Example:\n  nearness import bert ./all-MiniLM-L6-v2 --out ./minilm --name minilm\n\n\
+                      Read are config.json, tokenizer.json and model.safetensors; modules.json, sentence_bert_config.json,\n\
+                      1_Pooling/config.json and tokenizer_config.json where they are. The folder is accepted by `serve --model`\n\
+                      and `load --model`. Needs a program built with the cargo feature `transformers`.")]
+    Bert(ImportArgs),
+    /// A language model in the format of GPT-2.
+    #[command(after_help = "Example:\n  nearness import gpt ./gpt2 --out ./my-gpt2 --name gpt2\n\n\
+                      Read are config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
+                      accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
+    Gpt(ImportArgs),
+}
+
+/// `import bert` and `import gpt`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The folder of the model.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What the embedder is called from now on: letters, digits, _ - and .
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Licence of the model, for its card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Imports one.
+pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
+    let (family, args) = match command {
+        ImportCommand::Bert(args) => (Family::Bert, args),
+        ImportCommand::Gpt(args) => (Family::Gpt, args),
+    };
+    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let card = ModelCard {
+        name: args.name.clone(),
+        summary: match family {
+            Family::Bert => "A sentence encoder of the BERT family, imported.".into(),
+            Family::Gpt => "A language model in the format of GPT-2, imported.".into(),
+        },
+        command: command_line(),
+        data: data_sources(&[args.folder.join("model.safetensors")], &args.licence)?,
+        date: today(),
+        ..ModelCard::default()
+    };
+    folder.publish(|path| made(family, &args.folder, path, card))?;
+    let mut registry = Registry::default();
+    registry.add_folder(&args.out)?;
+    let embedder = registry.by_name(&args.name)?;
+    let (tap, fingerprint) = (&embedder.taps()[0], embedder.fingerprint().to_string());
+    if args.json {
+        let summary = json!({
+            "out": args.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
+            "fingerprint": fingerprint,
+        });
+        output::json(&summary)?;
+    } else {
+        output::line(&format!(
+            "{}: the embedder {}, {} components, fingerprint {}",
+            args.out.display(),
+            args.name,
+            tap.dimension,
+            &fingerprint[..12]
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(feature = "transformers")]
+fn made(family: Family, from: &Path, to: &Path, card: ModelCard) -> anyhow::Result<()> {
+    crate::embed::transformers::import(family, from, to, card)
+        .with_context(|| format!("{} cannot be imported", from.display()))
+}
+
+#[cfg(not(feature = "transformers"))]
+fn made(family: Family, from: &Path, _: &Path, card: ModelCard) -> anyhow::Result<()> {
+    let loaded = crate::embed::transformers::load(family, from, card);
+    loaded.map(drop).with_context(|| format!("{} cannot be imported", from.display()))
+}

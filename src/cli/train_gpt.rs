@@ -1,0 +1,131 @@
+//! `nearness train gpt`: a small GPT-2, trained on plain text.
+
+use super::config;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `train gpt`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train gpt --corpus data/wikipedia/enwiki-good-sample-2019.txt.gz --out ./my-gpt --steps 1500\n\n\
+                  The folder has the format of GPT-2 and is accepted by `serve --model` and `load --model`.\n\
+                  Needs a program built with the cargo feature `transformers`."
+)]
+pub(crate) struct TrainGptArgs {
+    /// Plain text or WikiExtractor files, plain or gzip.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What the embedder is called.
+    #[arg(long, default_value = "gpt")]
+    pub(crate) name: String,
+    /// Different tokens.
+    #[arg(long, default_value_t = 4_096)]
+    pub(crate) vocabulary: usize,
+    /// Components of a vector.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) dim: usize,
+    /// Blocks of attention.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) layers: usize,
+    /// Heads of attention in each.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) heads: usize,
+    /// Tokens that are seen at once.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) context: usize,
+    /// Windows of a step.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) batch: usize,
+    /// Steps.
+    #[arg(long, default_value_t = 1_500)]
+    pub(crate) steps: usize,
+    /// Highest learning rate.
+    #[arg(long, default_value_t = 3e-3, value_parser = config::positive)]
+    pub(crate) learning_rate: f32,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Licence of the corpus, for the model card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Trains it.
+#[cfg(feature = "transformers")]
+pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
+    use super::output;
+    use super::progress::{count, duration};
+    use super::train::{ModelFolder, Phases, command_line, data_sources, today};
+    use crate::embed::ModelCard;
+    use crate::embed::transformers::{self, TrainOptions};
+    use serde_json::json;
+
+    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let options = TrainOptions {
+        vocabulary: args.vocabulary,
+        hidden: args.dim,
+        layers: args.layers,
+        heads: args.heads,
+        context: args.context,
+        batch: args.batch,
+        steps: args.steps,
+        learning_rate: f64::from(args.learning_rate),
+        seed: args.seed,
+        ..TrainOptions::default()
+    };
+    let card = ModelCard {
+        name: args.name.clone(),
+        command: command_line(),
+        data: data_sources(&args.corpus, &args.licence)?,
+        seed: args.seed,
+        threads: config::threads(0),
+        date: today(),
+        ..ModelCard::default()
+    };
+    let phases = Phases::new("train gpt", "tokens", quiet);
+    let mut quality = serde_json::Map::new();
+    let trained = folder.publish(|path| {
+        let trained = transformers::train(&args.corpus, &options, card, path, &mut |seen| {
+            let note = seen.loss.map_or(String::new(), |loss| format!("loss {loss:.4}"));
+            phases.step(seen.phase, seen.done, Some(seen.total).filter(|total| *total > 0), &note, seen.loss);
+        });
+        quality = trained?.quality;
+        Ok(())
+    });
+    let measured = phases.finish(trained.is_ok());
+    trained?;
+    let training = measured.iter().find(|phase| phase.name == "training");
+    let seconds = training.map_or(0.0, |phase| phase.seconds);
+    let rate = training.map_or(0.0, |phase| phase.done as f64 / phase.seconds.max(1e-9));
+    if args.json {
+        let summary =
+            json!({ "out": args.out, "seconds": seconds, "tokens_per_second": rate.round(), "quality": quality });
+        output::json(&summary)?;
+    } else {
+        output::line(&format!(
+            "{}: trained in {}, {} tokens/s, perplexity {} on text held out",
+            args.out.display(),
+            duration(seconds),
+            count(rate as u64),
+            quality.get("held_out_perplexity").unwrap_or(&json!(null))
+        ))?;
+    }
+    Ok(())
+}
+
+/// Refuses: the program was built without the feature.
+#[cfg(not(feature = "transformers"))]
+pub(super) fn run(args: &TrainGptArgs, _: bool) -> anyhow::Result<()> {
+    use crate::embed::transformers::{Family, load};
+    load(Family::Gpt, &args.out, crate::embed::ModelCard::default())?;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Long texts as overlapping blocks, each a point of its own that knows its parent and its place in it.
+//!
+//! The text `a` becomes the points `a#0`, `a#1` and so on. Their payloads are that of the text with four more fields: `parent`
+//! (`a`), `block` (0, 1, ...), `start` and `end` (characters of the text, counted from 0, the end not included).
+
+use super::filter::{Filter, Scalar};
+use super::limits::MAX_BATCH;
+use super::{Error, Item, Source};
+use crate::types::PointId;
+
+/// Payload field with the id of the text.
+pub const PARENT_FIELD: &str = "parent";
+/// Payload field with the number of the block.
+pub const BLOCK_FIELD: &str = "block";
+/// Payload fields with the first character of the block, and the one after its last.
+pub const PLACE_FIELDS: [&str; 2] = ["start", "end"];
+/// Most words of a block.
+pub const MAX_WORDS: u32 = 100_000;
+
+/// How texts are split: into so many words, each block beginning with the last words of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Words of a block: what stands between white space.
+    pub words: u32,
+    /// Words that two blocks share.
+    pub overlap: u32,
+}
+
+/// A part of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block<'a> {
+    /// From its first word to its last.
+    pub text: &'a str,
+    /// Its first character in the text.
+    pub start: usize,
+    /// The character after its last.
+    pub end: usize,
+}
+
+impl Blocks {
+    /// Refuses blocks without words, and those that share all of them.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the field and the limit.
+    pub fn check(self, field: &str) -> Result<(), Error> {
+        if !(1..=MAX_WORDS).contains(&self.words) {
+            return Err(Error::invalid(
+                format!("{field}.words"),
+                format!("takes 1 to {MAX_WORDS}, got {}", self.words),
+            ));
+        }
+        if self.overlap >= self.words {
+            let (overlap, words) = (self.overlap, self.words);
+            return Err(Error::invalid(
+                format!("{field}.overlap"),
+                format!("must be less than words ({words}), got {overlap}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The blocks of a text; none of one without words. The last is shorter, but no block lies within another.
+    pub fn split(self, text: &str) -> Vec<Block<'_>> {
+        // Of each word: its bytes, and its characters.
+        let mut words: Vec<(usize, usize, usize, usize)> = Vec::new();
+        let mut open: Option<(usize, usize)> = None;
+        let mut characters = 0;
+        for (byte, c) in text.char_indices() {
+            match (c.is_whitespace(), open) {
+                (false, None) => open = Some((byte, characters)),
+                (true, Some((start, first))) => {
+                    words.push((start, byte, first, characters));
+                    open = None;
+                }
+                _ => {}
+            }
+            characters += 1;
+        }
+        words.extend(open.map(|(start, first)| (start, text.len(), first, characters)));
+        let step = self.words.saturating_sub(self.overlap).max(1) as usize;
+        let mut blocks = Vec::new();
+        for from in (0..words.len()).step_by(step) {
+            let until = words.len().min(from + self.words.max(1) as usize);
+            let (first, last) = (words[from], words[until - 1]);
+            blocks.push(Block { text: &text[first.0..last.1], start: first.2, end: last.3 });
+            if until == words.len() {
+                break;
+            }
+        }
+        blocks
+    }
+
+    /// The items of a write, all as their blocks.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check) and [`items`](Self::items); `InvalidInput` when there are too many for one write.
+    pub fn all(self, items: Vec<Item>) -> Result<Vec<Item>, Error> {
+        self.check("blocks")?;
+        let mut points = Vec::new();
+        for (place, item) in items.into_iter().enumerate() {
+            points.extend(self.items(&format!("items[{place}]"), item)?);
+            if points.len() > MAX_BATCH {
+                return Err(Error::invalid(
+                    format!("items[{place}]"),
+                    format!("with it there are more than {MAX_BATCH} blocks"),
+                ));
+            }
+        }
+        Ok(points)
+    }
+
+    /// An item as its blocks. `field` names the item in errors.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is no text, has no words, has a payload field of a name that is needed, or an id that is too
+    /// long to be followed by a number.
+    pub fn items(self, field: &str, item: Item) -> Result<Vec<Item>, Error> {
+        let Item { id, source, payload } = item;
+        let Source::Text(text) = source else {
+            return Err(Error::invalid(field, "only texts are split into blocks"));
+        };
+        let [start, end] = PLACE_FIELDS;
+        if let Some(taken) =
+            [PARENT_FIELD, BLOCK_FIELD, start, end].into_iter().find(|name| payload.contains_key(*name))
+        {
+            return Err(Error::invalid(format!("{field}.payload.{taken}"), "is a field that blocks have themselves"));
+        }
+        let blocks = self.split(&text);
+        if blocks.is_empty() {
+            return Err(Error::invalid(format!("{field}.text"), "has no word"));
+        }
+        blocks
+            .into_iter()
+            .enumerate()
+            .map(|(number, block)| {
+                let mut payload = payload.clone();
+                payload.insert(PARENT_FIELD.into(), id.as_str().into());
+                payload.insert(BLOCK_FIELD.into(), number.into());
+                payload.insert(start.into(), block.start.into());
+                payload.insert(end.into(), block.end.into());
+                let id = PointId::new(format!("{}#{number}", id.as_str())).map_err(|error| {
+                    Error::invalid(format!("{field}.id"), format!("with the number of its block: {error}"))
+                })?;
+                Ok(Item { id, source: Source::Text(block.text.into()), payload })
+            })
+            .collect()
+    }
+}
+
+/// The blocks of these texts, whatever they were split like.
+pub(super) fn of_parents<'a>(ids: impl Iterator<Item = &'a PointId>) -> Filter {
+    Filter::among(PARENT_FIELD, ids.map(|id| Scalar::from(id.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::Payload;
+
+    fn split(words: u32, overlap: u32, text: &str) -> Vec<(&str, usize, usize)> {
+        Blocks { words, overlap }.split(text).into_iter().map(|block| (block.text, block.start, block.end)).collect()
+    }
+
+    #[test]
+    fn blocks_overlap_and_the_last_one_ends_the_text() {
+        let text = "a b  c\nd é";
+        assert_eq!(split(2, 1, text), [("a b", 0, 3), ("b  c", 2, 6), ("c\nd", 5, 8), ("d é", 7, 10)]);
+        assert_eq!(split(3, 1, text), [("a b  c", 0, 6), ("c\nd é", 5, 10)]);
+        assert_eq!(split(2, 0, text), [("a b", 0, 3), ("c\nd", 5, 8), ("é", 9, 10)]);
+        assert_eq!(split(9, 3, "  漢字 b "), [("漢字 b", 2, 6)]);
+        assert_eq!(split(5, 4, " \n "), []);
+        for (block, start, end) in split(2, 1, text) {
+            assert_eq!(text.chars().skip(start).take(end - start).collect::<String>(), block);
+        }
+    }
+
+    #[test]
+    fn every_word_is_in_a_block_and_neighbours_share_the_overlap() {
+        let words: Vec<String> = (0..97).map(|i| format!("w{i}")).collect();
+        let text = words.join(" ");
+        for (size, overlap) in [(1, 0), (10, 0), (10, 3), (10, 9), (97, 5), (200, 1)] {
+            let blocks = split(size, overlap, &text);
+            let numbers =
+                |block: &str| -> Vec<usize> { block.split(' ').map(|word| word[1..].parse().unwrap()).collect() };
+            let mut next = 0;
+            for (place, (block, ..)) in blocks.iter().enumerate() {
+                let numbers = numbers(block);
+                assert!(numbers.len() == size as usize || place + 1 == blocks.len());
+                assert_eq!(numbers[0], next, "{size} {overlap}");
+                next = numbers[numbers.len() - 1] + 1 - overlap as usize;
+            }
+            assert_eq!(next + overlap as usize, 97);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused_and_named() {
+        let item = |source, payload| Item { id: PointId::new("x".repeat(127)).unwrap(), source, payload };
+        let blocks = Blocks { words: 1, overlap: 0 };
+        let refused = |item| blocks.items("items[3]", item).unwrap_err().to_string();
+        assert!(refused(item(Source::Vector(vec![1.0]), Payload::new())).contains("items[3]"));
+        assert!(refused(item(Source::Text(" ".into()), Payload::new())).contains("items[3].text"));
+        let taken = Payload::from_iter([("block".to_owned(), 7.into())]);
+        assert!(refused(item(Source::Text("a".into()), taken)).contains("items[3].payload.block"));
+        assert!(refused(item(Source::Text("a".into()), Payload::new())).contains("items[3].id"));
+        assert!(Blocks { words: 0, overlap: 0 }.check("blocks").is_err());
+        assert!(Blocks { words: 5, overlap: 5 }.check("blocks").is_err());
+        assert!(Blocks { words: 5, overlap: 4 }.check("blocks").is_ok());
+    }
+}

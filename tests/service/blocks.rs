@@ -1,0 +1,103 @@
+//! Long texts in overlapping blocks, and hits by group.
+
+use crate::harness::*;
+use nearness::collection::Engine;
+use nearness::grpc::{Client, pb};
+use serde_json::json as j;
+use std::sync::Arc;
+
+fn blocks(items: Vec<pb::Item>, words: u32, overlap: u32) -> pb::UpsertRequest {
+    pb::UpsertRequest { blocks: Some(pb::Blocks { words, overlap }), ..upsert("c", items) }
+}
+
+fn by(group: &str, text: &str, k: u32) -> pb::SearchRequest {
+    let mut request = near("c", pb::query::Form::Text(text.into()), k);
+    request.params = Some(pb::SearchParams { k, group_by: group.into(), ..Default::default() });
+    request
+}
+
+/// Ids and payloads of all points, in the order of their ids.
+async fn all(client: &Client) -> Vec<(String, serde_json::Value)> {
+    let request = pb::ScrollRequest {
+        collection: "c".into(),
+        fields: Some(pb::Fields { payload: true, vector: false }),
+        ..Default::default()
+    };
+    let points = client.scroll(request).await.unwrap().points;
+    points.into_iter().map(|point| (point.id, json(point.payload))).collect()
+}
+
+pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    let mut long = text_item("a", "aaa bbb\n ccc ddd eee");
+    long.payload = payload(j!({"title": "letters"}));
+    let written = client.upsert(blocks(vec![long, text_item("b", "zzz")], 2, 1)).await.unwrap();
+    assert_eq!((written.inserted, written.replaced, written.removed), (5, 0, 0));
+    let points = all(client).await;
+    assert_eq!(points.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a#0", "a#1", "a#2", "a#3", "b#0"]);
+    let second = j!({"title": "letters", "text": "bbb\n ccc", "parent": "a", "block": 1, "start": 4, "end": 12});
+    assert_eq!(points[1].1, second);
+    // Shorter now: what it had before and has no more is gone, with the same write; what others have is not.
+    let again = client.upsert(blocks(vec![text_item("a", "aaa bbb ccc")], 2, 1)).await.unwrap();
+    assert_eq!((again.inserted, again.replaced, again.removed), (0, 2, 2));
+    assert_eq!(again.sequence, written.sequence + 1);
+    assert_eq!(all(client).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ["a#0", "a#1", "b#0"]);
+    // All of the batch, or nothing of it.
+    let items = vec![text_item("a", "fff"), text_item("b", "\u{6f22}")];
+    assert_eq!(refused(client.upsert(blocks(items, 2, 1)).await).0, "INVALID_ARGUMENT");
+    assert_eq!(count(client, "c").await, 3);
+}
+
+pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    // Every block of "much" is nearer to "aaa" than any of the others.
+    let much = vec!["aaaa"; 100].join(" ");
+    let items = vec![
+        text_item("much", &much),
+        text_item("some", "bbbb aaab bbbb"),
+        text_item("less", "aabb cccc"),
+        text_item("none", "zzzz"),
+    ];
+    let written = client.upsert(blocks(items, 1, 0)).await.unwrap();
+    assert_eq!(written.inserted, 106);
+    let plain = client.search(by("", "aaa", 3)).await.unwrap();
+    assert!(plain.hits.iter().all(|hit| hit.id.starts_with("much#")));
+    let grouped = client.search(by("parent", "aaa", 3)).await.unwrap();
+    let parents: Vec<&str> = grouped.hits.iter().map(|hit| hit.id.as_str()).collect();
+    assert_eq!((&parents[0][..5], &parents[1..]), ("much#", &["some#1", "less#0"][..]));
+    assert!(grouped.hits.iter().all(|hit| hit.payload.is_none()), "nobody asked for payloads");
+    // Fewer groups than asked for: all of them.
+    assert_eq!(client.search(by("parent", "aaa", 50)).await.unwrap().hits.len(), 4);
+    // A point without the field stands for itself.
+    client.upsert(upsert("c", vec![text_item("p", "aaa"), text_item("q", "aaa")])).await.unwrap();
+    let with = client.search(by("parent", "aaa", 50)).await.unwrap();
+    assert_eq!(with.hits.len(), 6);
+    let mut threshold = by("parent", "aaa", 50);
+    threshold.params.as_mut().unwrap().score_threshold = Some(0.9);
+    assert_eq!(client.search(threshold).await.unwrap().hits.len(), 4, "much, some, p and q");
+}
+
+pub(crate) async fn wrong_blocks_and_groups_are_refused(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    let text = || vec![text_item("a", "abc")];
+    for (request, part) in [
+        (blocks(text(), 0, 0), "blocks.words"),
+        (blocks(text(), 5, 5), "blocks.overlap"),
+        (blocks(vec![vector_item("a", &[0.0; 26])], 5, 1), "items[0]"),
+        (blocks(vec![text_item(&"x".repeat(127), "abc")], 5, 1), "items[0].id"),
+        (blocks(vec![text_item("b", &"a ".repeat(10_001))], 1, 0), "items[0]"),
+    ] {
+        let (code, message) = refused(client.upsert(request).await);
+        assert_eq!(code, "INVALID_ARGUMENT", "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(count(client, "c").await, 0);
+    let (code, message) = refused(client.search(by(&"x".repeat(600), "abc", 3)).await);
+    assert!(code == "INVALID_ARGUMENT" && message.contains("group_by"), "{message}");
+}
