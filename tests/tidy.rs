@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 /// Module of `src/` -> modules it may import. A new folder needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("sync", &[]),
     ("math", &["types"]),
     ("disk", &["types"]),
     ("store", &["types", "math", "disk"]),
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
+    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot"]),
     ("guard", &["types"]),
-    ("grpc", &["types", "collection", "embed", "guard"]),
+    ("grpc", &["types", "sync", "collection", "embed", "guard"]),
     ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
 ];
 
@@ -194,7 +195,7 @@ fn paths_in_the_docs_exist() {
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("a document");
         for word in quoted(&text) {
-            let inside = ["src/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/"];
+            let inside = ["src/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/", "fuzz/"];
             let plain = !word.contains([' ', '*', '<', '{', '\n']);
             if plain && inside.iter().any(|start| word.starts_with(start)) && !root().join(word).exists() {
                 broken.push(format!("{}: names `{word}`, which does not exist", document.display()));
@@ -254,4 +255,17 @@ fn shell_words(line: &str) -> Vec<String> {
     }
     words.extend(word);
     words
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_has_seeds() {
+    let folder = root().join("fuzz");
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("fuzz/Cargo.toml");
+    let targets = files(&folder.join("fuzz_targets"), "rs");
+    for path in &targets {
+        let target = path.file_stem().and_then(|name| name.to_str()).expect("a plain name");
+        assert!(manifest.contains(&format!("name = \"{target}\"")), "fuzz/Cargo.toml does not name {target}");
+        assert!(std::fs::read_dir(folder.join("seeds").join(target)).is_ok(), "{target} has no seeds");
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), targets.len());
 }

@@ -29,6 +29,8 @@ mod config;
 mod embed;
 mod eval;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 mod key;
 mod load;

@@ -103,7 +103,7 @@ async fn shake_hands(stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Wi
     Ok((Wire::Tls(Box::new(stream)), names.into()))
 }
 
-fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
+pub(super) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
     // The handshake has verified it.
     webpki::EndEntityCert::try_from(certificate)
         .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())

@@ -232,7 +232,7 @@ impl HttpBody for Watched {
 }
 
 /// The value of `grpc-timeout`: at most 8 digits and a unit.
-fn grpc_timeout(value: &[u8]) -> Option<Duration> {
+pub(super) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

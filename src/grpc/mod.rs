@@ -34,6 +34,8 @@ mod context;
 mod embedders;
 mod filter;
 mod from_proto;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod health;
 pub mod limits;

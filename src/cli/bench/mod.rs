@@ -167,3 +167,9 @@ fn print(
     table.print()?;
     Ok(())
 }
+
+/// Reads an ivecs file.
+#[cfg(fuzzing)]
+pub(super) fn read_truth(path: &std::path::Path, queries: usize, k: usize, base: usize) -> anyhow::Result<()> {
+    Truth::read(path, queries, k, base).map(drop)
+}

@@ -185,7 +185,7 @@ fn text(head: &[u8]) -> Option<Format> {
     let start = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     if head[start..].starts_with(b"<doc ") {
         Some(Format::Wiki)
-    } else if head[start] == b'{' {
+    } else if head.get(start) == Some(&b'{') {
         Some(Format::Jsonl)
     } else {
         Some(Format::Text)
@@ -247,6 +247,8 @@ mod tests {
     fn the_content_tells() {
         check("a", b"a line\nanother\n", Format::Text);
         check("a", "é\n".as_bytes(), Format::Text);
+        // Nothing behind a byte order mark.
+        check("a", b"\xef\xbb\xbf", Format::Text);
         check("a", b"BM was a text once\n", Format::Text);
         check("a", b"3 4\n1 2\n", Format::Text);
         check("a", b"<doc id=\"1\" url=\"\" title=\"\">\n", Format::Wiki);

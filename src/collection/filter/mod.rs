@@ -22,6 +22,8 @@
 mod builder;
 mod condition;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod matches;
 mod number;
 pub(super) mod plan;

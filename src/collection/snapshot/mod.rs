@@ -11,6 +11,8 @@
 
 mod create;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kept;
 mod manifest;
 mod restore;

@@ -41,3 +41,12 @@ pub const PIXELS: usize = SIDE * SIDE;
 pub const FEATURES: usize = 500;
 /// The digits 0 to 9.
 pub const CLASSES: usize = 10;
+
+/// An image as the net sees it, for the fuzz targets.
+///
+/// # Errors
+/// What is wrong with the image.
+#[cfg(fuzzing)]
+pub fn prepared(bytes: &[u8]) -> Result<[f32; PIXELS], super::Error> {
+    image::prepare(bytes)
+}

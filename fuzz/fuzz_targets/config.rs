@@ -1,0 +1,21 @@
+//! The configuration file, and who may come in by it. Files that it names beside it are there: a key, a certificate.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nearness::cli::fuzzing::access;
+use nearness_fuzz::{file, parts, scratch};
+
+fuzz_target!(|data: &[u8]| {
+    let [header, pem, text] = parts(data);
+    // Nothing but files of this folder: a configuration is its operator's, and may name any.
+    if text.windows(2).any(|two| two == b"..") || text.windows(5).any(|five| five == b"/dev/" || five == b"/proc") {
+        return;
+    }
+    let config = file("nearness.toml", text);
+    file("key.pem", pem);
+    file("certificate.pem", pem);
+    assert_eq!(config.parent(), Some(scratch()));
+    if let Ok(access) = access(&config) {
+        let _ = (access.caller(Some(header), &[]), access.caller(None, &["a".into()]));
+    }
+});

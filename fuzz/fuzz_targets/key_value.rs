@@ -1,0 +1,55 @@
+//! Key-value files: sound ones with patches over them. Whatever redb makes of them, an error comes back and no panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nearness::disk::{Fs, real_fs};
+use nearness::store::{Catalogue, Change, Truth};
+use nearness_fuzz::{allow_panics_of_redb, choice, folder, patched};
+use std::sync::{Arc, OnceLock};
+
+fn made() -> &'static [Vec<u8>; 2] {
+    static MADE: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let (fs, dir) = (real_fs(), folder("made"));
+        let truth = Truth::create(&fs, &dir).expect("a truth");
+        let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
+        truth.commit(&[point(0, "a"), point(1, "b"), Change::Sequence(2)]).expect("a commit");
+        drop(truth);
+        let points = std::fs::read(dir.join(Truth::FILE)).expect("the file");
+        let dir = folder("made");
+        drop(Catalogue::open(&fs, &dir).expect("a catalogue"));
+        [points, std::fs::read(dir.join("catalogue.redb")).expect("the file")]
+    })
+}
+
+fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
+    let ask = |truth: &Truth| {
+        let _ = (truth.sequence(), truth.next_key(), truth.next_segment(), truth.segments());
+        let _ = truth.growing(&mut |_, _, _, _| Ok(()));
+    };
+    if let Ok(truth) = Truth::look(fs, dir) {
+        ask(&truth);
+    }
+    if let Ok(truth) = Truth::open(fs, dir) {
+        ask(&truth);
+        let _ = truth.commit(&[Change::Sequence(9)]);
+    }
+}
+
+fuzz_target!(init: { allow_panics_of_redb(); made(); }, |data: &[u8]| {
+    let (kind, patches) = choice(data);
+    let fs = real_fs();
+    let dir = folder("data");
+    let bytes = patched(&made()[usize::from(kind % 2)], patches);
+    // Cut, too.
+    let bytes = if kind & 2 == 0 { &bytes } else { &bytes[..bytes.len() * usize::from(kind) / 256] };
+    if kind % 2 == 0 {
+        std::fs::write(dir.join(Truth::FILE), bytes).expect("a file");
+        visit(&fs, &dir);
+    } else {
+        std::fs::write(dir.join("catalogue.redb"), bytes).expect("a file");
+        if let Ok(catalogue) = Catalogue::open(&fs, &dir) {
+            let _ = catalogue.list();
+        }
+    }
+});

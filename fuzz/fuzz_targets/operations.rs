@@ -1,0 +1,194 @@
+//! Sequences of operations on the engine, compared with a map and an exact search after each of them.
+//!
+//! A byte says what is done, the bytes after it to what: few ids, small whole numbers as components, so that the
+//! distances are exact and replacements, ties and empty results happen all the time.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nearness::collection::filter::Range;
+use nearness::collection::{
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, Job, LocalEngine, Payload, Query,
+    SearchParams, Source, Space,
+};
+use nearness::depot::Depot;
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId, Precision};
+use nearness_fuzz::folder;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const DIMENSION: usize = 3;
+const MOST_STEPS: usize = 60;
+
+type Model = BTreeMap<PointId, (Vec<f32>, i64)>;
+
+/// The input, byte by byte; zeros after its end.
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn id(&mut self) -> PointId {
+        PointId::new(format!("p{}", self.byte())).expect("an id")
+    }
+
+    fn vector(&mut self) -> Vec<f32> {
+        let byte = self.byte();
+        // Never without direction.
+        vec![f32::from(byte & 7) - 3.5, f32::from(byte >> 3 & 7) - 3.0, f32::from(byte >> 6)]
+    }
+
+    fn filter(&mut self, levels: u8) -> Filter {
+        let (kind, number) = (self.byte(), i64::from(self.byte()));
+        match kind % if levels == 0 { 4 } else { 7 } {
+            0 => Filter::equals("n", number),
+            1 => Filter::range(
+                "n",
+                Range { gte: Some(number.into()), lt: Some((number + 40).into()), ..Range::default() },
+            ),
+            2 => Filter::exists(if number & 1 == 0 { "odd" } else { "n" }),
+            3 => Filter::among("kind", [["a", "b", "c"][number as usize % 3].into()]),
+            4 => Filter::not(self.filter(levels - 1)),
+            5 => Filter::And(vec![self.filter(levels - 1), self.filter(levels - 1)]),
+            _ => Filter::Or(vec![self.filter(levels - 1), self.filter(levels - 1)]),
+        }
+    }
+}
+
+fn payload(n: i64) -> Payload {
+    let mut payload: Payload = [("n".to_owned(), n.into())].into_iter().collect();
+    payload.insert("kind".into(), ["a", "b", "c"][n as usize % 3].into());
+    if n % 2 == 1 {
+        payload.insert("odd".into(), true.into());
+    }
+    payload
+}
+
+fn name() -> CollectionName {
+    CollectionName::new("model").expect("a name")
+}
+
+fn open(data: &Path, kept: &Path) -> LocalEngine {
+    let depot = Depot::open(kept.to_str().expect("a plain path")).expect("a folder");
+    LocalEngine::open(data, Registry::default()).expect("the engine opens").with_depot(depot)
+}
+
+fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+    match metric {
+        Metric::Cosine => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+        Metric::Dot => -dot(a, b),
+        Metric::L2 => a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>().sqrt(),
+    }
+}
+
+fn compare(engine: &LocalEngine, model: &Model, metric: Metric, input: &mut Input<'_>) {
+    let filter = (input.byte() & 1 == 1).then(|| input.filter(2));
+    let matching: Vec<(&PointId, &Vec<f32>)> = model
+        .iter()
+        .filter(|(_, (_, n))| filter.as_ref().is_none_or(|filter| filter.matches(&payload(*n))))
+        .map(|(id, (vector, _))| (id, vector))
+        .collect();
+    assert_eq!(engine.count(&name(), filter.as_ref()).expect("a count"), matching.len() as u64, "{filter:?}");
+    let page = engine.scroll(&name(), None, 10_000, Fields { payload: true, vector: true }, filter.as_ref());
+    let page = page.expect("a page");
+    assert_eq!(page.points.len(), matching.len(), "scroll of {filter:?}");
+    for (point, (id, vector)) in page.points.iter().zip(&matching) {
+        assert_eq!((&point.id, point.vector.as_ref()), (*id, Some(*vector)));
+        assert_eq!(point.payload.as_ref(), Some(&payload(model[*id].1)));
+    }
+    let (query, k) = (input.vector(), u32::from(input.byte() % 16) + 1);
+    let mut truth: Vec<f64> = matching.iter().map(|(_, vector)| distance(metric, vector, &query)).collect();
+    truth.sort_by(f64::total_cmp);
+    for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
+        let filter = filter.clone().map(Into::into);
+        let params = SearchParams { k, accuracy, score_threshold: None, fields: Fields::default(), filter };
+        let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
+        assert_eq!(answer.hits.len(), matching.len().min(k as usize), "never fewer than k while k match");
+        for (place, hit) in answer.hits.iter().enumerate() {
+            let (vector, _) = &model[&hit.point.id];
+            assert!((distance(metric, vector, &query) - f64::from(hit.distance)).abs() < 1e-5, "of {}", hit.point.id);
+            if accuracy == Accuracy::Exact {
+                assert!((truth[place] - f64::from(hit.distance)).abs() < 1e-5, "rank {place}");
+            }
+        }
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input(data);
+    let (data, kept) = (folder("data"), folder("kept"));
+    let first = input.byte();
+    let metric = Metric::ALL[usize::from(first) % 3];
+    let mut engine = open(&data, &kept);
+    let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
+    let space = Space::Plain { dimension: DIMENSION as u32 };
+    engine.create_collection(&CollectionSpec { name: name(), space, metric, index }).expect("a new collection");
+    let (mut model, mut sequence) = (Model::new(), 0);
+    let silent = |_: Job, _: u64, _: u64| true;
+    for _ in 0..MOST_STEPS {
+        if input.0.is_empty() {
+            break;
+        }
+        match input.byte() % 16 {
+            step @ 0..6 => {
+                // From a few points to more than fill a segment.
+                let count = [1, 2, 5, 20, 60, 120][usize::from(step)];
+                let start = input.byte();
+                let mut items = Vec::new();
+                for place in 0..count {
+                    let id = PointId::new(format!("p{}", start.wrapping_add(place))).expect("an id");
+                    let vector = if place < 8 { input.vector() } else { Input(&[place.wrapping_mul(37)]).vector() };
+                    let n = i64::from(start.wrapping_mul(3).wrapping_add(place));
+                    model.insert(id.clone(), (vector.clone(), n));
+                    items.push(Item { id, source: Source::Vector(vector), payload: payload(n) });
+                }
+                let done = engine.upsert(&name(), items).expect("an upsert");
+                assert!(done.sequence > sequence);
+                sequence = done.sequence;
+            }
+            6 | 7 => {
+                let ids: Vec<PointId> = (0..input.byte() % 8 + 1).map(|_| input.id()).collect();
+                let removed = ids.iter().filter(|id| model.remove(*id).is_some()).count() as u64;
+                let done = engine.delete_points(&name(), &ids).expect("a delete");
+                assert_eq!((done.deleted, done.sequence > sequence), (removed, true));
+                sequence = done.sequence;
+            }
+            8 => {
+                let filter = input.filter(1);
+                let before = model.len();
+                model.retain(|_, (_, n)| !filter.matches(&payload(*n)));
+                let done = engine.delete_matching(&name(), &filter).expect("a delete");
+                assert_eq!(done.deleted, (before - model.len()) as u64, "{filter:?}");
+                sequence = done.sequence;
+            }
+            9 => {
+                let info = engine.compact(&name()).expect("a compaction");
+                assert!(info.segments.len() <= 1 && info.deleted_rows == 0, "{info:?}");
+            }
+            10 => {
+                drop(engine);
+                engine = open(&data, &kept);
+                assert_eq!(engine.sequence(&name()).expect("a number"), sequence);
+            }
+            11 => {
+                let taken = engine.create_snapshot(&name(), &silent).expect("a snapshot").snapshot;
+                // What comes after it is gone with a restore.
+                let gone = engine.delete_points(&name(), &[input.id()]).expect("a delete");
+                assert!(gone.sequence > sequence);
+                engine.restore_snapshot(&taken, &name(), true, &silent).expect("a restore");
+                let _ = std::fs::remove_file(kept.join(taken.as_str()));
+            }
+            12 => {
+                let report = engine.check(&name()).expect("a check");
+                assert!(report.findings.is_empty(), "{report:?}");
+            }
+            _ => compare(&engine, &model, metric, &mut input),
+        }
+    }
+    compare(&engine, &model, metric, &mut input);
+});

@@ -1,0 +1,32 @@
+//! Payload index files: as they are, and with their checksums made right; asked for fields and filters.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nearness::collection::Filter;
+use nearness::collection::filter::fuzzing::ask_index;
+use nearness_fuzz::fix_payloads;
+
+fn read(bytes: Vec<u8>, filters: &[Filter]) {
+    let number =
+        |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")));
+    // The rows of a segment that was opened; a file that names others is refused.
+    let (tag, rows) = (u64::from(number(16)) | u64::from(number(20)) << 32, number(24).min(100_000));
+    for filter in filters {
+        let _ = ask_index(bytes.clone(), tag, rows, filter);
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let filters = [
+        Filter::equals("kind", "animal"),
+        Filter::not(Filter::exists("n")),
+        Filter::And(vec![Filter::exists("a"), Filter::among("n", (0..3_i64).map(Into::into))]),
+        Filter::range("n", nearness::collection::filter::Range { gte: Some(1_i64.into()), ..Default::default() }),
+    ];
+    read(data.to_vec(), &filters);
+    if data.len() >= 128 {
+        let mut fixed = data.to_vec();
+        fix_payloads(&mut fixed);
+        read(fixed, &filters);
+    }
+});

@@ -1,0 +1,224 @@
+//! What the fuzz targets share: files in memory, bytes cut into parts, and checksums made right, so that a fuzzer gets
+//! behind them. Offsets are those of `docs/FORMAT.md`.
+
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A folder of this process alone, in memory where there is such a file system. `fuzz/run` names and removes it.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let above = std::env::var_os("NEARNESS_FUZZ_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = above.join(format!("nearness-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder for files");
+        folder
+    })
+}
+
+/// Makes an empty folder of that name in [`scratch`].
+pub fn folder(name: &str) -> PathBuf {
+    let folder = scratch().join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Makes a file of that name in [`scratch`]. One that is there is unlinked first: it may be mapped.
+pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = scratch().join(name);
+    let _ = fs::remove_file(&path);
+    fs::write(&path, bytes).expect("a file");
+    path
+}
+
+/// A byte of the input, and the rest.
+pub fn choice(data: &[u8]) -> (u8, &[u8]) {
+    data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
+}
+
+/// Cuts the input in parts: each behind its length as u16, the last one to the end.
+pub fn parts<const N: usize>(mut data: &[u8]) -> [&[u8]; N] {
+    std::array::from_fn(|place| match data.split_first_chunk::<2>() {
+        Some((length, rest)) if place + 1 < N => {
+            let (part, rest) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+            data = rest;
+            part
+        }
+        _ => std::mem::take(&mut data),
+    })
+}
+
+/// Puts patches over bytes: each a place as u32, a length of one byte, and that many bytes.
+pub fn patched(base: &[u8], mut patches: &[u8]) -> Vec<u8> {
+    let mut bytes = base.to_vec();
+    while let Some(([a, b, c, d, length], rest)) = patches.split_first_chunk::<5>() {
+        let at = u32::from_le_bytes([*a, *b, *c, *d]) as usize % bytes.len().max(1);
+        let (patch, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        let end = (at + patch.len()).min(bytes.len());
+        bytes[at..end].copy_from_slice(&patch[..end - at]);
+        patches = rest;
+    }
+    bytes
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + value.len()) {
+        place.copy_from_slice(value);
+    }
+}
+
+/// The checksum of a section, as far as it lies in the file.
+fn section(bytes: &[u8], offset: u64, length: u64) -> Option<u32> {
+    let end = usize::try_from(offset.checked_add(length)?).ok()?;
+    bytes.get(usize::try_from(offset).ok()?..end).map(crc32fast::hash)
+}
+
+/// Makes the checksums, the tag and the length of a segment file right.
+pub fn fix_segment(bytes: &mut [u8]) {
+    const ENTRIES: usize = 64;
+    let narrow = u32_at(bytes, 48) == 3;
+    let mut hash = Sha256::new();
+    hash.update(&bytes[16..24]);
+    hash.update(&bytes[32..40]);
+    if u32_at(bytes, 48) != 0 {
+        hash.update(&bytes[48..52]);
+    }
+    for place in 0..if narrow { 8 } else { 7 } {
+        let at = ENTRIES + 24 * place;
+        let (offset, length) = (u64_at(bytes, at), u64_at(bytes, at + 8));
+        if let Some(crc) = section(bytes, offset, length) {
+            put(bytes, at + 16, &crc.to_le_bytes());
+        }
+        hash.update(length.to_le_bytes());
+        hash.update(&bytes[at + 16..at + 20]);
+    }
+    put(bytes, 24, &hash.finalize()[..8]);
+    let length = bytes.len() as u64;
+    put(bytes, 40, &length.to_le_bytes());
+    put(bytes, 12, &[0; 4]);
+    let crc = crc32fast::hash(&bytes[..256]);
+    put(bytes, 12, &crc.to_le_bytes());
+}
+
+/// Makes a graph file as long as its counts say (as far as that is little), its sections lie in their places, and its
+/// checksums right.
+pub fn fix_graph(bytes: &mut Vec<u8>) {
+    const HEADER: usize = 512;
+    const LEVELS: usize = 88;
+    const SECTIONS: usize = 152;
+    const MOST: u64 = 1 << 18;
+    let number = |at: usize| u64::from(u32_at(bytes, at));
+    let (rows, dimension, m, kept) = (number(32), number(36), number(44), number(84));
+    let upper: u64 = (0..number(52).min(16) as usize).map(|level| number(LEVELS + 4 * level) * 4 * (2 + m)).sum();
+    let width = dimension + u64::from(number(40) == 1);
+    let basis = if kept == 0 { 0 } else { 4 * width + kept * width.next_multiple_of(64) };
+    let (groups, twins) = (number(76), number(80));
+    let lengths = [rows * number(60), rows * 8 * m, upper, 4 * (groups + 1), 4 * twins, 4 * groups, basis];
+    let mut end = HEADER as u64;
+    let offsets = lengths.map(|length| {
+        let offset = end;
+        end = end.saturating_add(length).min(u64::MAX / 2).next_multiple_of(64);
+        offset
+    });
+    if end <= MOST {
+        bytes.resize(end as usize, 0);
+        for (place, (offset, length)) in offsets.iter().zip(lengths).enumerate() {
+            put(bytes, SECTIONS + 24 * place, &offset.to_le_bytes());
+            put(bytes, SECTIONS + 24 * place + 8, &length.to_le_bytes());
+            let (from, until) = ((offset + length) as usize, (offset + length).next_multiple_of(64) as usize);
+            bytes[from..until].fill(0);
+        }
+    }
+    for place in 0..7 {
+        let at = SECTIONS + 24 * place;
+        if let Some(crc) = section(bytes, u64_at(bytes, at), u64_at(bytes, at + 8)) {
+            put(bytes, at + 16, &crc.to_le_bytes());
+        }
+    }
+    let crc = crc32fast::hash(&bytes[..HEADER - 4]);
+    put(bytes, HEADER - 4, &crc.to_le_bytes());
+}
+
+/// Makes the checksums and the length of a payload index right.
+pub fn fix_payloads(bytes: &mut [u8]) {
+    const HEADER: usize = 128;
+    let length = bytes.len() as u64;
+    put(bytes, 40, &length.to_le_bytes());
+    let body = crc32fast::hash(&bytes[HEADER..]);
+    put(bytes, 52, &body.to_le_bytes());
+    put(bytes, 12, &[0; 4]);
+    let header = crc32fast::hash(&bytes[..HEADER]);
+    put(bytes, 12, &header.to_le_bytes());
+}
+
+/// Makes a checksum right that lies at `at` and covers all other bytes: a growing point's, a calibration's.
+pub fn fix_record(bytes: &mut [u8], at: usize) {
+    if bytes.len() < at + 4 {
+        return;
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..at]);
+    hasher.update(&bytes[at + 4..]);
+    put(bytes, at, &hasher.finalize().to_le_bytes());
+}
+
+/// A snapshot file of these parts, with every header and checksum right.
+pub fn snapshot(manifest: &[u8], parts: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let line = |content: &[u8], name: &str| {
+        let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{hex}  {name}\n")
+    };
+    let mut file = Vec::new();
+    let format = format!("nearness snapshot 1\n{}", line(manifest, "manifest.json"));
+    entry(&mut file, "FORMAT", format.as_bytes());
+    entry(&mut file, "manifest.json", manifest);
+    let mut sums = String::new();
+    for (name, content) in parts {
+        entry(&mut file, name, content);
+        sums += &line(content, name);
+    }
+    entry(&mut file, "SHA256SUMS", sums.as_bytes());
+    file.extend([0; 1024]);
+    file
+}
+
+/// An entry of a tar file, as GNU tar writes it.
+fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
+    let mut header = [0; 512];
+    let length = name.len().min(100);
+    header[..length].copy_from_slice(&name.as_bytes()[..length]);
+    put(&mut header, 100, b"0000644\0");
+    put(&mut header, 108, b"0000000\0");
+    put(&mut header, 116, b"0000000\0");
+    put(&mut header, 124, format!("{:011o}\0", content.len()).as_bytes());
+    put(&mut header, 136, b"00000000000\0");
+    put(&mut header, 148, b"        ");
+    header[156] = b'0';
+    put(&mut header, 257, b"ustar  \0");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    put(&mut header, 148, format!("{sum:06o}\0 ").as_bytes());
+    file.extend(header);
+    file.extend(content);
+    file.resize(file.len().next_multiple_of(512), 0);
+}
+
+/// Lets panics inside redb pass that this crate turns into errors (`src/store/kv.rs`); every other one still ends the run.
+pub fn allow_panics_of_redb() {
+    let ends = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let inside = panic.location().is_some_and(|at| at.file().contains("/redb-"));
+        if !inside {
+            ends(panic);
+        }
+    }));
+}

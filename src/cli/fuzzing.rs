@@ -1,0 +1,87 @@
+//! What the fuzz targets in `fuzz/` reach of the command line; compiled for them only.
+
+use super::args::{Cli, Command};
+use super::{bench, filter, load, settings};
+use crate::grpc;
+use crate::guard::Access;
+use clap::{Parser, ValueEnum};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Records of one file that are read at most: what repeats for longer finds nothing new.
+const MOST: usize = 10_000;
+
+/// Reads a file as `load` does in that format, labels beside it where they are given. How many records were sound.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: bool) -> Result<usize, String> {
+    let format = load::Format::from_str(format, true)?;
+    let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors };
+    let records = load::open(path, format, labels, 0, &options).map_err(|error| format!("{error:#}"))?;
+    let mut sound = 0;
+    for record in records.take(MOST) {
+        match record {
+            Ok(item) => {
+                sound += 1;
+                if let crate::collection::Source::Vector(of) = item.source {
+                    assert!(of.iter().all(|x| x.is_finite()) || format == load::Format::Jsonl);
+                }
+            }
+            Err(error) => drop(error.to_string()),
+        }
+    }
+    Ok(sound)
+}
+
+/// Reads a file of vectors as `bench` does, whatever it holds. How many numbers were sound.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub fn vectors(path: &Path) -> Result<usize, String> {
+    let mut rows = load::rows::open(path).map_err(|error| format!("{error:#}"))?;
+    let (dimension, mut numbers, mut sound) = (rows.dimension(), Vec::new(), 0);
+    for _ in 0..MOST {
+        match rows.next_row(&mut numbers) {
+            Some(Ok(())) => {
+                assert_eq!(numbers.len(), dimension);
+                sound += dimension;
+            }
+            Some(Err(error)) => drop(error.to_string()),
+            None => break,
+        }
+        numbers.clear();
+    }
+    Ok(sound)
+}
+
+/// Reads an ivecs file as `bench --truth` does.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<(), String> {
+    bench::read_truth(path, queries, k, base).map_err(|error| format!("{error:#}"))
+}
+
+/// The filter of `--filter`, as a server takes it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn filter(text: &str) -> Result<crate::collection::Filter, String> {
+    let filter = grpc::fuzzing::filter(filter::parse(text)?).map_err(|error| error.to_string())?;
+    filter.ok_or_else(|| "empty".into())
+}
+
+/// Who may come in by a configuration file.
+///
+/// # Errors
+/// What is wrong with it, or with a file that it names.
+pub fn access(config: &Path) -> Result<Arc<Access>, String> {
+    let arguments = [OsStr::new("nearness"), OsStr::new("serve"), OsStr::new("--config"), config.as_os_str()];
+    let Command::Serve(args) = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?.command else {
+        return Err("not serve".into());
+    };
+    let settings = settings::Settings::resolve(&args).map_err(|error| format!("{error:#}"))?;
+    Ok(settings.options.access.get())
+}

@@ -1,0 +1,147 @@
+//! What the fuzz targets in `fuzz/` reach of the services; compiled for them only.
+
+use super::{connection, context, filter as filters, from_proto, gate, page_token, payload, pb};
+use crate::collection::{Error, Filter};
+use crate::types::{CollectionName, PointId};
+use prost::Message;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+/// A filter as a request holds it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn filter(given: pb::Filter) -> Result<Option<Filter>, Error> {
+    filters::filter("filter", Some(given))
+}
+
+/// Takes a page's token apart. What is taken is given out alike.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn page_token(collection: &CollectionName, token: &str) -> Result<Option<PointId>, Error> {
+    page_token::decode(collection, token)
+}
+
+/// The token of the page after `last`.
+pub fn make_page_token(collection: &CollectionName, last: &PointId) -> String {
+    page_token::encode(collection, last)
+}
+
+/// Reads headers of a request: its deadline and its id.
+pub fn headers(value: &[u8]) {
+    if let Some(timeout) = gate::grpc_timeout(value) {
+        // A deadline is added to the time of day.
+        let _ = std::time::Instant::now().checked_add(timeout);
+    }
+    context::given_id(value);
+}
+
+/// The names in a certificate.
+pub fn dns_names(certificate: &[u8]) -> Vec<String> {
+    connection::dns_names(&CertificateDer::from(certificate.to_vec()))
+}
+
+/// Requests that [`request`] knows.
+pub const REQUESTS: u8 = 17;
+
+/// Decodes a request of a kind, and turns every part of it into the domain's words. True if all of it was taken.
+pub fn request(kind: u8, bytes: &[u8]) -> bool {
+    convert(kind % REQUESTS, bytes).is_ok()
+}
+
+/// Decodes, or ends.
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {
+    M::decode(bytes).map_err(|error| Error::invalid("message", error.to_string()))
+}
+
+fn named(name: &str) -> Result<(), Error> {
+    from_proto::collection("collection", name).map(drop)
+}
+
+fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
+    match kind {
+        0 => from_proto::spec(decode(bytes)?).map(drop),
+        1 => {
+            let request: pb::UpsertRequest = decode(bytes)?;
+            named(&request.collection)?;
+            for item in from_proto::items(request.items)? {
+                // What a client was allowed to store can be sent back to it.
+                let sent = payload::to_struct(item.payload.clone());
+                let back = payload::from_struct(sent, &"payload")?;
+                assert_eq!(back, item.payload);
+            }
+            Ok(())
+        }
+        2 => {
+            let request: pb::UpsertStreamRequest = decode(bytes)?;
+            named(&request.collection)?;
+            request.item.map_or(Ok(()), |item| from_proto::item(&"item", item).map(drop))
+        }
+        3 => {
+            let request: pb::GetPointsRequest = decode(bytes)?;
+            from_proto::fields(request.fields);
+            named(&request.collection)?;
+            from_proto::ids(request.ids).map(drop)
+        }
+        4 => {
+            let request: pb::DeletePointsRequest = decode(bytes)?;
+            filters::filter("filter", request.filter)?;
+            from_proto::ids(request.ids).map(drop)
+        }
+        5 => {
+            let request: pb::ScrollRequest = decode(bytes)?;
+            let name = from_proto::collection("collection", &request.collection)?;
+            page_token::decode(&name, &request.page_token)?;
+            from_proto::page(request.limit)?;
+            filters::filter("filter", request.filter).map(drop)
+        }
+        6 => {
+            let request: pb::CountRequest = decode(bytes)?;
+            filters::filter("filter", request.filter).map(drop)
+        }
+        7 => {
+            let request: pb::SearchRequest = decode(bytes)?;
+            from_proto::query(&"query", request.query)?;
+            from_proto::params(request.params).map(drop)
+        }
+        8 => {
+            let request: pb::SearchBatchRequest = decode(bytes)?;
+            let params = from_proto::params(request.params)?;
+            from_proto::queries(request.queries, params.k).map(drop)
+        }
+        9 => {
+            let request: pb::ExplainRequest = decode(bytes)?;
+            from_proto::query(&"query", request.query)?;
+            from_proto::params(request.params)?;
+            from_proto::id(&"id", request.id).map(drop)
+        }
+        10 => from_proto::recall_params(&decode(bytes)?).map(drop),
+        11 => {
+            let request: pb::EmbedRequest = decode(bytes)?;
+            from_proto::inputs(request.inputs).map(drop)
+        }
+        12 => {
+            let request: pb::ClassifyRequest = decode(bytes)?;
+            from_proto::image(&"image", &request.image).map(drop)
+        }
+        13 => {
+            let request: pb::NearestWordsRequest = decode(bytes)?;
+            from_proto::k("k", request.k)?;
+            from_proto::terms(&"plus", request.plus, request.minus).map(drop)
+        }
+        14 => {
+            let request: pb::FillBlankRequest = decode(bytes)?;
+            from_proto::k("k", request.k)?;
+            from_proto::text(&"pattern", request.pattern).map(drop)
+        }
+        15 => {
+            let request: pb::RestoreSnapshotRequest = decode(bytes)?;
+            let _ = crate::collection::snapshot::SnapshotName::new(&request.snapshot);
+            named(&request.collection)
+        }
+        _ => {
+            let request: pb::VerifySnapshotRequest = decode(bytes)?;
+            crate::collection::snapshot::SnapshotName::new(&request.snapshot).map(drop)
+        }
+    }
+}
