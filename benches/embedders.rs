@@ -2,6 +2,7 @@
 //!
 //! Arguments: the model folder, a JSON list of texts, and a file for their vectors (little-endian f32, in order). Then each line
 //! of standard input is a round: the number of texts that are embedded at once, 0 for all. It is answered by the seconds it took.
+#![allow(clippy::print_stdout, missing_docs)]
 
 use nearness::embed::{Input, Registry};
 use std::io::BufRead;

@@ -244,6 +244,7 @@ fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
     let kept = dir.path().join("damaged");
     std::fs::create_dir(&kept).expect("a folder");
     let moved = kept.join(format!("{:016x}-{}", 1, payloads.file_name().expect("a name").display()));
+    #[allow(clippy::disallowed_methods, reason = "as the repair does")]
     std::fs::rename(&payloads, moved).expect("moved");
 
     let (done, result) = repair_directory(dir.path(), &|_, _, _| true);

@@ -1,9 +1,11 @@
 //! `nearness import`: a model of another program becomes a model folder, after it was loaded as a test.
 
 use super::output;
+use super::progress::count;
 use super::train::{ModelFolder, command_line, data_sources, today};
 use crate::embed::transformers::Family;
-use crate::embed::{ModelCard, Registry};
+use crate::embed::words::WordModel;
+use crate::embed::{Embedder, ModelCard, Registry};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -12,6 +14,11 @@ use std::path::{Path, PathBuf};
 /// `import ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
+    /// Word vectors in the formats of word2vec (text, binary), GloVe (text) or fastText (.bin).
+    #[command(after_help = "Example:\n  nearness import words cc.en.300.bin --out ./fasttext\n\n\
+                      Which format it is, is told from the content. fastText's n-grams come with it, so that unknown words\n\
+                      have a vector. The folder is accepted by `serve --model` and `load --model`.")]
+    Words(ImportWordsArgs),
     /// A sentence encoder of the BERT family, as sentence-transformers saves it.
     #[command(after_help = "Example:\n  nearness import bert ./all-MiniLM-L6-v2 --out ./minilm --name minilm\n\n\
                       Read are config.json, tokenizer.json and model.safetensors; modules.json, sentence_bert_config.json,\n\
@@ -23,6 +30,26 @@ pub(crate) enum ImportCommand {
                       Read are config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
                       accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Gpt(ImportArgs),
+}
+
+/// `import words`
+#[derive(Debug, Args)]
+pub(crate) struct ImportWordsArgs {
+    /// The file of the vectors.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Licence of the vectors, for the card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `import bert` and `import gpt`
@@ -48,9 +75,31 @@ pub(crate) struct ImportArgs {
     pub(crate) json: bool,
 }
 
+fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
+    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let model = WordModel::import(&args.file)?;
+    let card = ModelCard {
+        command: command_line(),
+        data: data_sources(std::slice::from_ref(&args.file), &args.licence)?,
+        date: today(),
+        ..model.card().clone()
+    };
+    let model = model.with_card(card);
+    folder.publish(|path| Ok(model.save(path)?))?;
+    let (words, dimension) = (model.vocabulary().len(), model.dimension());
+    if args.json {
+        let fingerprint = model.fingerprint().to_string();
+        output::json(&json!({ "out": args.out, "words": words, "dimension": dimension, "fingerprint": fingerprint }))?;
+    } else {
+        output::line(&format!("{}: {} words, {dimension} components", args.out.display(), count(words as u64)))?;
+    }
+    Ok(())
+}
+
 /// Imports one.
 pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let (family, args) = match command {
+        ImportCommand::Words(args) => return words(&args),
         ImportCommand::Bert(args) => (Family::Bert, args),
         ImportCommand::Gpt(args) => (Family::Gpt, args),
     };

@@ -120,6 +120,10 @@ fn text_of<'a>(embedder: &str, input: &Input<'a>) -> Result<&'a str, Error> {
     }
 }
 
+/// A text's place among those asked, and its vector.
+#[cfg(feature = "transformers")]
+type Placed = (usize, Result<Vec<f32>, Error>);
+
 /// Runs `work` on groups of texts of about the same length, on all cores, and puts the results in the order of the texts.
 /// A group has at most `most_texts` and, padded to its longest, about `most_tokens`.
 #[cfg(feature = "transformers")]
@@ -141,7 +145,7 @@ fn by_length(
         groups.push(group);
         rest = more;
     }
-    let done: Vec<Vec<(usize, Result<Vec<f32>, Error>)>> = groups
+    let done: Vec<Vec<Placed>> = groups
         .par_iter()
         .map(|group| {
             let texts: Vec<&[u32]> = group.iter().map(|(_, text)| *text).collect();

@@ -58,6 +58,9 @@ fn near(got: &[f32], expected: &[f32], what: &str) {
     assert!(most < TOLERANCE, "{what}: off by {most}");
 }
 
+/// What is done to a folder before it is loaded.
+type Damage = Box<dyn FnOnce(&Path)>;
+
 #[test]
 fn bert_says_what_the_reference_says() {
     let said = said("bert");
@@ -198,7 +201,7 @@ fn spoil(name: &'static str, with: Option<f32>) -> impl FnOnce(&Path) {
 fn folders_that_are_not_sound_are_refused_with_the_reason() {
     let remove = |file: &'static str| move |folder: &Path| fs::remove_file(folder.join(file)).unwrap();
     let huge = || json!(1_000_000_000_000_u64);
-    let bert: Vec<(&str, Box<dyn FnOnce(&Path)>)> = vec![
+    let bert: Vec<(&str, Damage)> = vec![
         ("config.json", Box::new(remove("config.json"))),
         ("model.safetensors", Box::new(remove("model.safetensors"))),
         ("tokenizer.json", Box::new(remove("tokenizer.json"))),
@@ -267,7 +270,7 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         let error = broken(Family::Bert, change);
         assert!(error.contains(reason), "case {place}: {error:?} does not say {reason:?}");
     }
-    let gpt: Vec<(&str, Box<dyn FnOnce(&Path)>)> = vec![
+    let gpt: Vec<(&str, Damage)> = vec![
         ("n_embd", Box::new(set("config.json", "n_embd", huge()))),
         ("h.2.ln_1", Box::new(set("config.json", "n_layer", huge()))),
         ("n_positions", Box::new(set("config.json", "n_positions", huge()))),
@@ -372,7 +375,8 @@ fn a_small_gpt_learns_and_is_loaded_again() {
     };
     let mut losses = Vec::new();
     let card =
-        train(&[corpus.clone()], &options, card("gpt"), out.path(), &mut |seen| losses.extend(seen.loss)).unwrap();
+        train(std::slice::from_ref(&corpus), &options, card("gpt"), out.path(), &mut |seen| losses.extend(seen.loss))
+            .unwrap();
     assert_eq!(losses.len(), 150);
     let held_out = card.quality["held_out_loss_nats_per_token"].as_f64().unwrap();
     assert!(held_out < 0.3 && held_out < losses[0] / 10.0, "{held_out} after {}", losses[0]);
