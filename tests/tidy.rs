@@ -206,6 +206,22 @@ fn paths_in_the_docs_exist() {
 }
 
 #[test]
+fn tests_that_the_limits_name_exist() {
+    let text = std::fs::read_to_string(root().join("docs/LIMITS.md")).expect("docs/LIMITS.md");
+    let mut seen = 0;
+    for row in text.lines().filter(|line| line.starts_with('|') && line.contains("`tests/")) {
+        let words = quoted(row);
+        let (files, rest): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("tests/"));
+        let source: String = files.iter().map(|file| std::fs::read_to_string(root().join(file)).expect(file)).collect();
+        for test in rest {
+            assert!(source.contains(&format!("fn {test}(")), "docs/LIMITS.md: there is no test `{test}` in {files:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 25, "only {seen} tests are named");
+}
+
+#[test]
 fn every_module_is_in_the_architecture() {
     let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("docs/ARCHITECTURE.md");
     for (module, _) in LAYERS {

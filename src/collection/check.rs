@@ -5,7 +5,7 @@
 use super::filter::check_payloads;
 use super::open::{Collection, expected, graph_path, open_segment};
 use super::seal::common_ids;
-use super::{CheckReport, Damage, Error, Finding};
+use super::{CheckReport, Damage, Error, Finding, Stop};
 use crate::disk::{self, Fs};
 use crate::index::calibration::Calibration;
 use crate::index::graph::Graph;
@@ -192,7 +192,9 @@ impl Collection {
         for lost in &view.lost {
             check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
         }
+        let stop = Stop::current();
         for sealed in &view.sealed {
+            stop.check()?;
             if !check.segment(&sealed.segment) {
                 let last = check.report.findings.iter().rev().find(|finding| finding.damage == Damage::Data);
                 self.lose(sealed.segment.id(), &last.map_or_else(String::new, |finding| finding.what.clone()));

@@ -91,6 +91,9 @@ pub enum Error {
     /// The engine is stopping, or a background job failed in a way that a restart mends.
     #[error("{0}")]
     Unavailable(String),
+    /// The call was given up before its end; it changed nothing.
+    #[error("nobody waits for the answer any more: the deadline passed, or the client left")]
+    Abandoned,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
@@ -127,6 +130,8 @@ pub enum ErrorKind {
     Exhausted,
     /// Not now.
     Unavailable,
+    /// Nobody waits for the answer.
+    Abandoned,
     /// The machine or the program failed.
     Internal,
 }
@@ -179,6 +184,7 @@ impl Error {
             },
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Abandoned => ErrorKind::Abandoned,
             Self::Store(error) => of_store(error),
             Self::Write(error) => of_store(error),
             Self::Seal(error) => error.kind(),

@@ -8,12 +8,14 @@ use super::filter::Selected;
 use super::limits::{self, MAX_EF};
 use super::open::{Collection, Place, View};
 use super::query::{self, Resolved, Source};
-use super::{Error, Explanation, Query, Reason, Residence, SearchParams};
+use super::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
+/// Rows that are compared between two looks at whether to stop.
+const PIECE: u32 = 1 << 16;
 /// Most points of a walk that are named: those nearest its end.
 const WALKED: usize = 64;
 
@@ -55,7 +57,7 @@ impl Collection {
         let found = self.search_source(&source, &resolved.vector, k, effort, f32::INFINITY, selected)?;
         told.ef_used = found.ef.unwrap_or(0);
         told.walked = found.ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
-        told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view));
+        told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
         // The threshold is judged apart: it would hide the rank.
         let unbounded = SearchParams { score_threshold: None, ..params.clone() };
         let hits = self.answer(&view, &resolved, &unbounded, effort, selection.as_ref())?.hits;
@@ -102,7 +104,7 @@ impl Collection {
         distance: f32,
         id: &PointId,
         view: &View,
-    ) -> u64 {
+    ) -> Result<u64, Error> {
         let Resolved { vector: query, exclude } = query;
         let norm = math::norm(query);
         let before = |other: f32, name: &dyn Fn() -> Option<PointId>| match other.total_cmp(&distance) {
@@ -110,19 +112,26 @@ impl Collection {
             std::cmp::Ordering::Equal => name().is_some_and(|name| name < *id),
             std::cmp::Ordering::Greater => false,
         };
+        let stop = Stop::current();
         let mut count = 0;
         for (source, selected) in sources {
+            stop.check()?;
             let wanted = |row: Ordinal| selected.is_none_or(|selected| selected.contains(row.0));
             count += match source {
                 Source::Sealed(sealed) => {
                     let rows = sealed.rows(self.metric);
                     let name = |row| PointId::new(sealed.segment.point_id(row)).ok();
-                    (0..sealed.segment.rows())
-                        .into_par_iter()
-                        .map(Ordinal)
-                        .filter(|&row| sealed.is_live(row) && wanted(row))
-                        .filter(|&row| before(exact::distance(rows, row, query, norm), &|| name(row)))
-                        .count()
+                    let nearer = |&row: &Ordinal| {
+                        let counts = sealed.is_live(row) && wanted(row);
+                        counts && before(exact::distance(rows, row, query, norm), &|| name(row))
+                    };
+                    let of_piece = |from: u32| {
+                        stop.check()?;
+                        let until = sealed.segment.rows().min(from.saturating_add(PIECE));
+                        Ok((from..until).map(Ordinal).filter(nearer).count())
+                    };
+                    let pieces = (0..sealed.segment.rows()).into_par_iter().step_by(PIECE as usize);
+                    pieces.map(of_piece).sum::<Result<usize, Error>>()?
                 }
                 Source::Growing(growing) => {
                     let table = growing.read();
@@ -144,7 +153,7 @@ impl Collection {
                     && before(other_distance, &|| Some((*other).clone()))
             })
         });
-        (count as u64).saturating_sub(excluded.count() as u64)
+        Ok((count as u64).saturating_sub(excluded.count() as u64))
     }
 
     /// The least `ef` at which the graph of its segment finds the row: doubled until it does, then halved in between.
@@ -158,7 +167,9 @@ impl Collection {
         from: u32,
         selected: Option<&Selected>,
     ) -> Result<Option<u32>, Error> {
+        let stop = Stop::current();
         let finds = |ef: u32| -> Result<bool, Error> {
+            stop.check()?;
             let found = self.search_source(source, query, k, Effort::Ef(ef), f32::INFINITY, selected)?;
             Ok(found.neighbors.iter().any(|neighbor| neighbor.row == row))
         };

@@ -5,6 +5,8 @@ use super::{Accuracy, CollectionSpec, Error, IndexSettings, Item, Payload, Query
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
 
+/// Most collections of one data directory. Each has a file open, caches, and a place in every round of the background threads.
+pub const MAX_COLLECTIONS: usize = 4_096;
 /// Most hits of one query.
 pub const MAX_K: u32 = 10_000;
 /// Most candidates of a graph search.

@@ -10,7 +10,7 @@ use super::write::Op;
 use super::{
     Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind,
     Explanation, Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams,
-    RecallReport, SearchParams, Space, Upserted, blocks, limits,
+    RecallReport, SearchParams, Space, Stop, Upserted, blocks, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -224,6 +224,21 @@ impl Inner {
         }
     }
 
+    /// Whether a collection of this name may be made, or one of that name replaced.
+    fn has_room(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        match slots.contains_key(name) {
+            true if replace => Ok(()),
+            true => Err(Error::CollectionExists(name.to_string())),
+            false if slots.len() >= limits::MAX_COLLECTIONS => Err(Error::Exhausted(format!(
+                "name: {:?} would be one more than {} collections, the most that a server holds; delete one first",
+                name.as_str(),
+                limits::MAX_COLLECTIONS
+            ))),
+            false => Ok(()),
+        }
+    }
+
     fn restore(
         &self,
         depot: &Depot,
@@ -232,19 +247,14 @@ impl Inner {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let taken = || self.slots.read().unwrap_or_else(PoisonError::into_inner).contains_key(target) && !replace;
-        if taken() {
-            return Err(Error::CollectionExists(target.to_string()));
-        }
+        self.has_room(target, replace)?;
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
         let (fs, registry, meters) = (&self.fs, &self.registry, self.meters.clone());
         let staging = Staging { fs, registry, meters, snapshot, observe: &observe };
         let (record, prepared, collection) = staging.run(depot, &self.catalogue, target)?;
 
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken() {
-            return Err(Error::CollectionExists(target.to_string()));
-        }
+        self.has_room(target, replace)?;
         // Writers of what is replaced wait here, and find it gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
@@ -436,9 +446,7 @@ impl Engine for LocalEngine {
             }
         };
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.inner.slots.read().unwrap_or_else(PoisonError::into_inner).contains_key(&spec.name) {
-            return Err(Error::CollectionExists(spec.name.to_string()));
-        }
+        self.inner.has_room(&spec.name, false)?;
         let record = CollectionRecord {
             name: spec.name.clone(),
             dimension,
@@ -510,7 +518,13 @@ impl Engine for LocalEngine {
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.compact_observed(name, &|_, _, _| !self.inner.stopping())
+        let stop = Stop::current();
+        let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
+        if compacted.is_err() {
+            // What the request has left behind is the improver's.
+            self.inner.notify(true);
+        }
+        compacted
     }
 
     fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {

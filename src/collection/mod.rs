@@ -13,6 +13,8 @@
 //! | `write.rs` | the life of a write: group commit, visibility |
 //! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
 //! | `blocks.rs`, `group.rs` | long texts as overlapping blocks; each group of hits once, with its best |
+//! | `scan.rs` | exact scans in pieces, shared by all cores |
+//! | `stop.rs` | whether anybody still waits for what a call computes |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
@@ -41,9 +43,11 @@ mod query;
 mod read;
 mod recall;
 mod repair;
+mod scan;
 mod seal;
 mod sealed;
 pub mod snapshot;
+mod stop;
 mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations};
@@ -56,6 +60,7 @@ pub use error::{Error, ErrorKind};
 pub use filter::Filter;
 pub use local::LocalEngine;
 pub use repair::{Repaired, repair_directory};
+pub use stop::Stop;
 use write::Outcome;
 
 /// Is told of a job's progress: done of how many. Returning false cancels it.

@@ -4,11 +4,12 @@ use super::effort::{Effort, Expectation};
 use super::filter::{Selected, Selection, plan};
 use super::growing::Growing;
 use super::open::{Collection, Place, View};
+use super::scan::{scan, scan_selected};
 use super::sealed::Sealed;
 use super::write::STEADY_TRIES;
-use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, limits};
+use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, Stop, limits};
 use crate::embed::Input;
-use crate::index::{Found, Rows, exact};
+use crate::index::Rows;
 use crate::math;
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
@@ -19,8 +20,6 @@ use std::time::{Duration, Instant};
 /// The queries of a batch are shared by all cores if this is what they would take on one, judging by the first: to wake the
 /// others takes up to a millisecond on a busy machine.
 const WORTH_SHARING: Duration = Duration::from_millis(2);
-/// A scan of more components than this is shared by all cores.
-const PARALLEL_SCAN: usize = 1 << 23;
 
 /// A query as a vector, with the points to leave out of its answer.
 pub(super) struct Resolved {
@@ -106,11 +105,13 @@ impl Collection {
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         view.whole(&self.name)?;
         let select_time = start.elapsed();
+        let stop = Stop::current();
         let answer = |query: &Resolved| {
-            let mut answer = match &params.group_by {
-                None => self.answer(&view, query, params, effort, selection.as_ref())?,
-                Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field)?,
-            };
+            // Others may run it.
+            let mut answer = stop.run(|| match &params.group_by {
+                None => self.answer(&view, query, params, effort, selection.as_ref()),
+                Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
+            })?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)
@@ -211,6 +212,7 @@ impl Collection {
         selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
+        let stop = Stop::current();
         let sources = sources(view, selection);
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
@@ -234,6 +236,7 @@ impl Collection {
             if selected.is_some_and(|selected| selected.count() == 0) {
                 continue;
             }
+            stop.check()?;
             let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
             let found = self.search_source(source, &query.vector, k, effort, bound, *selected)?;
             stats.distances_computed += found.distances;
@@ -317,7 +320,7 @@ impl Collection {
                         let found = match selected {
                             None => scan(rows, query, k, bound, &accept),
                             Some(selected) => scan_selected(rows, query, k, selected),
-                        };
+                        }?;
                         (found, None, Some(1.0))
                     }
                 };
@@ -389,52 +392,6 @@ fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
     let mut first = first.into_iter();
     candidates.retain(|_| first.next().unwrap_or(false));
     candidates.truncate(k);
-}
-
-/// An exact scan, shared by all cores when it is long. Leaves out what is farther than `bound`.
-fn scan(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept: &(dyn Fn(Ordinal) -> bool + Sync)) -> Found {
-    let n = rows.norms.len();
-    if rows.vectors.len() < PARALLEL_SCAN {
-        return exact::search_within(rows, query, k, bound, accept);
-    }
-    let step = n.div_ceil(rayon::current_num_threads()).max(1);
-    let parts: Vec<Found> = (0..n)
-        .into_par_iter()
-        .step_by(step)
-        .map(|from| {
-            let mut found = exact::search_within(rows.part(from, from + step), query, k, bound, |row| {
-                accept(Ordinal(row.0 + from as u32))
-            });
-            found.neighbors.iter_mut().for_each(|neighbor| neighbor.row.0 += from as u32);
-            found
-        })
-        .collect();
-    nearest_of(&parts, k)
-}
-
-/// An exact scan of the selected rows, shared by all cores when it is long.
-fn scan_selected(rows: Rows<'_>, query: &[f32], k: usize, selected: &Selected) -> Found {
-    if selected.count() as usize * rows.dimension < PARALLEL_SCAN {
-        return exact::search_rows(rows, query, k, selected.rows());
-    }
-    let step = selected.words().div_ceil(rayon::current_num_threads()).max(1);
-    let parts: Vec<Found> = (0..selected.words())
-        .into_par_iter()
-        .step_by(step)
-        .map(|from| {
-            let until = selected.words().min(from + step);
-            exact::search_rows(rows, query, k, selected.rows_of_words(from..until))
-        })
-        .collect();
-    nearest_of(&parts, k)
-}
-
-/// The `k` nearest of what the parts of a scan found.
-fn nearest_of(parts: &[Found], k: usize) -> Found {
-    let mut neighbors: Vec<Neighbor> = parts.iter().flat_map(|part| part.neighbors.iter().copied()).collect();
-    neighbors.sort_unstable();
-    neighbors.truncate(k);
-    Found { neighbors, distances: parts.iter().map(|part| part.distances).sum() }
 }
 
 /// `query` for one, `queries[i]` for one of several.

@@ -7,7 +7,7 @@
 
 use super::open::{Collection, View};
 use super::query::{Resolved, Source};
-use super::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, limits};
+use super::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
 use crate::index::calibration::sample_rows;
 use crate::types::{Ordinal, PointId};
 use rand::{RngExt, SeedableRng};
@@ -75,6 +75,8 @@ impl Collection {
                 segments,
             }))
         };
+        let stop = Stop::current();
+        let one = |id: &PointId| stop.run(|| one(id));
         let samples: Vec<Sample> =
             points.par_iter().map(one).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         let interval = Interval::of(&samples.iter().map(|sample| sample.recall).collect::<Vec<_>>());

@@ -7,13 +7,14 @@
 use super::activity::count;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
-use super::{Error, Job};
+use super::{Error, Job, Stop};
 use crate::index::graph::{self, Graph, Reuse};
 use crate::store::{Change, Segment, SegmentId, SegmentWriter};
 use crate::types::Ordinal;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// Most rows of a segment that a merge or a bulk load makes.
 pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
@@ -21,6 +22,8 @@ pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
 /// largest input's links are kept.
 const SMALLER_ONE_IN: u64 = 8;
+/// How often a request asks whether the job before its own is done.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// Generation of a graph that is born with its segment.
 const FIRST_GENERATION: u32 = 1;
 
@@ -106,7 +109,7 @@ impl Collection {
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.view().whole(&self.name)?;
         self.freeze(&self.writer.hold())?;
-        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_job = self.job_of_a_request()?;
         while self.seal_oldest().map_err(Error::Seal)? {}
         let view = self.view();
         let mut group: Vec<Arc<Sealed>> = Vec::new();
@@ -121,6 +124,19 @@ impl Collection {
         }
         self.merge_if_useful(&group, observe)?;
         self.build_missing(observe)
+    }
+
+    /// The right to do a job, once the job before it is done, as long as anybody waits for it.
+    fn job_of_a_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        let stop = Stop::current();
+        loop {
+            stop.check()?;
+            match self.jobs.try_lock() {
+                Ok(job) => return Ok(job),
+                Err(TryLockError::Poisoned(job)) => return Ok(job.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_AGAIN),
+            }
+        }
     }
 
     /// Builds what is missing of the indexes of the sealed segments, and merges nothing.

@@ -7,7 +7,7 @@
 use super::growing::NewRow;
 use super::open::{Collection, Place, View};
 use super::read::parse;
-use super::{Deleted, Error, Filter, Upserted, limits};
+use super::{Deleted, Error, Filter, Stop, Upserted, limits};
 use crate::store::Change;
 use crate::types::PointId;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -150,7 +150,8 @@ impl Collection {
         }
         let batch = std::mem::take(&mut *lock(&self.writer.queue));
         let ops: Vec<Op> = batch.iter().filter_map(|pending| lock(&pending.op).take()).collect();
-        let outcomes = self.commit(&mut counters, ops);
+        // Whoever commits does it for all: that its own client left is no reason to stop.
+        let outcomes = Stop::default().run(|| self.commit(&mut counters, ops));
         for (pending, outcome) in batch.iter().zip(outcomes) {
             *lock(&pending.outcome) = Some(outcome);
         }

@@ -7,23 +7,22 @@
 use super::calls;
 use super::connection::Peer;
 use super::context::{Context as Known, given_id, new_id};
-use super::memory::{Charge, Charged, Memory};
+use super::memory::{Arriving, Charge, Memory};
 use super::metrics::Requests;
 use super::places::{Place, Places};
 use super::queue::Client;
+use super::reply::Replies;
 use super::status;
 use super::tally::Tally;
 use crate::guard::{Access, Audit, Live};
-use bytes::Bytes;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
+use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -40,6 +39,9 @@ pub(super) struct Door {
     pub(super) audit: Option<Arc<Audit>>,
     pub(super) requests: Requests,
     pub(super) memory: Arc<Memory>,
+    pub(super) replies: Arc<Replies>,
+    /// How long a client may send nothing of a request that it has begun.
+    pub(super) patience: Duration,
     pub(super) max_message_bytes: usize,
     pub(super) begun: Instant,
     /// Second since the beginning, and strangers in it, in one number.
@@ -159,15 +161,15 @@ where
             tracing::info_span!("request", request_id, call = call.name, caller, collection = Empty, outcome = Empty);
         tally.span = span.clone();
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
+        // A client may ask for longer than clocks go.
+        let deadline = deadline.and_then(|time| tally.begun.checked_add(time));
         let limit = self.door.max_message_bytes;
-        if !call.is_stream() {
-            let charge = charge.clone();
-            request = request.map(|inner| Body::new(Charged { inner, charge }));
-        }
+        let (charged, patience) = ((!call.is_stream()).then(|| charge.clone()), self.door.patience);
+        request = request.map(|inner| Body::new(Arriving::new(inner, charged, patience)));
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
             let response = match deadline {
-                Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+                Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
                     Ok(response) => response?,
                     Err(_) => status::deadline_passed().into_http(),
                 },
@@ -183,7 +185,8 @@ where
                 tally.end(outcome);
                 return Ok(response);
             }
-            Ok(response.map(|inner| Body::new(Watched { inner, tally, place: Some((place, charge)) })))
+            let replies = tally.door.replies.clone();
+            Ok(response.map(|inner| Body::new(replies.send(inner, tally, (place, charge), deadline))))
         };
         Box::pin(answer.instrument(span))
     }
@@ -194,41 +197,6 @@ fn with_id(mut response: http::Response<Body>, request_id: &str) -> http::Respon
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
-}
-
-/// A reply on its way: holds the request's place and charge, and sees the status at its end.
-struct Watched {
-    inner: Body,
-    tally: Tally,
-    place: Option<(Place, Arc<Charge>)>,
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
-        let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
-        if let Some(outcome) = trailers.and_then(status::name_in) {
-            // Before the client learns of it, so that it finds the place free when it comes again.
-            this.place = None;
-            this.tally.end(outcome);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
-    }
 }
 
 /// The value of `grpc-timeout`: at most 8 digits and a unit.
@@ -279,6 +247,8 @@ mod tests {
             audit: None,
             requests: Requests::default(),
             memory: Arc::new(Memory::new(1 << 20)),
+            replies: Arc::new(Replies::new(Duration::from_secs(60))),
+            patience: Duration::from_secs(60),
             max_message_bytes: 100,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),

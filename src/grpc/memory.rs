@@ -1,7 +1,8 @@
 //! How many bytes of requests are inside the server at once: each request has its own bound, and all of them share one.
 //!
-//! A request is charged for what has arrived of it, and, when it is compressed, for the most that it may become. Its
-//! charge is given back when its reply ends. Streams hold a few batches each, and are not charged.
+//! A request is charged for what has arrived of it, and, when it is compressed, for the most that it may become; a large reply for
+//! what the client has not taken of it yet. All is given back when the reply ends. A stream of items is charged batch by
+//! batch, until each is written.
 
 use super::status;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Body as HttpBody;
@@ -51,6 +53,12 @@ impl Charge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Gives some of it back.
+    pub(super) fn give(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Charge {
@@ -59,13 +67,24 @@ impl Drop for Charge {
     }
 }
 
-/// The body of a request that is charged as it arrives.
-pub(super) struct Charged {
-    pub(super) inner: Body,
-    pub(super) charge: Arc<Charge>,
+/// The body of a request: charged as it arrives, and given up when nothing arrives any more.
+pub(super) struct Arriving {
+    inner: Body,
+    /// None for a stream.
+    charge: Option<Arc<Charge>>,
+    /// How long the client may be silent.
+    patience: Duration,
+    /// Its end; none while the client is not waited for.
+    silence: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-impl HttpBody for Charged {
+impl Arriving {
+    pub(super) fn new(inner: Body, charge: Option<Arc<Charge>>, patience: Duration) -> Self {
+        Self { inner, charge, patience, silence: None }
+    }
+}
+
+impl HttpBody for Arriving {
     type Data = Bytes;
     type Error = Status;
 
@@ -73,10 +92,17 @@ impl HttpBody for Charged {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            let patience = self.patience;
+            let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            ready!(silence.as_mut().poll(context));
+            return Poll::Ready(Some(Err(status::not_sent(patience))));
+        };
+        self.silence = None;
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Err(status) = self.charge.add(data.len())
+            && let Some(charge) = &self.charge
+            && let Err(status) = charge.add(data.len())
         {
             return Poll::Ready(Some(Err(status)));
         }
@@ -104,6 +130,8 @@ mod tests {
         one.add(2).unwrap();
         assert!(two.add(5).is_err() && two.add(usize::MAX).is_err());
         two.add(4).unwrap();
+        one.give(2);
+        assert_eq!(memory.taken(), 8);
         drop(one);
         assert_eq!(memory.taken(), 4);
         two.add(6).unwrap();

@@ -17,6 +17,7 @@
 //! | `calls.rs` | every call, and the role that it needs |
 //! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
 //! | `places.rs` `memory.rs` `queue.rs` | how many are inside at once, with how many bytes, and whose turn it is |
+//! | `reply.rs` | replies on their way, in small pieces; what is not read is let go |
 //! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
 //! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
 //! | `scoped.rs` | the engine as one caller may see it |
@@ -48,6 +49,7 @@ mod places;
 mod points;
 mod quality;
 mod queue;
+mod reply;
 mod scoped;
 mod scrape;
 mod search;

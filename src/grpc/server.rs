@@ -11,6 +11,7 @@ use super::pb;
 use super::places::Places;
 use super::points::Points;
 use super::quality::Quality;
+use super::reply::Replies;
 use super::scrape;
 use super::search::Search;
 use super::snapshots::Snapshots;
@@ -48,12 +49,16 @@ pub struct ServerOptions {
     pub max_concurrent_requests: usize,
     /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
     pub max_concurrent_requests_per_client: usize,
-    /// Most bytes of requests that are inside, all together; at least one of `max_message_bytes`. More are `RESOURCE_EXHAUSTED` at once.
+    /// Most bytes of requests that are inside and of replies that were not taken yet, all together; at least one of
+    /// `max_message_bytes`. More are `RESOURCE_EXHAUSTED` at once.
     pub max_request_memory_bytes: usize,
     /// Most open connections. More are closed at once.
     pub max_connections: usize,
     /// Searches and embeddings that run at the same time; 0 for the number of cores.
     pub threads: usize,
+    /// How long a client may send nothing of a request that it has begun (a stream of items too), or leave its reply unread.
+    /// Then the request ends with `DEADLINE_EXCEEDED`.
+    pub patience: Duration,
     /// How long a stopping server waits for the requests that it has begun.
     pub drain: Duration,
     /// The certificates; none for plain text.
@@ -78,6 +83,7 @@ impl Default for ServerOptions {
             max_request_memory_bytes: 1 << 30,
             max_connections: 4_096,
             threads: 0,
+            patience: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             tls: None,
             insecure: false,
@@ -114,6 +120,10 @@ impl ServerOptions {
             if !(1..=Semaphore::MAX_PERMITS).contains(&found) {
                 return Err(ServerError::Option { option, range: "1 or more", found });
             }
+        }
+        if self.patience < Duration::from_millis(100) {
+            let found = self.patience.as_millis() as usize;
+            return Err(ServerError::Option { option: "patience", range: "100 ms or more", found });
         }
         if self.threads > 1_024 {
             return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
@@ -270,25 +280,30 @@ impl Server {
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let work = Arc::new(Shared::new(engine.clone(), threads, bytes, stopping.clone()));
+        let memory = Arc::new(Memory::new(options.max_request_memory_bytes));
+        let work = Arc::new(Shared::new(engine.clone(), threads, memory.clone(), bytes, stopping.clone()));
+        let replies = Arc::new(Replies::new(options.patience));
         let most = options.max_concurrent_requests;
         let door = Arc::new(Door {
             access: options.access.clone(),
             places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
             audit: options.audit,
             requests: Requests::default(),
-            memory: Arc::new(Memory::new(options.max_request_memory_bytes)),
+            memory,
+            replies: replies.clone(),
+            patience: options.patience,
             max_message_bytes: bytes,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),
         });
         // Ends with this call, at the latest when it is dropped.
-        let mut watched = tokio::task::JoinSet::new();
+        let mut beside = tokio::task::JoinSet::new();
+        beside.spawn(replies.watch());
         if let Some((listener, address)) = metrics {
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
             let connections = (connections, options.max_connections);
-            watched.spawn(scrape::serve(listener, Metrics::new(&door, engine.clone(), work.clone(), connections)));
+            beside.spawn(scrape::serve(listener, Metrics::new(&door, engine.clone(), work.clone(), connections)));
         }
 
         let mut services = vec![""];
@@ -331,7 +346,7 @@ impl Server {
             stop.closed().await;
         };
         let result = drive(router, incoming, shutdown, stopping, options.drain).await;
-        watched.shutdown().await;
+        beside.shutdown().await;
         result
     }
 }

@@ -32,6 +32,7 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
         ErrorKind::Corrupt => (Code::DataLoss, "CORRUPT"),
         ErrorKind::Exhausted => (Code::ResourceExhausted, "EXHAUSTED"),
         ErrorKind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
+        ErrorKind::Abandoned => (Code::Cancelled, "ABANDONED"),
         ErrorKind::Internal => (Code::Internal, "INTERNAL"),
     }
 }
@@ -94,7 +95,8 @@ fn build(kind: ErrorKind, error: &(dyn StdError + 'static), details: ErrorDetail
         | ErrorKind::NotFound
         | ErrorKind::AlreadyExists
         | ErrorKind::Forbidden
-        | ErrorKind::Conflict => tracing::debug!(error = chain, "request refused"),
+        | ErrorKind::Conflict
+        | ErrorKind::Abandoned => tracing::debug!(error = chain, "request refused"),
     }
     Status::with_error_details(code_of(kind).0, first_line(&error.to_string()), details)
 }
@@ -199,6 +201,11 @@ pub(super) fn name_in(headers: &HeaderMap) -> Option<&'static str> {
     headers.get("grpc-status").map(|value| code_name(Code::from_bytes(value.as_bytes())))
 }
 
+/// The name of a status.
+pub(super) fn name_of(status: &Status) -> &'static str {
+    code_name(status.code())
+}
+
 /// The name of the status of a call that its client gave up.
 pub(super) const CANCELLED: &str = "CANCELLED";
 
@@ -220,9 +227,17 @@ pub(super) fn deadline_passed() -> Status {
     Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was ready")
 }
 
-/// Nobody waits for the answer any more.
-pub(super) fn abandoned() -> Status {
-    Status::new(Code::Cancelled, "the request was cancelled before its work began")
+/// The client has begun a request and sends nothing more of it.
+pub(super) fn not_sent(patience: Duration) -> Status {
+    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {patience:?}, which is the limit"))
+}
+
+/// The client does not read its reply.
+pub(super) fn not_read(patience: Duration) -> Status {
+    Status::new(
+        Code::DeadlineExceeded,
+        format!("the client read nothing of its reply for {patience:?}, which is the limit"),
+    )
 }
 
 /// The work of a request ended in a panic: a bug.
@@ -241,10 +256,13 @@ pub(super) fn corrected(status: Status, limit: usize) -> Status {
     match status.code() {
         Code::OutOfRange => request_too_large(limit),
         Code::ResourceExhausted if status.message().contains("decompressing") => request_too_large(limit),
-        Code::Internal if status.message().starts_with("failed to decode Protobuf message") => with_reason(
-            ErrorKind::InvalidInput,
-            first_line(&format!("the request cannot be read: {}", status.message())),
-        ),
+        Code::Internal if status.message().starts_with("failed to decode Protobuf message") => {
+            // The names of all the fields around it, then what is wrong: of a deep one the middle is left out.
+            let text = status.message();
+            let (head, tail) = (text.floor_char_boundary(200), text.ceil_char_boundary(text.len().saturating_sub(100)));
+            let text = if head < tail { format!("{} ... {}", &text[..head], &text[tail..]) } else { text.to_owned() };
+            with_reason(ErrorKind::InvalidInput, first_line(&format!("the request cannot be read: {text}")))
+        }
         _ => status,
     }
 }

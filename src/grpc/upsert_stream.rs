@@ -6,9 +6,11 @@
 //!
 //! The stages are tasks joined by channels of one batch, so that one batch is embedded while another is written, and
 //! no more than a few batches are ever in memory: when a stage is behind, the one before it waits, and at last the
-//! server stops reading (HTTP/2 flow control holds the client back). While the writer is busy the batch being gathered
+//! server stops reading (HTTP/2 flow control holds the client back). Each batch is charged to the memory that all requests
+//! share until it is written; where that is full, the stream ends. While the writer is busy the batch being gathered
 //! grows, so that a slow disk gets larger transactions instead of more of them.
 
+use super::memory::Charge;
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
 use crate::collection::{Engine, Error, ErrorKind, Item};
@@ -44,7 +46,7 @@ struct Entry {
 
 /// What one stage hands to the next.
 enum Step {
-    Batch(CollectionName, Vec<Entry>),
+    Batch(CollectionName, Vec<Entry>, Charge),
     /// The stream ends with this status, after everything before it is acknowledged.
     End(Status),
 }
@@ -66,11 +68,14 @@ struct Reader {
     next_index: u64,
     batch: Vec<Entry>,
     bytes: usize,
+    /// What the batch is charged.
+    charge: Charge,
 }
 
 impl Reader {
     fn new(work: Work) -> Self {
-        Self { work, collection: None, next_index: 0, batch: Vec::new(), bytes: 0 }
+        let charge = work.charge();
+        Self { work, collection: None, next_index: 0, batch: Vec::new(), bytes: 0, charge }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
@@ -115,7 +120,8 @@ impl Reader {
         let name = self.collection.clone()?;
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
-        (!batch.is_empty()).then_some(Step::Batch(name, batch))
+        let charge = std::mem::replace(&mut self.charge, self.work.charge());
+        (!batch.is_empty()).then_some(Step::Batch(name, batch, charge))
     }
 
     /// Adds a message to the batch; the error ends the stream.
@@ -134,7 +140,9 @@ impl Reader {
             }
         }
         let Some(item) = message.item else { return Ok(()) };
-        self.bytes += item.encoded_len();
+        let bytes = item.encoded_len();
+        self.charge.add(bytes)?;
+        self.bytes += bytes;
         let id = item.id[..item.id.floor_char_boundary(MAX_ID_BYTES)].to_owned();
         self.batch.push(Entry { index: self.next_index, id, item: from_proto::item(&"item", item) });
         self.next_index += 1;
@@ -151,10 +159,10 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
     while let Some(step) = steps.recv().await {
         let step = match step {
             Step::End(end) => Step::End(end),
-            Step::Batch(name, mut entries) => {
+            Step::Batch(name, mut entries, charge) => {
                 let call = move |engine: &dyn Engine| {
                     entries.par_iter_mut().for_each(|entry| prepare_one(engine, &name, entry));
-                    Ok::<_, Error>(Step::Batch(name, entries))
+                    Ok::<_, Error>(Step::Batch(name, entries, charge))
                 };
                 work.run(Lane::Compute, call).await.unwrap_or_else(Step::End)
             }
@@ -180,8 +188,11 @@ async fn write(
     while let Some(step) = steps.recv().await {
         let end = match step {
             Step::End(end) => Some(end),
-            Step::Batch(name, entries) => {
-                let call = move |engine: &dyn Engine| Ok::<_, Error>(write_batch(engine, &name, entries));
+            Step::Batch(name, entries, charge) => {
+                let call = move |engine: &dyn Engine| {
+                    let _until_written = charge;
+                    Ok::<_, Error>(write_batch(engine, &name, entries))
+                };
                 match work.run(Lane::Store, call).await {
                     Ok((batch, end)) => {
                         if acks.send(Ok(pb::UpsertStreamResponse { acks: batch })).await.is_err() {
@@ -255,6 +266,7 @@ fn ends_stream(error: &Error) -> bool {
         | ErrorKind::Corrupt
         | ErrorKind::Exhausted
         | ErrorKind::Unavailable
+        | ErrorKind::Abandoned
         | ErrorKind::Internal => true,
     }
 }

@@ -1,13 +1,14 @@
 //! Runs engine calls on blocking threads, so many at a time; what does not fit waits its turn.
 //!
-//! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun
-//! runs to its end, so that a write is whole.
+//! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun is told
+//! by its [`Stop`], which long reads ask; a write that has begun is finished, so that it is whole.
 
 use super::context::Context;
+use super::memory::{Charge, Memory};
 use super::queue::Queue;
 use super::scoped::Scoped;
 use super::status;
-use crate::collection::Engine;
+use crate::collection::{Engine, Error, Stop};
 use crate::types::CollectionName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     compute: Arc<Queue>,
     store: Arc<Queue>,
     maintenance: Arc<Queue>,
+    memory: Arc<Memory>,
     /// Largest message in and out, bytes.
     max_message_bytes: usize,
     /// True from the moment the server stops.
@@ -53,6 +55,7 @@ impl Shared {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         threads: usize,
+        memory: Arc<Memory>,
         max_message_bytes: usize,
         stopping: watch::Receiver<bool>,
     ) -> Self {
@@ -62,6 +65,7 @@ impl Shared {
             compute: queue(threads),
             store: queue(STORE_CALLS),
             maintenance: queue(MAINTENANCE_CALLS),
+            memory,
             max_message_bytes,
             stopping,
         }
@@ -101,15 +105,15 @@ impl Work {
         };
         let place = queue.enter(&self.context.client).await;
         let waiting = Arc::new(());
-        let caller = Arc::downgrade(&waiting);
+        let stop = Stop::without(&waiting);
         let (engine, context, span) = (self.shared.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _place = place; // given back when the work ends, not when its caller leaves
             let _inside = span.entered();
-            match caller.upgrade() {
-                Some(_) => call(&Scoped { engine: engine.as_ref(), context: &context }).map_err(Into::into),
-                None => Err(status::abandoned()),
+            if stop.is_over() {
+                return Err(Error::Abandoned.into());
             }
+            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).map_err(Into::into))
         });
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
@@ -141,6 +145,11 @@ impl Work {
                 _ = stopping.changed() => {}
             }
         }
+    }
+
+    /// A charge of nothing yet on the memory that all requests share.
+    pub(super) fn charge(&self) -> Charge {
+        self.shared.memory.begin()
     }
 
     /// Largest message in and out, bytes.

@@ -22,7 +22,7 @@ fn caller(name: &str, role: Role, collections: &[&str]) -> Caller {
     Caller { name: name.into(), role, scope: Scope::new(collections).unwrap() }
 }
 
-fn grant(name: &str, role: Role, collections: &[&str]) -> (String, KeyGrant) {
+pub(crate) fn grant(name: &str, role: Role, collections: &[&str]) -> (String, KeyGrant) {
     let NewKey { secret, hash } = NewKey::make().unwrap();
     (secret, KeyGrant { hash, caller: caller(name, role, collections) })
 }
@@ -31,12 +31,12 @@ fn engine() -> Arc<MemoryEngine> {
     Arc::new(MemoryEngine::new(registry()))
 }
 
-fn with_access(access: Access) -> ServerOptions {
+pub(crate) fn with_access(access: Access) -> ServerOptions {
     ServerOptions { access: Live::new(access), ..options() }
 }
 
 /// A client with this credential.
-async fn holder(url: &str, credential: &str) -> Client {
+pub(crate) async fn holder(url: &str, credential: &str) -> Client {
     let options = ClientOptions { credential: Some(credential.into()), ..Default::default() };
     Client::connect(url, &options).await.unwrap()
 }

@@ -8,7 +8,9 @@
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
+//! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `guard.rs` | who is let in, and what is noted of it |
+//! | `kept.rs` | snapshots within a caller's reach |
 //! | `watch.rs` | metrics, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
@@ -20,8 +22,10 @@ mod calls;
 mod filters;
 mod guard;
 mod harness;
+mod kept;
 mod limits;
 mod quality;
+mod scars;
 mod server;
 mod streams;
 mod watch;

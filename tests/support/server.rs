@@ -39,6 +39,12 @@ impl Server {
         Self { child, url }
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "only some tests look at it")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// kill -9, and wait for the end.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the server was running");

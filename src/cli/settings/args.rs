@@ -63,6 +63,9 @@ pub(crate) struct ServeArgs {
     /// Most bytes of requests that are inside, all together, MiB; at least --max-message [default: 1024]
     #[arg(long, value_name = "MIB", env = "NEARNESS_REQUEST_MEMORY", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) request_memory: Option<u32>,
+    /// How long a client may send nothing of a request that it has begun, or read nothing of its reply, seconds [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "NEARNESS_PATIENCE", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) patience: Option<u32>,
     /// Most open connections [default: 4096]
     #[arg(long, value_name = "N", env = "NEARNESS_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: Option<u32>,

@@ -43,6 +43,7 @@ pub(super) struct LimitsSection {
     pub(super) concurrent_requests: Option<u32>,
     pub(super) concurrent_requests_per_client: Option<u32>,
     pub(super) request_memory_mib: Option<u32>,
+    pub(super) patience_seconds: Option<u32>,
     pub(super) connections: Option<u32>,
     pub(super) threads: Option<u32>,
 }
@@ -104,6 +105,7 @@ impl ConfigFile {
             ("limits.concurrent_requests", limits.concurrent_requests, 1..=1_000_000),
             ("limits.concurrent_requests_per_client", limits.concurrent_requests_per_client, 1..=1_000_000),
             ("limits.request_memory_mib", limits.request_memory_mib, 1..=1_048_576),
+            ("limits.patience_seconds", limits.patience_seconds, 1..=86_400),
             ("limits.connections", limits.connections, 1..=1_000_000),
             ("limits.threads", limits.threads, 0..=1_024),
         ] {

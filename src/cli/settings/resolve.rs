@@ -7,7 +7,7 @@ use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Where a server listens that is not told otherwise.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 50_051);
@@ -70,6 +70,10 @@ impl Settings {
                 .request_memory
                 .or(limits.request_memory_mib)
                 .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
+            patience: args
+                .patience
+                .or(limits.patience_seconds)
+                .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
             max_connections: number(args.connections, limits.connections, defaults.max_connections),
             threads: number(args.threads, limits.threads, defaults.threads),
             tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),

@@ -9,7 +9,7 @@ use crate::collection::growing::Growing;
 use crate::collection::open::{Collection, View};
 use crate::collection::sealed::Sealed;
 use crate::collection::write::STEADY_TRIES;
-use crate::collection::{Error, Payload};
+use crate::collection::{Error, Payload, Stop};
 use crate::disk::{self, Mapping};
 use crate::store::Segment;
 use crate::types::Ordinal;
@@ -102,7 +102,9 @@ impl Sealed {
 
     /// Makes the payload index ahead of its first use. What fails is logged: a filtered query will say it.
     pub(in crate::collection) fn prepare_payloads(&self) {
-        if let Err(error) = self.payloads.prepare(&self.segment) {
+        if let Err(error) = self.payloads.prepare(&self.segment)
+            && !matches!(error, Error::Abandoned)
+        {
             tracing::error!(path = %self.segment.path().display(), %error, "the payloads of a segment cannot be indexed");
         }
     }
@@ -263,7 +265,9 @@ fn build<'a>(
     unreadable: &(dyn Fn(u32, serde_json::Error) -> Error + Sync),
 ) -> Result<Vec<u8>, Error> {
     let mut builder = Builder::new(builder::BUDGET);
+    let stop = Stop::current();
     for from in (0..rows).step_by(STEP) {
+        stop.check()?;
         let until = rows.min(from + STEP as u32);
         let read = |row: u32| -> Result<Option<Payload>, Error> {
             let bytes = payload(row);

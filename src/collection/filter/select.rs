@@ -8,7 +8,7 @@ use super::builder::key_of;
 use super::condition::{Filter, Range, Scalar};
 use super::file::{EXISTS, LONG, MAX_KEY_BYTES, NUMBER, PayloadIndex, RowsOf, STRING, Values};
 use super::matches::EARTH_METERS;
-use crate::collection::{Error, Payload};
+use crate::collection::{Error, Payload, Stop};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -221,12 +221,13 @@ impl PayloadIndex {
     }
 }
 
-/// Those rows whose payloads match.
+/// Those rows whose payloads match. To read one takes so long that each is preceded by a look at whether to stop.
 fn check(filter: &Filter, rows: &RoaringBitmap, payload: PayloadOf<'_>) -> Result<RoaringBitmap, Error> {
     /// Payloads that one core reads at a time.
     const SHARE: usize = 1_024;
     let rows: Vec<u32> = rows.iter().collect();
-    let matching = |&row: &u32| match payload(row) {
+    let stop = Stop::current();
+    let matching = |&row: &u32| match stop.check().and_then(|()| payload(row)) {
         Ok(payload) => filter.matches(&payload).then_some(Ok(row)),
         Err(error) => Some(Err(error)),
     };

@@ -21,7 +21,7 @@ pub(in crate::collection) struct Selection {
 
 impl Selected {
     /// The rows whose bits are set.
-    pub(super) fn new(words: Vec<u64>) -> Self {
+    pub(in crate::collection) fn new(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| u64::from(word.count_ones())).sum();
         Self { words, count }
     }
