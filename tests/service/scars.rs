@@ -580,12 +580,10 @@ async fn a_client_that_stops_reading() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut unread = unread.into_inner();
-    let end = loop {
-        match unread.message().await {
-            Ok(Some(_)) => panic!("a reply that was given up is not whole"),
-            Ok(None) => panic!("it should end with a status"),
-            Err(status) => break status,
-        }
+    let end = match unread.message().await {
+        Ok(Some(_)) => panic!("a reply that was given up is not whole"),
+        Ok(None) => panic!("it should end with a status"),
+        Err(status) => status,
     };
     // What had arrived is a part of a message; tonic says that, or what the trailers say.
     assert!(end.message().contains("read nothing of its reply") || end.code() != Code::Ok, "{end}");
