@@ -68,6 +68,8 @@ impl Collection {
             (Some(_), _) if too_far => Reason::BelowThreshold,
             (Some(_), _) => Reason::Hit,
             (None, Some(rank)) if rank > u64::from(params.k) => Reason::Beaten,
+            // Which of those as near as the k-th are hits is left open.
+            _ if told.kth_distance == Some(distance) => Reason::Beaten,
             (None, _) => Reason::MissedByGraph,
         };
         if told.reason == Reason::MissedByGraph {
