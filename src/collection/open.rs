@@ -16,7 +16,7 @@ use crate::index::graph::{Expected, Graph};
 use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The model folder that a restored collection has in its own, when the server knows no such embedder.
@@ -36,6 +36,8 @@ pub(super) struct Collection {
     pub(super) writer: Writer,
     /// Only one merge, graph build, compaction or bulk publication at a time.
     pub(super) jobs: Mutex<()>,
+    /// Requests that wait for that: the improver lets them go first, or it would have it again at once.
+    pub(super) jobs_asked: AtomicU32,
     /// Only one seal at a time.
     pub(super) sealing: Mutex<()>,
     pub(super) next_segment: AtomicU64,
@@ -198,6 +200,7 @@ impl Collection {
             view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, additions: 0, lost })),
             writer,
             jobs: Mutex::new(()),
+            jobs_asked: AtomicU32::new(0),
             sealing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),

@@ -91,6 +91,9 @@ impl Collection {
 
     /// Does the most useful task there is. False when there is none.
     pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
+        while self.jobs_asked.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(TRY_AGAIN);
+        }
         let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view();
         if !view.lost.is_empty() || self.truth.stopped().is_some() {
@@ -129,14 +132,19 @@ impl Collection {
     /// The right to do a job, once the job before it is done, as long as anybody waits for it.
     fn job_of_a_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
         let stop = Stop::current();
-        loop {
-            stop.check()?;
+        self.jobs_asked.fetch_add(1, Ordering::Relaxed);
+        let job = loop {
+            if let Err(error) = stop.check() {
+                break Err(error);
+            }
             match self.jobs.try_lock() {
-                Ok(job) => return Ok(job),
-                Err(TryLockError::Poisoned(job)) => return Ok(job.into_inner()),
+                Ok(job) => break Ok(job),
+                Err(TryLockError::Poisoned(job)) => break Ok(job.into_inner()),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_AGAIN),
             }
-        }
+        };
+        self.jobs_asked.fetch_sub(1, Ordering::Relaxed);
+        job
     }
 
     /// Builds what is missing of the indexes of the sealed segments, and merges nothing.

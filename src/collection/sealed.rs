@@ -15,6 +15,8 @@ const CALIBRATE_FROM_ROWS: u32 = 200;
 
 /// A segment of which one row in so many is dead is written again.
 const DEAD_ONE_IN: u32 = 7;
+/// Unless fewer are: a small segment is written again soon anyway, with others.
+const DEAD_AT_LEAST: u32 = 200;
 
 /// One sealed segment of a collection.
 pub(super) struct Sealed {
@@ -125,7 +127,7 @@ impl Sealed {
 
     /// Whether so many rows are dead that it is to be written again, which is done before they are a fifth.
     pub(super) fn is_worn(&self) -> bool {
-        self.deleted_rows() > self.segment.rows() / DEAD_ONE_IN
+        self.deleted_rows() > (self.segment.rows() / DEAD_ONE_IN).max(DEAD_AT_LEAST)
     }
 
     pub(super) fn is_live(&self, row: Ordinal) -> bool {
