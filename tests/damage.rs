@@ -330,7 +330,7 @@ fn rows_that_are_only_deleted_give_their_space_back() {
         rows = engine.collection(&name("c")).expect("listed").segments.iter().map(|segment| segment.rows).sum();
     }
     // Nothing more is written: what is dead goes all the same.
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let info = engine.collection(&name("c")).expect("listed");
         if info.segments.iter().all(|segment| segment.deleted_rows * 5 < segment.rows && segment.rows < SEALED - 200) {
             return;
