@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 /// Module of `src/` -> modules it may import. A new folder needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
-    ("sync", &[]),
     ("math", &["types"]),
     ("disk", &["types"]),
     ("store", &["types", "math", "disk"]),
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot"]),
+    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
     ("guard", &["types"]),
-    ("grpc", &["types", "sync", "collection", "embed", "guard"]),
+    ("grpc", &["types", "collection", "embed", "guard"]),
     ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
 ];
 

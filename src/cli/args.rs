@@ -570,7 +570,7 @@ pub(crate) enum EvalCommand {
 /// `eval words`
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("task").required(true).multiple(true).args(["similarity", "analogies"]),
+    group = ArgGroup::new("task").required(true).multiple(true).args(["similarity", "analogies", "blanks"]),
     after_help = "Example:\n  nearness eval words --similarity data/word-eval/EN-WS-353-ALL.txt --analogies data/word-eval/questions-words.txt"
 )]
 pub(crate) struct EvalWordsArgs {
