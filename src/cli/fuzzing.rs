@@ -18,7 +18,7 @@ const MOST: usize = 10_000;
 /// What is wrong with the file as a whole.
 pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: bool) -> Result<usize, String> {
     let format = load::Format::from_str(format, true)?;
-    let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors };
+    let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, blocks: None };
     let records = load::open(path, format, labels, 0, &options).map_err(|error| format!("{error:#}"))?;
     let mut sound = 0;
     for record in records.take(MOST) {
