@@ -70,6 +70,7 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
     engine.bulk_load(&name(), &mut items(vectors, 0).into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
     engine.compact(&name()).expect("a graph and its table");
+    assert!(engine.activity().calibrations > 0, "what was measured is counted");
     (engine, dir)
 }
 

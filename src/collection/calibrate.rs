@@ -2,6 +2,7 @@
 //!
 //! A table is written in one transaction, tied to the generation of its graph, and goes with it.
 
+use super::activity::count;
 use super::open::Collection;
 use super::seal::Observe;
 use super::sealed::Sealed;
@@ -40,6 +41,7 @@ impl Collection {
         let segment = sealed.segment.id();
         self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
         sealed.set_calibration(Some(table));
+        count(&self.meters.calibrations);
         Ok(())
     }
 }
