@@ -417,6 +417,23 @@ pub(crate) enum TrainCommand {
     Gpt(TrainGptArgs),
 }
 
+/// The model folder that a command makes.
+#[derive(Debug, Args)]
+pub(crate) struct MadeArgs {
+    /// Model folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Licence of what it is made from, for the model card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) licence: String,
+    /// Replace the model folder that is at --out.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// How the numbers of a saved model are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StoredAs {
@@ -438,9 +455,6 @@ pub(crate) struct TrainWordsArgs {
     /// Plain text or WikiExtractor files, plain or gzip.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// Model folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
     /// What the net learns to tell: from a word those around it, or (cbow) from those around it the word.
     #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
     pub(crate) objective: ObjectiveArg,
@@ -481,21 +495,14 @@ pub(crate) struct TrainWordsArgs {
     /// How the saved model keeps its numbers.
     #[arg(long, value_enum, default_value_t = StoredAs::F16)]
     pub(crate) store: StoredAs,
-    /// Licence of the corpus, for the model card.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) licence: String,
     /// Also write the vectors in word2vec's text format.
     #[arg(long, value_name = "FILE")]
     pub(crate) word2vec_text: Option<PathBuf>,
     /// Also write the vectors in word2vec's binary format.
     #[arg(long, value_name = "FILE")]
     pub(crate) word2vec_binary: Option<PathBuf>,
-    /// Replace the model folder that is at --out.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print a JSON summary.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
 }
 
 /// What a net of words learns to tell.
@@ -526,9 +533,6 @@ pub(crate) struct TrainDigitsArgs {
     /// IDX file of their labels.
     #[arg(long, value_name = "FILE", requires = "test_images")]
     pub(crate) test_labels: Option<PathBuf>,
-    /// Model folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
     /// Passes over the images [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
@@ -547,15 +551,8 @@ pub(crate) struct TrainDigitsArgs {
     /// Seed of every random choice.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Licence of the images, for the model card.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) licence: String,
-    /// Replace the model folder that is at --out.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print a JSON summary.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
 }
 
 /// `eval ...`

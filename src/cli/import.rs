@@ -1,5 +1,6 @@
 //! `nearness import`: a model of another program becomes a model folder, after it was loaded as a test.
 
+use super::args::MadeArgs;
 use super::output;
 use super::progress::count;
 use super::train::{ModelFolder, command_line, data_sources, today};
@@ -38,18 +39,8 @@ pub(crate) struct ImportWordsArgs {
     /// The file of the vectors.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Model folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// Licence of the vectors, for the card.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) licence: String,
-    /// Replace the model folder that is at --out.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print a JSON summary.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
 }
 
 /// `import bert` and `import gpt`
@@ -58,40 +49,32 @@ pub(crate) struct ImportArgs {
     /// The folder of the model.
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// Model folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
     /// What the embedder is called from now on: letters, digits, _ - and .
     #[arg(long)]
     pub(crate) name: String,
-    /// Licence of the model, for its card.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) licence: String,
-    /// Replace the model folder that is at --out.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print a JSON summary.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
 }
 
 fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let model = WordModel::import(&args.file)?;
     let card = ModelCard {
         command: command_line(),
-        data: data_sources(std::slice::from_ref(&args.file), &args.licence)?,
+        data: data_sources(std::slice::from_ref(&args.file), &args.made.licence)?,
         date: today(),
         ..model.card().clone()
     };
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     let (words, dimension) = (model.vocabulary().len(), model.dimension());
-    if args.json {
+    if args.made.json {
         let fingerprint = model.fingerprint().to_string();
-        output::json(&json!({ "out": args.out, "words": words, "dimension": dimension, "fingerprint": fingerprint }))?;
+        output::json(
+            &json!({ "out": args.made.out, "words": words, "dimension": dimension, "fingerprint": fingerprint }),
+        )?;
     } else {
-        output::line(&format!("{}: {} words, {dimension} components", args.out.display(), count(words as u64)))?;
+        output::line(&format!("{}: {} words, {dimension} components", args.made.out.display(), count(words as u64)))?;
     }
     Ok(())
 }
@@ -103,7 +86,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
         ImportCommand::Bert(args) => (Family::Bert, args),
         ImportCommand::Gpt(args) => (Family::Gpt, args),
     };
-    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let card = ModelCard {
         name: args.name.clone(),
         summary: match family {
@@ -111,25 +94,25 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
             Family::Gpt => "A language model in the format of GPT-2, imported.".into(),
         },
         command: command_line(),
-        data: data_sources(&[args.folder.join("model.safetensors")], &args.licence)?,
+        data: data_sources(&[args.folder.join("model.safetensors")], &args.made.licence)?,
         date: today(),
         ..ModelCard::default()
     };
     folder.publish(|path| made(family, &args.folder, path, card))?;
     let mut registry = Registry::default();
-    registry.add_folder(&args.out)?;
+    registry.add_folder(&args.made.out)?;
     let embedder = registry.by_name(&args.name)?;
     let (tap, fingerprint) = (&embedder.taps()[0], embedder.fingerprint().to_string());
-    if args.json {
+    if args.made.json {
         let summary = json!({
-            "out": args.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
+            "out": args.made.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,
             "fingerprint": fingerprint,
         });
         output::json(&summary)?;
     } else {
         output::line(&format!(
             "{}: the embedder {}, {} components, fingerprint {}",
-            args.out.display(),
+            args.made.out.display(),
             args.name,
             tap.dimension,
             &fingerprint[..12]

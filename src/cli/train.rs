@@ -33,8 +33,8 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.out, args.force)?;
-    let data = data_sources(&args.corpus, &args.licence)?;
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let data = data_sources(&args.corpus, &args.made.licence)?;
     let threads = config::threads(args.threads);
     let defaults = words::TrainOptions::default();
     let objective = match args.objective {
@@ -97,12 +97,12 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     folder.publish(|path| Ok(model.save(path)?))?;
     write_word2vec(args, &model)?;
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
-    if args.json {
-        output::json(&json!({ "out": args.out, "seconds": seconds, "quality": quality }))?;
+    if args.made.json {
+        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
     } else {
         output::line(&format!(
             "{}: {} words, trained in {}, {} words/s",
-            args.out.display(),
+            args.made.out.display(),
             count(model.vocabulary().len() as u64),
             duration(seconds),
             count(words_per_second as u64)
@@ -122,10 +122,10 @@ fn write_word2vec(args: &TrainWordsArgs, model: &WordModel) -> anyhow::Result<()
 }
 
 fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let files = [Some(&args.images), Some(&args.labels), args.test_images.as_ref(), args.test_labels.as_ref()];
     let files = files.into_iter().flatten().cloned().collect::<Vec<_>>();
-    let data = data_sources(&files, &args.licence)?;
+    let data = data_sources(&files, &args.made.licence)?;
     let images = LabelledImages::read(&args.images, &args.labels)?;
     let test = match (&args.test_images, &args.test_labels) {
         (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
@@ -178,12 +178,12 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     let card = amend(net.card(), card);
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
-    if args.json {
-        output::json(&json!({ "out": args.out, "seconds": seconds, "quality": quality }))?;
+    if args.made.json {
+        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
     } else {
         let accuracy =
             accuracy.map_or(String::new(), |accuracy| format!(", {:.2} % of the test images right", accuracy * 100.0));
-        output::line(&format!("{}: trained in {}{accuracy}", args.out.display(), duration(seconds)))?;
+        output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;
     }
     Ok(())
 }

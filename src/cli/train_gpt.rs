@@ -1,5 +1,6 @@
 //! `nearness train gpt`: a small GPT-2, trained on plain text.
 
+use super::args::MadeArgs;
 use super::config;
 use clap::Args;
 use std::path::PathBuf;
@@ -15,9 +16,6 @@ pub(crate) struct TrainGptArgs {
     /// Plain text or WikiExtractor files, plain or gzip.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// Model folder to make.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
     /// What the embedder is called.
     #[arg(long, default_value = "gpt")]
     pub(crate) name: String,
@@ -48,15 +46,8 @@ pub(crate) struct TrainGptArgs {
     /// Seed of every random choice.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Licence of the corpus, for the model card.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) licence: String,
-    /// Replace the model folder that is at --out.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print a JSON summary.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
 }
 
 /// Trains it.
@@ -69,7 +60,7 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use crate::embed::transformers::{self, TrainOptions};
     use serde_json::json;
 
-    let folder = ModelFolder::plan(&args.out, args.force)?;
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let options = TrainOptions {
         vocabulary: args.vocabulary,
         hidden: args.dim,
@@ -85,7 +76,7 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     let card = ModelCard {
         name: args.name.clone(),
         command: command_line(),
-        data: data_sources(&args.corpus, &args.licence)?,
+        data: data_sources(&args.corpus, &args.made.licence)?,
         seed: args.seed,
         threads: config::threads(0),
         date: today(),
@@ -106,14 +97,14 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     let training = measured.iter().find(|phase| phase.name == "training");
     let seconds = training.map_or(0.0, |phase| phase.seconds);
     let rate = training.map_or(0.0, |phase| phase.done as f64 / phase.seconds.max(1e-9));
-    if args.json {
+    if args.made.json {
         let summary =
-            json!({ "out": args.out, "seconds": seconds, "tokens_per_second": rate.round(), "quality": quality });
+            json!({ "out": args.made.out, "seconds": seconds, "tokens_per_second": rate.round(), "quality": quality });
         output::json(&summary)?;
     } else {
         output::line(&format!(
             "{}: trained in {}, {} tokens/s, perplexity {} on text held out",
-            args.out.display(),
+            args.made.out.display(),
             duration(seconds),
             count(rate as u64),
             quality.get("held_out_perplexity").unwrap_or(&json!(null))
@@ -126,6 +117,6 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
 #[cfg(not(feature = "transformers"))]
 pub(super) fn run(args: &TrainGptArgs, _: bool) -> anyhow::Result<()> {
     use crate::embed::transformers::{Family, load};
-    load(Family::Gpt, &args.out, crate::embed::ModelCard::default())?;
+    load(Family::Gpt, &args.made.out, crate::embed::ModelCard::default())?;
     Ok(())
 }
