@@ -179,15 +179,19 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
         Accuracy::TargetRecall(target) => Ok(Effort::Target(target)),
     }?;
     params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
-    if let Some(field) = &params.group_by
-        && !(1..=MAX_FIELD_BYTES).contains(&field.len())
-    {
-        return Err(Error::invalid(
-            "params.group_by",
-            format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len()),
-        ));
-    }
+    params.group_by.as_deref().map_or(Ok(()), group_by)?;
     Ok(effort)
+}
+
+/// The field that hits are grouped by.
+///
+/// # Errors
+/// `InvalidInput` with the limit.
+pub fn group_by(field: &str) -> Result<(), Error> {
+    if (1..=MAX_FIELD_BYTES).contains(&field.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid("params.group_by", format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len())))
 }
 
 /// The points that a measurement of recall samples.

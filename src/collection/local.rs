@@ -535,20 +535,14 @@ impl Engine for LocalEngine {
 
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        match self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))? {
-            Outcome::Upserted(upserted) => Ok(upserted),
-            Outcome::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
-        }
+        self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))?.upserted()
     }
 
     fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         let stale = blocks::of_parents(items.iter().map(|item| &item.id));
         let points = blocks.all(items)?;
-        match self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(points)?, stale)))? {
-            Outcome::Upserted(upserted) => Ok(upserted),
-            Outcome::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
-        }
+        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(points)?, stale)))?.upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
@@ -561,10 +555,7 @@ impl Engine for LocalEngine {
 
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        match self.write(name, |_| Ok(Op::Delete(ids.to_vec())))? {
-            Outcome::Deleted(deleted) => Ok(deleted),
-            Outcome::Upserted(_) => Err(Error::Unavailable("a delete got an upsert's outcome".into())),
-        }
+        self.write(name, |_| Ok(Op::Delete(ids.to_vec())))?.deleted()
     }
 
     fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
@@ -574,10 +565,7 @@ impl Engine for LocalEngine {
             collection.view_and_selection(Some(filter))?;
             Ok(Op::DeleteMatching(filter.clone()))
         };
-        match self.write(name, prepare)? {
-            Outcome::Deleted(deleted) => Ok(deleted),
-            Outcome::Upserted(_) => Err(Error::Unavailable("a delete got an upsert's outcome".into())),
-        }
+        self.write(name, prepare)?.deleted()
     }
 
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {

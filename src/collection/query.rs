@@ -126,7 +126,6 @@ impl Collection {
         } else {
             answers.extend(others.par_iter().map(answer).collect::<Result<Vec<_>, Error>>()?);
         }
-        drop(selection);
         Ok((view, answers))
     }
 

@@ -47,6 +47,30 @@ pub(super) enum Outcome {
     Deleted(Deleted),
 }
 
+impl Outcome {
+    /// Of an upsert.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is of something else.
+    pub(super) fn upserted(self) -> Result<Upserted, Error> {
+        match self {
+            Self::Upserted(upserted) => Ok(upserted),
+            Self::Deleted(_) => Err(Error::Unavailable("an upsert got a delete's outcome".into())),
+        }
+    }
+
+    /// Of a delete.
+    ///
+    /// # Errors
+    /// As [`upserted`](Self::upserted).
+    pub(super) fn deleted(self) -> Result<Deleted, Error> {
+        match self {
+            Self::Deleted(deleted) => Ok(deleted),
+            Self::Upserted(_) => Err(Error::Unavailable("a delete got an upsert's outcome".into())),
+        }
+    }
+}
+
 /// Where an id went within a commit: a place among the rows that it adds, or none once it is dead.
 type Moved = FxHashMap<PointId, Option<usize>>;
 

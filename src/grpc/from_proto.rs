@@ -205,18 +205,15 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     if params.score_threshold.is_some_and(f32::is_nan) {
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
-    const MAX_FIELD_BYTES: usize = crate::collection::limits::MAX_FIELD_BYTES;
-    if params.group_by.len() > MAX_FIELD_BYTES {
-        let found = params.group_by.len();
-        return Err(Error::invalid("params.group_by", format!("takes at most {MAX_FIELD_BYTES} bytes, got {found}")));
-    }
+    let group_by = Some(params.group_by).filter(|field| !field.is_empty());
+    group_by.as_deref().map_or(Ok(()), crate::collection::limits::group_by)?;
     Ok(SearchParams {
         k,
         accuracy,
         score_threshold: params.score_threshold,
         fields: fields(params.fields),
         filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
-        group_by: Some(params.group_by).filter(|field| !field.is_empty()),
+        group_by,
     })
 }
 

@@ -547,6 +547,26 @@ async fn scans_stop_when_the_deadline_has_passed() {
     assert!(took < most, "the only thread was free after {took:?}; the whole batch takes {whole:?}");
 }
 
+/// So many points of the collection, with their vectors.
+fn all(limit: u32) -> pb::ScrollRequest {
+    pb::ScrollRequest {
+        collection: "c".into(),
+        limit,
+        fields: Some(pb::Fields { payload: false, vector: true }),
+        ..Default::default()
+    }
+}
+
+/// A reply of which the client takes what its window holds, and no more.
+async fn unread(server: &Running, request: &pb::ScrollRequest) -> tonic::Response<tonic::Streaming<Vec<u8>>> {
+    let channel =
+        tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
+    let mut grpc = tonic::client::Grpc::new(channel.connect().await.unwrap());
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::from_static(SCROLL);
+    grpc.server_streaming(Request::new(request.encode_to_vec()), path, Raw).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_reading() {
     let (engine, _folder) = local();
@@ -558,19 +578,8 @@ async fn a_client_that_stops_reading() {
         let items = (0..100).map(|n| vector_item(&format!("p{part}-{n}"), &[n as f32; 1_000])).collect();
         server.client.upsert(upsert("c", items)).await.unwrap();
     }
-    let all = pb::ScrollRequest {
-        collection: "c".into(),
-        limit: 1_000,
-        fields: Some(pb::Fields { payload: false, vector: true }),
-        ..Default::default()
-    };
-    // A reply of 4 MB of which the client takes what its window holds, and no more.
-    let channel =
-        tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
-    let mut grpc = tonic::client::Grpc::new(channel.connect().await.unwrap());
-    grpc.ready().await.unwrap();
-    let path = PathAndQuery::from_static(SCROLL);
-    let unread = grpc.server_streaming(Request::new(all.encode_to_vec()), path, Raw).await.unwrap();
+    // A reply of 4 MB.
+    let unread = unread(&server, &all(1_000)).await;
     let counting = pb::CountRequest { collection: "c".into(), ..Default::default() };
     let (code, _) = refused(server.client.count(counting.clone()).await);
     assert_eq!(code, "RESOURCE_EXHAUSTED", "the reply that is on its way has the place");
@@ -664,18 +673,8 @@ async fn replies_that_nobody_reads_share_the_bound_of_memory() {
     server.client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
     let items = (0..180).map(|n| vector_item(&format!("p{n}"), &[n as f32; 1_000])).collect();
     server.client.upsert(upsert("c", items)).await.unwrap();
-    let all = pb::ScrollRequest {
-        collection: "c".into(),
-        limit: 180,
-        fields: Some(pb::Fields { payload: false, vector: true }),
-        ..Default::default()
-    };
-    let channel =
-        tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
-    let mut grpc = tonic::client::Grpc::new(channel.connect().await.unwrap());
-    grpc.ready().await.unwrap();
-    let path = PathAndQuery::from_static(SCROLL);
-    let unread = grpc.server_streaming(Request::new(all.encode_to_vec()), path, Raw).await.unwrap();
+    let all = all(180);
+    let unread = unread(&server, &all).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut points = pb::points_client::PointsClient::new(server.channel().await);
     let status = points.scroll(all.clone()).await.unwrap_err();

@@ -53,6 +53,19 @@ impl Corpus {
     }
 }
 
+/// Opens a file that is plain or gzip, which its first bytes tell: what is in it, and whether it was packed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn open_unpacked(path: &Path) -> Result<(Box<dyn BufRead>, bool), Error> {
+    let failed = |source| Error::Io { path: path.into(), source };
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let gzip = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn BufRead> =
+        if gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))) } else { Box::new(file) };
+    Ok((reader, gzip))
+}
+
 /// Calls `visit` with every line of a plain or gzip text file that is text; bytes that are not UTF-8 become U+FFFD,
 /// which separates words.
 ///
@@ -60,10 +73,7 @@ impl Corpus {
 /// [`Error::Io`].
 pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let failed = |source| Error::Io { path: path.into(), source };
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
-    let gzip = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn BufRead> =
-        if gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))) } else { Box::new(file) };
+    let (mut reader, _) = open_unpacked(path)?;
     let mut line = Vec::new();
     loop {
         line.clear();

@@ -3,17 +3,16 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::MAX_WORD_BYTES,
+    data::{MAX_WORD_BYTES, open_unpacked},
     fasttext,
     file::Table,
     model::{Parts, imported_card},
+    word2vec,
 };
 use crate::{embed::Error, types::Precision};
-use flate2::read::MultiGzDecoder;
 use rustc_hash::FxHashSet;
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, Read},
     path::Path,
 };
 
@@ -21,13 +20,6 @@ use std::{
 const MAX_NUMBER_BYTES: usize = 64;
 /// Longest line.
 const MAX_LINE_BYTES: u64 = (MAX_WORD_BYTES + MAX_NUMBER_BYTES * MAX_DIMENSION) as u64;
-
-fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
-    let gzip = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-    Ok(if gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))) } else { Box::new(file) })
-}
 
 impl WordModel {
     /// Reads word vectors that another program made: word2vec (text or binary), GloVe (text), each plain or gzip, or
@@ -38,15 +30,11 @@ impl WordModel {
     pub fn import(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut head = Vec::new();
-        open(path)?.take(MAX_LINE_BYTES).read_until(b'\n', &mut head).map_err(failed)?;
+        open_unpacked(path)?.0.take(MAX_LINE_BYTES).read_until(b'\n', &mut head).map_err(failed)?;
         if fasttext::is_fasttext(&head) {
             return Self::from_fasttext(path);
         }
-        let header = std::str::from_utf8(&head).is_ok_and(|line| {
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            fields.len() == 2 && fields.iter().all(|field| field.parse::<u64>().is_ok())
-        });
-        if header { Self::from_word2vec(path) } else { Self::from_glove(path) }
+        if word2vec::sizes(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
     }
 
     /// Reads a GloVe text file as a model without counts and without an output layer. Spaces in a word (some files have
@@ -55,7 +43,7 @@ impl WordModel {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn from_glove(path: &Path) -> Result<Self, Error> {
-        let mut input = open(path)?;
+        let (mut input, _) = open_unpacked(path)?;
         let (mut words, mut rows) = (Vec::new(), Vec::new());
         let mut seen = FxHashSet::default();
         let mut dimension = 0;
@@ -109,7 +97,7 @@ impl WordModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embed::words::{model::tests::small, word2vec};
+    use crate::embed::words::model::tests::small;
 
     #[test]
     fn lines_of_a_word_and_its_numbers_are_read() {

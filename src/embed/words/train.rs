@@ -38,16 +38,6 @@ pub(super) const NOISE_POWER: f64 = 0.75;
 const BLOCK: usize = 1 << 15;
 /// Most words to each side that count as context.
 const MAX_WINDOW: usize = 100;
-/// The numbers of the inputs of a window that are made of several rows.
-const PLACES: [u32; 2 * MAX_WINDOW] = {
-    let mut places = [0; 2 * MAX_WINDOW];
-    let mut at = 0;
-    while at < places.len() {
-        places[at] = at as u32;
-        at += 1;
-    }
-    places
-};
 /// The loss is measured on one window of so many.
 const LOSS_EVERY: u64 = 256;
 
@@ -303,9 +293,13 @@ impl Pieces {
     }
 
     fn of_word(&self, word: u32) -> &[u32] {
-        let word = word as usize;
-        &self.rows[word.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[word]]
+        &self.rows[part(&self.ends, word as usize)]
     }
+}
+
+/// The part at `place` of what is cut at `ends`.
+fn part(ends: &[usize], place: usize) -> std::ops::Range<usize> {
+    place.checked_sub(1).map_or(0, |before| ends[before])..ends[place]
 }
 
 /// Blocks of whole sentences: where each begins and ends among the tokens.
@@ -422,35 +416,32 @@ impl Run<'_> {
     /// One step on the inputs and targets of a window.
     fn window(&self, rate: f32, scratch: &mut Scratch) {
         let Scratch { inputs, targets, errors, composed, .. } = scratch;
-        let Some((composed, rows)) = composed else {
+        let Some(Joined { inputs: joined, rows, ends, places }) = composed else {
             let window = Window { inputs, targets };
             scratch.measure.window(self.input, self.output, window);
             return step(self.input, self.output, window, rate, errors);
         };
-        // Which rows each input is made of: where its last one stands.
         rows.clear();
-        let mut ends = [0; 2 * MAX_WINDOW];
-        let mut places = 0;
+        ends.clear();
         for &word in inputs.iter() {
             match self.pieces {
                 Some(pieces) => rows.extend_from_slice(pieces.of_word(word)),
                 None => rows.push(word),
             }
             if self.options.objective == Objective::SkipGram {
-                ends[places] = rows.len();
-                places += 1;
+                ends.push(rows.len());
             }
         }
         if self.options.objective == Objective::Cbow {
-            ends[0] = rows.len();
-            places = 1;
+            ends.push(rows.len());
         }
-        let of = |place: usize| place.checked_sub(1).map_or(0, |before| ends[before])..ends[place];
-        (0..places).for_each(|place| composed.gather(place as u32, self.input, &rows[of(place)]));
-        let window = Window { inputs: &PLACES[..places], targets };
-        scratch.measure.window(composed.inputs(), self.output, window);
-        step(composed.inputs(), self.output, window, rate, errors);
-        (0..places).for_each(|place| composed.scatter(place as u32, self.input, &rows[of(place)]));
+        let places = &places[..ends.len()];
+        let of = |place: u32| part(ends, place as usize);
+        places.iter().for_each(|&place| joined.gather(place, self.input, &rows[of(place)]));
+        let window = Window { inputs: places, targets };
+        scratch.measure.window(joined.inputs(), self.output, window);
+        step(joined.inputs(), self.output, window, rate, errors);
+        places.iter().for_each(|&place| joined.scatter(place, self.input, &rows[of(place)]));
     }
 
     /// The word, then negatives other than the word.
@@ -475,8 +466,8 @@ struct Scratch {
     targets: Vec<u32>,
     coming: Vec<u32>,
     errors: Vec<f32>,
-    /// Where inputs are made of several rows: the inputs, and those rows.
-    composed: Option<(Composed, Vec<u32>)>,
+    /// Where inputs are made of several rows.
+    composed: Option<Joined>,
     measure: Measure,
 }
 
@@ -489,10 +480,25 @@ impl Scratch {
             targets: Vec::new(),
             coming: Vec::new(),
             errors: Vec::new(),
-            composed: composed.then(|| (Composed::new(2 * options.window, options.dimension), Vec::new())),
+            composed: composed.then(|| Joined {
+                inputs: Composed::new(2 * options.window, options.dimension),
+                rows: Vec::new(),
+                ends: Vec::new(),
+                places: (0..2 * options.window as u32).collect(),
+            }),
             measure: Measure::default(),
         }
     }
+}
+
+/// The inputs of a window that are made of several rows each.
+struct Joined {
+    inputs: Composed,
+    /// The rows, input after input, and where those of each end.
+    rows: Vec<u32>,
+    ends: Vec<usize>,
+    /// 0, 1, ...
+    places: Vec<u32>,
 }
 
 /// The loss, measured on a few windows.

@@ -6,18 +6,16 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::MAX_WORD_BYTES,
+    data::{MAX_WORD_BYTES, open_unpacked},
     file::{Table, le_bytes},
     model::{Parts, imported_card},
 };
 use crate::embed::Error;
 use crate::embed::save::write_whole;
 use crate::types::Precision;
-use flate2::read::MultiGzDecoder;
 use std::{
     collections::HashSet,
-    fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, Read},
     path::{Path, PathBuf},
 };
 
@@ -35,6 +33,13 @@ pub enum Format {
     Text,
     /// Numbers as bytes.
     Binary,
+}
+
+/// The two numbers of a line `words dimension`.
+pub(super) fn sizes(line: &[u8]) -> Option<(u64, u64)> {
+    let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let sizes = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    fields.next().is_none().then_some(sizes)
 }
 
 /// Reads a file word after word. Plain or gzip.
@@ -55,21 +60,12 @@ impl Reader {
     /// length can have.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let mut file = BufReader::with_capacity(1 << 16, file);
-        let gzip = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-        let mut input: Box<dyn BufRead> =
-            if gzip { Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))) } else { Box::new(file) };
+        let (mut input, gzip) = open_unpacked(path)?;
+        let length = std::fs::metadata(path).map_err(failed)?.len();
         let mut header = Vec::new();
         input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut header).map_err(failed)?;
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
-        let parsed = std::str::from_utf8(&header).ok().filter(|header| header.ends_with('\n')).and_then(|header| {
-            let mut fields = header.split_ascii_whitespace();
-            let sizes = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
-            fields.next().is_none().then_some(sizes)
-        });
-        let Some((words, dimension)) = parsed else {
+        let Some((words, dimension)) = sizes(&header).filter(|_| header.ends_with(b"\n")) else {
             return Err(corrupt("the first line is not `words dimension`, as word2vec files begin".into()));
         };
         if words == 0 || words >= MAX_WORDS {
