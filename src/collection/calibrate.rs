@@ -13,28 +13,46 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Collection {
-    /// Measures every graph of which nothing is known.
+    /// Measures a graph of which nothing is known, or not the truth. False when there is none.
+    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<bool, Error> {
+        let _turn = self.measuring.behind_requests();
+        if !self.can_be_improved() {
+            return Ok(false);
+        }
+        let view = self.view();
+        let Some(sealed) = view.sealed.iter().find(|sealed| sealed.wants_calibration()) else { return Ok(false) };
+        self.calibrate(sealed, observe)?;
+        Ok(true)
+    }
+
+    /// Measures every such graph, for a request.
     pub(super) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _turn = self.measuring.of_request()?;
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
             self.calibrate(sealed, observe)?;
         }
         Ok(())
     }
 
-    /// Measures the graph of a segment and keeps the table.
-    pub(super) fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
+    /// Measures the graph of a segment and keeps the table. Ends early, with nothing, when the segment is merged with others
+    /// meanwhile.
+    fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
         let Some(graph) = sealed.graph() else { return Ok(()) };
         let generation = sealed.generation.load(Ordering::Relaxed);
         let accept = |row| sealed.is_live(row);
-        let progress = |done, total| !self.is_gone() && observe(Job::Calibrating, done, total);
+        let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
+        let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.tag();
         let rows = sealed.rows(self.metric);
-        let measured = calibration::measure(rows, &graph, &accept, self.graph_params()?, seed, &progress)?;
+        let measured = match calibration::measure(rows, &graph, &accept, self.graph_params()?, seed, &progress) {
+            Err(_) if !serves() => None,
+            other => other?,
+        };
         let Some(table) = measured else { return Ok(()) };
 
         let _held = self.writer.hold();
         let same = sealed.graph().is_some_and(|now| Arc::ptr_eq(&now, &graph));
-        if self.is_gone() || !same || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
+        if !same || !serves() {
             return Ok(());
         }
         let record = table.to_bytes();

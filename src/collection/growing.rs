@@ -11,6 +11,7 @@ use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
 
 /// Fewer rows than this are scanned: a graph would not be faster.
 const INDEX_FROM_ROWS: u32 = 5_000;
@@ -30,8 +31,8 @@ pub(super) struct Growing {
     graph: OnceLock<GrowingIndex>,
     /// Rows that the graph was offered, in order.
     indexed: AtomicU32,
-    /// Set once no more rows come: the indexer leaves it alone, its seal is near.
-    pub(super) frozen: AtomicBool,
+    /// Since when no more rows come: the indexer leaves it alone, its seal is near.
+    pub(super) frozen_at: OnceLock<Instant>,
     /// Set when the graph failed: what it holds still serves, nothing is added.
     graph_failed: AtomicBool,
     /// What filters are answered from.
@@ -92,7 +93,7 @@ impl Growing {
             table: RwLock::default(),
             graph: OnceLock::new(),
             indexed: AtomicU32::new(0),
-            frozen: AtomicBool::new(false),
+            frozen_at: OnceLock::new(),
             graph_failed: AtomicBool::new(false),
             payloads: GrowingPayloads::default(),
         }
@@ -151,7 +152,7 @@ impl Growing {
     /// # Errors
     /// The index's, which leaves the rows in the scanned tail.
     pub(super) fn index_step(&self) -> Result<bool, Error> {
-        if self.frozen.load(Ordering::Acquire) || self.graph_failed.load(Ordering::Relaxed) {
+        if self.frozen_at.get().is_some() || self.graph_failed.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let from = self.indexed.load(Ordering::Acquire);

@@ -1,7 +1,8 @@
 //! The engine of one node: the collections of one data directory, and the threads that look after them.
 //!
-//! Three threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers
-//! may wait for it), the improver merges and builds graphs (slow), the indexer feeds the growing segments' graphs.
+//! Four threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
+//! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
+//! indexer feeds the growing segments' graphs.
 
 use super::activity::{Activity, Meters};
 use super::open::{Collection, View, unopened};
@@ -30,6 +31,8 @@ const INDEX_PAUSE: Duration = Duration::from_millis(100);
 const INDEX_BELOW_ROWS: u32 = 500;
 /// How long a job that failed waits before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How often the sealer looks whether merging has caught up.
+const DELAY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A collection, or what is known of one that could not be opened.
 enum Slot {
@@ -64,6 +67,7 @@ struct Inner {
 struct Work {
     seal: bool,
     improve: bool,
+    measure: bool,
 }
 
 /// The database in one data directory. Dropping it stops the background threads; what was acknowledged is durable.
@@ -118,12 +122,13 @@ impl LocalEngine {
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             stop: AtomicBool::new(false),
-            work: Mutex::new(Work { seal: true, improve: true }),
+            work: Mutex::new(Work { seal: true, improve: true, measure: true }),
             wake: Condvar::new(),
         });
         let threads = [
             ("sealer", Inner::run_sealer as fn(&Inner)),
             ("improver", Inner::run_improver),
+            ("measurer", Inner::run_measurer),
             ("indexer", Inner::run_indexer),
         ]
         .into_iter()
@@ -302,6 +307,12 @@ impl Inner {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.seal = true;
         work.improve |= improve;
+        work.measure |= improve;
+        self.wake.notify_all();
+    }
+
+    fn notify_measurer(&self) {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).measure = true;
         self.wake.notify_all();
     }
 
@@ -332,8 +343,13 @@ impl Inner {
     fn run_sealer(&self) {
         while self.wait(|work| &mut work.seal) {
             let mut again = false;
+            let mut delayed = false;
             for collection in self.open_collections() {
                 loop {
+                    if collection.delays_seals() {
+                        delayed = true;
+                        break;
+                    }
                     match collection.seal_oldest() {
                         Ok(true) => self.notify(true),
                         Ok(false) => break,
@@ -346,42 +362,70 @@ impl Inner {
                     }
                 }
             }
-            if again {
-                self.pause(RETRY_PAUSE);
+            if again || delayed {
+                self.pause(if again { RETRY_PAUSE } else { DELAY_PAUSE });
                 self.notify(false);
             }
         }
     }
 
     fn run_improver(&self) {
-        // Threads that this one starts are behind others too, those of its pool among them: queries and writes come first.
-        crate::disk::run_behind_others();
-        match rayon::ThreadPoolBuilder::new().thread_name(|at| format!("improver-{at}")).build() {
-            Ok(pool) => pool.install(|| self.improve_collections()),
-            Err(error) => {
-                tracing::error!(%error, "segments are not merged and get no graphs: no threads for it could be started");
+        let job = |collection: &Collection, observe: Observe<'_>| -> Result<bool, Error> {
+            let done = collection.improve(observe)?;
+            if done {
+                self.notify_measurer();
             }
-        }
+            Ok(done)
+        };
+        self.run_jobs(
+            |work| &mut work.improve,
+            &job,
+            "a merge or a graph failed; the segments serve as they are",
+            "segments are not merged and get no graphs",
+        );
     }
 
-    fn improve_collections(&self) {
+    fn run_measurer(&self) {
         for collection in self.open_collections() {
             if self.stopping() {
                 return;
             }
             collection.audit_graphs();
         }
-        while self.wait(|work| &mut work.improve) {
+        self.notify(true);
+        self.run_jobs(
+            |work| &mut work.measure,
+            &Collection::calibrate_one,
+            "a graph could not be measured; it serves without a promise of its recall",
+            "graphs are not measured, and promise no recall",
+        );
+    }
+
+    /// Does `job` in every collection until there is none, whenever the flag is raised. The thread, and those that it starts,
+    /// run behind others, those of its pool among them: queries and writes come first.
+    fn run_jobs(
+        &self,
+        flag: fn(&mut Work) -> &mut bool,
+        job: &(dyn Fn(&Collection, Observe<'_>) -> Result<bool, Error> + Sync),
+        failed: &str,
+        without_threads: &str,
+    ) {
+        crate::disk::run_behind_others();
+        let pool = match rayon::ThreadPoolBuilder::new().thread_name(|at| format!("behind-{at}")).build() {
+            Ok(pool) => pool,
+            Err(error) => return tracing::error!(%error, "{without_threads}: no threads for it could be started"),
+        };
+        while self.wait(flag) {
             let mut again = false;
             for collection in self.open_collections() {
                 loop {
                     let observe = |_, _, _| !self.stopping();
-                    match collection.improve(&observe) {
+                    match pool.install(|| job(&collection, &observe)) {
                         Ok(true) => {}
                         Ok(false) => break,
                         Err(_) if self.stopping() || collection.is_gone() => break,
                         Err(error) => {
-                            tracing::error!(collection = %collection.name, %error, "a merge or a graph failed; the segments serve as they are");
+                            tracing::error!(collection = %collection.name, %error, "{failed}");
                             again = true;
                             break;
                         }

@@ -15,6 +15,7 @@
 //! | `blocks.rs`, `group.rs` | long texts as overlapping blocks; each group of hits once, with its best |
 //! | `scan.rs` | exact scans in pieces, shared by all cores |
 //! | `stop.rs` | whether anybody still waits for what a call computes |
+//! | `turn.rs` | whose turn a background job is |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
@@ -48,6 +49,7 @@ mod seal;
 mod sealed;
 pub mod snapshot;
 mod stop;
+mod turn;
 mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations};

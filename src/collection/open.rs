@@ -6,6 +6,7 @@
 use super::activity::Meters;
 use super::growing::{Growing, NewRow};
 use super::sealed::Sealed;
+use super::turn::Turn;
 use super::write::Writer;
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, SegmentInfo};
 use crate::disk::Fs;
@@ -16,7 +17,7 @@ use crate::index::graph::{Expected, Graph};
 use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The model folder that a restored collection has in its own, when the server knows no such embedder.
@@ -34,10 +35,10 @@ pub(super) struct Collection {
     pub(super) truth: Truth,
     view: RwLock<Arc<View>>,
     pub(super) writer: Writer,
-    /// Only one merge, graph build, compaction or bulk publication at a time.
-    pub(super) jobs: Mutex<()>,
-    /// Requests that wait for that: the improver lets them go first, or it would have it again at once.
-    pub(super) jobs_asked: AtomicU32,
+    /// Merges, graph builds and compactions.
+    pub(super) jobs: Turn,
+    /// Measurements of graphs: beside the jobs, so that no merge waits for one.
+    pub(super) measuring: Turn,
     /// Only one seal at a time.
     pub(super) sealing: Mutex<()>,
     pub(super) next_segment: AtomicU64,
@@ -199,8 +200,8 @@ impl Collection {
             truth,
             view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, additions: 0, lost })),
             writer,
-            jobs: Mutex::new(()),
-            jobs_asked: AtomicU32::new(0),
+            jobs: Turn::default(),
+            measuring: Turn::default(),
             sealing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),

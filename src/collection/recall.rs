@@ -213,12 +213,12 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
     /// A collection of random points with a measured graph.
-    fn collection(dir: &std::path::Path) -> Collection {
+    pub(in crate::collection) fn collection(dir: &std::path::Path) -> Collection {
         let record = crate::store::CollectionRecord {
             name: crate::types::CollectionName::new("c").unwrap(),
             dimension: 16,
@@ -260,7 +260,7 @@ mod tests {
         let measure = || collection.measure_recall(&params).unwrap();
         let sound = measure();
         assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
-        let nothing_to_do = || !collection.improve(&|_, _, _| true).unwrap();
+        let nothing_to_do = || !collection.calibrate_one(&|_, _, _| true).unwrap();
         assert!(nothing_to_do());
         let table = sealed.calibration().unwrap();
         // Within the tolerance nothing happens; beyond it, in either direction, the graph is measured anew.
@@ -270,7 +270,7 @@ mod tests {
             sealed.set_calibration(Some(saying(wrong)));
             let drifted = measure();
             assert!(drifted.recalibrating && sealed.wants_calibration(), "{wrong}: {drifted:?}");
-            assert!(collection.improve(&|_, _, _| true).unwrap(), "the improver has a task");
+            assert!(collection.calibrate_one(&|_, _, _| true).unwrap(), "the measurer has a task");
             let again = sealed.calibration().unwrap();
             assert!((again.stored(15, 10) - table.stored(15, 10)).abs() < 0.03);
             assert!(!measure().recalibrating && nothing_to_do());
@@ -282,6 +282,33 @@ mod tests {
         let mut several = View::clone(&view);
         several.sealed.push(sealed.clone());
         assert!(!collection.drifted(&several, &interval, 0.9) && collection.drifted(&several, &interval, 0.99));
+    }
+
+    #[test]
+    fn a_merge_does_not_wait_for_a_measurement_and_ends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let before = collection.view().sealed[0].clone();
+        before.set_calibration(None);
+        let item = |at: u32| super::super::Item {
+            id: PointId::new(format!("q{at}")).unwrap(),
+            source: super::super::Source::Vector(vec![at as f32; 16]),
+            payload: super::super::Payload::new(),
+        };
+        collection.bulk_load(&mut (0..1_000).map(item), &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
+        let observe = |_, _, _| {
+            merged.call_once(|| assert!(collection.improve(&|_, _, _| true).unwrap(), "there is a merge to do"));
+            after.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        assert!(collection.calibrate_one(&observe).unwrap());
+        assert!(merged.is_completed());
+        assert_eq!(after.load(Ordering::Relaxed), 1, "what is measured serves no more");
+        let view = collection.view();
+        assert!(view.sealed.len() == 1 && view.sealed[0].live_rows() == 5_000);
+        assert!(before.calibration().is_none() && view.sealed[0].wants_calibration());
+        assert!(collection.calibrate_one(&|_, _, _| true).unwrap() && !view.sealed[0].wants_calibration());
     }
 
     #[test]
@@ -297,9 +324,9 @@ mod tests {
             told.store(true, Ordering::Relaxed);
             false
         };
-        assert!(collection.improve(&observe).is_err() && told.load(Ordering::Relaxed));
+        assert!(collection.calibrate_one(&observe).is_err() && told.load(Ordering::Relaxed));
         assert!(sealed.wants_calibration(), "it is tried again");
-        assert!(collection.improve(&|_, _, _| true).unwrap());
+        assert!(collection.calibrate_one(&|_, _, _| true).unwrap());
         assert!(sealed.calibration().is_some());
         let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
         assert!(kept());

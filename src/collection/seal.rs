@@ -5,15 +5,16 @@
 //! leaves files that nothing names; they are swept at the next open.
 
 use super::activity::count;
+use super::growing::Growing;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
-use super::{Error, Job, Stop};
+use super::{Error, Job};
 use crate::index::graph::{self, Graph, Reuse};
 use crate::store::{Change, Segment, SegmentId, SegmentWriter};
 use crate::types::Ordinal;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Most rows of a segment that a merge or a bulk load makes.
@@ -22,8 +23,10 @@ pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
 /// largest input's links are kept.
 const SMALLER_ONE_IN: u64 = 8;
-/// How often a request asks whether the job before its own is done.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// When more segments than this wait to be merged into one, seals are delayed, and with them the writers: merging is behind.
+const MERGES_BEHIND: usize = 16;
+/// For how long at most.
+const SEAL_DELAY: Duration = Duration::from_secs(10);
 /// Generation of a graph that is born with its segment.
 const FIRST_GENERATION: u32 = 1;
 
@@ -33,8 +36,6 @@ pub(super) enum Task {
     Merge(Vec<Arc<Sealed>>),
     /// Build a graph where there is none.
     Graph(Arc<Sealed>),
-    /// Measure a graph of which nothing is known, or not the truth.
-    Calibrate(Arc<Sealed>),
 }
 
 pub(super) use super::Observe;
@@ -91,28 +92,37 @@ impl Collection {
 
     /// Does the most useful task there is. False when there is none.
     pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
-        while self.jobs_asked.load(Ordering::Relaxed) > 0 {
-            std::thread::sleep(TRY_AGAIN);
-        }
-        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = self.view();
-        if !view.lost.is_empty() || self.truth.stopped().is_some() {
+        let _turn = self.jobs.behind_requests();
+        if !self.can_be_improved() {
             return Ok(false);
         }
-        match choose(&view) {
+        match choose(&self.view()) {
             None => return Ok(false),
             Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
             Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
-            Some(Task::Calibrate(sealed)) => self.calibrate(&sealed, observe)?,
         }
         Ok(true)
+    }
+
+    /// Neither damaged nor stopped by a failed disk.
+    pub(super) fn can_be_improved(&self) -> bool {
+        self.view().lost.is_empty() && self.truth.stopped().is_none()
+    }
+
+    /// Whether the next seal had better wait because merging is behind. Not for long: what waits is a writer.
+    pub(super) fn delays_seals(&self) -> bool {
+        let view = self.view();
+        let fresh = |growing: &Arc<Growing>| growing.frozen_at.get().is_some_and(|at| at.elapsed() < SEAL_DELAY);
+        view.sealed.len() > MERGES_BEHIND
+            && view.frozen.first().is_some_and(fresh)
+            && matches!(choose(&view), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
     /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table.
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.view().whole(&self.name)?;
         self.freeze(&self.writer.hold())?;
-        let _one_job = self.job_of_a_request()?;
+        let _turn = self.jobs.of_request()?;
         while self.seal_oldest().map_err(Error::Seal)? {}
         let view = self.view();
         let mut group: Vec<Arc<Sealed>> = Vec::new();
@@ -129,27 +139,9 @@ impl Collection {
         self.build_missing(observe)
     }
 
-    /// The right to do a job, once the job before it is done, as long as anybody waits for it.
-    fn job_of_a_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        let stop = Stop::current();
-        self.jobs_asked.fetch_add(1, Ordering::Relaxed);
-        let job = loop {
-            if let Err(error) = stop.check() {
-                break Err(error);
-            }
-            match self.jobs.try_lock() {
-                Ok(job) => break Ok(job),
-                Err(TryLockError::Poisoned(job)) => break Ok(job.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_AGAIN),
-            }
-        };
-        self.jobs_asked.fetch_sub(1, Ordering::Relaxed);
-        job
-    }
-
     /// Builds what is missing of the indexes of the sealed segments, and merges nothing.
     pub(super) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
-        let _one_job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.jobs.of_request()?;
         self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
         self.build_missing(observe)
     }
@@ -426,12 +418,44 @@ pub(super) fn choose(view: &View) -> Option<Task> {
             return Some(Task::Merge(smaller));
         }
     }
-    let find = |wants: fn(&Sealed) -> bool| view.sealed.iter().find(|sealed| wants(sealed)).cloned();
-    find(Sealed::wants_graph).map(Task::Graph).or_else(|| find(Sealed::wants_calibration).map(Task::Calibrate))
+    view.sealed.iter().find(|sealed| sealed.wants_graph()).cloned().map(Task::Graph)
 }
 
 /// The id under which a bulk load's next segment is written.
 pub(super) fn bulk_writer(collection: &Collection) -> Result<SegmentWriter, Error> {
     let id: SegmentId = collection.take_segment_id();
     Ok(SegmentWriter::create(&collection.fs, &collection.dir, id, collection.dimension)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recall::tests::collection;
+    use super::super::write::{Op, ReadyItem};
+    use super::*;
+    use crate::types::PointId;
+
+    #[test]
+    fn seals_wait_a_little_while_merging_is_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let freeze = |at: usize| {
+            let item = ReadyItem {
+                id: PointId::new(format!("q{at}")).unwrap(),
+                vector: vec![at as f32; 16],
+                payload: Box::from(&b"{}"[..]),
+            };
+            collection.write(Op::Upsert(vec![item])).unwrap();
+            collection.freeze(&collection.writer.hold()).unwrap();
+        };
+        collection.compact(&|_, _, _| true).unwrap();
+        for at in 0..=MERGES_BEHIND {
+            freeze(at);
+            assert!(!collection.delays_seals());
+            assert!(collection.seal_oldest().unwrap());
+        }
+        freeze(MERGES_BEHIND + 1);
+        assert!(collection.delays_seals());
+        assert!(collection.improve(&|_, _, _| true).unwrap());
+        assert!(!collection.delays_seals(), "{} segments", collection.view().sealed.len());
+    }
 }

@@ -369,7 +369,7 @@ impl Collection {
         let fresh = Arc::new(self.new_growing()?);
         self.change_view(|view| {
             view.additions += 1;
-            view.growing.frozen.store(true, Ordering::Release);
+            view.growing.frozen_at.get_or_init(Instant::now);
             view.frozen.push(std::mem::replace(&mut view.growing, fresh));
         });
         Ok(())
