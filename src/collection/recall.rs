@@ -312,6 +312,34 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_compaction_measures_itself_and_holds_up_no_merge_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        let sealed = collection.view().sealed[0].clone();
+        sealed.set_calibration(None);
+        std::thread::scope(|scope| {
+            let (begun, seen) = std::sync::mpsc::channel();
+            let background = scope.spawn(|| {
+                let observe = move |_, _, _| {
+                    _ = begun.send(());
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    true
+                };
+                collection.calibrate_one(&observe)
+            });
+            seen.recv().unwrap();
+            let observe = |job, _, _| {
+                // Measuring is no job: whoever wants to merge can.
+                assert!(job != super::super::Job::Calibrating || !collection.improve(&|_, _, _| true).unwrap());
+                true
+            };
+            collection.compact(&observe).unwrap();
+            assert!(background.join().unwrap().unwrap(), "it was left, not failed");
+        });
+        assert!(sealed.calibration().is_some());
+    }
+
+    #[test]
     fn a_calibration_can_be_cancelled_and_a_new_graph_forgets_it() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());

@@ -122,7 +122,7 @@ impl Collection {
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.view().whole(&self.name)?;
         self.freeze(&self.writer.hold())?;
-        let _turn = self.jobs.of_request()?;
+        let turn = self.jobs.of_request()?;
         while self.seal_oldest().map_err(Error::Seal)? {}
         let view = self.view();
         let mut group: Vec<Arc<Sealed>> = Vec::new();
@@ -136,21 +136,25 @@ impl Collection {
             group.push(sealed.clone());
         }
         self.merge_if_useful(&group, observe)?;
-        self.build_missing(observe)
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
     }
 
     /// Builds what is missing of the indexes of the sealed segments, and merges nothing.
     pub(super) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
-        let _turn = self.jobs.of_request()?;
+        let turn = self.jobs.of_request()?;
         self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
-        self.build_missing(observe)
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
     }
 
-    fn build_missing(&self, observe: Observe<'_>) -> Result<(), Error> {
+    fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;
         }
-        self.calibrate_all(observe)
+        Ok(())
     }
 
     fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {

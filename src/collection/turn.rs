@@ -19,10 +19,15 @@ pub(super) struct Turn {
 impl Turn {
     /// For a thread in the background: after all requests, since it would otherwise have the next turn at once.
     pub(super) fn behind_requests(&self) -> MutexGuard<'_, ()> {
-        while self.asked.load(Ordering::Relaxed) > 0 {
+        while self.is_asked() {
             std::thread::sleep(TRY_AGAIN);
         }
         self.one.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request waits for it.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
     }
 
     /// For a request: once the job before it is done.
@@ -62,7 +67,7 @@ mod tests {
                 let _mine = turn.of_request().unwrap();
                 requested.store(true, Ordering::SeqCst);
             });
-            while turn.asked.load(Ordering::Relaxed) == 0 {
+            while !turn.is_asked() {
                 std::thread::yield_now();
             }
             drop(first);
