@@ -17,4 +17,5 @@ pub mod guard;
 pub mod index;
 pub mod math;
 pub mod store;
+mod sync;
 pub mod types;

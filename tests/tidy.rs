@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 /// Module of `src/` -> modules it may import. A new folder needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("sync", &[]),
     ("math", &["types"]),
     ("disk", &["types"]),
     ("store", &["types", "math", "disk"]),
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
+    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot"]),
     ("guard", &["types"]),
     ("grpc", &["types", "collection", "embed", "guard"]),
     ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
@@ -51,6 +52,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("tonic_health", "src/grpc/"),
     ("tonic_reflection", "src/grpc/"),
     ("tonic_types", "src/grpc/"),
+    ("shuttle", "src/sync.rs"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
     ("indicatif", "src/cli/"),

@@ -17,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Opens the data directory, serves it, closes it.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::resolve(args)?;
+    crate::disk::keep_little_freed_memory();
     // Before the data directory is made.
     settings.options.check()?;
     remote::block_on(async {

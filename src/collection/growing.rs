@@ -7,10 +7,11 @@ use super::Error;
 use super::filter::{GrowingPayloads, Selected, plan};
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{RwLock, RwLockReadGuard};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Fewer rows than this are scanned: a graph would not be faster.

@@ -37,6 +37,8 @@ mod explain;
 pub mod filter;
 mod group;
 mod growing;
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
 pub mod limits;
 mod local;
 mod open;

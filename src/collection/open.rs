@@ -15,10 +15,11 @@ use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
 use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::PoisonError;
 
 /// The model folder that a restored collection has in its own, when the server knows no such embedder.
 pub(super) const EMBEDDER_FOLDER: &str = "embedder";
@@ -159,7 +160,7 @@ impl Collection {
                 }
             }
             if let Some(generation) = found.graph_generation {
-                opened.generation.store(generation, std::sync::atomic::Ordering::Relaxed);
+                opened.generation.store(generation, Ordering::Relaxed);
             }
             sealed.push(Arc::new(opened));
         }
@@ -245,12 +246,12 @@ impl Collection {
 
     /// It is deleted or replaced. Under the commit lock: later writers, and those that wait for a seal, are refused.
     pub(super) fn end(&self) {
-        self.gone.store(true, std::sync::atomic::Ordering::Release);
+        self.gone.store(true, Ordering::Release);
         self.writer.notify_sealed(None);
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(std::sync::atomic::Ordering::Acquire)
+        self.gone.load(Ordering::Acquire)
     }
 
     /// The fingerprint of its embedder.
@@ -260,7 +261,7 @@ impl Collection {
 
     /// A number for the next segment.
     pub(super) fn take_segment_id(&self) -> SegmentId {
-        SegmentId(self.next_segment.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Its state as reported.

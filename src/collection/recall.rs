@@ -217,23 +217,27 @@ pub(super) mod tests {
     use super::*;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
-    /// A collection of random points with a measured graph.
-    pub(in crate::collection) fn collection(dir: &std::path::Path) -> Collection {
+    /// A collection without points.
+    pub(in crate::collection) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
         let record = crate::store::CollectionRecord {
             name: crate::types::CollectionName::new("c").unwrap(),
-            dimension: 16,
+            dimension,
             metric: crate::types::Metric::L2,
             embedder: None,
             m: 8,
             ef_construction: 60,
             ef_search: 30,
-            seal_rows: 50_000,
+            seal_rows,
             precision: crate::types::Precision::F32,
         };
         let fs = crate::disk::real_fs();
         drop(crate::store::Truth::create(&fs, dir).unwrap());
-        let collection =
-            Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap();
+        Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap()
+    }
+
+    /// A collection of random points with a measured graph.
+    pub(in crate::collection) fn collection(dir: &std::path::Path) -> Collection {
+        let collection = empty(dir, 16, 50_000);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
         let mut items = (0..4_000).map(|at| super::super::Item {
             id: PointId::new(format!("p{at}")).unwrap(),

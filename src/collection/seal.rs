@@ -11,10 +11,11 @@ use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
 use crate::index::graph::{self, Graph, Reuse};
 use crate::store::{Change, Segment, SegmentId, SegmentWriter};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Most rows of a segment that a merge or a bulk load makes.

@@ -3,9 +3,10 @@
 use super::filter::SealedPayloads;
 use crate::index::{Error, Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, RwLock};
 use crate::types::{Metric, Ordinal};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::PoisonError;
 
 /// Fewer rows than this get no graph: a scan is as fast.
 pub(super) const GRAPH_FROM_ROWS: u32 = 2_000;

@@ -1,8 +1,9 @@
 //! Whose turn a job is: one at a time, and requests before the threads in the background.
 
 use super::{Error, Stop};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard, TryLockError, sleep};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// How often somebody asks whether the job before its own is done.
@@ -20,7 +21,7 @@ impl Turn {
     /// For a thread in the background: after all requests, since it would otherwise have the next turn at once.
     pub(super) fn behind_requests(&self) -> MutexGuard<'_, ()> {
         while self.is_asked() {
-            std::thread::sleep(TRY_AGAIN);
+            sleep(TRY_AGAIN);
         }
         self.one.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,7 +45,7 @@ impl Turn {
             match self.one.try_lock() {
                 Ok(turn) => break Ok(turn),
                 Err(TryLockError::Poisoned(turn)) => break Ok(turn.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_AGAIN),
+                Err(TryLockError::WouldBlock) => sleep(TRY_AGAIN),
             }
         };
         self.asked.fetch_sub(1, Ordering::Relaxed);

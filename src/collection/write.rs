@@ -9,10 +9,11 @@ use super::open::{Collection, Place, View};
 use super::read::parse;
 use super::{Deleted, Error, Filter, Stop, Upserted, limits};
 use crate::store::Change;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::types::PointId;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A growing segment is sealed when its vectors and payloads take this much, however few its rows.

@@ -15,6 +15,7 @@
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
 //! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
+//! | `heap.rs` | [`keep_little_freed_memory`] |
 //! | `behind.rs` | [`run_behind_others`]: work that may wait |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: make, list, sweep, remove, free space |
@@ -23,6 +24,7 @@ mod behind;
 mod error;
 mod folder;
 mod fs;
+mod heap;
 mod huge;
 mod lock;
 mod mapping;
@@ -36,6 +38,7 @@ pub use folder::{
 #[cfg(test)]
 pub(crate) use fs::double;
 pub use fs::{Fs, FsFile, FsRandom, RealFs, real_fs};
+pub use heap::keep_little_freed_memory;
 pub use huge::vec_with_capacity;
 pub use lock::DirLock;
 pub use mapping::Mapping;
