@@ -54,6 +54,7 @@ fn main() {
         fields: Fields::default(),
         filter: None,
         group_by: None,
+        allow_partial: false,
     };
     let time = |each: usize| {
         let start = Instant::now();

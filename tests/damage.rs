@@ -1,8 +1,8 @@
 //! Damage to one collection stops neither the server nor the others; it is found, named, and repaired without a guess.
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, CollectionState, Damage, Engine, ErrorKind, Fields, IndexSettings, Item, LocalEngine,
-    Query, SearchParams, Source, Space, check_directory, repair_directory,
+    Accuracy, Answer, CollectionSpec, CollectionState, Damage, Engine, ErrorKind, Fields, Hit, IndexSettings, Item,
+    LocalEngine, Query, SearchParams, Source, Space, check_directory, repair_directory,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -63,6 +63,15 @@ fn ids(engine: &LocalEngine, collection: &str) -> Vec<PointId> {
 }
 
 fn near(engine: &LocalEngine, collection: &str) -> Result<usize, nearness::collection::Error> {
+    search(engine, collection, Query::Vector(vec![1.0; 4]), false).map(|answer| answer.hits.len())
+}
+
+fn search(
+    engine: &LocalEngine,
+    collection: &str,
+    query: Query,
+    allow_partial: bool,
+) -> Result<Answer, nearness::collection::Error> {
     let params = SearchParams {
         k: 10,
         accuracy: Accuracy::Default,
@@ -70,8 +79,9 @@ fn near(engine: &LocalEngine, collection: &str) -> Result<usize, nearness::colle
         fields: Fields::default(),
         filter: None,
         group_by: None,
+        allow_partial,
     };
-    engine.search(&name(collection), &[Query::Vector(vec![1.0; 4])], &params).map(|answers| answers[0].hits.len())
+    engine.search(&name(collection), &[query], &params).map(|mut answers| answers.remove(0))
 }
 
 /// The folder of the n-th collection that was made.
@@ -152,6 +162,8 @@ fn a_damaged_collection_stops_nothing_else_and_answers_nothing_in_part() {
     assert_eq!(state("sound"), CollectionState::Serving);
     assert_eq!(ids(&engine, "sound"), whole());
     assert_eq!(near(&engine, "sound").expect("an answer"), 10);
+    let answer = search(&engine, "sound", Query::Id(id(1)), true).expect("an answer");
+    assert!(answer.hits.len() == 10 && answer.stats.lost_segments == 0 && answer.stats.expected_recall.is_some());
     engine.upsert(&name("sound"), vec![item(9_999)]).expect("written");
     for (collection, word) in [("truth", "points.redb"), ("missing", "points.redb"), ("header", ".vectors")] {
         let error = near(&engine, collection).expect_err("not in part");
@@ -173,6 +185,14 @@ fn a_damaged_collection_stops_nothing_else_and_answers_nothing_in_part() {
         let grows = get(SEALED + 1).expect("what is sound is served").remove(0).expect("there");
         assert_eq!(grows.payload, Some(item(SEALED + 1).payload));
         corrupt(get(1).expect_err("it may be in the segment"));
+        let asked = |query, allow_partial| search(&engine, collection.as_str(), query, allow_partial);
+        let near = || Query::Vector(vec![1.0; 4]);
+        corrupt(asked(near(), false).expect_err("not in part unasked"));
+        let answer = asked(near(), true).expect("what is sound is served to whoever asks for it");
+        let grows = |hit: &Hit| (SEALED..SEALED + GROWING).any(|number| id(number) == hit.point.id);
+        assert!(answer.hits.len() == 10 && answer.hits.iter().all(grows), "{answer:?}");
+        assert_eq!((answer.stats.lost_segments, answer.stats.expected_recall), (1, None));
+        corrupt(asked(Query::Id(id(1)), true).expect_err("it may be in the segment"));
         corrupt(engine.count(&collection, None).expect_err("not in part"));
         corrupt(engine.scroll(&collection, None, 10, Fields::default(), None).expect_err("not in part"));
         corrupt(engine.upsert(&collection, vec![item(1)]).expect_err("an older version may be there"));

@@ -109,6 +109,7 @@ fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &m
             fields: Fields::default(),
             filter: Some(filter.clone().into()),
             group_by: None,
+            allow_partial: false,
         };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.stats.filter_matches, Some(matching.len() as u64), "{filter:?}");
@@ -157,7 +158,15 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng
     let mut truth: Vec<f64> = model.values().map(|(vector, _)| distance(metric, vector, &query)).collect();
     truth.sort_by(f64::total_cmp);
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
-        let params = SearchParams { k: 10, accuracy, score_threshold: None, fields, filter: None, group_by: None };
+        let params = SearchParams {
+            k: 10,
+            accuracy,
+            score_threshold: None,
+            fields,
+            filter: None,
+            group_by: None,
+            allow_partial: false,
+        };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), model.len().min(10), "never fewer than k while k points exist");
         for (place, hit) in answer.hits.iter().enumerate() {
@@ -304,6 +313,7 @@ fn recall_holds_through_every_step_and_the_graph_answered() {
                 fields: Fields::default(),
                 filter: None,
                 group_by: None,
+                allow_partial: false,
             };
             let truth = engine.search(&name(), &queries, &with(Accuracy::Exact)).expect("answers");
             let found = engine.search(&name(), &queries, &with(Accuracy::Ef(128))).expect("answers");

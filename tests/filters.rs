@@ -57,7 +57,15 @@ fn below(n: i64) -> Filter {
 
 fn params(k: u32, accuracy: Accuracy, filter: &Filter) -> SearchParams {
     let fields = Fields { payload: true, vector: false };
-    SearchParams { k, accuracy, score_threshold: None, fields, filter: Some(filter.clone().into()), group_by: None }
+    SearchParams {
+        k,
+        accuracy,
+        score_threshold: None,
+        fields,
+        filter: Some(filter.clone().into()),
+        group_by: None,
+        allow_partial: false,
+    }
 }
 
 fn search(engine: &LocalEngine, query: &[f32], params: &SearchParams) -> Answer {

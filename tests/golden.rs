@@ -1,20 +1,73 @@
 //! Data directories that released formats left behind must open, whatever comes; files of formats to come are refused with their version.
 //!
-//! `tests/golden/<version>/` is never written again: a new format adds a folder, made by
+//! `tests/golden/<version>/` is never written again: a new format, or an element that is not among them, adds a folder, made by
 //! `cargo test --test golden -- --ignored make_golden` (files are gzipped, names as in the directory).
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Damage, Engine, ErrorKind, Fields, Filter, IndexSettings, Item, LocalEngine, Query,
+    Accuracy, CollectionSpec, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine, Query,
     SearchParams, Source, Space, check_directory,
 };
+use nearness::depot::Depot;
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The folder that [`make_golden`] writes.
-const NEWEST: &str = "0.1.0";
+/// The folders that [`make_golden`] writes, with what they hold: collections, and in the second a snapshot too.
+const FOLDERS: [(&str, [Kind; 2]); 2] =
+    [("0.1.0", [Kind::Bytes, Kind::Halves]), ("0.1.0-floats", [Kind::Floats, Kind::Signed])];
+const FIRST: &str = FOLDERS[0].0;
+/// Where snapshots are in such a folder, if there are.
+const SNAPSHOTS: &str = "snapshots";
+
+/// The elements that hold the vectors of a collection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Bytes,
+    Halves,
+    Floats,
+    Signed,
+}
+
+impl Kind {
+    fn name(self) -> CollectionName {
+        let name = match self {
+            Self::Bytes => "bytes",
+            Self::Halves => "halves",
+            Self::Floats => "floats",
+            Self::Signed => "signed",
+        };
+        CollectionName::new(name).expect("a name")
+    }
+
+    fn settings(self) -> (Metric, Precision) {
+        match self {
+            Self::Bytes => (Metric::L2, Precision::F32),
+            Self::Halves => (Metric::Cosine, Precision::F16),
+            Self::Floats => (Metric::Dot, Precision::F32),
+            Self::Signed => (Metric::L2, Precision::I8),
+        }
+    }
+
+    /// The components of a point, no two points the same, exactly as they are kept.
+    fn vector(self, number: u64) -> Vec<f32> {
+        let component = |place: u64| match (self, place) {
+            (_, 0..6) => (number * 37 + place * 101) % 251,
+            (Self::Signed, 6) => number % 101,
+            (Self::Signed, _) => number / 101,
+            (_, 6) => number % 256,
+            _ => number / 256,
+        };
+        let kept = |place: u64| match self {
+            Self::Bytes => component(place) as f32,
+            Self::Halves => component(place) as f32 / 2.0 + f32::from(u8::from(place == 0)) / 4.0,
+            Self::Floats => component(place) as f32 / 3.0 + 0.1,
+            Self::Signed => (component(place) as f32 - 125.0) / 8.0,
+        };
+        (0..8).map(kept).collect()
+    }
+}
 
 fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
@@ -24,22 +77,11 @@ fn id(number: u64) -> PointId {
     PointId::new(format!("p{number}")).expect("an id")
 }
 
-/// The components of a point, no two the same: bytes hold those of the first collection, halves those of the second.
-fn vector(number: u64, halves: bool) -> Vec<f32> {
-    let divisor = if halves { 2.0 } else { 1.0 };
-    let component = |place: u64| match place {
-        0..6 => (number * 37 + place * 101) % 251,
-        6 => number % 256,
-        _ => number / 256,
-    };
-    (0..8).map(|place| component(place) as f32 / divisor + f32::from(u8::from(halves && place == 0)) / 4.0).collect()
-}
-
-fn item(number: u64, version: u64, halves: bool) -> Item {
+fn item(number: u64, version: u64, of: Kind) -> Item {
     let kind = ["a", "b", "c"][number as usize % 3];
     let payload = serde_json::json!({ "number": number, "version": version, "kind": kind });
     let payload = payload.as_object().expect("an object").clone();
-    Item { id: id(number), source: Source::Vector(vector(number + 1_000 * version, halves)), payload }
+    Item { id: id(number), source: Source::Vector(of.vector(number + 1_000 * version)), payload }
 }
 
 /// Which version of a point there is, if any: 2,200 were loaded, some replaced, some deleted, 50 grow.
@@ -52,46 +94,42 @@ fn version(number: u64) -> Option<u64> {
     }
 }
 
-fn name(name: &str) -> CollectionName {
-    CollectionName::new(name).expect("a name")
-}
-
-fn collections() -> [(&'static str, Metric, Precision, bool); 2] {
-    [("bytes", Metric::L2, Precision::F32, false), ("halves", Metric::Cosine, Precision::F16, true)]
-}
-
 fn open(dir: &Path) -> LocalEngine {
     LocalEngine::open(dir, Registry::default()).expect("it opens")
 }
 
 #[test]
-#[ignore = "writes the golden directory of the present format, once"]
+#[ignore = "writes the golden directories of the present format, once"]
 #[allow(clippy::print_stdout, reason = "a skipped test must be seen")]
 fn make_golden() {
-    let target = golden(NEWEST);
-    if target.exists() {
-        println!("{} is there, and never written again", target.display());
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a folder");
-    let engine = open(dir.path());
-    for (collection, metric, precision, halves) in collections() {
-        let collection = name(collection);
-        let index = IndexSettings { m: 4, ef_construction: 32, ef_search: 64, seal_rows: 3_000, precision };
-        let space = Space::Plain { dimension: 8 };
-        engine.create_collection(&CollectionSpec { name: collection.clone(), space, metric, index }).expect("made");
-        for part in [0..2_100, 2_100..2_200] {
-            let mut items = part.map(|number| item(number, 1, halves));
-            engine.bulk_load(&collection, &mut items, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    for (folder, kinds) in FOLDERS {
+        let target = golden(folder);
+        if target.exists() {
+            println!("{} is there, and never written again", target.display());
+            continue;
         }
-        engine.build_indexes(&collection, &|_, _, _| true).expect("indexed and measured");
-        let items = (0..40).chain(2_300..2_340).map(|number| item(number, 2, halves)).collect();
-        engine.upsert(&collection, items).expect("written");
-        let dead: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
-        engine.delete_points(&collection, &dead).expect("deleted");
+        let dir = tempfile::tempdir().expect("a folder");
+        let snapshots = dir.path().join(SNAPSHOTS);
+        let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
+        for of in kinds {
+            let (collection, (metric, precision)) = (of.name(), of.settings());
+            let index = IndexSettings { m: 4, ef_construction: 32, ef_search: 64, seal_rows: 3_000, precision };
+            let space = Space::Plain { dimension: 8 };
+            engine.create_collection(&CollectionSpec { name: collection.clone(), space, metric, index }).expect("made");
+            for part in [0..2_100, 2_100..2_200] {
+                let mut items = part.map(|number| item(number, 1, of));
+                engine.bulk_load(&collection, &mut items, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+            }
+            engine.build_indexes(&collection, &|_, _, _| true).expect("indexed and measured");
+            let items = (0..40).chain(2_300..2_340).map(|number| item(number, 2, of)).collect();
+            engine.upsert(&collection, items).expect("written");
+            let dead: Vec<PointId> = (0..2_400).filter(|number| number % 50 == 7).map(id).collect();
+            engine.delete_points(&collection, &dead).expect("deleted");
+        }
+        engine.create_snapshot(&kinds[0].name(), &|_, _, _| true).expect("a snapshot");
+        drop(engine);
+        pack(dir.path(), dir.path(), &target);
     }
-    drop(engine);
-    pack(dir.path(), dir.path(), &target);
 }
 
 fn pack(root: &Path, dir: &Path, target: &Path) {
@@ -125,60 +163,70 @@ fn unpack(from: &Path, to: &Path) {
     }
 }
 
-fn versions() -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(golden("")).expect("tests/golden").map(|entry| entry.expect("an entry").path());
-    folders.filter(|path| path.is_dir()).collect()
+/// Compares all points and some answers of a collection with what was written to it.
+fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
+    let info = engine.collection(collection).expect("there");
+    assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
+    assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
+    assert_eq!((info.metric, info.index.precision), of.settings());
+    let numbers: Vec<u64> = (0..2_400).collect();
+    let ids: Vec<PointId> = numbers.iter().copied().map(id).collect();
+    let points = engine.get(collection, &ids, Fields { payload: true, vector: true }).expect("points");
+    for (number, point) in numbers.into_iter().zip(points) {
+        let expected = version(number).map(|version| item(number, version, of));
+        let payload = point.as_ref().map(|point| &point.payload);
+        assert_eq!(payload, expected.as_ref().map(|item| Some(item.payload.clone())).as_ref());
+        let found = point.and_then(|point| point.vector).map(Source::Vector);
+        assert_eq!(found, expected.map(|item| item.source), "point {number} of {collection}");
+    }
+    let params = SearchParams {
+        k: 10,
+        accuracy: Accuracy::Ef(200),
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: Some(Filter::equals("kind", "b").into()),
+        group_by: None,
+        allow_partial: false,
+    };
+    let search = |params: &SearchParams| {
+        engine.search(collection, &[Query::Vector(of.vector(1_042))], params).expect("an answer").remove(0)
+    };
+    let unfiltered = SearchParams { filter: None, ..params.clone() };
+    let (answer, exact) = (search(&unfiltered), search(&SearchParams { accuracy: Accuracy::Exact, ..unfiltered }));
+    assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0] == exact.hits[0], "{answer:?}");
+    // By the inner product others may be nearer than the point itself.
+    assert!(info.metric == Metric::Dot || answer.hits[0].point.id == id(42), "{answer:?}");
+    let answer = search(&params);
+    let matches = |hit: &Hit| hit.point.id.as_str()[1..].parse::<u64>().is_ok_and(|n| n % 3 == 1);
+    assert!(answer.hits.len() == 10 && answer.hits.iter().all(matches), "{answer:?}");
 }
 
 #[test]
 fn every_released_format_opens_and_answers() {
-    assert!(versions().contains(&golden(NEWEST)));
-    for folder in versions() {
+    for (folder, kinds) in FOLDERS {
         let dir = tempfile::tempdir().expect("a folder");
-        unpack(&folder, dir.path());
+        unpack(&golden(folder), dir.path());
         let report = check_directory(dir.path()).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.damage != Damage::Data), "{report:?}");
         let engine = open(dir.path());
-        for (collection, metric, precision, halves) in collections() {
-            let collection = name(collection);
-            let info = engine.collection(&collection).expect("there");
-            assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
-            assert!(info.deleted_rows > 50 && info.problems.is_empty(), "{info:?}");
-            assert_eq!((info.metric, info.index.precision), (metric, precision));
-            let numbers: Vec<u64> = (0..2_400).collect();
-            let ids: Vec<PointId> = numbers.iter().copied().map(id).collect();
-            let points = engine.get(&collection, &ids, Fields { payload: true, vector: true }).expect("points");
-            for (number, point) in numbers.into_iter().zip(points) {
-                let expected = version(number).map(|version| item(number, version, halves));
-                assert_eq!(
-                    point.as_ref().map(|point| &point.payload),
-                    expected.as_ref().map(|item| Some(item.payload.clone())).as_ref()
-                );
-                let found = point.and_then(|point| point.vector).map(Source::Vector);
-                assert_eq!(found, expected.map(|item| item.source), "point {number} of {collection}");
-            }
-            let params = SearchParams {
-                k: 10,
-                accuracy: Accuracy::Ef(200),
-                score_threshold: None,
-                fields: Fields::default(),
-                filter: Some(Filter::equals("kind", "b").into()),
-                group_by: None,
-            };
-            let unfiltered = SearchParams { filter: None, ..params.clone() };
-            let query = [Query::Vector(vector(1_042, halves))];
-            let answer = engine.search(&collection, &query, &unfiltered).expect("an answer").remove(0);
-            assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0].point.id == id(42), "{answer:?}");
-            let answer = engine.search(&collection, &query, &params).expect("an answer").remove(0);
-            assert!(
-                answer.hits.len() == 10
-                    && answer
-                        .hits
-                        .iter()
-                        .all(|hit| hit.point.id.as_str()[1..].parse::<u64>().is_ok_and(|n| n % 3 == 1))
-            );
-        }
+        kinds.into_iter().for_each(|of| assert_holds(&engine, &of.name(), of));
     }
+}
+
+#[test]
+fn every_released_format_of_snapshots_is_restored() {
+    let (folder, kinds) = FOLDERS[1];
+    let dir = tempfile::tempdir().expect("a folder");
+    unpack(&golden(folder), dir.path());
+    let snapshots = dir.path().join(SNAPSHOTS);
+    let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
+    let listed = engine.snapshots().expect("listed");
+    let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };
+    assert!(snapshot.info.is_ok(), "{snapshot:?}");
+    engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("sound");
+    let target = CollectionName::new("restored").expect("a name");
+    engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
+    assert_holds(&engine, &target, kinds[0]);
 }
 
 /// Overwrites bytes of the only file of that kind below a folder.
@@ -195,12 +243,12 @@ fn patch(dir: &Path, extension: &str, at: usize, bytes: &[u8]) {
 fn a_newer_or_foreign_file_is_refused_and_named() {
     let of = |patched: &dyn Fn(&Path)| {
         let dir = tempfile::tempdir().expect("a folder");
-        unpack(&golden(NEWEST), dir.path());
+        unpack(&golden(FIRST), dir.path());
         patched(dir.path());
         let engine = open(dir.path());
-        let error = engine.count(&name("bytes"), None).expect_err("refused");
+        let error = engine.count(&Kind::Bytes.name(), None).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(engine.count(&name("halves"), None).is_ok(), "the other collection is served");
+        assert!(engine.count(&Kind::Halves.name(), None).is_ok(), "the other collection is served");
         error.to_string()
     };
     let newer = of(&|dir| patch(dir, "vectors", 8, &9_u32.to_le_bytes()));

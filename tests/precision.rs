@@ -74,7 +74,15 @@ fn what_is_kept_is_near_stays_the_same_and_takes_less() {
         let queries: Vec<Query> = (0..60).map(|_| Query::Vector(vector(&mut rng))).collect();
         let search = |accuracy| {
             let fields = Fields { payload: false, vector: true };
-            let params = SearchParams { k: 10, accuracy, score_threshold: None, fields, filter: None, group_by: None };
+            let params = SearchParams {
+                k: 10,
+                accuracy,
+                score_threshold: None,
+                fields,
+                filter: None,
+                group_by: None,
+                allow_partial: false,
+            };
             engine.search(&name, &queries, &params).expect("answers")
         };
         let (truth, found) = (search(Accuracy::Exact), search(Accuracy::Ef(80)));

@@ -75,7 +75,15 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
 }
 
 fn params(k: u32, accuracy: Accuracy) -> SearchParams {
-    SearchParams { k, accuracy, score_threshold: None, fields: Fields::default(), filter: None, group_by: None }
+    SearchParams {
+        k,
+        accuracy,
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: None,
+        group_by: None,
+        allow_partial: false,
+    }
 }
 
 /// The distance of the tenth nearest point to each query.

@@ -282,6 +282,7 @@ fn every_damage_is_refused_and_nothing_changes() {
         fields: Fields::default(),
         filter: None,
         group_by: None,
+        allow_partial: false,
     };
     let answer = engine.search(&name("c"), &[Query::Vector(vec![0.5; 8])], &params).unwrap();
     assert!(answer[0].stats.expected_recall.is_some(), "what was measured of the graph came with it");
@@ -315,6 +316,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
             fields: Fields::default(),
             filter: None,
             group_by: None,
+            allow_partial: false,
         };
         let answers = engine.search(&name(collection), &queries, &params).unwrap();
         let hits = answers.into_iter().map(|answer| answer.hits.into_iter().map(|hit| (hit.point.id, hit.distance)));

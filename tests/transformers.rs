@@ -101,6 +101,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         fields: Default::default(),
         filter: None,
         group_by: None,
+        allow_partial: false,
     };
     let snapshot = {
         let engine = LocalEngine::open(data.path(), registry(&[model.path()])).unwrap().with_depot(depot());

@@ -24,6 +24,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
             filter: args.filter.filter.clone(),
             group_by: args.group_by.clone().unwrap_or_default(),
+            allow_partial: args.allow_partial,
         }),
         min_sequence: args.seen.min_sequence,
     };
@@ -104,6 +105,9 @@ fn cost(stats: &pb::SearchStats) -> String {
     if let Some(matches) = stats.filter_matches {
         text += &format!(", {} points match", super::progress::count(matches));
     }
+    if stats.lost_segments > 0 {
+        text += &format!(", WITHOUT {} damaged segments", stats.lost_segments);
+    }
     if stats.embed_us > 0 {
         text += &format!(" and {:.2} ms to embed", stats.embed_us as f64 / 1e3);
     }
@@ -139,6 +143,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "search_us": stats.search_us,
             "embedder_fingerprint": stats.embedder_fingerprint,
             "filter_matches": stats.filter_matches,
+            "lost_segments": stats.lost_segments,
         })
     });
     output::json(&json!({ "collection": args.collection.as_str(), "hits": hits, "stats": stats }))?;

@@ -1,10 +1,14 @@
-//! The whole engine on a file system that fails and crashes: a run with seals, merges, a graph and removed collections, stopped at every sync.
+//! The whole engine on a file system that fails and crashes: a run with seals, merges, a graph, a snapshot, restores and removed
+//! collections, stopped at every sync; and a repair, stopped likewise.
 //!
 //! From one run the disk is rebuilt as it was at each moment. What was acknowledged by then must be there, and the write
 //! under way must be there whole or not at all. Then the run is repeated with each sync failing.
 
 use super::filter::Range;
+use super::repair::repair_directory_on;
+use super::snapshot::SnapshotName;
 use super::*;
+use crate::depot::Depot;
 use crate::disk::Fs;
 use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use crate::embed::Registry;
@@ -26,7 +30,14 @@ enum Step {
     Bulk(&'static str, u64, u64, u64),
     Compact(&'static str),
     Drop(&'static str),
+    /// Takes a snapshot; it is kept elsewhere, on a disk that does not fail.
+    Snapshot(&'static str),
+    /// Makes the collection what the snapshot holds, in place of what it was.
+    Restore(&'static str),
 }
+
+/// The snapshot that was taken, and what it holds.
+type Taken = Option<(SnapshotName, BTreeMap<String, u64>)>;
 
 const STEPS: &[Step] = &[
     Step::Create("a"),
@@ -42,8 +53,12 @@ const STEPS: &[Step] = &[
     Step::Upsert("a", 150, 260, 7),
     Step::Bulk("a", 200, 2_300, 8),
     Step::Upsert("a", 190, 230, 9),
+    Step::Snapshot("a"),
     Step::Compact("a"),
+    Step::Restore("c"),
+    Step::Upsert("c", 250, 260, 20),
     Step::Delete("a", 0, 40),
+    Step::Restore("b"),
     Step::Drop("b"),
     Step::Upsert("a", 20, 60, 10),
     Step::Create("b"),
@@ -66,7 +81,7 @@ fn item(number: u64, version: u64) -> Item {
 
 impl Step {
     /// Whether its collection is there, or is not yet.
-    fn is_possible(self, state: &State) -> bool {
+    fn is_possible(self, state: &State, taken: &Taken) -> bool {
         match self {
             Self::Create(name) => !state.contains_key(name),
             Self::Upsert(name, ..)
@@ -74,11 +89,13 @@ impl Step {
             | Self::DeleteVersion(name, _)
             | Self::Bulk(name, ..)
             | Self::Compact(name)
-            | Self::Drop(name) => state.contains_key(name),
+            | Self::Drop(name)
+            | Self::Snapshot(name) => state.contains_key(name),
+            Self::Restore(_) => taken.is_some(),
         }
     }
 
-    fn apply(self, state: &mut State) {
+    fn apply(self, state: &mut State, taken: &Taken) {
         let points = |from, until, version| (from..until).map(move |number| (id(number), version));
         match self {
             Self::Create(name) => _ = state.insert(name.into(), BTreeMap::new()),
@@ -89,12 +106,14 @@ impl Step {
                 state.get_mut(name).unwrap().remove(&id(number));
             }),
             Self::DeleteVersion(name, version) => state.get_mut(name).unwrap().retain(|_, other| *other != version),
-            Self::Compact(_) => {}
+            Self::Compact(_) | Self::Snapshot(_) => {}
             Self::Drop(name) => _ = state.remove(name),
+            Self::Restore(name) => _ = state.insert(name.into(), taken.as_ref().unwrap().1.clone()),
         }
     }
 
-    fn run(self, engine: &LocalEngine) -> Result<(), Error> {
+    /// In `state`; a snapshot is noted with what it holds.
+    fn run(self, engine: &LocalEngine, state: &State, taken: &mut Taken) -> Result<(), Error> {
         match self {
             Self::Create(collection) => {
                 let index = IndexSettings {
@@ -131,13 +150,23 @@ impl Step {
             }
             Self::Compact(collection) => engine.compact(&name(collection)).map(drop),
             Self::Drop(collection) => engine.delete_collection(&name(collection)).map(drop),
+            Self::Snapshot(collection) => {
+                let made = engine.create_snapshot(&name(collection), &|_, _, _| true)?;
+                *taken = Some((made.snapshot, state[collection].clone()));
+                Ok(())
+            }
+            Self::Restore(collection) => {
+                let (snapshot, _) = taken.as_ref().unwrap();
+                engine.restore_snapshot(snapshot, &name(collection), true, &|_, _, _| true).map(drop)
+            }
         }
     }
 }
 
-fn open(fs: &CrashFs, dir: &Path) -> LocalEngine {
+fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> LocalEngine {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    LocalEngine::open_on(&fs, dir, Registry::default()).unwrap()
+    let depot = Depot::open(depot.to_str().unwrap()).unwrap();
+    LocalEngine::open_on(&fs, dir, Registry::default()).unwrap().with_depot(depot)
 }
 
 /// Everything that an engine holds; each vector must be that of its version.
@@ -194,15 +223,16 @@ fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State
 }
 
 fn crash_everywhere(every: usize, seeds: u64) {
-    let dir = quick_dir();
+    let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path());
+    let engine = open(&fs, dir.path(), depot.path());
+    let mut taken = None;
     let mut states = vec![State::new()];
     let mut acknowledged = vec![fs.now()];
     for step in STEPS {
         let mut next = states[states.len() - 1].clone();
-        step.apply(&mut next);
-        step.run(&engine).unwrap();
+        step.run(&engine, &next, &mut taken).unwrap();
+        step.apply(&mut next, &taken);
         states.push(next);
         acknowledged.push(fs.now());
     }
@@ -224,24 +254,28 @@ fn crash_everywhere(every: usize, seeds: u64) {
 
 /// Repeats the run with one sync failing; returns whether any did.
 fn fail_sync(at: u64) -> bool {
-    let dir = quick_dir();
+    let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let engine = open(&fs, dir.path());
+    let engine = open(&fs, dir.path(), depot.path());
+    let mut taken = None;
     fs.restart(Plan::FailSync(at));
     let mut state = State::new();
     // What may be found: each of the writes that failed may be there whole, in its turn.
     let mut allowed = vec![State::new()];
     for step in STEPS {
-        if !step.is_possible(&state) {
+        if !step.is_possible(&state, &taken) {
             continue;
         }
-        match step.run(&engine) {
+        match step.run(&engine, &state, &mut taken) {
             Ok(()) => {
-                step.apply(&mut state);
+                step.apply(&mut state, &taken);
                 for state in &mut allowed {
                     let made = matches!(step, Step::Create(_));
-                    assert!(made || step.is_possible(state), "sync {at}, {step:?} is acknowledged and may be lost");
-                    step.apply(state);
+                    assert!(
+                        made || step.is_possible(state, &taken),
+                        "sync {at}, {step:?} is acknowledged and may be lost"
+                    );
+                    step.apply(state, &taken);
                 }
             }
             Err(error) => {
@@ -250,8 +284,8 @@ fn fail_sync(at: u64) -> bool {
                 // What is refused because of an earlier failure was not begun.
                 if kind == ErrorKind::Internal {
                     let mut more: Vec<State> =
-                        allowed.iter().filter(|state| step.is_possible(state)).cloned().collect();
-                    more.iter_mut().for_each(|state| step.apply(state));
+                        allowed.iter().filter(|state| step.is_possible(state, &taken)).cloned().collect();
+                    more.iter_mut().for_each(|state| step.apply(state, &taken));
                     allowed.extend(more);
                 }
             }
@@ -280,6 +314,68 @@ fn a_failed_sync_stops_the_writer_and_loses_nothing() {
     for at in [3, 9, 17, 30, 44] {
         assert!(fail_sync(at), "there is no sync {at}");
     }
+}
+
+/// Stops a repair at every n-th moment, and repairs what is left: nothing that the first one keeps is lost by the second.
+fn crash_repair_everywhere(every: usize, seeds: u64) {
+    let (dir, depot) = (quick_dir(), quick_dir());
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let engine = open(&fs, dir.path(), depot.path());
+    let mut state = State::new();
+    let steps = [
+        Step::Create("a"),
+        Step::Bulk("a", 0, 2_100, 1),
+        Step::Bulk("a", 3_000, 3_300, 2),
+        Step::Upsert("a", 2_050, 2_150, 3),
+        Step::Delete("a", 3_000, 3_010),
+    ];
+    for step in steps {
+        step.run(&engine, &state, &mut None).unwrap();
+        step.apply(&mut state, &None);
+    }
+    drop(engine);
+    // The bulk loads' segments: of one the payloads are hurt, of the other the header.
+    let folder = dir.path().join("collections").join(format!("{:016x}", 0));
+    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "vectors")).collect();
+    files.sort();
+    let first = std::fs::read(&files[0]).unwrap();
+    let payload = first.windows(10).rposition(|bytes| bytes == b"{\"version\"").unwrap();
+    fs.decay(&files[0], payload + 3);
+    fs.decay(&files[1], 9);
+    let begun = fs.now();
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let (done, result) = repair_directory_on(&shared, dir.path(), &|_, _, _| true);
+    result.unwrap();
+    assert!(done.left.is_empty() && done.taken_out.len() == 2, "{done:?}");
+    let kept = read(&LocalEngine::open(dir.path(), Registry::default()).unwrap());
+    assert!(kept["a"].len() >= 100 && kept["a"].len() < state["a"].len(), "{:?}", brief(&kept));
+    assert!(kept["a"].iter().all(|(id, version)| state["a"].get(id) == Some(version)));
+    let moments: Vec<usize> = fs.moments().into_iter().filter(|moment| *moment >= begun).collect();
+    assert!(moments.len() > 10, "{moments:?}");
+    for moment in moments.into_iter().step_by(every) {
+        for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..seeds).map(Unsynced::Torn)) {
+            let image = quick_dir();
+            fs.image(moment, unsynced, image.path());
+            let (again, result) = repair_directory_on(&crate::disk::real_fs(), image.path(), &|_, _, _| true);
+            result.unwrap_or_else(|error| panic!("{unsynced:?} at {moment}: {error}"));
+            assert!(again.left.is_empty(), "{unsynced:?} at {moment}: {again:?}");
+            let found = read(&LocalEngine::open(image.path(), Registry::default()).unwrap());
+            assert_eq!(brief(&found), brief(&kept), "{unsynced:?} at {moment}");
+            assert!(found == kept, "{unsynced:?} at {moment}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_a_repair_loses_no_more() {
+    crash_repair_everywhere(4, 1);
+}
+
+#[test]
+#[ignore = "slow: every sync, minutes"]
+fn a_crash_at_any_sync_of_a_repair_loses_no_more() {
+    crash_repair_everywhere(1, 4);
 }
 
 #[test]

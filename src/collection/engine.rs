@@ -303,6 +303,8 @@ pub struct SearchParams {
     pub filter: Option<Arc<Filter>>,
     /// Of the points that have the same value in this field of their payload only the nearest.
     pub group_by: Option<String>,
+    /// Answer from the sound segments of a damaged collection, instead of not at all.
+    pub allow_partial: bool,
 }
 
 /// One hit.
@@ -349,6 +351,8 @@ pub struct SearchStats {
     pub expected_recall: Option<f32>,
     /// Live points that match the filter; none without one.
     pub filter_matches: Option<u64>,
+    /// Damaged segments that were left out.
+    pub lost_segments: u32,
     /// Embedding the query.
     pub embed_time: Duration,
     /// Searching.

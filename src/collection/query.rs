@@ -11,7 +11,7 @@ use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, 
 use crate::embed::Input;
 use crate::index::Rows;
 use crate::math;
-use crate::types::{Metric, Neighbor, Ordinal, PointId};
+use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -69,6 +69,13 @@ struct Candidate<'a> {
     row: Ordinal,
 }
 
+impl SearchParams {
+    /// Refuses what would be answered in part unasked.
+    fn answerable(&self, view: &View, collection: &CollectionName) -> Result<(), Error> {
+        if self.allow_partial { Ok(()) } else { view.whole(collection) }
+    }
+}
+
 impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
@@ -77,7 +84,7 @@ impl Collection {
             limits::query(&field(place, queries.len()), query)?;
         }
         let view = self.view();
-        view.whole(&self.name)?;
+        params.answerable(&view, &self.name)?;
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
@@ -103,7 +110,7 @@ impl Collection {
         // Once for all queries; its time is part of each search.
         let start = Instant::now();
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
-        view.whole(&self.name)?;
+        params.answerable(&view, &self.name)?;
         let select_time = start.elapsed();
         let stop = Stop::current();
         let answer = |query: &Resolved| {
@@ -169,7 +176,11 @@ impl Collection {
         match self.locate(view, id) {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
             Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
-            None => Err(Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() }),
+            // It may be in a segment that cannot be used.
+            None => Err(view
+                .whole(&self.name)
+                .err()
+                .unwrap_or_else(|| Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() })),
         }
     }
 
@@ -224,6 +235,7 @@ impl Collection {
             segments_by_scan: 0,
             expected_recall: None,
             filter_matches: selection.map(|selection| selection.count),
+            lost_segments: view.lost.len() as u32,
             embed_time: Duration::ZERO,
             search_time: Duration::ZERO,
             fingerprint: self.fingerprint(),
@@ -256,7 +268,7 @@ impl Collection {
             self.name_candidates(source, &found.neighbors, &mut candidates);
             keep_nearest(&mut candidates, k);
         }
-        stats.expected_recall = expectation.recall();
+        stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
             (false, _) if selection.is_some() => Path::FilterScan,
             (false, _) => Path::Exact,

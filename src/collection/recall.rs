@@ -43,6 +43,7 @@ impl Collection {
             fields: Fields::default(),
             filter: None,
             group_by: None,
+            allow_partial: false,
         };
         let effort = limits::search(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;

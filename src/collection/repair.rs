@@ -43,20 +43,33 @@ pub fn repair_directory(
     data_dir: &Path,
     observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
 ) -> (Repaired, Result<(), Error>) {
+    repair_directory_on(&disk::real_fs(), data_dir, observe)
+}
+
+/// The same over any file system.
+pub(super) fn repair_directory_on(
+    fs: &Arc<dyn Fs>,
+    data_dir: &Path,
+    observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+) -> (Repaired, Result<(), Error>) {
     let mut done = Repaired::default();
-    let result = repair(data_dir, observe, &mut done);
+    let result = repair(fs, data_dir, observe, &mut done);
     (done, result)
 }
 
-fn repair(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync), done: &mut Repaired) -> Result<(), Error> {
-    let fs = disk::real_fs();
+fn repair(
+    fs: &Arc<dyn Fs>,
+    data_dir: &Path,
+    observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    done: &mut Repaired,
+) -> Result<(), Error> {
     let mut names = Vec::new();
     // A directory that is none is not made one.
-    drop(Catalogue::inspect(&fs, data_dir)?);
-    let catalogue = Catalogue::open(&fs, data_dir)?;
+    drop(Catalogue::inspect(fs, data_dir)?);
+    let catalogue = Catalogue::open(fs, data_dir)?;
     for (name, entry) in catalogue.list()? {
         let repaired = match entry {
-            Ok((record, dir)) => collection(&fs, data_dir, &record, &dir, done),
+            Ok((record, dir)) => collection(fs, data_dir, &record, &dir, done),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {
@@ -67,7 +80,7 @@ fn repair(data_dir: &Path, observe: &(dyn Fn(Job, u64, u64) -> bool + Sync), don
         }
     }
     drop(catalogue);
-    let engine = LocalEngine::open(data_dir, Registry::default())?;
+    let engine = LocalEngine::open_on(fs, data_dir, Registry::default())?;
     for name in names {
         match engine.build_indexes(&name, observe) {
             Ok(_) => done.rebuilt += 1,

@@ -214,6 +214,7 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
         fields: fields(params.fields),
         filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
         group_by,
+        allow_partial: params.allow_partial,
     })
 }
 

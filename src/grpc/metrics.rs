@@ -6,7 +6,7 @@ use super::gate::Door;
 use super::memory::Memory;
 use super::places::Places;
 use super::work::Shared;
-use crate::collection::{BOUNDS_MICROS, CollectionInfo, Engine, Path};
+use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine, Path};
 use crate::types::CollectionName;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -131,7 +131,7 @@ impl fmt::Debug for Now {
 type Read = fn(&CollectionInfo) -> u64;
 
 /// A gauge of each collection: its name, what it is, and where it is read.
-const OF_COLLECTIONS: [(&str, &str, Read); 7] = [
+const OF_COLLECTIONS: [(&str, &str, Read); 9] = [
     ("points", "Live points", |info| info.points),
     ("growing_points", "Points that are not yet sealed", |info| info.growing_points),
     ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
@@ -140,6 +140,13 @@ const OF_COLLECTIONS: [(&str, &str, Read); 7] = [
         info.segments.iter().filter(|segment| !segment.graph).count() as u64
     }),
     ("mapped_bytes", "Bytes mapped", |info| info.mapped_bytes),
+    ("state", "1 serving, 2 read only, 3 damaged, 4 cannot be opened", |info| match info.state {
+        CollectionState::Serving => 1,
+        CollectionState::ReadOnly => 2,
+        CollectionState::Damaged => 3,
+        CollectionState::Unavailable => 4,
+    }),
+    ("problems", "What is wrong with it", |info| info.problems.len() as u64),
     ("resident_bytes", "Bytes mapped that are in memory", |info| info.resident_bytes),
 ];
 

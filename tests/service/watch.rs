@@ -70,6 +70,8 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
     assert_eq!(value(&text, &format!("nearness_request_seconds_count{{call=\"{search}\",path=\"none\"}}")), 1.0);
     assert!(value(&text, &format!("nearness_request_seconds_sum{{call=\"{search}\",path=\"exact\"}}")) > 0.0);
     assert_eq!(value(&text, "nearness_collection_points{collection=\"c\"}"), 20.0);
+    assert_eq!(value(&text, "nearness_collection_state{collection=\"c\"}"), 1.0);
+    assert_eq!(value(&text, "nearness_collection_problems{collection=\"c\"}"), 0.0);
     assert!(!text.contains("collection=\"gone\"") && !text.contains("nowhere"), "{text}");
     assert_eq!(value(&text, "nearness_recall_measured{collection=\"c\"}"), recall);
     for queue in ["compute", "store", "maintenance"] {

@@ -153,6 +153,7 @@ async fn ask(
                 fields: None,
                 filter: None,
                 group_by: String::new(),
+                allow_partial: false,
             }),
             min_sequence: 0,
         };

@@ -35,6 +35,7 @@ fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(St
         fields: Fields::default(),
         filter: None,
         group_by: None,
+        allow_partial: false,
     };
     let query = Resolved { vector, exclude: Vec::new() };
     let answer = collection.answer(view, &query, &params, Effort::Exact, None)?;

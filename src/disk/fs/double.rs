@@ -135,6 +135,16 @@ impl CrashFs {
         self.lock().journal.len()
     }
 
+    /// Flips a bit of a file on the disk, as decay does.
+    pub(crate) fn decay(&self, path: &Path, offset: usize) {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[offset] ^= 1;
+        std::fs::write(path, &bytes).unwrap();
+        let mut state = self.lock();
+        let inode = state.inodes[path];
+        state.journal.extend([Event::Write(inode, offset as u64, vec![bytes[offset]]), Event::Sync(inode)]);
+    }
+
     /// The moments just before and just after each sync, and the last one.
     pub(crate) fn moments(&self) -> Vec<usize> {
         let state = self.lock();

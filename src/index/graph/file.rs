@@ -145,14 +145,16 @@ impl Graph {
             all.get(..HEADER_BYTES).ok_or_else(|| corrupt(format!("{length} bytes are shorter than a header")))?;
         let header: Header = bytemuck::pod_read_unaligned(head);
         if header.magic != MAGIC {
-            return Err(corrupt("it does not start as a graph file does".into()));
+            return Err(corrupt("damaged at byte 0: it does not start as a graph file does".into()));
         }
         if header.version != VERSION {
             let what = format!("it has version {}, this program reads version {VERSION}", header.version);
             return Err(Error::Incompatible { path: path.to_owned(), what });
         }
         if header.crc != header.checksum() {
-            return Err(corrupt("the checksum of the header is wrong".into()));
+            return Err(corrupt(format!(
+                "damaged in the first {HEADER_BYTES} bytes: the checksum of the header is wrong"
+            )));
         }
         check_header(&header, length).map_err(corrupt)?;
         let metric = header.metric().ok_or_else(|| corrupt(format!("there is no metric {}", header.metric)))?;

@@ -12,8 +12,13 @@ impl Graph {
     pub fn verify(&self) -> Result<(), Error> {
         let corrupt = |what: String| Error::Corrupt { path: self.path().to_owned(), what };
         for kind in SectionKind::ALL {
-            if crc32fast::hash(self.section(kind)) != self.header().sections[kind as usize].crc {
-                return Err(corrupt(format!("the checksum of the {} is wrong", kind.name())));
+            let section = &self.header().sections[kind as usize];
+            if crc32fast::hash(self.section(kind)) != section.crc {
+                let from = section.offset;
+                return Err(corrupt(format!(
+                    "damaged at byte {from} or after it: the checksum of the {} is wrong",
+                    kind.name()
+                )));
             }
         }
         if self.padding().flatten().any(|&byte| byte != 0) {
