@@ -16,3 +16,21 @@ pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockRe
 pub(crate) fn sleep(_: std::time::Duration) {
     shuttle::thread::yield_now();
 }
+
+/// Runs it in many orders, by chance and by PCT. What fails is printed with its schedule, for `shuttle::replay`.
+#[cfg(all(test, feature = "interleavings"))]
+pub(crate) fn try_orders(run: fn()) {
+    use shuttle::scheduler::{PctScheduler, RandomScheduler};
+    const RUNS: usize = 1_500;
+    /// Changes of thread that a bug may need.
+    const DEPTH: usize = 4;
+    let mut config = shuttle::Config::new();
+    // Of each thread, bytes: the key-value store takes more than shuttle gives by itself.
+    config.stack_size = 1 << 20;
+    shuttle::Runner::new(RandomScheduler::new(RUNS), config.clone()).run(run);
+    shuttle::Runner::new(PctScheduler::new(DEPTH, RUNS), config).run(run);
+}
+
+/// Threads of that scheduler.
+#[cfg(all(test, feature = "interleavings"))]
+pub(crate) use shuttle::thread;

@@ -163,7 +163,7 @@ fn a_damaged_collection_stops_nothing_else_and_answers_nothing_in_part() {
     assert_eq!(ids(&engine, "sound"), whole());
     assert_eq!(near(&engine, "sound").expect("an answer"), 10);
     let answer = search(&engine, "sound", Query::Id(id(1)), true).expect("an answer");
-    assert!(answer.hits.len() == 10 && answer.stats.lost_segments == 0 && answer.stats.expected_recall.is_some());
+    assert_eq!((answer.hits.len(), answer.stats.lost_segments), (10, 0));
     engine.upsert(&name("sound"), vec![item(9_999)]).expect("written");
     for (collection, word) in [("truth", "points.redb"), ("missing", "points.redb"), ("header", ".vectors")] {
         let error = near(&engine, collection).expect_err("not in part");

@@ -9,27 +9,11 @@ use super::recall::tests::empty;
 use super::turn::Turn;
 use super::write::{Op, Outcome, ReadyItem};
 use super::{Error, Fields};
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, thread, try_orders};
 use crate::types::PointId;
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, Runner, thread};
 
-const RANDOM_RUNS: usize = 1_500;
-const PCT_RUNS: usize = 1_500;
-/// Changes of thread that a bug may need.
-const DEPTH: usize = 4;
-/// Of each thread, bytes: the key-value store takes more than shuttle gives by itself.
-const STACK: usize = 1 << 20;
 const IDS: [&str; 2] = ["a", "b"];
-
-/// Both kinds of schedules; what fails is printed with its schedule, for `shuttle::replay`.
-fn check(run: fn()) {
-    let mut config = Config::new();
-    config.stack_size = STACK;
-    Runner::new(RandomScheduler::new(RANDOM_RUNS), config.clone()).run(run);
-    Runner::new(PctScheduler::new(DEPTH, PCT_RUNS), config).run(run);
-}
 
 struct Subject {
     collection: Collection,
@@ -81,7 +65,7 @@ fn look_after(collection: &Collection) {
 
 #[test]
 fn a_point_that_is_replaced_is_never_missing_and_never_old() {
-    check(|| {
+    try_orders(|| {
         let subject = subject();
         upsert(&subject.collection, &IDS, 1);
         let written = Arc::new(AtomicU64::new(1));
@@ -121,7 +105,7 @@ fn a_point_that_is_replaced_is_never_missing_and_never_old() {
 
 #[test]
 fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing() {
-    check(|| {
+    try_orders(|| {
         let subject = subject();
         let writers = [10, 20].map(|base| {
             let subject = subject.clone();
@@ -150,7 +134,7 @@ fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing()
 
 #[test]
 fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
-    check(|| {
+    try_orders(|| {
         let subject = subject();
         upsert(&subject.collection, &["a", "b"], 1);
         upsert(&subject.collection, &["c"], 1);
@@ -174,7 +158,7 @@ fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
 
 #[test]
 fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
-    check(|| {
+    try_orders(|| {
         let subject = subject();
         // Two segments wait for a seal that never comes: writers wait too.
         upsert(&subject.collection, &["a", "b"], 1);
@@ -197,7 +181,7 @@ fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
 
 #[test]
 fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
-    check(|| {
+    try_orders(|| {
         let turn = Arc::new(Turn::default());
         let inside = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..3)
