@@ -3,7 +3,7 @@
 //!
 //! The layers, lowest first; `tests/tidy.rs` checks that none imports upwards:
 //! [`types`], [`math`] and [`disk`], then [`store`], [`index`] and [`embed`], then [`collection`]
-//! (the engine), [`guard`] (who may do what), then [`grpc`] and [`cli`].
+//! (the engine), [`guard`] (who may do what) and [`web`] (the page's files), then [`grpc`] and [`cli`].
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -18,3 +18,4 @@ pub mod index;
 pub mod math;
 pub mod store;
 pub mod types;
+pub mod web;

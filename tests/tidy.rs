@@ -14,8 +14,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("depot", &["types", "disk"]),
     ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
     ("guard", &["types"]),
-    ("grpc", &["types", "collection", "embed", "guard"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
+    ("web", &[]),
+    ("grpc", &["types", "collection", "embed", "guard", "web"]),
+    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "web", "grpc"]),
 ];
 
 /// External crate -> the only place under `src/` that may name it.
@@ -51,6 +52,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("tonic_health", "src/grpc/"),
     ("tonic_reflection", "src/grpc/"),
     ("tonic_types", "src/grpc/"),
+    ("tonic_web", "src/grpc/page.rs"),
+    ("tower_layer", "src/grpc/page.rs"),
+    ("base64", "src/cli/quickstart/"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
     ("indicatif", "src/cli/"),

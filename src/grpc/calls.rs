@@ -42,6 +42,7 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Embedders/Get", Role::Read),
     call("nearness.v1.Embedders/Embed", Role::Read),
     call("nearness.v1.Embedders/Classify", Role::Read),
+    call("nearness.v1.Embedders/Activations", Role::Read),
     call("nearness.v1.Embedders/NearestWords", Role::Read),
     call("nearness.v1.Embedders/FillBlank", Role::Read),
     call("nearness.v1.Embedders/NextToken", Role::Read),

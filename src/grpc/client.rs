@@ -331,6 +331,7 @@ calls! {
         embedder = get(GetEmbedderRequest) -> GetEmbedderResponse;
         embed = embed(EmbedRequest) -> EmbedResponse;
         classify = classify(ClassifyRequest) -> ClassifyResponse;
+        activations = activations(ActivationsRequest) -> ActivationsResponse;
         nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
         fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
         next_token = next_token(NextTokenRequest) -> NextTokenResponse;

@@ -24,7 +24,8 @@
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
-//! | `server.rs` | binds, serves, drains |
+//! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
+| `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
 
 mod calls;
@@ -42,6 +43,7 @@ mod health;
 pub mod limits;
 mod memory;
 mod metrics;
+mod page;
 mod page_token;
 pub mod payload;
 pub mod pb;
@@ -63,6 +65,6 @@ mod upsert_stream;
 mod work;
 
 pub use client::{Client, ClientError, ClientOptions, Replies};
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, WebOptions};
 pub use tls::{Tls, TlsFiles};
 pub(crate) use to_proto::{listed as listed_message, snapshot as snapshot_message};
