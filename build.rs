@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["common", "filter", "collections", "points", "search", "quality", "embedders", "snapshots"]
+    let files = ["common", "filter", "collections", "points", "search", "quality", "embedders", "snapshots", "map"]
         .map(|name| format!("nearness/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -12,10 +12,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
+    ("map", &["types", "math"]),
+    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot", "map"]),
     ("guard", &["types"]),
-    ("grpc", &["types", "collection", "embed", "guard"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
+    ("grpc", &["types", "collection", "embed", "guard", "map"]),
+    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "grpc"]),
 ];
 
 /// External crate -> the only place under `src/` that may name it.

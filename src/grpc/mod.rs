@@ -22,7 +22,7 @@
 //! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
 //! | `scoped.rs` | the engine as one caller may see it |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
-//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
+//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
@@ -40,6 +40,7 @@ pub mod fuzzing;
 mod gate;
 mod health;
 pub mod limits;
+mod map;
 mod memory;
 mod metrics;
 mod page_token;
