@@ -12,11 +12,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot"]),
+    ("map", &["types", "math"]),
+    ("collection", &["types", "math", "disk", "store", "index", "embed", "depot", "map"]),
     ("guard", &["types"]),
     ("web", &[]),
-    ("grpc", &["types", "collection", "embed", "guard", "web"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "web", "grpc"]),
+    ("grpc", &["types", "collection", "embed", "guard", "map", "web"]),
+    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "web", "grpc"]),
 ];
 
 /// External crate -> the only place under `src/` that may name it.

@@ -5,6 +5,7 @@
 
 use super::activity::Meters;
 use super::growing::{Growing, NewRow};
+use super::map::Changes;
 use super::sealed::Sealed;
 use super::write::Writer;
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, SegmentInfo};
@@ -34,6 +35,8 @@ pub(super) struct Collection {
     pub(super) truth: Truth,
     view: RwLock<Arc<View>>,
     pub(super) writer: Writer,
+    /// For those who watch.
+    pub(super) changes: Arc<Changes>,
     /// Only one merge, graph build, compaction or bulk publication at a time.
     pub(super) jobs: Mutex<()>,
     /// Requests that wait for that: the improver lets them go first, or it would have it again at once.
@@ -199,6 +202,7 @@ impl Collection {
             truth,
             view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, additions: 0, lost })),
             writer,
+            changes: Arc::default(),
             jobs: Mutex::new(()),
             jobs_asked: AtomicU32::new(0),
             sealing: Mutex::new(()),
@@ -246,6 +250,7 @@ impl Collection {
     pub(super) fn end(&self) {
         self.gone.store(true, std::sync::atomic::Ordering::Release);
         self.writer.notify_sealed(None);
+        self.changes.end();
     }
 
     pub(super) fn is_gone(&self) -> bool {

@@ -337,6 +337,7 @@ impl Collection {
             dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
         });
         self.writer.set_sequence(sequence);
+        self.changes.tell(None, sequence);
         drop(held);
         made.prepare_payloads();
         Ok(replaced as u64)

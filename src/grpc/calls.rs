@@ -34,6 +34,9 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Search/Explain", Role::Read),
     // It takes minutes, and may have graphs measured anew.
     call("nearness.v1.Quality/MeasureRecall", Role::Admin),
+    call("nearness.v1.Map/Project", Role::Read),
+    call("nearness.v1.Map/Place", Role::Read),
+    call("nearness.v1.Map/Watch", Role::Read),
     call("nearness.v1.Snapshots/Create", Role::Admin),
     call("nearness.v1.Snapshots/List", Role::Admin),
     call("nearness.v1.Snapshots/Verify", Role::Admin),

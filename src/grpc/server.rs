@@ -6,6 +6,7 @@ use super::connection;
 use super::embedders::Embedders;
 use super::gate::{Door, Gate};
 use super::health::Health;
+use super::map::Map;
 use super::memory::Memory;
 use super::metrics::{Metrics, Requests};
 use super::page::{Names, Page};
@@ -359,6 +360,7 @@ impl Server {
         serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
+        serve!(pb::map_server::MapServer<Map>, Map(work.clone()));
         serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let routes = routes.add_service(HealthServer::new(Health {

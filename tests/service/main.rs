@@ -11,6 +11,7 @@
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `guard.rs` | who is let in, and what is noted of it |
 //! | `kept.rs` | snapshots within a caller's reach |
+//! | `map.rs` | layouts, places, and what is written told as it happens |
 //! | `watch.rs` | metrics, over each engine |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
@@ -24,6 +25,7 @@ mod guard;
 mod harness;
 mod kept;
 mod limits;
+mod map;
 mod quality;
 mod scars;
 mod server;
@@ -62,7 +64,7 @@ macro_rules! over {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    let (engine, _guard) = super::super::$engine();
+                    let (engine, _guard) = crate::$engine();
                     crate::$file::$test(engine).await;
                 }
             )*)*
@@ -118,5 +120,18 @@ mod engines {
     async fn commits_and_seals_are_counted() {
         let (engine, _guard) = super::local();
         crate::watch::commits_and_seals_are_counted(engine).await;
+    }
+}
+
+/// What only the real engine does.
+mod maps {
+    over! { local:
+        map {
+            the_first_layout_is_that_of_the_components
+            wrong_maps_are_refused
+            queries_have_places
+            what_is_written_is_told
+            a_slow_watcher_misses_and_goes_on
+        }
     }
 }
