@@ -13,6 +13,7 @@
 //! | `kept.rs` | snapshots within a caller's reach |
 //! | `map.rs` | layouts, places, and what is written told as it happens |
 //! | `watch.rs` | metrics, over each engine |
+//! | `page.rs` | the port for browsers: files, gRPC-web, what is refused |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
@@ -25,6 +26,7 @@ mod guard;
 mod harness;
 mod kept;
 mod limits;
+mod page;
 mod map;
 mod quality;
 mod scars;

@@ -104,7 +104,7 @@ export class Pictures {
   onload: () => void = () => {};
 
   constructor(
-    private readonly collection: string,
+    readonly of: string,
     private readonly vectors: boolean,
   ) {}
 
@@ -138,7 +138,7 @@ export class Pictures {
     ids.forEach((id) => this.wanted.delete(id));
     try {
       const fields = { payload: true, vector: this.vectors };
-      const reply = await points.get({ collection: this.collection, ids, fields });
+      const reply = await points.get({ collection: this.of, ids, fields });
       for (const point of reply.points) this.kept.set(point.id, await ofPoint(point));
       for (const id of reply.missing) this.kept.set(id, null);
     } catch {

@@ -12,12 +12,12 @@ export interface Progress {
 }
 
 const PHASES: Record<MapProgress_Phase, string> = {
-  [MapProgress_Phase.PHASE_UNSPECIFIED]: "working",
-  [MapProgress_Phase.PHASE_INDEXING]: "building the index",
-  [MapProgress_Phase.PHASE_NEIGHBORS]: "asking each point for its nearest",
-  [MapProgress_Phase.PHASE_LAYOUT]: "laying out",
-  [MapProgress_Phase.PHASE_MEASURING]: "measuring",
-  [MapProgress_Phase.PHASE_WAITING]: "waiting for another layout",
+  [MapProgress_Phase.UNSPECIFIED]: "working",
+  [MapProgress_Phase.INDEXING]: "building the index",
+  [MapProgress_Phase.NEIGHBORS]: "asking each point for its nearest",
+  [MapProgress_Phase.LAYOUT]: "laying out",
+  [MapProgress_Phase.MEASURING]: "measuring",
+  [MapProgress_Phase.WAITING]: "waiting for another layout",
 };
 
 function plain(value: Field): Value {
