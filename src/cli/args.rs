@@ -11,7 +11,7 @@ use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
 use super::quality::{ExplainArgs, RecallArgs};
-use super::settings::ServeArgs;
+use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
 use super::train_gpt::TrainGptArgs;
 use crate::types::{CollectionName, Metric, Precision};
@@ -111,6 +111,9 @@ pub(crate) struct QuickstartArgs {
     /// Address to serve on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
+    /// Address of the page for browsers, none for no page [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR|none", env = "NEARNESS_WEB")]
+    pub(crate) web: Option<WebListen>,
     /// Exit after the show instead of serving on.
     #[arg(long)]
     pub(crate) once: bool,
