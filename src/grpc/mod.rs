@@ -25,7 +25,7 @@
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
 //! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
-| `server.rs` | binds, serves, drains |
+//! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
 
 mod calls;

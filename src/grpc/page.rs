@@ -127,7 +127,7 @@ where
     type Future = BoxFuture<Self::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.services.poll_ready(context)
+        Service::<Request<Body>>::poll_ready(&mut self.services, context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
