@@ -8,6 +8,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     sourcemap: false,
+    // three.js, for the map, in a part of its own.
+    chunkSizeWarningLimit: 700,
     rollupOptions: {
       output: {
         entryFileNames: "assets/[name]-[hash].js",

@@ -287,9 +287,9 @@ describe("looks", () => {
     await visit("collections", async (page) => {
       const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
       const light = await ground();
-      await page.click('.tool:has-text("Theme")');
-      await page.click('.tool:has-text("Theme: light")');
-      assert.match(await page.textContent('.tool:has-text("Theme")'), /dark/);
+      await page.click('[aria-label="Theme: auto"]');
+      await page.click('[aria-label="Theme: light"]');
+      await page.waitForSelector('[aria-label="Theme: dark"]');
       assert.notEqual(await ground(), light);
       await page.reload();
       assert.notEqual(await ground(), light);

@@ -2,7 +2,7 @@
 import "./style.css";
 import { explain, hasKey, keyWanted, refresh, setKey, world } from "./api";
 import { count, h, put } from "./dom";
-import { current, told } from "./state";
+import { asked, chosen, current, found, told } from "./state";
 import { CollectionsView } from "./views/collections";
 import { DrawView } from "./views/draw";
 import { NetView } from "./views/net";
@@ -25,6 +25,13 @@ const VIEWS: { name: string; title: string; map: boolean; make: () => View }[] =
 const THEMES = ["auto", "light", "dark"] as const;
 const THEME = "nearness-theme";
 
+// What was asked of one collection says nothing of another.
+current.on(() => {
+  found.set([]);
+  asked.set(null);
+  chosen.set(null);
+});
+
 const made = new Map<string, View>();
 let shown: View | null = null;
 const panel = h("main", { class: "panel", id: "main", tabindex: -1 });
@@ -46,7 +53,8 @@ function showTheme(): void {
   const wanted = localStorage.getItem(THEME) ?? "auto";
   if (wanted === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = wanted;
-  put(theme, { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" }[wanted] ?? "Theme: auto");
+  put(theme, { light: "☀ Light", dark: "☾ Dark" }[wanted] ?? "◐ Auto");
+  theme.setAttribute("aria-label", `Theme: ${wanted}`);
   document.documentElement.dispatchEvent(new Event("themechange"));
 }
 

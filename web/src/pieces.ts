@@ -137,8 +137,8 @@ export class Pad {
       { class: "pad-box" },
       this.canvas,
       h("div", { class: "row" },
-        h("button", { type: "button", class: "button", onclick: () => this.clear() }, "Clear"),
-        h("label", { class: "button" }, "Open a picture", file)),
+        h("button", { type: "button", class: "button small", onclick: () => this.clear() }, "Clear"),
+        h("label", { class: "button small" }, "Open a picture", file)),
     );
     this.canvas.addEventListener("pointerdown", (event) => {
       this.canvas.setPointerCapture(event.pointerId);
