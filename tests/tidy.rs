@@ -30,6 +30,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("url", "src/depot/"),
     ("tar", "src/collection/snapshot/"),
     ("roaring", "src/collection/filter/"),
+    ("rustfft", "src/map/field.rs"),
     ("gemm", "src/math/"),
     ("candle_core", "src/embed/transformers/"),
     ("candle_nn", "src/embed/transformers/"),

@@ -10,6 +10,8 @@ use super::filter::FilterArgs;
 use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
+use super::map::MapArgs;
+use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Measure the recall of a live collection.
     Recall(RecallArgs),
+    /// Draw a map of a collection: one file to look at.
+    Map(Box<MapArgs>),
     /// Turn texts or images into vectors.
     Embed(EmbedArgs),
     /// List the embedders of a server, or show one with its model card.
@@ -81,6 +85,8 @@ pub(crate) enum Command {
     Eval(EvalCommand),
     /// Measure recall against speed.
     Bench(BenchArgs),
+    /// Draw curves of recall against speed that were measured before.
+    Plot(PlotArgs),
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
@@ -615,6 +621,9 @@ pub(crate) struct EvalDigitsArgs {
     /// IDX file of their labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
+    /// Draw the confusion matrix, and how the net learned, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -154,6 +154,15 @@ impl Collection {
         self.build_missing(observe)
     }
 
+    /// Builds the graphs that are missing, and nothing else, for a request.
+    pub(super) fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _one_job = self.job_of_a_request()?;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
+            self.build_graph(sealed, observe)?;
+        }
+        Ok(())
+    }
+
     fn build_missing(&self, observe: Observe<'_>) -> Result<(), Error> {
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;

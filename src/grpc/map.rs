@@ -49,9 +49,8 @@ impl pb::map_server::Map for Map {
         let (replies, receiver) = mpsc::channel(PIECES);
         tokio::spawn(async move {
             let (told, gone) = (replies.clone(), replies.clone());
-            let run = work.run(Lane::Map, move |engine| {
-                engine.project(&name, &params, &|part| tell(&told, &params, part))
-            });
+            let run =
+                work.run(Lane::Map, move |engine| engine.project(&name, &params, &|part| tell(&told, &params, part)));
             let result = tokio::select! {
                 result = run => result,
                 () = gone.closed() => return,

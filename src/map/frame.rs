@@ -18,8 +18,10 @@ impl Frame {
         }
         #[allow(clippy::cast_possible_truncation)]
         let centre: Vec<f32> = centre.into_iter().map(|sum| (sum / n.max(1) as f64) as f32).collect();
-        let mut sizes: Vec<f32> =
-            places.chunks_exact(dimensions).flat_map(|place| place.iter().zip(&centre).map(|(x, c)| (x - c).abs())).collect();
+        let mut sizes: Vec<f32> = places
+            .chunks_exact(dimensions)
+            .flat_map(|place| place.iter().zip(&centre).map(|(x, c)| (x - c).abs()))
+            .collect();
         let at = (sizes.len() * 99 / 100).min(sizes.len().saturating_sub(1));
         let size = if sizes.is_empty() { 0.0 } else { *sizes.select_nth_unstable_by(at, f32::total_cmp).1 };
         Self { centre, scale: if size > 0.0 { 1.0 / size } else { 1.0 } }

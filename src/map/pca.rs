@@ -161,7 +161,8 @@ mod tests {
             let second = pca.axes[40..].iter().enumerate().map(|(i, x)| if i < 20 { x * unit } else { -x * unit });
             assert!(second.sum::<f32>().abs() > 0.99, "{scale}");
             let places = pca.places(&(rows.as_slice(), 40));
-            let spread = |axis: usize| places.iter().skip(axis).step_by(2).map(|x| (x / scale).abs()).fold(0.0, f32::max);
+            let spread =
+                |axis: usize| places.iter().skip(axis).step_by(2).map(|x| (x / scale).abs()).fold(0.0, f32::max);
             assert!((spread(0) / 63.0 - 1.0).abs() < 0.1 && (spread(1) / 19.0 - 1.0).abs() < 0.1, "{scale}");
             assert_eq!(pca, Pca::fit(&(rows.as_slice(), 40), 2));
         }

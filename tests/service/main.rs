@@ -132,6 +132,9 @@ mod maps {
             the_first_layout_is_that_of_the_components
             wrong_maps_are_refused
             queries_have_places
+            layouts_improve_are_kept_and_follow_what_is_written
+            three_dimensions_are_laid_out_by_umap
+            few_points_have_a_layout_too
             what_is_written_is_told
             a_slow_watcher_misses_and_goes_on
         }

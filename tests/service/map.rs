@@ -67,7 +67,10 @@ async fn project(client: &Client, request: pb::ProjectRequest) -> Told {
         }
     }
     assert!(told.end.is_some());
-    assert_eq!((told.start.points as usize, told.ids.len()), (told.places.len() / told.start.dimensions as usize, told.places.len() / told.start.dimensions as usize));
+    assert_eq!(
+        (told.start.points as usize, told.ids.len()),
+        (told.places.len() / told.start.dimensions as usize, told.places.len() / told.start.dimensions as usize)
+    );
     told
 }
 
@@ -75,9 +78,8 @@ async fn project(client: &Client, request: pb::ProjectRequest) -> Told {
 fn grouped(n: usize) -> Vec<pb::Item> {
     let item = |at: usize| {
         let group = at % 6;
-        let vector: Vec<f32> = (0..8)
-            .map(|i| if i == group { 10.0 } else { 0.0 } + ((at * 31 + i * 17) % 101) as f32 / 101.0)
-            .collect();
+        let vector: Vec<f32> =
+            (0..8).map(|i| if i == group { 10.0 } else { 0.0 } + ((at * 31 + i * 17) % 101) as f32 / 101.0).collect();
         let json = serde_json::json!({"group": group, "deep": {"name": "é".repeat(200)}, "list": [], "at": at});
         pb::Item { payload: payload(json), ..vector_item(&format!("p{at}"), &vector) }
     };
@@ -134,9 +136,17 @@ pub(crate) async fn wrong_maps_are_refused(engine: Arc<dyn Engine>) {
     assert_violation(&refuse(pb::ProjectRequest { limit: 200_001, ..asked() }).await, "limit", "1 to 200000");
     assert_violation(&refuse(pb::ProjectRequest { method: 9, ..asked() }).await, "method", "no method");
     let many = vec!["a".to_owned(); 9];
-    assert_violation(&refuse(pb::ProjectRequest { payload_fields: many, ..asked() }).await, "payload_fields", "at most 8");
+    assert_violation(
+        &refuse(pb::ProjectRequest { payload_fields: many, ..asked() }).await,
+        "payload_fields",
+        "at most 8",
+    );
     let empty = vec!["a".to_owned(), String::new()];
-    assert_violation(&refuse(pb::ProjectRequest { payload_fields: empty, ..asked() }).await, "payload_fields[1]", "1 to 512");
+    assert_violation(
+        &refuse(pb::ProjectRequest { payload_fields: empty, ..asked() }).await,
+        "payload_fields[1]",
+        "1 to 512",
+    );
     let elsewhere = pb::ProjectRequest { collection: "nowhere".into(), ..asked() };
     assert_eq!(refuse(elsewhere).await.code(), tonic::Code::NotFound);
     let place = pb::PlaceRequest { collection: "c".into(), queries: vec![pb::Query::default()], ..Default::default() };
@@ -163,6 +173,114 @@ pub(crate) async fn queries_have_places(engine: Arc<dyn Engine>) {
     let near = |a: &[f32], b: &[f32], within: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < within);
     assert!(near(&places[2..4], told.place("p0"), 0.2), "{places:?}");
     assert!(near(&places[4..], told.place("p8"), 1e-4), "{places:?}");
+}
+
+pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: Arc<dyn Engine>) {
+    let server = with_groups(engine, 600).await;
+    let asked = || request(pb::MapMethod::Unspecified);
+    let first = project(&server.client, asked()).await;
+    let end = first.end.unwrap();
+    assert_eq!((end.method(), end.from_cache), (pb::MapMethod::Tsne, false));
+    assert_eq!(first.rounds[0], 0);
+    assert!(first.rounds.len() >= 2 && first.phases.contains(&pb::map_progress::Phase::Neighbors.into()));
+    let components = project(&server.client, request(pb::MapMethod::Pca)).await.end.unwrap();
+    assert!(components.from_cache);
+    assert!(end.neighbors_kept.unwrap() > 0.3, "{end:?}");
+
+    let again = project(&server.client, asked()).await;
+    assert!(again.end.unwrap().from_cache);
+    assert_eq!((&again.places, &again.ids), (&first.places, &first.ids));
+    let anew = project(&server.client, pb::ProjectRequest { fresh: true, ..asked() }).await;
+    assert!(!anew.end.unwrap().from_cache);
+    assert_eq!(anew.places, first.places, "the same points, the same seed");
+    let other = project(&server.client, pb::ProjectRequest { seed: 7, ..asked() }).await;
+    assert!(!other.end.unwrap().from_cache);
+
+    // A few come, one changes, one goes: the others stay where they are.
+    let mut items = grouped(603)[600..].to_vec();
+    items.push(pb::Item { id: "p1".into(), ..grouped(1).remove(0) });
+    server.client.upsert(upsert("c", items)).await.unwrap();
+    let ids = vec!["p599".to_owned()];
+    let delete = pb::DeletePointsRequest { collection: "c".into(), ids, filter: None };
+    server.client.delete_points(delete).await.unwrap();
+    let asked = || pb::ProjectRequest { seed: 7, ..asked() };
+    let moved = project(&server.client, asked()).await;
+    assert!(moved.end.unwrap().from_cache);
+    assert_eq!((moved.ids.len(), moved.start.sequence), (602, 3));
+    let apart = |a: &[f32], b: &[f32]| (a[0] - b[0]).hypot(a[1] - b[1]);
+    for at in 2..500 {
+        let id = format!("p{at}");
+        assert!(apart(moved.place(&id), other.place(&id)) < 1e-6, "{id}");
+    }
+    assert!(apart(moved.place("p600"), other.place("p0")) < 0.7, "a new point is in its group");
+    assert!(apart(moved.place("p1"), other.place("p0")) < 0.05, "one that changed is where it belongs now");
+    assert!(!moved.ids.contains(&"p599".to_owned()));
+    // Many do.
+    server.client.upsert(upsert("c", grouped(800)[603..].to_vec())).await.unwrap();
+    assert!(!project(&server.client, asked()).await.end.unwrap().from_cache);
+}
+
+pub(crate) async fn three_dimensions_are_laid_out_by_umap(engine: Arc<dyn Engine>) {
+    let server = with_groups(engine, 300).await;
+    let asked = pb::ProjectRequest { dimensions: 3, ..request(pb::MapMethod::Unspecified) };
+    let told = project(&server.client, asked).await;
+    let end = told.end.as_ref().unwrap();
+    assert_eq!(end.method(), pb::MapMethod::Umap);
+    assert!(end.neighbors_kept.unwrap() > 0.3, "{end:?}");
+    let refused = pb::ProjectRequest { dimensions: 3, ..request(pb::MapMethod::Tsne) };
+    let mut stream = server.client.project(refused).await.unwrap();
+    assert_eq!(stream.next().await.unwrap_err().code(), "INVALID_ARGUMENT");
+}
+
+pub(crate) async fn few_points_have_a_layout_too(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    server.client.create_collection(plain("c", 8, pb::Metric::Cosine)).await.unwrap();
+    for n in [0, 1, 2, 5] {
+        if n > 0 {
+            server.client.upsert(upsert("c", grouped(n))).await.unwrap();
+        }
+        let told = project(&server.client, request(pb::MapMethod::Unspecified)).await;
+        assert_eq!((told.ids.len(), told.rounds.as_slice()), (n, if n > 0 { &[0][..] } else { &[] }));
+        assert!(told.places.iter().all(|x| x.is_finite()));
+        let end = told.end.unwrap();
+        assert_eq!((end.method(), end.neighbors_kept), (pb::MapMethod::Pca, None));
+    }
+}
+
+#[test]
+fn a_layout_that_nobody_waits_for_is_given_up() {
+    use nearness::collection::map::{MapChoice, MapParams, MapPart, MapPhase};
+    let folder = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(folder.path(), crate::registry()).unwrap();
+    let spec = nearness::collection::CollectionSpec {
+        name: nearness::types::CollectionName::new("c").unwrap(),
+        space: nearness::collection::Space::Plain { dimension: 3 },
+        metric: nearness::types::Metric::Dot,
+        index: Default::default(),
+    };
+    engine.create_collection(&spec).unwrap();
+    let item = |at: usize| nearness::collection::Item {
+        id: nearness::types::PointId::new(format!("p{at}")).unwrap(),
+        source: nearness::collection::Source::Vector(vec![at as f32, (at * at % 17) as f32, 1.0]),
+        payload: Default::default(),
+    };
+    engine.upsert(&spec.name, (0..3_000).map(item).collect()).unwrap();
+    let choice = MapChoice { dimensions: 2, method: None };
+    let params = MapParams { choice, fields: Vec::new(), limit: 100_000, fresh: false, seed: 0 };
+    for phase in [MapPhase::Neighbors, MapPhase::Layout, MapPhase::Measuring] {
+        let tell = |part: MapPart| !matches!(part, MapPart::Progress(at) if at.phase == phase);
+        let error = engine.project(&spec.name, &params, &tell).unwrap_err();
+        assert_eq!(error.kind(), nearness::collection::ErrorKind::Abandoned, "{phase:?}");
+    }
+    let ends = std::sync::Mutex::new(Vec::new());
+    let tell = |part: MapPart| {
+        if let MapPart::End(end) = part {
+            ends.lock().unwrap().push(end);
+        }
+        true
+    };
+    engine.project(&spec.name, &params, &tell).unwrap();
+    assert_eq!(ends.lock().unwrap().len(), 1);
 }
 
 /// The next message that says anything.

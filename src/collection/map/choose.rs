@@ -23,7 +23,7 @@ pub(super) struct Chosen<'a> {
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChosenPoint {
-    pub(super) hash: u64,
+    hash: u64,
     source: u32,
     row: u32,
 }
@@ -78,25 +78,22 @@ impl<'a> Chosen<'a> {
                 points[at].source = u32::MAX;
             }
         }
-        points.retain(|point| point.source != u32::MAX);
+        // A row whose id is damaged cannot be named; a check of the files reports it.
+        points.retain(|point| point.source != u32::MAX && chosen.id_of(*point).is_some());
         chosen.points = points;
         chosen
     }
 
     fn id_of(&self, point: ChosenPoint) -> Option<PointId> {
         match &self.sources[point.source as usize] {
-            // A row whose id is damaged cannot be named; a check of the files reports it.
             Source::Sealed(sealed) => PointId::new(sealed.segment.point_id(Ordinal(point.row))).ok(),
             Source::Growing(growing) => growing.read().ids.get(point.row as usize).cloned(),
         }
     }
 
-    /// The ids in the order of the layout. Points whose id is damaged are left out of it.
-    pub(super) fn ids(&mut self) -> Vec<PointId> {
-        let named: Vec<(ChosenPoint, PointId)> =
-            self.points.iter().filter_map(|&point| Some((point, self.id_of(point)?))).collect();
-        self.points = named.iter().map(|(point, _)| *point).collect();
-        named.into_iter().map(|(_, id)| id).collect()
+    /// The ids in the order of the layout.
+    pub(super) fn ids(&self) -> Vec<PointId> {
+        self.points.iter().filter_map(|&point| self.id_of(point)).collect()
     }
 
     /// Whether points were left out.

@@ -115,7 +115,8 @@ impl Feed {
         taken.clone().enumerate().for_each(|(place, id)| {
             last.insert(id, place);
         });
-        let ids = taken.enumerate().filter(|(place, id)| last.get(id) == Some(place)).map(|(_, id)| id.clone()).collect();
+        let ids =
+            taken.enumerate().filter(|(place, id)| last.get(id) == Some(place)).map(|(_, id)| id.clone()).collect();
         self.next = until;
         // Before all is read, only what came before it is known to be told.
         let sequence = if until == list.end() { list.sequence } else { 0 };

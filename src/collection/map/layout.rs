@@ -21,9 +21,7 @@ pub(super) struct Layout {
     pub(super) limit: u32,
     /// Writes up to this one are in it.
     pub(super) sequence: u64,
-    pub(super) total: u64,
-    /// In the order of the layout: the hash of the id, the id, a number for the content of the vector.
-    pub(super) hashes: Vec<u64>,
+    /// In the order of the layout: the ids, a number for the content of each vector, the places.
     pub(super) ids: Vec<PointId>,
     pub(super) prints: Vec<u32>,
     pub(super) places: Vec<f32>,
@@ -33,7 +31,8 @@ pub(super) struct Layout {
     /// Points that came or changed since it was made, and that are gone.
     pub(super) changed: usize,
     pub(super) time: Duration,
-    pub(super) neighbors_kept: Option<f32>,
+    /// Measured after the layout is kept.
+    pub(super) neighbors_kept: OnceLock<f32>,
 }
 
 impl Layout {
@@ -46,13 +45,14 @@ impl Layout {
     }
 
     pub(super) fn end(&self, from_cache: bool) -> MapEnd {
-        MapEnd { method: self.method, time: self.time, neighbors_kept: self.neighbors_kept, from_cache }
+        let neighbors_kept = self.neighbors_kept.get().copied();
+        MapEnd { method: self.method, time: self.time, neighbors_kept, from_cache }
     }
 
     fn bytes(&self) -> usize {
         let ids: usize = self.ids.iter().map(|id| 2 * id.as_str().len()).sum();
         // An id is a fat pointer, twice; the table of ids has room to spare.
-        ids + self.ids.len() * (8 + 4 + 16 + 40 + 4 * self.width())
+        ids + self.ids.len() * (4 + 16 + 40 + 4 * self.width())
     }
 }
 

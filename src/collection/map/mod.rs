@@ -6,12 +6,14 @@
 //! | `choose.rs` | the points of a layout: all, or an even sample |
 //! | `layout.rs` | a layout that is kept, and the few of them that are |
 //! | `project.rs` | makes a layout, or takes the one that is kept |
+//! | `neighbors.rs` | the nearest others of each point, by the index |
 //! | `place.rs` | the places of queries and of points that were written since |
 //! | `feed.rs` | what is written, for those who watch |
 
 mod choose;
 mod feed;
 mod layout;
+mod neighbors;
 mod place;
 mod project;
 mod words;

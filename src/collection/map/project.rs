@@ -2,16 +2,18 @@
 
 use super::choose::Chosen;
 use super::layout::{Layout, Maps};
-use super::words::{FieldValues, MapChoice, MAX_MAP_TEXT, MapParams, MapPart, MapPhase, MapProgress, Tell};
-use crate::collection::open::Collection;
-use crate::collection::query::Source;
+use super::words::{FieldValues, MAX_MAP_TEXT, MapChoice, MapParams, MapPart, MapPhase, MapProgress, Tell};
+use crate::collection::open::{Collection, View};
+use crate::collection::query::{Resolved, Source};
 use crate::collection::read::parse;
 use crate::collection::{Error, Payload, Stop, filter};
-use crate::map::{Frame, Method, Pca};
+use crate::map::{Frame, Method, Pca, Step, neighbors_kept, tsne, umap};
 use crate::types::PointId;
 use rayon::prelude::*;
 use serde_json::Value;
-use std::sync::{Arc, MutexGuard, TryLockError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Points whose payloads are read at a time.
@@ -54,24 +56,171 @@ impl Collection {
     }
 }
 
+/// Fewer points than this have no other layout than their components.
+const LEAST_POINTS: usize = 12;
+/// A layout of which one point in so many came, changed or went since it was made is made anew.
+const CHANGED_ONE_IN: usize = 5;
+/// Time between two frames.
+const FRAME_EVERY: Duration = Duration::from_millis(700);
+
 impl Making<'_> {
     fn run(&self, maps: &Maps) -> Result<(), Error> {
-        let MapParams { limit, seed, .. } = *self.params;
+        let MapParams { choice, limit, seed, fresh, .. } = *self.params;
         let sequence = self.collection.writer.sequence();
         let view = self.collection.view();
         view.whole(&self.collection.name)?;
-        let (chosen, ids) = self.aside(maps, || {
-            let mut chosen = Chosen::of(self.collection, &view, limit as usize, seed);
-            let ids = chosen.ids();
-            Ok((chosen, ids))
-        })?;
-        self.tell(MapPart::Start { total: chosen.total, points: ids.len() as u32, sequence })?;
-        let layout = self.aside(maps, || Ok(self.components(&chosen, ids, sequence)))?;
-        let layout = Arc::new(layout);
-        maps.keep(self.collection, layout.clone());
-        self.tell(MapPart::Frame { round: 0, places: layout.places.clone(), last: true })?;
-        self.tell_points(&chosen, &layout.ids)?;
-        self.tell(MapPart::End(layout.end(false)))
+        let chosen = self.aside(maps, || Ok(Chosen::of(self.collection, &view, limit as usize, seed)))?;
+        let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
+        self.tell(MapPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
+        let method = match choice.method {
+            _ if points.ids.len() < LEAST_POINTS => Method::Pca,
+            Some(method) => method,
+            None if choice.dimensions == 2 => Method::Tsne,
+            None => Method::Umap,
+        };
+        if !fresh && let Some(layout) = self.kept(maps, method, &points)? {
+            let round = u32::from(method != Method::Pca);
+            self.tell(MapPart::Frame { round, places: layout.places.clone(), last: true })?;
+            self.tell_points(&points)?;
+            if layout.neighbors_kept.get().is_none() {
+                // Whoever had it made did not wait for this.
+                self.measure(maps, &layout, &points)?;
+            }
+            return self.tell(MapPart::End(layout.end(true)));
+        }
+        let components = Arc::new(self.aside(maps, || Ok(self.components(&points)))?);
+        maps.keep(self.collection, components.clone());
+        self.tell(MapPart::Frame { round: 0, places: components.places.clone(), last: true })?;
+        self.tell_points(&points)?;
+        if method == Method::Pca {
+            self.measure(maps, &components, &points)?;
+            return self.tell(MapPart::End(components.end(false)));
+        }
+        let turn = self.turn(maps)?;
+        // It may have been made while this one waited.
+        let kept = if fresh { None } else { self.kept(maps, method, &points)? };
+        let from_cache = kept.is_some();
+        let (layout, round) = match kept {
+            Some(layout) => (layout, 1),
+            None => {
+                let round = AtomicU32::new(1);
+                let layout = Arc::new(self.aside(maps, || self.made(method, &components, &points, &round))?);
+                maps.keep(self.collection, layout.clone());
+                self.measure(maps, &layout, &points)?;
+                (layout, round.into_inner())
+            }
+        };
+        // Others need not wait for this client.
+        drop(turn);
+        self.tell(MapPart::Frame { round, places: layout.places.clone(), last: true })?;
+        self.tell(MapPart::End(layout.end(from_cache)))
+    }
+
+    /// The layout that is kept, brought up to date; none where there is none of that kind, or too much has changed.
+    fn kept(&self, maps: &Maps, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
+        let MapParams { choice, limit, seed, .. } = *self.params;
+        let kept = maps.get(self.collection, MapChoice { method: Some(method), ..choice });
+        let Some(kept) = kept.filter(|kept| (kept.limit, kept.seed) == (limit, seed)) else { return Ok(None) };
+        if kept.sequence == points.sequence && kept.ids == points.ids {
+            return Ok(Some(kept));
+        }
+        let brought = self.aside(maps, || self.brought_up(&kept, points))?.map(Arc::new);
+        if let Some(layout) = &brought {
+            maps.keep(self.collection, layout.clone());
+        }
+        Ok(brought)
+    }
+
+    /// The layout with the points of now: those that came or changed lie among their neighbours, the others where they were.
+    fn brought_up(&self, kept: &Layout, points: &Points<'_>) -> Result<Option<Layout>, Error> {
+        let prints = points.chosen.prints();
+        let known: Vec<Option<u32>> = points
+            .ids
+            .iter()
+            .zip(&prints)
+            .map(|(id, print)| kept.by_id.get(id).copied().filter(|&at| kept.prints[at as usize] == *print))
+            .collect();
+        let stayed = known.iter().flatten().count();
+        let came = points.ids.len() - stayed;
+        let changed = kept.changed + came.max(kept.ids.len() - stayed);
+        if changed * CHANGED_ONE_IN > points.ids.len() {
+            return Ok(None);
+        }
+        let place = |(at, known): (usize, &Option<u32>)| match known {
+            Some(known) => Ok(kept.place(*known).to_vec()),
+            None => self.stop.run(|| {
+                let exclude = vec![points.ids[at].clone()];
+                let query = Resolved { vector: points.chosen.stored(at), exclude };
+                self.collection.place_of(points.view, kept, query)
+            }),
+        };
+        let places = known.par_iter().enumerate().map(place).collect::<Result<Vec<_>, Error>>()?.concat();
+        Ok(Some(Layout {
+            sequence: points.sequence,
+            by_id: points.by_id(),
+            ids: points.ids.clone(),
+            prints,
+            places,
+            axes: kept.axes.clone(),
+            changed,
+            neighbors_kept: kept.neighbors_kept.clone(),
+            ..*kept
+        }))
+    }
+
+    /// Makes a layout from the neighbours of each point, beginning at the components.
+    fn made(
+        &self,
+        method: Method,
+        components: &Layout,
+        points: &Points<'_>,
+        round: &AtomicU32,
+    ) -> Result<Layout, Error> {
+        let begun = Instant::now();
+        let width = components.width();
+        let neighbors = self.neighbors(&points.chosen)?;
+        let laying = Instant::now();
+        let told = Mutex::new(laying);
+        let observe = |step: Step<'_>| {
+            let elapsed = laying.elapsed();
+            let left = elapsed.div_f32(step.done.max(1e-3)).saturating_sub(elapsed);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if step.done < 1.0 && told.elapsed() >= FRAME_EVERY {
+                *told = Instant::now();
+                let places = Frame::shown(&(step.places)(), width);
+                let round = round.fetch_add(1, Ordering::Relaxed);
+                if self.tell(MapPart::Frame { round, places, last: false }).is_err() {
+                    return false;
+                }
+            }
+            self.progress(MapPhase::Layout, step.done, Some(left)).is_ok()
+        };
+        let places = match method {
+            Method::Tsne => tsne(&neighbors, &components.places, &observe),
+            Method::Umap | Method::Pca => umap(&neighbors, &components.places, width, self.params.seed, &observe),
+        };
+        let places = Frame::shown(&places.ok_or(Error::Abandoned)?, width);
+        Ok(Layout {
+            choice: MapChoice { method: Some(method), ..components.choice },
+            method,
+            by_id: points.by_id(),
+            ids: components.ids.clone(),
+            prints: components.prints.clone(),
+            places,
+            axes: None,
+            time: begun.elapsed(),
+            neighbors_kept: OnceLock::new(),
+            ..*components
+        })
+    }
+
+    /// Measures how much of the neighbourhoods a layout keeps.
+    fn measure(&self, maps: &Maps, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
+        let measure = || Ok(neighbors_kept(&layout.places, layout.width(), &self.truth(&points.chosen)?));
+        if let Some(share) = self.aside(maps, measure)? {
+            let _ = layout.neighbors_kept.set(share);
+        }
+        Ok(())
     }
 
     /// Works on the threads that are for layouts.
@@ -80,7 +229,8 @@ impl Making<'_> {
     }
 
     /// The layout by principal components.
-    fn components(&self, chosen: &Chosen<'_>, ids: Vec<PointId>, sequence: u64) -> Layout {
+    fn components(&self, points: &Points<'_>) -> Layout {
+        let Points { chosen, .. } = points;
         let MapParams { choice, limit, seed, .. } = *self.params;
         let begun = Instant::now();
         let axes = Pca::fit(chosen, choice.width());
@@ -92,22 +242,21 @@ impl Making<'_> {
             method: Method::Pca,
             seed,
             limit,
-            sequence,
-            total: chosen.total,
-            hashes: chosen.points.iter().map(|point| point.hash).collect(),
+            sequence: points.sequence,
             prints: chosen.prints(),
-            by_id: ids.iter().cloned().zip(0..).collect(),
-            ids,
+            by_id: points.by_id(),
+            ids: points.ids.clone(),
             places,
             axes: Some((axes, frame)),
             changed: 0,
             time: begun.elapsed(),
-            neighbors_kept: None,
+            neighbors_kept: OnceLock::new(),
         }
     }
 
     /// Tells ids and what was asked for of the payloads.
-    fn tell_points(&self, chosen: &Chosen<'_>, ids: &[PointId]) -> Result<(), Error> {
+    fn tell_points(&self, points: &Points<'_>) -> Result<(), Error> {
+        let Points { chosen, ids, .. } = points;
         let fields = &self.params.fields;
         let mut part = Part { offset: 0, ids: Vec::new(), fields: vec![Vec::new(); fields.len()], bytes: 0 };
         for from in (0..ids.len()).step_by(BATCH) {
@@ -130,7 +279,6 @@ impl Making<'_> {
     }
 
     /// The right to make a layout, once those before it are made.
-    #[expect(dead_code)]
     fn turn<'m>(&self, maps: &'m Maps) -> Result<MutexGuard<'m, ()>, Error> {
         loop {
             match maps.making.try_lock() {
@@ -140,6 +288,20 @@ impl Making<'_> {
             }
             self.progress(MapPhase::Waiting, 0.0, None)?;
         }
+    }
+}
+
+/// The points of a layout.
+struct Points<'a> {
+    view: &'a View,
+    chosen: Chosen<'a>,
+    ids: Vec<PointId>,
+    sequence: u64,
+}
+
+impl Points<'_> {
+    fn by_id(&self) -> HashMap<PointId, u32> {
+        self.ids.iter().cloned().zip(0..).collect()
     }
 }
 

@@ -19,7 +19,7 @@ pub const MAX_MAP_TEXT: usize = 256;
 pub struct MapChoice {
     /// 2 or 3.
     pub dimensions: u32,
-    /// How it is made. None: when one is made, t-SNE, after PCA; of those that are kept, the last.
+    /// How it is made. None: when one is made, t-SNE in 2 dimensions and UMAP in 3, after PCA; of those that are kept, the last.
     pub method: Option<Method>,
 }
 
@@ -137,6 +137,9 @@ impl MapChoice {
     pub(super) fn check(self) -> Result<(), Error> {
         if !(2..=3).contains(&self.dimensions) {
             return Err(Error::invalid("dimensions", format!("must be 2 or 3, got {}", self.dimensions)));
+        }
+        if self.dimensions == 3 && self.method == Some(Method::Tsne) {
+            return Err(Error::invalid("method", "t-SNE lays out 2 dimensions; take UMAP for 3"));
         }
         Ok(())
     }
