@@ -2,8 +2,8 @@
 //! trains itself, keeps the vectors in a memory-mapped store, and answers over gRPC what is near.
 //!
 //! The layers, lowest first; `tests/tidy.rs` checks that none imports upwards:
-//! [`types`], [`math`] and [`disk`], then [`store`], [`index`] and [`embed`], then [`collection`]
-//! (the engine), [`guard`] (who may do what), then [`grpc`] and [`cli`].
+//! [`types`], [`math`] and [`disk`], then [`store`], [`index`], [`embed`] and [`map`], then [`collection`]
+//! (the engine), [`guard`] (who may do what) and [`web`] (the page's files), then [`grpc`] and [`cli`].
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -15,7 +15,9 @@ pub mod embed;
 pub mod grpc;
 pub mod guard;
 pub mod index;
+pub mod map;
 pub mod math;
 pub mod store;
 mod sync;
 pub mod types;
+pub mod web;

@@ -13,10 +13,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("index", &["types", "math", "disk"]),
     ("embed", &["types", "math", "disk"]),
     ("depot", &["types", "disk"]),
-    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot"]),
+    ("map", &["types", "math"]),
+    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot", "map"]),
     ("guard", &["types"]),
-    ("grpc", &["types", "collection", "embed", "guard"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "collection", "guard", "grpc"]),
+    ("web", &[]),
+    ("grpc", &["types", "collection", "embed", "guard", "map", "web"]),
+    (
+        "cli",
+        &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "web", "grpc"],
+    ),
 ];
 
 /// External crate -> the only place under `src/` that may name it.
@@ -29,6 +34,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("url", "src/depot/"),
     ("tar", "src/collection/snapshot/"),
     ("roaring", "src/collection/filter/"),
+    ("rustfft", "src/map/field.rs"),
     ("gemm", "src/math/"),
     ("candle_core", "src/embed/transformers/"),
     ("candle_nn", "src/embed/transformers/"),
@@ -53,6 +59,9 @@ const CONFINED: &[(&str, &str)] = &[
     ("tonic_reflection", "src/grpc/"),
     ("tonic_types", "src/grpc/"),
     ("shuttle", "src/sync.rs"),
+    ("tonic_web", "src/grpc/page.rs"),
+    ("tower_layer", "src/grpc/page.rs"),
+    ("base64", "src/cli/quickstart/"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
     ("indicatif", "src/cli/"),

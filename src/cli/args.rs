@@ -10,8 +10,10 @@ use super::filter::FilterArgs;
 use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
+use super::map::MapArgs;
+use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
-use super::settings::ServeArgs;
+use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
 use super::train_gpt::TrainGptArgs;
 use crate::types::{CollectionName, Metric, Precision};
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Measure the recall of a live collection.
     Recall(RecallArgs),
+    /// Draw a map of a collection: one file to look at.
+    Map(Box<MapArgs>),
     /// Turn texts or images into vectors.
     Embed(EmbedArgs),
     /// List the embedders of a server, or show one with its model card.
@@ -81,6 +85,8 @@ pub(crate) enum Command {
     Eval(EvalCommand),
     /// Measure recall against speed.
     Bench(BenchArgs),
+    /// Draw curves of recall against speed that were measured before.
+    Plot(PlotArgs),
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
@@ -111,6 +117,9 @@ pub(crate) struct QuickstartArgs {
     /// Address to serve on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
+    /// Address of the page for browsers, none for no page [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR|none", env = "NEARNESS_WEB")]
+    pub(crate) web: Option<WebListen>,
     /// Exit after the show instead of serving on.
     #[arg(long)]
     pub(crate) once: bool,
@@ -615,6 +624,9 @@ pub(crate) struct EvalDigitsArgs {
     /// IDX file of their labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
+    /// Draw the confusion matrix, and how the net learned, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -14,10 +14,11 @@
 //! | `quickstart/` | the main job on real input |
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
-//! | `train.rs` `train_gpt.rs` `import.rs` `eval.rs` | make, import and measure embedders |
+//! | `train.rs` `train_gpt.rs` `import.rs` `eval/` | make, import and measure embedders |
 //! | `check.rs` | check the files of a data directory; repair them |
 //! | `snapshot.rs` | snapshots, through a server or offline |
-//! | `bench/` | recall against speed |
+//! | `map/` | a picture of a collection in one file |
+//! | `bench/` `plot.rs` | recall against speed, and its picture |
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 checked or repaired, and data is damaged or lost.
 
@@ -36,7 +37,9 @@ mod key;
 mod load;
 mod local;
 mod log;
+mod map;
 mod output;
+mod plot;
 mod points;
 mod progress;
 mod quality;
@@ -89,6 +92,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Query(args) => query::run(args),
         Command::Explain(args) => quality::explain(args),
         Command::Recall(args) => quality::recall(args),
+        Command::Map(args) => map::run(*args, quiet),
         Command::Embed(args) => embed::embed(args),
         Command::Embedders(args) => embed::embedders(args),
         Command::Words(args) => embed::words(args),
@@ -100,6 +104,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Train(command) => train::run(command, quiet),
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args, quiet),
+        Command::Plot(args) => plot::run(args),
         Command::Collections(command) => collections::run(command),
         Command::Scroll(args) => points::scroll(args),
         Command::Get(args) => points::get(args),

@@ -47,6 +47,9 @@ pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let who = if options.access.get().is_open() { "everybody" } else { "those listed in it" };
     output::line(&format!("serves {} on {scheme}://{} to {who}", settings.data.display(), options.address))?;
+    if let Some(web) = &options.web {
+        output::line(&format!("has its page on {scheme}://{}", web.address))?;
+    }
     Ok(())
 }
 
@@ -73,6 +76,9 @@ async fn serve(
         settings.data.display()
     ))
     .context("standard output")?;
+    if let Some(address) = server.web_addr() {
+        tracing::info!("the page is at {scheme}://{address}");
+    }
     if let Some(address) = server.metrics_addr() {
         tracing::info!("metrics are at http://{address}/metrics");
     }

@@ -2,6 +2,7 @@
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
 
+use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
 use super::{Activity, Blocks, Error, Filter, Observe};
 use crate::embed::{Fingerprint, Registry};
@@ -641,6 +642,44 @@ pub trait Engine: Send + Sync {
     ) -> Result<CollectionInfo, Error> {
         let _ = (snapshot, target, replace, observe);
         Err(Error::NoDepot)
+    }
+    /// Tells a layout of a collection, part by part as it improves: the one that is kept, with what was written since, or a new
+    /// one. Engines that draw no maps keep none.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the limit; `Abandoned` when `tell` says false.
+    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+        let _ = (params, tell);
+        Err(Error::NoMap { collection: name.to_string() })
+    }
+    /// Where queries lie on the layout that is kept, `dimensions` numbers each: among the places of their nearest points.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search); `Conflict` while no layout is kept.
+    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
+        let _ = (choice, queries);
+        Err(Error::NoMap { collection: name.to_string() })
+    }
+    /// Tells which points are written from now on.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+        Err(Error::NoMap { collection: name.to_string() })
+    }
+    /// Points by id, with their places on the layout that is kept and the values of some fields of their payloads.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` naming the limit.
+    fn placed(
+        &self,
+        name: &CollectionName,
+        choice: MapChoice,
+        ids: &[PointId],
+        fields: &[String],
+    ) -> Result<Placed, Error> {
+        let _ = (choice, ids, fields);
+        Err(Error::NoMap { collection: name.to_string() })
     }
     /// Measures recall on sampled points; when it has drifted from what was measured of the graphs, they are measured
     /// anew behind this call.

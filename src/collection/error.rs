@@ -82,6 +82,12 @@ pub enum Error {
         "no place for snapshots is configured: start the server with --snapshots and a directory or the URL of an object store"
     )]
     NoDepot,
+    /// No layout of the collection is kept.
+    #[error("no map of the collection {collection:?} is kept; ask for one first (Map.Project)")]
+    NoMap {
+        /// Which collection.
+        collection: String,
+    },
     /// Where snapshots are kept, something failed.
     #[error(transparent)]
     Depot(#[from] depot::Error),
@@ -176,7 +182,7 @@ impl Error {
             Self::Fingerprint { .. } => ErrorKind::Conflict,
             Self::Forbidden => ErrorKind::Forbidden,
             Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
-            Self::SnapshotRefused { .. } | Self::NoDepot => ErrorKind::Conflict,
+            Self::SnapshotRefused { .. } | Self::NoDepot | Self::NoMap { .. } => ErrorKind::Conflict,
             Self::Depot(error) => match error.kind() {
                 depot::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
                 depot::ErrorKind::NotFound => ErrorKind::NotFound,

@@ -41,7 +41,9 @@ impl Collection {
             let mut seen: HashSet<String> = HashSet::new();
             answer.hits.retain(|hit| {
                 let payload = hit.point.payload.as_ref();
-                payload.and_then(|payload| filter::value_at(payload, field)).is_none_or(|value| seen.insert(value))
+                payload
+                    .and_then(|payload| filter::value_at(payload, field))
+                    .is_none_or(|value| seen.insert(value.to_string()))
             });
             if all || answer.hits.len() >= params.k as usize {
                 answer.hits.truncate(params.k as usize);

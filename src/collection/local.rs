@@ -5,6 +5,7 @@
 //! indexer feeds the growing segments' graphs.
 
 use super::activity::{Activity, Meters};
+use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
 use super::open::{Collection, View, unopened};
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
@@ -54,6 +55,7 @@ struct Inner {
     catalogue: Catalogue,
     registry: Registry,
     meters: Arc<Meters>,
+    maps: Maps,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Creations and deletions, one at a time.
     changing: Mutex<()>,
@@ -119,6 +121,7 @@ impl LocalEngine {
             catalogue,
             registry,
             meters,
+            maps: Maps::default(),
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             stop: AtomicBool::new(false),
@@ -680,6 +683,28 @@ impl Engine for LocalEngine {
     ) -> Result<CollectionInfo, Error> {
         let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
         self.inner.restore(depot, snapshot, target, replace, observe)
+    }
+
+    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+        self.inner.get(name)?.project(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part))
+    }
+
+    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
+        self.inner.get(name)?.place(&self.inner.maps, choice, queries)
+    }
+
+    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+        Ok(self.inner.get(name)?.watch())
+    }
+
+    fn placed(
+        &self,
+        name: &CollectionName,
+        choice: MapChoice,
+        ids: &[PointId],
+        fields: &[String],
+    ) -> Result<Placed, Error> {
+        self.inner.get(name)?.placed(&self.inner.maps, choice, ids, fields)
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {

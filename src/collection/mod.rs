@@ -14,6 +14,7 @@
 //! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
 //! | `blocks.rs`, `group.rs` | long texts as overlapping blocks; each group of hits once, with its best |
 //! | `scan.rs` | exact scans in pieces, shared by all cores |
+//! | `map/` | layouts of a collection, and what is written to it told as it happens |
 //! | `stop.rs` | whether anybody still waits for what a call computes |
 //! | `turn.rs` | whose turn a background job is |
 //! | `explain.rs` | why a point is, or is not, among the hits |
@@ -41,6 +42,7 @@ mod growing;
 mod interleavings;
 pub mod limits;
 mod local;
+pub mod map;
 mod open;
 mod query;
 mod read;

@@ -5,6 +5,7 @@
 
 use super::activity::Meters;
 use super::growing::{Growing, NewRow};
+use super::map::Changes;
 use super::sealed::Sealed;
 use super::turn::Turn;
 use super::write::Writer;
@@ -40,6 +41,8 @@ pub(super) struct Collection {
     pub(super) jobs: Turn,
     /// Measurements of graphs: beside the jobs, so that no merge waits for one.
     pub(super) measuring: Turn,
+    /// For those who watch.
+    pub(super) changes: Arc<Changes>,
     /// Only one seal at a time.
     pub(super) sealing: Mutex<()>,
     pub(super) next_segment: AtomicU64,
@@ -203,6 +206,7 @@ impl Collection {
             writer,
             jobs: Turn::default(),
             measuring: Turn::default(),
+            changes: Arc::default(),
             sealing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),
@@ -248,6 +252,7 @@ impl Collection {
     pub(super) fn end(&self) {
         self.gone.store(true, Ordering::Release);
         self.writer.notify_sealed(None);
+        self.changes.end();
     }
 
     pub(super) fn is_gone(&self) -> bool {

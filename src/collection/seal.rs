@@ -151,6 +151,13 @@ impl Collection {
         self.calibrate_all(observe)
     }
 
+    /// Builds the graphs that are missing, and nothing else, for a request.
+    pub(super) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _turn = self.jobs.of_request()?;
+        self.build_graphs(observe)
+    }
+
+    /// The same, for whoever has the turn.
     fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;
@@ -334,6 +341,7 @@ impl Collection {
             dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
         });
         self.writer.set_sequence(sequence);
+        self.changes.tell(None, sequence);
         drop(held);
         made.prepare_payloads();
         Ok(replaced as u64)

@@ -295,6 +295,10 @@ impl Collection {
             let error = Arc::new(error);
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }
+        let told = self.changes.watched().then(|| {
+            let born = born.iter().map(|row| row.id.clone());
+            born.chain(moved.iter().filter(|(_, successor)| successor.is_none()).map(|(id, _)| id.clone())).collect()
+        });
         // New rows first: a query between the two steps may see both versions of a point, never none.
         self.writer.change(|| {
             view.growing.append(born);
@@ -306,6 +310,7 @@ impl Collection {
             }
         });
         self.writer.set_sequence(sequence);
+        self.changes.tell(told, sequence);
         outcomes
     }
 

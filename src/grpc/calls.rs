@@ -34,6 +34,9 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Search/Explain", Role::Read),
     // It takes minutes, and may have graphs measured anew.
     call("nearness.v1.Quality/MeasureRecall", Role::Admin),
+    call("nearness.v1.Map/Project", Role::Read),
+    call("nearness.v1.Map/Place", Role::Read),
+    call("nearness.v1.Map/Watch", Role::Read),
     call("nearness.v1.Snapshots/Create", Role::Admin),
     call("nearness.v1.Snapshots/List", Role::Admin),
     call("nearness.v1.Snapshots/Verify", Role::Admin),
@@ -42,6 +45,7 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Embedders/Get", Role::Read),
     call("nearness.v1.Embedders/Embed", Role::Read),
     call("nearness.v1.Embedders/Classify", Role::Read),
+    call("nearness.v1.Embedders/Activations", Role::Read),
     call("nearness.v1.Embedders/NearestWords", Role::Read),
     call("nearness.v1.Embedders/FillBlank", Role::Read),
     call("nearness.v1.Embedders/NextToken", Role::Read),

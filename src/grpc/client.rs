@@ -109,6 +109,7 @@ pub struct Client {
     quality: pb::quality_client::QualityClient<Line>,
     embedders: pb::embedders_client::EmbeddersClient<Line>,
     snapshots: pb::snapshots_client::SnapshotsClient<Line>,
+    map: pb::map_client::MapClient<Line>,
 }
 
 impl Client {
@@ -155,6 +156,7 @@ impl Client {
             quality: client!(pb::quality_client::QualityClient<Line>),
             embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
             snapshots: client!(pb::snapshots_client::SnapshotsClient<Line>),
+            map: client!(pb::map_client::MapClient<Line>),
             line,
         })
     }
@@ -184,23 +186,29 @@ impl Client {
 }
 
 macro_rules! streams {
-    ($($name:ident = $method:ident($request:ident) -> $reply:ident;)*) => {
-        impl Client { $(
-            #[doc = concat!("Calls `", stringify!($method), "` of the service `snapshots`: progress, then the outcome.")]
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+        impl Client { $($(
+            #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`: replies as they come.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
             pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
-                Ok(Replies(self.snapshots.clone().$method(request).await?.into_inner()))
+                Ok(Replies(self.$service.clone().$method(request).await?.into_inner()))
             }
-        )* }
+        )*)* }
     };
 }
 
 streams! {
-    create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
-    verify_snapshot = verify(VerifySnapshotRequest) -> VerifySnapshotResponse;
-    restore_snapshot = restore(RestoreSnapshotRequest) -> RestoreSnapshotResponse;
+    snapshots {
+        create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
+        verify_snapshot = verify(VerifySnapshotRequest) -> VerifySnapshotResponse;
+        restore_snapshot = restore(RestoreSnapshotRequest) -> RestoreSnapshotResponse;
+    }
+    map {
+        project = project(ProjectRequest) -> ProjectResponse;
+        watch = watch(WatchRequest) -> WatchResponse;
+    }
 }
 
 /// The replies of a stream.
@@ -323,6 +331,9 @@ calls! {
     quality {
         measure_recall = measure_recall(MeasureRecallRequest) -> MeasureRecallResponse;
     }
+    map {
+        place = place(PlaceRequest) -> PlaceResponse;
+    }
     snapshots {
         list_snapshots = list(ListSnapshotsRequest) -> ListSnapshotsResponse;
     }
@@ -331,6 +342,7 @@ calls! {
         embedder = get(GetEmbedderRequest) -> GetEmbedderResponse;
         embed = embed(EmbedRequest) -> EmbedResponse;
         classify = classify(ClassifyRequest) -> ClassifyResponse;
+        activations = activations(ActivationsRequest) -> ActivationsResponse;
         nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
         fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
         next_token = next_token(NextTokenRequest) -> NextTokenResponse;

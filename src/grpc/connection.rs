@@ -1,7 +1,7 @@
 //! Connections: taken up to a number, each with its TLS handshake in a task of its own, so that a slow or broken
 //! client keeps no other from coming in.
 
-use super::tls::Tls;
+use super::tls::{Speech, Tls};
 use crate::guard::Live;
 use std::io;
 use std::net::SocketAddr;
@@ -55,7 +55,7 @@ impl Connected for Connection {
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
 /// Begins to accept; ends when the receiver is dropped. `open` has a place for each connection.
-pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, open: Arc<Semaphore>) -> Incoming {
+pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, speech: Speech, open: Arc<Semaphore>) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
         loop {
@@ -77,7 +77,7 @@ pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, open: Arc<Se
             };
             let (tls, ready) = (tls.as_ref().map(Live::get), ready.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(HANDSHAKE, shake_hands(stream, tls)).await {
+                match tokio::time::timeout(HANDSHAKE, shake_hands(stream, tls, speech)).await {
                     Ok(Ok((wire, names))) => {
                         let connection = Connection { wire, peer: Peer { address, names }, _place: place };
                         // Without a receiver the server has stopped.
@@ -92,13 +92,13 @@ pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, open: Arc<Se
     ReceiverStream::new(incoming)
 }
 
-async fn shake_hands(stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Wire, Arc<[String]>)> {
+async fn shake_hands(stream: TcpStream, tls: Option<Arc<Tls>>, speech: Speech) -> io::Result<(Wire, Arc<[String]>)> {
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
         stream.readable().await?;
         return Ok((Wire::Plain(stream), Arc::default()));
     };
-    let stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
+    let stream = TlsAcceptor::from(tls.config(speech)).accept(stream).await?;
     let names = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(dns_names).unwrap_or_default();
     Ok((Wire::Tls(Box::new(stream)), names.into()))
 }

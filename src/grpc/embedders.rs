@@ -61,6 +61,26 @@ impl pb::embedders_server::Embedders for Embedders {
         work.reply(reply)
     }
 
+    async fn activations(
+        &self,
+        request: Request<pb::ActivationsRequest>,
+    ) -> Result<Response<pb::ActivationsResponse>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let image = from_proto::image(&"image", &request.image)?;
+        let call = move |engine: &dyn Engine| {
+            let embedder = named(engine, "embedder", &request.embedder, "digits")?;
+            let net = embedder.digit_net().ok_or_else(|| cannot(embedder, "is not a net whose layers can be seen"))?;
+            let layers = net.activations(&image).map_err(|source| at("image", source))?;
+            Ok::<_, Error>(pb::ActivationsResponse {
+                layers: layers.into_iter().map(to_proto::layer).collect(),
+                embedder_fingerprint: embedder.fingerprint().to_string(),
+            })
+        };
+        let reply = work.run(Lane::Compute, call).await?;
+        work.reply(reply)
+    }
+
     async fn nearest_words(
         &self,
         request: Request<pb::NearestWordsRequest>,

@@ -22,8 +22,9 @@
 //! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
 //! | `scoped.rs` | the engine as one caller may see it |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
-//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `embedders.rs` | the services |
+//! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
+//! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
 
@@ -40,8 +41,10 @@ pub mod fuzzing;
 mod gate;
 mod health;
 pub mod limits;
+mod map;
 mod memory;
 mod metrics;
+mod page;
 mod page_token;
 pub mod payload;
 pub mod pb;
@@ -63,6 +66,6 @@ mod upsert_stream;
 mod work;
 
 pub use client::{Client, ClientError, ClientOptions, Replies};
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, WebOptions};
 pub use tls::{Tls, TlsFiles};
 pub(crate) use to_proto::{listed as listed_message, snapshot as snapshot_message};

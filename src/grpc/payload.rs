@@ -107,6 +107,11 @@ fn object_to(object: Payload, depth: usize) -> Struct {
     Struct { fields: object.into_iter().map(|(name, value)| (name, value_to(value, depth))).collect() }
 }
 
+/// The `Value` of a JSON value that is no object and no list.
+pub(super) fn to_value(value: Json) -> Value {
+    value_to(value, 1)
+}
+
 fn value_to(value: Json, depth: usize) -> Value {
     let kind = match value {
         Json::Null => Kind::NullValue(0),

@@ -4,6 +4,7 @@
 //! refused alike whether it exists or not.
 
 use super::context::Context;
+use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
     Activity, Answer, Blocks, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
@@ -131,6 +132,24 @@ impl Engine for Scoped<'_> {
         let engine = self.enter(target)?;
         self.snapshot(snapshot)?;
         engine.restore_snapshot(snapshot, target, replace, observe)
+    }
+    fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+        self.enter(name)?.project(name, params, tell)
+    }
+    fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
+        self.enter(name)?.place(name, choice, queries)
+    }
+    fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
+        self.enter(name)?.watch(name)
+    }
+    fn placed(
+        &self,
+        name: &CollectionName,
+        choice: MapChoice,
+        ids: &[PointId],
+        fields: &[String],
+    ) -> Result<Placed, Error> {
+        self.enter(name)?.placed(name, choice, ids, fields)
     }
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
         let report = self.enter(name)?.measure_recall(name, params)?;

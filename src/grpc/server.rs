@@ -1,12 +1,15 @@
-//! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port.
+//! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port,
+//! and for browsers on another.
 
 use super::collections::Collections;
-use super::connection::{self, Incoming};
+use super::connection;
 use super::embedders::Embedders;
 use super::gate::{Door, Gate};
 use super::health::Health;
+use super::map::Map;
 use super::memory::Memory;
 use super::metrics::{Metrics, Requests};
+use super::page::{Names, Page};
 use super::pb;
 use super::places::Places;
 use super::points::Points;
@@ -15,7 +18,7 @@ use super::reply::Replies;
 use super::scrape;
 use super::search::Search;
 use super::snapshots::Snapshots;
-use super::tls::Tls;
+use super::tls::{Speech, Tls};
 use super::work::Shared;
 use crate::collection::Engine;
 use crate::guard::{Access, Audit, Live};
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 /// Flow-control window of one stream: what a client may send before the server has read it.
@@ -36,6 +40,17 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
 /// Most bytes of headers of one request.
 const HEADER_BYTES: u32 = 64 << 10;
+
+/// Where the page for browsers is.
+#[derive(Clone, Debug)]
+pub struct WebOptions {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Names, beside IP addresses and `localhost`, under which browsers may ask for it where there is no TLS.
+    pub names: Vec<String>,
+    /// Whether the server starts without a page when its port is taken.
+    pub optional: bool,
+}
 
 /// Where and within which limits to serve.
 #[derive(Clone, Debug)]
@@ -71,6 +86,8 @@ pub struct ServerOptions {
     pub audit: Option<Arc<Audit>>,
     /// Where Prometheus gets metrics, in plain HTTP; port 0 takes a free one.
     pub metrics: Option<SocketAddr>,
+    /// Where browsers get the page, and speak gRPC-web with the same services.
+    pub web: Option<WebOptions>,
 }
 
 impl Default for ServerOptions {
@@ -90,6 +107,7 @@ impl Default for ServerOptions {
             access: Live::new(Access::open()),
             audit: None,
             metrics: None,
+            web: None,
         }
     }
 }
@@ -128,11 +146,11 @@ impl ServerOptions {
         if self.threads > 1_024 {
             return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
         }
-        let address = self.address;
         if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.insecure) {
             return Err(ServerError::OpenMetrics { address });
         }
-        if !address.ip().is_loopback() && !self.insecure {
+        let addresses = [self.address].into_iter().chain(self.web.iter().map(|web| web.address));
+        for address in addresses.filter(|address| !address.ip().is_loopback() && !self.insecure) {
             let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
             if self.access.get().is_open() && !tls.get().asks_clients {
                 return Err(ServerError::Open { address });
@@ -228,6 +246,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     metrics: Option<(TcpListener, SocketAddr)>,
+    web: Option<(TcpListener, SocketAddr)>,
 }
 
 fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
@@ -249,7 +268,19 @@ impl Server {
         options.check()?;
         let (listener, address) = listen(options.address)?;
         let metrics = options.metrics.map(listen).transpose()?;
-        Ok(Self { engine, options, listener, address, metrics })
+        let web = match &options.web {
+            None => None,
+            Some(web) => match listen(web.address) {
+                Ok(listening) => Some(listening),
+                Err(error) if web.optional => {
+                    let address = web.address;
+                    tracing::warn!(error = &error as &dyn std::error::Error, %address, "there will be no page");
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Self { engine, options, listener, address, metrics, web })
     }
 
     /// The address it listens on.
@@ -262,6 +293,11 @@ impl Server {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
+    /// The address of its page.
+    pub fn web_addr(&self) -> Option<SocketAddr> {
+        self.web.as_ref().map(|(_, address)| *address)
+    }
+
     /// Answers until `shutdown` completes. Then health says `NOT_SERVING`, no new connection is taken, streams end
     /// with `UNAVAILABLE` after their last acknowledgement, and the requests that have begun have
     /// [`ServerOptions::drain`] to end; what is still running after that is left to the runtime.
@@ -269,11 +305,13 @@ impl Server {
     /// # Errors
     /// [`ServerError::Serve`] when the transport fails, [`ServerError::Bind`] when the port cannot be polled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { engine, options, listener, address, metrics } = self;
-        let listener =
-            tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
+        let Self { engine, options, listener, address, metrics, web } = self;
+        let polled = |(listener, address): (TcpListener, SocketAddr)| {
+            tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
+        };
         let connections = Arc::new(Semaphore::new(options.max_connections));
-        let incoming = connection::accept(listener, options.tls, connections.clone());
+        let incoming =
+            connection::accept(polled((listener, address))?, options.tls.clone(), Speech::Grpc, connections.clone());
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -299,20 +337,14 @@ impl Server {
         // Ends with this call, at the latest when it is dropped.
         let mut beside = tokio::task::JoinSet::new();
         beside.spawn(replies.watch());
-        if let Some((listener, address)) = metrics {
-            let listener =
-                tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })?;
-            let connections = (connections, options.max_connections);
-            beside.spawn(scrape::serve(listener, Metrics::new(&door, engine.clone(), work.clone(), connections)));
+        if let Some(listening) = metrics {
+            let connections = (connections.clone(), options.max_connections);
+            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections);
+            beside.spawn(scrape::serve(polled(listening)?, metrics));
         }
 
         let mut services = vec![""];
-        let mut router = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-            .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
-            .http2_max_header_list_size(HEADER_BYTES)
+        let mut routes = Routes::default()
             .add_service(Gate::new(reflection()?.build_v1().map_err(ServerError::Reflection)?, door.clone()))
             .add_service(Gate::new(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?, door.clone()));
         macro_rules! serve {
@@ -322,16 +354,17 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                router = router.add_service(Gate::new(service, door.clone()));
+                routes = routes.add_service(Gate::new(service, door.clone()));
             };
         }
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
         serve!(pb::points_server::PointsServer<Points>, Points(work.clone()));
         serve!(pb::search_server::SearchServer<Search>, Search(work.clone()));
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
+        serve!(pb::map_server::MapServer<Map>, Map(work.clone()));
         serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
-        let router = router.add_service(HealthServer::new(Health {
+        let routes = routes.add_service(HealthServer::new(Health {
             engine,
             access: options.access,
             services,
@@ -345,29 +378,55 @@ impl Server {
             // Kept until the drain ends: a dropped sender would look like a second stop.
             stop.closed().await;
         };
-        let result = drive(router, incoming, shutdown, stopping, options.drain).await;
+        let transport = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+            .http2_max_header_list_size(HEADER_BYTES);
+        let browsers = match (web, options.web) {
+            (Some(listening), Some(web)) => {
+                let names = web.names.iter().map(|name| name.to_ascii_lowercase()).collect();
+                let page = Page::new(routes.clone(), Names { names, tls: options.tls.is_some() });
+                let incoming = connection::accept(polled(listening)?, options.tls, Speech::Web, connections);
+                let told = stopped(stopping.clone());
+                Some(transport.clone().accept_http1(true).serve_with_incoming_shutdown(page, incoming, told))
+            }
+            _ => None,
+        };
+        let told = stopped(stopping.clone());
+        let grpc = transport.serve_with_incoming_shutdown(routes.prepare(), incoming, told);
+        let serving = async move {
+            let browsers = async move {
+                match browsers {
+                    Some(browsers) => browsers.await,
+                    None => Ok(()),
+                }
+            };
+            tokio::try_join!(grpc, browsers).map(drop)
+        };
+        let result = drive(serving, shutdown, stopping, options.drain).await;
         beside.shutdown().await;
         result
     }
 }
 
+/// Completes at the stop.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
 /// Serves until the stop, then for at most `drain`.
 async fn drive(
-    router: tonic::transport::server::Router,
-    incoming: Incoming,
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
     shutdown: impl Future<Output = ()> + Send,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
     drain: Duration,
 ) -> Result<(), ServerError> {
-    let mut stopped = stopping.clone();
-    let signal = async move {
-        let _ = stopped.wait_for(|stopping| *stopping).await;
-    };
     let limit = async {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
+        stopped(stopping).await;
         tokio::time::sleep(drain).await;
     };
-    let serving = router.serve_with_incoming_shutdown(incoming, signal);
     tokio::pin!(serving, limit, shutdown);
     let mut told = false;
     loop {

@@ -61,10 +61,20 @@ pub enum TlsError {
     },
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Speech {
+    /// HTTP/2.
+    Grpc,
+    /// HTTP/2 or HTTP/1.1.
+    Web,
+}
+
 /// What a TLS server needs: read, and checked to fit together.
 #[derive(Clone)]
 pub struct Tls {
-    pub(super) config: Arc<ServerConfig>,
+    grpc: Arc<ServerConfig>,
+    browsers: Arc<ServerConfig>,
     /// Whether a client without a certificate is turned away.
     pub(super) asks_clients: bool,
 }
@@ -82,6 +92,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 impl Tls {
+    /// What a connection is made with.
+    pub(super) fn config(&self, speech: Speech) -> Arc<ServerConfig> {
+        match speech {
+            Speech::Grpc => self.grpc.clone(),
+            Speech::Web => self.browsers.clone(),
+        }
+    }
+
     /// Reads the files.
     ///
     /// # Errors
@@ -110,6 +128,9 @@ impl Tls {
             PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File { path: key.clone(), source })?;
         let mut config = builder.with_single_cert(certificates(certificate)?, secret).map_err(pair)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { config: Arc::new(config), asks_clients: client_ca.is_some() })
+        let mut for_browsers = config.clone();
+        for_browsers.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let asks_clients = client_ca.is_some();
+        Ok(Self { grpc: Arc::new(config), browsers: Arc::new(for_browsers), asks_clients })
     }
 }

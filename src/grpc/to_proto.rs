@@ -6,6 +6,7 @@ use crate::collection::{
     Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
     Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
+use crate::embed::digits::Activation;
 use crate::embed::{Embedder, Fingerprint};
 use crate::types::{Metric, Precision};
 use std::time::Duration;
@@ -191,6 +192,18 @@ pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
 }
 
 /// Words and their scores.
+/// A layer of a net.
+pub(super) fn layer(layer: Activation) -> pb::Layer {
+    pb::Layer {
+        name: layer.name.into(),
+        about: layer.about.into(),
+        channels: layer.channels as u32,
+        rows: layer.rows as u32,
+        columns: layer.columns as u32,
+        values: layer.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    }
+}
+
 pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
     words.into_iter().map(|(word, score)| pb::ScoredWord { word, score }).collect()
 }

@@ -22,6 +22,8 @@ pub(super) enum Lane {
     Compute,
     /// Reads by id and writes: many, since writers wait for the disk together and share its flushes.
     Store,
+    /// Layouts of maps: most of their time they wait for one another, or for their client.
+    Map,
     /// Work of minutes: few, and never in the way of the others.
     Maintenance,
 }
@@ -30,6 +32,7 @@ pub(super) enum Lane {
 const SEQUENCE_PATIENCE: Duration = Duration::from_secs(10);
 const STORE_CALLS: usize = 64;
 const MAINTENANCE_CALLS: usize = 2;
+const MAP_CALLS: usize = 8;
 
 /// What the services share.
 pub(super) struct Shared {
@@ -37,6 +40,7 @@ pub(super) struct Shared {
     compute: Arc<Queue>,
     store: Arc<Queue>,
     maintenance: Arc<Queue>,
+    map: Arc<Queue>,
     memory: Arc<Memory>,
     /// Largest message in and out, bytes.
     max_message_bytes: usize,
@@ -65,6 +69,7 @@ impl Shared {
             compute: queue(threads),
             store: queue(STORE_CALLS),
             maintenance: queue(MAINTENANCE_CALLS),
+            map: queue(MAP_CALLS),
             memory,
             max_message_bytes,
             stopping,
@@ -78,11 +83,12 @@ impl Shared {
     }
 
     /// Calls that wait, by the name of their queue.
-    pub(super) fn waiting(&self) -> [(&'static str, usize); 3] {
+    pub(super) fn waiting(&self) -> [(&'static str, usize); 4] {
         [
             ("compute", self.compute.waiting()),
             ("store", self.store.waiting()),
             ("maintenance", self.maintenance.waiting()),
+            ("map", self.map.waiting()),
         ]
     }
 }
@@ -102,6 +108,7 @@ impl Work {
             Lane::Compute => &self.shared.compute,
             Lane::Store => &self.shared.store,
             Lane::Maintenance => &self.shared.maintenance,
+            Lane::Map => &self.shared.map,
         };
         let place = queue.enter(&self.context.client).await;
         let waiting = Arc::new(());

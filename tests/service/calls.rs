@@ -250,6 +250,8 @@ pub(crate) async fn embedders_answer(engine: Arc<dyn Engine>) {
     assert!(message.contains("letters"), "{message} should name those there are");
     let classify = pb::ClassifyRequest { embedder: "letters".into(), image: vec![0; 784].into() };
     assert_eq!(refused(client.classify(classify).await).0, "INVALID_ARGUMENT");
+    let activations = pb::ActivationsRequest { embedder: "letters".into(), image: vec![0; 784].into() };
+    assert_eq!(refused(client.activations(activations).await).0, "INVALID_ARGUMENT");
     let words =
         pb::NearestWordsRequest { embedder: "letters".into(), plus: vec!["a".into()], k: 1, ..Default::default() };
     assert_eq!(refused(client.nearest_words(words.clone()).await).0, "INVALID_ARGUMENT");

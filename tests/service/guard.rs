@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
@@ -282,13 +286,13 @@ async fn tokens_are_taken_only_when_all_is_right() {
 }
 
 /// An authority, and certificates of it.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -304,7 +308,7 @@ impl Authority {
     }
 
     /// Writes the server's files.
-    fn serve_from(&self, folder: &Path, clients: Option<&Self>) -> TlsFiles {
+    pub(crate) fn serve_from(&self, folder: &Path, clients: Option<&Self>) -> TlsFiles {
         let (certificate, key) = self.issue("127.0.0.1");
         let files = TlsFiles {
             certificate: folder.join("server.pem"),
@@ -317,6 +321,17 @@ impl Authority {
             std::fs::write(path, &clients.pem).unwrap();
         }
         files
+    }
+
+    /// Makes TLS connections as a browser that trusts it.
+    pub(crate) fn browser(&self) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsConnector::from(Arc::new(config))
     }
 }
 

@@ -11,7 +11,9 @@
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `guard.rs` | who is let in, and what is noted of it |
 //! | `kept.rs` | snapshots within a caller's reach |
+//! | `map.rs` | layouts, places, and what is written told as it happens |
 //! | `watch.rs` | metrics, over each engine |
+//! | `page.rs` | the port for browsers: files, gRPC-web, what is refused |
 //! | `server.rs` | the server itself: errors, overload, deadlines, health, reflection, shutdown |
 
 #[path = "../support/mod.rs"]
@@ -24,6 +26,8 @@ mod guard;
 mod harness;
 mod kept;
 mod limits;
+mod map;
+mod page;
 mod quality;
 mod scars;
 mod server;
@@ -62,7 +66,7 @@ macro_rules! over {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    let (engine, _guard) = super::super::$engine();
+                    let (engine, _guard) = crate::$engine();
                     crate::$file::$test(engine).await;
                 }
             )*)*
@@ -118,5 +122,21 @@ mod engines {
     async fn commits_and_seals_are_counted() {
         let (engine, _guard) = super::local();
         crate::watch::commits_and_seals_are_counted(engine).await;
+    }
+}
+
+/// What only the real engine does.
+mod maps {
+    over! { local:
+        map {
+            the_first_layout_is_that_of_the_components
+            wrong_maps_are_refused
+            queries_have_places
+            layouts_improve_are_kept_and_follow_what_is_written
+            three_dimensions_are_laid_out_by_umap
+            few_points_have_a_layout_too
+            what_is_written_is_told
+            a_slow_watcher_misses_and_goes_on
+        }
     }
 }

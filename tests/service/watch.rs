@@ -74,7 +74,7 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
     assert_eq!(value(&text, "nearness_collection_problems{collection=\"c\"}"), 0.0);
     assert!(!text.contains("collection=\"gone\"") && !text.contains("nowhere"), "{text}");
     assert_eq!(value(&text, "nearness_recall_measured{collection=\"c\"}"), recall);
-    for queue in ["compute", "store", "maintenance"] {
+    for queue in ["compute", "store", "maintenance", "map"] {
         assert_eq!(value(&text, &format!("nearness_queue_depth{{queue=\"{queue}\"}}")), 0.0);
     }
     assert_eq!(value(&text, "nearness_requests_in_flight"), 0.0);

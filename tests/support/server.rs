@@ -20,6 +20,7 @@ impl Server {
             .arg(data)
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
+            .env("NEARNESS_WEB", "none")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

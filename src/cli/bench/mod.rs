@@ -7,12 +7,14 @@
 //! | `curve.rs` | one point of the curve: warm-up, passes, median |
 //! | `built.rs` | the graph, built, written, mapped and searched as a sealed segment does |
 //! | `server.rs` | a server, asked over so many connections |
-//! | `plot.rs` | the curve as SVG |
+//! | `plot.rs` | curves as SVG |
+//! | `results.rs` | curves that were measured before |
 
 mod built;
 mod curve;
 mod data;
-mod plot;
+pub(super) mod plot;
+pub(super) mod results;
 mod server;
 mod truth;
 
@@ -83,7 +85,7 @@ pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
             args.metric,
             args.query_threads
         );
-        plot::write(path, &title, k, &measured.curve)?;
+        plot::write(path, &title, k, &[results::Engine::measured(&measured.curve)])?;
     }
     if args.json {
         output::json(&to_json(&args, threads, &base, &queries, &measured))?;

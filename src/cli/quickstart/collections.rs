@@ -1,5 +1,6 @@
 //! The three collections of the quickstart: loaded once, found again on the next run.
 
+use super::drawing;
 use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
@@ -9,6 +10,8 @@ use crate::collection::{
 use crate::embed::digits::LabelledImages;
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use std::path::Path;
 
@@ -105,6 +108,8 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     let mut items = (0..digits.0.len()).filter_map(|index| {
         let mut payload = Payload::new();
         payload.insert("label".into(), digits.label(index).into());
+        // The page shows it.
+        payload.insert("image".into(), STANDARD.encode(drawing::png(digits.image(index)).ok()?).into());
         let id = PointId::new(digits.id(index)).ok()?;
         Some(Item { id, source: Source::Image(digits.image(index).to_vec()), payload })
     });

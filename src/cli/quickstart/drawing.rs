@@ -30,6 +30,21 @@ pub(super) fn in_terminal(images: &[&[u8]]) -> String {
     text
 }
 
+/// An image of 28 x 28 bytes as a PNG file.
+pub(super) fn png(image: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    let side = SIDE as u32;
+    image::write_buffer_with_format(
+        &mut file,
+        image,
+        side,
+        side,
+        image::ExtendedColorType::L8,
+        image::ImageFormat::Png,
+    )?;
+    Ok(file.into_inner())
+}
+
 /// A 7 drawn with a pen: dark blue on pale paper, off centre. A PNG file.
 pub(super) fn seven() -> anyhow::Result<Vec<u8>> {
     const WIDTH: u32 = 240;

@@ -13,6 +13,7 @@ mod drawing;
 mod show;
 
 use super::args::QuickstartArgs;
+use super::settings;
 use crate::collection::{Engine, LocalEngine};
 use crate::embed::Registry;
 use crate::grpc::{Server, ServerOptions};
@@ -43,9 +44,10 @@ pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Runtime::new().context("the async runtime")?;
     runtime.block_on(async {
-        let options = ServerOptions { address: args.listen, ..ServerOptions::default() };
+        let web = settings::web(args.web, Vec::new());
+        let options = ServerOptions { address: args.listen, web, ..ServerOptions::default() };
         let server = Server::bind(engine as Arc<dyn Engine>, options)?;
-        let address = server.local_addr();
+        let (address, page) = (server.local_addr(), server.web_addr());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
         println!("serving gRPC on {address}; everything below is asked over it\n");
@@ -55,6 +57,9 @@ pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
             drop(stop);
         } else {
             show::next_steps(&address.to_string());
+            if let Some(page) = page {
+                println!("look at it in a browser: http://{page}");
+            }
             println!("serving on {address} until you press Ctrl-C");
             super::serve::stop_signal()?.await;
             drop(stop);

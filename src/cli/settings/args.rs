@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
@@ -12,6 +13,32 @@ pub(crate) enum LogFormat {
     Text,
     /// An object of JSON a line.
     Json,
+}
+
+/// Where the page is, if it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WebListen {
+    /// Nowhere.
+    None,
+    /// Address and port.
+    At(SocketAddr),
+}
+
+impl FromStr for WebListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "none" => Ok(Self::None),
+            _ => text.parse().map(Self::At).map_err(|_| format!("{text:?} is neither an address and port nor none")),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for WebListen {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// `serve`
@@ -36,6 +63,12 @@ pub(crate) struct ServeArgs {
     /// Address to serve on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR", env = "NEARNESS_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address of the page for browsers, none for no page [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR|none", env = "NEARNESS_WEB")]
+    pub(crate) web: Option<WebListen>,
+    /// Name under which browsers may ask for the page without TLS, beside IP addresses and localhost; may be repeated.
+    #[arg(long = "web-name", value_name = "NAME", env = "NEARNESS_WEB_NAMES", value_delimiter = ',')]
+    pub(crate) web_names: Vec<String>,
     /// Model folder made by `nearness train`, used instead of the default of its family; may be repeated.
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,

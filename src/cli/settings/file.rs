@@ -1,7 +1,7 @@
 //! The configuration file: every key it may have. Paths in it are relative to its folder.
 
 use super::access::AccessSection;
-use super::args::LogFormat;
+use super::args::{LogFormat, WebListen};
 use anyhow::Context;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ pub(super) struct ConfigFile {
     pub(super) limits: LimitsSection,
     pub(super) log: LogSection,
     pub(super) metrics: MetricsSection,
+    pub(super) web: WebSection,
     pub(super) traces: TracesSection,
     pub(super) access: Option<AccessSection>,
 }
@@ -60,6 +61,13 @@ pub(super) struct LogSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct MetricsSection {
     pub(super) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebSection {
+    pub(super) listen: Option<WebListen>,
+    pub(super) names: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,6 +140,8 @@ mod tests {
             ("[limits]\nmax_message_mib = 0", "limits.max_message_mib takes 1 to 1024, got 0"),
             ("[limits]\nthreads = -1", "threads = -1"),
             ("[log]\nformat = 'xml'", "format = 'xml'"),
+            ("[web]\nlisten = 'off'", "neither an address and port nor none"),
+            ("[web]\nport = 1", "unknown field `port`"),
             ("[access]\nkey = []", "unknown field `key`"),
             ("[[access.keys]]\nname = 'a'\nrole = 'read'\ncollections = ['*']", "missing field `sha256`"),
             ("insecure = 'no'", "insecure = 'no'"),

@@ -13,5 +13,5 @@ mod args;
 mod file;
 mod resolve;
 
-pub(crate) use args::{LogFormat, ServeArgs};
-pub(crate) use resolve::Settings;
+pub(crate) use args::{LogFormat, ServeArgs, WebListen};
+pub(crate) use resolve::{Settings, web};

@@ -1,8 +1,8 @@
 //! What flags, environment, file and defaults mean together.
 
-use super::args::{LogFormat, ServeArgs};
+use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
-use crate::grpc::{ServerOptions, Tls, TlsFiles};
+use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
 use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 
 /// Where a server listens that is not told otherwise.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 50_051);
+/// Where its page is.
+const DEFAULT_WEB: ([u8; 4], u16) = ([127, 0, 0, 1], 7_700);
 /// Where its data is.
 const DEFAULT_DATA: &str = "./nearness-data";
 /// What is logged.
@@ -80,6 +82,10 @@ impl Settings {
             insecure: args.insecure.or(file.insecure).unwrap_or(false),
             access: Live::new(access),
             metrics: args.metrics.or(file.metrics.listen),
+            web: web(
+                args.web.or(file.web.listen),
+                if args.web_names.is_empty() { file.web.names } else { args.web_names.clone() },
+            ),
             ..defaults
         };
         let from_environment = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
@@ -100,6 +106,15 @@ impl Settings {
     pub(crate) fn state_of_files(&self) -> Vec<Option<(SystemTime, u64)>> {
         let state = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         self.watched.iter().map(state).collect()
+    }
+}
+
+/// Where the page is; a port that was not asked for may be taken.
+pub(crate) fn web(asked: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
+    match asked {
+        Some(WebListen::None) => None,
+        Some(WebListen::At(address)) => Some(WebOptions { address, names, optional: false }),
+        None => Some(WebOptions { address: DEFAULT_WEB.into(), names, optional: true }),
     }
 }
 
@@ -129,6 +144,27 @@ mod tests {
             crate::cli::args::Command::Serve(args) => *args,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_page_is_on_loopback_unless_told_otherwise() {
+        let web = |words: &[&str]| Settings::resolve(&serve(words)).unwrap().options.web;
+        let plain = web(&[]).unwrap();
+        assert_eq!((plain.address, plain.optional), (DEFAULT_WEB.into(), true));
+        assert!(web(&["--web", "none"]).is_none() && web(&["--web", ""]).is_none());
+        let asked = web(&["--web", "[::1]:8", "--web-name", "a.example", "--web-name", "b.example"]).unwrap();
+        assert_eq!((asked.address, asked.optional), ("[::1]:8".parse().unwrap(), false));
+        assert_eq!(asked.names, ["a.example", "b.example"]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nearness.toml");
+        std::fs::write(&path, "[web]\nlisten = 'none'\n").unwrap();
+        let path = path.to_str().unwrap();
+        assert!(web(&["--config", path]).is_none());
+        assert_eq!(web(&["--config", path, "--web", "127.0.0.1:9"]).unwrap().address.port(), 9);
+        // Elsewhere than on loopback it is guarded as the services are.
+        let open = Settings::resolve(&serve(&["--web", "0.0.0.0:7700"])).unwrap();
+        let refused = open.options.check().unwrap_err().to_string();
+        assert!(refused.contains("0.0.0.0:7700") && refused.contains("TLS"), "{refused}");
     }
 
     #[test]

@@ -58,11 +58,11 @@ fn any_element(value: &Value, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     }
 }
 
-/// The first value at a path, as JSON; none where there is nothing but null.
-pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<String> {
+/// The first value at a path; none where there is nothing but null.
+pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     let mut found = None;
     any(payload, path, &mut |value| {
-        found = Some(value.to_string());
+        found = Some(value.clone());
         true
     });
     found

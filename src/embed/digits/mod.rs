@@ -11,11 +11,13 @@
 //! | `data.rs` | images with labels, and where they come from |
 //! | `layers.rs` | the layers, forward and backward, over matrix products |
 //! | `model.rs` | the weights, the net as an embedder, evaluation |
+//! | `activations.rs` | what every layer holds while the net looks at an image |
 //! | `train.rs` | Adam, learning rate, augmentation, batches over threads |
 //! | `file.rs` | the model folder |
 //! | `image.rs` | an image file or raw pixels to 28x28 numbers: decoding, limits |
 //! | `ink.rs` | finding the ink, scaling and centring it as MNIST did |
 
+mod activations;
 mod data;
 mod file;
 pub mod idx;
@@ -28,6 +30,7 @@ mod train;
 #[cfg(test)]
 mod tests;
 
+pub use activations::Activation;
 pub use data::{LabelledImages, data_source};
 pub use image::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 pub use model::{DigitNet, Evaluation, evaluate};

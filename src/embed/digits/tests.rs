@@ -575,3 +575,47 @@ fn odd_images_never_panic_and_give_whole_numbers() {
         }
     }
 }
+
+#[test]
+fn activations_are_what_the_net_computes() {
+    let images = &*TEST;
+    for index in [0, 1, 17] {
+        let raw = images.image(index);
+        let layers = DEFAULT.activations(raw).unwrap();
+        let layer = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+        for layer in &layers {
+            assert_eq!(layer.values.len(), layer.channels * layer.rows * layer.columns, "{}", layer.name);
+        }
+        let shapes: Vec<_> = layers.iter().map(|layer| (layer.channels, layer.rows)).collect();
+        let expected =
+            [(1, 28), (20, 24), (20, 24), (20, 12), (50, 8), (50, 8), (50, 4), (500, 1), (500, 1), (10, 1), (10, 1)];
+        assert_eq!(shapes, expected);
+        for tap in DEFAULT.taps() {
+            assert_eq!(layer(tap.name).values, DEFAULT.embed(tap, &Input::Image(raw)).unwrap(), "{}", tap.name);
+        }
+        // The first convolution by its definition, cell by cell.
+        let pixels = &layer("image").values;
+        let (weights, bias) = DEFAULT.weights()[..520].split_at(500);
+        for (place, &found) in layer("convolution1").values.iter().enumerate() {
+            let (channel, y, x) = (place / 576, place % 576 / 24, place % 24);
+            let cells = (0..25).map(|tap| {
+                f64::from(weights[channel * 25 + tap]) * f64::from(pixels[(y + tap / 5) * 28 + x + tap % 5])
+            });
+            near(f64::from(found), f64::from(bias[channel]) + cells.sum::<f64>(), 1e-5);
+        }
+        for (before, after) in [("convolution1", "ramp1"), ("convolution2", "ramp2"), ("linear1", "features")] {
+            let mut ramped = layer(before).values.clone();
+            layers::ramp(&mut ramped);
+            assert_eq!(ramped, layer(after).values, "{after}");
+        }
+        for (before, after) in [("ramp1", "pool1"), ("ramp2", "pool2")] {
+            let (from, to) = (layer(before), layer(after));
+            for (place, &found) in to.values.iter().enumerate() {
+                let (channel, y, x) = (place / to.rows.pow(2), place / to.rows % to.rows, place % to.rows);
+                let cell = |dy, dx| from.values[(channel * from.rows + 2 * y + dy) * from.rows + 2 * x + dx];
+                assert_eq!(found, cell(0, 0).max(cell(0, 1)).max(cell(1, 0)).max(cell(1, 1)), "{after} {place}");
+            }
+        }
+    }
+    assert!(matches!(DEFAULT.activations(&[]), Err(Error::InvalidInput(_))));
+}

@@ -99,8 +99,9 @@ pub fn train(
     options.check(train)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|error| Error::Io { path: "threads".into(), source: std::io::Error::other(error) })?;
-    let mut accuracies = Vec::new();
-    let weights = pool.install(|| run(train, test, options, &mut accuracies, observe))?;
+    let mut learned = Learned::default();
+    let weights = pool.install(|| run(train, test, options, &mut learned, observe))?;
+    let Learned { losses, accuracies } = learned;
     let mut card = ModelCard {
         name: "digits".into(),
         summary: "The 11-layer convolutional net for handwritten digits, 431,080 weights.".into(),
@@ -121,6 +122,9 @@ pub fn train(
     ] {
         card.settings.insert(name.into(), value);
     }
+    // A card is read by people: five digits of a loss.
+    let losses: Vec<f64> = losses.iter().map(|loss| (loss * 1e5).round() / 1e5).collect();
+    card.quality.insert("training_loss_after_each_epoch".into(), json!(losses));
     if let (Some(test), Some(last)) = (test, accuracies.last()) {
         card.quality.insert("test_accuracy".into(), json!(last));
         card.quality.insert("test_accuracy_after_each_epoch".into(), json!(accuracies));
@@ -129,11 +133,18 @@ pub fn train(
     Ok(DigitNet::new(weights, card))
 }
 
+/// What was measured after each epoch.
+#[derive(Default)]
+struct Learned {
+    losses: Vec<f64>,
+    accuracies: Vec<f64>,
+}
+
 fn run(
     train: &LabelledImages,
     test: Option<&LabelledImages>,
     options: &TrainOptions,
-    accuracies: &mut Vec<f64>,
+    learned: &mut Learned,
     observe: &(dyn Fn(&TrainProgress) + Sync),
 ) -> Result<Vec<f32>, Error> {
     const REPORT_EVERY: usize = 50;
@@ -166,7 +177,8 @@ fn run(
             let end = step + 1 == steps;
             if end || (step + 1) % REPORT_EVERY == 0 {
                 let test_accuracy = test.filter(|_| end).map(|test| accuracy(&adam.weights, test));
-                accuracies.extend(test_accuracy);
+                learned.accuracies.extend(test_accuracy);
+                learned.losses.extend(end.then(|| whole.loss / whole.images as f64));
                 let shown = if end { whole } else { std::mem::take(&mut recent) };
                 observe(&TrainProgress {
                     epoch: epoch + 1,

@@ -1,7 +1,10 @@
 //! `nearness eval`: how good an embedder is, on word pairs, analogies, or labelled digits.
 
+mod plot;
+
 use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
+use crate::embed::Embedder;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{WordModel, eval};
 use anyhow::Context;
@@ -97,6 +100,10 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
     };
     let images = LabelledImages::read(&args.images, &args.labels)?;
     let found = digits::evaluate(&net, &images);
+    if let Some(path) = &args.plot {
+        let title = format!("{:.2} % of {} digits", found.accuracy * 100.0, images.len());
+        plot::write(path, &title, &found.confusion, &plot::Learned::of(&net.card().quality))?;
+    }
     if args.json {
         output::json(&json!({ "accuracy": found.accuracy, "confusion": found.confusion }))?;
         return Ok(());

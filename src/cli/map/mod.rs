@@ -1,0 +1,338 @@
+//! `nearness map`: a picture of a collection in one file, through a server or offline.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `page.rs` `page.html` | a page to move about in; it asks no other host for anything |
+//! | `svg.rs` | a picture for print, with a legend and labels that do not overlap |
+//! | `colours.rs` | which point has which colour |
+
+mod colours;
+mod page;
+mod svg;
+
+use super::args::ServerArgs;
+use super::config::{self, Usage};
+use super::progress::{Progress, Step, count};
+use super::remote::{self, told};
+use super::{local, output};
+use crate::collection::Engine;
+use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
+use crate::grpc::pb;
+use crate::map::Method;
+use crate::types::CollectionName;
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// `map`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness map words --out words.html\n  \
+                  nearness map digits --dimensions 3 --colour label --out digits.html\n  \
+                  nearness map words --data ./nearness-data --method umap --out words.svg")]
+pub(crate) struct MapArgs {
+    /// The collection.
+    #[arg(value_name = "COLLECTION", value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// The file to write: .html (one page, to pan, zoom and turn), .svg or .csv.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// 2 or 3.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=3))]
+    pub(crate) dimensions: u32,
+    /// pca, tsne (2 dimensions) or umap [default: tsne, in 3 dimensions umap]
+    #[arg(long, value_parser = method)]
+    pub(crate) method: Option<Method>,
+    /// Of the sample and of the method.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Points at most; of more an even sample is drawn.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAP_POINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MAP_POINTS)))]
+    pub(crate) limit: u32,
+    /// Field of the payload that gives the colour.
+    #[arg(long, value_name = "FIELD", alias = "color")]
+    pub(crate) colour: Option<String>,
+    /// Field of the payload that names a point, instead of its id.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) label: Option<String>,
+    /// Make the layout anew, whatever the server keeps.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// A data directory that no process serves, instead of a server.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Folder of a model that made the collection (may be given more than once); with --data.
+    #[arg(long = "model", value_name = "DIR", requires = "data")]
+    pub(crate) models: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+fn method(name: &str) -> Result<Method, String> {
+    Method::from_name(name).ok_or_else(|| format!("{name:?} is none of pca, tsne and umap"))
+}
+
+/// A layout with what is shown of its points.
+#[derive(Default)]
+struct Drawn {
+    total: u64,
+    dimensions: usize,
+    ids: Vec<String>,
+    /// Of the colour and of the label, as far as they were asked for.
+    fields: Vec<Vec<Value>>,
+    places: Vec<f32>,
+    method: String,
+    seconds: f64,
+    neighbors_kept: Option<f32>,
+}
+
+impl Drawn {
+    fn place(&self, point: usize) -> &[f32] {
+        &self.places[point * self.dimensions..][..self.dimensions]
+    }
+
+    fn add_points(&mut self, ids: impl Iterator<Item = String>, fields: Vec<Vec<Value>>) {
+        self.ids.extend(ids);
+        self.fields.resize(self.fields.len().max(fields.len()), Vec::new());
+        self.fields.iter_mut().zip(fields).for_each(|(all, more)| all.extend(more));
+    }
+
+    fn check(self) -> anyhow::Result<Self> {
+        let whole = self.places.len() == self.ids.len() * self.dimensions
+            && self.fields.iter().all(|values| values.len() == self.ids.len())
+            && self.places.iter().all(|x| x.is_finite());
+        if whole { Ok(self) } else { bail!("the layout came in part only") }
+    }
+}
+
+/// What becomes of a layout.
+#[derive(Clone, Copy)]
+enum Format {
+    Html,
+    Svg,
+    Csv,
+}
+
+/// Asks, draws, writes.
+pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
+    let extension = args.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let format = match extension {
+        "html" => Format::Html,
+        "svg" if args.dimensions == 3 => bail!(Usage("--out: an SVG is flat; take .html for --dimensions 3".into())),
+        "svg" => Format::Svg,
+        "csv" => Format::Csv,
+        _ => bail!(Usage(format!("--out {}: takes a name that ends in .html, .svg or .csv", args.out.display()))),
+    };
+    let fields: Vec<String> = args.colour.iter().chain(&args.label).cloned().collect();
+    let progress = Progress::start("map", "%", quiet);
+    let drawn = match &args.data {
+        Some(_) => offline(&args, &fields, &progress),
+        None => remote::block_on(through_server(&args, &fields, &progress)),
+    };
+    let drawn = drawn?.check()?;
+    let of = |flag: &Option<String>, at: usize| flag.as_ref().and(drawn.fields.get(at)).map(Vec::as_slice);
+    let values = of(&args.colour, 0);
+    let labels: Vec<String> = match of(&args.label, usize::from(args.colour.is_some())) {
+        Some(labels) => {
+            labels.iter().zip(&drawn.ids).map(|(label, id)| shown(label).unwrap_or_else(|| id.clone())).collect()
+        }
+        None => drawn.ids.clone(),
+    };
+    let title = args.collection.as_str();
+    let text = match format {
+        Format::Html => page::page(title, &drawn, &labels, values, args.colour.as_deref()),
+        Format::Svg => svg::svg(title, &drawn, &labels, values),
+        Format::Csv => csv(&drawn, &fields),
+    };
+    std::fs::write(&args.out, text).with_context(|| format!("--out {}", args.out.display()))?;
+    progress.finish(&format!("{} points", count(drawn.ids.len() as u64)));
+    if args.json {
+        output::json(&json!({
+            "collection": title,
+            "total": drawn.total,
+            "points": drawn.ids.len(),
+            "dimensions": drawn.dimensions,
+            "method": drawn.method,
+            "seconds": drawn.seconds,
+            "neighbors_kept": drawn.neighbors_kept,
+            "file": args.out.display().to_string(),
+        }))?;
+        return Ok(());
+    }
+    let kept = drawn.neighbors_kept.map_or(String::new(), |kept| {
+        format!(", {:.1} % of each point's 10 nearest are among its 10 nearest here", f64::from(kept) * 100.0)
+    });
+    output::line(&format!(
+        "{}: {} of {} points by {} in {:.1} s{kept}",
+        args.out.display(),
+        count(drawn.ids.len() as u64),
+        count(drawn.total),
+        drawn.method,
+        drawn.seconds
+    ))?;
+    Ok(())
+}
+
+/// How a value of a payload is written; none for null.
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<Drawn> {
+    let data = args.data.clone().unwrap_or_default();
+    if !data.is_dir() {
+        bail!("--data {}: there is no such directory", data.display());
+    }
+    let engine = local::engine(&data, &args.models)?;
+    let params = MapParams {
+        choice: MapChoice { dimensions: args.dimensions, method: args.method },
+        fields: fields.to_vec(),
+        limit: args.limit,
+        fresh: args.fresh,
+        seed: args.seed,
+    };
+    let drawn = Mutex::new(Drawn { dimensions: args.dimensions as usize, ..Drawn::default() });
+    engine.project(&args.collection, &params, &|part| {
+        let Ok(mut drawn) = drawn.lock() else { return false };
+        match part {
+            MapPart::Start { total, .. } => drawn.total = total,
+            MapPart::Points { ids, fields, .. } => drawn.add_points(ids.iter().map(ToString::to_string), fields),
+            MapPart::Frame { places, last: true, .. } => drawn.places = places,
+            MapPart::Frame { .. } => {}
+            MapPart::Progress(at) => step(progress, at.done, &format!("{:?}", at.phase).to_lowercase()),
+            MapPart::End(end) => {
+                drawn.method = end.method.name().into();
+                drawn.seconds = end.time.as_secs_f64();
+                drawn.neighbors_kept = end.neighbors_kept;
+            }
+        }
+        true
+    })?;
+    drawn.into_inner().context("the layout was not finished")
+}
+
+fn step(progress: &Progress, done: f32, phase: &str) {
+    progress.step(Step { done: (done * 100.0) as u64, total: Some(100), part: Some(f64::from(done)) }, phase);
+}
+
+async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<Drawn> {
+    use pb::project_response::Part;
+    let method = match args.method {
+        None => pb::MapMethod::Unspecified,
+        Some(Method::Pca) => pb::MapMethod::Pca,
+        Some(Method::Umap) => pb::MapMethod::Umap,
+        Some(Method::Tsne) => pb::MapMethod::Tsne,
+    };
+    let request = pb::ProjectRequest {
+        collection: args.collection.as_str().into(),
+        dimensions: args.dimensions,
+        method: method.into(),
+        payload_fields: fields.to_vec(),
+        limit: args.limit,
+        fresh: args.fresh,
+        seed: args.seed,
+    };
+    let client = remote::connect(&args.server).await?;
+    let mut replies = client.project(request).await.map_err(told)?;
+    let mut drawn = Drawn { dimensions: args.dimensions as usize, ..Drawn::default() };
+    while let Some(reply) = replies.next().await.map_err(told)? {
+        match reply.part {
+            Some(Part::Start(start)) => drawn.total = start.total,
+            Some(Part::Points(points)) => {
+                let values = |field: pb::MapField| field.values.into_iter().map(value).collect();
+                drawn.add_points(points.ids.into_iter(), points.fields.into_iter().map(values).collect());
+            }
+            Some(Part::Frame(frame)) => {
+                if frame.offset == 0 {
+                    drawn.places.clear();
+                }
+                drawn.places.extend(frame.places.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)));
+            }
+            Some(Part::Progress(at)) => {
+                let phase = at.phase().as_str_name().trim_start_matches("PHASE_").to_lowercase();
+                step(progress, at.done, &phase);
+            }
+            Some(Part::End(end)) => {
+                drawn.method = end.method().as_str_name().trim_start_matches("MAP_METHOD_").to_lowercase();
+                drawn.seconds = end.seconds;
+                drawn.neighbors_kept = end.neighbors_kept;
+                return Ok(drawn);
+            }
+            None => {}
+        }
+    }
+    bail!("the server ended the stream without an answer")
+}
+
+/// A value that came with a point.
+fn value(value: prost_types::Value) -> Value {
+    use prost_types::value::Kind;
+    match value.kind {
+        Some(Kind::BoolValue(value)) => Value::Bool(value),
+        Some(Kind::StringValue(value)) => Value::String(value),
+        // Whole numbers are shown as such.
+        Some(Kind::NumberValue(value)) if value.fract() == 0.0 && value.abs() < 9e15 => Value::from(value as i64),
+        Some(Kind::NumberValue(value)) => Value::from(value),
+        _ => Value::Null,
+    }
+}
+
+/// A line a point: id, places, fields (RFC 4180).
+fn csv(drawn: &Drawn, fields: &[String]) -> String {
+    let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    };
+    let axes = ["x", "y", "z"].into_iter().take(drawn.dimensions);
+    let head = std::iter::once("id".to_owned()).chain(axes.map(str::to_owned)).chain(fields.iter().map(|f| quoted(f)));
+    let mut text = head.collect::<Vec<_>>().join(",") + "\r\n";
+    for (point, id) in drawn.ids.iter().enumerate() {
+        text += &quoted(id);
+        drawn.place(point).iter().for_each(|x| text += &format!(",{x}"));
+        for values in &drawn.fields {
+            text += &format!(",{}", quoted(&shown(&values[point]).unwrap_or_default()));
+        }
+        text += "\r\n";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn drawn() -> Drawn {
+        let ids = ["a", "b, \"quoted\"", "</script><img>", "d"];
+        let colours = vec![json!("red"), json!("blue"), json!("red"), Value::Null];
+        let mut drawn = Drawn { total: 9, dimensions: 2, method: "tsne".into(), ..Drawn::default() };
+        drawn.add_points(ids.iter().map(|id| (*id).to_owned()), vec![colours]);
+        drawn.places = vec![0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0];
+        drawn
+    }
+
+    #[test]
+    fn a_csv_has_a_line_a_point() {
+        let text = csv(&drawn(), &["colour".into()]);
+        assert_eq!(
+            text.lines().collect::<Vec<_>>()[..3],
+            ["id,x,y,colour", "a,0,0.5,red", "\"b, \"\"quoted\"\"\",-1,1,blue"]
+        );
+        assert_eq!(text.lines().last(), Some("d,1,-1,"));
+    }
+
+    #[test]
+    fn a_layout_in_part_is_refused() {
+        assert!(drawn().check().is_ok());
+        assert!(Drawn { places: vec![0.0; 6], ..drawn() }.check().is_err());
+        assert!(Drawn { fields: vec![vec![]], ..drawn() }.check().is_err());
+        assert!(Drawn { places: vec![f32::NAN; 8], ..drawn() }.check().is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! A map as one HTML page: the layout is in it, and it asks no other host for anything.
+
+use super::Drawn;
+use super::colours::Colours;
+use super::svg::escaped;
+use serde_json::{Value, json};
+
+/// The page, with a mark where its data belong.
+const PAGE: &str = include_str!("page.html");
+
+/// The whole file.
+pub(super) fn page(
+    title: &str,
+    drawn: &Drawn,
+    labels: &[String],
+    values: Option<&[Value]>,
+    colour: Option<&str>,
+) -> String {
+    let colours = Colours::of(drawn.ids.len(), values);
+    // Four digits are more than a screen shows.
+    let places: Vec<f64> = drawn.places.iter().map(|x| (f64::from(*x) * 1e4).round() / 1e4).collect();
+    let data = json!({
+        "title": title,
+        "dimensions": drawn.dimensions,
+        "method": drawn.method,
+        "field": colour.unwrap_or_default(),
+        "legend": colours.legend,
+        "groups": colours.of,
+        "labels": labels,
+        "places": places,
+    });
+    // Within a script nothing may look like its end.
+    let data = data.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+    PAGE.replace("{{title}}", &escaped(title)).replace("{{data}}", &data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::map::tests::drawn;
+
+    #[test]
+    fn the_page_holds_its_data_and_nothing_from_elsewhere() {
+        let drawn = drawn();
+        let page = page("</title><script>x", &drawn, &drawn.ids, Some(&drawn.fields[0]), Some("colour"));
+        let start = page.find("application/json\">").unwrap() + "application/json\">".len();
+        let end = start + page[start..].find("</script>").unwrap();
+        let data: Value = serde_json::from_str(&page[start..end]).unwrap();
+        assert_eq!((data["labels"][2].as_str(), &data["groups"]), (Some("</script><img>"), &json!([1, 0, 1, 2])));
+        assert_eq!(data["places"], json!([0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0]));
+        assert!(!page.contains("<script>x") && !page.contains("<img>"));
+        assert!(page.contains("default-src 'none'") && !page.contains("http://") && !page.contains("https://"));
+        assert!(!page.contains("{{"));
+    }
+}

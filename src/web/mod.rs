@@ -1,0 +1,106 @@
+//! The page's files: built from `web/` (TypeScript and Vite), committed as `web/dist`, packed into the binary by `build.rs`.
+//!
+//! Nothing here knows a network; `src/grpc/page.rs` serves them.
+
+use std::io::Read;
+
+/// Path, SHA-256 of the content in hexadecimal, content as gzip.
+static PACKED: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// Where the page begins.
+const INDEX: &str = "index.html";
+/// The folder of files that carry a hash of their content in their names.
+const NAMED_BY_HASH: &str = "assets/";
+
+/// A file of the page.
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    path: &'static str,
+    /// SHA-256 of its content, 64 hexadecimal digits.
+    pub hash: &'static str,
+    /// Its content, as gzip.
+    pub gzip: &'static [u8],
+}
+
+impl File {
+    /// The media type of its content.
+    pub fn content_type(&self) -> &'static str {
+        match self.path.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            Some("png") => "image/png",
+            Some("txt") => "text/plain; charset=utf-8",
+            _ => "application/octet-stream",
+        }
+    }
+
+    /// Whether its name tells its content: another content has another name.
+    pub fn is_named_by_hash(&self) -> bool {
+        self.path.starts_with(NAMED_BY_HASH)
+    }
+
+    /// Its content, for who cannot read gzip.
+    ///
+    /// # Errors
+    /// When what is in the binary is not gzip.
+    pub fn content(&self) -> std::io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        flate2::read::GzDecoder::new(self.gzip).read_to_end(&mut content)?;
+        Ok(content)
+    }
+}
+
+/// The file at the path of a URL: `/` is the page itself.
+pub fn find(path: &str) -> Option<File> {
+    let path = path.strip_prefix('/')?;
+    let wanted = if path.is_empty() { INDEX } else { path };
+    let (path, hash, gzip) = PACKED.iter().find(|(path, _, _)| *path == wanted).copied()?;
+    Some(File { path, hash, gzip })
+}
+
+/// All of them.
+pub fn files() -> impl Iterator<Item = File> {
+    PACKED.iter().map(|(path, hash, gzip)| File { path, hash, gzip })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn the_page_is_whole() {
+        let page = String::from_utf8(find("/").expect("a page").content().unwrap()).unwrap();
+        assert_eq!(find("/index.html").unwrap().hash, find("/").unwrap().hash);
+        let mut linked = 0;
+        for part in page.split(['"', '\'']).filter(|part| part.starts_with("./")) {
+            assert!(find(&part[1..]).is_some(), "the page links {part}, which is not there");
+            linked += 1;
+        }
+        assert!(linked >= 2, "the page links no script and no style: {page}");
+        for wrong in ["", "index.html", "//", "/../Cargo.toml", "/assets", "/assets/", "/INDEX.HTML"] {
+            assert!(find(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_its_content_type_and_hash() {
+        for file in files() {
+            assert_ne!(file.content_type(), "application/octet-stream", "{}", file.path);
+            let hash = Sha256::digest(file.content().unwrap());
+            assert_eq!(file.hash, hash.iter().fold(String::new(), |hash, byte| hash + &format!("{byte:02x}")));
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_page_is_inline_or_from_elsewhere() {
+        let page = String::from_utf8(find("/").unwrap().content().unwrap()).unwrap();
+        assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("onload="), "{page}");
+        assert!(!page.contains("//"), "the page names another host: {page}");
+        for script in page.split("<script").skip(1) {
+            assert!(script.split('>').next().unwrap().contains("src="), "an inline script: {script}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+// The page in a real browser, against a real server with the collections of the quickstart.
+import assert from "node:assert/strict";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { browser as launch, choose, drawSeven, folder, lightness, mapReady, nearness, open, OUT, realData, serve } from "./harness.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+let [server, browser] = [null, null];
+
+before(async () => {
+  server = await serve(await realData());
+  browser = await launch();
+}, { timeout: 600_000 });
+after(async () => {
+  await browser?.close();
+  await server?.end();
+});
+
+/** Opens a view, looks at it with `look`, and asserts that nothing was complained about. */
+async function visit(view, look, options) {
+  const { page, context, errors, hosts } = await open(browser, `${server.page}/#/${view}`, options);
+  try {
+    await look(page, context);
+    assert.deepEqual(errors, [], "the console has errors");
+    assert.deepEqual([...hosts], [new URL(server.page).host], "other hosts were asked");
+  } finally {
+    await context.close();
+  }
+}
+
+const ids = (page) => page.$$eval(".hits li", (items) => items.map((item) => item.dataset.id));
+
+describe("search", () => {
+  test("alligator finds crocodile, in the list and on the map", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "words");
+      await page.fill('input[type="search"]', "alligator");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector('.hits li[data-id="crocodile"]');
+      assert.match(await page.textContent(".cost"), /Distances/);
+      await page.click('.hits li[data-id="crocodile"] button');
+      await page.waitForSelector(".stage-card li");
+      assert.match(await page.textContent(".stage-card"), /^crocodile/);
+      // The dot of the query has a place on the map.
+      await page.waitForSelector(".stage[data-dot]");
+    });
+  });
+
+  test("king - man + woman is a queen", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "words");
+      await page.fill('input[type="search"]', "king - man + woman");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector(".hits li");
+      assert.ok((await ids(page)).slice(0, 5).includes("queen"), String(await ids(page)));
+      assert.match(await page.textContent(".says"), /king \+ woman − man/);
+    });
+  });
+
+  test("the ___ cat is filled", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "words");
+      await page.click('.chip:has-text("the ___ cat")');
+      await page.waitForSelector(".hits li");
+      assert.equal((await ids(page)).length, 10);
+      assert.match(await page.textContent(".hits"), /%/);
+    });
+  });
+
+  test("filters, exact search and explanations", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "words");
+      await page.fill('input[type="search"]', "alligator");
+      await page.click("summary");
+      await page.selectOption('select[aria-label="Accuracy"]', "exact");
+      await page.click("text=Add a condition");
+      await page.fill(".condition .field", "count");
+      await page.selectOption(".condition .op", "gte");
+      await page.fill(".condition .value", "1000");
+      await page.click('button:has-text("Search")');
+      await page.waitForSelector(".cost");
+      assert.match(await page.textContent(".cost"), /certain.*Filter matches/s);
+      const said = [];
+      for (const id of ["crocodile", "no-such-word"]) {
+        await page.fill(".why input", id);
+        await page.click(".why button");
+        await page.waitForFunction((before) => {
+          const text = document.querySelector(".reason")?.textContent;
+          return text && text !== before;
+        }, said.at(-1) ?? null);
+        said.push(await page.textContent(".reason"));
+      }
+      assert.match(said[1], /no point/);
+      assert.ok(said[0].length > 10 && said[0] !== said[1]);
+    });
+  });
+
+  test("a wrong filter is refused with the server's words", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "words");
+      await page.fill('input[type="search"]', "alligator");
+      await page.click("summary");
+      await page.selectOption('select[aria-label="Accuracy"]', "recall");
+      await page.fill('input[aria-label="Target recall or ef"]', "7");
+      await page.click('button:has-text("Search")');
+      await page.waitForSelector(".failure");
+      assert.match(await page.textContent(".failure"), /recall/);
+    });
+  });
+
+  test("a picture that is opened finds pictures like it", async () => {
+    await visit("draw", async (page) => {
+      await mapReady(page);
+      await drawSeven(page);
+      await page.waitForSelector(".verdict b");
+      const png = await page.evaluate(() => document.querySelector(".pad").toDataURL("image/png").split(",")[1]);
+      await page.click('nav a:has-text("Search")');
+      await page.setInputFiles(".search input[type=file]", { name: "seven.png", mimeType: "image/png", buffer: Buffer.from(png, "base64") });
+      await page.waitForSelector(".search .hits li");
+      assert.equal((await ids(page)).length, 10);
+    });
+  });
+});
+
+describe("draw", () => {
+  test("a drawn 7 wins, and sevens are listed", async () => {
+    await visit("draw", async (page) => {
+      await mapReady(page);
+      await drawSeven(page);
+      await page.waitForFunction(() => document.querySelector(".verdict b")?.dataset.digit === "7", null, { timeout: 20_000 });
+      await page.waitForSelector(".draw .hits li");
+      const labels = await page.$$eval(".draw .hits small", (items) => items.map((item) => item.textContent));
+      const sevens = labels.filter((label) => label === "label 7").length;
+      assert.ok(sevens >= 5, `of the nearest ${labels.length} are sevens: ${sevens}`);
+      await page.waitForSelector(".stage[data-dot]");
+      // While one draws on, the dot moves on.
+      const before = await page.getAttribute(".stage", "data-dot");
+      const box = await page.locator(".pad").boundingBox();
+      await page.mouse.move(box.x + 60, box.y + 160);
+      await page.mouse.down();
+      await page.mouse.move(box.x + 130, box.y + 130, { steps: 12 });
+      await page.mouse.up();
+      await page.waitForFunction((old) => document.querySelector(".stage").dataset.dot !== old, before);
+      await page.click("text=Clear");
+      await page.waitForFunction(() => document.querySelectorAll(".draw .hits li").length === 0);
+    });
+  });
+
+  test("with the keyboard too", async () => {
+    await visit("draw", async (page) => {
+      await mapReady(page);
+      await page.focus(".pad");
+      await page.keyboard.press("ArrowUp");
+      await page.keyboard.press("Space");
+      for (let step = 0; step < 10; step += 1) await page.keyboard.press("ArrowDown");
+      await page.waitForFunction(() => document.querySelector(".verdict b")?.dataset.digit === "1", null, { timeout: 20_000 });
+    });
+  });
+});
+
+test("inside the net: every layer, for two digits and their difference", async () => {
+  await visit("net", async (page) => {
+    await drawSeven(page, "figure:nth-of-type(1) .pad");
+    await page.waitForSelector('.layer[data-layer="probabilities"] .cell[data-which="first"]');
+    assert.equal(await page.locator(".layer[data-layer]").count(), 11);
+    const box = await page.locator("figure:nth-of-type(2) .pad").boundingBox();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height * 0.2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height * 0.8, { steps: 10 });
+    await page.mouse.up();
+    await page.waitForSelector('.layer[data-layer="features"] .cell[data-which="difference"] canvas');
+    const best = await page.textContent('.layer[data-layer="probabilities"] .cell[data-which="first"] .best .bar-label');
+    assert.equal(best, "7");
+  });
+});
+
+test("a point that is inserted elsewhere appears on the map", async () => {
+  await visit("search", async (page) => {
+    await choose(page, "words");
+    const before = Number(await page.getAttribute(".stage", "data-points"));
+    const file = join(folder(), "new.jsonl");
+    writeFileSync(file, `${JSON.stringify({ id: "e2e-newcomer", text: "crocodile" })}\n`);
+    await nearness("load", "--server", server.grpc, "--collection", "words", file);
+    await page.waitForFunction((many) => Number(document.querySelector(".stage").dataset.points) > many, before, { timeout: 20_000 });
+    await nearness("delete", "--server", server.grpc, "words", "e2e-newcomer");
+    await page.waitForFunction((many) => Number(document.querySelector(".stage").dataset.points) === many, before, { timeout: 20_000 });
+  });
+});
+
+test("the map in three dimensions, the lasso, and a click", async () => {
+  await visit("search", async (page) => {
+    await choose(page, "digits");
+    const box = await page.locator(".stage-view").boundingBox();
+    await page.click('.tool:has-text("Lasso")');
+    await page.mouse.move(box.x + box.width * 0.2, box.y + box.height * 0.2);
+    await page.mouse.down();
+    for (const [x, y] of [[0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]) await page.mouse.move(box.x + box.width * x, box.y + box.height * y, { steps: 5 });
+    await page.mouse.up();
+    await page.waitForSelector(".stage-card:not([hidden])");
+    assert.match(await page.textContent(".stage-card strong"), /[1-9][\d,]* selected/);
+    await page.click(".stage-card .link");
+    await page.waitForFunction(() => document.querySelectorAll(".stage-card .number").length === 10);
+    await page.click('.tool:has-text("3-D")');
+    await mapReady(page);
+    await page.mouse.move(box.x + 300, box.y + 300);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 420, box.y + 260, { steps: 6 });
+    await page.mouse.up();
+  });
+});
+
+test("collections, and recall against speed with progress", async () => {
+  await visit("collections", async (page) => {
+    const card = page.locator('.card[data-name="digits"]');
+    await card.locator("text=10,0").first().waitFor();
+    assert.match(await card.textContent(), /Points.*Segments.*mapped are in memory/s);
+    await card.locator('button:has-text("Measure recall")').click();
+    await card.locator("svg.curve circle.mark").nth(7).waitFor({ timeout: 120_000 });
+    await page.waitForFunction(() => /writes a second/.test(document.querySelector(".rates")?.textContent ?? ""));
+  });
+});
+
+describe("keys", () => {
+  test("a wrong key is refused, the right one opens", async () => {
+    const data = folder();
+    const { key, sha256 } = JSON.parse(await nearness("key", "new", "--name", "e2e", "--role", "read", "--collection", "*", "--json"));
+    const config = join(folder(), "nearness.toml");
+    writeFileSync(config, `[[access.keys]]\nname = "e2e"\nsha256 = "${sha256}"\nrole = "read"\ncollections = ["*"]\n`);
+    const guarded = await serve(data, "--config", config);
+    const { page, context } = await open(browser, guarded.page);
+    try {
+      await page.waitForSelector("dialog[open]");
+      await page.fill("dialog input", "nrn_0000000000000000000000000000000000000000000000000000000000000000");
+      await page.click("dialog button");
+      await page.waitForFunction(() => /does not know this key/.test(document.querySelector("dialog[open] [role=alert]")?.textContent ?? ""));
+      await page.fill("dialog input", key);
+      await page.click("dialog button");
+      await page.waitForFunction(() => !document.querySelector("dialog[open]") && [...document.querySelectorAll("button")].some((one) => one.textContent === "Key" && !one.hidden));
+      assert.equal(await page.evaluate(() => document.cookie), "");
+      assert.equal(await page.evaluate(() => Object.values(localStorage).join()), "");
+    } finally {
+      await context.close();
+      await guarded.end();
+      rmSync(data, { recursive: true, force: true });
+    }
+  });
+});
+
+describe("looks", () => {
+  const views = ["search", "draw", "net", "collections"];
+  for (const colorScheme of ["light", "dark"]) {
+    test(`every view in ${colorScheme}, without violations of accessibility`, async () => {
+      for (const view of views) {
+        for (const width of [1280, 360]) {
+          // axe is put into the page from outside, which the policy of the page rightly does not allow.
+          await visit(view, async (page) => {
+            if (view === "search" || view === "draw") await mapReady(page);
+            if (view === "search") {
+              await choose(page, "words");
+              await page.fill('input[type="search"]', "alligator");
+              await page.keyboard.press("Enter");
+              await page.waitForSelector(".cost");
+            }
+            if (view === "draw" || view === "net") await drawSeven(page);
+            if (view === "draw") await page.waitForSelector(".draw .cost");
+            if (view === "net") await page.waitForSelector('.layer[data-layer="probabilities"]');
+            if (view === "collections") await page.waitForSelector(".card dd");
+            await page.waitForTimeout(400);
+            const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+            assert.ok(wide <= 0, `${view} is ${wide} pixels too wide at ${width}`);
+            const picture = await page.screenshot({ path: join(OUT, `${view}-${colorScheme}-${width}.png`) });
+            const light = await lightness(page, picture);
+            assert.ok(colorScheme === "dark" ? light < 0.3 : light > 0.7, `${view} has lightness ${light} in ${colorScheme}`);
+            await page.evaluate(axe);
+            const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+            const told = violations.map((one) => `${view} ${width} ${colorScheme}: ${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join("\n  ")}`);
+            assert.deepEqual(told, []);
+          }, { colorScheme, viewport: { width, height: width === 360 ? 740 : 800 }, bypassCSP: true });
+        }
+      }
+    });
+  }
+
+  test("the switch of the theme is kept", async () => {
+    await visit("collections", async (page) => {
+      const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      const light = await ground();
+      await page.click('[aria-label="Theme: auto"]');
+      await page.click('[aria-label="Theme: light"]');
+      await page.waitForSelector('[aria-label="Theme: dark"]');
+      assert.notEqual(await ground(), light);
+      await page.reload();
+      assert.notEqual(await ground(), light);
+    });
+  });
+});

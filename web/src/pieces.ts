@@ -1,0 +1,251 @@
+// Pieces that several views use: bars, thumbnails, hits, what an answer cost, the drawing canvas.
+import { type Hit, Path, type SearchStats } from "./gen/nearness/v1/search_pb";
+import { count, h, micros, put } from "./dom";
+import { type Picture, Pictures, tinted } from "./picture";
+import { chosen } from "./state";
+
+/** Bars with labels; `signed` bars go both ways from the middle. */
+export function bars(rows: { label: string; value: number; text: string; best?: boolean }[], most: number): HTMLElement {
+  return h(
+    "ul",
+    { class: "bars" },
+    ...rows.map(({ label, value, text, best }) =>
+      h("li", { class: best ? "best" : "" },
+        h("span", { class: "bar-label" }, label),
+        h("span", { class: "bar-track" },
+          h("span", { class: "bar-fill", style: { width: `${Math.max(0, Math.min(1, value / most)) * 100}%` } })),
+        h("span", { class: "number" }, text),
+      ),
+    ),
+  );
+}
+
+/** The picture of a point, drawn in the colour of the text. */
+export function thumbnail(pictures: Pictures, id: string, size: number): HTMLCanvasElement {
+  const element = h("canvas", { width: size * 2, height: size * 2, class: "thumb", "aria-hidden": "true" });
+  element.style.width = element.style.height = `${size}px`;
+  void pictures.wait(id).then((picture) => {
+    if (picture) show(element, picture);
+    else element.remove();
+  });
+  return element;
+}
+
+export function show(element: HTMLCanvasElement, picture: Picture): void {
+  const context = element.getContext("2d") as CanvasRenderingContext2D;
+  const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+  context.imageSmoothingEnabled = picture.image.width > 40;
+  context.drawImage(tinted(picture, ink), 0, 0, element.width, element.height);
+}
+
+/** What is told of a point beside its id. */
+function about(hit: Hit): string {
+  const payload = hit.payload ?? {};
+  for (const field of ["label", "title", "name", "text"]) {
+    const value = payload[field];
+    if (typeof value === "string" || typeof value === "number") {
+      const text = String(value);
+      return field === "label" ? `label ${text}` : text.length > 180 ? `${text.slice(0, 180)}…` : text;
+    }
+  }
+  return "";
+}
+
+/** Hits as a list; a click chooses the point, on the map too. */
+export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
+  if (list.length === 0) return h("p", { class: "empty" }, "Nothing was found.");
+  return h(
+    "ol",
+    { class: "hits" },
+    ...list.map((hit) =>
+      h("li", { "data-id": hit.id },
+        h("button", { type: "button", class: "hit", onclick: () => chosen.set(hit.id) },
+          pictures && thumbnail(pictures, hit.id, 36),
+          h("span", { class: "hit-name" }, h("b", {}, hit.id), about(hit) && h("small", {}, about(hit))),
+          h("span", { class: "number" }, hit.score.toFixed(3)),
+        ),
+      ),
+    ),
+  );
+}
+
+const PATHS: Record<Path, string> = {
+  [Path.UNSPECIFIED]: "",
+  [Path.EXACT]: "compared with every point: exact",
+  [Path.GRAPH]: "by the graph",
+  [Path.MIXED]: "partly by the graph, partly by scan",
+  [Path.FILTER_SCAN]: "compared with every match of the filter: exact",
+};
+
+/** What an answer cost, and how sure it is. */
+export function cost(stats: SearchStats | undefined): HTMLElement {
+  if (!stats) return h("div");
+  const exact = stats.path === Path.EXACT || stats.path === Path.FILTER_SCAN;
+  const sure = exact
+    ? "certain: nothing was left out"
+    : stats.expectedRecall === undefined
+      ? "how sure: not measured for this search"
+      : `expected recall ${(stats.expectedRecall * 100).toFixed(1)} %`;
+  const cells: [string, string][] = [
+    ["Search", micros(stats.searchUs)],
+    ["Embedding", micros(stats.embedUs)],
+    ["Distances", count(stats.distancesComputed)],
+    ["ef", stats.efUsed > 0 ? count(stats.efUsed) : "–"],
+    ["Segments", `${stats.segmentsByGraph} graph, ${stats.segmentsByScan} scan`],
+  ];
+  if (stats.filterMatches !== undefined) cells.push(["Filter matches", count(stats.filterMatches)]);
+  if (stats.embedderFingerprint) cells.push(["Embedder", stats.embedderFingerprint.slice(0, 10)]);
+  return h(
+    "div",
+    { class: "cost" },
+    h("p", { class: "sure" }, h("span", { class: `lamp ${exact || (stats.expectedRecall ?? 0) >= 0.95 ? "good" : "fair"}` }),
+      `${sure}, ${PATHS[stats.path]}`),
+    h("dl", {}, ...cells.flatMap(([name, value]) => [h("div", {}, h("dt", {}, name), h("dd", {}, value))])),
+  );
+}
+
+export function failure(text: string): HTMLElement {
+  return h("p", { class: "failure", role: "alert" }, text);
+}
+
+/** A canvas to draw a digit on: with mouse, finger or pen, and with the keyboard. */
+export class Pad {
+  readonly element: HTMLElement;
+  private readonly canvas = h("canvas", {
+    width: 280,
+    height: 280,
+    class: "pad",
+    tabindex: 0,
+    role: "img",
+    "aria-label": "Drawing area. Draw with mouse or finger; with the keyboard, arrows move the pen and the space bar puts it down or lifts it.",
+  });
+  private readonly context = this.canvas.getContext("2d") as CanvasRenderingContext2D;
+  private pen: [number, number] = [140, 140];
+  private last: [number, number] | null = null;
+  private lowered = false;
+  private inked = false;
+
+  /** `changed` is called with every stroke, with null when the pad was cleared. */
+  constructor(private readonly changed: (pad: Pad | null) => void) {
+    const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/bmp", class: "file" });
+    file.addEventListener("change", () => {
+      if (file.files?.[0]) void this.load(file.files[0]);
+      file.value = "";
+    });
+    this.element = h(
+      "div",
+      { class: "pad-box" },
+      this.canvas,
+      h("div", { class: "row" },
+        h("button", { type: "button", class: "button small", onclick: () => this.clear() }, "Clear"),
+        h("label", { class: "button small" }, "Open a picture", file)),
+    );
+    this.canvas.addEventListener("pointerdown", (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      this.last = this.at(event);
+      this.stroke(this.last);
+    });
+    this.canvas.addEventListener("pointermove", (event) => {
+      if (this.last) for (const one of event.getCoalescedEvents?.() ?? [event]) this.stroke(this.at(one));
+    });
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => (this.last = null));
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    this.canvas.addEventListener("dragover", (event) => event.preventDefault());
+    this.canvas.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const dropped = event.dataTransfer?.files[0];
+      if (dropped) void this.load(dropped);
+    });
+    this.blank();
+  }
+
+  get empty(): boolean {
+    return !this.inked;
+  }
+
+  private at(event: PointerEvent): [number, number] {
+    const box = this.canvas.getBoundingClientRect();
+    const scale = this.canvas.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  }
+
+  private blank(): void {
+    this.context.fillStyle = "#ffffff";
+    this.context.fillRect(0, 0, 280, 280);
+  }
+
+  private stroke(to: [number, number]): void {
+    const { context } = this;
+    context.strokeStyle = "#101418";
+    context.lineWidth = 20;
+    context.lineCap = context.lineJoin = "round";
+    context.beginPath();
+    context.moveTo(...(this.last ?? to));
+    context.lineTo(...to);
+    context.stroke();
+    this.last = to;
+    this.inked = true;
+    this.changed(this);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const moves: Record<string, [number, number]> = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] };
+    const move = moves[event.key];
+    if (event.key === " ") {
+      this.lowered = !this.lowered;
+      this.last = this.lowered ? this.pen : null;
+      if (this.lowered) this.stroke(this.pen);
+    } else if (move) {
+      this.pen = [0, 1].map((part) => Math.max(10, Math.min(270, this.pen[part]! + move[part]!))) as [number, number];
+      if (this.lowered) this.stroke(this.pen);
+    } else return;
+    event.preventDefault();
+  }
+
+  clear(): void {
+    this.blank();
+    this.inked = this.lowered = false;
+    this.last = null;
+    this.changed(null);
+  }
+
+  /** Shows a picture, fitted in. */
+  async load(picture: Blob): Promise<void> {
+    try {
+      const bitmap = await createImageBitmap(picture);
+      const scale = Math.min(280 / bitmap.width, 280 / bitmap.height);
+      const [width, height] = [bitmap.width * scale, bitmap.height * scale];
+      this.blank();
+      this.context.drawImage(bitmap, (280 - width) / 2, (280 - height) / 2, width, height);
+      this.inked = true;
+      this.changed(this);
+    } catch {
+      put(this.element.querySelector(".pad-note") ?? this.element.appendChild(h("p", { class: "pad-note", role: "alert" })),
+        "That is no picture that the browser can read.");
+    }
+  }
+
+  /** What is drawn, as a PNG. */
+  async png(): Promise<Uint8Array> {
+    const blob = await new Promise<Blob | null>((done) => this.canvas.toBlob(done, "image/png"));
+    return new Uint8Array(await (blob ?? new Blob()).arrayBuffer());
+  }
+}
+
+/** Runs `work` for the newest wish only, one at a time. */
+export function newest(work: () => Promise<void>): () => void {
+  let [busy, again] = [false, false];
+  const run = async (): Promise<void> => {
+    if (busy) {
+      again = true;
+      return;
+    }
+    busy = true;
+    do {
+      again = false;
+      await work();
+    } while (again);
+    busy = false;
+  };
+  return () => void run();
+}

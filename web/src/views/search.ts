@@ -1,0 +1,249 @@
+// Search: words, sentences, arithmetic, blanks, pictures; with filters, an accuracy, what it cost, and why something is not there.
+import { create } from "@bufbuild/protobuf";
+import { type Collection } from "../gen/nearness/v1/collections_pb";
+import { type Filter, FilterSchema, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
+import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
+import { embedders, explain, modality, search, world } from "../api";
+import { count, h, put } from "../dom";
+import { Pictures } from "../picture";
+import { cost, failure, hits } from "../pieces";
+import { asked, collection, current, found, told } from "../state";
+
+type Asked = { query: Query; says: string } | { blank: string } | { nothing: string };
+
+/** What a line of text asks for. */
+export function read(text: string, of: Collection): Asked {
+  const line = text.trim();
+  if (!line) return { nothing: "Type something to look for." };
+  if (line.includes("___")) return { blank: line };
+  const terms = line.split(/\s+([+−-])\s+/);
+  if (terms.length > 1) {
+    const [plus, minus]: [string[], string[]] = [[], []];
+    terms.forEach((term, at) => {
+      if (at % 2 === 0 && term) (at > 0 && terms[at - 1] !== "+" ? minus : plus).push(term);
+    });
+    if (plus.length + minus.length > 1) {
+      const says = `arithmetic: ${plus.join(" + ")}${minus.map((one) => ` − ${one}`).join("")}`;
+      return { query: create(QuerySchema, { form: { case: "arithmetic", value: { plus, minus } } }), says };
+    }
+  }
+  if (modality(of) !== "text") {
+    return { query: create(QuerySchema, { form: { case: "id", value: line } }), says: `the stored point ${line}` };
+  }
+  if (!/\s/.test(line)) {
+    // One term: the point of that name, or the text, left out of its own answer.
+    const value = { plus: [line], minus: [] };
+    return { query: create(QuerySchema, { form: { case: "arithmetic", value } }), says: `near “${line}”` };
+  }
+  return { query: create(QuerySchema, { form: { case: "text", value: line } }), says: "near this text" };
+}
+
+type Condition = { field: string; op: string; value: string };
+const OPERATIONS: [string, string][] = [["equals", "="], ["gte", "≥"], ["lte", "≤"], ["gt", ">"], ["lt", "<"], ["not", "≠"], ["exists", "exists"]];
+
+/** The filter of all conditions together. */
+export function filter(conditions: Condition[]): Filter | undefined {
+  const forms = conditions.filter((one) => one.field.trim()).map(({ field, op, value }) => {
+    const text = value.trim();
+    const number = text !== "" && Number.isFinite(Number(text));
+    const form = text === "true" || text === "false"
+      ? { case: "boolValue" as const, value: text === "true" }
+      : number ? { case: "numberValue" as const, value: Number(text) } : { case: "stringValue" as const, value: text };
+    const typed = create(FilterValueSchema, { form });
+    const name = field.trim();
+    if (op === "exists") return create(FilterSchema, { form: { case: "exists", value: { field: name } } });
+    const equals = create(FilterSchema, { form: { case: "equals", value: { field: name, value: typed } } });
+    if (op === "equals") return equals;
+    if (op === "not") return create(FilterSchema, { form: { case: "not", value: equals } });
+    return create(FilterSchema, { form: { case: "range", value: { field: name, [op]: typed } } });
+  });
+  return forms.length === 0 ? undefined : create(FilterSchema, { form: { case: "and", value: { filters: forms } } });
+}
+
+export class SearchView {
+  readonly element: HTMLElement;
+  private readonly input = h("input", { type: "search", class: "wide", "aria-label": "Search for", autocomplete: "off", spellcheck: "false" });
+  private readonly k = h("input", { type: "number", min: 1, max: 1000, value: 10, "aria-label": "Hits" });
+  private readonly accuracy = h("select", { "aria-label": "Accuracy" },
+    h("option", { value: "" }, "Default"), h("option", { value: "recall" }, "Target recall"),
+    h("option", { value: "ef" }, "ef"), h("option", { value: "exact" }, "Exact"));
+  private readonly amount = h("input", { type: "number", step: "any", hidden: true, "aria-label": "Target recall or ef" });
+  private readonly conditions = h("div", { class: "conditions" });
+  private readonly answer = h("div", { class: "answer", "aria-live": "polite" });
+  private readonly hints = h("div", { class: "hints" });
+  private readonly picture = h("label", { class: "button", hidden: true }, "Picture");
+  private last: { query: Query; params: SearchParams; of: string } | null = null;
+  private turn = 0;
+
+  constructor() {
+    const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/bmp", class: "file" });
+    file.addEventListener("change", () => file.files?.[0] && void this.image(file.files[0]));
+    this.picture.append(file);
+    this.accuracy.addEventListener("change", () => {
+      const kind = this.accuracy.value;
+      this.amount.hidden = kind === "" || kind === "exact";
+      this.amount.value = kind === "recall" ? "0.95" : "64";
+    });
+    this.element = h(
+      "div",
+      { class: "view search" },
+      h("h1", {}, "What is near this?"),
+      h("form", { onsubmit: (event: Event) => { event.preventDefault(); void this.ask(); } },
+        h("div", { class: "row" }, this.input, h("button", { class: "button primary" }, "Search"), this.picture),
+        this.hints,
+        h("details", {}, h("summary", {}, "Filters and accuracy"),
+          h("div", { class: "options" },
+            h("label", {}, "Hits", this.k),
+            h("label", {}, "Accuracy", this.accuracy),
+            this.amount),
+          this.conditions,
+          h("button", { type: "button", class: "button small", onclick: () => this.condition() }, "Add a condition"))),
+      this.answer,
+    );
+    this.element.addEventListener("dragover", (event) => event.preventDefault());
+    this.element.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const dropped = event.dataTransfer?.files[0];
+      if (dropped) void this.image(dropped);
+    });
+    current.on(() => this.renew());
+    world.on(() => this.renewHints());
+    this.renew();
+  }
+
+  private renew(): void {
+    this.turn += 1;
+    put(this.answer);
+    put(this.conditions);
+    this.last = null;
+    this.renewHints();
+  }
+
+  private renewHints(): void {
+    const of = collection();
+    const kind = modality(of);
+    this.picture.hidden = kind !== "image";
+    this.input.placeholder = kind === "text" ? "a word, a sentence, king - man + woman, the ___ cat" : kind === "image" ? "id of a stored point; or drop a picture" : "id of a stored point";
+    const tries = of?.embedder?.name === "words" ? ["alligator", "king - man + woman", "the ___ cat"]
+      : kind === "text" ? ["a storm destroyed the harbour", "the ___ cat"] : [];
+    put(this.hints, ...tries.map((text) => h("button", { type: "button", class: "chip", onclick: () => { this.input.value = text; void this.ask(); } }, text)));
+  }
+
+  private condition(): void {
+    const row = h("div", { class: "row condition" },
+      h("input", { placeholder: "field", "aria-label": "Field", class: "field" }),
+      h("select", { "aria-label": "Comparison", class: "op" }, ...OPERATIONS.map(([value, text]) => h("option", { value }, text))),
+      h("input", { placeholder: "value", "aria-label": "Value", class: "value" }),
+      h("button", { type: "button", class: "tool", "aria-label": "Remove this condition", onclick: () => row.remove() }, "×"));
+    this.conditions.append(row);
+    row.querySelector("input")?.focus();
+  }
+
+  private params(): SearchParams {
+    const rows = [...this.conditions.querySelectorAll(".condition")].map((row) => ({
+      field: row.querySelector<HTMLInputElement>(".field")!.value,
+      op: row.querySelector<HTMLSelectElement>(".op")!.value,
+      value: row.querySelector<HTMLInputElement>(".value")!.value,
+    }));
+    const amount = Number(this.amount.value);
+    const accuracy: SearchParams["accuracy"] =
+      this.accuracy.value === "exact" ? { case: "exact", value: true }
+        : this.accuracy.value === "ef" ? { case: "ef", value: amount }
+          : this.accuracy.value === "recall" ? { case: "targetRecall", value: amount } : { case: undefined };
+    return create(SearchParamsSchema, { k: Math.max(1, Number(this.k.value) || 10), accuracy, fields: { payload: true }, filter: filter(rows) });
+  }
+
+  private async ask(): Promise<void> {
+    const of = collection();
+    if (!of) return;
+    const wish = read(this.input.value, of);
+    if ("nothing" in wish) put(this.answer, h("p", { class: "empty" }, wish.nothing));
+    else if ("blank" in wish) await this.fill(wish.blank);
+    else await this.run(wish.query, wish.says, of);
+  }
+
+  private async image(picture: Blob): Promise<void> {
+    const of = collection();
+    if (!of) return;
+    if (modality(of) !== "image") {
+      put(this.answer, failure("This collection does not read pictures: choose one that does."));
+      return;
+    }
+    const value = new Uint8Array(await picture.arrayBuffer());
+    await this.run(create(QuerySchema, { form: { case: "image", value } }), "near this picture", of);
+  }
+
+  private async run(query: Query, says: string, of: Collection): Promise<void> {
+    const turn = (this.turn += 1);
+    try {
+      const params = this.params();
+      const reply = await search.search({ collection: of.name, query, params });
+      if (turn !== this.turn) return;
+      this.last = { query, params, of: of.name };
+      found.set(reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance })));
+      asked.set(query);
+      const pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
+      put(this.answer, h("p", { class: "says" }, says), hits(reply.hits, pictures), cost(reply.stats), this.why());
+      told.set(`${reply.hits.length} found. First: ${reply.hits.slice(0, 3).map((hit) => hit.id).join(", ")}`);
+    } catch (error) {
+      if (turn === this.turn) put(this.answer, failure(explain(error)));
+    }
+  }
+
+  private async fill(pattern: string): Promise<void> {
+    const turn = (this.turn += 1);
+    try {
+      const reply = await embedders.fillBlank({ pattern, k: Math.max(1, Number(this.k.value) || 10) });
+      if (turn !== this.turn) return;
+      found.set([]);
+      asked.set(null);
+      const lists = reply.blanks.map((blank) =>
+        h("ol", { class: "hits" }, ...blank.words.map((word) =>
+          h("li", { "data-id": word.word }, h("span", { class: "hit" }, h("span", { class: "hit-name" }, h("b", {}, word.word)),
+            h("span", { class: "number" }, `${(word.score * 100).toFixed(1)} %`))))));
+      put(this.answer, h("p", { class: "says" }, "what the net puts into the blank, by its own output layer"), ...lists,
+        h("p", { class: "fine" }, `embedder ${reply.embedderFingerprint.slice(0, 10)}`));
+    } catch (error) {
+      if (turn === this.turn) put(this.answer, failure(explain(error)));
+    }
+  }
+
+  /** "Why is X not here?" */
+  private why(): HTMLElement {
+    const id = h("input", { "aria-label": "Id of a point", placeholder: "id of a point", autocomplete: "off" });
+    const reply = h("div", { "aria-live": "polite" });
+    const ask = async (event: Event): Promise<void> => {
+      event.preventDefault();
+      if (!this.last || !id.value.trim()) return;
+      const { query, params, of } = this.last;
+      try {
+        const said = await search.explain({ collection: of, query, params, id: id.value.trim() });
+        put(reply, h("p", { class: "reason" }, reason(id.value.trim(), params.k, said)));
+      } catch (error) {
+        put(reply, failure(explain(error)));
+      }
+    };
+    return h("form", { class: "why", onsubmit: ask },
+      h("div", { class: "row" }, h("span", {}, "Why is"), id, h("span", {}, "not here?"), h("button", { class: "button small" }, "Explain")), reply);
+  }
+}
+
+/** An explanation in a sentence. */
+export function reason(id: string, k: number, said: ExplainResponse): string {
+  const at = said.trueRank === undefined ? "" : ` Among all points it is number ${count(said.trueRank)}.`;
+  const far = said.distance === undefined ? "" : ` Its distance is ${said.distance.toFixed(4)}`;
+  const last = said.kthDistance === undefined ? "" : `, the last hit's is ${said.kthDistance.toFixed(4)}`;
+  const measures = far && `${far}${last}.`;
+  switch (said.reason) {
+    case Reason.HIT: return `It is here: hit number ${said.rank}.${measures}`;
+    case Reason.UNKNOWN_POINT: return `There is no point “${id}” in this collection.`;
+    case Reason.DELETED: return `“${id}” was deleted.`;
+    case Reason.EXCLUDED: return `“${id}” is what was asked with, so it is left out.`;
+    case Reason.BELOW_THRESHOLD: return `Its score is below the threshold.${measures}`;
+    case Reason.BEATEN: return `At least ${k} points are nearer.${at}${measures}`;
+    case Reason.MISSED_BY_GRAPH:
+      return `It is one of the ${k} nearest, but the graph did not lead to it. ${said.efNeeded === undefined ? "Only an exact search finds it." : `With ef ${said.efNeeded} it is found.`}${measures}`;
+    case Reason.FILTERED: return `Its payload does not match the filter.${measures}`;
+    case Reason.UNSPECIFIED: return "The server does not say.";
+  }
+}
