@@ -61,6 +61,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             StoredAs::F16 => Precision::F16,
             StoredAs::I8 => Precision::I8,
         },
+        ..defaults
     };
     let phases = Phases::new("train words", "words", quiet);
     let trained = words::train(&args.corpus, &options, &|seen| {

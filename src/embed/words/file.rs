@@ -249,7 +249,7 @@ fn subwords(tensors: &Tensors<'_>, dimension: usize) -> Result<Option<Subwords>,
 }
 
 /// Lines `word count`, counts falling.
-fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
+pub(super) fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
     let corrupt = |line: usize, what: &str| Error::Corrupt { path: path.into(), what: format!("line {line}: {what}") };
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -274,6 +274,15 @@ fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>)
         return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
     }
     Ok((words, counts))
+}
+
+/// The lines that [`parse_vocabulary`] reads.
+pub(super) fn vocabulary_bytes(words: &[String], counts: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (word, count) in words.iter().zip(counts) {
+        bytes.extend_from_slice(format!("{word} {count}\n").as_bytes());
+    }
+    bytes
 }
 
 /// Name, type, shape and bytes of a tensor to be written.
@@ -316,10 +325,7 @@ impl WordModel {
 
     /// The files of the model folder, the card last.
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
-        let mut vocabulary = Vec::new();
-        for (word, count) in self.words.iter().zip(&self.counts) {
-            vocabulary.extend_from_slice(format!("{word} {count}\n").as_bytes());
-        }
+        let vocabulary = vocabulary_bytes(&self.words, &self.counts);
         let card = (self.card.to_json() + "\n").into_bytes();
         Ok(vec![(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?), (CARD, card)])
     }

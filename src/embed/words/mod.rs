@@ -3,8 +3,16 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `tokenize.rs` | what a word is |
-//! | `data.rs` | a corpus read into word numbers |
-//! | `train.rs` | skip-gram and CBOW with negative sampling over all cores |
+//! | `data.rs` | text read as a stream: plain, gzip, zstd, standard input |
+//! | `vocabulary.rs` | words counted in bounded memory |
+//! | `spool.rs` | word numbers in a file |
+//! | `corpus.rs` | a corpus as word numbers with its vocabulary |
+//! | `phrases.rs` | words that occur together become one |
+//! | `train.rs` | the settings of training, and its phases |
+//! | `negative.rs` | skip-gram and CBOW with negative sampling over all cores |
+//! | `draw.rs` | random choices of training |
+//! | `rounds.rs` | work in turns for all cores, with pauses |
+//! | `checkpoint.rs` | a training that was interrupted goes on |
 //! | `subwords.rs` | words by their character n-grams |
 //! | `weight.rs` | how much a word tells (SIF), for blocks of text |
 //! | `model.rs` | the model: vectors, neighbours, the [`Embedder`](super::Embedder) |
@@ -16,21 +24,31 @@
 //! | `eval.rs` | word similarity and analogies |
 
 mod blank;
+mod checkpoint;
+mod corpus;
 pub mod data;
+mod draw;
 pub mod eval;
 mod fasttext;
 mod file;
 mod glove;
 mod model;
+mod negative;
+mod phrases;
+mod rounds;
+mod spool;
 mod subwords;
 pub mod tokenize;
 mod train;
+mod vocabulary;
 pub(crate) mod weight;
 pub mod word2vec;
 
+pub use checkpoint::{Checkpoints, remove_checkpoint};
 pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
 pub(crate) use model::tests::{only_common_model, small as small_model};
 pub use model::{MAX_NEIGHBOURS, WordModel};
+pub use phrases::Phrases;
 pub use subwords::Ngrams;
 pub use train::{MAX_DIMENSION, Objective, TrainOptions, TrainProgress, train};

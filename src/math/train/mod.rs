@@ -78,6 +78,40 @@ impl SharedMatrix {
         rows
     }
 
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers in a row.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Copies a row as it is now.
+    ///
+    /// # Panics
+    /// When the row is outside, or `out` is not of the dimension.
+    pub fn copy_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.dimension, "a row of the matrix");
+        // SAFETY: the row lies inside, and its lines hold at least `dimension` numbers; the race is the module's.
+        unsafe {
+            let from = self.base().add(row * self.lines_per_row).cast::<f32>();
+            std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), self.dimension);
+        }
+    }
+
+    /// Sets a row.
+    ///
+    /// # Panics
+    /// When the row is outside, or `numbers` are not of the dimension.
+    pub fn set_row(&mut self, row: usize, numbers: &[f32]) {
+        assert!(row < self.rows && numbers.len() == self.dimension, "a row of the matrix");
+        for (line, part) in self.lines[row * self.lines_per_row..].iter_mut().zip(numbers.chunks(LANES)) {
+            line.get_mut().0[..part.len()].copy_from_slice(part);
+        }
+    }
+
     /// Asks the processor to bring a row near; out of range does nothing.
     #[inline]
     pub fn prefetch(&self, row: u32) {
