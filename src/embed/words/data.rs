@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn how_a_file_is_packed_is_told_from_its_content() {
-        let text = "<doc id=\"1\">\nA cat\n\na dog</doc>\n</doc>\nthe end";
-        let expected = "A cat\n\na dog</doc>\nthe end";
+        let text = "<doc id=\"1\">\nA cat\n\na dog</doc>\n</doc>\nthe end\n";
+        let expected = "A cat\n\na dog</doc>\nthe end\n";
         let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
         for packed in [text.as_bytes().to_vec(), gzip(text), zstd.clone()] {
             assert_eq!(read(&packed).unwrap(), expected);
@@ -123,7 +123,7 @@ mod tests {
         // Several streams in one file are one text; a frame that is to be skipped is.
         assert_eq!(read(&[gzip("one\n"), gzip("two")].concat()).unwrap(), "one\ntwo");
         let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9][..], &zstd, &zstd].concat();
-        assert_eq!(read(&skipped).unwrap(), expected.replace("end", "end").repeat(1) + &expected.replace("A cat", "A cat"));
+        assert_eq!(read(&skipped).unwrap(), expected.repeat(2));
         for whole in [gzip(text), zstd] {
             assert!(matches!(read(&whole[..whole.len() - 5]), Err(Error::Io { .. })), "a cut file is an error");
         }

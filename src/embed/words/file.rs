@@ -7,6 +7,8 @@
 //! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
 //! | `common` | dimension | F32 | the direction that texts share (`weight.rs`); absent in imported models |
 //! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the vectors of n-grams (`subwords.rs`); absent in models without |
+//! | `around`, `around.scale` | words x dimension | as `input` | the words' vectors around a blank (`told.rs`); absent in models without |
+//! | `places` | 10 x dimension | F32 | with `around`: what each place around a blank counts |
 //!
 //! With `subwords`, the file's metadata say `subwords.min` and `subwords.max`: how many characters an n-gram has.
 //!
@@ -18,6 +20,7 @@ use super::{
     data::MAX_WORD_BYTES,
     model::Parts,
     subwords::{Ngrams, Subwords},
+    told::{PLACES, Told},
 };
 use crate::embed::save::write_whole;
 use crate::embed::{Error, ModelCard, ModelFiles};
@@ -228,7 +231,19 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
         return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
     }
     let subwords = subwords(&tensors, dimension)?;
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, card })
+    let told = match Table::read(&tensors, "around", rows, dimension)? {
+        None => None,
+        Some(around) => match tensors.get("places", &[PLACES, dimension])? {
+            Some((Dtype::F32, bytes)) if output.is_some() => {
+                Some(Told { around, places: tensors.floats("places", bytes)? })
+            }
+            _ => {
+                let what = "there is a tensor \"around\", but no tensor \"output\" and F32 tensor \"places\"";
+                return Err(tensors.corrupt(what.into()));
+            }
+        },
+    };
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, told, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
@@ -333,7 +348,10 @@ impl WordModel {
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let mut parts = Vec::<Part<'_>>::new();
         let subwords = self.subwords.as_ref().map(|subwords| &subwords.table);
-        for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref()), ("subwords", subwords)] {
+        let around = self.told.as_ref().map(|told| &told.around);
+        let tables =
+            [("input", Some(&self.input)), ("output", self.output.as_ref()), ("subwords", subwords), ("around", around)];
+        for (name, table) in tables {
             let Some(table) = table else { continue };
             let rows = table.len() / self.dimension;
             let (numbers, scales) = table.bytes();
@@ -349,6 +367,9 @@ impl WordModel {
         });
         if let Some(common) = &self.common {
             parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
+        }
+        if let Some(told) = &self.told {
+            parts.push(("places".into(), Dtype::F32, vec![PLACES, self.dimension], le_bytes(&told.places)));
         }
         let failed =
             |error: safetensors::SafeTensorError| Error::Io { path: path.into(), source: std::io::Error::other(error) };

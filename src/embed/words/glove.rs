@@ -90,7 +90,7 @@ impl WordModel {
         let counts = vec![0; words.len()];
         let input = Table::encode(Precision::F32, rows, dimension);
         let card = imported_card(path, "GloVe");
-        Self::new(Parts { words, counts, dimension, input, output: None, common: None, subwords: None, card })
+        Self::new(Parts { words, counts, dimension, input, output: None, common: None, subwords: None, told: None, card })
     }
 }
 

@@ -10,13 +10,17 @@
 //! | `phrases.rs` | words that occur together become one |
 //! | `train.rs` | the settings of training, and its phases |
 //! | `negative.rs` | skip-gram and CBOW with negative sampling over all cores |
+//! | `cooccurrence.rs` | how often words stand near each other, in bounded memory |
+//! | `factors.rs` | GloVe |
 //! | `draw.rs` | random choices of training |
 //! | `rounds.rs` | work in turns for all cores, with pauses |
 //! | `checkpoint.rs` | a training that was interrupted goes on |
+//! | `smooth.rs` | words lend each other strength through their spelling |
+//! | `told.rs` | the layer that fills blanks, trained |
 //! | `subwords.rs` | words by their character n-grams |
 //! | `weight.rs` | how much a word tells (SIF), for blocks of text |
 //! | `model.rs` | the model: vectors, neighbours, the [`Embedder`](super::Embedder) |
-//! | `blank.rs` | blanks filled by the net's output layer |
+//! | `blank.rs` | blanks filled |
 //! | `file.rs` | the model folder |
 //! | `word2vec.rs` | the text and binary formats of word2vec |
 //! | `glove.rs` | GloVe's text format, and which format a file has |
@@ -25,10 +29,12 @@
 
 mod blank;
 mod checkpoint;
+mod cooccurrence;
 mod corpus;
 pub mod data;
 mod draw;
 pub mod eval;
+mod factors;
 mod fasttext;
 mod file;
 mod glove;
@@ -36,8 +42,10 @@ mod model;
 mod negative;
 mod phrases;
 mod rounds;
+mod smooth;
 mod spool;
 mod subwords;
+mod told;
 pub mod tokenize;
 mod train;
 mod vocabulary;

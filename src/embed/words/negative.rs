@@ -192,7 +192,7 @@ impl Run<'_> {
     fn window(&self, rate: f32, scratch: &mut Scratch) {
         let Scratch { inputs, targets, errors, composed, .. } = scratch;
         let Some(Joined { inputs: joined, rows, ends, places }) = composed else {
-            let window = Window { inputs, targets };
+            let window = Window { inputs, targets, shift: 0.0 };
             scratch.measure.window(self.input, self.output, window);
             return step(self.input, self.output, window, rate, errors);
         };
@@ -213,7 +213,7 @@ impl Run<'_> {
         let places = &places[..ends.len()];
         let of = |place: u32| part(ends, place as usize);
         places.iter().for_each(|&place| joined.gather(place, self.input, &rows[of(place)]));
-        let window = Window { inputs: places, targets };
+        let window = Window { inputs: places, targets, shift: 0.0 };
         scratch.measure.window(joined.inputs(), self.output, window);
         step(joined.inputs(), self.output, window, rate, errors);
         places.iter().for_each(|&place| joined.scatter(place, self.input, &rows[of(place)]));
@@ -280,7 +280,7 @@ struct Joined {
 
 /// The loss, measured on a few windows of a block.
 #[derive(Default)]
-struct Measure {
+pub(super) struct Measure {
     sum: f64,
     measured: u64,
     windows: u64,
@@ -288,7 +288,7 @@ struct Measure {
 
 impl Measure {
     #[inline]
-    fn window(&mut self, input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) {
+    pub(super) fn window(&mut self, input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) {
         self.windows += 1;
         if self.windows.is_multiple_of(LOSS_EVERY) {
             self.sum += loss(input, output, window) / window.inputs.len() as f64;
@@ -296,7 +296,7 @@ impl Measure {
         }
     }
 
-    fn mean(&self) -> Option<f64> {
+    pub(super) fn mean(&self) -> Option<f64> {
         (self.measured > 0).then(|| self.sum / self.measured as f64)
     }
 }

@@ -8,6 +8,7 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Ends a sentence.
@@ -25,18 +26,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// An empty file of a name of its own in `folder`, which loses that name at once: when the program ends, however it ends,
-    /// the file is gone.
+    /// An empty one in a scratch file.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn scratch(folder: &Path) -> Result<Self, Error> {
-        static SCRATCHES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let number = SCRATCHES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = folder.join(format!(".nearness.{}.{number}.tmp", std::process::id()));
-        let failed = |source| Error::Io { path: path.clone(), source };
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
+        let (file, path) = scratch_file(folder)?;
         Ok(Self { path, file, length: 0, pending: Vec::new() })
     }
 
@@ -172,6 +167,21 @@ impl Spool {
     }
 }
 
+/// An empty file of a name of its own in `folder`, which loses that name at once: when the program ends, however it ends,
+/// the file is gone. With the path that it had, for messages.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn scratch_file(folder: &Path) -> Result<(File, PathBuf), Error> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!(".nearness.{}.{number}.tmp", std::process::id()));
+    let failed = |source| Error::Io { path: path.clone(), source };
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+    fs::remove_file(&path).map_err(failed)?;
+    Ok((file, path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +210,7 @@ mod tests {
             }
         }
         spool.flush().unwrap();
+        assert!(spool.len() > CHUNK as u64, "the test crosses a chunk");
         spool
             .rewrite(|sentence| {
                 sentence.retain(|number| number % 2 == 0);
@@ -207,7 +218,6 @@ mod tests {
             })
             .unwrap();
         assert_eq!(all(&spool), expected);
-        assert!(all(&spool).len() > CHUNK, "the test crosses a chunk");
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Training word vectors: skip-gram with negative sampling and frequent-word subsampling (Mikolov, Sutskever, Chen,
 //! Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2), or CBOW
 //! (Mikolov, Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space", section 3.1); either
-//! of them with n-grams (`subwords.rs`). The loops are in `negative.rs`.
+//! of them with n-grams (`subwords.rs`). The loops are in `negative.rs`. Or GloVe (`factors.rs`).
 
 use super::{
     WordModel,
     checkpoint::{Checkpoint, Checkpoints},
     corpus::{Corpus, Reading},
+    factors,
     file::Table,
     model::Parts,
-    negative::{self, Fitted},
+    negative,
     phrases::Phrases,
+    smooth,
     spool::Spool,
     subwords::Ngrams,
+    told,
     weight,
 };
 use crate::{
@@ -39,6 +42,8 @@ pub enum Objective {
     SkipGram,
     /// From the words around, the word in the middle.
     Cbow,
+    /// How often words stand near each other.
+    Glove,
 }
 
 impl Objective {
@@ -47,12 +52,13 @@ impl Objective {
         match self {
             Self::SkipGram => "skip-gram",
             Self::Cbow => "cbow",
+            Self::Glove => "glove",
         }
     }
 
     /// The objective of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::SkipGram, Self::Cbow].into_iter().find(|objective| objective.name() == name)
+        [Self::SkipGram, Self::Cbow, Self::Glove].into_iter().find(|objective| objective.name() == name)
     }
 }
 
@@ -81,6 +87,10 @@ pub struct TrainOptions {
     pub subsample: f64,
     /// Passes over the corpus.
     pub epochs: usize,
+    /// Passes over the corpus for the layer that fills blanks; 0 leaves blanks to the net's own output layer.
+    pub blank_epochs: usize,
+    /// How much of a word's vector is what its spelling says of it, 0 to 1 (`smooth.rs`).
+    pub spelling: f32,
     /// Threads; 0 is one for each core.
     pub threads: usize,
     /// Seed of every random choice; the result repeats exactly with one thread.
@@ -109,6 +119,8 @@ impl Default for TrainOptions {
             phrases: None,
             subsample: 1e-4,
             epochs: 5,
+            blank_epochs: 1,
+            spelling: 0.3,
             threads: 0,
             seed: 1,
             learning_rate: 0.03,
@@ -122,9 +134,9 @@ impl Default for TrainOptions {
 /// Where training stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainProgress {
-    /// `counting`, `joining phrases`, `training`, `weighting`.
+    /// `counting`, `joining phrases`, `training`, `smoothing`, `blanks`, `weighting`.
     pub phase: &'static str,
-    /// Words (in `weighting`: paragraphs) done in this phase.
+    /// Words (in `weighting`: paragraphs; in `smoothing`: of the vocabulary) done in this phase.
     pub done: u64,
     /// Words of this phase; 0 when not known.
     pub total: u64,
@@ -151,6 +163,9 @@ impl TrainOptions {
             }
         };
         self.ngrams.map_or(Ok(()), |ngrams| ngrams.check())?;
+        if self.ngrams.is_some() && self.objective == Objective::Glove {
+            return Err(Error::InvalidInput("GloVe has no n-grams; leave them out, or train skip-gram or CBOW".into()));
+        }
         range("the dimension", self.dimension, MAX_DIMENSION)?;
         range("the window", self.window, MAX_WINDOW)?;
         range("the number of negatives", self.negative, 100)?;
@@ -171,6 +186,12 @@ impl TrainOptions {
                 "the subsampling frequency must be 0 to 1, got {}",
                 self.subsample
             )));
+        }
+        if !(0.0..=1.0).contains(&self.spelling) {
+            return Err(Error::InvalidInput(format!("the share of the spelling must be 0 to 1, got {}", self.spelling)));
+        }
+        if self.blank_epochs > 10_000 {
+            return Err(Error::InvalidInput(format!("at most 10000 epochs for blanks, got {}", self.blank_epochs)));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return Err(Error::InvalidInput(format!(
@@ -219,7 +240,20 @@ pub fn train(
             corpus
         }
     };
-    let Fitted { input, output, subwords } = negative::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+    let (mut input, mut output, subwords) = if options.objective == Objective::Glove {
+        (factors::fit(&corpus, options, checkpoint.as_ref(), observe)?, None, None)
+    } else {
+        let fitted = negative::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+        (fitted.input, Some(fitted.output), fitted.subwords)
+    };
+    let mut told = None;
+    if options.blank_epochs > 0 {
+        let (layer, its_output) = told::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+        (told, output) = (Some(layer), Some(its_output));
+    }
+    if options.spelling > 0.0 && options.ngrams.is_none() {
+        smooth::smooth(&corpus.words, &corpus.counts, &mut input, options.dimension, options.spelling, observe);
+    }
     let common = weight::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard { data: corpus.standard_input.iter().cloned().collect(), ..card(options) };
     let Corpus { words, counts, .. } = corpus;
@@ -228,9 +262,10 @@ pub fn train(
         counts,
         dimension: options.dimension,
         input: Table::encode(options.store, input, options.dimension),
-        output: Some(Table::encode(options.store, output, options.dimension)),
+        output: output.map(|output| Table::encode(options.store, output, options.dimension)),
         common: Some(common),
         subwords,
+        told,
         card,
     })
 }
@@ -251,7 +286,8 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
         "objective": options.objective.name(), "dimension": options.dimension, "window": options.window, "negative": options.negative,
         "min_count": options.min_count, "subsample": options.subsample, "epochs": options.epochs,
         "learning_rate": (f64::from(options.learning_rate) * 1e6).round() / 1e6, "store": options.store.name(),
-        "noise_power": options.noise_power, "most_words": options.most_words,
+        "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
+        "spelling": (f64::from(options.spelling) * 1e6).round() / 1e6,
     });
     if let Some(Ngrams { min, max, buckets }) = options.ngrams {
         settings["ngrams"] = json!({ "min": min, "max": max, "buckets": buckets });
@@ -263,7 +299,10 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
 }
 
 fn card(options: &TrainOptions) -> ModelCard {
-    let mut summary = format!("Word vectors: {} with negative sampling", options.objective.name());
+    let mut summary = match options.objective {
+        Objective::Glove => "Word vectors: GloVe".to_owned(),
+        net => format!("Word vectors: {} with negative sampling", net.name()),
+    };
     if let Some(Ngrams { min, max, .. }) = options.ngrams {
         summary += &format!(" and n-grams of {min} to {max} characters");
     }

@@ -299,6 +299,7 @@ impl WordModel {
             output: None,
             common: None,
             subwords: None,
+            told: None,
             card: imported_card(path, "word2vec"),
         })
     }
