@@ -498,15 +498,22 @@ pub(crate) struct TrainWordsArgs {
     /// Passes over the corpus; 5 when it is not given, for glove 25.
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
-    /// Learning rate at the start; 0.03 when it is not given, for cbow and glove 0.05.
+    /// Learning rate at the start; 0.02 when it is not given, for cbow and glove 0.05.
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
     /// Passes over the corpus for the layer that fills blanks; 0 leaves them to the net's own output layer.
     #[arg(long, default_value_t = 1)]
     pub(crate) blank_epochs: usize,
-    /// How much of a word's vector is what its spelling says of it, 0 to 1. Not with --ngrams.
+    /// The share of the output layer's row that is added to a word's vector after training, 0 to 1. This and the next two are
+    /// not done with --ngrams.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) output_share: f32,
+    /// How much of a word's vector is what its spelling says of it, 0 to 1.
     #[arg(long, default_value_t = 0.3)]
     pub(crate) spelling: f32,
+    /// How far the directions in which all vectors differ most are drawn in, 0 to 1.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) spread: f32,
     /// Save the state of training in this folder every so often. The same command goes on from there when it was interrupted,
     /// even killed; with one thread the result is the same. Removed when the model is written.
     #[arg(long, value_name = "DIR")]

@@ -78,7 +78,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             discount: args.min_count,
         }),
         blank_epochs: args.blank_epochs,
-        spelling: args.spelling,
+        refine: words::Refine { output: args.output_share, spelling: args.spelling, spread: args.spread },
         checkpoints: args.checkpoint.clone().map(|folder| words::Checkpoints {
             folder,
             every: Duration::from_secs(args.checkpoint_every),

@@ -15,7 +15,7 @@
 //! | `draw.rs` | random choices of training |
 //! | `rounds.rs` | work in turns for all cores, with pauses |
 //! | `checkpoint.rs` | a training that was interrupted goes on |
-//! | `smooth.rs` | words lend each other strength through their spelling |
+//! | `refine.rs` | what is done to the vectors after training |
 //! | `told.rs` | the layer that fills blanks, trained |
 //! | `subwords.rs` | words by their character n-grams |
 //! | `weight.rs` | how much a word tells (SIF), for blocks of text |
@@ -41,8 +41,8 @@ mod glove;
 mod model;
 mod negative;
 mod phrases;
+mod refine;
 mod rounds;
-mod smooth;
 mod spool;
 mod subwords;
 mod told;
@@ -58,5 +58,6 @@ pub(crate) use model::out_of_vocabulary;
 pub(crate) use model::tests::{only_common_model, small as small_model};
 pub use model::{MAX_NEIGHBOURS, WordModel};
 pub use phrases::Phrases;
+pub use refine::Refine;
 pub use subwords::Ngrams;
 pub use train::{MAX_DIMENSION, Objective, TrainOptions, TrainProgress, train};

@@ -20,7 +20,7 @@ use crate::{
     embed::Error,
     math::train::{Composed, SharedMatrix, Window, step},
 };
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Words on each side whose places are told apart.
 pub(super) const REACH: usize = 5;
@@ -81,11 +81,15 @@ pub(super) fn fit(
     let noise = Alias::new(&corpus.counts, 1.0);
     let total = corpus.total() * options.blank_epochs as u64;
     let reporter = Reporter { phase: PHASE, total, report: Mutex::new(report), observe };
+    let places = Mutex::new(places);
     let save = |turn| match checkpoint {
-        Some(checkpoint) => checkpoint.save(PHASE, turn, reporter.now(), &[&around, &places, &output]),
+        Some(checkpoint) => {
+            let places = places.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoint.save(PHASE, turn, reporter.now(), &[&around, &places, &output])
+        }
         None => Ok(()),
     };
-    let run = Run { around: &around, places: &places, output: &output, noise };
+    let run = Run { around: &around, output: &output, noise };
     rounds::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || Scratch::new(dimension),
@@ -95,11 +99,13 @@ pub(super) fn fit(
             corpus.spool.read(&corpus.blocks[turn % corpus.blocks.len()], &mut tokens)?;
             let mut random = Random::new(options.seed ^ u64::from(END), turn as u64);
             scratch.measure = Measure::default();
+            scratch.places.take(&places.lock().unwrap_or_else(PoisonError::into_inner));
             let mut words = 0;
             for sentence in tokens.split(|&token| token == END) {
                 words += sentence.len() as u64;
                 run.sentence(sentence, rate, &mut random, scratch);
             }
+            scratch.places.give(&mut places.lock().unwrap_or_else(PoisonError::into_inner));
             scratch.tokens = tokens;
             reporter.add(words, scratch.measure.mean(), rate);
             Ok(())
@@ -110,10 +116,43 @@ pub(super) fn fit(
         save(all)?;
     }
     let around = Table::encode(options.store, around.to_rows(), dimension);
+    let mut places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((Told { around, places: places.to_rows() }, output.to_rows()))
 }
 
+/// A thread's own places: all windows change them, and lines of memory that two cores write to are slow.
+struct Places {
+    now: SharedMatrix,
+    taken: Vec<f32>,
+}
+
+impl Places {
+    /// As they are now.
+    fn take(&mut self, from: &SharedMatrix) {
+        let mut row = vec![0.0; from.dimension()];
+        self.taken.clear();
+        for place in 0..PLACES {
+            from.copy_row(place, &mut row);
+            self.now.set_row(place, &row);
+            self.taken.extend_from_slice(&row);
+        }
+    }
+
+    /// Adds what changed since.
+    fn give(&self, to: &mut SharedMatrix) {
+        let dimension = to.dimension();
+        let (mut row, mut now) = (vec![0.0; dimension], vec![0.0; dimension]);
+        for (place, taken) in self.taken.chunks_exact(dimension).enumerate() {
+            to.copy_row(place, &mut row);
+            self.now.copy_row(place, &mut now);
+            row.iter_mut().zip(&now).zip(taken).for_each(|((x, now), taken)| *x += now - taken);
+            to.set_row(place, &row);
+        }
+    }
+}
+
 struct Scratch {
+    places: Places,
     tokens: Vec<u32>,
     input: Composed,
     rows: Vec<u32>,
@@ -127,6 +166,7 @@ struct Scratch {
 impl Scratch {
     fn new(dimension: usize) -> Self {
         Self {
+            places: Places { now: SharedMatrix::zeros(PLACES, dimension), taken: Vec::new() },
             tokens: Vec::new(),
             input: Composed::new(1, dimension),
             rows: Vec::new(),
@@ -141,7 +181,6 @@ impl Scratch {
 
 struct Run<'a> {
     around: &'a SharedMatrix,
-    places: &'a SharedMatrix,
     output: &'a SharedMatrix,
     noise: Alias,
 }
@@ -151,7 +190,7 @@ impl Run<'_> {
         if sentence.len() < 2 {
             return;
         }
-        let Scratch { input, rows, which, targets, coming, errors, measure, .. } = scratch;
+        let Scratch { places, input, rows, which, targets, coming, errors, measure, .. } = scratch;
         self.draw(sentence[0], random, targets);
         sentence.iter().take(REACH + 1).for_each(|&word| self.around.prefetch(word));
         for at in 0..sentence.len() {
@@ -173,11 +212,11 @@ impl Run<'_> {
                     which.push(after(distance) as u32);
                 }
             }
-            input.gather_placed(0, (self.around, rows), (self.places, which));
+            input.gather_placed(0, (self.around, rows), (&places.now, which));
             let window = Window { inputs: &[0], targets, shift: (NOISE as f32).ln() };
             measure.window(input.inputs(), self.output, window);
             step(input.inputs(), self.output, window, rate, errors);
-            input.scatter_placed(0, (self.around, rows), (self.places, which), PLACES_RATE);
+            input.scatter_placed(0, (self.around, rows), (&places.now, which), PLACES_RATE);
             std::mem::swap(targets, coming);
         }
     }

@@ -12,7 +12,7 @@ use super::{
     model::Parts,
     negative,
     phrases::Phrases,
-    smooth,
+    refine::{Refine, refine},
     spool::Spool,
     subwords::Ngrams,
     told,
@@ -89,8 +89,8 @@ pub struct TrainOptions {
     pub epochs: usize,
     /// Passes over the corpus for the layer that fills blanks; 0 leaves blanks to the net's own output layer.
     pub blank_epochs: usize,
-    /// How much of a word's vector is what its spelling says of it, 0 to 1 (`smooth.rs`).
-    pub spelling: f32,
+    /// What is done to the vectors after training.
+    pub refine: Refine,
     /// Threads; 0 is one for each core.
     pub threads: usize,
     /// Seed of every random choice; the result repeats exactly with one thread.
@@ -120,10 +120,10 @@ impl Default for TrainOptions {
             subsample: 1e-4,
             epochs: 5,
             blank_epochs: 1,
-            spelling: 0.3,
+            refine: Refine::default(),
             threads: 0,
             seed: 1,
-            learning_rate: 0.03,
+            learning_rate: 0.02,
             store: Precision::F32,
             checkpoints: None,
             scratch: std::env::temp_dir(),
@@ -134,9 +134,9 @@ impl Default for TrainOptions {
 /// Where training stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainProgress {
-    /// `counting`, `joining phrases`, `training`, `smoothing`, `blanks`, `weighting`.
+    /// `counting`, `joining phrases`, `training`, `blanks`, `refining`, `weighting`.
     pub phase: &'static str,
-    /// Words (in `weighting`: paragraphs; in `smoothing`: of the vocabulary) done in this phase.
+    /// Words (in `weighting`: paragraphs; in `refining`: of the vocabulary) done in this phase.
     pub done: u64,
     /// Words of this phase; 0 when not known.
     pub total: u64,
@@ -187,8 +187,11 @@ impl TrainOptions {
                 self.subsample
             )));
         }
-        if !(0.0..=1.0).contains(&self.spelling) {
-            return Err(Error::InvalidInput(format!("the share of the spelling must be 0 to 1, got {}", self.spelling)));
+        let Refine { output, spelling, spread } = self.refine;
+        for (name, share) in [("output layer", output), ("spelling", spelling), ("spread", spread)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::InvalidInput(format!("the share of the {name} must be 0 to 1, got {share}")));
+            }
         }
         if self.blank_epochs > 10_000 {
             return Err(Error::InvalidInput(format!("at most 10000 epochs for blanks, got {}", self.blank_epochs)));
@@ -246,13 +249,15 @@ pub fn train(
         let fitted = negative::fit(&corpus, options, checkpoint.as_ref(), observe)?;
         (fitted.input, Some(fitted.output), fitted.subwords)
     };
+    if options.ngrams.is_none() {
+        // With n-grams, vectors are sums of rows that other words have too.
+        let vocabulary = (&corpus.words[..], &corpus.counts[..]);
+        refine(vocabulary, &mut input, output.as_deref(), options.dimension, options.refine, observe);
+    }
     let mut told = None;
     if options.blank_epochs > 0 {
         let (layer, its_output) = told::fit(&corpus, options, checkpoint.as_ref(), observe)?;
         (told, output) = (Some(layer), Some(its_output));
-    }
-    if options.spelling > 0.0 && options.ngrams.is_none() {
-        smooth::smooth(&corpus.words, &corpus.counts, &mut input, options.dimension, options.spelling, observe);
     }
     let common = weight::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard { data: corpus.standard_input.iter().cloned().collect(), ..card(options) };
@@ -281,13 +286,20 @@ fn plan(files: &[PathBuf], options: &TrainOptions) -> serde_json::Value {
     plan
 }
 
+/// As it was typed, not as the nearest `f32`.
+fn rounded(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
+}
+
 fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value> {
     let mut settings = json!({
         "objective": options.objective.name(), "dimension": options.dimension, "window": options.window, "negative": options.negative,
         "min_count": options.min_count, "subsample": options.subsample, "epochs": options.epochs,
-        "learning_rate": (f64::from(options.learning_rate) * 1e6).round() / 1e6, "store": options.store.name(),
+        "learning_rate": rounded(options.learning_rate), "store": options.store.name(),
         "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
-        "spelling": (f64::from(options.spelling) * 1e6).round() / 1e6,
+        "refine": {
+            "output": rounded(options.refine.output), "spelling": rounded(options.refine.spelling), "spread": rounded(options.refine.spread),
+        },
     });
     if let Some(Ngrams { min, max, buckets }) = options.ngrams {
         settings["ngrams"] = json!({ "min": min, "max": max, "buckets": buckets });

@@ -97,7 +97,7 @@ fn cbow_and_n_grams_learn_the_topics_too() {
 #[test]
 fn glove_learns_the_topics_too() {
     let text = topics(4_000);
-    let options = TrainOptions { objective: Objective::Glove, epochs: 15, spelling: 0.0, ..small_options() };
+    let options = TrainOptions { objective: Objective::Glove, epochs: 15, refine: Refine::NONE, ..small_options() };
     let model = train_on(&text, &options, &|_| {}).unwrap();
     assert_eq!(model.objective(), Objective::Glove);
     for (word, topic) in [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])] {

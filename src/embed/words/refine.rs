@@ -1,14 +1,43 @@
-//! Words lend each other strength through their spelling: what a word's character n-grams say about its vector is learned
-//! from the trained vectors, and a share of it goes into them. A rare word's vector is noisy, and so is what tells "quick"
-//! from "quickly"; many words of like spelling say it better than one.
+//! What is done to the vectors when the net has been trained. Each step changes directions only; lengths stay.
 //!
-//! The n-grams' vectors are those of Zhao, Mudgal, Liang 2018, "Generalizing Word Embeddings using Bag of Subwords"
-//! (section 2): a word's vector is the sum of them, by least squares. Here they are regularised, words count by the root of
-//! their frequency, and the system is solved by conjugate gradients (Hestenes, Stiefel 1952) for all components at once.
+//! 1. The output layer's rows are added, a share of them: a word's two vectors err in different ways (Levy, Goldberg, Dagan
+//!    2015, "Improving Distributional Similarity with Lessons Learned from Word Embeddings", section 3.3).
+//! 2. Words lend each other strength through their spelling: what a word's character n-grams say about its vector is learned
+//!    from the vectors, and a share of it goes into them. A rare word's vector is noisy, and so is what tells "quick" from
+//!    "quickly"; many words of like spelling say it better than one. The n-grams' vectors are those of Zhao, Mudgal, Liang 2018,
+//!    "Generalizing Word Embeddings using Bag of Subwords" (section 2): a word's vector is the sum of them, by least squares.
+//!    Here they are regularised, words count by the root of their frequency, and the system is solved by conjugate gradients
+//!    (Hestenes, Stiefel 1952) for all components at once.
+//! 3. The few directions in which all vectors differ most are drawn in: the component along each principal direction is
+//!    divided by a power of the spread along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent linguistic
+//!    information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
 
 use super::train::TrainProgress;
+use crate::math::{symmetric, train::multiply};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+
+/// How much is done of each step; 0 leaves it out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refine {
+    /// The share of the output layer's row against the word's own vector, both of unit length; 0 to 1.
+    pub output: f32,
+    /// The share of a word's vector that is what its spelling says; 0 to 1.
+    pub spelling: f32,
+    /// The power of the spread (its standard deviation) that a component is divided by; 0 to 1.
+    pub spread: f32,
+}
+
+impl Default for Refine {
+    fn default() -> Self {
+        Self { output: 0.3, spelling: 0.3, spread: 0.3 }
+    }
+}
+
+impl Refine {
+    /// Nothing is done.
+    pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0 };
+}
 
 /// Characters of the shortest and the longest n-gram of `<word>`.
 const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
@@ -26,23 +55,96 @@ const MOST_WEIGHT: f32 = 5.0;
 /// Words whose vectors are replaced at once.
 const BLOCK: usize = 1_024;
 
-/// Replaces `share` of each vector's direction by what its word's n-grams say. Words by falling frequency, vectors of
-/// `dimension` components row after row; lengths stay as they are, apart from that.
-pub(super) fn smooth(
-    words: &[String],
-    counts: &[u64],
+/// Refines the vectors of words by falling frequency, of `dimension` components, row after row; `output` are the rows of the
+/// output layer, where there is one.
+pub(super) fn refine(
+    (words, counts): (&[String], &[u64]),
+    vectors: &mut [f32],
+    output: Option<&[f32]>,
+    dimension: usize,
+    how: Refine,
+    observe: &(dyn Fn(&TrainProgress) + Sync),
+) {
+    if how == Refine::NONE {
+        return;
+    }
+    let report = |done: usize| observe(&TrainProgress::of("refining", done as u64, words.len() as u64));
+    report(0);
+    let norms: Vec<f32> = vectors.chunks_exact(dimension).map(norm).collect();
+    if let Some(output) = output.filter(|_| how.output > 0.0) {
+        vectors.par_chunks_exact_mut(dimension).zip(output.par_chunks_exact(dimension)).for_each(|(row, output)| {
+            let (own, others) = (norm(row), norm(output));
+            if own > 0.0 && others > 0.0 {
+                row.iter_mut().zip(output).for_each(|(x, other)| *x = *x / own + how.output * other / others);
+            }
+        });
+    }
+    unit(vectors, dimension);
+    if how.spelling > 0.0 {
+        spell((words, counts), vectors, dimension, how.spelling, &report);
+        unit(vectors, dimension);
+    }
+    if how.spread > 0.0 {
+        draw_in(vectors, dimension, how.spread);
+        unit(vectors, dimension);
+    }
+    vectors.par_chunks_exact_mut(dimension).zip(&norms).for_each(|(row, norm)| row.iter_mut().for_each(|x| *x *= norm));
+    report(words.len());
+}
+
+/// Makes every vector one of unit length; one of zeros stays.
+fn unit(vectors: &mut [f32], dimension: usize) {
+    vectors.par_chunks_exact_mut(dimension).for_each(|row| {
+        let norm = norm(row);
+        row.iter_mut().filter(|_| norm > 0.0).for_each(|x| *x /= norm);
+    });
+}
+
+/// Step 3.
+fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
+    let rows = (vectors.len() / dimension) as f64;
+    let mut mean = vec![0.0_f64; dimension];
+    vectors.chunks_exact(dimension).for_each(|row| mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x)));
+    mean.iter_mut().for_each(|sum| *sum /= rows);
+    // Each line of the covariance by one thread, so that it is the same on every run.
+    let mut covariance = vec![0.0_f64; dimension * dimension];
+    let vectors_now: &[f32] = vectors;
+    covariance.par_chunks_exact_mut(dimension).enumerate().for_each(|(i, line)| {
+        for row in vectors_now.chunks_exact(dimension) {
+            let factor = f64::from(row[i]) - mean[i];
+            line.iter_mut().zip(row).zip(&mean).for_each(|((sum, &x), mean)| *sum += factor * (f64::from(x) - mean));
+        }
+        line.iter_mut().for_each(|sum| *sum /= rows);
+    });
+    let (values, directions) = symmetric::eigen(&covariance, dimension);
+    let most = values.iter().copied().fold(0.0, f64::max);
+    // Against the largest; a direction in which nothing differs is not blown up.
+    let factors: Vec<f64> = values
+        .iter()
+        .map(|&value| if value > 1e-6 * most { (value / most).powf(-0.5 * f64::from(power)) } else { 1.0 })
+        .collect();
+    let mut matrix = vec![0.0_f32; dimension * dimension];
+    for i in 0..dimension {
+        for j in 0..dimension {
+            let of = |k: usize| factors[k] * directions[k * dimension + i] * directions[k * dimension + j];
+            matrix[i * dimension + j] = (0..dimension).map(of).sum::<f64>() as f32;
+        }
+    }
+    vectors.par_chunks_mut(BLOCK * dimension).for_each(|rows| {
+        let mut changed = vec![0.0; rows.len()];
+        multiply(rows, rows.len() / dimension, &matrix, dimension, dimension, &mut changed);
+        rows.copy_from_slice(&changed);
+    });
+}
+
+/// Step 2, of unit vectors.
+fn spell(
+    (words, counts): (&[String], &[u64]),
     vectors: &mut [f32],
     dimension: usize,
     share: f32,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    report: &dyn Fn(usize),
 ) {
-    let report = |done: usize| observe(&TrainProgress::of("smoothing", done as u64, words.len() as u64));
-    report(0);
-    let norms: Vec<f32> = vectors.chunks_exact(dimension).map(norm).collect();
-    vectors.par_chunks_exact_mut(dimension).zip(&norms).for_each(|(row, &norm)| {
-        let inverse = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-        row.iter_mut().for_each(|x| *x *= inverse);
-    });
     let learned = words.len().min(MOST_WORDS);
     let numbers = numbers(&words[..learned]);
     let rows = Sparse::of(&words[..learned], &numbers);
@@ -53,10 +155,10 @@ pub(super) fn smooth(
     let mut done = 0;
     for (block, rows) in words.chunks(BLOCK).zip(vectors.chunks_mut(BLOCK * dimension)) {
         let said = Sparse::of(block, &numbers).times(&grams, dimension);
-        let norms = &norms[done..];
-        for ((row, said), &norm) in rows.chunks_exact_mut(dimension).zip(said.chunks_exact(dimension)).zip(norms) {
-            for (x, said) in row.iter_mut().zip(said) {
-                *x = norm * (*x + share * (said - *x));
+        for (row, said) in rows.chunks_exact_mut(dimension).zip(said.chunks_exact(dimension)) {
+            // A vector of zeros says that nothing is known.
+            if row.iter().any(|&x| x != 0.0) {
+                row.iter_mut().zip(said).for_each(|(x, said)| *x += share * (said - *x));
             }
         }
         done += block.len();
@@ -238,22 +340,59 @@ mod tests {
         rows.map(|(a, b)| 1.0 - cosine(a, b)).sum::<f32>() / (exact.len() / 16) as f32
     }
 
+    const SPELLING: Refine = Refine { output: 0.0, spelling: 0.5, spread: 0.0 };
+
     #[test]
     fn what_spelling_tells_takes_noise_away() {
         let (words, exact, mut found) = made(1.2);
         let before = error(&exact, &found);
         let norms: Vec<f32> = found.chunks_exact(16).map(norm).collect();
-        smooth(&words, &vec![10; words.len()], &mut found, 16, 0.5, &|_| {});
+        refine((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| {});
         let after = error(&exact, &found);
         assert!(after < 0.7 * before, "{before} {after}");
-        assert!(found.chunks_exact(16).zip(norms).all(|(row, before)| norm(row) <= before * 1.2));
+        assert!(found.chunks_exact(16).zip(norms).all(|(row, before)| (norm(row) - before).abs() < 1e-3 * before));
+    }
+
+    #[test]
+    fn spread_is_drawn_in_along_its_directions() {
+        let (words, _, mut found) = made(0.1);
+        // Much along one direction, in which all components take part.
+        found.chunks_exact_mut(16).enumerate().for_each(|(at, row)| {
+            row.iter_mut().for_each(|x| *x += if at % 2 == 0 { 1.0 } else { -1.0 });
+        });
+        let along = |rows: &[f32]| {
+            let mut rows = rows.to_vec();
+            unit(&mut rows, 16);
+            rows.chunks_exact(16).map(|row| row.iter().sum::<f32>().powi(2)).sum::<f32>()
+        };
+        let before = along(&found);
+        let counts = vec![10; words.len()];
+        let how = |spread| Refine { spread, ..Refine::NONE };
+        let mut half = found.clone();
+        refine((&words, &counts), &mut half, None, 16, how(0.5), &|_| {});
+        let mut whole = found.clone();
+        refine((&words, &counts), &mut whole, None, 16, how(1.0), &|_| {});
+        assert!(along(&half) < 0.9 * before && along(&whole) < 0.5 * along(&half), "{before} {} {}", along(&half), along(&whole));
+    }
+
+    #[test]
+    fn the_output_layer_has_its_share() {
+        let mut vectors = vec![2.0, 0.0, 0.0, 3.0];
+        let how = Refine { output: 1.0, ..Refine::NONE };
+        refine((&["x".into(), "y".into()], &[2, 1]), &mut vectors, Some(&[0.0, 5.0, 0.0, 0.0]), 2, how, &|_| {});
+        let root = 2.0_f32.sqrt();
+        assert!(vectors.iter().zip([root, root, 0.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{vectors:?}");
     }
 
     #[test]
     fn nothing_to_learn_from_does_no_harm() {
-        let mut vectors = vec![1.0, 0.0, 0.0, 0.0];
-        smooth(&["x".into(), "y".into()], &[2, 1], &mut vectors, 2, 0.3, &|_| {});
-        assert!(vectors.iter().all(|x| x.is_finite()) && vectors[0] > 0.69, "{vectors:?}");
-        assert_eq!(vectors[2..], [0.0, 0.0], "a zero vector stays one");
+        for words in [vec!["x".to_string(), "y".into()], vec!["x".into()]] {
+            let mut vectors = vec![0.0; 2 * words.len()];
+            vectors[0] = 1.0;
+            let output = vec![0.5; vectors.len()];
+            refine((&words, &vec![2; words.len()]), &mut vectors, Some(&output), 2, Refine::default(), &|_| {});
+            assert!(vectors.iter().all(|x| x.is_finite()) && vectors[0] > 0.69, "{vectors:?}");
+            assert!(vectors[2..].iter().all(|&x| x == 0.0), "a zero vector stays one");
+        }
     }
 }
