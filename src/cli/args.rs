@@ -6,6 +6,7 @@
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
 use super::embed::NextTokenArgs;
+use super::export::ExportCommand;
 use super::filter::FilterArgs;
 use super::import::ImportCommand;
 use super::key::KeyCommand;
@@ -76,6 +77,9 @@ pub(crate) enum Command {
     /// Make a model folder of a model that was trained elsewhere.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Write a model's vectors in the formats of other programs.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Measure how good an embedder is.
     #[command(subcommand)]
     Eval(EvalCommand),

@@ -79,10 +79,10 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         }),
         blank_epochs: args.blank_epochs,
         refine: words::Refine { output: args.output_share, spelling: args.spelling, spread: args.spread },
-        checkpoints: args.checkpoint.clone().map(|folder| words::Checkpoints {
-            folder,
-            every: Duration::from_secs(args.checkpoint_every),
-        }),
+        checkpoints: args
+            .checkpoint
+            .clone()
+            .map(|folder| words::Checkpoints { folder, every: Duration::from_secs(args.checkpoint_every) }),
         scratch: folder.beside_it().to_owned(),
     };
     let phases = Phases::new("train words", "words", quiet);

@@ -21,9 +21,8 @@
 //! 0.75 ln count.
 
 use super::{
-    WordModel,
+    WordModel, tokenize,
     told::{REACH, Told, after, before},
-    tokenize,
     train::{NOISE_POWER, Objective},
     weight::weight,
 };

@@ -131,7 +131,13 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    pub(super) fn save(&self, phase: &str, turn: usize, report: Report, matrices: &[&SharedMatrix]) -> Result<(), Error> {
+    pub(super) fn save(
+        &self,
+        phase: &str,
+        turn: usize,
+        report: Report,
+        matrices: &[&SharedMatrix],
+    ) -> Result<(), Error> {
         disk::publish(&disk::real_fs(), &self.folder, &state(phase), |writer| {
             let mut sum = crc32fast::Hasher::new();
             let mut put = |bytes: &[u8]| {
@@ -163,7 +169,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] when the file is not what was saved; the matrices are of no use then.
-    pub(super) fn load(&self, phase: &str, matrices: &mut [&mut SharedMatrix]) -> Result<Option<(usize, Report)>, Error> {
+    pub(super) fn load(
+        &self,
+        phase: &str,
+        matrices: &mut [&mut SharedMatrix],
+    ) -> Result<Option<(usize, Report)>, Error> {
         let path = self.folder.join(state(phase));
         let failed = |source| Error::Io { path: path.clone(), source };
         let corrupt = |what: &str| Error::Corrupt { path: path.clone(), what: what.into() };

@@ -7,7 +7,7 @@
 use super::{corpus::Corpus, spool::scratch_file, train::TrainProgress};
 use crate::embed::Error;
 use rayon::prelude::*;
-use std::{collections::BinaryHeap, cmp::Reverse, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
+use std::{cmp::Reverse, collections::BinaryHeap, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
 
 /// Pairs that are held in memory while counting: 256 MiB.
 const HELD: usize = 1 << 24;
@@ -194,7 +194,8 @@ impl Runs {
 
     /// Calls `visit` with every pair of the runs and of `held`, sorted, each once with its whole count.
     fn merged(&self, held: &[Pair], mut visit: impl FnMut(Pair) -> Result<(), Error>) -> Result<(), Error> {
-        let mut inputs: Vec<Input<'_>> = self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
+        let mut inputs: Vec<Input<'_>> =
+            self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
         inputs.push(Input::Held(held.iter()));
         let mut heap = BinaryHeap::new();
         for (number, input) in inputs.iter_mut().enumerate() {

@@ -298,7 +298,10 @@ mod tests {
     fn a_vocabulary_too_large_is_pruned_and_counts_are_those_of_the_text_that_stays() {
         let mut text = String::new();
         for line in 0..3_000 {
-            text += &format!("cat dog {}\n", "abcdefghij".chars().map(|c| format!("{c}{}", "xyz".repeat(line % 40))).collect::<String>());
+            text += &format!(
+                "cat dog {}\n",
+                "abcdefghij".chars().map(|c| format!("{c}{}", "xyz".repeat(line % 40))).collect::<String>()
+            );
             text += &format!("cat {}\n", word(line));
         }
         let corpus = of_text(text.as_bytes(), &Reading { min_count: 2, most_words: 20, phrases: None }).unwrap();
@@ -329,9 +332,7 @@ mod tests {
         let (tokens, blocks) = (tokens(&corpus), &corpus.blocks);
         assert!(blocks.len() > 5);
         assert_eq!((blocks[0].start, blocks[blocks.len() - 1].end), (0, tokens.len() as u64));
-        assert!(
-            blocks.windows(2).all(|pair| pair[0].end == pair[1].start && tokens[pair[0].end as usize - 1] == END)
-        );
+        assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && tokens[pair[0].end as usize - 1] == END));
     }
 }
 

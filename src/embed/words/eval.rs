@@ -3,9 +3,8 @@
 use super::{
     WordModel,
     blank::{self, Neighbour},
-    data,
+    data, tokenize,
     told::{REACH, after, before},
-    tokenize,
 };
 use crate::{embed::Error, math::train::multiply};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

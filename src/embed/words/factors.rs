@@ -48,8 +48,7 @@ pub(super) fn fit(
             side.rows.set_row(row, &numbers);
         }
     }
-    let matrices =
-        &mut [&mut words.rows, &mut words.squares, &mut contexts.rows, &mut contexts.squares];
+    let matrices = &mut [&mut words.rows, &mut words.squares, &mut contexts.rows, &mut contexts.squares];
     let (first, report) = checkpoint.map(|kept| kept.load(PHASE, matrices)).transpose()?.flatten().unwrap_or_default();
     let all = pairs.buckets() * options.epochs;
     let total = corpus.total() * options.epochs as u64;

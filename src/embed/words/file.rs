@@ -349,8 +349,12 @@ impl WordModel {
         let mut parts = Vec::<Part<'_>>::new();
         let subwords = self.subwords.as_ref().map(|subwords| &subwords.table);
         let around = self.told.as_ref().map(|told| &told.around);
-        let tables =
-            [("input", Some(&self.input)), ("output", self.output.as_ref()), ("subwords", subwords), ("around", around)];
+        let tables = [
+            ("input", Some(&self.input)),
+            ("output", self.output.as_ref()),
+            ("subwords", subwords),
+            ("around", around),
+        ];
         for (name, table) in tables {
             let Some(table) = table else { continue };
             let rows = table.len() / self.dimension;

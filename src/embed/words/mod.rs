@@ -24,6 +24,7 @@
 //! | `file.rs` | the model folder |
 //! | `word2vec.rs` | the text and binary formats of word2vec |
 //! | `glove.rs` | GloVe's text format, and which format a file has |
+//! | `json.rs` | an object of words and their numbers |
 //! | `fasttext.rs` | the binary format of fastText |
 //! | `eval.rs` | word similarity and analogies |
 
@@ -38,6 +39,7 @@ mod factors;
 mod fasttext;
 mod file;
 mod glove;
+mod json;
 mod model;
 mod negative;
 mod phrases;
@@ -45,14 +47,15 @@ mod refine;
 mod rounds;
 mod spool;
 mod subwords;
-mod told;
 pub mod tokenize;
+mod told;
 mod train;
 mod vocabulary;
 pub(crate) mod weight;
 pub mod word2vec;
 
 pub use checkpoint::{Checkpoints, remove_checkpoint};
+pub use glove::write_glove;
 pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
 pub(crate) use model::tests::{only_common_model, small as small_model};

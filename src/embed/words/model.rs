@@ -4,8 +4,8 @@ use super::{
     blank,
     file::{Table, le_bytes},
     subwords::Subwords,
-    told::Told,
     tokenize,
+    told::Told,
     train::Objective,
     weight,
 };

@@ -42,7 +42,10 @@ impl Phrases {
     /// [`Error::InvalidInput`] naming the limit.
     pub(super) fn check(&self) -> Result<(), Error> {
         if !(1..=MAX_PASSES).contains(&self.passes) {
-            return Err(Error::InvalidInput(format!("phrases are joined in 1 to {MAX_PASSES} passes, got {}", self.passes)));
+            return Err(Error::InvalidInput(format!(
+                "phrases are joined in 1 to {MAX_PASSES} passes, got {}",
+                self.passes
+            )));
         }
         if !(self.threshold > 0.0 && self.threshold.is_finite()) {
             return Err(Error::InvalidInput(format!("a phrase's least score must be above 0, got {}", self.threshold)));
@@ -205,7 +208,8 @@ mod tests {
 
     #[test]
     fn settings_without_sense_are_refused() {
-        for bad in [Phrases { passes: 0, ..Phrases::default() }, Phrases { threshold: f64::NAN, ..Phrases::default() }] {
+        for bad in [Phrases { passes: 0, ..Phrases::default() }, Phrases { threshold: f64::NAN, ..Phrases::default() }]
+        {
             assert!(bad.check().is_err(), "{bad:?}");
         }
     }

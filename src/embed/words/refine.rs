@@ -372,7 +372,12 @@ mod tests {
         refine((&words, &counts), &mut half, None, 16, how(0.5), &|_| {});
         let mut whole = found.clone();
         refine((&words, &counts), &mut whole, None, 16, how(1.0), &|_| {});
-        assert!(along(&half) < 0.9 * before && along(&whole) < 0.5 * along(&half), "{before} {} {}", along(&half), along(&whole));
+        assert!(
+            along(&half) < 0.9 * before && along(&whole) < 0.5 * along(&half),
+            "{before} {} {}",
+            along(&half),
+            along(&whole)
+        );
     }
 
     #[test]

@@ -41,8 +41,7 @@ impl Spool {
     /// [`Error::Io`].
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
         Ok(Self { path: path.into(), file, length: 0, pending: Vec::new() })
     }
 

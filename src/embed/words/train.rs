@@ -15,8 +15,7 @@ use super::{
     refine::{Refine, refine},
     spool::Spool,
     subwords::Ngrams,
-    told,
-    weight,
+    told, weight,
 };
 use crate::{
     embed::{Error, ModelCard},

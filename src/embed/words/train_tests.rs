@@ -50,10 +50,11 @@ fn training_learns_the_topics_and_its_loss_falls() {
         assert!(training.windows(2).all(|pair| pair[0].done <= pair[1].done));
         let (first, last) = (training[0], training[training.len() - 1]);
         assert_eq!((last.done, last.total), (4 * 48_000, 4 * 48_000));
-        assert!(last.learning_rate < 0.01);
         assert!(seen.iter().any(|progress| progress.phase == "weighting"));
         // Two threads on a vocabulary this small overwrite each other often; what one thread learns is exact.
+        // And a thread that is put aside reports late.
         if threads == 1 {
+            assert!(last.learning_rate < 0.01);
             assert!(last.loss.unwrap() < first.loss.unwrap() - 0.15, "{first:?} {last:?}");
             for (word, topic) in
                 [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
@@ -100,7 +101,9 @@ fn glove_learns_the_topics_too() {
     let options = TrainOptions { objective: Objective::Glove, epochs: 15, refine: Refine::NONE, ..small_options() };
     let model = train_on(&text, &options, &|_| {}).unwrap();
     assert_eq!(model.objective(), Objective::Glove);
-    for (word, topic) in [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])] {
+    for (word, topic) in
+        [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
+    {
         let near = model.nearest(&[word], &[], 4).unwrap();
         assert!(near.iter().all(|(near, _)| topic.contains(&near.as_str()) || near == "the"), "{word}: {near:?}");
     }
@@ -191,7 +194,10 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
         let error = train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         std::fs::write(&state, &good[..good.len() - 1]).unwrap();
-        assert_eq!(train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
         std::fs::write(&state, good).unwrap();
     }
     crate::embed::words::remove_checkpoint(&checkpoints.folder).unwrap();
@@ -224,7 +230,10 @@ fn blanks_are_told_by_where_words_stand() {
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
     let back = WordModel::load(folder.path()).unwrap();
-    assert_eq!((back.fingerprint(), back.fill_blank("red ___ blue", 2).unwrap()), (model.fingerprint(), model.fill_blank("red ___ blue", 2).unwrap()));
+    assert_eq!(
+        (back.fingerprint(), back.fill_blank("red ___ blue", 2).unwrap()),
+        (model.fingerprint(), model.fill_blank("red ___ blue", 2).unwrap())
+    );
     let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| {}).unwrap();
     assert_ne!(without.fingerprint(), model.fingerprint());
 }

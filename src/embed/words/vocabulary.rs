@@ -128,6 +128,9 @@ mod tests {
         }
         assert!(counter.forgotten() >= 1);
         let found = counter.finish(5, 100);
-        assert_eq!((&found.words[..], &found.counts[..]), (&["often", "sometimes"].map(String::from)[..], &[10_000, 2_500][..]));
+        assert_eq!(
+            (&found.words[..], &found.counts[..]),
+            (&["often", "sometimes"].map(String::from)[..], &[10_000, 2_500][..])
+        );
     }
 }

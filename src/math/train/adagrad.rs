@@ -42,7 +42,9 @@ pub fn fit_product(
     let side = |of: &Adaptive, row: u32| {
         let first = row as usize * of.rows.lines_per_row;
         // SAFETY: the row is inside (asserted above).
-        unsafe { Side { row: of.rows.base().add(first), squares: of.squares.base().add(first), mask: of.learned.base() } }
+        unsafe {
+            Side { row: of.rows.base().add(first), squares: of.squares.base().add(first), mask: of.learned.base() }
+        }
     };
     let (lines, left, right) = (left.rows.lines_per_row, side(left, left_row), side(right, right_row));
     // SAFETY: rows are in bounds (asserted above).

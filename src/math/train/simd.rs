@@ -185,10 +185,7 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn over_root(self, squares: Self) -> Self {
             unsafe {
-                Self(
-                    _mm256_div_ps(self.0, _mm256_sqrt_ps(squares.0)),
-                    _mm256_div_ps(self.1, _mm256_sqrt_ps(squares.1)),
-                )
+                Self(_mm256_div_ps(self.0, _mm256_sqrt_ps(squares.0)), _mm256_div_ps(self.1, _mm256_sqrt_ps(squares.1)))
             }
         }
         #[inline(always)]

@@ -172,7 +172,8 @@ fn a_placed_input_is_a_sum_of_products_and_hands_its_change_on_to_both() {
         let mut composed = Composed::new(1, dimension);
         composed.gather_placed(0, (&from, &rows), (&factors, &which));
         for i in 0..dimension {
-            let of = |n: usize| before[rows[n] as usize * dimension + i] * before_factors[which[n] as usize * dimension + i];
+            let of =
+                |n: usize| before[rows[n] as usize * dimension + i] * before_factors[which[n] as usize * dimension + i];
             assert!((composed.inputs().number(0, i) - (of(0) + of(1) + of(2))).abs() < 1e-6);
         }
         let output = filled(4, dimension, 4);
