@@ -6,6 +6,7 @@
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
 use super::embed::NextTokenArgs;
+use super::export::ExportCommand;
 use super::filter::FilterArgs;
 use super::import::ImportCommand;
 use super::key::KeyCommand;
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     /// Make a model folder of a model that was trained elsewhere.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Write a model's vectors in the formats of other programs.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Measure how good an embedder is.
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -464,7 +468,8 @@ pub(crate) enum StoredAs {
                   The folder is accepted by `serve --model`, `load --model` and `eval words --model`."
 )]
 pub(crate) struct TrainWordsArgs {
-    /// Plain text or WikiExtractor files, plain or gzip.
+    /// Plain text or WikiExtractor files, plain, gzip or zstd; - is standard input. They are read as a stream, so they may be
+    /// larger than memory; four bytes a word are needed on disk, beside --out or in --checkpoint.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
     /// What the net learns to tell: from a word those around it, or (cbow) from those around it the word.
@@ -489,15 +494,49 @@ pub(crate) struct TrainWordsArgs {
     /// Words that occur less often are left out.
     #[arg(long, default_value_t = 5)]
     pub(crate) min_count: u64,
+    /// At most so many words, the most frequent ones. Of four times as many the occurrences are counted at once; when there
+    /// are more, the rarest are forgotten.
+    #[arg(long, default_value_t = 5_000_000, value_parser = config::at_least_one)]
+    pub(crate) max_words: usize,
+    /// Words that occur together much more often than their frequencies say become one, such as new_york. The number of passes:
+    /// after one, phrases have two words, after two up to four.
+    #[arg(long, value_name = "PASSES", num_args = 0..=1, default_missing_value = "1", value_parser = config::at_least_one)]
+    pub(crate) phrases: Option<usize>,
+    /// The least score of a phrase; lower makes more of them.
+    #[arg(long, default_value_t = 100.0, requires = "phrases")]
+    pub(crate) phrase_threshold: f64,
+    /// The power that flattens word frequencies for drawing noise words.
+    #[arg(long, default_value_t = 0.75)]
+    pub(crate) noise_power: f64,
     /// Words more frequent than this are thinned out; 0 keeps all.
     #[arg(long, default_value_t = 1e-4, value_parser = config::fraction)]
     pub(crate) subsample: f64,
-    /// Passes over the corpus.
-    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
-    pub(crate) epochs: usize,
-    /// Learning rate at the start; 0.03 when it is not given, for cbow 0.05.
+    /// Passes over the corpus; 5 when it is not given, for glove 25.
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Learning rate at the start; 0.02 when it is not given, for cbow and glove 0.05.
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
+    /// Passes over the corpus for the layer that fills blanks; 0 leaves them to the net's own output layer.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) blank_epochs: usize,
+    /// The share of the output layer's row that is added to a word's vector after training, 0 to 1. This and the next two are
+    /// not done with --ngrams.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) output_share: f32,
+    /// How much of a word's vector is what its spelling says of it, 0 to 1.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) spelling: f32,
+    /// How far the directions in which all vectors differ most are drawn in, 0 to 1.
+    #[arg(long, default_value_t = 0.3)]
+    pub(crate) spread: f32,
+    /// Save the state of training in this folder every so often. The same command goes on from there when it was interrupted,
+    /// even killed; with one thread the result is the same. Removed when the model is written.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Seconds between two checkpoints.
+    #[arg(long, default_value_t = 60, requires = "checkpoint")]
+    pub(crate) checkpoint_every: u64,
     /// Threads; 0 takes all cores. The result repeats exactly with 1.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
@@ -524,6 +563,8 @@ pub(crate) enum ObjectiveArg {
     SkipGram,
     /// From the words around, the word in the middle.
     Cbow,
+    /// How often words stand near each other.
+    Glove,
 }
 
 /// `train digits`

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// `import ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Word vectors in the formats of word2vec (text, binary), GloVe (text) or fastText (.bin).
+    /// Word vectors in the formats of word2vec (text, binary), GloVe (text), JSON (an object) or fastText (.bin).
     #[command(after_help = "Example:\n  nearness import words cc.en.300.bin --out ./fasttext\n\n\
                       Which format it is, is told from the content. fastText's n-grams come with it, so that unknown words\n\
                       have a vector. The folder is accepted by `serve --model` and `load --model`.")]

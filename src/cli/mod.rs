@@ -14,7 +14,7 @@
 //! | `quickstart/` | the main job on real input |
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
-//! | `train.rs` `train_gpt.rs` `import.rs` `eval/` | make, import and measure embedders |
+//! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | make, import, export and measure embedders |
 //! | `check.rs` | check the files of a data directory; repair them |
 //! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `map/` | a picture of a collection in one file |
@@ -29,6 +29,7 @@ mod collections;
 mod config;
 mod embed;
 mod eval;
+mod export;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -101,6 +102,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Classify(args) => embed::classify(args),
         Command::Load(args) => load::run(args, quiet),
         Command::Import(command) => import::run(command),
+        Command::Export(command) => export::run(command),
         Command::Train(command) => train::run(command, quiet),
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args, quiet),

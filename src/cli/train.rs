@@ -8,7 +8,7 @@ use super::output;
 use super::progress::{Progress, Step, count, duration};
 use super::train_gpt;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
-use crate::embed::words::{self, WordModel, word2vec};
+use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DataSource, Embedder, ModelCard};
 use crate::types::Precision;
 use anyhow::{Context, bail};
@@ -18,10 +18,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One input is the mean of a whole window, so it may move further at once.
 const CBOW_LEARNING_RATE: f32 = 0.05;
+/// As in the GloVe authors' program.
+const GLOVE_LEARNING_RATE: f32 = 0.05;
+const GLOVE_EPOCHS: usize = 25;
 
 /// Trains one of them.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
@@ -34,12 +37,14 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
 
 fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
-    let data = data_sources(&args.corpus, &args.made.licence)?;
+    let named: Vec<PathBuf> = args.corpus.iter().filter(|path| path.as_os_str() != STANDARD_INPUT).cloned().collect();
+    let mut data = data_sources(&named, &args.made.licence)?;
     let threads = config::threads(args.threads);
     let defaults = words::TrainOptions::default();
     let objective = match args.objective {
         ObjectiveArg::SkipGram => words::Objective::SkipGram,
         ObjectiveArg::Cbow => words::Objective::Cbow,
+        ObjectiveArg::Glove => words::Objective::Glove,
     };
     let options = words::TrainOptions {
         objective,
@@ -49,18 +54,36 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         negative: args.negative,
         min_count: args.min_count,
         subsample: args.subsample,
-        epochs: args.epochs,
+        epochs: args.epochs.unwrap_or(match objective {
+            words::Objective::Glove => GLOVE_EPOCHS,
+            _ => defaults.epochs,
+        }),
         threads,
         seed: args.seed,
         learning_rate: args.learning_rate.unwrap_or(match objective {
             words::Objective::SkipGram => defaults.learning_rate,
             words::Objective::Cbow => CBOW_LEARNING_RATE,
+            words::Objective::Glove => GLOVE_LEARNING_RATE,
         }),
         store: match args.store {
             StoredAs::F32 => Precision::F32,
             StoredAs::F16 => Precision::F16,
             StoredAs::I8 => Precision::I8,
         },
+        noise_power: args.noise_power,
+        most_words: args.max_words,
+        phrases: args.phrases.map(|passes| words::Phrases {
+            passes,
+            threshold: args.phrase_threshold,
+            discount: args.min_count,
+        }),
+        blank_epochs: args.blank_epochs,
+        refine: words::Refine { output: args.output_share, spelling: args.spelling, spread: args.spread },
+        checkpoints: args
+            .checkpoint
+            .clone()
+            .map(|folder| words::Checkpoints { folder, every: Duration::from_secs(args.checkpoint_every) }),
+        scratch: folder.beside_it().to_owned(),
     };
     let phases = Phases::new("train words", "words", quiet);
     let trained = words::train(&args.corpus, &options, &|seen| {
@@ -81,6 +104,8 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         "training_seconds": training.map(|phase| (phase.seconds * 10.0).round() / 10.0),
         "vocabulary": model.vocabulary().len(),
     });
+    let from_input = model.card().data.iter().cloned();
+    data.extend(from_input.map(|source| DataSource { licence: args.made.licence.clone(), ..source }));
     let card = ModelCard {
         name: "words".into(),
         family: String::new(),
@@ -96,6 +121,9 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     write_word2vec(args, &model)?;
+    if let Some(folder) = &args.checkpoint {
+        words::remove_checkpoint(folder)?;
+    }
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
     if args.made.json {
         output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
@@ -231,6 +259,11 @@ impl ModelFolder {
 
     fn parent(out: &Path) -> &Path {
         out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// The folder that it will be in.
+    pub(super) fn beside_it(&self) -> &Path {
+        Self::parent(&self.out)
     }
 
     /// A name beside the folder that nobody else uses.

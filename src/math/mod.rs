@@ -15,7 +15,8 @@
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
 //! | `prefetch.rs` | a hint to load memory before it is needed |
 //! | `gemm.rs` | matrix products of the digit net |
-//! | `train.rs` | the inner loops of skip-gram training |
+//! | `symmetric.rs` | eigenvectors of a symmetric matrix |
+//! | `train/` | the inner loops of training word vectors |
 //! | `topk.rs` | the k nearest of a stream of rows |
 //!
 //! Kernels of two slices use the shorter length, so that no input reads out of bounds.
@@ -33,6 +34,7 @@ mod kernels;
 mod norm;
 mod prefetch;
 mod scalar;
+pub mod symmetric;
 mod topk;
 pub mod train;
 

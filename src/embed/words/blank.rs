@@ -1,6 +1,6 @@
-//! Blanks filled by the net's output layer.
+//! Blanks filled, by the layer that was trained for them (`told.rs`), whose scores stand as they are, plus ln count.
 //!
-//! Skip-gram learns to tell, from one word, the words around it. For a word c, the output layer's score of a word w is
+//! Models without that layer are asked as follows. Skip-gram learns to tell, from one word, the words around it. For a word c, the output layer's score of a word w is
 //! about ln p(w | c) - ln q(w), where q goes with count^0.75, the distribution that negatives were drawn from (Levy,
 //! Goldberg 2014). So the neighbours of c would be the softmax of score + 0.75 ln count.
 //!
@@ -20,13 +20,16 @@
 //! CBOW learns just this: from the mean of the words around, the word in the middle. Its scores stand as they are, plus
 //! 0.75 ln count.
 
-use super::{WordModel, tokenize, train::NOISE_POWER, train::Objective, weight::weight};
+use super::{
+    WordModel, tokenize,
+    told::{REACH, Told, after, before},
+    train::{NOISE_POWER, Objective},
+    weight::weight,
+};
 use crate::embed::Error;
 
 /// The power of the count that a word's score is raised by, for skip-gram.
 const POWER: f64 = 0.5;
-/// Words next to the blank, on each side, that are looked at: the default window.
-pub(super) const REACH: usize = 5;
 /// Longest pattern, bytes.
 const MAX_PATTERN_BYTES: usize = 10_000;
 
@@ -46,13 +49,17 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
         ));
     }
     let parts = split(pattern);
-    let (around, blanks) = match parts.as_slice() {
-        [before, after] => {
-            let around: Vec<&String> = before.iter().rev().take(REACH).chain(after.iter().take(REACH)).collect();
-            (around, 1)
+    let placed = |words: &[String], place: fn(usize) -> usize| -> Vec<(String, usize)> {
+        (1..=REACH).zip(words).map(|(distance, word)| (word.clone(), place(distance))).collect()
+    };
+    // For each blank the words around it, with their places.
+    let around: Vec<Vec<(String, usize)>> = match parts.as_slice() {
+        [left, right] => {
+            let nearest_first: Vec<String> = left.iter().rev().cloned().collect();
+            vec![[placed(&nearest_first, before), placed(right, after)].concat()]
         }
-        [before, middle, after] if before.is_empty() && after.is_empty() && middle.len() == 1 => {
-            (middle.iter().collect(), 2)
+        [left, middle, right] if left.is_empty() && right.is_empty() && middle.len() == 1 => {
+            vec![placed(middle, after), placed(middle, before)]
         }
         other => {
             return Err(Error::InvalidInput(format!(
@@ -61,17 +68,31 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
             )));
         }
     };
-    let known: Vec<usize> = around.iter().filter_map(|word| model.number(word)).collect();
-    if known.is_empty() {
-        let words: Vec<&str> = around.iter().map(|word| word.as_str()).collect();
-        return Err(Error::InvalidInput(format!(
-            "no known word beside the blank (unknown: {}); {FORMS}",
-            words.join(", ")
-        )));
-    }
-    let scores = scores(model, &known).expect("the output layer was found above");
-    let list = model.best(&softmax(scores), k);
-    Ok(vec![list; blanks])
+    let fill = |around: &Vec<(String, usize)>| {
+        let known: Vec<Neighbour> = around
+            .iter()
+            .filter_map(|(word, place)| Some(Neighbour { word: model.number(word)?, place: *place }))
+            .collect();
+        if known.is_empty() {
+            let words: Vec<&str> = around.iter().map(|(word, _)| word.as_str()).collect();
+            return Err(Error::InvalidInput(format!(
+                "no known word beside the blank (unknown: {}); {FORMS}",
+                words.join(", ")
+            )));
+        }
+        let scores = scores(model, &known).expect("the output layer was found above");
+        Ok(model.best(&softmax(scores), k))
+    };
+    around.iter().map(fill).collect()
+}
+
+/// A word around a blank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    /// Its number.
+    pub(super) word: usize,
+    /// Its place (`told.rs`).
+    pub(super) place: usize,
 }
 
 /// The words before, between and after the blanks.
@@ -88,24 +109,41 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
 }
 
 /// ln of the probability of every word beside those words, up to a constant; minus infinity for the words themselves.
-pub(super) fn scores(model: &WordModel, around: &[usize]) -> Option<Vec<f32>> {
-    let mut query = vec![0.0_f32; model.dimension()];
-    let (power, weighted) = match model.objective() {
-        Objective::SkipGram => (POWER, true),
-        Objective::Cbow => (NOISE_POWER, false),
+pub(super) fn scores(model: &WordModel, around: &[Neighbour]) -> Option<Vec<f32>> {
+    let (query, power) = match &model.told {
+        Some(told) => (told_query(model, told, around), 1.0),
+        None if model.objective() == Objective::Cbow => (mean(model, around, |_| 1.0), NOISE_POWER),
+        None => (mean(model, around, |word| weight(model.count(word), model.total())), POWER),
     };
-    let weigh = |&number: &usize| if weighted { weight(model.count(number), model.total()) } else { 1.0 };
-    let weights = || around.iter().map(weigh);
-    let sum: f32 = weights().sum();
-    for (&number, weight) in around.iter().zip(weights()) {
-        query.iter_mut().zip(model.row(number)).for_each(|(sum_x, x)| *sum_x += weight / sum * x);
-    }
     let mut scores = model.output_scores(&query)?;
     for (number, score) in scores.iter_mut().enumerate() {
         *score += (power * (model.count(number).max(1) as f64).ln()) as f32;
     }
-    around.iter().for_each(|&number| scores[number] = f32::NEG_INFINITY);
+    around.iter().for_each(|neighbour| scores[neighbour.word] = f32::NEG_INFINITY);
     Some(scores)
+}
+
+/// The sum of the words' vectors, each times that of its place.
+fn told_query(model: &WordModel, told: &Told, around: &[Neighbour]) -> Vec<f32> {
+    let mut query = vec![0.0_f32; model.dimension()];
+    let mut row = Vec::new();
+    for &Neighbour { word, place } in around {
+        told.around.decode(model.dimension(), word, word + 1, &mut row);
+        let factors = &told.places[place * model.dimension()..];
+        query.iter_mut().zip(&row).zip(factors).for_each(|((sum, x), factor)| *sum += x * factor);
+    }
+    query
+}
+
+/// The weighted mean of the words' vectors.
+fn mean(model: &WordModel, around: &[Neighbour], weigh: impl Fn(usize) -> f32) -> Vec<f32> {
+    let mut query = vec![0.0_f32; model.dimension()];
+    let sum: f32 = around.iter().map(|neighbour| weigh(neighbour.word)).sum();
+    for neighbour in around {
+        let factor = weigh(neighbour.word) / sum;
+        query.iter_mut().zip(model.row(neighbour.word)).for_each(|(sum_x, x)| *sum_x += factor * x);
+    }
+    query
 }
 
 /// Probabilities of the scores; those of minus infinity stay it.

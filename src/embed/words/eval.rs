@@ -1,6 +1,11 @@
 //! How good word vectors are: agreement with people about similarity, analogies, and words told from those around.
 
-use super::{WordModel, blank, data, tokenize};
+use super::{
+    WordModel,
+    blank::{self, Neighbour},
+    data, tokenize,
+    told::{REACH, after, before},
+};
 use crate::{embed::Error, math::train::multiply};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
@@ -72,16 +77,17 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         return Err(Error::InvalidInput("this model has no output layer, so it cannot fill blanks".into()));
     }
     let mut random = StdRng::seed_from_u64(seed);
-    let mut drawn: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut drawn: Vec<(usize, Vec<Neighbour>)> = Vec::new();
     let mut seen = 0;
     data::for_each_line(file, &mut |line| {
         let words: Vec<Option<usize>> = tokenize::list(line).iter().map(|word| model.number(word)).collect();
         for (at, word) in words.iter().enumerate() {
             let Some(word) = *word else { continue };
-            let before = words[at.saturating_sub(blank::REACH)..at].iter();
-            let after = words[at + 1..].iter().take(blank::REACH);
-            let around: Vec<usize> = before.chain(after).filter_map(|&number| number).collect();
-            if around.is_empty() || around.contains(&word) {
+            let left = (1..=REACH).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
+            let right = (1..=REACH).zip(&words[at + 1..]).map(|(far, word)| (after(far), word));
+            let around: Vec<Neighbour> =
+                left.chain(right).filter_map(|(place, word)| Some(Neighbour { word: (*word)?, place })).collect();
+            if around.is_empty() || around.iter().any(|neighbour| neighbour.word == word) {
                 continue;
             }
             // Vitter 1985, "Random Sampling with a Reservoir", algorithm R.
@@ -104,10 +110,9 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         .map(|(word, around)| {
             let scores = blank::scores(model, around).unwrap_or_default();
             let better = scores.iter().filter(|score| **score > scores[*word]).count();
-            (
-                better,
-                word - around.iter().filter(|other| *other < word).collect::<std::collections::BTreeSet<_>>().len(),
-            )
+            let before: std::collections::BTreeSet<usize> =
+                around.iter().map(|neighbour| neighbour.word).filter(|other| other < word).collect();
+            (better, word - before.len())
         })
         .collect();
     let among = |n: usize, rank: fn(&(usize, usize)) -> usize| ranks.iter().filter(|r| rank(r) < n).count() as u64;

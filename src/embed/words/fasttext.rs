@@ -222,6 +222,7 @@ impl WordModel {
             output: output.map(|output| Table::encode(Precision::F32, output, dimension)),
             common: None,
             subwords,
+            told: None,
             card,
         })
         .map_err(|error| Error::Corrupt { path: path.into(), what: error.to_string() })

@@ -7,6 +7,8 @@
 //! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
 //! | `common` | dimension | F32 | the direction that texts share (`weight.rs`); absent in imported models |
 //! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the vectors of n-grams (`subwords.rs`); absent in models without |
+//! | `around`, `around.scale` | words x dimension | as `input` | the words' vectors around a blank (`told.rs`); absent in models without |
+//! | `places` | 10 x dimension | F32 | with `around`: what each place around a blank counts |
 //!
 //! With `subwords`, the file's metadata say `subwords.min` and `subwords.max`: how many characters an n-gram has.
 //!
@@ -18,6 +20,7 @@ use super::{
     data::MAX_WORD_BYTES,
     model::Parts,
     subwords::{Ngrams, Subwords},
+    told::{PLACES, Told},
 };
 use crate::embed::save::write_whole;
 use crate::embed::{Error, ModelCard, ModelFiles};
@@ -228,7 +231,19 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
         return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
     }
     let subwords = subwords(&tensors, dimension)?;
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, card })
+    let told = match Table::read(&tensors, "around", rows, dimension)? {
+        None => None,
+        Some(around) => match tensors.get("places", &[PLACES, dimension])? {
+            Some((Dtype::F32, bytes)) if output.is_some() => {
+                Some(Told { around, places: tensors.floats("places", bytes)? })
+            }
+            _ => {
+                let what = "there is a tensor \"around\", but no tensor \"output\" and F32 tensor \"places\"";
+                return Err(tensors.corrupt(what.into()));
+            }
+        },
+    };
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, told, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
@@ -249,7 +264,7 @@ fn subwords(tensors: &Tensors<'_>, dimension: usize) -> Result<Option<Subwords>,
 }
 
 /// Lines `word count`, counts falling.
-fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
+pub(super) fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
     let corrupt = |line: usize, what: &str| Error::Corrupt { path: path.into(), what: format!("line {line}: {what}") };
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -274,6 +289,15 @@ fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>)
         return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
     }
     Ok((words, counts))
+}
+
+/// The lines that [`parse_vocabulary`] reads.
+pub(super) fn vocabulary_bytes(words: &[String], counts: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (word, count) in words.iter().zip(counts) {
+        bytes.extend_from_slice(format!("{word} {count}\n").as_bytes());
+    }
+    bytes
 }
 
 /// Name, type, shape and bytes of a tensor to be written.
@@ -316,10 +340,7 @@ impl WordModel {
 
     /// The files of the model folder, the card last.
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
-        let mut vocabulary = Vec::new();
-        for (word, count) in self.words.iter().zip(&self.counts) {
-            vocabulary.extend_from_slice(format!("{word} {count}\n").as_bytes());
-        }
+        let vocabulary = vocabulary_bytes(&self.words, &self.counts);
         let card = (self.card.to_json() + "\n").into_bytes();
         Ok(vec![(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?), (CARD, card)])
     }
@@ -327,7 +348,14 @@ impl WordModel {
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let mut parts = Vec::<Part<'_>>::new();
         let subwords = self.subwords.as_ref().map(|subwords| &subwords.table);
-        for (name, table) in [("input", Some(&self.input)), ("output", self.output.as_ref()), ("subwords", subwords)] {
+        let around = self.told.as_ref().map(|told| &told.around);
+        let tables = [
+            ("input", Some(&self.input)),
+            ("output", self.output.as_ref()),
+            ("subwords", subwords),
+            ("around", around),
+        ];
+        for (name, table) in tables {
             let Some(table) = table else { continue };
             let rows = table.len() / self.dimension;
             let (numbers, scales) = table.bytes();
@@ -343,6 +371,9 @@ impl WordModel {
         });
         if let Some(common) = &self.common {
             parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
+        }
+        if let Some(told) = &self.told {
+            parts.push(("places".into(), Dtype::F32, vec![PLACES, self.dimension], le_bytes(&told.places)));
         }
         let failed =
             |error: safetensors::SafeTensorError| Error::Io { path: path.into(), source: std::io::Error::other(error) };

@@ -22,8 +22,8 @@ const MAX_NUMBER_BYTES: usize = 64;
 const MAX_LINE_BYTES: u64 = (MAX_WORD_BYTES + MAX_NUMBER_BYTES * MAX_DIMENSION) as u64;
 
 impl WordModel {
-    /// Reads word vectors that another program made: word2vec (text or binary), GloVe (text), each plain or gzip, or
-    /// fastText (`.bin`); which it is, is told from the content.
+    /// Reads word vectors that another program made: word2vec (text or binary), GloVe (text) or JSON (an object), each plain,
+    /// gzip or zstd, or fastText (`.bin`); which it is, is told from the content.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] naming what is damaged.
@@ -33,6 +33,14 @@ impl WordModel {
         open_unpacked(path)?.0.take(MAX_LINE_BYTES).read_until(b'\n', &mut head).map_err(failed)?;
         if fasttext::is_fasttext(&head) {
             return Self::from_fasttext(path);
+        }
+        if head.trim_ascii_start().first() == Some(&b'{') {
+            // A GloVe file may have the word "{" too; its line goes on with numbers.
+            let fields = head.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+            let numbers = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());
+            if fields.clone().count() < 2 || !fields.skip(1).all(numbers) {
+                return Self::from_json(path);
+            }
         }
         if word2vec::sizes(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
     }
@@ -90,8 +98,26 @@ impl WordModel {
         let counts = vec![0; words.len()];
         let input = Table::encode(Precision::F32, rows, dimension);
         let card = imported_card(path, "GloVe");
-        Self::new(Parts { words, counts, dimension, input, output: None, common: None, subwords: None, card })
+        Self::new(Parts {
+            words,
+            counts,
+            dimension,
+            input,
+            output: None,
+            common: None,
+            subwords: None,
+            told: None,
+            card,
+        })
     }
+}
+
+/// Writes the vectors of a model as GloVe's program does: as word2vec's text, without the first line.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_glove(model: &WordModel, path: &Path) -> Result<(), Error> {
+    word2vec::write_lines(model, path)
 }
 
 #[cfg(test)]
@@ -130,6 +156,11 @@ mod tests {
         assert_eq!(WordModel::import(&path).unwrap().rows(), model.rows());
         word2vec::write_binary(&model, &path).unwrap();
         assert_eq!(WordModel::import(&path).unwrap().rows(), model.rows());
+        write_glove(&model, &path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
+        assert_eq!(WordModel::import(&path).unwrap().rows(), model.rows());
+        std::fs::write(&path, "{ 1 2\ncat 3 4\n").unwrap();
+        assert_eq!(WordModel::import(&path).unwrap().vocabulary(), ["{", "cat"], "a word of GloVe's, not JSON");
         assert!(matches!(WordModel::import(folder.path()), Err(Error::Io { .. })));
     }
 }

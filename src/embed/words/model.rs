@@ -5,6 +5,7 @@ use super::{
     file::{Table, le_bytes},
     subwords::Subwords,
     tokenize,
+    told::Told,
     train::Objective,
     weight,
 };
@@ -33,6 +34,7 @@ pub struct WordModel {
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
+    pub(super) told: Option<Told>,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
     /// The input table as numbers, unless it is that already.
@@ -51,6 +53,7 @@ pub(super) struct Parts {
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
+    pub(super) told: Option<Told>,
     pub(super) card: ModelCard,
 }
 
@@ -60,7 +63,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::InvalidInput`] when a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, card } = parts;
+        let Parts { words, counts, dimension, input, output, common, subwords, told, card } = parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -82,6 +85,7 @@ impl WordModel {
             [Some(&input), output.as_ref()],
             common.as_deref(),
             subwords.as_ref(),
+            told.as_ref(),
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
@@ -94,6 +98,7 @@ impl WordModel {
             output,
             common,
             subwords,
+            told,
             card,
             numbers,
             decoded,
@@ -229,11 +234,10 @@ impl WordModel {
     /// The words that fit the blanks of a pattern, with their probabilities, most probable first; one list a blank.
     ///
     /// - `the ___ cat`: one blank among words; which word belongs there.
-    /// - `___ black ___`: a word between two blanks; the words that flank it. The net knows no left and right, so
-    ///   both lists are the same.
+    /// - `___ black ___`: a word between two blanks; the words that flank it, on the left and on the right.
     ///
     /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
-    /// vocabulary without the pattern's words (`blank.rs` says how several words share a vote).
+    /// vocabulary without the pattern's words (`blank.rs`).
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for another pattern, one of which no word is known, `k` of 0 or above
@@ -313,6 +317,7 @@ fn fingerprint(
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
     subwords: Option<&Subwords>,
+    told: Option<&Told>,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
     parts.part("tokenizer", tokenize::RULE.as_bytes());
@@ -325,8 +330,13 @@ fn fingerprint(
     }
     parts.part("vocabulary", &vocabulary);
     let [input, output] = layers;
-    for (label, table) in [("input", input), ("output", output), ("subwords", subwords.map(|subwords| &subwords.table))]
-    {
+    let tables = [
+        ("input", input),
+        ("output", output),
+        ("subwords", subwords.map(|subwords| &subwords.table)),
+        ("around", told.map(|told| &told.around)),
+    ];
+    for (label, table) in tables {
         let Some(table) = table else { continue };
         let (numbers, scales) = table.bytes();
         parts.part(label, &numbers);
@@ -338,6 +348,9 @@ fn fingerprint(
     if let Some(Subwords { ngrams, .. }) = subwords {
         let [min, max] = [ngrams.min, ngrams.max].map(|length| length as u64);
         parts.part("n-grams", &[min.to_le_bytes(), max.to_le_bytes()].concat());
+    }
+    if let Some(told) = told {
+        parts.part("places", &le_bytes(&told.places));
     }
     parts.finish()
 }

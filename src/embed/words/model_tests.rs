@@ -26,6 +26,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         input: Table::encode(precision, rows, 3),
         output: Some(Table::encode(precision, output, 3)),
         subwords: None,
+        told: None,
         common: Some(vec![0.0, 0.0, 1.0]),
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
     })
@@ -41,6 +42,7 @@ pub(crate) fn only_common_model() -> WordModel {
         input: Table::encode(Precision::F32, vec![0.6, 0.8], 2),
         output: None,
         subwords: None,
+        told: None,
         common: Some(vec![0.6, 0.8]),
         card: ModelCard::default(),
     })
@@ -102,6 +104,7 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
         input: Table::encode(Precision::F32, rows, 1),
         output: None,
         subwords: None,
+        told: None,
         common: None,
         card: ModelCard::default(),
     };

@@ -1,7 +1,8 @@
 //! Tests of training word vectors.
 
 use super::*;
-use crate::embed::{Embedder, ErrorKind};
+use crate::embed::{Embedder, ErrorKind, words::draw::Random};
+use std::sync::Mutex;
 
 /// Sentences about animals and about fruit: words of a topic occur together, words of two topics never do.
 fn topics(sentences: usize) -> String {
@@ -49,10 +50,11 @@ fn training_learns_the_topics_and_its_loss_falls() {
         assert!(training.windows(2).all(|pair| pair[0].done <= pair[1].done));
         let (first, last) = (training[0], training[training.len() - 1]);
         assert_eq!((last.done, last.total), (4 * 48_000, 4 * 48_000));
-        assert!(last.learning_rate < 0.01);
         assert!(seen.iter().any(|progress| progress.phase == "weighting"));
         // Two threads on a vocabulary this small overwrite each other often; what one thread learns is exact.
+        // And a thread that is put aside reports late.
         if threads == 1 {
+            assert!(last.learning_rate < 0.01);
             assert!(last.loss.unwrap() < first.loss.unwrap() - 0.15, "{first:?} {last:?}");
             for (word, topic) in
                 [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
@@ -94,6 +96,25 @@ fn cbow_and_n_grams_learn_the_topics_too() {
 }
 
 #[test]
+fn glove_learns_the_topics_too() {
+    let text = topics(4_000);
+    let options = TrainOptions { objective: Objective::Glove, epochs: 15, refine: Refine::NONE, ..small_options() };
+    let model = train_on(&text, &options, &|_| {}).unwrap();
+    assert_eq!(model.objective(), Objective::Glove);
+    for (word, topic) in
+        [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
+    {
+        let near = model.nearest(&[word], &[], 4).unwrap();
+        assert!(near.iter().all(|(near, _)| topic.contains(&near.as_str()) || near == "the"), "{word}: {near:?}");
+    }
+    assert_eq!(model.fingerprint(), train_on(&text, &options, &|_| {}).unwrap().fingerprint());
+    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..options.clone() }, &|_| {}).unwrap();
+    assert!(!without.has_output_layer() && model.has_output_layer());
+    let ngrams = Some(Ngrams { min: 2, max: 4, buckets: 500 });
+    assert!(train_on(&text, &TrainOptions { ngrams, ..options }, &|_| {}).is_err());
+}
+
+#[test]
 fn one_thread_and_one_seed_give_the_same_bits() {
     let text = topics(500);
     let fingerprint = |options: &TrainOptions| train_on(&text, options, &|_| {}).unwrap().fingerprint();
@@ -126,29 +147,93 @@ fn options_outside_their_limits_are_refused() {
     assert!(model.rows().iter().all(|x| x.is_finite()), "one word, nothing to learn, no panic");
 }
 
-#[test]
-fn draws_follow_the_counts() {
-    let counts = [1_000_u64, 100, 10, 1];
-    let alias = Alias::new(&counts);
-    let mut random = Random::new(3, 0);
-    let mut drawn = [0_u64; 4];
-    (0..1_000_000).for_each(|_| drawn[alias.draw(&mut random) as usize] += 1);
-    let total: f64 = counts.iter().map(|&count| (count as f64).powf(NOISE_POWER)).sum();
-    for (&count, &drawn) in counts.iter().zip(&drawn) {
-        let expected = (count as f64).powf(NOISE_POWER) / total * 1e6;
-        assert!((drawn as f64 - expected).abs() < 6.0 * expected.sqrt(), "{count}: {drawn}, {expected}");
-    }
-    let keep = keep_thresholds(&counts, 0.01);
-    assert!(keep[0] < keep[1] && keep[2] == u32::MAX && keep[3] == u32::MAX);
-    assert!(keep_thresholds(&counts, 0.0).iter().all(|&keep| keep == u32::MAX));
+/// Stops a training from the observer, as a signal would, by a panic that is caught here; gives what it had done.
+fn interrupted(path: &std::path::Path, options: &TrainOptions, phase: &'static str, share: f64) {
+    let stopped = std::panic::catch_unwind(|| {
+        train(&[path.to_path_buf()], options, &|progress| {
+            assert!(progress.phase != phase || (progress.done as f64) < share * progress.total as f64, "stopped here");
+        })
+        .map(drop)
+    });
+    assert!(stopped.is_err(), "it was to be stopped in {phase}");
 }
 
 #[test]
-fn blocks_are_whole_sentences_and_cover_all() {
-    let tokens: Vec<u32> = (0..10_000).map(|at| if at % 7 == 6 { END } else { 1 }).collect();
-    let blocks = cut(&tokens);
-    assert!(blocks.len() > 5);
-    assert_eq!((blocks[0].start, blocks[blocks.len() - 1].end), (0, tokens.len()));
-    assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && tokens[pair[0].end - 1] == END));
-    assert!(cut(&[]).is_empty());
+fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("corpus.txt");
+    std::fs::write(&path, topics(1_000)).unwrap();
+    let whole = train(std::slice::from_ref(&path), &small_options(), &|_| {}).unwrap();
+    let checkpoints = Checkpoints { folder: folder.path().join("kept"), every: std::time::Duration::ZERO };
+    let options = TrainOptions { checkpoints: Some(checkpoints.clone()), ..small_options() };
+    for (phase, share) in [("training", 0.3), ("training", 0.6), ("blanks", 0.5)] {
+        interrupted(&path, &options, phase, share);
+    }
+    let seen = Mutex::new(Vec::new());
+    let resumed = train(std::slice::from_ref(&path), &options, &|progress| {
+        seen.lock().unwrap().push((progress.phase, progress.done, progress.total));
+    })
+    .unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert!(!seen.iter().any(|(phase, ..)| ["counting", "training"].contains(phase)), "that was done before");
+    assert!(seen.iter().all(|(phase, done, total)| *phase != "blanks" || done * 5 > total * 2), "{seen:?}");
+    assert_eq!(resumed.fingerprint(), whole.fingerprint());
+    let names = || std::fs::read_dir(&checkpoints.folder).unwrap().count();
+    assert_eq!(names(), 5, "tokens, vocabulary, plan, and two states");
+
+    // Other settings, a changed corpus, and a damaged state are refused.
+    let other = TrainOptions { seed: 9, window: 4, ..options.clone() };
+    let error = train(std::slice::from_ref(&path), &other, &|_| {}).map(drop).unwrap_err().to_string();
+    assert!(error.contains("seed was 1, is 9") && error.contains("window was 5, is 4"), "{error}");
+    for state in ["blanks.state", "training.state"] {
+        let state = checkpoints.folder.join(state);
+        let good = std::fs::read(&state).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 1;
+        std::fs::write(&state, &bad).unwrap();
+        let error = train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        std::fs::write(&state, &good[..good.len() - 1]).unwrap();
+        assert_eq!(
+            train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        std::fs::write(&state, good).unwrap();
+    }
+    crate::embed::words::remove_checkpoint(&checkpoints.folder).unwrap();
+    assert!(!checkpoints.folder.exists());
+    // A folder of something else is left alone.
+    std::fs::create_dir(&checkpoints.folder).unwrap();
+    std::fs::write(checkpoints.folder.join("thesis.txt"), "precious").unwrap();
+    let error = train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err();
+    assert!(error.to_string().contains("thesis.txt"), "{error}");
+}
+
+#[test]
+fn blanks_are_told_by_where_words_stand() {
+    // "red x blue" and "blue y red": which word stands between is told only by the order.
+    let mut random = Random::new(5, 5);
+    let mut text = String::new();
+    for _ in 0..6_000 {
+        let filler = ["one", "two", "three", "four"][random.below(4) as usize];
+        let part = if random.below(2) == 0 { "red cat blue" } else { "blue dog red" };
+        text += &format!("{filler} {part} {filler}\n");
+    }
+    let model = train_on(&text, &TrainOptions { blank_epochs: 3, ..small_options() }, &|_| {}).unwrap();
+    for (pattern, word) in [("red ___ blue", "cat"), ("blue ___ red", "dog"), ("one red ___ blue one", "cat")] {
+        let found = &model.fill_blank(pattern, 2).unwrap()[0];
+        assert!(found[0].0 == word && found[0].1 > 0.5, "{pattern}: {found:?}");
+    }
+    let two = model.fill_blank("___ cat ___", 1).unwrap();
+    assert_eq!([two[0][0].0.as_str(), two[1][0].0.as_str()], ["red", "blue"]);
+    // It comes back from a folder, and is part of the fingerprint.
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path()).unwrap();
+    let back = WordModel::load(folder.path()).unwrap();
+    assert_eq!(
+        (back.fingerprint(), back.fill_blank("red ___ blue", 2).unwrap()),
+        (model.fingerprint(), model.fill_blank("red ___ blue", 2).unwrap())
+    );
+    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| {}).unwrap();
+    assert_ne!(without.fingerprint(), model.fingerprint());
 }

@@ -1,10 +1,8 @@
 //! Smooth inverse frequency (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"):
 //! the weight of a word, the weighted mean of a text, and the direction that all texts share.
 
-use super::{
-    data::{Corpus, END},
-    train::TrainProgress,
-};
+use super::{corpus::Corpus, train::TrainProgress};
+use crate::embed::Error;
 use rayon::prelude::*;
 
 /// The paper's `a`: a word of this share of the corpus counts half.
@@ -39,22 +37,34 @@ pub(crate) fn mean<'a>(
 
 /// The first right singular vector of the means of many paragraphs (the paper's step 2): of unit length, or zero
 /// where there is no such direction.
+///
+/// # Errors
+/// [`Error::Io`].
 pub(super) fn common_component(
     corpus: &Corpus,
     vectors: &[f32],
     dimension: usize,
     observe: &(dyn Fn(&TrainProgress) + Sync),
-) -> Vec<f32> {
+) -> Result<Vec<f32>, Error> {
     let total = corpus.total();
     let weights: Vec<f32> = corpus.counts.iter().map(|&count| weight(count, total)).collect();
-    let paragraphs: Vec<&[u32]> =
-        corpus.tokens.split(|&token| token == END).filter(|paragraph| paragraph.len() >= MIN_WORDS).collect();
-    let every = paragraphs.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<&[u32]> = paragraphs.into_iter().step_by(every).collect();
-    let report = |done| {
-        let total = sample.len() as u64;
-        observe(&TrainProgress { phase: "weighting", done, total, loss: None, learning_rate: 0.0 });
-    };
+    let mut paragraphs = 0_usize;
+    corpus.spool.sentences(|sentence| {
+        paragraphs += usize::from(sentence.len() >= MIN_WORDS);
+        Ok(())
+    })?;
+    let every = paragraphs.div_ceil(SAMPLE).max(1);
+    let (mut sample, mut seen) = (Vec::new(), 0_usize);
+    corpus.spool.sentences(|sentence| {
+        if sentence.len() >= MIN_WORDS {
+            if seen.is_multiple_of(every) {
+                sample.push(sentence.clone());
+            }
+            seen += 1;
+        }
+        Ok(())
+    })?;
+    let report = |done| observe(&TrainProgress::of("weighting", done, sample.len() as u64));
     report(0);
     let means: Vec<Vec<f32>> = sample
         .par_iter()
@@ -66,7 +76,7 @@ pub(super) fn common_component(
         .collect();
     let direction = principal(&means, dimension);
     report(sample.len() as u64);
-    direction
+    Ok(direction)
 }
 
 /// The direction of the largest second moment, by power iteration.

@@ -238,11 +238,21 @@ pub fn read_binary(path: &Path) -> Result<Vec<(String, Vec<f32>)>, Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn write_text(model: &WordModel, path: &Path) -> Result<(), Error> {
-    write(model, path, |bytes, row| {
-        for number in row {
-            bytes.extend_from_slice(format!(" {number}").as_bytes());
-        }
-    })
+    write(model, path, true, written_out)
+}
+
+/// The same without the first line.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn write_lines(model: &WordModel, path: &Path) -> Result<(), Error> {
+    write(model, path, false, written_out)
+}
+
+fn written_out(bytes: &mut Vec<u8>, row: &[f32]) {
+    for number in row {
+        bytes.extend_from_slice(format!(" {number}").as_bytes());
+    }
 }
 
 /// Writes the vectors of a model as bytes.
@@ -250,14 +260,17 @@ pub fn write_text(model: &WordModel, path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn write_binary(model: &WordModel, path: &Path) -> Result<(), Error> {
-    write(model, path, |bytes, row| {
+    write(model, path, true, |bytes, row| {
         bytes.push(b' ');
         bytes.extend_from_slice(&le_bytes(row));
     })
 }
 
-fn write(model: &WordModel, path: &Path, numbers: impl Fn(&mut Vec<u8>, &[f32])) -> Result<(), Error> {
-    let mut bytes = format!("{} {}\n", model.vocabulary().len(), model.dimension()).into_bytes();
+fn write(model: &WordModel, path: &Path, sizes: bool, numbers: impl Fn(&mut Vec<u8>, &[f32])) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    if sizes {
+        bytes.extend_from_slice(format!("{} {}\n", model.vocabulary().len(), model.dimension()).as_bytes());
+    }
     for (number, word) in model.vocabulary().iter().enumerate() {
         bytes.extend_from_slice(word.as_bytes());
         numbers(&mut bytes, model.row(number));
@@ -299,6 +312,7 @@ impl WordModel {
             output: None,
             common: None,
             subwords: None,
+            told: None,
             card: imported_card(path, "word2vec"),
         })
     }

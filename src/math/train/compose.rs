@@ -1,7 +1,8 @@
 //! Inputs that are made of several rows: the words of a context (CBOW), or a word and its n-grams (subwords).
 //!
 //! Such an input is the mean of its rows. It is made in a matrix of its own, on which a step is done as on any other; what the
-//! step changed is then added to each of the rows.
+//! step changed is then added to each of the rows. Or it is the sum of its rows, each multiplied component by component
+//! with a row that says what the place of a word counts; both are changed then.
 
 use super::simd::{self, Loop, Simd};
 use super::{Line, SharedMatrix};
@@ -44,6 +45,45 @@ impl Composed {
         let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
         // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
         unsafe { simd::run(Scatter { now, before, onto: onto.base(), lines: onto.lines_per_row, rows }) }
+    }
+
+    /// Makes the input `place` the sum of `rows`, each times its row of `factors`, component by component.
+    ///
+    /// # Panics
+    /// As [`gather`](Self::gather), or when there are not as many `which` as `rows`.
+    pub fn gather_placed(
+        &mut self,
+        place: u32,
+        (from, rows): (&SharedMatrix, &[u32]),
+        (factors, which): (&SharedMatrix, &[u32]),
+    ) {
+        assert_eq!(rows.len(), which.len(), "a factor for each row");
+        self.check(place, from, rows);
+        self.check(place, factors, which);
+        let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
+        let (from, factors, lines) = (from.base(), factors.base(), from.lines_per_row);
+        // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
+        unsafe { simd::run(GatherPlaced { now, before, from, factors, lines, rows, which }) }
+    }
+
+    /// Passes what happened to the input `place` since it was made on to `rows` and, times `rate`, to the factors.
+    ///
+    /// # Panics
+    /// As [`gather_placed`](Self::gather_placed).
+    pub fn scatter_placed(
+        &self,
+        place: u32,
+        (onto, rows): (&SharedMatrix, &[u32]),
+        (factors, which): (&SharedMatrix, &[u32]),
+        rate: f32,
+    ) {
+        assert_eq!(rows.len(), which.len(), "a factor for each row");
+        self.check(place, onto, rows);
+        self.check(place, factors, which);
+        let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
+        let (onto, factors, lines) = (onto.base(), factors.base(), onto.lines_per_row);
+        // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
+        unsafe { simd::run(ScatterPlaced { now, before, onto, factors, lines, rows, which, rate }) }
     }
 
     fn check(&self, place: u32, other: &SharedMatrix, rows: &[u32]) {
@@ -103,6 +143,66 @@ impl Loop for Scatter<'_> {
                 for &row in self.rows {
                     let place = self.onto.add(row as usize * self.lines + j);
                     S::splat(1.0).mul_add(S::load(place), change).store(place);
+                }
+            }
+        }
+    }
+}
+
+struct GatherPlaced<'a> {
+    now: *mut Line,
+    before: *mut Line,
+    from: *mut Line,
+    factors: *mut Line,
+    lines: usize,
+    rows: &'a [u32],
+    which: &'a [u32],
+}
+
+impl Loop for GatherPlaced<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            for j in 0..self.lines {
+                let mut sum = S::zero();
+                for (&row, &factor) in self.rows.iter().zip(self.which) {
+                    let factor = S::load(self.factors.add(factor as usize * self.lines + j));
+                    sum = S::load(self.from.add(row as usize * self.lines + j)).mul_add(factor, sum);
+                }
+                sum.store(self.now.add(j));
+                sum.store(self.before.add(j));
+            }
+        }
+    }
+}
+
+struct ScatterPlaced<'a> {
+    now: *mut Line,
+    before: *mut Line,
+    onto: *mut Line,
+    factors: *mut Line,
+    lines: usize,
+    rows: &'a [u32],
+    which: &'a [u32],
+    rate: f32,
+}
+
+impl Loop for ScatterPlaced<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: rows lie inside their matrices, and a row has `lines` lines.
+        unsafe {
+            let rate = S::splat(self.rate);
+            for j in 0..self.lines {
+                let change = S::splat(-1.0).mul_add(S::load(self.before.add(j)), S::load(self.now.add(j)));
+                let scaled = change.mul_add(rate, S::zero());
+                for (&row, &factor) in self.rows.iter().zip(self.which) {
+                    let place = self.onto.add(row as usize * self.lines + j);
+                    let factors = self.factors.add(factor as usize * self.lines + j);
+                    let (old, factor) = (S::load(place), S::load(factors));
+                    change.mul_add(factor, old).store(place);
+                    scaled.mul_add(old, factor).store(factors);
                 }
             }
         }

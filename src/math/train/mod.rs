@@ -15,11 +15,13 @@
 //! writes aligned `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they
 //! are shared, and no branch, index or length ever depends on a number that is read.
 
+mod adagrad;
 mod compose;
 mod simd;
 #[cfg(test)]
 mod tests;
 
+pub use adagrad::{Adaptive, fit_product};
 pub use compose::Composed;
 
 use simd::{Loop, Simd};
@@ -78,6 +80,40 @@ impl SharedMatrix {
         rows
     }
 
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers in a row.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Copies a row as it is now.
+    ///
+    /// # Panics
+    /// When the row is outside, or `out` is not of the dimension.
+    pub fn copy_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.dimension, "a row of the matrix");
+        // SAFETY: the row lies inside, and its lines hold at least `dimension` numbers; the race is the module's.
+        unsafe {
+            let from = self.base().add(row * self.lines_per_row).cast::<f32>();
+            std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), self.dimension);
+        }
+    }
+
+    /// Sets a row.
+    ///
+    /// # Panics
+    /// When the row is outside, or `numbers` are not of the dimension.
+    pub fn set_row(&mut self, row: usize, numbers: &[f32]) {
+        assert!(row < self.rows && numbers.len() == self.dimension, "a row of the matrix");
+        for (line, part) in self.lines[row * self.lines_per_row..].iter_mut().zip(numbers.chunks(LANES)) {
+            line.get_mut().0[..part.len()].copy_from_slice(part);
+        }
+    }
+
     /// Asks the processor to bring a row near; out of range does nothing.
     #[inline]
     pub fn prefetch(&self, row: u32) {
@@ -116,6 +152,9 @@ pub struct Window<'a> {
     pub inputs: &'a [u32],
     /// Rows of the output matrix: the word in the middle, then the negatives.
     pub targets: &'a [u32],
+    /// Taken off every score: the logarithm of the number of negatives where scores are to be those of noise-contrastive
+    /// estimation, otherwise 0.
+    pub shift: f32,
 }
 
 /// Descends the [`loss`] of the window once with that learning rate. `errors` is scratch space.
@@ -144,6 +183,7 @@ pub fn loss(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) -> 
         for (place, &to) in window.targets.iter().enumerate() {
             let score: f64 =
                 (0..input.dimension).map(|i| f64::from(input.number(from, i)) * f64::from(output.number(to, i))).sum();
+            let score = score - f64::from(window.shift);
             let margin = if place == 0 { score } else { -score };
             // ln(1 + e^-margin), without overflow.
             sum += (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
@@ -234,7 +274,7 @@ impl Loop for Step<'_> {
                 first += GROUP;
             }
             for error in errors.iter_mut() {
-                *error = -self.rate * sigmoid(*error);
+                *error = -self.rate * sigmoid(*error - self.window.shift);
             }
             for row in errors.chunks_exact_mut(targets.max(1)) {
                 row[0] += self.rate;

@@ -41,6 +41,8 @@ pub(super) trait Simd: Copy {
     unsafe fn store(self, line: *mut Line);
     /// `self * factor + term`.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// `self / sqrt(squares)`.
+    unsafe fn over_root(self, squares: Self) -> Self;
     /// The sum of the sixteen.
     unsafe fn sum(self) -> f32;
 }
@@ -71,6 +73,13 @@ impl Simd for Portable {
     unsafe fn mul_add(mut self, factor: Self, term: Self) -> Self {
         for i in 0..LANES {
             self.0[i] = self.0[i] * factor.0[i] + term.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    unsafe fn over_root(mut self, squares: Self) -> Self {
+        for i in 0..LANES {
+            self.0[i] /= squares.0[i].sqrt();
         }
         self
     }
@@ -135,6 +144,10 @@ pub(super) mod x86 {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, term.0)) }
         }
         #[inline(always)]
+        unsafe fn over_root(self, squares: Self) -> Self {
+            unsafe { Self(_mm512_div_ps(self.0, _mm512_sqrt_ps(squares.0))) }
+        }
+        #[inline(always)]
         unsafe fn sum(self) -> f32 {
             unsafe { _mm512_reduce_add_ps(self.0) }
         }
@@ -168,6 +181,12 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
+        }
+        #[inline(always)]
+        unsafe fn over_root(self, squares: Self) -> Self {
+            unsafe {
+                Self(_mm256_div_ps(self.0, _mm256_sqrt_ps(squares.0)), _mm256_div_ps(self.1, _mm256_sqrt_ps(squares.1)))
+            }
         }
         #[inline(always)]
         unsafe fn sum(self) -> f32 {
