@@ -117,7 +117,8 @@ pub fn fix_graph(bytes: &mut Vec<u8>) {
     const LEVELS: usize = 88;
     const SECTIONS: usize = 152;
     const MOST: u64 = 1 << 18;
-    let number = |at: usize| u64::from(u32_at(bytes, at));
+    // More than that is too long anyway.
+    let number = |at: usize| u64::from(u32_at(bytes, at)).min(MOST);
     let (rows, dimension, m, kept) = (number(32), number(36), number(44), number(84));
     let upper: u64 = (0..number(52).min(16) as usize).map(|level| number(LEVELS + 4 * level) * 4 * (2 + m)).sum();
     let width = dimension + u64::from(number(40) == 1);
