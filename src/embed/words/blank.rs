@@ -111,12 +111,18 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
 /// For each list of words around a blank, one after the other, ln of the probability of every word there, up to a constant;
 /// minus infinity for the words around. None without an output layer.
 pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f32>> {
-    let (query, power): (Box<dyn Fn(&[Neighbour]) -> Vec<f32> + '_>, f64) = match &model.told {
-        Some(told) => (Box::new(|around| told_query(model, told, around)), 1.0),
-        None if model.objective() == Objective::Cbow => (Box::new(|around| mean(model, around, |_| 1.0)), NOISE_POWER),
-        None => (Box::new(|around| mean(model, around, |word| weight(model.count(word), model.total()))), POWER),
+    let cbow = model.objective() == Objective::Cbow;
+    let power = match &model.told {
+        Some(_) => 1.0,
+        None if cbow => NOISE_POWER,
+        None => POWER,
     };
-    let queries: Vec<f32> = blanks.iter().flat_map(|around| query(around)).collect();
+    let query = |around: &&[Neighbour]| match &model.told {
+        Some(told) => told_query(model, told, around),
+        None if cbow => mean(model, around, |_| 1.0),
+        None => mean(model, around, |word| weight(model.count(word), model.total())),
+    };
+    let queries: Vec<f32> = blanks.iter().flat_map(query).collect();
     let mut scores = model.output_scores(&queries)?;
     let words = model.vocabulary().len();
     let prior: Vec<f32> = (0..words).map(|word| (power * (model.count(word).max(1) as f64).ln()) as f32).collect();
