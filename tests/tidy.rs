@@ -40,6 +40,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("candle_nn", "src/embed/transformers/"),
     ("tokenizers", "src/embed/transformers/"),
     ("safetensors", "src/embed/"),
+    ("zstd", "src/embed/words/data.rs"),
     ("jsonwebtoken", "src/guard/token.rs"),
     ("subtle", "src/guard/"),
     ("getrandom", "src/guard/key.rs"),

@@ -80,7 +80,7 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
                 words.join(", ")
             )));
         }
-        let scores = scores(model, &known).expect("the output layer was found above");
+        let scores = scores(model, &[&known]).expect("the output layer was found above");
         Ok(model.best(&softmax(scores), k))
     };
     around.iter().map(fill).collect()
@@ -108,18 +108,28 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
     parts.iter().map(|part| tokenize::list(part)).collect()
 }
 
-/// ln of the probability of every word beside those words, up to a constant; minus infinity for the words themselves.
-pub(super) fn scores(model: &WordModel, around: &[Neighbour]) -> Option<Vec<f32>> {
-    let (query, power) = match &model.told {
-        Some(told) => (told_query(model, told, around), 1.0),
-        None if model.objective() == Objective::Cbow => (mean(model, around, |_| 1.0), NOISE_POWER),
-        None => (mean(model, around, |word| weight(model.count(word), model.total())), POWER),
+/// For each list of words around a blank, one after the other, ln of the probability of every word there, up to a constant;
+/// minus infinity for the words around. None without an output layer.
+pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f32>> {
+    let cbow = model.objective() == Objective::Cbow;
+    let power = match &model.told {
+        Some(_) => 1.0,
+        None if cbow => NOISE_POWER,
+        None => POWER,
     };
-    let mut scores = model.output_scores(&query)?;
-    for (number, score) in scores.iter_mut().enumerate() {
-        *score += (power * (model.count(number).max(1) as f64).ln()) as f32;
+    let query = |around: &&[Neighbour]| match &model.told {
+        Some(told) => told_query(model, told, around),
+        None if cbow => mean(model, around, |_| 1.0),
+        None => mean(model, around, |word| weight(model.count(word), model.total())),
+    };
+    let queries: Vec<f32> = blanks.iter().flat_map(query).collect();
+    let mut scores = model.output_scores(&queries)?;
+    let words = model.vocabulary().len();
+    let prior: Vec<f32> = (0..words).map(|word| (power * (model.count(word).max(1) as f64).ln()) as f32).collect();
+    for (scores, around) in scores.chunks_exact_mut(words).zip(blanks) {
+        scores.iter_mut().zip(&prior).for_each(|(score, prior)| *score += prior);
+        around.iter().for_each(|neighbour| scores[neighbour.word] = f32::NEG_INFINITY);
     }
-    around.iter().for_each(|neighbour| scores[neighbour.word] = f32::NEG_INFINITY);
     Some(scores)
 }
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Most words of a sentence.
-pub const SENTENCE: usize = 1_000;
+pub(super) const SENTENCE: usize = 1_000;
 /// Words of a block of a large corpus.
 const BLOCK: u64 = 1 << 15;
 /// So many different words are held while counting for each that may stay.

@@ -105,14 +105,19 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     if drawn.is_empty() {
         return Err(Error::InvalidInput(format!("{}: no line with two words that the model knows", file.display())));
     }
+    let words = model.vocabulary().len();
+    let rank = |(word, around): &(usize, Vec<Neighbour>), scores: &[f32]| {
+        let better = scores.iter().filter(|score| **score > scores[*word]).count();
+        let before: std::collections::BTreeSet<usize> =
+            around.iter().map(|neighbour| neighbour.word).filter(|other| other < word).collect();
+        (better, word - before.len())
+    };
     let ranks: Vec<(usize, usize)> = drawn
-        .par_iter()
-        .map(|(word, around)| {
-            let scores = blank::scores(model, around).unwrap_or_default();
-            let better = scores.iter().filter(|score| **score > scores[*word]).count();
-            let before: std::collections::BTreeSet<usize> =
-                around.iter().map(|neighbour| neighbour.word).filter(|other| other < word).collect();
-            (better, word - before.len())
+        .par_chunks(BLOCK)
+        .flat_map_iter(|drawn| {
+            let around: Vec<&[Neighbour]> = drawn.iter().map(|(_, around)| around.as_slice()).collect();
+            let scores = blank::scores(model, &around).unwrap_or_default();
+            drawn.iter().zip(scores.chunks_exact(words)).map(|(blank, scores)| rank(blank, scores)).collect::<Vec<_>>()
         })
         .collect();
     let among = |n: usize, rank: fn(&(usize, usize)) -> usize| ranks.iter().filter(|r| rank(r) < n).count() as u64;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap},
-    math::train::dot_rows,
+    math::train::{dot_rows, multiply},
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
@@ -260,14 +260,20 @@ impl WordModel {
         order.into_iter().map(|number| (self.words[number as usize].clone(), scores[number as usize])).collect()
     }
 
-    /// The dot product of `query` with every row of the output layer; `None` without one.
-    pub(super) fn output_scores(&self, query: &[f32]) -> Option<Vec<f32>> {
+    /// The dot products of each of `queries`, one after the other, with every row of the output layer; `None` without one.
+    pub(super) fn output_scores(&self, queries: &[f32]) -> Option<Vec<f32>> {
         let output = self.output.as_ref()?;
-        let mut scores = vec![0.0; self.words.len()];
-        let mut rows = Vec::new();
-        for (at, scores) in scores.chunks_mut(BLOCK).enumerate() {
-            output.decode(self.dimension, at * BLOCK, at * BLOCK + scores.len(), &mut rows);
-            dot_rows(query, &rows, scores);
+        let (n, words) = (queries.len() / self.dimension, self.words.len());
+        let mut scores = vec![0.0; n * words];
+        let (mut rows, mut block) = (Vec::new(), Vec::new());
+        for first in (0..words).step_by(BLOCK) {
+            let last = words.min(first + BLOCK);
+            output.decode(self.dimension, first, last, &mut rows);
+            block.resize(n * (last - first), 0.0);
+            multiply(queries, n, &rows, last - first, self.dimension, &mut block);
+            for (scores, block) in scores.chunks_exact_mut(words).zip(block.chunks_exact(last - first)) {
+                scores[first..last].copy_from_slice(block);
+            }
         }
         Some(scores)
     }
