@@ -55,8 +55,6 @@ for (const many of sizes.length > 0 ? sizes : [10_000, 100_000]) {
 const [server, browser] = [await serve(data), await launch()];
 for (const many of sizes.length > 0 ? sizes : [10_000, 100_000]) {
   const { page, context } = await open(browser, `${server.page}/#/search`);
-  await page.waitForSelector('select[aria-label="Layout"]');
-  await page.selectOption('select[aria-label="Layout"]', { label: "PCA" });
   const begun = performance.now();
   await choose(page, `p${many}`);
   await page.waitForFunction((want) => Number(document.querySelector(".stage").dataset.points) >= want, many, { timeout: 240_000 });

@@ -2,7 +2,7 @@
 import "./style.css";
 import { explain, hasKey, keyWanted, refresh, setKey, world } from "./api";
 import { count, h, put } from "./dom";
-import { asked, chosen, current, found, told } from "./state";
+import { asked, chosen, current, found, mapShown, told } from "./state";
 import { CollectionsView } from "./views/collections";
 import { DrawView } from "./views/draw";
 import { NetView } from "./views/net";
@@ -39,7 +39,7 @@ const stagePlace = h("div", { class: "stage-place" });
 const links = VIEWS.map(({ name, title }) => h("a", { href: `#/${name}` }, title));
 const choice = h("select", { "aria-label": "Collection", onchange: () => current.set(choice.value) });
 const theme = h("button", { type: "button", class: "tool", onclick: nextTheme });
-const live = h("div", { class: "hidden", "aria-live": "polite" });
+const live = h("div", { class: "hidden", role: "status" });
 const trouble = h("div", { class: "banner", role: "alert", hidden: true });
 const keyButton = h("button", { type: "button", class: "tool", hidden: true, onclick: () => keyWanted.set("Another key?") }, "Key");
 
@@ -70,6 +70,7 @@ function route(): void {
   shown = instance;
   put(panel, instance.element);
   document.body.classList.toggle("with-map", view.map);
+  mapShown.set(view.map);
   document.title = `${view.title} · nearness`;
   links.forEach((link, at) => (VIEWS[at] === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current")));
   instance.shown?.();

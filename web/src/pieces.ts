@@ -20,7 +20,10 @@ export function bars(rows: { label: string; value: number; text: string; best?: 
   );
 }
 
-/** The picture of a point, drawn in the colour of the text. */
+/** Drawings are dark on white paper in every theme. */
+const INK = "#101418";
+
+/** The picture of a point. */
 export function thumbnail(pictures: Pictures, id: string, size: number): HTMLCanvasElement {
   const element = h("canvas", { width: size * 2, height: size * 2, class: "thumb", "aria-hidden": "true" });
   element.style.width = element.style.height = `${size}px`;
@@ -33,9 +36,8 @@ export function thumbnail(pictures: Pictures, id: string, size: number): HTMLCan
 
 export function show(element: HTMLCanvasElement, picture: Picture): void {
   const context = element.getContext("2d") as CanvasRenderingContext2D;
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
   context.imageSmoothingEnabled = picture.image.width > 40;
-  context.drawImage(tinted(picture, ink), 0, 0, element.width, element.height);
+  context.drawImage(tinted(picture, INK), 0, 0, element.width, element.height);
 }
 
 /** What is told of a point beside its id. */
@@ -176,7 +178,7 @@ export class Pad {
 
   private stroke(to: [number, number]): void {
     const { context } = this;
-    context.strokeStyle = "#101418";
+    context.strokeStyle = INK;
     context.lineWidth = 20;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();

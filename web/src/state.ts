@@ -17,6 +17,8 @@ export const found = new Store<Found[]>([]);
 export const asked = new Store<Query | null>(null);
 /** The point that was chosen, in a list or on the map. */
 export const chosen = new Store<string | null>(null);
+/** Whether the map is to be seen: it asks for no layout before. */
+export const mapShown = new Store<boolean>(false);
 /** What a screen reader is told. */
 export const told = new Store<string>("");
 /** The digit that was drawn last, a PNG. */

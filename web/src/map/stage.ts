@@ -5,7 +5,7 @@ import { explain, isCancelled, map, modality, points, search } from "../api";
 import { count, h, put } from "../dom";
 import { type Colouring, colouring, css, PLAIN, type Value } from "../palette";
 import { Pictures } from "../picture";
-import { asked, chosen, collection, current, found, told } from "../state";
+import { asked, chosen, collection, current, found, mapShown, told } from "../state";
 import { Layout } from "./layout";
 import { type Marks, Overlay, type Theme } from "./overlay";
 import { Scene } from "./scene";
@@ -108,6 +108,7 @@ export class Stage {
       this.view.append(h("p", { class: "empty" }, "The map needs WebGL, which this browser does not give."));
     }
     current.on(() => void this.load());
+    mapShown.on((shown) => shown && !this.layout && void this.load());
     found.on((hits) => {
       this.marks.found = hits;
       this.invalidate();
@@ -265,7 +266,7 @@ export class Stage {
     put(this.legend);
     this.draw();
     this.element.dataset.layout = "";
-    if (!of || !this.scene) return;
+    if (!of || !this.scene || !mapShown.value) return;
     if (of.points === 0n) {
       this.say("There is nothing in this collection yet.");
       return;
