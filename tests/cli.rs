@@ -480,11 +480,15 @@ fn maps_are_drawn_offline_and_through_a_server() {
 
     for (arguments, code, part) in [
         (&["map", "c", "--data", "data", "--out", "a.png"][..], 2, ".html, .svg or .csv"),
-        (&["map", "c", "--data", "data", "--out", "a.svg", "--dimensions", "3"], 2, "flat"),
-        (&["map", "c", "--data", "data", "--out", "a.html", "--method", "guess"], 2, "pca, tsne and umap"),
-        (&["map", "c", "--data", "nowhere", "--out", "a.html"], 1, "no such directory"),
-        (&["map", "nowhere", "--server", &server.url, "--out", "a.html"], 1, "NOT_FOUND"),
-        (&["map", "c", "--server", &server.url, "--dimensions", "3", "--method", "tsne", "--out", "a.html"], 1, "UMAP"),
+        (&["map", "c", "--data", "data", "--out", "a.svg", "--dimensions", "3"][..], 2, "flat"),
+        (&["map", "c", "--data", "data", "--out", "a.html", "--method", "guess"][..], 2, "pca, tsne and umap"),
+        (&["map", "c", "--data", "nowhere", "--out", "a.html"][..], 1, "no such directory"),
+        (&["map", "nowhere", "--server", &server.url, "--out", "a.html"][..], 1, "NOT_FOUND"),
+        (
+            &["map", "c", "--server", &server.url, "--dimensions", "3", "--method", "tsne", "--out", "a.html"][..],
+            1,
+            "UMAP",
+        ),
     ] {
         let error = fails(here.path(), arguments, code);
         assert!(error.contains(part), "{arguments:?}: {error}");

@@ -295,8 +295,9 @@ impl Collection {
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }
         let told = self.changes.watched().then(|| {
-            let born = born.iter().map(|row| row.id.clone());
-            born.chain(moved.iter().filter(|(_, successor)| successor.is_none()).map(|(id, _)| id.clone())).collect()
+            // The dead are still there; what was not there before has not gone.
+            let dead = moved.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
+            born.iter().map(|row| row.id.clone()).chain(dead.map(|(id, _)| id.clone())).collect()
         });
         // New rows first: a query between the two steps may see both versions of a point, never none.
         self.writer.change(|| {
