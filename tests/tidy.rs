@@ -17,7 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("guard", &["types"]),
     ("web", &[]),
     ("grpc", &["types", "collection", "embed", "guard", "map", "web"]),
-    ("cli", &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "web", "grpc"]),
+    (
+        "cli",
+        &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "web", "grpc"],
+    ),
 ];
 
 /// External crate -> the only place under `src/` that may name it.

@@ -55,12 +55,7 @@ impl Connected for Connection {
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
 /// Begins to accept; ends when the receiver is dropped. `open` has a place for each connection.
-pub(super) fn accept(
-    listener: TcpListener,
-    tls: Option<Live<Tls>>,
-    speech: Speech,
-    open: Arc<Semaphore>,
-) -> Incoming {
+pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, speech: Speech, open: Arc<Semaphore>) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
         loop {
@@ -97,11 +92,7 @@ pub(super) fn accept(
     ReceiverStream::new(incoming)
 }
 
-async fn shake_hands(
-    stream: TcpStream,
-    tls: Option<Arc<Tls>>,
-    speech: Speech,
-) -> io::Result<(Wire, Arc<[String]>)> {
+async fn shake_hands(stream: TcpStream, tls: Option<Arc<Tls>>, speech: Speech) -> io::Result<(Wire, Arc<[String]>)> {
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
         stream.readable().await?;

@@ -238,7 +238,8 @@ mod tests {
         for host in ["127.0.0.1:7700", "[::1]:7700", "localhost", "LOCALHOST:8080", "db.example.org", "10.0.0.7"] {
             check(Method::GET, &[("host", host)], true);
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7700", "db.example.org.", "1.2"] {
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7700", "db.example.org.", "1.2"]
+        {
             check(Method::GET, &[("host", host)], false);
         }
         check(Method::GET, &[], false);
@@ -255,7 +256,8 @@ mod tests {
         check(Method::POST, &[host], true);
         check(Method::POST, &[host, ("origin", "http://localhost:7700"), ("sec-fetch-site", "same-origin")], true);
         check(Method::POST, &[host, ("origin", "https://localhost:7700")], true);
-        for origin in ["http://localhost:7701", "http://localhost", "null", "http://evil.example", "localhost:7700", ""] {
+        for origin in ["http://localhost:7701", "http://localhost", "null", "http://evil.example", "localhost:7700", ""]
+        {
             check(Method::POST, &[host, ("origin", origin)], false);
             check(Method::GET, &[host, ("origin", origin)], false);
         }

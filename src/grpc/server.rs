@@ -310,7 +310,8 @@ impl Server {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
         let connections = Arc::new(Semaphore::new(options.max_connections));
-        let incoming = connection::accept(polled((listener, address))?, options.tls.clone(), Speech::Grpc, connections.clone());
+        let incoming =
+            connection::accept(polled((listener, address))?, options.tls.clone(), Speech::Grpc, connections.clone());
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
