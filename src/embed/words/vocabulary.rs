@@ -100,7 +100,7 @@ mod tests {
 
     fn count(text: &str, limit: usize) -> Counter {
         let mut counter = Counter::new(limit);
-        text.split(' ').for_each(|word| drop(counter.count(word).unwrap()));
+        text.split(' ').for_each(|word| _ = counter.count(word).unwrap());
         counter
     }
 
