@@ -8,8 +8,7 @@ use std::path::PathBuf;
 /// `plot`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nearness bench --base base.fvecs --queries q.fvecs --metric l2 --json > nearness.json\n  \
-                  nearness plot nearness.json other.json --out curves.svg --title 'Fashion-MNIST, 1 thread'\n\n\
+    after_help = "Examples:\n  nearness plot nearness.json other.json --out curves.svg --title 'Fashion-MNIST, 1 thread'\n\n\
                   Reads what bench --json prints (named after the file), and files with the curves of several engines:\n\
                   {\"curves\": {NAME: [[recall, qps, ef], ...]}, \"build_seconds\": {NAME: s}, \"bytes\": {NAME: b}}."
 )]

@@ -334,15 +334,16 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
         step.apply(&mut state, &None);
     }
     drop(engine);
-    // The bulk loads' segments: of one the payloads are hurt, of the other the header.
+    // A payload is hurt in each of the bulk loads' segments.
     let folder = dir.path().join("collections").join(format!("{:016x}", 0));
     let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "vectors")).collect();
     files.sort();
-    let first = std::fs::read(&files[0]).unwrap();
-    let payload = first.windows(10).rposition(|bytes| bytes == b"{\"version\"").unwrap();
-    fs.decay(&files[0], payload + 3);
-    fs.decay(&files[1], 20);
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let payload = bytes.windows(10).rposition(|bytes| bytes == b"{\"version\"").unwrap();
+        fs.decay(file, payload + 3);
+    }
     let begun = fs.now();
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let (done, result) = repair_directory_on(&shared, dir.path(), &|_, _, _| true);

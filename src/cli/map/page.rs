@@ -46,7 +46,7 @@ mod tests {
         let start = page.find("application/json\">").unwrap() + "application/json\">".len();
         let end = start + page[start..].find("</script>").unwrap();
         let data: Value = serde_json::from_str(&page[start..end]).unwrap();
-        assert_eq!((data["labels"][2].as_str(), &data["groups"]), (Some("</script><img>"), &json!([1, 0, 1, 2])));
+        assert_eq!((data["labels"][2].as_str(), &data["groups"]), (Some("</script><img>"), &json!([0, 1, 0, 2])));
         assert_eq!(data["places"], json!([0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0]));
         assert!(!page.contains("<script>x") && !page.contains("<img>"));
         assert!(page.contains("default-src 'none'") && !page.contains("http://") && !page.contains("https://"));
