@@ -212,7 +212,9 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
         let id = format!("p{at}");
         assert!(apart(moved.place(&id), other.place(&id)) < 1e-6, "{id}");
     }
-    assert!(apart(moved.place("p600"), other.place("p0")) < 0.7, "a new point is in its group");
+    let from = |at: &usize| apart(moved.place("p600"), moved.place(&format!("p{at}")));
+    let nearest = (2..500).min_by(|a, b| from(a).total_cmp(&from(b))).unwrap();
+    assert_eq!(nearest % 6, 0, "a new point is in its group");
     assert!(apart(moved.place("p1"), other.place("p0")) < 0.05, "one that changed is where it belongs now");
     assert!(!moved.ids.contains(&"p599".to_owned()));
     // Many do.
