@@ -33,16 +33,16 @@ async function visit(view, look, options) {
 const ids = (page) => page.$$eval(".hits li", (items) => items.map((item) => item.dataset.id));
 
 describe("search", () => {
-  test("alligator finds crocodile, in the list and on the map", async () => {
+  test("alligator finds crocodiles, in the list and on the map", async () => {
     await visit("search", async (page) => {
       await choose(page, "words");
       await page.fill('input[type="search"]', "alligator");
       await page.keyboard.press("Enter");
-      await page.waitForSelector('.hits li[data-id="crocodile"]');
+      await page.waitForSelector('.hits li[data-id="crocodiles"]');
       assert.match(await page.textContent(".cost"), /Distances/);
-      await page.click('.hits li[data-id="crocodile"] button');
+      await page.click('.hits li[data-id="crocodiles"] button');
       await page.waitForSelector(".stage-card li");
-      assert.match(await page.textContent(".stage-card"), /^crocodile/);
+      assert.match(await page.textContent(".stage-card"), /^crocodiles/);
       // The dot of the query has a place on the map.
       await page.waitForSelector(".stage[data-dot]");
     });
@@ -83,7 +83,7 @@ describe("search", () => {
       await page.waitForSelector(".cost");
       assert.match(await page.textContent(".cost"), /certain.*Filter matches/s);
       const said = [];
-      for (const id of ["crocodile", "no-such-word"]) {
+      for (const id of ["crocodiles", "no-such-word"]) {
         await page.fill(".why input", id);
         await page.click(".why button");
         await page.waitForFunction((before) => {
