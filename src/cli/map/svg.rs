@@ -69,9 +69,9 @@ pub(super) fn svg(title: &str, drawn: &Drawn, labels: &[String], values: Option<
     let mut x = MARGIN;
     for (colour, name) in colours.legend.iter().filter(|(_, name)| !name.is_empty()) {
         let name: String = name.chars().take(24).collect();
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<circle cx=\"{:.0}\" cy=\"38\" r=\"5\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"42\" font-size=\"12\" fill=\"#444444\">{}</text>\n",
+            "<circle cx=\"{:.0}\" cy=\"38\" r=\"5\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"42\" font-size=\"12\" fill=\"#444444\">{}</text>",
             x + 5.0,
             x + 14.0,
             escaped(&name)

@@ -255,6 +255,11 @@ pub(super) fn from(min_count: u64) -> Reading {
     Reading { min_count, most_words: 1_000_000, phrases: None }
 }
 
+/// The path of a spool in a folder of checkpoints.
+pub(super) fn spool_in(folder: &Path) -> PathBuf {
+    folder.join("tokens.bin")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,9 +339,4 @@ mod tests {
         assert_eq!((blocks[0].start, blocks[blocks.len() - 1].end), (0, tokens.len() as u64));
         assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && tokens[pair[0].end as usize - 1] == END));
     }
-}
-
-/// The path of a spool in a folder of checkpoints.
-pub(super) fn spool_in(folder: &Path) -> PathBuf {
-    folder.join("tokens.bin")
 }

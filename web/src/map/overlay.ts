@@ -127,8 +127,10 @@ export class Overlay {
       let many = 0;
       for (let place = 0; place < order.length && many < LABELS; place += 1) {
         const at = order[place]!;
-        if (!seen(at) || special.has(layout.ids[at]!)) continue;
-        if (this.label(layout.ids[at]!, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, false)) many += 1;
+        const id = layout.ids[at];
+        // The order may be of the layout before, while the ids of this one are on their way.
+        if (id === undefined || !seen(at) || special.has(id)) continue;
+        if (this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, false)) many += 1;
       }
     }
     this.dot(marks, placeOf, theme);
