@@ -19,6 +19,6 @@ fuzz_target!(|data: &[u8]| {
     let model = model();
     let path = file("a.txt", data);
     let _ = (records(&path, "text", None, false), records(&path, "wiki", None, false), vectors(&path));
-    let _ = data::Corpus::read(std::slice::from_ref(&path), 1, &|_| {});
+    let _ = data::for_each_line(&path, &mut |_| {});
     let _ = (eval::similarity(model, &path), eval::analogies(model, &path, 10));
 });
