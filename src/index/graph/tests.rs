@@ -114,7 +114,7 @@ fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
                 right += nearer.iter().filter(|row| found.neighbors.contains(row)).count();
                 all += nearer.iter().filter(|row| plain.neighbors.contains(row)).count();
             }
-            assert!(all > 600 && right * 100 >= all * 95, "{metric} {dimension}: {right} of {all}");
+            assert!(all > 600 && right * 100 >= all * 97, "{metric} {dimension}: {right} of {all}");
             assert!(with < without, "{metric} {dimension}: {with} distances, {without} without a bound");
         }
     }
