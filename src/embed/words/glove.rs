@@ -4,12 +4,9 @@
 use super::{
     MAX_DIMENSION, WordModel,
     data::{MAX_WORD_BYTES, open_unpacked},
-    fasttext,
-    file::Table,
-    model::{Parts, imported_card},
-    word2vec,
+    fasttext, word2vec,
 };
-use crate::{embed::Error, types::Precision};
+use crate::embed::Error;
 use rustc_hash::FxHashSet;
 use std::{
     io::{BufRead, Read},
@@ -95,20 +92,7 @@ impl WordModel {
         if words.is_empty() {
             return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
         }
-        let counts = vec![0; words.len()];
-        let input = Table::encode(Precision::F32, rows, dimension);
-        let card = imported_card(path, "GloVe");
-        Self::new(Parts {
-            words,
-            counts,
-            dimension,
-            input,
-            output: None,
-            common: None,
-            subwords: None,
-            told: None,
-            card,
-        })
+        Self::of_vectors(path, "GloVe", words, rows, dimension)
     }
 }
 

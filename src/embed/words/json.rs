@@ -3,10 +3,8 @@
 use super::{
     MAX_DIMENSION, WordModel,
     data::{MAX_WORD_BYTES, open_unpacked},
-    file::Table,
-    model::{Parts, imported_card},
 };
-use crate::{embed::Error, types::Precision};
+use crate::embed::Error;
 use rustc_hash::FxHashSet;
 use serde::{
     Deserializer,
@@ -77,20 +75,7 @@ impl WordModel {
         if words.is_empty() {
             return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
         }
-        let counts = vec![0; words.len()];
-        let input = Table::encode(Precision::F32, rows, dimension);
-        let card = imported_card(path, "JSON");
-        Self::new(Parts {
-            words,
-            counts,
-            dimension,
-            input,
-            output: None,
-            common: None,
-            subwords: None,
-            told: None,
-            card,
-        })
+        Self::of_vectors(path, "JSON", words, rows, dimension)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap},
     math::train::{dot_rows, multiply},
+    types::Precision,
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
@@ -408,6 +409,29 @@ impl Embedder for WordModel {
 
     fn word_model(&self) -> Option<&WordModel> {
         Some(self)
+    }
+}
+
+impl WordModel {
+    /// A model of nothing but words and their vectors, read from a file of that format: `rows` holds them one after another.
+    pub(super) fn of_vectors(
+        path: &Path,
+        format: &str,
+        words: Vec<String>,
+        rows: Vec<f32>,
+        dimension: usize,
+    ) -> Result<Self, Error> {
+        Self::new(Parts {
+            counts: vec![0; words.len()],
+            words,
+            dimension,
+            input: Table::encode(Precision::F32, rows, dimension),
+            output: None,
+            common: None,
+            subwords: None,
+            told: None,
+            card: imported_card(path, format),
+        })
     }
 }
 

@@ -7,12 +7,10 @@
 use super::{
     MAX_DIMENSION, WordModel,
     data::{MAX_WORD_BYTES, open_unpacked},
-    file::{Table, le_bytes},
-    model::{Parts, imported_card},
+    file::le_bytes,
 };
 use crate::embed::Error;
 use crate::embed::save::write_whole;
-use crate::types::Precision;
 use std::{
     collections::HashSet,
     io::{BufRead, Read},
@@ -302,19 +300,7 @@ impl WordModel {
                 rows.extend_from_slice(&numbers);
             }
         }
-        let counts = vec![0; words.len()];
-        let input = Table::encode(Precision::F32, rows, dimension);
-        Self::new(Parts {
-            words,
-            counts,
-            dimension,
-            input,
-            output: None,
-            common: None,
-            subwords: None,
-            told: None,
-            card: imported_card(path, "word2vec"),
-        })
+        Self::of_vectors(path, "word2vec", words, rows, dimension)
     }
 }
 
