@@ -373,6 +373,8 @@ impl Inner {
     }
 
     fn run_improver(&self) {
+        // This thread, and those that it starts, run behind others: queries and writes come first.
+        disk::run_behind_others();
         let job = |collection: &Collection, observe: Observe<'_>| -> Result<bool, Error> {
             let done = collection.improve(observe)?;
             if done {
@@ -389,6 +391,8 @@ impl Inner {
     }
 
     fn run_measurer(&self) {
+        // As the improver; to audit graphs is to read them whole.
+        disk::run_behind_others();
         for collection in self.open_collections() {
             if self.stopping() {
                 return;
@@ -404,8 +408,7 @@ impl Inner {
         );
     }
 
-    /// Does `job` in every collection until there is none, whenever the flag is raised. The thread, and those that it starts,
-    /// run behind others, those of its pool among them: queries and writes come first.
+    /// Does `job` in every collection until there is none, whenever the flag is raised, with threads of its own.
     fn run_jobs(
         &self,
         flag: fn(&mut Work) -> &mut bool,
@@ -413,7 +416,6 @@ impl Inner {
         failed: &str,
         without_threads: &str,
     ) {
-        crate::disk::run_behind_others();
         let pool = match rayon::ThreadPoolBuilder::new().thread_name(|at| format!("behind-{at}")).build() {
             Ok(pool) => pool,
             Err(error) => return tracing::error!(%error, "{without_threads}: no threads for it could be started"),
