@@ -426,8 +426,8 @@ impl Inner {
                 loop {
                     let observe = |_, _, _| !self.stopping();
                     match pool.install(|| job(&collection, &observe)) {
-                        Ok(true) => {}
-                        Ok(false) => break,
+                        Ok(true) if !self.stopping() => {}
+                        Ok(_) => break,
                         Err(_) if self.stopping() || collection.is_gone() => break,
                         Err(error) => {
                             tracing::error!(collection = %collection.name, %error, "{failed}");

@@ -317,6 +317,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_measurement_ends_with_its_collection() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = collection(dir.path());
+        collection.view().sealed[0].set_calibration(None);
+        let after = std::sync::atomic::AtomicU32::new(0);
+        let observe = |_, _, _| {
+            collection.end();
+            after.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        assert!(collection.calibrate_one(&observe).unwrap());
+        assert_eq!(after.load(Ordering::Relaxed), 1);
+        // Otherwise the thread behind would begin it again, for ever.
+        assert!(!collection.calibrate_one(&observe).unwrap(), "there is nothing to do in what is gone");
+    }
+
+    #[test]
     fn a_compaction_measures_itself_and_holds_up_no_merge_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the files of segments that were taken out are kept.
-const KEPT: &str = "damaged";
+pub(super) const KEPT: &str = "damaged";
 
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,8 +128,6 @@ fn collection(
     }
     let mut next = truth.next_segment()?;
     for found in truth.segments()? {
-        // A repair that was cut off had moved it, and not yet told the truth.
-        put_back(fs, data_dir, dir, found.id)?;
         let segment = open_segment(dir, found.id, record.dimension);
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
@@ -159,14 +157,11 @@ fn collection(
             }
         }
     }
-    // Kept before the transaction forgets them: afterwards they would be swept.
+    // Kept before the transaction forgets them: afterwards they are swept.
     for &id in &taken_out {
-        lost.taken_out.extend(keep(fs, data_dir, dir, id)?);
+        lost.taken_out.extend(keep(fs.as_ref(), data_dir, dir, id)?);
     }
-    if let Err(error) = truth.commit(&changes) {
-        taken_out.into_iter().try_for_each(|id| put_back(fs, data_dir, dir, id))?;
-        return Err(error.into());
-    }
+    truth.commit(&changes)?;
     done.rewritten += lost.rewritten;
     done.taken_out.append(&mut lost.taken_out);
     done.lost.append(&mut lost.lost);
@@ -212,37 +207,22 @@ fn list_lost(name: &str, segment: Option<&Segment>, found: &SegmentRecord, done:
     }
 }
 
-/// Moves the file of a segment, if there is one, to where no sweep finds it.
-fn keep(fs: &Arc<dyn Fs>, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
-    let (from, to) = (dir.join(id.vectors_file()), kept(data_dir, dir, id));
-    Ok(move_file(fs.as_ref(), &from, &to)?.then_some(to))
-}
-
-/// Moves it back, if it is there and not here.
-fn put_back(fs: &Arc<dyn Fs>, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<(), Error> {
-    let (from, to) = (kept(data_dir, dir, id), dir.join(id.vectors_file()));
-    if disk::file_len(&to).map_err(crate::store::Error::from)?.is_none() {
-        move_file(fs.as_ref(), &from, &to)?;
-    }
-    Ok(())
-}
-
-fn kept(data_dir: &Path, dir: &Path, id: SegmentId) -> PathBuf {
+/// Gives the file of a segment, if there is one, a second name that no sweep finds. The first is swept once the truth has
+/// forgotten it: at no moment has the file no name.
+fn keep(fs: &dyn Fs, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
     let collection = dir.file_name().unwrap_or_default().to_string_lossy();
-    data_dir.join(KEPT).join(format!("{collection}-{}", id.vectors_file()))
-}
-
-/// Moves a file, durably. False when there is none.
-fn move_file(fs: &dyn Fs, from: &Path, to: &Path) -> Result<bool, Error> {
-    let moved = || -> Result<bool, disk::Error> {
-        if disk::file_len(from)?.is_none() {
+    let folder = data_dir.join(KEPT);
+    let (from, to) = (dir.join(id.vectors_file()), folder.join(format!("{collection}-{}", id.vectors_file())));
+    let linked = || -> Result<bool, disk::Error> {
+        if disk::file_len(&from)?.is_none() {
             return Ok(false);
         }
-        let folder = to.parent().unwrap_or(Path::new("."));
-        disk::create_folder(fs, folder)?;
-        fs.rename(from, to).map_err(|source| disk::Error::io(from, "move", source))?;
-        disk::sync_folder(fs, folder)?;
+        disk::create_folder(fs, &folder)?;
+        // Of a repair that was cut off.
+        disk::remove_file(fs, &to)?;
+        fs.link(&from, &to).map_err(|source| disk::Error::io(&from, "keep", source))?;
+        disk::sync_folder(fs, &folder)?;
         Ok(true)
     };
-    Ok(moved().map_err(crate::store::Error::from)?)
+    Ok(linked().map_err(crate::store::Error::from)?.then_some(to))
 }

@@ -105,9 +105,9 @@ impl Collection {
         Ok(true)
     }
 
-    /// Neither damaged nor stopped by a failed disk.
+    /// Still there, neither damaged nor stopped by a failed disk.
     pub(super) fn can_be_improved(&self) -> bool {
-        self.view().lost.is_empty() && self.truth.stopped().is_none()
+        !self.is_gone() && self.view().lost.is_empty() && self.truth.stopped().is_none()
     }
 
     /// Whether the next seal had better wait because merging is behind. Not for long: what waits is a writer.

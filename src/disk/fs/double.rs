@@ -50,6 +50,7 @@ enum Event {
     /// A sync that failed: what was written before it never reaches the disk, whatever is synced later.
     FailedSync(u64),
     Rename(PathBuf, PathBuf),
+    Link(PathBuf, PathBuf),
     Remove(PathBuf),
     MakeDir(PathBuf),
     RemoveDir(PathBuf),
@@ -228,6 +229,7 @@ impl Disk {
                 let inode = self.names.remove(from).unwrap();
                 self.names.insert(to.clone(), inode);
             }
+            Event::Link(from, to) => _ = self.names.insert(to.clone(), self.names[from]),
             Event::Remove(path) => _ = self.names.remove(path),
             Event::MakeDir(path) => _ = self.names.insert(path.clone(), None),
             Event::RemoveDir(path) => self.names.retain(|name, _| !name.starts_with(path)),
@@ -310,6 +312,15 @@ impl Fs for CrashFs {
         let inode = state.inodes.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.inodes.insert(to.into(), inode);
         state.journal.push(Event::Rename(from.into(), to.into()));
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.link(from, to)?;
+        let mut state = self.lock();
+        let inode = *state.inodes.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.inodes.insert(to.into(), inode);
+        state.journal.push(Event::Link(from.into(), to.into()));
         Ok(())
     }
 
