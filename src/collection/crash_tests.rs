@@ -335,18 +335,17 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
         step.apply(&mut state, &None);
     }
     drop(engine);
-    // A payload is hurt in each of the bulk loads' segments.
+    // A payload is hurt in each segment.
     let folder = dir.path().join("collections").join(format!("{:016x}", 0));
-    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "vectors")).collect();
-    files.sort();
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let segments = crate::store::Truth::open(&shared, &folder).unwrap().segments().unwrap();
+    let files: Vec<_> = segments.iter().map(|segment| folder.join(segment.id.vectors_file())).collect();
     for file in &files {
         let bytes = std::fs::read(file).unwrap();
         let payload = bytes.windows(10).rposition(|bytes| bytes == b"{\"version\"").unwrap();
         fs.decay(file, payload + 3);
     }
     let begun = fs.now();
-    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let (done, result) = repair_directory_on(&shared, dir.path(), &|_, _, _| true);
     result.unwrap();
     assert!(done.left.is_empty() && done.taken_out.len() == files.len(), "{:?} {:?}", done.left, done.taken_out);
