@@ -215,8 +215,19 @@ fn bench_keeps_its_contract() {
         ["bench", "--base", "base.fvecs", "--queries", "queries.fvecs", "--metric", "l2", "--k", "1", "--ef", "100"];
     let found = json(here.path(), &[one.as_slice(), &["--truth", "wrong.ivecs", "--json"]].concat());
     assert!(found["curve"][0]["recall"].as_f64() < Some(0.1), "{found:#}");
-    let table = run(here.path(), &one);
+    let other = r#"{"curves": {"rival": [[0.8, 7000, 10]]}, "build_seconds": {"rival": 5.5}}"#;
+    fs::write(here.path().join("other.json"), other).expect("written");
+    let table = run(here.path(), &[one.as_slice(), &["--plot", "both.svg", "--beside", "other.json"]].concat());
     assert!(table.contains("queries/s") && table.contains("built in"), "{table}");
+    let both = fs::read_to_string(here.path().join("both.svg")).expect("the plot");
+    for part in [">\nnearness\n<", ">\nrival\n<", "build, s"] {
+        assert!(both.contains(part), "{part} is missing in {both}");
+    }
+    assert!(fails(here.path(), &[one.as_slice(), &["--plot", "curve.pdf"]].concat(), 2).contains(".svg or .png"));
+    assert!(
+        fails(here.path(), &[one.as_slice(), &["--plot", "c.svg", "--beside", "none.json"]].concat(), 1)
+            .contains("none.json")
+    );
 }
 
 #[test]
@@ -479,7 +490,7 @@ fn maps_are_drawn_offline_and_through_a_server() {
     assert!(!html.contains("http://") && !html.contains("https://"));
 
     for (arguments, code, part) in [
-        (&["map", "c", "--data", "data", "--out", "a.png"][..], 2, ".html, .svg or .csv"),
+        (&["map", "c", "--data", "data", "--out", "a.pdf"][..], 2, ".html, .svg, .png or .csv"),
         (&["map", "c", "--data", "data", "--out", "a.svg", "--dimensions", "3"][..], 2, "flat"),
         (&["map", "c", "--data", "data", "--out", "a.html", "--method", "guess"][..], 2, "pca, tsne and umap"),
         (&["map", "c", "--data", "nowhere", "--out", "a.html"][..], 1, "no such directory"),

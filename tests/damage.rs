@@ -260,12 +260,12 @@ fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
     flip(&file(dir.path(), 3, "graph"), 600);
     std::fs::remove_file(folder(dir.path(), 4).join("points.redb")).expect("removed");
 
-    // As a repair leaves it that was cut off after it had moved the file.
+    // As a repair leaves it that was cut off while it kept the file.
     let kept = dir.path().join("damaged");
     std::fs::create_dir(&kept).expect("a folder");
-    let moved = kept.join(format!("{:016x}-{}", 1, payloads.file_name().expect("a name").display()));
-    #[allow(clippy::disallowed_methods, reason = "as the repair does")]
-    std::fs::rename(&payloads, moved).expect("moved");
+    let kept = kept.join(format!("{:016x}-{}", 1, payloads.file_name().expect("a name").display()));
+    std::fs::write(&kept, b"in part").expect("written");
+    let hurt = std::fs::read(&payloads).expect("a file");
 
     let (done, result) = repair_directory(dir.path(), &|_, _, _| true);
     result.expect("repaired");
@@ -274,6 +274,7 @@ fn a_repair_keeps_what_is_sound_and_lists_what_is_lost() {
     assert!(done.lost.iter().all(|(collection, _)| collection == "payloads"));
     assert_eq!(done.taken_out.len(), 2);
     assert!(done.taken_out.iter().all(|kept| kept.exists()), "what is taken out is kept");
+    assert!(std::fs::read(&kept).expect("it is kept") == hurt && !payloads.exists(), "whole, and out of the way");
     assert_eq!(done.left.len(), 2, "a segment without a header, a collection without its truth: {:?}", done.left);
 
     let engine = open(dir.path());

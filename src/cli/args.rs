@@ -12,6 +12,7 @@ use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
 use super::map::MapArgs;
+use super::picture;
 use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::{ServeArgs, WebListen};
@@ -665,8 +666,8 @@ pub(crate) struct EvalDigitsArgs {
     /// IDX file of their labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
-    /// Draw the confusion matrix, and how the net learned, as SVG.
-    #[arg(long, value_name = "FILE")]
+    /// Draw the confusion matrix, and how the net learned: .svg or .png.
+    #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -723,9 +724,12 @@ pub(crate) struct BenchArgs {
     /// Where the graph is written for the time of the measurement [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
-    /// Write the curve as SVG.
-    #[arg(long, value_name = "FILE")]
+    /// Draw the curve: .svg or .png.
+    #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
+    /// Draw the curves of these files beside it: what bench --json printed, or curves of several engines (as for `plot`).
+    #[arg(long, value_name = "FILE", requires = "plot", num_args = 1..)]
+    pub(crate) beside: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -143,6 +143,7 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     say("mapped", bytes(collection.mapped_bytes));
     say("resident", bytes(collection.resident_bytes));
     say("sequence", collection.sequence.to_string());
+    say("queries", count(collection.queries));
     say("state", remote::state(&collection));
     collection.problems.iter().for_each(|problem| say("problem", problem.clone()));
     table.print()?;

@@ -8,6 +8,7 @@
 //! | `settings/` | how a server is set up: flags, environment, file, defaults |
 //! | `log.rs` | the log and the traces of a server |
 //! | `output.rs` | tables and JSON on standard output |
+//! | `picture.rs` | SVG and PNG files |
 //! | `progress.rs` | progress on standard error |
 //! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
 //! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
@@ -40,6 +41,7 @@ mod local;
 mod log;
 mod map;
 mod output;
+mod picture;
 mod plot;
 mod points;
 mod progress;

@@ -1,7 +1,7 @@
 //! `nearness plot`: curves that were measured before, of one engine or of several, as one picture.
 
 use super::bench::{plot, results};
-use super::output;
+use super::{output, picture};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,8 +16,8 @@ pub(crate) struct PlotArgs {
     /// JSON files.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The SVG to write.
-    #[arg(long, value_name = "FILE")]
+    /// The picture to write: .svg or .png.
+    #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) out: PathBuf,
     /// What is written above it.
     #[arg(long, default_value = "Recall against speed")]
@@ -29,9 +29,7 @@ pub(crate) struct PlotArgs {
 
 /// Reads, draws, writes.
 pub(super) fn run(args: PlotArgs) -> anyhow::Result<()> {
-    let read: Vec<Vec<results::Engine>> =
-        args.files.iter().map(|file| results::read(file)).collect::<anyhow::Result<_>>()?;
-    let engines: Vec<results::Engine> = read.into_iter().flatten().collect();
+    let engines = results::read_all(&args.files)?;
     plot::write(&args.out, &args.title, args.k as usize, &engines)?;
     let names: Vec<&str> = engines.iter().map(|engine| engine.name.as_str()).collect();
     output::line(&format!("{}: {}", args.out.display(), names.join(", ")))?;

@@ -119,6 +119,8 @@ pub struct CollectionInfo {
     pub resident_bytes: u64,
     /// Sequence number of the last write.
     pub sequence: u64,
+    /// Queries that were answered since it was opened.
+    pub queries: u64,
     /// What can be asked of it.
     pub state: CollectionState,
     /// What is wrong, each with its file; none while all is well.

@@ -49,6 +49,8 @@ pub(super) struct Collection {
     /// Set when it is deleted: jobs stop, late writers are refused.
     pub(super) gone: AtomicBool,
     pub(super) meters: Arc<Meters>,
+    /// Queries that were answered since it was opened.
+    pub(super) answered: AtomicU64,
 }
 
 /// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
@@ -211,6 +213,7 @@ impl Collection {
             next_segment,
             gone: AtomicBool::new(false),
             meters,
+            answered: AtomicU64::new(0),
         })
     }
 
@@ -314,6 +317,7 @@ impl Collection {
                 (true, Some(_)) => CollectionState::ReadOnly,
                 (true, None) => CollectionState::Serving,
             },
+            queries: self.answered.load(Ordering::Relaxed),
             problems: view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).collect(),
         }
     }
@@ -334,6 +338,7 @@ pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         mapped_bytes: 0,
         resident_bytes: 0,
         sequence: 0,
+        queries: 0,
         state: CollectionState::Unavailable,
         problems: vec![why.into()],
     }

@@ -94,6 +94,7 @@ pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
         mapped_bytes: info.mapped_bytes,
         resident_bytes: info.resident_bytes,
         sequence: info.sequence,
+        queries: info.queries,
         state: match info.state {
             CollectionState::Serving => pb::CollectionState::Serving,
             CollectionState::ReadOnly => pb::CollectionState::ReadOnly,

@@ -120,8 +120,14 @@ pub(crate) async fn searches_find_the_nearest(engine: Arc<dyn Engine>) {
         params: Some(pb::SearchParams { k: 1, ..Default::default() }),
         min_sequence: 0,
     };
+    let answered = async || {
+        client.collection(pb::GetCollectionRequest { name: "c".into() }).await.unwrap().collection.unwrap().queries
+    };
+    let before = answered().await;
     let replies = client.search_batch(batch).await.unwrap().responses;
     assert_eq!(replies.iter().flat_map(hit_ids).collect::<Vec<_>>(), ["p00", "p04", "p08", "p12", "p16"]);
+    refused(client.search(near("c", Form::Id("nobody".into()), 2)).await);
+    assert_eq!(answered().await, before + 5);
 }
 
 pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {

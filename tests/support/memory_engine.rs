@@ -6,6 +6,7 @@ use nearness::collection::*;
 use nearness::embed::{Embedder, Input, Registry};
 use nearness::types::{CollectionName, Metric, PointId};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ struct Collection {
     index: IndexSettings,
     points: BTreeMap<PointId, (Vec<f32>, Payload)>,
     sequence: u64,
+    answered: AtomicU64,
 }
 
 impl MemoryEngine {
@@ -222,6 +224,7 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         mapped_bytes: 0,
         resident_bytes: 0,
         sequence: collection.sequence,
+        queries: collection.answered.load(Ordering::Relaxed),
         state: CollectionState::Serving,
         problems: Vec::new(),
     }
@@ -256,8 +259,15 @@ impl Engine for MemoryEngine {
             seal_rows: or(spec.index.seal_rows, 50_000),
             precision: spec.index.precision,
         };
-        let collection =
-            Collection { dimension, metric: spec.metric, pin, index, points: BTreeMap::new(), sequence: 0 };
+        let collection = Collection {
+            dimension,
+            metric: spec.metric,
+            pin,
+            index,
+            points: BTreeMap::new(),
+            sequence: 0,
+            answered: AtomicU64::new(0),
+        };
         let mut collections = self.collections.write().unwrap();
         if collections.contains_key(&spec.name) {
             return Err(Error::CollectionExists(spec.name.to_string()));
@@ -405,7 +415,9 @@ impl Engine for MemoryEngine {
         self.read(name, |collection| {
             let field = |place| if queries.len() == 1 { "query".into() } else { format!("queries[{place}]") };
             let one = |(place, query)| self.search_one(collection, &field(place), query, params);
-            queries.iter().enumerate().map(one).collect()
+            let answers = queries.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?;
+            collection.answered.fetch_add(queries.len() as u64, Ordering::Relaxed);
+            Ok(answers)
         })
     }
 

@@ -7,7 +7,7 @@
 //! | `curve.rs` | one point of the curve: warm-up, passes, median |
 //! | `built.rs` | the graph, built, written, mapped and searched as a sealed segment does |
 //! | `server.rs` | a server, asked over so many connections |
-//! | `plot.rs` | curves as SVG |
+//! | `plot.rs` | curves as a picture |
 //! | `results.rs` | curves that were measured before |
 
 mod built;
@@ -43,6 +43,7 @@ struct Measured {
 pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
     let threads = config::threads(args.threads);
     let k = args.k as usize;
+    let beside = results::read_all(&args.beside)?;
     let base = Vectors::read(&args.base, "--base", args.metric, None, quiet)?;
     let queries = Vectors::read(&args.queries, "--queries", args.metric, args.limit_queries, quiet)?;
     if base.dimension() != queries.dimension() {
@@ -85,7 +86,11 @@ pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
             args.metric,
             args.query_threads
         );
-        plot::write(path, &title, k, &[results::Engine::measured(&measured.curve)])?;
+        // A curve that stands alone needs no name.
+        let name = if beside.is_empty() { "" } else { "nearness" };
+        let mut engines = vec![results::Engine::measured(name, &measured)];
+        engines.extend(beside);
+        plot::write(path, &title, k, &engines)?;
     }
     if args.json {
         output::json(&to_json(&args, threads, &base, &queries, &measured))?;

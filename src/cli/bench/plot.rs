@@ -1,7 +1,8 @@
-//! Curves as SVG: recall to the right, queries a second upwards on a logarithmic axis, a colour and a mark for each engine;
+//! Curves as a picture: recall to the right, queries a second upwards on a logarithmic axis, a colour and a mark for each engine;
 //! below them, where more than one engine is drawn, what each took to build and to keep.
 
 use super::results::Engine;
+use crate::cli::picture;
 use anyhow::anyhow;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -30,7 +31,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(in crate::cli) fn write(path: &Path, title: &str, k: usize, engines: &[Engine]) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, k, engines).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    std::fs::write(path, svg).map_err(|error| anyhow!("{}: {error}", path.display()))
+    picture::write(path, &svg)
 }
 
 fn draw(svg: &mut String, title: &str, k: usize, engines: &[Engine]) -> Result<(), Failure> {

@@ -6,7 +6,7 @@
 use super::curve;
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An engine and its curve.
 #[derive(Debug)]
@@ -27,14 +27,24 @@ pub(in crate::cli) struct Point {
 
 impl Engine {
     /// What was measured now.
-    pub(super) fn measured(curve: &[curve::Point]) -> Self {
+    pub(super) fn measured(name: &str, measured: &super::Measured) -> Self {
         let point = |point: &curve::Point| Point { ef: Some(point.ef), recall: point.recall, qps: point.qps };
-        Self { name: String::new(), curve: curve.iter().map(point).collect(), build_seconds: None, bytes: None }
+        Self {
+            name: name.into(),
+            curve: measured.curve.iter().map(point).collect(),
+            build_seconds: measured.build_seconds,
+            bytes: Some(measured.resident_bytes).filter(|bytes| *bytes > 0),
+        }
     }
 }
 
-/// The engines of a file.
-pub(in crate::cli) fn read(path: &Path) -> anyhow::Result<Vec<Engine>> {
+/// The engines of all these files.
+pub(in crate::cli) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Engine>> {
+    let read: Vec<Vec<Engine>> = paths.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Engine>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     parse(&text, &stem).with_context(|| path.display().to_string())

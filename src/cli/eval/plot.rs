@@ -1,5 +1,6 @@
-//! What a digit net gets right, as SVG: the confusion matrix, and how it learned, as far as its card tells.
+//! What a digit net gets right, as a picture: the confusion matrix, and how it learned, as far as its card tells.
 
+use crate::cli::picture;
 use anyhow::anyhow;
 use plotters::prelude::*;
 use serde_json::Value;
@@ -42,7 +43,7 @@ impl Learned {
 pub(super) fn write(path: &Path, title: &str, confusion: &[[u64; 10]; 10], learned: &Learned) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, confusion, learned).map_err(|error| anyhow!("--plot {}: {error}", path.display()))?;
-    std::fs::write(path, svg).map_err(|error| anyhow!("--plot {}: {error}", path.display()))
+    picture::write(path, &svg)
 }
 
 fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Learned) -> Result<(), Failure> {

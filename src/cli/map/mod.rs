@@ -14,7 +14,7 @@ use super::args::ServerArgs;
 use super::config::{self, Usage};
 use super::progress::{Progress, Step, count};
 use super::remote::{self, told};
-use super::{local, output};
+use super::{local, output, picture};
 use crate::collection::Engine;
 use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
 use crate::grpc::pb;
@@ -35,7 +35,7 @@ pub(crate) struct MapArgs {
     /// The collection.
     #[arg(value_name = "COLLECTION", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// The file to write: .html (one page, to pan, zoom and turn), .svg or .csv.
+    /// The file to write: .html (one page, to pan, zoom and turn), .svg, .png or .csv.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// 2 or 3.
@@ -113,7 +113,7 @@ impl Drawn {
 #[derive(Clone, Copy)]
 enum Format {
     Html,
-    Svg,
+    Picture,
     Csv,
 }
 
@@ -122,10 +122,12 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let extension = args.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let format = match extension {
         "html" => Format::Html,
-        "svg" if args.dimensions == 3 => bail!(Usage("--out: an SVG is flat; take .html for --dimensions 3".into())),
-        "svg" => Format::Svg,
+        "svg" | "png" if args.dimensions == 3 => {
+            bail!(Usage("--out: a picture is flat; take .html for --dimensions 3".into()))
+        }
+        "svg" | "png" => Format::Picture,
         "csv" => Format::Csv,
-        _ => bail!(Usage(format!("--out {}: takes a name that ends in .html, .svg or .csv", args.out.display()))),
+        _ => bail!(Usage(format!("--out {}: takes a name that ends in .html, .svg, .png or .csv", args.out.display()))),
     };
     let fields: Vec<String> = args.colour.iter().chain(&args.label).cloned().collect();
     let progress = Progress::start("map", "%", quiet);
@@ -143,12 +145,13 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
         None => drawn.ids.clone(),
     };
     let title = args.collection.as_str();
-    let text = match format {
-        Format::Html => page::page(title, &drawn, &labels, values, args.colour.as_deref()),
-        Format::Svg => svg::svg(title, &drawn, &labels, values),
-        Format::Csv => csv(&drawn, &fields),
+    let written = match format {
+        Format::Html => std::fs::write(&args.out, page::page(title, &drawn, &labels, values, args.colour.as_deref()))
+            .map_err(Into::into),
+        Format::Picture => picture::write(&args.out, &svg::svg(title, &drawn, &labels, values)),
+        Format::Csv => std::fs::write(&args.out, csv(&drawn, &fields)).map_err(Into::into),
     };
-    std::fs::write(&args.out, text).with_context(|| format!("--out {}", args.out.display()))?;
+    written.with_context(|| format!("--out {}", args.out.display()))?;
     progress.finish(&format!("{} points", count(drawn.ids.len() as u64)));
     if args.json {
         output::json(&json!({

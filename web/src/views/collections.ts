@@ -80,7 +80,7 @@ class Card {
   private readonly progress = h("progress", { max: EFS.length, value: 0, hidden: true, "aria-label": "Measuring recall" });
   private readonly button: HTMLButtonElement;
   private stop: AbortController | null = null;
-  private before: { sequence: bigint; points: bigint; at: number } | null = null;
+  private before: { queries: bigint; sequence: bigint; points: bigint; at: number } | null = null;
 
   constructor(private readonly name: string) {
     this.button = h("button", { type: "button", class: "button", onclick: () => void this.measure() }, "Measure recall against speed");
@@ -117,10 +117,11 @@ class Card {
     if (this.before) {
       const seconds = (now - this.before.at) / 1000;
       const rate = (change: bigint): string => (Number(change) / seconds).toFixed(1);
-      put(this.rates, h("span", { class: "number" }, rate(of.sequence - this.before.sequence)), " writes a second, ",
-        h("span", { class: "number" }, rate(of.points - this.before.points)), " points a second; write number ", h("span", { class: "number" }, count(of.sequence)));
+      const number = (text: string): HTMLElement => h("span", { class: "number" }, text);
+      put(this.rates, number(rate(of.queries - this.before.queries)), " queries, ", number(rate(of.sequence - this.before.sequence)), " writes, ",
+        number(rate(of.points - this.before.points)), " points more a second; ", number(count(of.queries)), " queries answered since it was opened, write number ", number(count(of.sequence)));
     }
-    this.before = { sequence: of.sequence, points: of.points, at: now };
+    this.before = { queries: of.queries, sequence: of.sequence, points: of.points, at: now };
     put(this.segments, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Segments of ${this.name}` }, h("table", {},
       h("thead", {}, h("tr", {}, ...["Id", "Rows", "Deleted", "Searched by", "Vectors", "Graph"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, ...of.segments.map((one) => h("tr", {}, h("td", {}, String(one.id)), h("td", {}, count(one.rows)), h("td", {}, count(one.deletedRows)),
