@@ -100,11 +100,14 @@ fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &L
     let all = || learned.loss.iter().chain(&learned.error).copied();
     let least = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
     let (bottom, top) = (least / 1.5, (all().fold(0.0, f64::max) * 1.5).max(least * 2.0));
+    // 1, 2 and 5 of every power of ten: an error that only halves needs marks too.
+    let marks = (-7..=6).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
+    let marks = marks.filter(|mark| (bottom..top).contains(mark)).collect();
     let mut chart = ChartBuilder::on(area)
         .margin(16)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.8..epochs as f64 + 0.2, (bottom..top).log_scale())?;
+        .build_cartesian_2d(0.8..epochs as f64 + 0.2, (bottom..top).log_scale().with_key_points(marks))?;
     chart
         .configure_mesh()
         .x_desc("epoch")
