@@ -766,6 +766,33 @@ pub(crate) enum CollectionsCommand {
     /// Seal what grows, merge segments, and wait until every segment has its graph.
     #[command(after_help = "Example:\n  nearness collections compact paragraphs")]
     Compact(NamedArgs),
+    /// Embed a collection anew, by another embedder, while it serves and is written to; the generation before is kept.
+    #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
+                      Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` goes back,\n\
+                      with everything that was written since; `drop-previous` gives its space free.")]
+    Reembed(ReembedArgs),
+    /// Make the generation before the present one again, with everything that was written since.
+    #[command(after_help = "Example:\n  nearness collections rollback notes")]
+    Rollback(NamedArgs),
+    /// Remove the generation that is kept beside the present one.
+    #[command(after_help = "Example:\n  nearness collections drop-previous notes")]
+    DropPrevious(NamedArgs),
+}
+
+/// `collections reembed`
+#[derive(Debug, Args)]
+pub(crate) struct ReembedArgs {
+    /// The collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) name: CollectionName,
+    /// By which embedder that the server has.
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
+    pub(crate) embedder: Tapped,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// A command on one collection.

@@ -1,6 +1,7 @@
 //! `nearness collections`: list, get, create, delete, compact.
 
 use super::args::{CollectionsCommand, CreateArgs, NamedArgs, ServerArgs};
+use super::generations;
 use super::output::{self, Table};
 use super::progress::{bytes, count};
 use super::remote::{self, told};
@@ -10,13 +11,16 @@ use anyhow::Context;
 use serde_json::json;
 
 /// Runs one of them.
-pub(super) fn run(command: CollectionsCommand) -> anyhow::Result<()> {
+pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         CollectionsCommand::List { json, server } => list(json, &server),
         CollectionsCommand::Get(args) => get(&args),
         CollectionsCommand::Create(args) => create(&args),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
+        CollectionsCommand::Reembed(args) => generations::reembed(&args, quiet),
+        CollectionsCommand::Rollback(args) => generations::rollback(&args, quiet),
+        CollectionsCommand::DropPrevious(args) => generations::drop_previous(&args),
     }
 }
 
@@ -110,7 +114,7 @@ fn compact(args: &NamedArgs) -> anyhow::Result<()> {
     show(reply.collection, args.json)
 }
 
-fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
+pub(super) fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     let collection = collection.context("the server's reply holds no collection")?;
     if json {
         output::json(&remote::collection_json(&collection))?;
@@ -143,6 +147,7 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     say("mapped", bytes(collection.mapped_bytes));
     say("resident", bytes(collection.resident_bytes));
     say("sequence", collection.sequence.to_string());
+    say("generation", generation(&collection));
     say("queries", count(collection.queries));
     say("state", remote::state(&collection));
     collection.problems.iter().for_each(|problem| say("problem", problem.clone()));
@@ -162,6 +167,16 @@ fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
         table.print()?;
     }
     Ok(())
+}
+
+fn generation(collection: &pb::Collection) -> String {
+    match &collection.previous {
+        None => collection.generation.to_string(),
+        Some(previous) => {
+            let pb::EmbedderRef { name, tap } = previous.embedder.clone().unwrap_or_default();
+            format!("{}; {} by {name}:{tap} is kept", collection.generation, previous.generation)
+        }
+    }
 }
 
 fn metric(collection: &pb::Collection) -> String {

@@ -16,6 +16,7 @@
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | make, import, export and measure embedders |
+//! | `generations.rs` | a collection under another embedder, and back |
 //! | `check.rs` | check the files of a data directory; repair them |
 //! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `map/` | a picture of a collection in one file |
@@ -34,6 +35,7 @@ mod export;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generations;
 mod import;
 mod key;
 mod load;
@@ -109,7 +111,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Eval(command) => eval::run(command),
         Command::Bench(args) => bench::run(args, quiet),
         Command::Plot(args) => plot::run(args),
-        Command::Collections(command) => collections::run(command),
+        Command::Collections(command) => collections::run(command, quiet),
         Command::Scroll(args) => points::scroll(args),
         Command::Get(args) => points::get(args),
         Command::Count(args) => points::count(args),

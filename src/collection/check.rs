@@ -158,9 +158,12 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
         let mut check = Check { report: &mut report, collection: &name };
         match entry {
             Err(error) => check.find(Damage::Data, catalogue.path(), error),
-            Ok((record, dir)) => {
-                if let Err(error) = check.closed(&fs, &record, &dir) {
-                    check.find(Damage::Data, &dir.join(Truth::FILE), error);
+            Ok(entry) => {
+                for generation in [Some(&entry), entry.previous.as_deref()].into_iter().flatten() {
+                    let dir = catalogue.dir_of(generation);
+                    if let Err(error) = check.closed(&fs, &generation.record, &dir) {
+                        check.find(Damage::Data, &dir.join(Truth::FILE), error);
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
 use super::{Error, Item, Payload, Source, limits};
-use crate::embed::{Embedder, Input, Tap};
+use crate::embed::{Embedder, Fingerprint, Input, Tap};
 use std::sync::Arc;
 
 /// Payload field that keeps the text of a point that was given as text.
@@ -58,18 +58,35 @@ impl Collection {
             .collect()
     }
 
+    /// Refuses what another embedder made.
+    fn made_by(&self, by: &Fingerprint, tap: &str) -> Result<(), Error> {
+        let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
+        if pinned.is_some_and(|pin| pin.fingerprint == *by && pin.tap == tap) {
+            return Ok(());
+        }
+        Err(Error::Fingerprint {
+            collection: self.name.to_string(),
+            embedder: pinned.map_or_else(String::new, |pin| format!("{}:{}", pin.name, pin.tap)),
+            pinned: pinned.map_or_else(String::new, |pin| pin.fingerprint.to_string()),
+            loaded: format!(
+                "the item was embedded at the tap {tap:?} of {by}, before the collection was embedded anew or replaced; send it again"
+            ),
+        })
+    }
+
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
         let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
-        let to_embed: Vec<usize> =
-            (0..items.len()).filter(|&place| !matches!(items[place].source, Source::Vector(_))).collect();
+        let to_embed: Vec<usize> = (0..items.len())
+            .filter(|&place| matches!(items[place].source, Source::Text(_) | Source::Image(_)))
+            .collect();
         let inputs: Vec<Input<'_>> = to_embed
             .iter()
             .filter_map(|&place| match &items[place].source {
                 Source::Text(text) => Some(Input::Text(text)),
                 Source::Image(bytes) => Some(Input::Image(bytes)),
-                Source::Vector(_) => None,
+                Source::Vector(_) | Source::Embedded { .. } => None,
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone()).into_iter();
@@ -77,21 +94,26 @@ impl Collection {
             .into_iter()
             .zip(fields)
             .map(|(mut item, field)| {
+                let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
                 let vector = match item.source {
                     Source::Vector(vector) => {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
+                        return Ok(Item { id: item.id, source: Source::Vector(vector), payload: item.payload });
+                    }
+                    Source::Embedded { vector, by, tap } => {
+                        self.made_by(&by, tap)?;
                         vector
                     }
                     Source::Text(text) => {
-                        let vector = embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
+                        let vector = next();
                         keep_text(&mut item.payload, text);
                         vector?
                     }
-                    Source::Image(_) => {
-                        embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")))?
-                    }
+                    Source::Image(_) => next()?,
                 };
-                Ok(Item { id: item.id, source: Source::Vector(vector), payload: item.payload })
+                let (embedder, tap) = self.embedder(&field)?;
+                let source = Source::Embedded { vector, by: embedder.fingerprint(), tap: tap.name };
+                Ok(Item { id: item.id, source, payload: item.payload })
             })
             .collect()
     }
@@ -101,7 +123,9 @@ impl Collection {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let part = limits::source_field(&item);
         let field = || format!("{root}.{part}");
-        let Source::Vector(vector) = item.source else { return Err(Error::invalid(field(), "was not embedded")) };
+        let (Source::Vector(vector) | Source::Embedded { vector, .. }) = item.source else {
+            return Err(Error::invalid(field(), "was not embedded"));
+        };
         let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
         Ok(ReadyItem { id: item.id, vector, payload })
     }

@@ -23,6 +23,15 @@ pub enum Source {
     Text(String),
     /// An image for the collection's embedder: the bytes of a file, or raw pixels.
     Image(Vec<u8>),
+    /// A vector that the collection's embedder made, and which one: refused by a collection that has another by now.
+    Embedded {
+        /// The vector.
+        vector: Vec<f32>,
+        /// The embedder.
+        by: Fingerprint,
+        /// Its tap.
+        tap: &'static str,
+    },
 }
 
 /// One point to upsert.
@@ -92,6 +101,15 @@ pub struct EmbedderPin {
     pub fingerprint: Fingerprint,
 }
 
+/// A generation that is kept beside the present one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousGeneration {
+    /// Its number.
+    pub generation: u32,
+    /// Its embedder.
+    pub embedder: EmbedderPin,
+}
+
 /// The state of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CollectionInfo {
@@ -103,6 +121,10 @@ pub struct CollectionInfo {
     pub metric: Metric,
     /// Its embedder; none for plain vectors.
     pub embedder: Option<EmbedderPin>,
+    /// Its number: the first is 1, and each re-embedding makes the next.
+    pub generation: u32,
+    /// The generation before, while it is kept.
+    pub previous: Option<PreviousGeneration>,
     /// Its index settings, defaults filled in.
     pub index: IndexSettings,
     /// Live points.
@@ -527,6 +549,39 @@ pub trait Engine: Send + Sync {
     /// `NotFound`, or what stopped the work.
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
 
+    /// Makes the next generation of a collection by another embedder (the one of that name that was loaded last), from what the
+    /// points keep of their sources, while the present one serves and is written to; then it takes its place, and the one
+    /// before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for a point that
+    /// keeps no source; `Unavailable` when `observe` says false, or writes come faster than they can be followed.
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let _ = (embedder, tap, observe);
+        Err(Error::NoPrevious { collection: name.to_string() })
+    }
+    /// Makes the generation before the present one again, with everything that was written since; the other one is kept.
+    ///
+    /// # Errors
+    /// `Conflict` when none is kept, or its embedder is not loaded; as [`reembed`](Self::reembed).
+    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+        let _ = observe;
+        Err(Error::NoPrevious { collection: name.to_string() })
+    }
+    /// Removes the generation that is kept beside the present one.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when none is kept.
+    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        Err(Error::NoPrevious { collection: name.to_string() })
+    }
+
     /// Reads every byte of a collection's files. A segment that is damaged is not used from then on, a graph is made anew.
     ///
     /// # Errors
@@ -544,7 +599,7 @@ pub trait Engine: Send + Sync {
     /// As [`upsert`](Self::upsert), and for what cannot be split.
     fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error>;
     /// Checks and embeds one item without writing it: what a stream needs to refuse items one by one.
-    /// The result is an item whose source is a vector, with the payload it will have.
+    /// The result is an item whose source is a vector ([`Source::Embedded`] where it was embedded), with the payload it will have.
     ///
     /// # Errors
     /// As [`upsert`](Self::upsert).

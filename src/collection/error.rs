@@ -55,6 +55,26 @@ pub enum Error {
         /// What is loaded instead.
         loaded: String,
     },
+    /// A point that does not keep what it was embedded from.
+    #[error(
+        "the point {id:?} of the collection {collection:?} keeps no {reads} in the field {field:?} of its payload, so it cannot be embedded anew; nothing was changed"
+    )]
+    NoSource {
+        /// Which collection.
+        collection: String,
+        /// Which point.
+        id: String,
+        /// What the embedder reads.
+        reads: &'static str,
+        /// Where it would be.
+        field: &'static str,
+    },
+    /// There is no generation before the present one, or it is not kept any more.
+    #[error("the collection {collection:?} keeps no generation before the present one")]
+    NoPrevious {
+        /// Which collection.
+        collection: String,
+    },
     /// Stored bytes are not what was written.
     #[error("damaged: {what}")]
     Damaged {
@@ -179,7 +199,7 @@ impl Error {
                 embed::ErrorKind::Corrupt => ErrorKind::Corrupt,
                 embed::ErrorKind::Internal => ErrorKind::Internal,
             },
-            Self::Fingerprint { .. } => ErrorKind::Conflict,
+            Self::Fingerprint { .. } | Self::NoSource { .. } | Self::NoPrevious { .. } => ErrorKind::Conflict,
             Self::Forbidden => ErrorKind::Forbidden,
             Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
             Self::SnapshotRefused { .. } | Self::NoDepot | Self::NoMap { .. } => ErrorKind::Conflict,

@@ -219,7 +219,7 @@ pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
 /// The field of an item that holds its source.
 pub(super) fn source_field(item: &Item) -> &'static str {
     match item.source {
-        Source::Vector(_) => "vector",
+        Source::Vector(_) | Source::Embedded { .. } => "vector",
         Source::Text(_) => "text",
         Source::Image(_) => "image",
     }

@@ -6,7 +6,8 @@
 
 use super::activity::{Activity, Meters};
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
-use super::open::{Collection, View, unopened};
+use super::open::{Collection, Lineage, View, unopened};
+use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
@@ -17,7 +18,7 @@ use super::{
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
-use crate::store::{Catalogue, CollectionRecord, EmbedderRecord};
+use crate::store::{Catalogue, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -103,10 +104,13 @@ impl LocalEngine {
                 tracing::error!(name, "a name in the catalogue is none; its collection is left alone");
                 continue;
             };
-            let record = entry.as_ref().ok().map(|(record, _)| record.clone());
-            let opened = entry
-                .map_err(Error::from)
-                .and_then(|(record, dir)| Collection::open(fs, &record, &dir, &registry, meters.clone()));
+            let record = entry.as_ref().ok().map(|entry| entry.record.clone());
+            let opened = entry.map_err(Error::from).and_then(|entry| {
+                let dir = catalogue.dir_of(&entry);
+                let collection = Collection::open(fs, &entry.record, &dir, &registry, meters.clone())?;
+                collection.set_lineage(Lineage::of(&entry));
+                Ok(collection)
+            });
             let slot = match opened {
                 Ok(collection) => Slot::Open(Arc::new(collection)),
                 Err(error) => {
@@ -198,8 +202,19 @@ impl LocalEngine {
         name: &CollectionName,
         op: impl FnOnce(&Collection) -> Result<Op, Error>,
     ) -> Result<Outcome, Error> {
-        let collection = self.inner.get(name)?;
-        let outcome = collection.write(op(&collection)?);
+        loop {
+            let collection = self.inner.get(name)?;
+            let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
+            // The next generation is there by now, or the collection is not.
+            if !collection.is_gone() {
+                return self.write_to(&collection, op(&collection)?);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn write_to(&self, collection: &Collection, op: Op) -> Result<Outcome, Error> {
+        let outcome = collection.write(op);
         let view = collection.view();
         let worn = view.sealed.iter().any(|sealed| sealed.is_worn());
         if worn || !view.frozen.is_empty() {
@@ -266,25 +281,73 @@ impl Inner {
         // Writers of what is replaced wait here, and find it gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
-        let folder = self.catalogue.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
-        if let Some(before) = &before {
-            before.end();
-        }
-        let collection = Arc::new(collection);
-        let slot = Slot::Open(collection.clone());
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(target.clone(), slot);
+        let folders = self.catalogue.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
+        let info = self.put_in_place(before.as_deref(), collection);
         drop(held);
-        self.discard(target, folder);
-        self.notify(true);
-        Ok(collection.info())
+        self.discard(target, folders);
+        Ok(info)
     }
 
-    /// Removes the folder of a collection that is gone. Jobs may be at work in it still: what cannot be removed is swept at
-    /// the next open.
-    fn discard(&self, name: &CollectionName, folder: Option<PathBuf>) {
-        if let Some(Err(error)) = folder.map(|folder| self.catalogue.discard(&folder)) {
-            tracing::warn!(collection = %name, %error, "the folder of a collection that is gone stays until the next start");
+    /// Serves a collection from now on, and the one that it takes the place of no more. Under the commit lock of that.
+    fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
+        if let Some(before) = before {
+            before.end();
         }
+        let info = collection.info();
+        let slot = Slot::Open(Arc::new(collection));
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
+        self.notify(true);
+        info
+    }
+
+    /// Removes folders of a collection that nothing names any more. Jobs may be at work in them still: what cannot be removed
+    /// is swept at the next open.
+    fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
+        for folder in folders {
+            if let Err(error) = self.catalogue.discard(&folder) {
+                tracing::warn!(collection = %name, %error, "a folder that is of no use any more stays until the next start");
+            }
+        }
+    }
+
+    /// Lets `next` follow the collection `before`, then makes it durable that it takes its place by `switch`, which returns the
+    /// folders that are of no use any more.
+    fn switch_generation(
+        &self,
+        before: &Collection,
+        next: Collection,
+        observe: Observe<'_>,
+        switch: impl FnOnce() -> Result<Vec<PathBuf>, crate::store::Error>,
+    ) -> Result<CollectionInfo, Error> {
+        let observe = |job, done, total| !self.stopping() && observe(job, done, total);
+        let mut follower = Follower::new(before, &next, &observe);
+        follower.approach()?;
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writes that are under way end; those that come now wait for the next generation.
+        let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
+        let held = before.writer.hold();
+        follower.finish(&held)?;
+        drop(follower);
+        let folders = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
+        let entry = self.entry(&before.name)?;
+        next.set_lineage(Lineage::of(&entry));
+        let info = self.put_in_place(Some(before), next);
+        drop((held, gate, changing));
+        self.discard(&before.name, folders);
+        Ok(info)
+    }
+
+    /// What the catalogue says of a collection.
+    fn entry(&self, name: &CollectionName) -> Result<Entry, Error> {
+        self.catalogue.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
+    }
+
+    fn pin(&self, embedder: &str, tap: &str) -> Result<(u32, EmbedderRecord), Error> {
+        let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
+        let found = self.registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
+        let tap = found.tap(tap).map_err(|error| refuse("embedder.tap", error))?;
+        let fingerprint = found.fingerprint().0;
+        Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
     }
 
     /// After a failed change of the catalogue: it may be there after a restart, and would take with it what is written from
@@ -483,15 +546,8 @@ impl Engine for LocalEngine {
         let (dimension, embedder) = match &spec.space {
             Space::Plain { dimension } => (*dimension, None),
             Space::Embedded { embedder, tap } => {
-                let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
-                let found = self.inner.registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
-                let tap = found.tap(tap).map_err(|error| refuse("embedder.tap", error))?;
-                let record = EmbedderRecord {
-                    name: found.name().into(),
-                    tap: tap.name.into(),
-                    fingerprint: found.fingerprint().0,
-                };
-                (tap.dimension, Some(record))
+                let (dimension, pin) = self.inner.pin(embedder, tap)?;
+                (dimension, Some(pin))
             }
         };
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -520,7 +576,7 @@ impl Engine for LocalEngine {
             Err(error) => {
                 // Made, and of no use: it is taken back, or at least shown.
                 match inner.catalogue.remove(spec.name.as_str()) {
-                    Ok(folder) => inner.discard(&spec.name, folder),
+                    Ok(folders) => inner.discard(&spec.name, folders),
                     Err(_) => {
                         let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
                         slots.insert(spec.name.clone(), Slot::Damaged(Box::new(info)));
@@ -556,14 +612,53 @@ impl Engine for LocalEngine {
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
         let held = open.as_ref().map(|collection| collection.writer.hold());
         let removed = self.inner.catalogue.remove(name.as_str());
-        let folder = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
+        let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
         if let Some(collection) = &open {
             collection.end();
         }
         drop(held);
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.inner.discard(name, folder);
+        self.inner.discard(name, folders);
         Ok(points)
+    }
+
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let before = inner.get(name)?;
+        let (dimension, pin) = inner.pin(embedder, tap)?;
+        let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
+        let prepared = inner.catalogue.prepare()?;
+        let next = Collection::open(&inner.fs, &record, prepared.dir(), &inner.registry, inner.meters.clone())?;
+        inner.switch_generation(&before, next, observe, || inner.catalogue.succeed(&record, prepared))
+    }
+
+    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let before = inner.get(name)?;
+        let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
+        let dir = inner.catalogue.dir_of(&previous);
+        let next = Collection::open(&inner.fs, &previous.record, &dir, &inner.registry, inner.meters.clone())?;
+        inner.switch_generation(&before, next, observe, || inner.catalogue.go_back(name.as_str()).map(|()| Vec::new()))
+    }
+
+    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        let inner = &self.inner;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let collection = inner.get(name)?;
+        let lineage = collection.lineage();
+        if lineage.previous.is_none() {
+            return Err(Error::NoPrevious { collection: name.to_string() });
+        }
+        let folders = inner.catalogue.forget_previous(name.as_str())?;
+        collection.set_lineage(Lineage { previous: None, ..lineage });
+        inner.discard(name, folders);
+        Ok(collection.info())
     }
 
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -20,6 +20,7 @@
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
+//! | `reembed.rs` | generations: a collection made anew by another embedder while it serves, and back |
 //! | `snapshot/` | a collection with its embedder in one file, and back |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
@@ -47,6 +48,7 @@ mod open;
 mod query;
 mod read;
 mod recall;
+mod reembed;
 mod repair;
 mod scan;
 mod seal;
@@ -65,6 +67,7 @@ pub use engine::*;
 pub use error::{Error, ErrorKind};
 pub use filter::Filter;
 pub use local::LocalEngine;
+pub use reembed::IMAGE_FIELD;
 pub use repair::{Repaired, repair_directory};
 pub use stop::Stop;
 use write::Outcome;
@@ -77,6 +80,8 @@ pub type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
 pub enum Job {
     /// Items are read, embedded and written.
     Loading,
+    /// Points are embedded anew.
+    Embedding,
     /// Rows are copied into a merged segment.
     Merging,
     /// A graph is built.

@@ -9,13 +9,13 @@ use super::map::Changes;
 use super::sealed::Sealed;
 use super::turn::Turn;
 use super::write::Writer;
-use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, SegmentInfo};
+use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
 use crate::embed::{Embedder, Fingerprint, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
-use crate::store::{CollectionRecord, Segment, SegmentId, Truth};
+use crate::store::{CollectionRecord, EmbedderRecord, Entry, Segment, SegmentId, Truth};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
@@ -51,6 +51,31 @@ pub(super) struct Collection {
     pub(super) meters: Arc<Meters>,
     /// Queries that were answered since it was opened.
     pub(super) answered: AtomicU64,
+    lineage: Mutex<Lineage>,
+    /// Writers share it from the moment that they embed; whoever makes the next generation present has it alone.
+    pub(super) generation: RwLock<()>,
+}
+
+/// Which generation of its collection this is.
+#[derive(Clone, Debug)]
+pub(super) struct Lineage {
+    pub(super) generation: u32,
+    /// The generation before, while it is kept.
+    pub(super) previous: Option<PreviousGeneration>,
+}
+
+impl Lineage {
+    pub(super) fn of(entry: &Entry) -> Self {
+        let previous = entry.previous.as_ref().and_then(|previous| {
+            let embedder = previous.record.embedder.as_ref().map(pin_of)?;
+            Some(PreviousGeneration { generation: previous.generation, embedder })
+        });
+        Self { generation: entry.generation, previous }
+    }
+}
+
+fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
+    EmbedderPin { name: record.name.clone(), tap: record.tap.clone(), fingerprint: Fingerprint(record.fingerprint) }
 }
 
 /// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
@@ -191,7 +216,7 @@ impl Collection {
             let loaded = known
                 .or_else(|| kept_embedder(dir, &pinned.name, &fingerprint))
                 .and_then(|embedder| Some((embedder.clone(), embedder.tap(&pinned.tap).ok()?.clone())));
-            Pinned { pin: EmbedderPin { name: pinned.name.clone(), tap: pinned.tap.clone(), fingerprint }, loaded }
+            Pinned { pin: pin_of(pinned), loaded }
         });
         let writer = Writer::new(truth.sequence()?, truth.next_key()?);
         let next_segment = AtomicU64::new(truth.next_segment()?.0);
@@ -214,7 +239,17 @@ impl Collection {
             gone: AtomicBool::new(false),
             meters,
             answered: AtomicU64::new(0),
+            lineage: Mutex::new(Lineage { generation: 1, previous: None }),
+            generation: RwLock::new(()),
         })
+    }
+
+    pub(super) fn lineage(&self) -> Lineage {
+        self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_lineage(&self, lineage: Lineage) {
+        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = lineage;
     }
 
     /// The view of this moment.
@@ -299,11 +334,14 @@ impl Collection {
                 }
             })
             .collect::<Vec<_>>();
+        let lineage = self.lineage();
         CollectionInfo {
             name: self.name.clone(),
             dimension: self.dimension,
             metric: self.metric,
             embedder: self.embedder.as_ref().map(|pinned| pinned.pin.clone()),
+            generation: lineage.generation,
+            previous: lineage.previous,
             index: self.settings,
             points: view.live(),
             growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
@@ -330,6 +368,8 @@ pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         dimension: record.map_or(0, |record| record.dimension),
         metric: record.map_or(Metric::Cosine, |record| record.metric),
         embedder: None,
+        generation: 1,
+        previous: None,
         index: record.map_or_else(IndexSettings::default, settings_of),
         points: 0,
         growing_points: 0,

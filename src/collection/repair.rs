@@ -69,7 +69,7 @@ fn repair(
     let catalogue = Catalogue::open(fs, data_dir)?;
     for (name, entry) in catalogue.list()? {
         let repaired = match entry {
-            Ok((record, dir)) => collection(fs, data_dir, &record, &dir, done),
+            Ok(entry) => collection(fs, data_dir, &entry.record, &catalogue.dir_of(&entry), done),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {

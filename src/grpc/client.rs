@@ -200,6 +200,10 @@ macro_rules! streams {
 }
 
 streams! {
+    collections {
+        reembed = reembed(ReembedRequest) -> GenerationResponse;
+        rollback = rollback(RollbackRequest) -> GenerationResponse;
+    }
     snapshots {
         create_snapshot = create(CreateSnapshotRequest) -> CreateSnapshotResponse;
         verify_snapshot = verify(VerifySnapshotRequest) -> VerifySnapshotResponse;
@@ -314,6 +318,7 @@ calls! {
         list_collections = list(ListRequest) -> ListResponse;
         delete_collection = delete(DeleteCollectionRequest) -> DeleteCollectionResponse;
         compact = compact(CompactRequest) -> CompactResponse;
+        drop_previous = drop_previous(DropPreviousRequest) -> DropPreviousResponse;
         check = check(CheckRequest) -> CheckResponse;
     }
     points {

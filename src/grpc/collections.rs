@@ -1,14 +1,33 @@
 //! The service `Collections`.
 
-use super::work::{Lane, Shared};
+use super::progress::{Replies, of_generation, stream};
+use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
+use crate::collection::{CollectionInfo, Engine, Error, Observe};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub(super) struct Collections(pub(super) Arc<Shared>);
 
+/// Makes another generation the present one.
+fn generation(
+    work: Work,
+    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
+) -> Response<Replies<pb::GenerationResponse>> {
+    use pb::generation_response::State;
+    let progress = of_generation();
+    let reply = |state| pb::GenerationResponse { state: Some(state) };
+    let told = move |job, done, total| reply(State::Progress(progress(job, done, total)));
+    stream(work, told, move |engine, observe| {
+        Ok(reply(State::Collection(to_proto::collection(call(engine, observe)?))))
+    })
+}
+
 #[tonic::async_trait]
 impl pb::collections_server::Collections for Collections {
+    type ReembedStream = Replies<pb::GenerationResponse>;
+    type RollbackStream = Replies<pb::GenerationResponse>;
+
     async fn create(&self, request: Request<pb::CreateRequest>) -> Result<Response<pb::CreateResponse>, Status> {
         let work = self.0.of(&request);
         let spec = from_proto::spec(request.into_inner())?;
@@ -40,6 +59,30 @@ impl pb::collections_server::Collections for Collections {
         let name = from_proto::collection("name", &request.into_inner().name)?;
         let points = work.run(Lane::Store, move |engine| engine.delete_collection(&name)).await?;
         work.reply(pb::DeleteCollectionResponse { points })
+    }
+
+    async fn reembed(&self, request: Request<pb::ReembedRequest>) -> Result<Response<Self::ReembedStream>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("name", &request.name)?;
+        let embedder = from_proto::embedder(request.embedder.unwrap_or_default())?;
+        Ok(generation(work, move |engine, observe| engine.reembed(&name, &embedder.name, &embedder.tap, observe)))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<Self::RollbackStream>, Status> {
+        let work = self.0.of(&request);
+        let name = from_proto::collection("name", &request.into_inner().name)?;
+        Ok(generation(work, move |engine, observe| engine.rollback(&name, observe)))
+    }
+
+    async fn drop_previous(
+        &self,
+        request: Request<pb::DropPreviousRequest>,
+    ) -> Result<Response<pb::DropPreviousResponse>, Status> {
+        let work = self.0.of(&request);
+        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let info = work.run(Lane::Store, move |engine| engine.drop_previous(&name)).await?;
+        work.reply(pb::DropPreviousResponse { collection: Some(to_proto::collection(info)) })
     }
 
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {

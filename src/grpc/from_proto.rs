@@ -108,6 +108,14 @@ pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
 }
 
 /// What to create.
+/// An embedder that is named.
+pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error> {
+    if given.name.is_empty() {
+        return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
+    }
+    Ok(given)
+}
+
 pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> {
     use pb::create_request::Space as Wire;
     let name = collection("name", &request.name)?;
@@ -119,11 +127,9 @@ pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> 
             }
             Space::Plain { dimension }
         }
-        Some(Wire::Embedder(embedder)) => {
-            if embedder.name.is_empty() {
-                return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
-            }
-            Space::Embedded { embedder: embedder.name, tap: embedder.tap }
+        Some(Wire::Embedder(given)) => {
+            let given = embedder(given)?;
+            Space::Embedded { embedder: given.name, tap: given.tap }
         }
     };
     let metric = match pb::Metric::try_from(request.metric) {

@@ -23,6 +23,7 @@
 //! | `scoped.rs` | the engine as one caller may see it |
 //! | `work.rs` | runs engine calls on blocking threads, so many at a time |
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
+//! | `progress.rs` | long work whose progress is told as a stream |
 //! | `health.rs` | `grpc.health.v1` with the true state of each service |
 //! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
 //! | `server.rs` | binds, serves, drains |
@@ -50,6 +51,7 @@ pub mod payload;
 pub mod pb;
 mod places;
 mod points;
+mod progress;
 mod quality;
 mod queue;
 mod reply;

@@ -53,6 +53,21 @@ impl Engine for Scoped<'_> {
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.enter(name)?.compact(name)
     }
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.enter(name)?.reembed(name, embedder, tap, observe)
+    }
+    fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
+        self.enter(name)?.rollback(name, observe)
+    }
+    fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
+        self.enter(name)?.drop_previous(name)
+    }
     fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
         self.enter(name)?.check(name)
     }

@@ -95,6 +95,12 @@ pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
         resident_bytes: info.resident_bytes,
         sequence: info.sequence,
         queries: info.queries,
+        generation: info.generation,
+        previous: info.previous.map(|previous| pb::PreviousGeneration {
+            generation: previous.generation,
+            embedder_fingerprint: fingerprint(Some(previous.embedder.fingerprint)),
+            embedder: Some(pb::EmbedderRef { name: previous.embedder.name, tap: previous.embedder.tap }),
+        }),
         state: match info.state {
             CollectionState::Serving => pb::CollectionState::Serving,
             CollectionState::ReadOnly => pb::CollectionState::ReadOnly,

@@ -5,7 +5,7 @@
 
 use super::Error;
 use super::kv::Kv;
-use super::record::{self, CollectionRecord};
+use super::record::{self, CollectionRecord, Entry};
 use super::truth::Truth;
 use crate::disk::{self, DirLock, Fs};
 use redb::{ReadableTable, TableDefinition};
@@ -31,8 +31,8 @@ pub struct Catalogue {
     _lock: DirLock,
 }
 
-/// An entry of the catalogue: the collection and its folder, or why its record cannot be read.
-pub type Listed = (String, Result<(CollectionRecord, PathBuf), Error>);
+/// A collection's name, and what is known of it, or why its record cannot be read.
+pub type Listed = (String, Result<Entry, Error>);
 
 impl Catalogue {
     /// Takes the data directory's lock, opens its catalogue (or makes both), and sweeps folders that nothing names.
@@ -90,7 +90,7 @@ impl Catalogue {
         let mut named = Vec::new();
         for (_, entry) in self.list()? {
             match entry {
-                Ok((_, path)) => named.push(path),
+                Ok(entry) => named.extend(self.dirs_of(&entry)),
                 Err(_) => return Ok(()),
             }
         }
@@ -123,6 +123,18 @@ impl Catalogue {
         })
     }
 
+    /// What is known of one collection; none when there is none of that name.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Incompatible`, `Internal`.
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
+        self.kv.read(|read| {
+            let table = read.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
+            let json = table.get(name).map_err(self.kv.failed("read"))?;
+            json.map(|json| self.decode(name, json.value())).transpose()
+        })
+    }
+
     /// Makes a collection, durably; returns its folder, which holds an empty truth.
     ///
     /// # Errors
@@ -141,7 +153,8 @@ impl Catalogue {
             disk::remove_folder(self.fs.as_ref(), &folder)?;
             drop(Truth::create(&self.fs, &folder)?);
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
-            table.insert(name, record::encode(record, number).as_slice()).map_err(self.kv.failed("write"))?;
+            let json = record::encode(&Entry::first(record.clone(), number));
+            table.insert(name, json.as_slice()).map_err(self.kv.failed("write"))?;
             Ok(folder)
         })
     }
@@ -164,23 +177,99 @@ impl Catalogue {
         Ok(prepared)
     }
 
-    /// Gives a collection that folder, durably, in place of the one that it had, if it had one; that one is returned, to
+    /// Gives a collection that folder, durably, in place of those that it had, if it had any; they are returned, to
     /// be removed by [`discard`](Self::discard).
     ///
     /// # Errors
     /// What the disk refuses. The collection is what it was then.
-    pub fn adopt(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Option<PathBuf>, Error> {
+    pub fn adopt(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Vec<PathBuf>, Error> {
         let name = record.name.as_str();
         // A transaction that fails may be there after a restart all the same: the folder stays until it is swept.
         prepared.adopted = true;
-        let before = self.kv.write(|transaction| {
-            let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
-            let json = record::encode(record, prepared.number);
-            let before = table.insert(name, json.as_slice()).map_err(self.kv.failed("write"))?;
-            // The folder of a record that cannot be read is swept at the next open.
-            Ok(before.and_then(|json| self.decode(name, json.value()).ok()))
+        let number = prepared.number;
+        self.change(name, |_| Ok(Some(Entry::first(record.clone(), number))))
+    }
+
+    /// Makes that folder the next generation of a collection, durably; the one that it had is kept beside it. A
+    /// generation before that is returned, to be [discarded](Self::discard).
+    ///
+    /// # Errors
+    /// `Internal` (`Refused`) when there is no such collection; what the disk refuses. The collection is what it was then.
+    pub fn succeed(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Vec<PathBuf>, Error> {
+        let name = record.name.as_str();
+        prepared.adopted = true;
+        let number = prepared.number;
+        self.change(name, |before| {
+            let mut before = before.ok_or_else(|| self.missing(name))?;
+            let generation = before.previous.take().map_or(0, |older| older.generation).max(before.generation) + 1;
+            let next = Entry { generation, previous: Some(Box::new(before)), ..Entry::first(record.clone(), number) };
+            Ok(Some(next))
+        })
+    }
+
+    /// Makes the generation before the present one again, durably; the present one is kept beside it.
+    ///
+    /// # Errors
+    /// As [`succeed`](Self::succeed); `Refused` too when there is no generation before.
+    pub fn go_back(&self, name: &str) -> Result<(), Error> {
+        let nothing = self.change(name, |before| {
+            let mut before = before.ok_or_else(|| self.missing(name))?;
+            let mut older = before.previous.take().ok_or_else(|| self.missing(name))?;
+            older.previous = Some(Box::new(before));
+            Ok(Some(*older))
         })?;
-        Ok(before.map(|(_, folder)| folder))
+        debug_assert!(nothing.is_empty(), "both are kept");
+        Ok(())
+    }
+
+    /// Forgets the generation before, durably; its folder is returned, to be [discarded](Self::discard).
+    ///
+    /// # Errors
+    /// As [`succeed`](Self::succeed).
+    pub fn forget_previous(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
+        self.change(name, |before| {
+            let before = before.ok_or_else(|| self.missing(name))?;
+            Ok(Some(Entry { previous: None, ..before }))
+        })
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::refused(self.kv.path(), format!("there is no such generation of a collection named {name:?}"))
+    }
+
+    /// Makes of a collection's entry another one, or none, in a transaction; returns the folders that are named no more.
+    fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(Option<Entry>) -> Result<Option<Entry>, Error>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let (before, after) = self.kv.write(|transaction| {
+            let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
+            let json = table.get(name).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
+            // The folders of a record that cannot be read are swept at the next open.
+            let before = json.as_ref().and_then(|json| self.decode(name, json).ok());
+            let after = change(before.clone())?;
+            match &after {
+                Some(after) => {
+                    _ = table.insert(name, record::encode(after).as_slice()).map_err(self.kv.failed("write"))?
+                }
+                None => _ = table.remove(name).map_err(self.kv.failed("write"))?,
+            }
+            Ok((before, after))
+        })?;
+        let mut gone = before.map_or_else(Vec::new, |entry| self.dirs_of(&entry));
+        let named = after.map_or_else(Vec::new, |entry| self.dirs_of(&entry));
+        gone.retain(|dir| !named.contains(dir));
+        Ok(gone)
+    }
+
+    /// Where the files of a generation are.
+    pub fn dir_of(&self, entry: &Entry) -> PathBuf {
+        self.folder_of(entry.folder)
+    }
+
+    fn dirs_of(&self, entry: &Entry) -> Vec<PathBuf> {
+        std::iter::once(entry).chain(entry.previous.as_deref()).map(|entry| self.dir_of(entry)).collect()
     }
 
     /// Removes a folder that no record names any more.
@@ -196,24 +285,17 @@ impl Catalogue {
         self.kv.stopped()
     }
 
-    /// Forgets a collection, durably; its folder is returned, to be removed by [`discard`](Self::discard). One that is not
+    /// Forgets a collection, durably; its folders are returned, to be removed by [`discard`](Self::discard). One that is not
     /// there is no error.
     ///
     /// # Errors
     /// What the disk refuses.
-    pub fn remove(&self, name: &str) -> Result<Option<PathBuf>, Error> {
-        let removed = self.kv.write(|transaction| {
-            let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
-            let removed = table.remove(name).map_err(self.kv.failed("write"))?;
-            // The folder of a record that cannot be read is swept at the next open.
-            Ok(removed.and_then(|json| self.decode(name, json.value()).ok()))
-        })?;
-        Ok(removed.map(|(_, folder)| folder))
+    pub fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
+        self.change(name, |_| Ok(None))
     }
 
-    fn decode(&self, name: &str, json: &[u8]) -> Result<(CollectionRecord, PathBuf), Error> {
-        let (record, number) = record::decode(self.kv.path(), name, json)?;
-        Ok((record, self.folder_of(number)))
+    fn decode(&self, name: &str, json: &[u8]) -> Result<Entry, Error> {
+        record::decode(self.kv.path(), name, json)
     }
 
     fn folder_of(&self, number: u64) -> PathBuf {
@@ -275,7 +357,8 @@ mod tests {
     }
 
     fn listed(catalogue: &Catalogue) -> Vec<(CollectionRecord, PathBuf)> {
-        catalogue.list().unwrap().into_iter().map(|(_, entry)| entry.unwrap()).collect()
+        let entries = catalogue.list().unwrap().into_iter().map(|(_, entry)| entry.unwrap());
+        entries.map(|entry| (entry.record.clone(), catalogue.dir_of(&entry))).collect()
     }
 
     fn remove(catalogue: &Catalogue, name: &str) {
@@ -313,6 +396,41 @@ mod tests {
     }
 
     #[test]
+    fn generations_follow_each_other_and_their_folders_go_with_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        let first = catalogue.create(&record("a")).unwrap();
+        let entry = || catalogue.list().unwrap().pop().unwrap().1.unwrap();
+        let numbers = || (entry().generation, entry().previous.map(|previous| previous.generation));
+        assert!(catalogue.go_back("a").is_err() && catalogue.go_back("none").is_err());
+        assert!(catalogue.forget_previous("a").unwrap().is_empty());
+        let wider = CollectionRecord { dimension: 7, ..record("a") };
+        let prepared = catalogue.prepare().unwrap();
+        let second = prepared.dir().to_path_buf();
+        assert!(catalogue.succeed(&wider, prepared).unwrap().is_empty());
+        assert_eq!((numbers(), entry().record.dimension), ((2, Some(1)), 7));
+        catalogue.go_back("a").unwrap();
+        assert_eq!((numbers(), entry().record.dimension, catalogue.dir_of(&entry())), ((1, Some(2)), 3, first.clone()));
+        // The number of a generation that was gone back from is not used again.
+        let prepared = catalogue.prepare().unwrap();
+        let third = prepared.dir().to_path_buf();
+        assert_eq!(catalogue.succeed(&wider, prepared).unwrap(), std::slice::from_ref(&second));
+        assert_eq!(numbers(), (3, Some(1)));
+        drop(catalogue);
+        let catalogue = open(dir.path()).unwrap();
+        assert!(first.exists() && third.exists() && !second.exists(), "the second is swept");
+        assert_eq!(catalogue.forget_previous("a").unwrap(), std::slice::from_ref(&first));
+        let prepared = catalogue.prepare().unwrap();
+        let fourth = prepared.dir().to_path_buf();
+        catalogue.succeed(&wider, prepared).unwrap();
+        assert_eq!(catalogue.adopt(&record("a"), catalogue.prepare().unwrap()).unwrap(), [fourth, third]);
+        catalogue.succeed(&wider, catalogue.prepare().unwrap()).unwrap();
+        assert_eq!(catalogue.remove("a").unwrap().len(), 2);
+        assert!(catalogue.succeed(&wider, catalogue.prepare().unwrap()).is_err());
+        assert!(catalogue.list().unwrap().is_empty());
+    }
+
+    #[test]
     fn a_lost_catalogue_is_an_error_and_nothing_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let folder = open(dir.path()).unwrap().create(&record("a")).unwrap();
@@ -344,7 +462,7 @@ mod tests {
         let all = catalogue.list().unwrap();
         assert_eq!(all[0].0, "a");
         assert_eq!(all[0].1.as_ref().unwrap_err().kind(), ErrorKind::Incompatible);
-        assert_eq!(all[1].1.as_ref().unwrap().1, b);
+        assert_eq!(catalogue.dir_of(all[1].1.as_ref().unwrap()), b);
         assert!(a.exists() && b.exists());
         remove(&catalogue, "a");
         drop(catalogue);

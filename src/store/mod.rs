@@ -31,7 +31,7 @@ mod truth;
 pub use crate::disk::ErrorKind;
 pub use catalogue::{Catalogue, Listed, Prepared};
 pub use error::Error;
-pub use record::{CollectionRecord, EmbedderRecord};
+pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::point::{decode as decode_point, encode as encode_point};
 pub use truth::{Change, SegmentRecord, Truth, Visit};

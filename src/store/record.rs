@@ -44,10 +44,30 @@ pub struct EmbedderRecord {
     pub fingerprint: [u8; 32],
 }
 
+/// A generation of a collection: what is fixed, where its files are, and the generation before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What is fixed.
+    pub record: CollectionRecord,
+    /// The number of its folder.
+    pub folder: u64,
+    /// Its number: the first is 1, and each re-embedding makes the next.
+    pub generation: u32,
+    /// The generation that it took the place of, as long as that one is kept. That has none.
+    pub previous: Option<Box<Entry>>,
+}
+
+impl Entry {
+    /// A collection that was never embedded anew.
+    pub(super) fn first(record: CollectionRecord, folder: u64) -> Self {
+        Self { record, folder, generation: 1, previous: None }
+    }
+}
+
 impl CollectionRecord {
     /// Its stored form, JSON, in no folder.
     pub fn to_json(&self) -> Vec<u8> {
-        encode(self, 0)
+        encode(&Entry::first(self.clone(), 0))
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote of a collection of that name; `path` is for messages.
@@ -55,7 +75,7 @@ impl CollectionRecord {
     /// # Errors
     /// `Corrupt`, `Incompatible`.
     pub fn from_json(path: &Path, name: &str, json: &[u8]) -> Result<Self, Error> {
-        decode(path, name, json).map(|(record, _)| record)
+        decode(path, name, json).map(|entry| entry.record)
     }
 }
 
@@ -79,6 +99,20 @@ struct Stored {
     /// Absent in the records of programs that knew no other.
     #[serde(default = "f32_name")]
     precision: String,
+    /// Absent in a collection that was never embedded anew.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<Box<Stored>>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(generation: &u32) -> bool {
+    *generation == 1
 }
 
 fn f32_name() -> String {
@@ -92,11 +126,16 @@ struct StoredEmbedder {
     fingerprint: String,
 }
 
-/// The JSON of a record and the number of its folder.
-pub(super) fn encode(record: &CollectionRecord, folder: u64) -> Vec<u8> {
-    let stored = Stored {
+/// The JSON of an entry.
+pub(super) fn encode(entry: &Entry) -> Vec<u8> {
+    serde_json::to_vec(&stored(entry)).expect("numbers and text have a JSON form")
+}
+
+fn stored(entry: &Entry) -> Stored {
+    let record = &entry.record;
+    Stored {
         version: VERSION,
-        folder,
+        folder: entry.folder,
         name: record.name.as_str().into(),
         dimension: record.dimension,
         metric: record.metric.name().into(),
@@ -110,19 +149,23 @@ pub(super) fn encode(record: &CollectionRecord, folder: u64) -> Vec<u8> {
         ef_search: record.ef_search,
         seal_rows: record.seal_rows,
         precision: record.precision.name().into(),
-    };
-    serde_json::to_vec(&stored).expect("numbers and text have a JSON form")
+        generation: entry.generation,
+        previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
+    }
 }
 
 /// Reads what [`encode`] wrote; `name` is the key it was found under.
-pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<(CollectionRecord, u64), Error> {
+pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<Entry, Error> {
     let wrong = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
     let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
     if version != VERSION {
         let what = format!("the record of the collection {name:?} has version {version}; this program reads {VERSION}");
         return Err(Error::Incompatible { path: path.into(), what });
     }
-    let stored: Stored = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    entry(name, serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?, &wrong)
+}
+
+fn entry(name: &str, stored: Stored, wrong: &dyn Fn(String) -> Error) -> Result<Entry, Error> {
     if stored.name != name {
         return Err(wrong(format!("it names {:?}", stored.name)));
     }
@@ -148,7 +191,12 @@ pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<(Collection
         precision: Precision::from_name(&stored.precision)
             .ok_or_else(|| wrong(format!("precision {:?}", stored.precision)))?,
     };
-    Ok((record, stored.folder))
+    let previous = match stored.previous {
+        Some(previous) if previous.previous.is_some() => return Err(wrong("more than two generations".into())),
+        Some(previous) => Some(Box::new(entry(name, *previous, wrong)?)),
+        None => None,
+    };
+    Ok(Entry { record, folder: stored.folder, generation: stored.generation, previous })
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {
@@ -184,10 +232,22 @@ mod tests {
     #[test]
     fn a_record_reads_back_and_damage_is_named() {
         let path = Path::new("catalogue.redb");
-        let json = String::from_utf8(encode(&record(), 7)).unwrap();
-        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), (record(), 7));
-        let plain = CollectionRecord { embedder: None, ..record() };
-        assert_eq!(decode(path, "words", &encode(&plain, 8)).unwrap(), (plain, 8));
+        let json = String::from_utf8(encode(&Entry::first(record(), 7))).unwrap();
+        assert!(!json.contains("generation") && !json.contains("previous"), "{json}");
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), Entry::first(record(), 7));
+        let plain = Entry::first(CollectionRecord { embedder: None, ..record() }, 8);
+        assert_eq!(decode(path, "words", &encode(&plain)).unwrap(), plain);
+        let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9) };
+        let both = encode(&second);
+        assert_eq!(decode(path, "words", &both).unwrap(), second);
+        let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10) };
+        assert_eq!(decode(path, "words", &encode(&third)).unwrap_err().kind(), ErrorKind::Corrupt);
+        let hurt = String::from_utf8(both).unwrap().replacen(
+            "\"dimension\":100,\"metric\":\"cosine\",\"embedder\":null",
+            "\"dimension\":0,\"metric\":\"cosine\",\"embedder\":null",
+            1,
+        );
+        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
 
         #[track_caller]
         fn check(json: &str, from: &str, to: &str, kind: ErrorKind) {
@@ -202,8 +262,8 @@ mod tests {
         check(&json, "cosine", "cosmic", ErrorKind::Corrupt);
         check(&json, "\"precision\":\"f16\"", "\"precision\":\"f17\"", ErrorKind::Corrupt);
         let older = json.replace(",\"precision\":\"f16\"", "");
-        let (read, _) = decode(path, "words", older.as_bytes()).unwrap();
-        assert_eq!(read, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
+        let read = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read.record, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
         check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
         check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
         for cut in 0..json.len() {

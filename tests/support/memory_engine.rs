@@ -74,7 +74,7 @@ impl MemoryEngine {
     fn checked(&self, collection: &Collection, field: &str, item: Item) -> Result<Item, Error> {
         let Item { id, source, mut payload } = item;
         let vector = match source {
-            Source::Vector(vector) => vector,
+            Source::Vector(vector) | Source::Embedded { vector, .. } => vector,
             Source::Text(text) => {
                 let vector = self.embed(collection, &format!("{field}.text"), &Input::Text(&text))?;
                 payload.entry("text").or_insert(text.into());
@@ -216,6 +216,8 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
         dimension: collection.dimension,
         metric: collection.metric,
         embedder: collection.pin.clone(),
+        generation: 1,
+        previous: None,
         index: collection.index,
         points,
         growing_points: points,

@@ -189,7 +189,7 @@ fn acknowledge(shared: &mut Shared, ack: &pb::Ack, index: u64, progress: &Progre
 
 fn item_to_pb(item: Item) -> pb::Item {
     let source = match item.source {
-        Source::Vector(vector) => pb::item::Source::Vector(remote::vector(&vector)),
+        Source::Vector(vector) | Source::Embedded { vector, .. } => pb::item::Source::Vector(remote::vector(&vector)),
         Source::Text(text) => pb::item::Source::Text(text),
         Source::Image(image) => pb::item::Source::Image(image.into()),
     };

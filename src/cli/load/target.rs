@@ -53,7 +53,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     let default = match first.source {
         Source::Text(_) => Some("text"),
         Source::Image(_) => Some("digits"),
-        Source::Vector(_) => None,
+        Source::Vector(_) | Source::Embedded { .. } => None,
     };
     let embedder = match (asked, default, args.embedder.is_some()) {
         (Some(asked), _, _) => Some(asked),
@@ -63,7 +63,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     };
     let space = match (embedder, &first.source) {
         (Some(embedder), _) => Space::Embedded { embedder: embedder.into(), tap: args.tap.clone().unwrap_or_default() },
-        (None, Source::Vector(vector)) => {
+        (None, Source::Vector(vector) | Source::Embedded { vector, .. }) => {
             if args.tap.is_some() {
                 return Err(Usage("--tap: these are plain vectors, without an embedder".into()));
             }

@@ -143,6 +143,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
     let observe = |job, done, total| {
         let note = match job {
             Job::Loading => "embedded and written",
+            Job::Embedding => "embedded anew",
             Job::Merging => "merged",
             Job::Indexing => "indexed",
             Job::Calibrating => "calibrated",

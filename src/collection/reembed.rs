@@ -1,0 +1,251 @@
+//! Generations: a collection made anew by another embedder, from what its points keep of their sources, while it serves.
+//!
+//! The next generation grows in a folder that nothing names, and [follows](Follower) the present one: first everything, then
+//! what is written meanwhile. For the last few points writers wait; then one transaction of the catalogue names the new
+//! folder. A crash before it leaves the present generation, whole, and one after it the next. The one before is kept, and
+//! going back to it is the same in the other direction: it follows what was written since, then takes its place again.
+
+use super::map::Feed;
+use super::open::Collection;
+use super::write::{Counters, Op};
+use super::{Error, Fields, Item, Job, Observe, Payload, Source, TEXT_FIELD};
+use crate::embed::Modality;
+use crate::store::Change;
+use crate::sync::MutexGuard;
+use crate::types::PointId;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Payload field that keeps the image of a point, as base64.
+pub const IMAGE_FIELD: &str = "image";
+
+/// Points that are compared, or embedded, together.
+const PAGE: usize = 1_024;
+/// Points that writers may be kept waiting for.
+const LAST: usize = 128;
+/// How often it is tried to come that near.
+const ROUNDS: usize = 1_000;
+/// How often everything is compared because writes came faster than they could be told.
+const COMPARISONS: usize = 16;
+
+const PAYLOADS: Fields = Fields { payload: true, vector: false };
+
+/// One generation on its way to hold what another one holds.
+pub(super) struct Follower<'g> {
+    /// The one that serves.
+    from: &'g Collection,
+    to: &'g Collection,
+    /// What is written to `from`.
+    feed: Feed,
+    comparisons: usize,
+    observe: Observe<'g>,
+}
+
+impl<'g> Follower<'g> {
+    pub(super) fn new(from: &'g Collection, to: &'g Collection, observe: Observe<'g>) -> Self {
+        let feed = Feed::new(&from.changes, || from.writer.sequence());
+        Self { from, to, feed, comparisons: 0, observe }
+    }
+
+    /// Makes up for all differences but a few.
+    ///
+    /// # Errors
+    /// `Conflict` for a point that keeps no source; `InvalidInput` for one that cannot be embedded; `Unavailable` when writes
+    /// come faster than they can be followed, or `observe` says false.
+    pub(super) fn approach(&mut self) -> Result<(), Error> {
+        if self.to.view().live() == 0 {
+            self.fill()?
+        } else {
+            self.compare()?
+        }
+        for _ in 0..ROUNDS {
+            if self.follow(PAGE)? <= LAST {
+                return Ok(());
+            }
+        }
+        Err(self.too_fast())
+    }
+
+    /// Makes up for the last differences. `held` proves that nothing is written to the one that serves meanwhile.
+    ///
+    /// # Errors
+    /// As [`approach`](Self::approach); `Unavailable` too when the collection was deleted or replaced.
+    pub(super) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+        while self.follow(PAGE)? > 0 {}
+        // Whoever waits for a write of before must find its number passed.
+        let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
+        let _to = self.to.writer.hold();
+        self.to.truth.commit(&[Change::Sequence(sequence)])?;
+        self.to.writer.set_sequence(sequence);
+        Ok(())
+    }
+
+    fn too_fast(&self) -> Error {
+        let name = self.from.name.as_str();
+        Error::Unavailable(format!(
+            "{name:?} is written faster than it can be embedded; try when there is less to write"
+        ))
+    }
+
+    fn progress(&self, done: u64) -> Result<(), Error> {
+        let total = self.from.view().live().max(done);
+        let goes_on = (self.observe)(Job::Embedding, done, total);
+        if goes_on { Ok(()) } else { Err(Error::Unavailable("it was cancelled; nothing was changed".into())) }
+    }
+
+    /// Everything, into one that is empty: straight into sealed segments, with their graphs.
+    fn fill(&mut self) -> Result<(), Error> {
+        let mut failed = None;
+        let (mut after, mut more, mut page) = (None, true, Vec::new().into_iter());
+        let mut items = std::iter::from_fn(|| {
+            loop {
+                if let Some(item) = page.next() {
+                    return Some(item);
+                }
+                if !more || failed.is_some() {
+                    return None;
+                }
+                match self.page(after.as_ref()) {
+                    Ok((items, goes_on)) => {
+                        after = items.last().map(|item| item.id.clone());
+                        (page, more) = (items.into_iter(), goes_on);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        });
+        let mut refuse = |id: &PointId, error: Error| -> Result<(), Error> { Err(self.refused(id, error)) };
+        let total = self.from.view().live();
+        let observe = |job: Job, done: u64, of: u64| match job {
+            Job::Loading => (self.observe)(Job::Embedding, done, total.max(done)),
+            other => (self.observe)(other, done, of),
+        };
+        let loaded = self.to.bulk_load(&mut items, &mut refuse, &observe);
+        failed.map_or(Ok(()), Err)?;
+        loaded.map(drop)
+    }
+
+    /// The next points in the order of their ids, as items; whether more follow.
+    fn page(&self, after: Option<&PointId>) -> Result<(Vec<Item>, bool), Error> {
+        let page = self.from.scroll(after, PAGE, PAYLOADS, None)?;
+        let items = page.points.into_iter().map(|point| self.item(point.id, point.payload.unwrap_or_default()));
+        Ok((items.collect::<Result<_, _>>()?, page.more))
+    }
+
+    /// A point as it was given: its source, and its payload.
+    fn item(&self, id: PointId, payload: Payload) -> Result<Item, Error> {
+        let reads = self.to.embedder("embedder")?.0.modality();
+        let field = match reads {
+            Modality::Text => TEXT_FIELD,
+            Modality::Image => IMAGE_FIELD,
+        };
+        let kept = payload.get(field).and_then(serde_json::Value::as_str);
+        let source = kept.and_then(|kept| match reads {
+            Modality::Text => Some(Source::Text(kept.into())),
+            Modality::Image => Some(Source::Image(STANDARD.decode(kept).ok()?)),
+        });
+        let Some(source) = source else {
+            let (collection, id) = (self.from.name.to_string(), id.to_string());
+            return Err(Error::NoSource { collection, id, reads: reads.name(), field });
+        };
+        Ok(Item { id, source, payload })
+    }
+
+    fn refused(&self, id: &PointId, error: Error) -> Error {
+        match error {
+            Error::Embed { source, .. } => Error::Embed { field: format!("the point {:?}", id.as_str()), source },
+            other => other,
+        }
+    }
+
+    /// Every difference, by id and payload: what one of the two has and the other has not, or not so.
+    fn compare(&mut self) -> Result<(), Error> {
+        self.comparisons += 1;
+        if self.comparisons > COMPARISONS {
+            return Err(self.too_fast());
+        }
+        let (mut after, mut done) = (None, 0);
+        loop {
+            let page = self.from.scroll(after.as_ref(), PAGE, PAYLOADS, None)?;
+            let ids: Vec<PointId> = page.points.iter().map(|point| point.id.clone()).collect();
+            let there = self.to.get(&ids, PAYLOADS)?;
+            done += ids.len() as u64;
+            after = ids.into_iter().last();
+            let differs = page
+                .points
+                .into_iter()
+                .zip(there)
+                .filter(|(here, there)| there.as_ref().is_none_or(|there| there.payload != here.payload));
+            let items = differs.map(|(point, _)| self.item(point.id, point.payload.unwrap_or_default()));
+            self.upsert(items.collect::<Result<_, _>>()?)?;
+            self.progress(done)?;
+            if !page.more {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = self.to.scroll(after.as_ref(), PAGE, Fields::default(), None)?;
+            let ids: Vec<PointId> = page.points.into_iter().map(|point| point.id).collect();
+            let there = self.from.get(&ids, Fields::default())?;
+            after = ids.last().cloned();
+            self.delete(ids.into_iter().zip(there).filter(|(_, there)| there.is_none()).map(|(id, _)| id).collect())?;
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What was written since, up to about `most` points; returns how many.
+    fn follow(&mut self, most: usize) -> Result<usize, Error> {
+        let news = self.feed.take(most);
+        if news.ended || self.from.is_gone() {
+            let name = self.from.name.as_str();
+            return Err(Error::Unavailable(format!("{name:?} was deleted or replaced meanwhile; nothing was changed")));
+        }
+        if news.missed {
+            self.compare()?;
+            return Ok(most);
+        }
+        let count = news.ids.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let now = self.from.get(&news.ids, PAYLOADS)?;
+        let (mut items, mut gone) = (Vec::new(), Vec::new());
+        for (id, point) in news.ids.into_iter().zip(now) {
+            match point {
+                Some(point) => items.push(self.item(id, point.payload.unwrap_or_default())?),
+                None => gone.push(id),
+            }
+        }
+        self.upsert(items)?;
+        self.delete(gone)?;
+        self.progress(self.to.view().live())?;
+        Ok(count)
+    }
+
+    fn upsert(&self, items: Vec<Item>) -> Result<(), Error> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        let root = |_: usize| "item".to_owned();
+        let prepared = self.to.prepare_each(items, &root).into_iter().zip(&ids);
+        let ready = prepared.map(|(prepared, id)| {
+            prepared.and_then(|item| self.to.ready("item", item)).map_err(|error| self.refused(id, error))
+        });
+        self.write(Op::Upsert(ready.collect::<Result<_, _>>()?))
+    }
+
+    fn delete(&self, ids: Vec<PointId>) -> Result<(), Error> {
+        if ids.is_empty() { Ok(()) } else { self.write(Op::Delete(ids)) }
+    }
+
+    /// Nobody seals what nobody serves: it is done here.
+    fn write(&self, op: Op) -> Result<(), Error> {
+        self.to.write(op)?;
+        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        Ok(())
+    }
+}

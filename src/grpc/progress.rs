@@ -1,0 +1,83 @@
+//! Long work on a maintenance thread whose progress is told as a stream, up to its result.
+
+use super::pb;
+use super::work::{Lane, Work};
+use crate::collection::{Engine, Error, Job, Observe};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
+
+/// Time between two messages of progress.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) type Replies<M> = ReceiverStream<Result<M, Status>>;
+
+/// Runs the work; sends what it says of its progress, and at last what it returns. A client that leaves cancels it.
+pub(super) fn stream<M: Send + 'static>(
+    work: Work,
+    progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
+    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<M, Error> + Send + 'static,
+) -> Response<Replies<M>> {
+    let (replies, receiver) = mpsc::channel(4);
+    tokio::spawn(async move {
+        let told = replies.clone();
+        let run = work.run(Lane::Maintenance, move |engine| {
+            let last = Mutex::new(None::<Instant>);
+            call(engine, &|job, done, total| {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.is_none_or(|last| last.elapsed() >= TOLD_EVERY) {
+                    *last = Some(Instant::now());
+                    // A slow client misses some.
+                    let _ = told.try_send(Ok(progress(job, done, total)));
+                }
+                !told.is_closed()
+            })
+        });
+        let result = tokio::select! {
+            result = run => result,
+            () = replies.closed() => return,
+        };
+        // Nobody listens any more, or it is sent.
+        let _ = replies.send(result).await;
+    });
+    Response::new(ReceiverStream::new(receiver))
+}
+
+/// What is told of a generation in the making.
+pub(super) fn of_generation() -> impl Fn(Job, u64, u64) -> pb::GenerationProgress {
+    use pb::generation_progress::Phase;
+    // The phase, since when, and what was done by then.
+    let begun = Mutex::new(None::<(Phase, Instant, u64)>);
+    move |job, done, total| {
+        let phase = if job == Job::Embedding { Phase::Embedding } else { Phase::Indexing };
+        let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, since, from) = match *begun {
+            Some(begun) if begun.0 == phase && begun.2 <= done => begun,
+            _ => *begun.insert((phase, Instant::now(), done)),
+        };
+        let seconds = since.elapsed().as_secs_f64();
+        let rate = if seconds > 0.0 { (done - from) as f64 / seconds } else { 0.0 };
+        let seconds_left = if rate > 0.0 { total.saturating_sub(done) as f64 / rate } else { 0.0 };
+        pb::GenerationProgress { phase: phase.into(), done, total, rate, seconds_left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_its_phase() {
+        let progress = of_generation();
+        let first = progress(Job::Embedding, 100, 1_000);
+        assert_eq!((first.rate, first.seconds_left, first.done, first.total), (0.0, 0.0, 100, 1_000));
+        std::thread::sleep(Duration::from_millis(20));
+        let second = progress(Job::Embedding, 400, 1_000);
+        assert!(second.rate > 100.0 && second.rate < 15_001.0, "{second:?}");
+        assert!((second.seconds_left - 600.0 / second.rate).abs() < 1e-9, "{second:?}");
+        let other = progress(Job::Indexing, 5, 10);
+        assert_eq!((other.rate, other.phase()), (0.0, pb::generation_progress::Phase::Indexing));
+    }
+}

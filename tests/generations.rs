@@ -1,0 +1,324 @@
+//! A collection under one embedder after the other, while it is written to, and back again.
+
+#[path = "support/letters.rs"]
+mod letters;
+
+use base64::Engine as _;
+use letters::Letters;
+use nearness::collection::*;
+use nearness::embed::{Embedder, Input, Registry};
+use nearness::types::{CollectionName, Metric, PointId};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+const GO_ON: Observe<'static> = &|_, _, _| true;
+
+const PARAMS: SearchParams = SearchParams {
+    k: 1,
+    accuracy: Accuracy::Exact,
+    score_threshold: None,
+    fields: Fields { payload: false, vector: false },
+    filter: None,
+    group_by: None,
+    allow_partial: false,
+};
+
+fn open(dir: &Path) -> LocalEngine {
+    let mut registry = Registry::default();
+    registry.add(Arc::new(Letters::new()));
+    LocalEngine::open(dir, registry).expect("an engine")
+}
+
+fn name() -> CollectionName {
+    CollectionName::new("texts").expect("a name")
+}
+
+fn id(text: &str) -> PointId {
+    PointId::new(text).expect("an id")
+}
+
+fn text(id: &str, text: &str) -> Item {
+    Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+}
+
+fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
+    let spec = CollectionSpec {
+        name: name(),
+        space: Space::Embedded { embedder: "letters".into(), tap: tap.into() },
+        metric: Metric::L2,
+        index: IndexSettings { seal_rows, ..Default::default() },
+    };
+    engine.create_collection(&spec).expect("created");
+}
+
+/// Id -> text of every point; each vector must be what the tap makes of the text.
+fn texts(engine: &LocalEngine, tap: &str) -> BTreeMap<String, String> {
+    let letters = Letters::new();
+    let tap = letters.tap(tap).expect("a tap");
+    let mut found = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = engine.scroll(&name(), after.as_ref(), 1_000, Fields { payload: true, vector: true }, None).unwrap();
+        after = page.points.last().map(|point| point.id.clone());
+        for point in page.points {
+            let text = point.payload.unwrap()["text"].as_str().unwrap().to_owned();
+            assert_eq!(point.vector.unwrap(), letters.embed(tap, &Input::Text(&text)).unwrap(), "{}: {text}", point.id);
+            found.insert(point.id.to_string(), text);
+        }
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(engine.count(&name(), None).unwrap(), found.len() as u64);
+    found
+}
+
+fn nearest(engine: &LocalEngine, query: &str) -> String {
+    let answers = engine.search(&name(), &[Query::Text(query.into())], &PARAMS).unwrap();
+    answers[0].hits[0].point.id.to_string()
+}
+
+fn folders(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("collections")).unwrap().count()
+}
+
+#[test]
+fn a_collection_is_embedded_anew_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 50);
+    let items: Vec<Item> = (0..3_000)
+        .map(|n| text(&format!("p{n}"), &format!("{}e{}", "ab".repeat(n % 7), "xyz".repeat(n % 5))))
+        .collect();
+    for chunk in items.chunks(500) {
+        engine.upsert(&name(), chunk.to_vec()).unwrap();
+    }
+    engine.upsert(&name(), vec![text("i", "iii"), text("b", "bbb")]).unwrap();
+    let before = texts(&engine, "counts");
+    let sequence = engine.sequence(&name()).unwrap();
+
+    let phases = std::sync::Mutex::new(Vec::new());
+    let observe = |job: Job, done: u64, total: u64| {
+        assert!(job != Job::Embedding || done <= total, "{done} of {total}");
+        phases.lock().unwrap().push(job);
+        true
+    };
+    let info = engine.reembed(&name(), "letters", "vowels", &observe).unwrap();
+    assert_eq!((info.generation, info.dimension, info.points), (2, 5, before.len() as u64));
+    assert_eq!(info.embedder.unwrap().tap, "vowels");
+    assert_eq!(info.previous.map(|previous| (previous.generation, previous.embedder.tap)), Some((1, "counts".into())));
+    assert!(info.sequence > sequence, "whoever waits for a write of before is answered");
+    let phases = phases.into_inner().unwrap();
+    assert!(phases.contains(&Job::Embedding) && phases.contains(&Job::Indexing), "{phases:?}");
+    assert_eq!(texts(&engine, "vowels"), before);
+    assert_eq!((nearest(&engine, "iii").as_str(), folders(dir.path())), ("i", 2));
+
+    // What is written now is in the generation before too, once it is gone back to.
+    engine.upsert(&name(), vec![text("i", "uuu"), text("new", "ooo")]).unwrap();
+    engine.delete_points(&name(), &[id("b"), id("p7")]).unwrap();
+    let after = texts(&engine, "vowels");
+    assert_ne!(after, before);
+    drop(engine);
+    let engine = open(dir.path());
+    let info = engine.collection(&name()).unwrap();
+    assert_eq!(
+        (info.generation, info.previous.map(|previous| previous.generation)),
+        (2, Some(1)),
+        "kept over a restart"
+    );
+    let info = engine.rollback(&name(), GO_ON).unwrap();
+    assert_eq!((info.generation, info.dimension), (1, 26));
+    assert_eq!(info.previous.map(|previous| previous.generation), Some(2));
+    assert_eq!(texts(&engine, "counts"), after);
+    assert_eq!(nearest(&engine, "uuuu"), "i");
+    let info = engine.rollback(&name(), GO_ON).unwrap();
+    assert_eq!((info.generation, info.dimension), (2, 5), "back and forth");
+    assert_eq!(texts(&engine, "vowels"), after);
+
+    let info = engine.drop_previous(&name()).unwrap();
+    assert_eq!((info.generation, info.previous, folders(dir.path())), (2, None, 1));
+    for error in [engine.rollback(&name(), GO_ON).unwrap_err(), engine.drop_previous(&name()).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    }
+    let info = engine.reembed(&name(), "letters", "", GO_ON).unwrap();
+    assert_eq!((info.generation, info.previous.unwrap().generation), (3, 2));
+    assert_eq!(texts(&engine, "counts"), after);
+    let report = check_directory(dir.path()).unwrap_err();
+    assert_eq!(report.kind(), ErrorKind::Unavailable);
+    drop(engine);
+    assert!(check_directory(dir.path()).unwrap().findings.is_empty());
+    let engine = open(dir.path());
+    engine.delete_collection(&name()).unwrap();
+    assert_eq!(folders(dir.path()), 0, "both generations are gone");
+}
+
+#[test]
+fn writers_go_on_while_generations_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 200);
+    let (stop, writes) = (AtomicBool::new(false), AtomicU32::new(0));
+    let words = ["alligator", "crocodile", "turnip", "eagle", "seven", "black", "cat"];
+    let model = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3_u64)
+            .map(|writer| {
+                let (engine, stop, writes) = (&engine, &stop, &writes);
+                scope.spawn(move || {
+                    let mut rng = StdRng::seed_from_u64(writer);
+                    let mut model = BTreeMap::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let ids: Vec<String> =
+                            (0..20).map(|_| format!("w{writer}-{}", rng.random_range(0..1_000))).collect();
+                        if rng.random_bool(0.2) {
+                            let ids: Vec<PointId> = ids.iter().map(|text| id(text)).collect();
+                            engine.delete_points(&name(), &ids).expect("deleted");
+                            ids.iter().for_each(|id| _ = model.remove(id.as_str()));
+                        } else {
+                            let items = ids.iter().map(|id| {
+                                let words: Vec<&str> =
+                                    (0..3).map(|_| words[rng.random_range(0..words.len())]).collect();
+                                text(id, &words.join(" "))
+                            });
+                            let items: BTreeMap<String, Item> = items.map(|item| (item.id.to_string(), item)).collect();
+                            for (id, item) in &items {
+                                let Source::Text(text) = &item.source else { unreachable!() };
+                                model.insert(id.clone(), text.clone());
+                            }
+                            engine.upsert(&name(), items.into_values().collect()).expect("written");
+                        }
+                        writes.fetch_add(1, Ordering::Relaxed);
+                    }
+                    model
+                })
+            })
+            .collect();
+        let searcher = scope.spawn(|| {
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let queries = [Query::Text("black cat".into())];
+                answered += engine.search(&name(), &queries, &PARAMS).expect("searched").len();
+            }
+            answered
+        });
+        for round in 0..6 {
+            let before = writes.load(Ordering::Relaxed);
+            while writes.load(Ordering::Relaxed) < before + 30 {
+                std::thread::yield_now();
+            }
+            match round % 3 {
+                0 => engine.reembed(&name(), "letters", "vowels", GO_ON).map(drop).expect("embedded anew"),
+                1 => engine.rollback(&name(), GO_ON).map(drop).expect("gone back"),
+                _ => engine.drop_previous(&name()).map(drop).expect("dropped"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(searcher.join().unwrap() > 0);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<BTreeMap<_, _>>()
+    });
+    assert_eq!(texts(&engine, "counts"), model);
+    drop(engine);
+    assert_eq!(texts(&open(dir.path()), "counts"), model, "durable");
+}
+
+#[test]
+fn more_writes_than_can_be_told_are_found_by_comparing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 50_000);
+    let load = |from: usize, until: usize, word: &str| {
+        let mut items = (from..until).map(|n| text(&format!("p{n}"), &format!("{word}{}", "e".repeat(n % 4))));
+        engine.bulk_load(&name(), &mut items, &mut |_, error| Err(error), GO_ON).expect("loaded");
+    };
+    load(0, 4_000, "ab");
+    let told = AtomicU32::new(0);
+    let observe = |_: Job, _: u64, _: u64| {
+        // Of a bulk load nobody is told which points it brings.
+        if told.fetch_add(1, Ordering::Relaxed) == 1 {
+            load(3_500, 5_000, "uo");
+            engine.delete_points(&name(), &[id("p3"), id("p4100")]).expect("deleted");
+        }
+        true
+    };
+    let info = engine.reembed(&name(), "letters", "vowels", &observe).expect("embedded anew");
+    assert_eq!(info.points, 4_998);
+    let found = texts(&engine, "vowels");
+    assert!(found["p3600"].starts_with("uo") && found["p3400"].starts_with("ab"));
+    assert!(!found.contains_key("p3") && !found.contains_key("p4100"));
+}
+
+#[test]
+fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let unchanged = |error: Error, kind: ErrorKind, part: &str| {
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(part), "{error} should name {part}");
+        let info = engine.collection(&name()).unwrap();
+        assert_eq!((info.generation, info.dimension, info.previous, folders(dir.path())), (1, 26, None, 1));
+    };
+    assert_eq!(engine.reembed(&name(), "letters", "", GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
+    create(&engine, "counts", 50);
+    engine.upsert(&name(), (0..200).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
+    let reembed = |tap: &str, observe: Observe<'_>| engine.reembed(&name(), "letters", tap, observe).unwrap_err();
+    unchanged(engine.reembed(&name(), "numbers", "", GO_ON).unwrap_err(), ErrorKind::NotFound, "letters");
+    unchanged(reembed("consonants", GO_ON), ErrorKind::NotFound, "vowels");
+    unchanged(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
+    let bare = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload: Payload::new() };
+    engine.upsert(&name(), vec![bare]).unwrap();
+    unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
+    let payload: Payload = [("text".to_owned(), "123".into())].into_iter().collect();
+    let unknown = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload };
+    engine.upsert(&name(), vec![unknown]).unwrap();
+    unchanged(reembed("vowels", GO_ON), ErrorKind::OutOfVocabulary, "\"bare\"");
+    // The collection goes away while it is embedded anew.
+    engine.upsert(&name(), vec![text("bare", "abc")]).unwrap();
+    let once = AtomicBool::new(true);
+    let delete = |_: Job, _: u64, _: u64| {
+        if once.swap(false, Ordering::Relaxed) {
+            engine.delete_collection(&name()).expect("deleted");
+        }
+        true
+    };
+    let error = engine.reembed(&name(), "letters", "vowels", &delete).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(folders(dir.path()), 0);
+}
+
+#[test]
+fn an_item_that_the_embedder_before_made_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 50);
+    let prepared = engine.prepare(&name(), text("a", "abc")).unwrap();
+    engine.upsert(&name(), vec![prepared.clone()]).unwrap();
+    engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
+    let error = engine.upsert(&name(), vec![prepared]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("send it again"), "{error}");
+}
+
+#[test]
+fn images_are_embedded_anew_from_what_the_payload_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
+    let spec = CollectionSpec {
+        name: name(),
+        space: Space::Embedded { embedder: "digits".into(), tap: "features".into() },
+        metric: Metric::Cosine,
+        index: IndexSettings::default(),
+    };
+    engine.create_collection(&spec).unwrap();
+    let pixels: Vec<u8> = (0..784).map(|at| if (10..14).contains(&(at % 28)) { 255 } else { 0 }).collect();
+    let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);
+    let payload: Payload = [("image".to_owned(), kept.into())].into_iter().collect();
+    engine.upsert(&name(), vec![Item { id: id("one"), source: Source::Image(pixels.clone()), payload }]).unwrap();
+    let info = engine.reembed(&name(), "digits", "logits", GO_ON).unwrap();
+    assert_eq!(info.dimension, 10);
+    let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();
+    let digits = engine.embedders().by_name("digits").unwrap();
+    let logits = digits.embed(digits.tap("logits").unwrap(), &Input::Image(&pixels)).unwrap();
+    assert_eq!(point.vector.unwrap(), logits);
+}
