@@ -89,7 +89,7 @@ fn folders(dir: &Path) -> usize {
 fn a_collection_is_embedded_anew_and_back() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
-    create(&engine, "counts", 50);
+    create(&engine, "counts", 100);
     let items: Vec<Item> = (0..3_000)
         .map(|n| text(&format!("p{n}"), &format!("{}e{}", "ab".repeat(n % 7), "xyz".repeat(n % 5))))
         .collect();
@@ -260,11 +260,11 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
         assert_eq!((info.generation, info.dimension, info.previous, folders(dir.path())), (1, 26, None, 1));
     };
     assert_eq!(engine.reembed(&name(), "letters", "", GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
-    create(&engine, "counts", 50);
+    create(&engine, "counts", 100);
     engine.upsert(&name(), (0..200).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
     let reembed = |tap: &str, observe: Observe<'_>| engine.reembed(&name(), "letters", tap, observe).unwrap_err();
     unchanged(engine.reembed(&name(), "numbers", "", GO_ON).unwrap_err(), ErrorKind::NotFound, "letters");
-    unchanged(reembed("consonants", GO_ON), ErrorKind::NotFound, "vowels");
+    unchanged(reembed("consonants", GO_ON), ErrorKind::InvalidInput, "vowels");
     unchanged(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
     let bare = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload: Payload::new() };
     engine.upsert(&name(), vec![bare]).unwrap();
@@ -291,7 +291,7 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
 fn an_item_that_the_embedder_before_made_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
-    create(&engine, "counts", 50);
+    create(&engine, "counts", 100);
     let prepared = engine.prepare(&name(), text("a", "abc")).unwrap();
     engine.upsert(&name(), vec![prepared.clone()]).unwrap();
     engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
