@@ -9,6 +9,7 @@
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
+//! | `generations.rs` | a collection under one embedder after the other |
 //! | `guard.rs` | who is let in, and what is noted of it |
 //! | `kept.rs` | snapshots within a caller's reach |
 //! | `map.rs` | layouts, places, and what is written told as it happens |
@@ -22,6 +23,7 @@ mod support;
 mod blocks;
 mod calls;
 mod filters;
+mod generations;
 mod guard;
 mod harness;
 mod kept;

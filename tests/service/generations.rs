@@ -1,0 +1,90 @@
+//! `Reembed`, `Rollback` and `DropPrevious` over the wire: progress, streams that go on, and who may.
+
+use crate::guard::{grant, holder, with_access};
+use crate::harness::*;
+use nearness::grpc::{ClientError, Replies, pb};
+use nearness::guard::{Access, Role};
+
+/// The progress that was told, and the collection.
+async fn follow(
+    replies: Result<Replies<pb::GenerationResponse>, ClientError>,
+) -> Result<(Vec<pb::GenerationProgress>, pb::Collection), ClientError> {
+    use pb::generation_response::State;
+    let (mut replies, mut told, mut made) = (replies?, Vec::new(), None);
+    while let Some(reply) = replies.next().await? {
+        match reply.state.expect("a state") {
+            State::Progress(at) => told.push(at),
+            State::Collection(collection) => made = Some(collection),
+        }
+    }
+    Ok((told, made.expect("the last reply is the collection")))
+}
+
+fn reembed(name: &str, tap: &str) -> pb::ReembedRequest {
+    let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
+    pb::ReembedRequest { name: name.into(), embedder: Some(embedder) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_changes_its_embedder_and_back() {
+    let (engine, _guard) = crate::local();
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "counts")).await.unwrap();
+    let items = (0..900).map(|n| text_item(&format!("p{n}"), &"ae".repeat(1 + n % 5))).collect();
+    client.upsert(upsert("c", items)).await.unwrap();
+    let before = client.collection(pb::GetCollectionRequest { name: "c".into() }).await.unwrap().collection.unwrap();
+    assert_eq!((before.generation, before.previous), (1, None));
+
+    let (told, made) = follow(client.reembed(reembed("c", "vowels")).await).await.unwrap();
+    assert!(!told.is_empty() && told.iter().all(|at| at.done <= at.total && at.rate >= 0.0), "{told:?}");
+    assert_eq!((made.generation, made.dimension, made.points), (2, 5, 900));
+    let previous = made.previous.unwrap();
+    assert_eq!((previous.generation, previous.embedder.unwrap().tap.as_str()), (1, "counts"));
+    assert_eq!(previous.embedder_fingerprint, before.embedder_fingerprint);
+    // A reader that waits for a write of before is answered, and a text finds its like by the new vectors.
+    let mut search = near("c", pb::query::Form::Text("aeaeae".into()), 1);
+    search.min_sequence = before.sequence;
+    let reply = client.search(search).await.unwrap();
+    assert_eq!(reply.hits[0].distance, 0.0, "{reply:?}");
+
+    let (_, back) = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await.unwrap();
+    assert_eq!((back.generation, back.dimension, back.previous.unwrap().generation), (1, 26, 2));
+    let dropped = client.drop_previous(pb::DropPreviousRequest { name: "c".into() }).await.unwrap().collection.unwrap();
+    assert_eq!(dropped.previous, None);
+    let nothing = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await;
+    assert_eq!(refused(nothing).0, "FAILED_PRECONDITION");
+
+    for (request, code, part) in [
+        (reembed("none", ""), "NOT_FOUND", "none"),
+        (reembed("c", "consonants"), "INVALID_ARGUMENT", "embedder.tap"),
+        (reembed("", ""), "INVALID_ARGUMENT", "name"),
+        (pb::ReembedRequest { name: "c".into(), embedder: None }, "INVALID_ARGUMENT", "embedder.name"),
+    ] {
+        let (found, message) = refused(follow(client.reembed(request).await).await);
+        assert!(found == code && message.contains(part), "{found}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_administrator_of_the_collection_may() {
+    let (engine, _guard) = crate::local();
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (other, other_grant) = grant("other", Role::Admin, &["other-*"]);
+    let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
+    let server =
+        start_with(engine, with_access(Access::only(vec![root_grant, other_grant, writer_grant], vec![], None))).await;
+    let root = holder(&server.url, &root).await;
+    root.create_collection(embedded("c", "counts")).await.unwrap();
+    root.upsert(upsert("c", vec![text_item("a", "abc")])).await.unwrap();
+    for key in [other, writer] {
+        let client = holder(&server.url, &key).await;
+        assert_eq!(refused(follow(client.reembed(reembed("c", "vowels")).await).await).0, "PERMISSION_DENIED");
+        let back = follow(client.rollback(pb::RollbackRequest { name: "c".into() }).await).await;
+        assert_eq!(refused(back).0, "PERMISSION_DENIED");
+        let drop = client.drop_previous(pb::DropPreviousRequest { name: "c".into() }).await;
+        assert_eq!(refused(drop).0, "PERMISSION_DENIED");
+    }
+    let (_, made) = follow(root.reembed(reembed("c", "vowels")).await).await.unwrap();
+    assert_eq!(made.generation, 2);
+}
