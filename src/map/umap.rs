@@ -64,8 +64,7 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
                     continue;
                 }
                 // The edge is drawn from its other end as often, which moves this point as much.
-                pull(&mut here, &places[other as usize], rate);
-                pull(&mut here, &places[other as usize], rate);
+                pull(&mut here, &places[other as usize], 2.0 * rate);
                 for _ in 0..PUSHES {
                     let other = rng.random_range(0..n);
                     if other != point {
