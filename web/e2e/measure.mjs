@@ -59,6 +59,8 @@ for (const many of sizes.length > 0 ? sizes : [10_000, 100_000]) {
   await choose(page, `p${many}`);
   await page.waitForFunction((want) => Number(document.querySelector(".stage").dataset.points) >= want, many, { timeout: 240_000 });
   const shown = Number(((performance.now() - begun) / 1000).toFixed(1));
+  // Until then the server works on the layout, on the same cores.
+  await page.waitForSelector('.stage[data-layout="ready"]', { timeout: 240_000 });
   const { width, height } = await page.locator(".stage-view").boundingBox();
   const flat = await drag(page, width, height);
   await page.click('.tool:has-text("3-D")');

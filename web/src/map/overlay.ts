@@ -28,8 +28,9 @@ export interface Marks {
   hover: number;
 }
 
-/** Labels at most, hits apart. */
+/** Labels at most, hits apart; and how many are tried for them. */
 const LABELS = 90;
+const TRIES = 1_500;
 /** Points on the screen up to which pictures are shown. */
 const PICTURES = 260;
 /** How long a new point is marked, ms. */
@@ -39,6 +40,11 @@ const CELL = 24;
 /** Places that are taken, in cells, so that labels do not overlap. */
 class Taken {
   private readonly cells = new Set<number>();
+
+  /** Whether something is at a place: cheaper than to measure what does not fit anyway. */
+  has(x: number, y: number): boolean {
+    return this.cells.has(Math.floor(y / CELL) * 4096 + Math.floor(x / CELL));
+  }
 
   /** Takes a rectangle unless a part of it is taken. */
   take(x: number, y: number, width: number, height: number, force = false): boolean {
@@ -124,12 +130,13 @@ export class Overlay {
 
     const moving = this.pulses(layout, pixels, seen, theme, taken);
     if (labels && !near) {
-      let many = 0;
-      for (let place = 0; place < order.length && many < LABELS; place += 1) {
+      let [many, tries] = [0, 0];
+      for (let place = 0; place < order.length && many < LABELS && tries < TRIES; place += 1) {
         const at = order[place]!;
         const id = layout.ids[at];
         // The order may be of the layout before, while the ids of this one are on their way.
-        if (id === undefined || !seen(at) || special.has(id)) continue;
+        if (id === undefined || !seen(at) || special.has(id) || taken.has(pixels[at * 2]! + 6, pixels[at * 2 + 1]!)) continue;
+        tries += 1;
         if (this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, false)) many += 1;
       }
     }

@@ -15,6 +15,12 @@ import {
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
+/** Milliseconds a frame may take while the map moves, and how long it has not moved when it rests. */
+const FRAME = 33;
+const REST = 150;
+/** Points that are drawn at least. */
+const LEAST = 8_000;
+
 /** Half of the height that is seen at first: the layout's 99th percentile is at 1. */
 const HALF = 1.25;
 const FIELD = 40;
@@ -53,10 +59,21 @@ export class Scene {
   private readonly matrix = new Matrix4();
   private width = 1;
   private height = 1;
+  /** A random order of the points, so that the first of them show what all of them would. */
+  private shuffled = 0;
+  /** Points that are drawn while the map moves; when it moved, and when it was drawn. */
+  private budget = Number.POSITIVE_INFINITY;
+  private moved = Number.NEGATIVE_INFINITY;
+  private drawn = Number.NEGATIVE_INFINITY;
+  private rest = 0;
+  private readonly changed = (): void => {
+    this.moved = performance.now();
+    this.redraw();
+  };
 
   constructor(
     private dimensions: 2 | 3,
-    private readonly changed: () => void,
+    private readonly redraw: () => void,
     private readonly keys: HTMLElement,
   ) {
     this.renderer = new WebGLRenderer({ antialias: false, alpha: true, powerPreference: "high-performance" });
@@ -173,7 +190,31 @@ export class Scene {
     } else {
       this.geometry.setAttribute("position", new BufferAttribute(xyz, 3).setUsage(DynamicDrawUsage));
     }
-    this.geometry.setDrawRange(0, many);
+    if (this.shuffled !== many) this.shuffle(many);
+  }
+
+  private shuffle(many: number): void {
+    const order = Uint32Array.from({ length: many }, (_, at) => at);
+    for (let at = many - 1; at > 0; at -= 1) {
+      const other = Math.floor(Math.random() * (at + 1));
+      [order[at], order[other]] = [order[other]!, order[at]!];
+    }
+    this.geometry.setIndex(new BufferAttribute(order, 1));
+    this.shuffled = many;
+  }
+
+  /** How many points are drawn now: all when the map rests, and while it moves as many as are drawn 30 times a second. */
+  private share(many: number): number {
+    const now = performance.now();
+    const took = now - this.drawn;
+    this.drawn = now;
+    window.clearTimeout(this.rest);
+    if (now - this.moved > REST) return many;
+    this.rest = window.setTimeout(this.redraw, REST + 10);
+    const before = Math.min(this.budget, many);
+    // The first frame after a rest says nothing.
+    if (took < 10 * FRAME) this.budget = took > 1.2 * FRAME ? Math.max(LEAST, before * 0.8) : took < 0.8 * FRAME ? before * 1.1 : before;
+    return Math.min(many, Math.round(this.budget));
   }
 
   /** Three bytes a point. */
@@ -191,6 +232,7 @@ export class Scene {
     uniforms.depth.value = flat ? 0 : this.camera.position.distanceTo(this.controls.target);
     uniforms.opacity.value = faint ? 0.28 : 0.9;
     this.material.depthWrite = !flat && !faint;
+    this.geometry.setDrawRange(0, this.share(many));
     this.renderer.render(this.world, this.camera);
   }
 
@@ -211,6 +253,7 @@ export class Scene {
   }
 
   dispose(): void {
+    window.clearTimeout(this.rest);
     this.controls.dispose();
     this.geometry.dispose();
     this.material.dispose();
