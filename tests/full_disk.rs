@@ -79,7 +79,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
                 Ok(()) => batches += 1,
                 Err(refusal) => break refusal,
             }
-            assert!(begun.elapsed() < Duration::from_secs(180), "{megabytes} MB hold {batches} batches, and more");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{megabytes} MB hold {batches} batches, and more");
         };
         let exhausted = |refusal: &ClientError| {
             let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };

@@ -51,6 +51,8 @@ pub(super) struct Collection {
     pub(super) meters: Arc<Meters>,
     /// Queries that were answered since it was opened.
     pub(super) answered: AtomicU64,
+    /// Whether the last merge, or the last graph in the background, failed.
+    pub(super) improving_fails: AtomicBool,
     lineage: Mutex<Lineage>,
     /// Writers share it from the moment that they embed; whoever makes the next generation present has it alone.
     pub(super) generation: RwLock<()>,
@@ -239,6 +241,7 @@ impl Collection {
             gone: AtomicBool::new(false),
             meters,
             answered: AtomicU64::new(0),
+            improving_fails: AtomicBool::new(false),
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
         })

@@ -97,12 +97,13 @@ impl Collection {
         if !self.can_be_improved() {
             return Ok(false);
         }
-        match choose(&self.view()) {
+        let done = match choose(&self.view()) {
             None => return Ok(false),
-            Some(Task::Merge(inputs)) => self.merge(&inputs, observe)?,
-            Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe)?,
-        }
-        Ok(true)
+            Some(Task::Merge(inputs)) => self.merge(&inputs, observe),
+            Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe),
+        };
+        self.improving_fails.store(done.is_err(), Ordering::Relaxed);
+        done.map(|()| true)
     }
 
     /// Still there, neither damaged nor stopped by a failed disk.
@@ -110,11 +111,13 @@ impl Collection {
         !self.is_gone() && self.view().lost.is_empty() && self.truth.stopped().is_none()
     }
 
-    /// Whether the next seal had better wait because merging is behind. Not for long: what waits is a writer.
+    /// Whether the next seal had better wait because merging is behind. Not for long: what waits is a writer; and not for
+    /// merges that fail, for want of room perhaps.
     pub(super) fn delays_seals(&self) -> bool {
         let view = self.view();
         let fresh = |growing: &Arc<Growing>| growing.frozen_at.get().is_some_and(|at| at.elapsed() < SEAL_DELAY);
-        view.sealed.len() > MERGES_BEHIND
+        !self.improving_fails.load(Ordering::Relaxed)
+            && view.sealed.len() > MERGES_BEHIND
             && view.frozen.first().is_some_and(fresh)
             && matches!(choose(&view), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
@@ -468,6 +471,8 @@ mod tests {
         }
         freeze(MERGES_BEHIND + 1);
         assert!(collection.delays_seals());
+        assert!(collection.improve(&|_, _, _| false).is_err());
+        assert!(!collection.delays_seals(), "nobody waits for a merge that fails");
         assert!(collection.improve(&|_, _, _| true).unwrap());
         assert!(!collection.delays_seals(), "{} segments", collection.view().sealed.len());
     }
