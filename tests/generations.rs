@@ -288,6 +288,16 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
 }
 
 #[test]
+fn plain_vectors_are_not_embedded_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let (space, index) = (Space::Plain { dimension: 2 }, IndexSettings::default());
+    engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
+    let error = engine.reembed(&name(), "letters", "", GO_ON).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("plain vectors"), "{error}");
+}
+
+#[test]
 fn an_item_that_the_embedder_before_made_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());

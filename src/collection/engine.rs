@@ -554,7 +554,7 @@ pub trait Engine: Send + Sync {
     /// before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for a point that
+    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for a point that
     /// keeps no source; `Unavailable` when `observe` says false, or writes come faster than they can be followed.
     fn reembed(
         &self,

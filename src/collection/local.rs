@@ -329,7 +329,9 @@ impl Inner {
         follower.finish(&held)?;
         drop(follower);
         let folders = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
-        let entry = self.entry(&before.name)?;
+        // From here on the next generation is what a restart finds: nothing more may be written to the one before.
+        let unknown = |error: &Error| before.truth.stop(&format!("the next generation took its place: {error}"));
+        let entry = self.entry(&before.name).inspect_err(unknown)?;
         next.set_lineage(Lineage::of(&entry));
         let info = self.put_in_place(Some(before), next);
         drop((held, gate, changing));
@@ -631,6 +633,13 @@ impl Engine for LocalEngine {
     ) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let before = inner.get(name)?;
+        if before.embedder.is_none() {
+            let why = format!(
+                "{:?} is a collection of plain vectors: nothing made them that another could take the place of",
+                name.as_str()
+            );
+            return Err(Error::invalid("name", why));
+        }
         let (dimension, pin) = inner.pin(embedder, tap)?;
         let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
         let prepared = inner.catalogue.prepare()?;
