@@ -201,7 +201,8 @@ impl Catalogue {
         let number = prepared.number;
         self.change(name, |before| {
             let mut before = before.ok_or_else(|| self.missing(name))?;
-            let generation = before.previous.take().map_or(0, |older| older.generation).max(before.generation) + 1;
+            let older = before.previous.take().map_or(0, |older| older.generation);
+            let generation = older.max(before.generation).saturating_add(1);
             let next = Entry { generation, previous: Some(Box::new(before)), ..Entry::first(record.clone(), number) };
             Ok(Some(next))
         })
