@@ -59,8 +59,6 @@ export class Scene {
   private readonly matrix = new Matrix4();
   private width = 1;
   private height = 1;
-  /** A random order of the points, so that the first of them show what all of them would. */
-  private shuffled = 0;
   /** Points that are drawn while the map moves; when it moved, and when it was drawn. */
   private budget = Number.POSITIVE_INFINITY;
   private moved = Number.NEGATIVE_INFINITY;
@@ -190,9 +188,10 @@ export class Scene {
     } else {
       this.geometry.setAttribute("position", new BufferAttribute(xyz, 3).setUsage(DynamicDrawUsage));
     }
-    if (this.shuffled !== many) this.shuffle(many);
+    if (this.geometry.index?.count !== many) this.shuffle(many);
   }
 
+  /** Puts the points into a random order, so that the first of them show what all of them would. */
   private shuffle(many: number): void {
     const order = Uint32Array.from({ length: many }, (_, at) => at);
     for (let at = many - 1; at > 0; at -= 1) {
@@ -200,7 +199,6 @@ export class Scene {
       [order[at], order[other]] = [order[other]!, order[at]!];
     }
     this.geometry.setIndex(new BufferAttribute(order, 1));
-    this.shuffled = many;
   }
 
   /** How many points are drawn now: all when the map rests, and while it moves as many as are drawn 30 times a second. */
