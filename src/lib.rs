@@ -7,6 +7,10 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+// What the tests share names the crate as they do.
+#[cfg(test)]
+extern crate self as nearness;
+
 pub mod cli;
 pub mod collection;
 pub mod depot;

@@ -4,6 +4,9 @@
 //! From one run the disk is rebuilt as it was at each moment. What was acknowledged by then must be there, and the write
 //! under way must be there whole or not at all. Then the run is repeated with each sync failing.
 
+#[path = "../../tests/support/letters.rs"]
+mod letters;
+
 use super::filter::Range;
 use super::repair::repair_directory_on;
 use super::snapshot::SnapshotName;
@@ -11,7 +14,7 @@ use super::*;
 use crate::depot::Depot;
 use crate::disk::Fs;
 use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
-use crate::embed::{Embedder, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Registry, Tap};
+use crate::embed::{Input, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -371,45 +374,10 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     }
 }
 
-/// A text becomes its length, in as many components as the tap says.
-struct Lengths {
-    card: ModelCard,
-    taps: [Tap; 2],
-}
-
-impl Lengths {
-    fn registry() -> Registry {
-        let card = ModelCard { name: "lengths".into(), ..Default::default() };
-        let tap = |name, dimension| Tap { name, dimension, about: "" };
-        let mut registry = Registry::default();
-        registry.add(Arc::new(Self { card, taps: [tap("two", 2), tap("three", 3)] }));
-        registry
-    }
-}
-
-impl Embedder for Lengths {
-    fn name(&self) -> &str {
-        &self.card.name
-    }
-    fn modality(&self) -> Modality {
-        Modality::Text
-    }
-    fn taps(&self) -> &[Tap] {
-        &self.taps
-    }
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprinter::new("lengths/1").finish()
-    }
-    fn card(&self) -> &ModelCard {
-        &self.card
-    }
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, crate::embed::Error> {
-        let Input::Text(text) = input else { panic!("only texts are given") };
-        Ok(vec![text.len() as f32; tap.dimension as usize])
-    }
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, crate::embed::Error>> {
-        inputs.iter().map(|input| self.embed(tap, input)).collect()
-    }
+fn lettered() -> Registry {
+    let mut registry = Registry::default();
+    registry.add(Arc::new(letters::Letters::new()));
+    registry
 }
 
 /// Generation, components, the generation that is kept beside it, and the text of each id; none when there is no collection.
@@ -418,10 +386,12 @@ type Generations = Option<(u32, u32, Option<u32>, BTreeMap<String, String>)>;
 fn read_generations(engine: &LocalEngine) -> Generations {
     let info = engine.collections().unwrap().pop()?;
     assert!(info.problems.is_empty(), "{info:?}");
+    let letters = engine.embedders().by_name("letters").unwrap();
+    let tap = letters.tap(&info.embedder.unwrap().tap).unwrap();
     let page = engine.scroll(&info.name, None, 5_000, Fields { payload: true, vector: true }, None).unwrap();
     let texts = page.points.into_iter().map(|point| {
         let text = point.payload.unwrap()["text"].as_str().unwrap().to_owned();
-        assert_eq!(point.vector.unwrap(), vec![text.len() as f32; info.dimension as usize], "{}", point.id);
+        assert_eq!(point.vector.unwrap(), letters.embed(tap, &Input::Text(&text)).unwrap(), "{}", point.id);
         (point.id.to_string(), text)
     });
     Some((info.generation, info.dimension, info.previous.map(|previous| previous.generation), texts.collect()))
@@ -432,7 +402,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let dir = quick_dir();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
-    let engine = LocalEngine::open_on(&shared, dir.path(), Lengths::registry()).unwrap();
+    let engine = LocalEngine::open_on(&shared, dir.path(), lettered()).unwrap();
     let a = name("a");
     let write = |from: u64, until: u64, text: &str| {
         let item = |number| Item {
@@ -444,17 +414,17 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     };
     let go_on: Observe<'_> = &|_, _, _| true;
     let index = IndexSettings { m: 4, ef_construction: 16, ef_search: 16, seal_rows: 100, precision: Precision::F32 };
-    let space = Space::Embedded { embedder: "lengths".into(), tap: "two".into() };
+    let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
     let spec = CollectionSpec { name: a.clone(), space, metric: Metric::L2, index };
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
-        &|| write(0, 250, "x"),
-        &|| drop(engine.reembed(&a, "lengths", "three", go_on).unwrap()),
-        &|| write(200, 300, "yy"),
+        &|| write(0, 250, "a"),
+        &|| drop(engine.reembed(&a, "letters", "vowels", go_on).unwrap()),
+        &|| write(200, 300, "ee"),
         &|| drop(engine.delete_points(&a, &[PointId::new(id(5)).unwrap()]).unwrap()),
         &|| drop(engine.rollback(&a, go_on).unwrap()),
-        &|| write(0, 20, "zzz"),
-        &|| drop(engine.reembed(&a, "lengths", "three", go_on).unwrap()),
+        &|| write(0, 20, "ooo"),
+        &|| drop(engine.reembed(&a, "letters", "vowels", go_on).unwrap()),
         &|| drop(engine.drop_previous(&a).unwrap()),
         &|| assert!(engine.delete_collection(&a).unwrap() > 0),
     ];
@@ -465,9 +435,9 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         done.push(fs.now());
     }
     let numbers: Vec<_> = states.iter().map(|state| state.as_ref().map(|state| (state.0, state.1, state.2))).collect();
-    let expected = [(1, 2, None), (1, 2, None), (2, 3, Some(1)), (2, 3, Some(1)), (2, 3, Some(1)), (1, 2, Some(2))];
+    let expected = [(1, 26, None), (1, 26, None), (2, 5, Some(1)), (2, 5, Some(1)), (2, 5, Some(1)), (1, 26, Some(2))];
     assert_eq!(numbers[1..7], expected.map(Some));
-    assert_eq!(numbers[7..], [Some((1, 2, Some(2))), Some((3, 3, Some(1))), Some((3, 3, None)), None]);
+    assert_eq!(numbers[7..], [Some((1, 26, Some(2))), Some((3, 5, Some(1))), Some((3, 5, None)), None]);
     drop(engine);
     for moment in fs.moments().into_iter().step_by(every) {
         let past = done.partition_point(|at| *at <= moment);
@@ -475,7 +445,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
         for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..seeds).map(Unsynced::Torn)) {
             let image = quick_dir();
             fs.image(moment, unsynced, image.path());
-            let engine = LocalEngine::open(image.path(), Lengths::registry())
+            let engine = LocalEngine::open(image.path(), lettered())
                 .unwrap_or_else(|error| panic!("{unsynced:?} at {moment}: {error}"));
             let found = read_generations(&engine);
             assert!(
