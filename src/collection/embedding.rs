@@ -95,24 +95,26 @@ impl Collection {
             .zip(fields)
             .map(|(mut item, field)| {
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
-                let vector = match item.source {
+                let made = |vector: Vec<f32>| {
+                    let (embedder, tap) = self.embedder(&field)?;
+                    Ok::<_, Error>(Source::Embedded { vector, by: embedder.fingerprint(), tap: tap.name })
+                };
+                let source = match item.source {
                     Source::Vector(vector) => {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
-                        return Ok(Item { id: item.id, source: Source::Vector(vector), payload: item.payload });
+                        Source::Vector(vector)
                     }
                     Source::Embedded { vector, by, tap } => {
                         self.made_by(&by, tap)?;
-                        vector
+                        Source::Embedded { vector, by, tap }
                     }
                     Source::Text(text) => {
                         let vector = next();
                         keep_text(&mut item.payload, text);
-                        vector?
+                        made(vector?)?
                     }
-                    Source::Image(_) => next()?,
+                    Source::Image(_) => made(next()?)?,
                 };
-                let (embedder, tap) = self.embedder(&field)?;
-                let source = Source::Embedded { vector, by: embedder.fingerprint(), tap: tap.name };
                 Ok(Item { id: item.id, source, payload: item.payload })
             })
             .collect()

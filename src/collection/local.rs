@@ -4,6 +4,8 @@
 //! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
 //! indexer feeds the growing segments' graphs.
 
+mod background;
+
 use super::activity::{Activity, Meters};
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
 use super::open::{Collection, Lineage, View, unopened};
@@ -11,30 +13,20 @@ use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
-    Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, ErrorKind,
-    Explanation, Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams,
-    RecallReport, SearchParams, Space, Stop, Upserted, blocks, limits,
+    Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation,
+    Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
+    SearchParams, Space, Stop, Upserted, blocks, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
-use crate::store::{Catalogue, CollectionRecord, EmbedderRecord, Entry};
+use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How often the indexer looks for new growing points.
-const INDEX_PAUSE: Duration = Duration::from_millis(100);
-/// The indexer leaves a collection alone that got more rows than this since it last looked: they will soon be sealed.
-const INDEX_BELOW_ROWS: u32 = 500;
-/// How long a job that failed waits before it is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// How often the sealer looks whether merging has caught up.
-const DELAY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A collection, or what is known of one that could not be opened.
 enum Slot {
@@ -310,14 +302,13 @@ impl Inner {
         }
     }
 
-    /// Lets `next` follow the collection `before`, then makes it durable that it takes its place by `switch`, which returns the
-    /// folders that are of no use any more.
+    /// Lets `next` follow the collection `before`, then makes it durable that it takes its place, by `switch`.
     fn switch_generation(
         &self,
         before: &Collection,
         next: Collection,
         observe: Observe<'_>,
-        switch: impl FnOnce() -> Result<Vec<PathBuf>, crate::store::Error>,
+        switch: impl FnOnce() -> Result<Changed, crate::store::Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
         let mut follower = Follower::new(before, &next, &observe);
@@ -328,14 +319,11 @@ impl Inner {
         let held = before.writer.hold();
         follower.finish(&held)?;
         drop(follower);
-        let folders = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
-        // From here on the next generation is what a restart finds: nothing more may be written to the one before.
-        let unknown = |error: &Error| before.truth.stop(&format!("the next generation took its place: {error}"));
-        let entry = self.entry(&before.name).inspect_err(unknown)?;
-        next.set_lineage(Lineage::of(&entry));
+        let Changed { entry, gone } = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
+        entry.iter().for_each(|entry| next.set_lineage(Lineage::of(entry)));
         let info = self.put_in_place(Some(before), next);
         drop((held, gate, changing));
-        self.discard(&before.name, folders);
+        self.discard(&before.name, gone);
         Ok(info)
     }
 
@@ -386,151 +374,6 @@ impl Inner {
 
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
-    }
-
-    /// Waits until `flag` is raised (and lowers it) or the engine stops. False when it stops.
-    fn wait(&self, flag: fn(&mut Work) -> &mut bool) -> bool {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if self.stopping() {
-                return false;
-            }
-            if std::mem::take(flag(&mut work)) {
-                return true;
-            }
-            work = self.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits, but not for ever. Returns early when the engine stops.
-    fn pause(&self, time: Duration) {
-        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.wake.wait_timeout_while(work, time, |_| !self.stopping()));
-    }
-
-    fn run_sealer(&self) {
-        while self.wait(|work| &mut work.seal) {
-            let mut again = false;
-            let mut delayed = false;
-            for collection in self.open_collections() {
-                loop {
-                    if collection.delays_seals() {
-                        delayed = true;
-                        break;
-                    }
-                    match collection.seal_oldest() {
-                        Ok(true) => self.notify(true),
-                        Ok(false) => break,
-                        Err(error) => {
-                            tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
-                            // A disk that failed will not work before the collection is opened anew.
-                            again |= error.kind() != ErrorKind::Unavailable;
-                            break;
-                        }
-                    }
-                }
-            }
-            if again || delayed {
-                self.pause(if again { RETRY_PAUSE } else { DELAY_PAUSE });
-                self.notify(false);
-            }
-        }
-    }
-
-    fn run_improver(&self) {
-        // This thread, and those that it starts, run behind others: queries and writes come first.
-        disk::run_behind_others();
-        let job = |collection: &Collection, observe: Observe<'_>| -> Result<bool, Error> {
-            let done = collection.improve(observe)?;
-            if done {
-                self.notify_measurer();
-            }
-            Ok(done)
-        };
-        self.run_jobs(
-            |work| &mut work.improve,
-            &job,
-            "a merge or a graph failed; the segments serve as they are",
-            "segments are not merged and get no graphs",
-        );
-    }
-
-    fn run_measurer(&self) {
-        // As the improver; to audit graphs is to read them whole.
-        disk::run_behind_others();
-        for collection in self.open_collections() {
-            if self.stopping() {
-                return;
-            }
-            collection.audit_graphs();
-        }
-        self.notify(true);
-        self.run_jobs(
-            |work| &mut work.measure,
-            &Collection::calibrate_one,
-            "a graph could not be measured; it serves without a promise of its recall",
-            "graphs are not measured, and promise no recall",
-        );
-    }
-
-    /// Does `job` in every collection until there is none, whenever the flag is raised, with threads of its own.
-    fn run_jobs(
-        &self,
-        flag: fn(&mut Work) -> &mut bool,
-        job: &(dyn Fn(&Collection, Observe<'_>) -> Result<bool, Error> + Sync),
-        failed: &str,
-        without_threads: &str,
-    ) {
-        let pool = match rayon::ThreadPoolBuilder::new().thread_name(|at| format!("behind-{at}")).build() {
-            Ok(pool) => pool,
-            Err(error) => return tracing::error!(%error, "{without_threads}: no threads for it could be started"),
-        };
-        while self.wait(flag) {
-            let mut again = false;
-            for collection in self.open_collections() {
-                loop {
-                    let observe = |_, _, _| !self.stopping();
-                    match pool.install(|| job(&collection, &observe)) {
-                        Ok(true) if !self.stopping() => {}
-                        Ok(_) => break,
-                        Err(_) if self.stopping() || collection.is_gone() => break,
-                        Err(error) => {
-                            tracing::error!(collection = %collection.name, %error, "{failed}");
-                            again = true;
-                            break;
-                        }
-                    }
-                }
-            }
-            if again {
-                self.pause(RETRY_PAUSE);
-                self.notify(true);
-            }
-        }
-    }
-
-    fn run_indexer(&self) {
-        let mut seen: BTreeMap<CollectionName, u32> = BTreeMap::new();
-        while !self.stopping() {
-            let mut busy = false;
-            for collection in self.open_collections() {
-                let growing = collection.view().growing.clone();
-                let rows = growing.rows_held();
-                let before = seen.insert(collection.name.clone(), rows).unwrap_or(0);
-                if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
-                    continue;
-                }
-                match growing.index_step() {
-                    Ok(done) => busy |= done,
-                    Err(error) => {
-                        tracing::error!(collection = %collection.name, %error, "the growing segment's graph failed; its points are scanned");
-                    }
-                }
-            }
-            if !busy {
-                self.pause(INDEX_PAUSE);
-            }
-        }
     }
 }
 
@@ -653,20 +496,19 @@ impl Engine for LocalEngine {
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
         let dir = inner.catalogue.dir_of(&previous);
         let next = Collection::open(&inner.fs, &previous.record, &dir, &inner.registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || inner.catalogue.go_back(name.as_str()).map(|()| Vec::new()))
+        inner.switch_generation(&before, next, observe, || inner.catalogue.go_back(name.as_str()))
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         let inner = &self.inner;
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = inner.get(name)?;
-        let lineage = collection.lineage();
-        if lineage.previous.is_none() {
+        if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }
-        let folders = inner.catalogue.forget_previous(name.as_str())?;
-        collection.set_lineage(Lineage { previous: None, ..lineage });
-        inner.discard(name, folders);
+        let Changed { entry, gone } = inner.catalogue.forget_previous(name.as_str())?;
+        entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
+        inner.discard(name, gone);
         Ok(collection.info())
     }
 
@@ -750,7 +592,10 @@ impl Engine for LocalEngine {
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
-        self.inner.get(name)?.search(queries, params)
+        let collection = self.inner.get(name)?;
+        let answers = collection.search(queries, params)?;
+        collection.answered.fetch_add(answers.len() as u64, Ordering::Relaxed);
+        Ok(answers)
     }
 
     fn explain(

@@ -5,7 +5,7 @@
 //! | `engine.rs` | the [`Engine`] trait and the domain's words |
 //! | `error.rs` | what it answers when it cannot do as asked |
 //! | `limits.rs` | what is refused, and the limit that the refusal names |
-//! | `local.rs` | [`LocalEngine`]: the collections of one data directory and the threads that look after them |
+//! | `local.rs`, `local/` | [`LocalEngine`]: the collections of one data directory, and the threads that look after them |
 //! | `open.rs` | one open collection: record, truth, and the view that queries see |
 //! | `growing.rs`, `sealed.rs` | its two kinds of segment |
 //! | `filter/` | conditions on payloads, and which rows match them |

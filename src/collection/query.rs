@@ -11,7 +11,6 @@ use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, 
 use crate::embed::Input;
 use crate::index::Rows;
 use crate::math;
-use crate::sync::atomic::Ordering;
 use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -89,28 +88,15 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
-        let answers = self.steady_answers(&resolved, params, effort, embed_time)?;
-        self.answered.fetch_add(queries.len() as u64, Ordering::Relaxed);
-        Ok(answers)
-    }
-
-    /// The answers in a view that has every point once.
-    fn steady_answers(
-        &self,
-        resolved: &[Resolved],
-        params: &SearchParams,
-        effort: Effort,
-        embed_time: Duration,
-    ) -> Result<Vec<Answer>, Error> {
         for _ in 0..STEADY_TRIES {
-            let (view, answers) = self.answers(resolved, params, effort, embed_time)?;
+            let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
             // A point that was replaced since may be in a segment which this view has not.
             if params.filter.is_some() || view.additions == self.view().additions {
                 return Ok(answers);
             }
         }
         let _held = self.writer.hold();
-        Ok(self.answers(resolved, params, effort, embed_time)?.1)
+        Ok(self.answers(&resolved, params, effort, embed_time)?.1)
     }
 
     /// The answers in the view of this moment.

@@ -107,7 +107,6 @@ pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
     Ok(Item { id, source, payload })
 }
 
-/// What to create.
 /// An embedder that is named.
 pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error> {
     if given.name.is_empty() {
@@ -116,6 +115,7 @@ pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error>
     Ok(given)
 }
 
+/// What to create.
 pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> {
     use pb::create_request::Space as Wire;
     let name = collection("name", &request.name)?;

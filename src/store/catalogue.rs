@@ -31,6 +31,15 @@ pub struct Catalogue {
     _lock: DirLock,
 }
 
+/// What a change of the catalogue left.
+#[derive(Debug)]
+pub struct Changed {
+    /// What is known of the collection now; none when it was removed.
+    pub entry: Option<Entry>,
+    /// Folders that nothing names any more, to be removed by [`Catalogue::discard`].
+    pub gone: Vec<PathBuf>,
+}
+
 /// A collection's name, and what is known of it, or why its record cannot be read.
 pub type Listed = (String, Result<Entry, Error>);
 
@@ -187,15 +196,15 @@ impl Catalogue {
         // A transaction that fails may be there after a restart all the same: the folder stays until it is swept.
         prepared.adopted = true;
         let number = prepared.number;
-        self.change(name, |_| Ok(Some(Entry::first(record.clone(), number))))
+        Ok(self.change(name, |_| Ok(Some(Entry::first(record.clone(), number))))?.gone)
     }
 
-    /// Makes that folder the next generation of a collection, durably; the one that it had is kept beside it. A
-    /// generation before that is returned, to be [discarded](Self::discard).
+    /// Makes that folder the next generation of a collection, durably; the one that it had is kept beside it, and none
+    /// before that.
     ///
     /// # Errors
     /// `Internal` (`Refused`) when there is no such collection; what the disk refuses. The collection is what it was then.
-    pub fn succeed(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Vec<PathBuf>, Error> {
+    pub fn succeed(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Changed, Error> {
         let name = record.name.as_str();
         prepared.adopted = true;
         let number = prepared.number;
@@ -212,22 +221,20 @@ impl Catalogue {
     ///
     /// # Errors
     /// As [`succeed`](Self::succeed); `Refused` too when there is no generation before.
-    pub fn go_back(&self, name: &str) -> Result<(), Error> {
-        let nothing = self.change(name, |before| {
+    pub fn go_back(&self, name: &str) -> Result<Changed, Error> {
+        self.change(name, |before| {
             let mut before = before.ok_or_else(|| self.missing(name))?;
             let mut older = before.previous.take().ok_or_else(|| self.missing(name))?;
             older.previous = Some(Box::new(before));
             Ok(Some(*older))
-        })?;
-        debug_assert!(nothing.is_empty(), "both are kept");
-        Ok(())
+        })
     }
 
-    /// Forgets the generation before, durably; its folder is returned, to be [discarded](Self::discard).
+    /// Forgets the generation before, durably.
     ///
     /// # Errors
     /// As [`succeed`](Self::succeed).
-    pub fn forget_previous(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
+    pub fn forget_previous(&self, name: &str) -> Result<Changed, Error> {
         self.change(name, |before| {
             let before = before.ok_or_else(|| self.missing(name))?;
             Ok(Some(Entry { previous: None, ..before }))
@@ -238,13 +245,13 @@ impl Catalogue {
         Error::refused(self.kv.path(), format!("there is no such generation of a collection named {name:?}"))
     }
 
-    /// Makes of a collection's entry another one, or none, in a transaction; returns the folders that are named no more.
+    /// Makes of a collection's entry another one, or none, in a transaction.
     fn change(
         &self,
         name: &str,
         change: impl FnOnce(Option<Entry>) -> Result<Option<Entry>, Error>,
-    ) -> Result<Vec<PathBuf>, Error> {
-        let (before, after) = self.kv.write(|transaction| {
+    ) -> Result<Changed, Error> {
+        let (before, entry) = self.kv.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let json = table.get(name).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
             // The folders of a record that cannot be read are swept at the next open.
@@ -258,10 +265,10 @@ impl Catalogue {
             }
             Ok((before, after))
         })?;
-        let mut gone = before.map_or_else(Vec::new, |entry| self.dirs_of(&entry));
-        let named = after.map_or_else(Vec::new, |entry| self.dirs_of(&entry));
+        let dirs = |entry: &Option<Entry>| entry.as_ref().map_or_else(Vec::new, |entry| self.dirs_of(entry));
+        let (mut gone, named) = (dirs(&before), dirs(&entry));
         gone.retain(|dir| !named.contains(dir));
-        Ok(gone)
+        Ok(Changed { entry, gone })
     }
 
     /// Where the files of a generation are.
@@ -292,7 +299,7 @@ impl Catalogue {
     /// # Errors
     /// What the disk refuses.
     pub fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
-        self.change(name, |_| Ok(None))
+        Ok(self.change(name, |_| Ok(None))?.gone)
     }
 
     fn decode(&self, name: &str, json: &[u8]) -> Result<Entry, Error> {
@@ -404,23 +411,24 @@ mod tests {
         let entry = || catalogue.list().unwrap().pop().unwrap().1.unwrap();
         let numbers = || (entry().generation, entry().previous.map(|previous| previous.generation));
         assert!(catalogue.go_back("a").is_err() && catalogue.go_back("none").is_err());
-        assert!(catalogue.forget_previous("a").unwrap().is_empty());
+        assert!(catalogue.forget_previous("a").unwrap().gone.is_empty());
         let wider = CollectionRecord { dimension: 7, ..record("a") };
         let prepared = catalogue.prepare().unwrap();
         let second = prepared.dir().to_path_buf();
-        assert!(catalogue.succeed(&wider, prepared).unwrap().is_empty());
+        let changed = catalogue.succeed(&wider, prepared).unwrap();
+        assert!(changed.gone.is_empty() && changed.entry == Some(entry()));
         assert_eq!((numbers(), entry().record.dimension), ((2, Some(1)), 7));
         catalogue.go_back("a").unwrap();
         assert_eq!((numbers(), entry().record.dimension, catalogue.dir_of(&entry())), ((1, Some(2)), 3, first.clone()));
         // The number of a generation that was gone back from is not used again.
         let prepared = catalogue.prepare().unwrap();
         let third = prepared.dir().to_path_buf();
-        assert_eq!(catalogue.succeed(&wider, prepared).unwrap(), std::slice::from_ref(&second));
+        assert_eq!(catalogue.succeed(&wider, prepared).unwrap().gone, std::slice::from_ref(&second));
         assert_eq!(numbers(), (3, Some(1)));
         drop(catalogue);
         let catalogue = open(dir.path()).unwrap();
         assert!(first.exists() && third.exists() && !second.exists(), "the second is swept");
-        assert_eq!(catalogue.forget_previous("a").unwrap(), std::slice::from_ref(&first));
+        assert_eq!(catalogue.forget_previous("a").unwrap().gone, std::slice::from_ref(&first));
         let prepared = catalogue.prepare().unwrap();
         let fourth = prepared.dir().to_path_buf();
         catalogue.succeed(&wider, prepared).unwrap();

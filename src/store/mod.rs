@@ -29,7 +29,7 @@ mod segment;
 mod truth;
 
 pub use crate::disk::ErrorKind;
-pub use catalogue::{Catalogue, Listed, Prepared};
+pub use catalogue::{Catalogue, Changed, Listed, Prepared};
 pub use error::Error;
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
