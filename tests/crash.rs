@@ -15,6 +15,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const WRITERS: u64 = 4;
@@ -22,6 +24,9 @@ const BATCH: u64 = 20;
 const DIMENSION: usize = 16;
 /// Ids that all writers write at the same time.
 const SHARED: u64 = 24;
+
+/// Whether the end has begun: what is acknowledged after that may be there or not, see [`mount::Mount::cut_off`].
+type Ending = Arc<AtomicBool>;
 
 /// What a writer knows of an id: the last version acknowledged (0: acknowledged as deleted), and the one under way when the server died.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +44,7 @@ struct Shared {
 }
 
 /// Writes shared ids, one at a time, until the server is gone.
-async fn write_shared(url: String, writer: u64, round: u64, seed: u64) -> Shared {
+async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed: u64) -> Shared {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut shared = Shared::default();
     let Ok(client) = server::client(&url).await else { return shared };
@@ -53,6 +58,9 @@ async fn write_shared(url: String, writer: u64, round: u64, seed: u64) -> Shared
             ..Default::default()
         };
         let Ok(reply) = client.upsert(request).await else { break };
+        if ending.load(Ordering::SeqCst) {
+            break;
+        }
         shared.under_way.clear();
         if let Some((last, ..)) = shared.acknowledged.last() {
             assert!(*last < reply.sequence, "writer {writer}: {} after {last}", reply.sequence);
@@ -135,12 +143,15 @@ async fn compact(url: String) {
 
 /// Takes snapshots and restores them into a collection of their own until the server is gone. Returns those that were
 /// acknowledged.
-async fn snapshots(url: String) -> Vec<pb::Snapshot> {
+async fn snapshots(url: String, ending: Ending) -> Vec<pb::Snapshot> {
     let mut taken = Vec::new();
     let Ok(client) = server::client(&url).await else { return taken };
     loop {
         let request = pb::CreateSnapshotRequest { collection: "crash".into() };
         let Some(snapshot) = outcome(client.create_snapshot(request).await).await else { return taken };
+        if ending.load(Ordering::SeqCst) {
+            return taken;
+        }
         let snapshot = snapshot_of(snapshot.state.expect("a state"));
         let request = pb::RestoreSnapshotRequest {
             snapshot: snapshot.name.clone(),
@@ -220,6 +231,7 @@ fn item(id: String, version: u64) -> pb::Item {
 /// One writer: batches of its own ids until the server is gone.
 async fn write(
     url: String,
+    ending: Ending,
     writer: u64,
     mut version: u64,
     mut known: BTreeMap<String, Known>,
@@ -239,7 +251,7 @@ async fn write(
                 ids: ids.iter().cloned().collect(),
                 ..Default::default()
             };
-            if client.delete_points(request).await.is_err() {
+            if client.delete_points(request).await.is_err() || ending.load(Ordering::SeqCst) {
                 return (known, version);
             }
             for id in &ids {
@@ -255,6 +267,7 @@ async fn write(
                 .upsert(pb::UpsertRequest { collection: "crash".into(), items, ..Default::default() })
                 .await
                 .is_err()
+                || ending.load(Ordering::SeqCst)
             {
                 return (known, version);
             }
@@ -374,23 +387,40 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
         if round == count {
             break;
         }
+        let ending = Ending::default();
         let writers: Vec<_> = known
             .iter()
             .enumerate()
             .map(|(writer, map)| {
-                tokio::spawn(write(server.url.clone(), writer as u64, version, map.clone(), rng.random()))
+                tokio::spawn(write(
+                    server.url.clone(),
+                    ending.clone(),
+                    writer as u64,
+                    version,
+                    map.clone(),
+                    rng.random(),
+                ))
             })
             .collect();
         let sharers: Vec<_> = (0..WRITERS)
-            .map(|writer| tokio::spawn(write_shared(server.url.clone(), writer, round as u64, rng.random())))
+            .map(|writer| {
+                tokio::spawn(write_shared(server.url.clone(), ending.clone(), writer, round as u64, rng.random()))
+            })
             .collect();
         let compactor = tokio::spawn(compact(server.url.clone()));
-        let snapshotter = tokio::spawn(snapshots(server.url.clone()));
+        let snapshotter = tokio::spawn(snapshots(server.url.clone(), ending.clone()));
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         if let End::CutOff(mount) = end {
+            ending.store(true, Ordering::SeqCst);
             mount.cut_off();
-            // What is acknowledged from now on would be a lie.
             tokio::time::sleep(Duration::from_millis(50)).await;
+            let late = pb::UpsertRequest {
+                collection: "crash".into(),
+                items: vec![item("late".into(), 1)],
+                ..Default::default()
+            };
+            let client = server::client(&server.url).await.expect("a connection");
+            assert!(client.upsert(late).await.is_err(), "round {round}: acknowledged, and there is no disk any more");
         }
         server.kill();
         for (writer, handle) in writers.into_iter().enumerate() {

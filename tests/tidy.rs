@@ -62,7 +62,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("shuttle", "src/sync.rs"),
     ("tonic_web", "src/grpc/page.rs"),
     ("tower_layer", "src/grpc/page.rs"),
-    ("base64", "src/cli/quickstart/"),
+    ("base64", "src/collection/embedding.rs"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
     ("indicatif", "src/cli/"),

@@ -159,15 +159,14 @@ pub(crate) fn state(collection: &pb::Collection) -> String {
 /// A collection for a program.
 pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     let index = collection.index.unwrap_or_default();
+    let embedder = |embedder: Option<&pb::EmbedderRef>, fingerprint: &str| {
+        embedder.map(|embedder| json!({ "name": embedder.name, "tap": embedder.tap, "fingerprint": fingerprint }))
+    };
     json!({
         "name": collection.name,
         "dimension": collection.dimension,
         "metric": metric(collection).map(Metric::name),
-        "embedder": collection.embedder.as_ref().map(|embedder| json!({
-            "name": embedder.name,
-            "tap": embedder.tap,
-            "fingerprint": collection.embedder_fingerprint,
-        })),
+        "embedder": embedder(collection.embedder.as_ref(), &collection.embedder_fingerprint),
         "index": {
             "m": index.m,
             "ef_construction": index.ef_construction,
@@ -189,6 +188,12 @@ pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
         "mapped_bytes": collection.mapped_bytes,
         "resident_bytes": collection.resident_bytes,
         "sequence": collection.sequence,
+        "queries": collection.queries,
+        "generation": collection.generation,
+        "previous": collection.previous.as_ref().map(|previous| json!({
+            "generation": previous.generation,
+            "embedder": embedder(previous.embedder.as_ref(), &previous.embedder_fingerprint),
+        })),
         "state": state(collection),
         "problems": collection.problems,
     })

@@ -4,10 +4,37 @@ use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
 use super::{Error, Item, Payload, Source, limits};
 use crate::embed::{Embedder, Fingerprint, Input, Tap};
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
 
 /// Payload field that keeps the text of a point that was given as text.
 pub const TEXT_FIELD: &str = "text";
+
+/// Payload field that keeps the image of a point, as base64.
+pub const IMAGE_FIELD: &str = "image";
+
+/// Written with padding, read with or without it (RFC 4648, section 4).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// An image file's bytes as [`IMAGE_FIELD`] keeps them.
+pub fn image_to_base64(image: &[u8]) -> String {
+    BASE64.encode(image)
+}
+
+/// An image file's bytes from base64 in the standard or the URL alphabet, padding optional (RFC 4648). None when it is
+/// something else, or nothing.
+pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
+    let bytes = if text.contains(['-', '_']) {
+        BASE64.decode(text.replace('-', "+").replace('_', "/"))
+    } else {
+        BASE64.decode(text)
+    };
+    bytes.ok().filter(|bytes| !bytes.is_empty())
+}
 
 impl Collection {
     /// The embedder, or why there is none.
@@ -143,5 +170,23 @@ impl Collection {
 fn keep_text(payload: &mut Payload, text: String) {
     if !payload.contains_key(TEXT_FIELD) {
         payload.insert(TEXT_FIELD.into(), text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_in_both_alphabets_with_and_without_padding() {
+        for (text, bytes) in [("TQ==", "M"), ("TWE=", "Ma"), ("TWFu", "Man"), ("TWFuTQ", "ManM")] {
+            assert_eq!(image_from_base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
+        }
+        assert_eq!(image_from_base64("-_-_"), Some(vec![0xfb, 0xff, 0xbf]));
+        assert_eq!(image_from_base64("-_-_"), image_from_base64("+/+/"));
+        assert_eq!(image_from_base64(&image_to_base64(&[0, 255, 7, 8])).as_deref(), Some([0, 255, 7, 8].as_slice()));
+        for wrong in ["", "A", "AB*D", "====", "AB CD", "TR=="] {
+            assert_eq!(image_from_base64(wrong), None, "{wrong}");
+        }
     }
 }

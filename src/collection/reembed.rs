@@ -5,19 +5,15 @@
 //! folder. A crash before it leaves the present generation, whole, and one after it the next. The one before is kept, and
 //! going back to it is the same in the other direction: it follows what was written since, then takes its place again.
 
+use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::map::Feed;
 use super::open::Collection;
 use super::write::{Counters, Op};
-use super::{Error, Fields, Item, Job, Observe, Payload, Source, TEXT_FIELD};
+use super::{Error, Fields, Item, Job, Observe, Payload, Source};
 use crate::embed::Modality;
 use crate::store::Change;
 use crate::sync::MutexGuard;
 use crate::types::PointId;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-/// Payload field that keeps the image of a point, as base64.
-pub const IMAGE_FIELD: &str = "image";
 
 /// Points that are compared, or embedded, together.
 const PAGE: usize = 1_024;
@@ -142,7 +138,7 @@ impl<'g> Follower<'g> {
         let kept = payload.get(field).and_then(serde_json::Value::as_str);
         let source = kept.and_then(|kept| match reads {
             Modality::Text => Some(Source::Text(kept.into())),
-            Modality::Image => Some(Source::Image(STANDARD.decode(kept).ok()?)),
+            Modality::Image => image_from_base64(kept).map(Source::Image),
         });
         let Some(source) = source else {
             let (collection, id) = (self.from.name.to_string(), id.to_string());

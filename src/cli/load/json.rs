@@ -131,33 +131,8 @@ fn image(given: &str, folder: &Path) -> Result<Vec<u8>, String> {
     }
     let base64 =
         given.split_once(";base64,").filter(|(head, _)| head.starts_with("data:")).map_or(given, |(_, data)| data);
-    decode_base64(base64).ok_or_else(|| "\"image\" is neither base64 nor the path of an image file".into())
-}
-
-/// Base64 in the standard or the URL alphabet, padding optional (RFC 4648).
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=').as_bytes();
-    if text.is_empty() || text.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for four in text.chunks(4) {
-        let mut bits = 0_u32;
-        for byte in four {
-            let six = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' | b'-' => 62,
-                b'/' | b'_' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(six);
-        }
-        bits <<= 6 * (4 - four.len());
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    Some(bytes)
+    collection::image_from_base64(base64)
+        .ok_or_else(|| "\"image\" is neither base64 nor the path of an image file".into())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -227,17 +202,6 @@ mod tests {
         assert_eq!(errors.len(), lines.len() - 1, "{errors:#?}");
         for (place, error) in errors.iter().enumerate() {
             assert!(error.contains(&format!("line {}: ", place + 2)), "{error}");
-        }
-    }
-
-    #[test]
-    fn base64_is_decoded() {
-        for (text, bytes) in [("TQ==", "M"), ("TWE=", "Ma"), ("TWFu", "Man"), ("TWFuTQ", "ManM")] {
-            assert_eq!(decode_base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
-        }
-        assert_eq!(decode_base64("-_-_"), decode_base64("+/+/"));
-        for wrong in ["", "A", "AB*D", "====", "AB CD"] {
-            assert_eq!(decode_base64(wrong), None, "{wrong}");
         }
     }
 

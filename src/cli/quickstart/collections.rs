@@ -5,13 +5,12 @@ use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    CollectionSpec, Engine, ErrorKind, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
+    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
+    image_to_base64,
 };
 use crate::embed::digits::LabelledImages;
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use std::path::Path;
 
@@ -109,7 +108,7 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
         let mut payload = Payload::new();
         payload.insert("label".into(), digits.label(index).into());
         // The page shows it.
-        payload.insert("image".into(), STANDARD.encode(drawing::png(digits.image(index)).ok()?).into());
+        payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
         let id = PointId::new(digits.id(index)).ok()?;
         Some(Item { id, source: Source::Image(digits.image(index).to_vec()), payload })
     });
