@@ -13,8 +13,9 @@ const PAGE: &str = "web/dist";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed={PAGE}");
-    let files = ["common", "filter", "collections", "points", "search", "quality", "embedders", "snapshots", "map"]
-        .map(|name| format!("nearness/v1/{name}.proto"));
+    let files =
+        ["common", "filter", "collections", "points", "search", "quality", "embedders", "training", "snapshots", "map"]
+            .map(|name| format!("nearness/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("nearness_v1.bin"), prost_bytes(&descriptors))?;

@@ -3,10 +3,10 @@
 use super::args::MadeArgs;
 use super::output;
 use super::progress::count;
-use super::train::{ModelFolder, command_line, data_sources, today};
+use super::train::{ModelFolder, command_line, data_sources};
 use crate::embed::transformers::Family;
 use crate::embed::words::WordModel;
-use crate::embed::{Embedder, ModelCard, Registry};
+use crate::embed::{Embedder, ModelCard, Registry, today};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;

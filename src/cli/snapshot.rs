@@ -4,7 +4,7 @@ use super::args::ServerArgs;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};
-use super::{config, local, train};
+use super::{config, local};
 use crate::collection::snapshot::{self, SnapshotName};
 use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
 use crate::depot::Depot;
@@ -239,7 +239,7 @@ fn show(snapshots: &[pb::Snapshot], as_json: bool) -> anyhow::Result<()> {
 
 fn moment(seconds: u64) -> String {
     let of_day = seconds % 86_400;
-    let day = train::date((seconds / 86_400).min(1 << 32) as i64);
+    let day = crate::embed::date((seconds / 86_400).min(1 << 32) as i64);
     format!("{day} {:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60)
 }
 

@@ -9,22 +9,14 @@ use super::progress::{Progress, Step, count, duration};
 use super::train_gpt;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
-use crate::embed::{DataSource, Embedder, ModelCard};
+use crate::embed::{DataSource, Embedder, ModelCard, today};
 use crate::types::Precision;
 use anyhow::{Context, bail};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// One input is the mean of a whole window, so it may move further at once.
-const CBOW_LEARNING_RATE: f32 = 0.05;
-/// As in the GloVe authors' program.
-const GLOVE_LEARNING_RATE: f32 = 0.05;
-const GLOVE_EPOCHS: usize = 25;
+use std::time::Duration;
 
 /// Trains one of them.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
@@ -40,7 +32,6 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let named: Vec<PathBuf> = args.corpus.iter().filter(|path| path.as_os_str() != STANDARD_INPUT).cloned().collect();
     let mut data = data_sources(&named, &args.made.licence)?;
     let threads = config::threads(args.threads);
-    let defaults = words::TrainOptions::default();
     let objective = match args.objective {
         ObjectiveArg::SkipGram => words::Objective::SkipGram,
         ObjectiveArg::Cbow => words::Objective::Cbow,
@@ -54,17 +45,10 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         negative: args.negative,
         min_count: args.min_count,
         subsample: args.subsample,
-        epochs: args.epochs.unwrap_or(match objective {
-            words::Objective::Glove => GLOVE_EPOCHS,
-            _ => defaults.epochs,
-        }),
+        epochs: args.epochs.unwrap_or(objective.epochs()),
         threads,
         seed: args.seed,
-        learning_rate: args.learning_rate.unwrap_or(match objective {
-            words::Objective::SkipGram => defaults.learning_rate,
-            words::Objective::Cbow => CBOW_LEARNING_RATE,
-            words::Objective::Glove => GLOVE_LEARNING_RATE,
-        }),
+        learning_rate: args.learning_rate.unwrap_or(objective.learning_rate()),
         store: match args.store {
             StoredAs::F32 => Precision::F32,
             StoredAs::F16 => Precision::F16,
@@ -92,6 +76,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             None => String::new(),
         };
         phases.step(seen.phase, seen.done, Some(seen.total).filter(|total| *total > 0), &note, seen.loss);
+        true
     });
     let measured = phases.finish(trained.is_ok());
     let model = trained?;
@@ -117,7 +102,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         quality: object(quality.clone()),
         ..ModelCard::default()
     };
-    let card = amend(model.card(), card);
+    let card = card.completed_by(model.card());
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     write_word2vec(args, &model)?;
@@ -178,6 +163,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         // `done` starts over with every epoch.
         let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
         phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
+        true
     });
     let measured = phases.finish(trained.is_ok());
     let net = trained?;
@@ -203,7 +189,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         date: today(),
         quality: object(quality.clone()),
     };
-    let card = amend(net.card(), card);
+    let card = card.completed_by(net.card());
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
     if args.made.json {
@@ -214,20 +200,6 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;
     }
     Ok(())
-}
-
-/// The trainer's own card, completed with what only the command knows; the trainer's settings and measurements stay.
-fn amend(trainer: &ModelCard, command: ModelCard) -> ModelCard {
-    let mut card = command;
-    if !trainer.summary.is_empty() {
-        card.summary.clone_from(&trainer.summary);
-    }
-    for (own, theirs) in [(&mut card.settings, &trainer.settings), (&mut card.quality, &trainer.quality)] {
-        for (name, value) in theirs {
-            own.insert(name.clone(), value.clone());
-        }
-    }
-    card
 }
 
 /// A model folder in the making.
@@ -358,26 +330,8 @@ impl Phases {
 }
 
 /// The files a model is trained on, as its card names them.
-pub(super) fn data_sources(paths: &[PathBuf], licence: &str) -> anyhow::Result<Vec<DataSource>> {
-    paths
-        .iter()
-        .map(|path| {
-            let named = || format!("{}: cannot be read", path.display());
-            let mut file = File::open(path).with_context(named)?;
-            let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-            loop {
-                let length = file.read(&mut buffer).with_context(named)?;
-                if length == 0 {
-                    break;
-                }
-                hash.update(&buffer[..length]);
-                bytes += length as u64;
-            }
-            let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(DataSource { file: name, bytes, sha256, licence: licence.into() })
-        })
-        .collect()
+pub(super) fn data_sources(paths: &[PathBuf], licence: &str) -> Result<Vec<DataSource>, crate::embed::Error> {
+    paths.iter().map(|path| DataSource::of(path, licence)).collect()
 }
 
 /// The command as typed, the program by its name alone, quoted where a shell needs it.
@@ -386,26 +340,6 @@ pub(super) fn command_line() -> String {
     let quote = |word: String| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) };
     let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
     std::iter::once("nearness".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// Today in UTC, `YYYY-MM-DD`.
-pub(super) fn today() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    date((seconds / 86_400) as i64)
-}
-
-/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
-pub(super) fn date(days: i64) -> String {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
@@ -418,19 +352,6 @@ fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_become_dates() {
-        for (days, text) in [
-            (0, "1970-01-01"),
-            (59, "1970-03-01"),
-            (11_016, "2000-02-29"),
-            (19_782, "2024-02-29"),
-            (20_088, "2024-12-31"),
-        ] {
-            assert_eq!(date(days), text);
-        }
-    }
 
     #[test]
     fn a_model_appears_whole_or_not_at_all() {
@@ -458,16 +379,5 @@ mod tests {
         fs::remove_file(out.join("card.json")).unwrap();
         fs::write(out.join("thesis.txt"), "precious").unwrap();
         assert!(ModelFolder::plan(&out, true).is_err(), "a folder that is no model was to be replaced");
-    }
-
-    #[test]
-    fn data_are_named_with_size_and_hash() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("abc.txt");
-        fs::write(&path, "abc").unwrap();
-        let sources = data_sources(&[path], "CC0").unwrap();
-        assert_eq!((sources[0].file.as_str(), sources[0].bytes), ("abc.txt", 3));
-        assert!(sources[0].sha256.starts_with("ba7816bf8f01cfea414140de5dae2223"));
-        assert!(data_sources(&[root.path().join("missing")], "").is_err());
     }
 }

@@ -55,8 +55,9 @@ pub(crate) struct TrainGptArgs {
 pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
     use super::progress::{count, duration};
-    use super::train::{ModelFolder, Phases, command_line, data_sources, today};
+    use super::train::{ModelFolder, Phases, command_line, data_sources};
     use crate::embed::ModelCard;
+    use crate::embed::today;
     use crate::embed::transformers::{self, TrainOptions};
     use serde_json::json;
 

@@ -42,11 +42,11 @@ impl Collection {
         let Some(Pinned { pin, loaded }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
-        loaded.as_ref().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
+        loaded.get().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
             collection: self.name.to_string(),
             embedder: pin.name.clone(),
             pinned: pin.fingerprint.to_string(),
-            loaded: "no embedder of that fingerprint is loaded: start the server with --model and the folder of the model that made the collection".into(),
+            loaded: "no embedder of that fingerprint is loaded: install the model that made the collection (`nearness models install`), or start the server with --model and its folder".into(),
         })
     }
 

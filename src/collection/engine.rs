@@ -4,7 +4,7 @@
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
-use super::{Activity, Blocks, Error, Filter, Observe};
+use super::{Activity, Blocks, Error, Filter, ModelInfo, Observe, ObserveTraining, Training, Upload};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::path::PathBuf;
@@ -514,7 +514,39 @@ pub struct Explanation {
 /// The database. Every call checks its input whole before it changes anything; see [`Error`].
 pub trait Engine: Send + Sync {
     /// The embedders of this process.
-    fn embedders(&self) -> &Registry;
+    fn embedders(&self) -> Arc<Registry>;
+    /// All models, in the order of their coming.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot be told which collections use them; `Unavailable` where models do not change.
+    fn models(&self) -> Result<Vec<ModelInfo>, Error>;
+    /// A place for the files of a model, or for those to train one on.
+    ///
+    /// # Errors
+    /// `Exhausted`, `Internal`.
+    fn upload(&self) -> Result<Upload, Error>;
+    /// Makes an uploaded model folder durable and its embedders known; the names of these stand for them from now on, and
+    /// collections that miss them can embed again.
+    ///
+    /// # Errors
+    /// `InvalidInput` or `Corrupt` for files that are no model, `AlreadyExists`, `Exhausted`, `Internal`.
+    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error>;
+    /// Trains a model on uploaded files, or on a collection's texts, then does as [`install_model`](Self::install_model). It runs behind other work.
+    ///
+    /// # Errors
+    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` when `observe` says false;
+    /// those of [`install_model`](Self::install_model).
+    fn train_model(
+        &self,
+        training: &Training,
+        upload: Upload,
+        observe: ObserveTraining<'_>,
+    ) -> Result<ModelInfo, Error>;
+    /// Deletes an installed model, by the fingerprint of its first embedder.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` for one that was not installed, or that a collection is pinned to.
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error>;
     /// What it has done since it was opened.
     fn activity(&self) -> Activity;
 

@@ -13,9 +13,33 @@ pub enum Error {
     /// A collection of that name exists.
     #[error("a collection named {0:?} exists already")]
     CollectionExists(String),
+    /// No model has this fingerprint.
+    #[error("there is no model with the fingerprint {0}")]
+    UnknownModel(String),
+    /// The model is there already.
+    #[error("the model {name:?} with the fingerprint {fingerprint} is there already")]
+    ModelExists {
+        /// The name of its first embedder.
+        name: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
+    /// A model that cannot be deleted.
+    #[error("the model {name:?} cannot be deleted: {why}")]
+    ModelStays {
+        /// The name of its first embedder.
+        name: String,
+        /// Because.
+        why: String,
+    },
     /// The caller may not touch this collection, whether it exists or not.
     #[error("the caller may not touch this collection")]
     Forbidden,
+    /// Models stand for all collections, and the caller may not touch all.
+    #[error(
+        "the caller may not change the models: they are shared by all collections, and the caller may touch only some"
+    )]
+    ForbiddenModels,
     /// No point of that id.
     #[error("the collection {collection:?} has no point {id:?}")]
     UnknownPoint {
@@ -171,6 +195,19 @@ fn of_index(error: &index::Error) -> ErrorKind {
     }
 }
 
+impl From<embed::ErrorKind> for ErrorKind {
+    fn from(kind: embed::ErrorKind) -> Self {
+        match kind {
+            embed::ErrorKind::InvalidInput => Self::InvalidInput,
+            embed::ErrorKind::NotFound => Self::NotFound,
+            embed::ErrorKind::OutOfVocabulary => Self::OutOfVocabulary,
+            embed::ErrorKind::Corrupt => Self::Corrupt,
+            embed::ErrorKind::Cancelled => Self::Abandoned,
+            embed::ErrorKind::Internal => Self::Internal,
+        }
+    }
+}
+
 fn of_store(error: &store::Error) -> ErrorKind {
     match error.kind() {
         store::ErrorKind::Corrupt | store::ErrorKind::Incompatible => ErrorKind::Corrupt,
@@ -189,18 +226,14 @@ impl Error {
     /// Its kind; exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownCollection(_) | Self::UnknownPoint { .. } => ErrorKind::NotFound,
-            Self::CollectionExists(_) => ErrorKind::AlreadyExists,
+            Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) => ErrorKind::NotFound,
+            Self::CollectionExists(_) | Self::ModelExists { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } | Self::Name(_) => ErrorKind::InvalidInput,
-            Self::Embed { source, .. } => match source.kind() {
-                embed::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
-                embed::ErrorKind::NotFound => ErrorKind::NotFound,
-                embed::ErrorKind::OutOfVocabulary => ErrorKind::OutOfVocabulary,
-                embed::ErrorKind::Corrupt => ErrorKind::Corrupt,
-                embed::ErrorKind::Internal => ErrorKind::Internal,
-            },
-            Self::Fingerprint { .. } | Self::NoSource { .. } | Self::NoPrevious { .. } => ErrorKind::Conflict,
-            Self::Forbidden => ErrorKind::Forbidden,
+            Self::Embed { source, .. } => source.kind().into(),
+            Self::Fingerprint { .. } | Self::NoSource { .. } | Self::NoPrevious { .. } | Self::ModelStays { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Forbidden | Self::ForbiddenModels => ErrorKind::Forbidden,
             Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
             Self::SnapshotRefused { .. } | Self::NoDepot | Self::NoMap { .. } => ErrorKind::Conflict,
             Self::Depot(error) => match error.kind() {

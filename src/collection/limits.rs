@@ -36,6 +36,16 @@ pub const MAX_FIELD_BYTES: usize = 512;
 /// Most points that one filter deletes: it is one transaction.
 pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
 
+/// Most bytes of the files of one upload.
+pub const MAX_UPLOAD_BYTES: u64 = 16 << 30;
+/// Most files of one upload.
+pub const MAX_UPLOAD_FILES: usize = 64;
+/// Longest name of such a file, bytes.
+pub const MAX_FILE_NAME_BYTES: usize = 255;
+/// Most components of word vectors that a server trains.
+pub const MAX_TRAINED_DIMENSION: usize = 1_024;
+/// Most numbers of a table of them: it has up to four, of 512 MB each, while it trains. The rarest words are left out.
+pub const MAX_TRAINED_NUMBERS: usize = 1 << 27;
 /// Index settings where the user gives none.
 pub const DEFAULT_INDEX: IndexSettings =
     IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000, precision: Precision::F32 };

@@ -8,18 +8,19 @@ mod background;
 
 use super::activity::{Activity, Meters};
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
-use super::open::{Collection, Lineage, View, unopened};
+use super::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
+use super::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
 use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
     Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation,
     Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
-    SearchParams, Space, Stop, Upserted, blocks, limits,
+    SearchParams, Space, Stop, TEXT_FIELD, Upserted, blocks, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
-use crate::embed::Registry;
+use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ impl Slot {
 struct Inner {
     fs: Arc<dyn Fs>,
     catalogue: Catalogue,
-    registry: Registry,
+    models: Models,
     meters: Arc<Meters>,
     maps: Maps,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
@@ -89,6 +90,8 @@ impl LocalEngine {
     /// As [`open`](Self::open).
     pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
         let catalogue = Catalogue::open(fs, data_dir)?;
+        let models = Models::open(fs, data_dir, registry)?;
+        let registry = models.registry();
         let meters = Arc::<Meters>::default();
         let mut slots = BTreeMap::new();
         for (name, entry) in catalogue.list()? {
@@ -115,7 +118,7 @@ impl LocalEngine {
         let inner = Arc::new(Inner {
             fs: fs.clone(),
             catalogue,
-            registry,
+            models,
             meters,
             maps: Maps::default(),
             slots: RwLock::new(slots),
@@ -205,6 +208,31 @@ impl LocalEngine {
         }
     }
 
+    /// The texts of a collection's points, in the order of their ids.
+    fn texts(&self, name: &CollectionName) -> Result<impl Iterator<Item = Result<String, Error>> + '_, Error> {
+        const PAGE: usize = 1_000;
+        let collection = self.inner.get(name)?;
+        let (mut after, mut more) = (None::<PointId>, true);
+        let pages = std::iter::from_fn(move || {
+            if !std::mem::take(&mut more) {
+                return None;
+            }
+            let page = collection.scroll(after.as_ref(), PAGE, Fields { payload: true, vector: false }, None);
+            Some(page.map(|page| {
+                more = page.more;
+                after = page.points.last().map(|point| point.id.clone());
+                page.points
+            }))
+        });
+        Ok(pages.flat_map(|page| match page {
+            Ok(points) => {
+                let text = |point: Point| Some(Ok(point.payload?.get(TEXT_FIELD)?.as_str()?.to_owned()));
+                points.into_iter().filter_map(text).collect()
+            }
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
     fn write_to(&self, collection: &Collection, op: Op) -> Result<Outcome, Error> {
         let outcome = collection.write(op);
         let view = collection.view();
@@ -264,12 +292,14 @@ impl Inner {
     ) -> Result<CollectionInfo, Error> {
         self.has_room(target, replace)?;
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
-        let (fs, registry, meters) = (&self.fs, &self.registry, self.meters.clone());
-        let staging = Staging { fs, registry, meters, snapshot, observe: &observe };
+        let registry = self.models.registry();
+        let (fs, meters) = (&self.fs, self.meters.clone());
+        let staging = Staging { fs, registry: &registry, meters, snapshot, observe: &observe };
         let (record, prepared, collection) = staging.run(depot, &self.catalogue, target)?;
 
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_room(target, replace)?;
+        self.has_embedder(&record, prepared.dir())?;
         // Writers of what is replaced wait here, and find it gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
@@ -308,7 +338,7 @@ impl Inner {
         before: &Collection,
         next: Collection,
         observe: Observe<'_>,
-        switch: impl FnOnce() -> Result<Changed, crate::store::Error>,
+        switch: impl FnOnce() -> Result<Changed, Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
         let mut follower = Follower::new(before, &next, &observe);
@@ -332,9 +362,43 @@ impl Inner {
         self.catalogue.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
     }
 
+    /// Whether the embedder that a collection is pinned to is still there: its model may have been deleted while the collection
+    /// was made. Under the lock of changes.
+    fn has_embedder(&self, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
+        let Some(pin) = &record.embedder else { return Ok(()) };
+        let fingerprint = Fingerprint(pin.fingerprint);
+        let known = self.models.registry().by_fingerprint(&pin.name, &fingerprint).is_some();
+        if known || dir.join(EMBEDDER_FOLDER).is_dir() {
+            return Ok(());
+        }
+        Err(Error::UnknownModel(fingerprint.to_string()))
+    }
+
+    /// All models, and who uses them. A record that cannot be read may name any of them, so then none can be told.
+    fn list_models(&self) -> Result<Vec<ModelInfo>, Error> {
+        let mut entries = Vec::new();
+        for (name, entry) in self.catalogue.list()? {
+            let Ok(name) = CollectionName::new(name.as_str()) else { continue };
+            entries.push((name, entry?));
+        }
+        Ok(self.models.list(&entries))
+    }
+
+    fn keep_model(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<ModelInfo, Error> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let model = self.models.keep(&embedders)?;
+        for collection in self.open_collections() {
+            collection.offer(&model);
+        }
+        let listed = self.list_models()?;
+        let found = listed.into_iter().find(|info| Arc::ptr_eq(&info.model, &model));
+        found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
+    }
+
     fn pin(&self, embedder: &str, tap: &str) -> Result<(u32, EmbedderRecord), Error> {
         let refuse = |field: &str, source| Error::Embed { field: field.into(), source };
-        let found = self.registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
+        let registry = self.models.registry();
+        let found = registry.by_name(embedder).map_err(|error| refuse("embedder.name", error))?;
         let tap = found.tap(tap).map_err(|error| refuse("embedder.tap", error))?;
         let fingerprint = found.fingerprint().0;
         Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
@@ -378,8 +442,41 @@ impl Inner {
 }
 
 impl Engine for LocalEngine {
-    fn embedders(&self) -> &Registry {
-        &self.inner.registry
+    fn embedders(&self) -> Arc<Registry> {
+        self.inner.models.registry()
+    }
+
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        self.inner.list_models()
+    }
+
+    fn upload(&self) -> Result<Upload, Error> {
+        self.inner.models.upload()
+    }
+
+    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
+        self.inner.keep_model(models::load(&upload)?)
+    }
+
+    fn train_model(
+        &self,
+        training: &Training,
+        mut upload: Upload,
+        observe: ObserveTraining<'_>,
+    ) -> Result<ModelInfo, Error> {
+        if let Some(name) = training.texts_of() {
+            models::add_texts(&mut upload, self.texts(name)?)?;
+        }
+        let observe = |step| !self.inner.stopping() && observe(step);
+        self.inner.keep_model(models::train(training, &upload, &observe)?)
+    }
+
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = self.inner.list_models()?;
+        // Of two with the same embedder, which only a start can bring about, the installed one.
+        let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
+        self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
     }
 
     fn activity(&self) -> Activity {
@@ -388,6 +485,7 @@ impl Engine for LocalEngine {
 
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
         let settings = limits::spec(spec)?;
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (dimension, embedder) = match &spec.space {
             Space::Plain { dimension } => (*dimension, None),
             Space::Embedded { embedder, tap } => {
@@ -395,7 +493,6 @@ impl Engine for LocalEngine {
                 (dimension, Some(pin))
             }
         };
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.has_room(&spec.name, false)?;
         let record = CollectionRecord {
             name: spec.name.clone(),
@@ -410,7 +507,7 @@ impl Engine for LocalEngine {
         };
         let inner = &self.inner;
         let dir = inner.catalogue.create(&record)?;
-        let opened = Collection::open(&inner.fs, &record, &dir, &inner.registry, inner.meters.clone());
+        let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
         let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         match opened {
             Ok(collection) => {
@@ -486,8 +583,12 @@ impl Engine for LocalEngine {
         let (dimension, pin) = inner.pin(embedder, tap)?;
         let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
         let prepared = inner.catalogue.prepare()?;
-        let next = Collection::open(&inner.fs, &record, prepared.dir(), &inner.registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || inner.catalogue.succeed(&record, prepared))
+        let registry = inner.models.registry();
+        let next = Collection::open(&inner.fs, &record, prepared.dir(), &registry, inner.meters.clone())?;
+        inner.switch_generation(&before, next, observe, || {
+            inner.has_embedder(&record, prepared.dir())?;
+            Ok(inner.catalogue.succeed(&record, prepared)?)
+        })
     }
 
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
@@ -495,8 +596,9 @@ impl Engine for LocalEngine {
         let before = inner.get(name)?;
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
         let dir = inner.catalogue.dir_of(&previous);
-        let next = Collection::open(&inner.fs, &previous.record, &dir, &inner.registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || inner.catalogue.go_back(name.as_str()))
+        let registry = inner.models.registry();
+        let next = Collection::open(&inner.fs, &previous.record, &dir, &registry, inner.meters.clone())?;
+        inner.switch_generation(&before, next, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

@@ -21,6 +21,7 @@
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
 //! | `reembed.rs` | generations: a collection made anew by another embedder while it serves, and back |
+//! | `models.rs` | models installed, trained and deleted while the server runs |
 //! | `snapshot/` | a collection with its embedder in one file, and back |
 //! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
 
@@ -44,6 +45,7 @@ mod interleavings;
 pub mod limits;
 mod local;
 pub mod map;
+mod models;
 mod open;
 mod query;
 mod read;
@@ -67,6 +69,7 @@ pub use engine::*;
 pub use error::{Error, ErrorKind};
 pub use filter::Filter;
 pub use local::LocalEngine;
+pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
 pub use repair::{Repaired, repair_directory};
 pub use stop::Stop;
 use write::Outcome;

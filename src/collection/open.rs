@@ -11,7 +11,7 @@ use super::turn::Turn;
 use super::write::Writer;
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
-use crate::embed::{Embedder, Fingerprint, Registry, Tap};
+use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
@@ -20,7 +20,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{OnceLock, PoisonError};
 
 /// The model folder that a restored collection has in its own, when the server knows no such embedder.
 pub(super) const EMBEDDER_FOLDER: &str = "embedder";
@@ -80,10 +80,10 @@ fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
     EmbedderPin { name: record.name.clone(), tap: record.tap.clone(), fingerprint: Fingerprint(record.fingerprint) }
 }
 
-/// The embedder a collection is pinned to; `loaded` is none when this process does not have it.
+/// The embedder a collection is pinned to; `loaded` is empty while this process does not have it.
 pub(super) struct Pinned {
     pub(super) pin: EmbedderPin,
-    pub(super) loaded: Option<(Arc<dyn Embedder>, Tap)>,
+    pub(super) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
 }
 
 /// What queries search.
@@ -218,7 +218,7 @@ impl Collection {
             let loaded = known
                 .or_else(|| kept_embedder(dir, &pinned.name, &fingerprint))
                 .and_then(|embedder| Some((embedder.clone(), embedder.tap(&pinned.tap).ok()?.clone())));
-            Pinned { pin: pin_of(pinned), loaded }
+            Pinned { pin: pin_of(pinned), loaded: loaded.map_or_else(OnceLock::new, OnceLock::from) }
         });
         let writer = Writer::new(truth.sequence()?, truth.next_key()?);
         let next_segment = AtomicU64::new(truth.next_segment()?.0);
@@ -245,6 +245,17 @@ impl Collection {
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
         })
+    }
+
+    /// Takes its embedder from a model that was installed, when it misses it.
+    pub(super) fn offer(&self, model: &Model) {
+        let Some(Pinned { pin, loaded }) = &self.embedder else { return };
+        let same = |one: &&Arc<dyn Embedder>| one.name() == pin.name && one.fingerprint() == pin.fingerprint;
+        if let Some(embedder) = model.embedders.iter().find(same)
+            && let Ok(tap) = embedder.tap(&pin.tap)
+        {
+            let _ = loaded.set((embedder.clone(), tap.clone()));
+        }
     }
 
     pub(super) fn lineage(&self) -> Lineage {

@@ -57,7 +57,7 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
 }
 
 /// A file that is being written.
-pub trait FsFile: Send {
+pub trait FsFile: Send + Sync {
     /// Writes at the end.
     ///
     /// # Errors

@@ -2,7 +2,11 @@
 
 use super::Error;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Stored as `card.json` in a model folder. (A file format of its own, hence serde here.)
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,8 +59,92 @@ impl ModelCard {
             .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a model card: {error}") })
     }
 
+    /// This card of who had a net trained, with the summary, settings and measurements of `trainer`, the trainer's own card.
+    pub fn completed_by(mut self, trainer: &Self) -> Self {
+        if !trainer.summary.is_empty() {
+            self.summary.clone_from(&trainer.summary);
+        }
+        for (own, theirs) in [(&mut self.settings, &trainer.settings), (&mut self.quality, &trainer.quality)] {
+            own.extend(theirs.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        self
+    }
+
     /// The card as indented JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a card has only string keys")
+    }
+}
+
+impl DataSource {
+    /// The file at `path`, its name without folders.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn of(path: &Path, licence: &str) -> Result<Self, Error> {
+        let io = |source| Error::Io { path: path.into(), source };
+        let mut file = File::open(path).map_err(io)?;
+        let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut piece).map_err(io)? {
+                0 => break,
+                got => {
+                    hash.update(&piece[..got]);
+                    bytes += got as u64;
+                }
+            }
+        }
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Self { file, bytes, sha256, licence: licence.into() })
+    }
+}
+
+/// Today in UTC, `YYYY-MM-DD`.
+pub fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    date((seconds / 86_400) as i64)
+}
+
+/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+pub fn date(days: i64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, text) in [
+            (0, "1970-01-01"),
+            (59, "1970-03-01"),
+            (11_016, "2000-02-29"),
+            (19_782, "2024-02-29"),
+            (20_088, "2024-12-31"),
+        ] {
+            assert_eq!(date(days), text);
+        }
+    }
+
+    #[test]
+    fn data_are_named_with_size_and_hash() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("abc.txt");
+        std::fs::write(&path, "abc").unwrap();
+        let source = DataSource::of(&path, "CC0").unwrap();
+        assert_eq!((source.file.as_str(), source.bytes), ("abc.txt", 3));
+        assert!(source.sha256.starts_with("ba7816bf8f01cfea414140de5dae2223"));
+        assert!(DataSource::of(&root.path().join("missing"), "").is_err());
     }
 }

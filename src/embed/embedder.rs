@@ -2,6 +2,10 @@
 
 use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
 
+/// The names that files of model folders have.
+pub const MODEL_FILES: [&str; 6] =
+    ["card.json", "model.safetensors", "vocab.txt", "config.json", "pooling.json", "tokenizer.json"];
+
 /// Names and contents of the files of a model folder.
 pub type ModelFiles = Vec<(&'static str, Vec<u8>)>;
 

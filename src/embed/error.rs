@@ -53,6 +53,9 @@ pub enum Error {
         /// What is wrong, and where.
         what: String,
     },
+    /// Whoever watched a training said that it shall end.
+    #[error("the training was ended before it was done")]
+    Cancelled,
     /// The net could not be computed.
     #[error("the net could not be computed: {0}")]
     Compute(String),
@@ -91,6 +94,8 @@ pub enum ErrorKind {
     OutOfVocabulary,
     /// Stored bytes are damaged.
     Corrupt,
+    /// Nobody wants the result any more.
+    Cancelled,
     /// The machine failed.
     Internal,
 }
@@ -103,6 +108,7 @@ impl Error {
             Self::UnknownTap { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Io { .. } | Self::Disk(_) | Self::Compute(_) | Self::NotBuilt { .. } => ErrorKind::Internal,
         }
     }

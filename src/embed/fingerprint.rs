@@ -7,6 +7,20 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
+impl Fingerprint {
+    /// What 64 hexadecimal digits say; none for anything else.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[place..place + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -41,5 +55,20 @@ impl Fingerprinter {
     /// The fingerprint of all parts.
     pub fn finish(self) -> Fingerprint {
         Fingerprint(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_prints() {
+        let fingerprint = Fingerprinter::new("test/1").finish();
+        assert_eq!(Fingerprint::from_hex(&fingerprint.to_string()), Some(fingerprint));
+        let long = "0".repeat(65);
+        for wrong in ["", "ab", &long, &format!("{}g", &long[..63]), &format!("+{}", &long[..63]), &"é".repeat(32)] {
+            assert_eq!(Fingerprint::from_hex(wrong), None, "{wrong}");
+        }
     }
 }

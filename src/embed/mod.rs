@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
-//! | `card.rs` | the model card |
+//! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
 //! | `save.rs` | writes a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
@@ -23,8 +23,8 @@ pub mod text;
 pub mod transformers;
 pub mod words;
 
-pub use card::{DataSource, ModelCard};
-pub use embedder::{Embedder, Input, Modality, ModelFiles, Tap};
+pub use card::{DataSource, ModelCard, date, today};
+pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{Fingerprint, Fingerprinter};
-pub use registry::Registry;
+pub use registry::{Model, Origin, Registry, load_folder, of_words};

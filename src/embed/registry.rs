@@ -1,4 +1,4 @@
-//! The embedders that a process knows: the defaults in the binary, and model folders given by the user.
+//! The embedders that a process knows: the defaults in the binary, model folders given by the user, and what was installed.
 
 use super::{
     Embedder, Error, Fingerprint,
@@ -12,11 +12,42 @@ use std::{
     sync::Arc,
 };
 
+/// Where a model comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program carries it.
+    Program,
+    /// A folder named at the start.
+    Folder,
+    /// The data directory, under this number.
+    Installed(u64),
+}
+
+/// A model: what one model folder gives.
+pub struct Model {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its embedders, at least one. All of them share its card and its files.
+    pub embedders: Vec<Arc<dyn Embedder>>,
+}
+
+impl Model {
+    /// The fingerprint of its first embedder, which stands for the whole.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.embedders[0].fingerprint()
+    }
+
+    /// Whether an embedder of that name and fingerprint is one of its own.
+    pub fn has(&self, name: &str, fingerprint: &Fingerprint) -> bool {
+        self.embedders.iter().any(|one| one.name() == name && one.fingerprint() == *fingerprint)
+    }
+}
+
 /// Embedders by name (the latest added wins) and by fingerprint (all of them stay reachable, so that
 /// collections made with an earlier model can still embed).
 #[derive(Clone, Default)]
 pub struct Registry {
-    entries: Vec<Arc<dyn Embedder>>,
+    models: Vec<Arc<Model>>,
 }
 
 impl Registry {
@@ -26,8 +57,9 @@ impl Registry {
     /// [`Error::Corrupt`] if the bytes in the binary are damaged.
     pub fn with_defaults() -> Result<Self, Error> {
         let mut registry = Self::default();
-        registry.add_words(WordModel::default_model()?)?;
-        registry.add(Arc::new(DigitNet::default_model()?));
+        let mut carry = |embedders| registry.add_model(Arc::new(Model { origin: Origin::Program, embedders }));
+        carry(of_words(WordModel::default_model()?)?);
+        carry(vec![Arc::new(DigitNet::default_model()?)]);
         Ok(registry)
     }
 
@@ -36,41 +68,33 @@ impl Registry {
     /// # Errors
     /// [`Error`] when the folder holds no model, or a damaged one.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
-        let path = folder.join("card.json");
-        if !path.exists() && folder.join("config.json").exists() {
-            let what = "is missing; a folder of another program becomes a model folder by `nearness import`".into();
-            return Err(Error::Corrupt { path, what });
-        }
-        let json = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let card = super::ModelCard::parse(&path, &json)?;
-        if !card.family.is_empty() {
-            let Some(family) = Family::from_name(&card.family) else {
-                return Err(unknown_family(path, &card.family));
-            };
-            self.add(transformers::load(family, folder, card)?);
-            return Ok(());
-        }
-        match card.name.as_str() {
-            "words" => self.add_words(WordModel::load(folder)?),
-            "digits" => {
-                self.add(Arc::new(DigitNet::load(folder)?));
-                Ok(())
-            }
-            other => Err(unknown_family(path, other)),
-        }
-    }
-
-    /// A word model gives two embedders: `words` and, by weighting them, `text`.
-    fn add_words(&mut self, words: WordModel) -> Result<(), Error> {
-        let words = Arc::new(words);
-        self.add(words.clone());
-        self.add(Arc::new(TextEmbedder::new(words)?));
+        let embedders = load_folder(folder)?;
+        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders }));
         Ok(())
     }
 
     /// Adds one embedder.
     pub fn add(&mut self, embedder: Arc<dyn Embedder>) {
-        self.entries.push(embedder);
+        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders: vec![embedder] }));
+    }
+
+    /// Adds a model of at least one embedder.
+    pub fn add_model(&mut self, model: Arc<Model>) {
+        self.models.push(model);
+    }
+
+    /// Forgets the model of that origin.
+    pub fn remove(&mut self, origin: Origin) {
+        self.models.retain(|model| model.origin != origin);
+    }
+
+    /// The models in the order they were added.
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    fn embedders(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Embedder>> {
+        self.models.iter().flat_map(|model| &model.embedders)
     }
 
     /// The embedder of that name that was added last.
@@ -78,23 +102,57 @@ impl Registry {
     /// # Errors
     /// [`Error::UnknownEmbedder`] naming those there are.
     pub fn by_name(&self, name: &str) -> Result<&Arc<dyn Embedder>, Error> {
-        self.entries.iter().rev().find(|entry| entry.name() == name).ok_or_else(|| Error::UnknownEmbedder {
+        self.embedders().rev().find(|embedder| embedder.name() == name).ok_or_else(|| Error::UnknownEmbedder {
             name: name.chars().take(80).collect(),
-            known: self.current().map(|entry| entry.name().to_owned()).collect::<Vec<_>>().join(", "),
+            known: self.current().iter().map(|embedder| embedder.name()).collect::<Vec<_>>().join(", "),
         })
     }
 
     /// The embedder of that name and fingerprint, whenever it was added.
     pub fn by_fingerprint(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Arc<dyn Embedder>> {
-        self.entries.iter().rev().find(|entry| entry.name() == name && entry.fingerprint() == *fingerprint)
+        self.embedders().rev().find(|embedder| embedder.name() == name && embedder.fingerprint() == *fingerprint)
     }
 
     /// The embedders that names stand for, in the order they were added.
-    pub fn current(&self) -> impl Iterator<Item = &Arc<dyn Embedder>> {
-        self.entries.iter().enumerate().filter_map(|(place, entry)| {
-            (!self.entries[place + 1..].iter().any(|later| later.name() == entry.name())).then_some(entry)
-        })
+    pub fn current(&self) -> Vec<&Arc<dyn Embedder>> {
+        let all: Vec<_> = self.embedders().collect();
+        let is_last = |place: usize| !all[place + 1..].iter().any(|later| later.name() == all[place].name());
+        (0..all.len()).filter(|&place| is_last(place)).map(|place| all[place]).collect()
     }
+}
+
+/// The embedders of a model folder.
+///
+/// # Errors
+/// As [`Registry::add_folder`].
+pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    let path = folder.join("card.json");
+    if !path.exists() && folder.join("config.json").exists() {
+        let what = "is missing; a folder of another program becomes a model folder by `nearness import`".into();
+        return Err(Error::Corrupt { path, what });
+    }
+    let json = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+    let card = super::ModelCard::parse(&path, &json)?;
+    if !card.family.is_empty() {
+        let Some(family) = Family::from_name(&card.family) else {
+            return Err(unknown_family(path, &card.family));
+        };
+        return Ok(vec![transformers::load(family, folder, card)?]);
+    }
+    match card.name.as_str() {
+        "words" => of_words(WordModel::load(folder)?),
+        "digits" => Ok(vec![Arc::new(DigitNet::load(folder)?)]),
+        other => Err(unknown_family(path, other)),
+    }
+}
+
+/// A word model gives two embedders: `words` and, by weighting them, `text`.
+///
+/// # Errors
+/// As [`TextEmbedder::new`].
+pub fn of_words(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    let words = Arc::new(words);
+    Ok(vec![words.clone(), Arc::new(TextEmbedder::new(words)?)])
 }
 
 fn unknown_family(path: PathBuf, family: &str) -> Error {

@@ -44,6 +44,12 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Snapshots/List", Role::Admin),
     call("nearness.v1.Snapshots/Verify", Role::Admin),
     call("nearness.v1.Snapshots/Restore", Role::Admin),
+    // It takes hours.
+    call("nearness.v1.Training/TrainEmbedder", Role::Admin),
+    call("nearness.v1.Training/Install", Role::Admin),
+    call("nearness.v1.Training/List", Role::Read),
+    call("nearness.v1.Training/Get", Role::Read),
+    call("nearness.v1.Training/Delete", Role::Admin),
     call("nearness.v1.Embedders/List", Role::Read),
     call("nearness.v1.Embedders/Get", Role::Read),
     call("nearness.v1.Embedders/Embed", Role::Read),
@@ -59,7 +65,8 @@ pub(super) const CALLS: &[Call] = &[
 impl Call {
     /// Whether its request is a stream, which has bounds of its own.
     pub(super) fn is_stream(&self) -> bool {
-        self.name.ends_with("/UpsertStream") || self.name.ends_with("/ServerReflectionInfo")
+        let method = self.name.rsplit('/').next().unwrap_or_default();
+        ["UpsertStream", "TrainEmbedder", "Install", "ServerReflectionInfo"].contains(&method)
     }
 }
 

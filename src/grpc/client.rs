@@ -109,6 +109,7 @@ pub struct Client {
     quality: pb::quality_client::QualityClient<Line>,
     embedders: pb::embedders_client::EmbeddersClient<Line>,
     snapshots: pb::snapshots_client::SnapshotsClient<Line>,
+    training: pb::training_client::TrainingClient<Line>,
     map: pb::map_client::MapClient<Line>,
 }
 
@@ -156,6 +157,7 @@ impl Client {
             quality: client!(pb::quality_client::QualityClient<Line>),
             embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
             snapshots: client!(pb::snapshots_client::SnapshotsClient<Line>),
+            training: client!(pb::training_client::TrainingClient<Line>),
             map: client!(pb::map_client::MapClient<Line>),
             line,
         })
@@ -182,6 +184,28 @@ impl Client {
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
         Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+    }
+
+    /// Sends the files of a model folder, piece by piece, and has it installed.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`].
+    pub async fn install_model(
+        &self,
+        pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
+    ) -> Result<pb::InstallResponse, ClientError> {
+        Ok(self.training.clone().install(pieces).await?.into_inner())
+    }
+
+    /// Sends settings and files, and has a model trained and installed: its progress, then the model. Dropping the replies ends it.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`].
+    pub async fn train_embedder(
+        &self,
+        parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
+    ) -> Result<Replies<pb::TrainEmbedderResponse>, ClientError> {
+        Ok(Replies(self.training.clone().train_embedder(parts).await?.into_inner()))
     }
 }
 
@@ -351,5 +375,10 @@ calls! {
         nearest_words = nearest_words(NearestWordsRequest) -> NearestWordsResponse;
         fill_blank = fill_blank(FillBlankRequest) -> FillBlankResponse;
         next_token = next_token(NextTokenRequest) -> NextTokenResponse;
+    }
+    training {
+        models = list(ListModelsRequest) -> ListModelsResponse;
+        model = get(GetModelRequest) -> GetModelResponse;
+        delete_model = delete(DeleteModelRequest) -> DeleteModelResponse;
     }
 }

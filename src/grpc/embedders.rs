@@ -19,7 +19,7 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
         let work = self.0.of(&request);
         let list = |engine: &dyn Engine| {
-            Ok::<_, Error>(engine.embedders().current().map(|one| to_proto::embedder(one.as_ref())).collect())
+            Ok::<_, Error>(engine.embedders().current().iter().map(|one| to_proto::embedder(one.as_ref())).collect())
         };
         let embedders = work.run(Lane::Compute, list).await?;
         work.reply(pb::ListEmbeddersResponse { embedders })
@@ -28,7 +28,8 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn get(&self, request: Request<pb::GetEmbedderRequest>) -> Result<Response<pb::GetEmbedderResponse>, Status> {
         let work = self.0.of(&request);
         let name = request.into_inner().name;
-        let call = move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?));
+        let call =
+            move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?.as_ref()));
         let embedder = work.run(Lane::Compute, call).await?;
         work.reply(pb::GetEmbedderResponse { embedder: Some(embedder) })
     }
@@ -48,7 +49,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let image = from_proto::image(&"image", &request.image)?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
-            let net = embedder.digit_net().ok_or_else(|| cannot(embedder, "does not classify"))?;
+            let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "does not classify"))?;
             let probabilities = net.probabilities(&image).map_err(|source| at("image", source))?;
             let class =
                 |(class, probability): (usize, f32)| pb::ClassProbability { label: class.to_string(), probability };
@@ -70,7 +71,9 @@ impl pb::embedders_server::Embedders for Embedders {
         let image = from_proto::image(&"image", &request.image)?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
-            let net = embedder.digit_net().ok_or_else(|| cannot(embedder, "is not a net whose layers can be seen"))?;
+            let net = embedder
+                .digit_net()
+                .ok_or_else(|| cannot(embedder.as_ref(), "is not a net whose layers can be seen"))?;
             let layers = net.activations(&image).map_err(|source| at("image", source))?;
             Ok::<_, Error>(pb::ActivationsResponse {
                 layers: layers.into_iter().map(to_proto::layer).collect(),
@@ -91,7 +94,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus)?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
-            let model = embedder.word_model().ok_or_else(|| cannot(embedder, "has no words"))?;
+            let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
             let plus: Vec<&str> = plus.iter().map(String::as_str).collect();
             let minus: Vec<&str> = minus.iter().map(String::as_str).collect();
             let words = model.nearest(&plus, &minus, k).map_err(|source| at("plus", source))?;
@@ -114,7 +117,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let pattern = from_proto::text(&"pattern", request.pattern)?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
-            let model = embedder.word_model().ok_or_else(|| cannot(embedder, "has no words"))?;
+            let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
             let blanks = model.fill_blank(&pattern, k).map_err(|source| at("pattern", source))?;
             Ok::<_, Error>(pb::FillBlankResponse {
                 blanks: blanks.into_iter().map(|words| pb::Blank { words: to_proto::words(words) }).collect(),
@@ -135,7 +138,7 @@ impl pb::embedders_server::Embedders for Embedders {
         let text = from_proto::text(&"text", request.text)?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
-            let model = embedder.language_model().ok_or_else(|| cannot(embedder, "is no language model"))?;
+            let model = embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is no language model"))?;
             let tokens = model.next_tokens(&text, k).map_err(|source| at("text", source))?;
             let told =
                 |next: NextToken| pb::Token { text: next.text, token: next.token, probability: next.probability };
@@ -158,9 +161,9 @@ fn cannot(embedder: &dyn Embedder, what: &str) -> Error {
 }
 
 /// The embedder of that name, or of `default` for an empty one.
-fn named<'a>(engine: &'a dyn Engine, field: &str, name: &str, default: &str) -> Result<&'a dyn Embedder, Error> {
+fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<Arc<dyn Embedder>, Error> {
     let name = if name.is_empty() { default } else { name };
-    engine.embedders().by_name(name).map(AsRef::as_ref).map_err(|source| at(field, source))
+    engine.embedders().by_name(name).cloned().map_err(|source| at(field, source))
 }
 
 fn embed(engine: &dyn Engine, name: &str, tap: &str, inputs: &[EmbedInput]) -> Result<pb::EmbedResponse, Error> {

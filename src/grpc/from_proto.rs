@@ -5,9 +5,10 @@
 use super::limits::*;
 use super::{filter, payload, pb};
 use crate::collection::{
-    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Payload, Query, RecallParams, SearchParams, Source,
-    Space,
+    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Payload, Query, RecallParams, SearchParams,
+    Source, Space, Training,
 };
+use crate::embed::{Fingerprint, digits, words};
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -113,6 +114,82 @@ pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error>
         return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
     }
     Ok(given)
+}
+
+/// A fingerprint: 64 hexadecimal digits.
+pub(super) fn fingerprint(field: &str, text: &str) -> Result<Fingerprint, Error> {
+    Fingerprint::from_hex(text).ok_or_else(|| Error::invalid(field, "is not a fingerprint: 64 hexadecimal digits"))
+}
+
+/// What to train, and how.
+pub(super) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
+    use pb::train_settings::Lesson as Wire;
+    between("settings.threads", settings.threads, 1, MAX_THREADS)?;
+    if settings.licence.len() > MAX_LICENCE_BYTES {
+        let why = format!("takes at most {MAX_LICENCE_BYTES} bytes, got {}", settings.licence.len());
+        return Err(Error::invalid("settings.licence", why));
+    }
+    let (seed, threads) = (settings.seed.max(1), settings.threads as usize);
+    let lesson = match settings.lesson {
+        None => return Err(Error::invalid("settings.lesson", "give words or digits")),
+        Some(Wire::Words(lesson)) => words_lesson(&lesson, seed, threads)?,
+        Some(Wire::Digits(lesson)) => {
+            between("settings.digits.epochs", lesson.epochs, 1, 1_000)?;
+            between("settings.digits.batch", lesson.batch, 1, 4_096)?;
+            let defaults = digits::TrainOptions::default();
+            Lesson::Digits(digits::TrainOptions {
+                epochs: or(lesson.epochs as usize, defaults.epochs),
+                batch: or(lesson.batch as usize, defaults.batch),
+                seed,
+                threads,
+                learning_rate: or(lesson.learning_rate, defaults.learning_rate),
+                augment: !lesson.no_augment,
+            })
+        }
+    };
+    Ok(Training { lesson, licence: settings.licence })
+}
+
+fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<Lesson, Error> {
+    use pb::words_lesson::Objective as Wire;
+    let objective = match Wire::try_from(lesson.objective) {
+        Ok(Wire::Unspecified | Wire::SkipGram) => words::Objective::SkipGram,
+        Ok(Wire::Cbow) => words::Objective::Cbow,
+        Ok(Wire::Glove) => words::Objective::Glove,
+        Err(_) => {
+            return Err(Error::invalid("settings.words.objective", format!("{} is none", lesson.objective)));
+        }
+    };
+    between("settings.words.dimension", lesson.dimension, 1, MAX_TRAINED_DIMENSION as u32)?;
+    let defaults = words::TrainOptions::default();
+    let min_count = or(lesson.min_count, defaults.min_count);
+    let phrases = words::Phrases { passes: lesson.phrases as usize, discount: min_count, ..words::Phrases::default() };
+    let options = words::TrainOptions {
+        objective,
+        dimension: or(lesson.dimension as usize, defaults.dimension),
+        window: or(lesson.window as usize, defaults.window),
+        negative: or(lesson.negative as usize, defaults.negative),
+        min_count,
+        epochs: or(lesson.epochs as usize, objective.epochs()),
+        learning_rate: or(lesson.learning_rate, objective.learning_rate()),
+        subsample: lesson.subsample.unwrap_or(defaults.subsample),
+        phrases: (lesson.phrases > 0).then_some(phrases),
+        store: Precision::F16,
+        seed,
+        threads,
+        ..defaults
+    };
+    options.check().map_err(|source| Error::Embed { field: "settings.words".into(), source })?;
+    let texts_of = match lesson.collection.as_str() {
+        "" => None,
+        name => Some(collection("settings.words.collection", name)?),
+    };
+    Ok(Lesson::Words { options, texts_of })
+}
+
+/// What was given, or, for nothing, the default.
+fn or<T: Default + PartialEq>(given: T, default: T) -> T {
+    if given == T::default() { default } else { given }
 }
 
 /// What to create.

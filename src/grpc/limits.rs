@@ -26,6 +26,12 @@ pub const MAX_QUERIES: usize = 1_000;
 pub const MAX_BATCH_HITS: usize = 1_000_000;
 /// Most terms of word arithmetic, plus and minus together.
 pub const MAX_TERMS: usize = 100;
+/// Most threads that a training may ask for.
+pub const MAX_THREADS: u32 = 1_024;
+/// Longest licence of what a model is trained on, bytes.
+pub const MAX_LICENCE_BYTES: usize = 1_024;
+/// Most components of word vectors that are trained here.
+pub const MAX_TRAINED_DIMENSION: usize = crate::collection::limits::MAX_TRAINED_DIMENSION;
 /// Most inputs of one `Embed`.
 pub const MAX_INPUTS: usize = 1_000;
 /// Longest text, bytes.

@@ -64,6 +64,7 @@ mod status;
 mod tally;
 pub mod tls;
 mod to_proto;
+mod training;
 mod upsert_stream;
 mod work;
 

@@ -14,27 +14,35 @@ const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) type Replies<M> = ReceiverStream<Result<M, Status>>;
 
-/// Runs the work; sends what it says of its progress, and at last what it returns. A client that leaves cancels it.
-pub(super) fn stream<M: Send + 'static>(
+/// Tells a client how far a call is.
+pub(super) struct Teller<M> {
+    replies: mpsc::Sender<Result<M, Status>>,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<M> Teller<M> {
+    /// Tells it, unless it was told a moment ago. False when nobody listens any more.
+    pub(super) fn tell(&self, message: impl FnOnce() -> M) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= TOLD_EVERY) {
+            *last = Some(Instant::now());
+            // A slow client misses some.
+            let _ = self.replies.try_send(Ok(message()));
+        }
+        !self.replies.is_closed()
+    }
+}
+
+/// Runs the work; sends what it tells, and at last what it returns. A client that leaves cancels it.
+pub(super) fn telling<M: Send + 'static>(
     work: Work,
-    progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
-    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<M, Error> + Send + 'static,
+    lane: Lane,
+    call: impl FnOnce(&dyn Engine, &Teller<M>) -> Result<M, Error> + Send + 'static,
 ) -> Response<Replies<M>> {
     let (replies, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
-        let told = replies.clone();
-        let run = work.run(Lane::Maintenance, move |engine| {
-            let last = Mutex::new(None::<Instant>);
-            call(engine, &|job, done, total| {
-                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if last.is_none_or(|last| last.elapsed() >= TOLD_EVERY) {
-                    *last = Some(Instant::now());
-                    // A slow client misses some.
-                    let _ = told.try_send(Ok(progress(job, done, total)));
-                }
-                !told.is_closed()
-            })
-        });
+        let teller = Teller { replies: replies.clone(), last: Mutex::new(None) };
+        let run = work.run(lane, move |engine| call(engine, &teller));
         let result = tokio::select! {
             result = run => result,
             () = replies.closed() => return,
@@ -45,21 +53,45 @@ pub(super) fn stream<M: Send + 'static>(
     Response::new(ReceiverStream::new(receiver))
 }
 
-/// What is told of a generation in the making.
-pub(super) fn of_generation() -> impl Fn(Job, u64, u64) -> pb::GenerationProgress {
-    use pb::generation_progress::Phase;
-    // The phase, since when, and what was done by then.
-    let begun = Mutex::new(None::<(Phase, Instant, u64)>);
-    move |job, done, total| {
-        let phase = if job == Job::Embedding { Phase::Embedding } else { Phase::Indexing };
-        let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+/// The same for a job of maintenance.
+pub(super) fn stream<M: Send + 'static>(
+    work: Work,
+    progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
+    call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<M, Error> + Send + 'static,
+) -> Response<Replies<M>> {
+    telling(work, Lane::Maintenance, move |engine, teller| {
+        call(engine, &|job, done, total| teller.tell(|| progress(job, done, total)))
+    })
+}
+
+/// How fast the phases of a job go.
+pub(super) struct Pace<P>(Mutex<Option<(P, Instant, u64)>>);
+
+impl<P: Copy + PartialEq> Pace<P> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// So much a second in this phase, and the seconds that are left of it; 0 while they are not known.
+    pub(super) fn at(&self, phase: P, done: u64, total: u64) -> (f64, f64) {
+        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, since, from) = match *begun {
             Some(begun) if begun.0 == phase && begun.2 <= done => begun,
             _ => *begun.insert((phase, Instant::now(), done)),
         };
         let seconds = since.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 { (done - from) as f64 / seconds } else { 0.0 };
-        let seconds_left = if rate > 0.0 { total.saturating_sub(done) as f64 / rate } else { 0.0 };
+        (rate, if rate > 0.0 { total.saturating_sub(done) as f64 / rate } else { 0.0 })
+    }
+}
+
+/// What is told of a generation in the making.
+pub(super) fn of_generation() -> impl Fn(Job, u64, u64) -> pb::GenerationProgress {
+    use pb::generation_progress::Phase;
+    let pace = Pace::new();
+    move |job, done, total| {
+        let phase = if job == Job::Embedding { Phase::Embedding } else { Phase::Indexing };
+        let (rate, seconds_left) = pace.at(phase, done, total);
         pb::GenerationProgress { phase: phase.into(), done, total, rate, seconds_left }
     }
 }

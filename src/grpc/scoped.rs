@@ -8,10 +8,12 @@ use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
     Activity, Answer, Blocks, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
-    Filter, Item, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Upserted,
+    Filter, Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams,
+    Training, Upload, Upserted,
 };
-use crate::embed::Registry;
+use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, PointId};
+use std::sync::Arc;
 
 pub(super) struct Scoped<'a> {
     pub(super) engine: &'a dyn Engine,
@@ -24,11 +26,39 @@ impl Scoped<'_> {
         let _ = self.context.collection.set(name.clone());
         if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
+
+    /// What stands for all collections may be changed by those who may touch all.
+    fn everything(&self) -> Result<&dyn Engine, Error> {
+        if self.context.caller.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
+    }
 }
 
 impl Engine for Scoped<'_> {
-    fn embedders(&self) -> &Registry {
+    fn embedders(&self) -> Arc<Registry> {
         self.engine.embedders()
+    }
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        let mut infos = self.engine.models()?;
+        let scope = &self.context.caller.scope;
+        infos.iter_mut().for_each(|info| info.used_by.retain(|name| scope.covers(name)));
+        Ok(infos)
+    }
+    fn upload(&self) -> Result<Upload, Error> {
+        self.everything()?.upload()
+    }
+    fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
+        self.everything()?.install_model(upload)
+    }
+    fn train_model(
+        &self,
+        training: &Training,
+        upload: Upload,
+        observe: ObserveTraining<'_>,
+    ) -> Result<ModelInfo, Error> {
+        self.everything()?.train_model(training, upload, observe)
+    }
+    fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+        self.everything()?.delete_model(fingerprint)
     }
     fn activity(&self) -> Activity {
         self.engine.activity()

@@ -19,6 +19,7 @@ use super::scrape;
 use super::search::Search;
 use super::snapshots::Snapshots;
 use super::tls::{Speech, Tls};
+use super::training::Training;
 use super::work::Shared;
 use crate::collection::Engine;
 use crate::guard::{Access, Audit, Live};
@@ -363,6 +364,7 @@ impl Server {
         serve!(pb::quality_server::QualityServer<Quality>, Quality(work.clone()));
         serve!(pb::map_server::MapServer<Map>, Map(work.clone()));
         serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
+        serve!(pb::training_server::TrainingServer<Training>, Training(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let routes = routes.add_service(HealthServer::new(Health {
             engine,

@@ -37,16 +37,6 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
     }
 }
 
-fn kind_of_embed(kind: embed::ErrorKind) -> ErrorKind {
-    match kind {
-        embed::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
-        embed::ErrorKind::NotFound => ErrorKind::NotFound,
-        embed::ErrorKind::OutOfVocabulary => ErrorKind::OutOfVocabulary,
-        embed::ErrorKind::Corrupt => ErrorKind::Corrupt,
-        embed::ErrorKind::Internal => ErrorKind::Internal,
-    }
-}
-
 impl From<collection::Error> for Status {
     fn from(error: collection::Error) -> Self {
         let kind = error.kind();
@@ -68,7 +58,7 @@ impl From<collection::Error> for Status {
 
 impl From<embed::Error> for Status {
     fn from(error: embed::Error) -> Self {
-        let kind = kind_of_embed(error.kind());
+        let kind = ErrorKind::from(error.kind());
         build(kind, &error, details_of(kind, Some(&error)))
     }
 }

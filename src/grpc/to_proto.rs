@@ -3,11 +3,11 @@
 use super::{payload, pb};
 use crate::collection::snapshot::{Listed, SnapshotInfo};
 use crate::collection::{
-    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, Path,
-    Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
+    Answer, CheckReport, CollectionInfo, CollectionState, Damage, Deleted, Explanation, Hit, IndexSettings, ModelInfo,
+    Path, Payload, Point, Reason, RecallReport, Residence, SearchStats, SegmentInfo, SegmentRecall,
 };
 use crate::embed::digits::Activation;
-use crate::embed::{Embedder, Fingerprint};
+use crate::embed::{Embedder, Fingerprint, Origin};
 use crate::types::{Metric, Precision};
 use std::time::Duration;
 
@@ -198,7 +198,22 @@ pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
     }
 }
 
-/// Words and their scores.
+/// A model.
+pub(super) fn model(info: &ModelInfo) -> pb::Model {
+    let origin = match info.model.origin {
+        Origin::Program => pb::ModelOrigin::Program,
+        Origin::Folder => pb::ModelOrigin::Folder,
+        Origin::Installed(_) => pb::ModelOrigin::Installed,
+    };
+    pb::Model {
+        fingerprint: info.model.fingerprint().to_string(),
+        origin: origin.into(),
+        embedders: info.model.embedders.iter().map(|one| embedder(one.as_ref())).collect(),
+        current: info.current,
+        used_by: info.used_by.iter().map(ToString::to_string).collect(),
+    }
+}
+
 /// A layer of a net.
 pub(super) fn layer(layer: Activation) -> pb::Layer {
     pb::Layer {
@@ -211,6 +226,7 @@ pub(super) fn layer(layer: Activation) -> pb::Layer {
     }
 }
 
+/// Words and their scores.
 pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
     words.into_iter().map(|(word, score)| pb::ScoredWord { word, score }).collect()
 }

@@ -26,6 +26,8 @@ pub(super) enum Lane {
     Map,
     /// Work of minutes: few, and never in the way of the others.
     Maintenance,
+    /// Work of hours: one at a time.
+    Training,
 }
 
 /// How long a read waits at most for the sequence number that it asks for.
@@ -41,6 +43,7 @@ pub(super) struct Shared {
     store: Arc<Queue>,
     maintenance: Arc<Queue>,
     map: Arc<Queue>,
+    training: Arc<Queue>,
     memory: Arc<Memory>,
     /// Largest message in and out, bytes.
     max_message_bytes: usize,
@@ -70,6 +73,7 @@ impl Shared {
             store: queue(STORE_CALLS),
             maintenance: queue(MAINTENANCE_CALLS),
             map: queue(MAP_CALLS),
+            training: queue(1),
             memory,
             max_message_bytes,
             stopping,
@@ -83,12 +87,13 @@ impl Shared {
     }
 
     /// Calls that wait, by the name of their queue.
-    pub(super) fn waiting(&self) -> [(&'static str, usize); 4] {
+    pub(super) fn waiting(&self) -> [(&'static str, usize); 5] {
         [
             ("compute", self.compute.waiting()),
             ("store", self.store.waiting()),
             ("maintenance", self.maintenance.waiting()),
             ("map", self.map.waiting()),
+            ("training", self.training.waiting()),
         ]
     }
 }
@@ -109,6 +114,7 @@ impl Work {
             Lane::Store => &self.shared.store,
             Lane::Maintenance => &self.shared.maintenance,
             Lane::Map => &self.shared.map,
+            Lane::Training => &self.shared.training,
         };
         let place = queue.enter(&self.context.client).await;
         let waiting = Arc::new(());

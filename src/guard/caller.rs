@@ -72,6 +72,11 @@ impl Scope {
         patterns.iter().map(|text| pattern(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether it covers every collection that there can be.
+    pub fn is_all(&self) -> bool {
+        self.0.iter().any(|pattern| matches!(pattern, Pattern::Prefix(prefix) if prefix.is_empty()))
+    }
+
     /// Whether it covers that collection.
     pub fn covers(&self, name: &CollectionName) -> bool {
         self.0.iter().any(|pattern| match pattern {
@@ -110,6 +115,7 @@ mod tests {
         }
         assert!(Scope::new(&["*"]).unwrap().covers(&name("x")) && Scope::all().covers(&name("x")));
         assert!(!Scope::new::<&str>(&[]).unwrap().covers(&name("x")));
+        assert!(Scope::new(&["words", "*"]).unwrap().is_all() && !scope.is_all());
         for wrong in ["", "a*b", "**", "../x", ".*", "a b", "-*"] {
             assert_eq!(Scope::new(&["ok", wrong]), Err(InvalidScope(wrong.into())));
         }

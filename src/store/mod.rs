@@ -6,6 +6,7 @@
 //! <data>/collections/<folder>/<segment>.vectors        sealed points, mapped                Segment
 //! <data>/collections/<folder>/<segment>.<gen>.graph    named by the truth, written by others
 //! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written by others
+//! <data>/models/<number>/                              model folders, written by others                Models
 //! ```
 //!
 //! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no
@@ -17,6 +18,7 @@
 //! | `kv.rs`, `kv_file.rs` | how the key-value files are opened, verified and committed; what redb reads and writes |
 //! | `record.rs` | what is known of a collection, and its stored form |
 //! | `catalogue.rs` | [`Catalogue`] |
+//! | `models.rs` | [`Models`]: installed models, and files on their way in |
 //! | `truth.rs` | [`Truth`], [`Change`] |
 //! | `segment/` | [`Segment`], [`SegmentWriter`] and the bytes of the file |
 
@@ -24,6 +26,7 @@ mod catalogue;
 mod error;
 mod kv;
 mod kv_file;
+mod models;
 mod record;
 mod segment;
 mod truth;
@@ -31,6 +34,7 @@ mod truth;
 pub use crate::disk::ErrorKind;
 pub use catalogue::{Catalogue, Changed, Listed, Prepared};
 pub use error::Error;
+pub use models::{Models, Upload};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::point::{decode as decode_point, encode as encode_point};

@@ -2,7 +2,7 @@
 
 use super::super::{EmbedderPin, Error};
 use super::format;
-use crate::embed::Fingerprint;
+use crate::embed::{Fingerprint, MODEL_FILES};
 use crate::store::{CollectionRecord, SegmentId};
 use crate::types::{CollectionName, Metric};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,6 @@ use std::time::SystemTime;
 
 /// Version of the manifest.
 const VERSION: u32 = 1;
-/// Files of model folders.
-const MODEL_FILES: [&str; 6] =
-    ["card.json", "model.safetensors", "vocab.txt", "config.json", "pooling.json", "tokenizer.json"];
 /// How every name ends: common tools look into it.
 const SUFFIX: &str = ".nearness.tar";
 const MAX_NAME_BYTES: usize = 80;

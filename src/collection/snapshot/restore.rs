@@ -183,7 +183,7 @@ impl Staging<'_> {
             return Err(self.damaged(&finding.what));
         }
         let collection = Collection::open(self.fs, &record, dir, self.registry, self.meters.clone())?;
-        if collection.embedder.as_ref().is_some_and(|pinned| pinned.loaded.is_none()) {
+        if collection.embedder.as_ref().is_some_and(|pinned| pinned.loaded.get().is_none()) {
             return Err(self.damaged("its embedder is not the one that the collection is pinned to"));
         }
         let points = collection.view().live();

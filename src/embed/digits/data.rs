@@ -2,8 +2,7 @@
 
 use super::{CLASSES, PIXELS, SIDE, idx};
 use crate::embed::{DataSource, Error};
-use sha2::{Digest, Sha256};
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
 /// Images of 28x28 pixels, 0 background to 255 ink, each with its digit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,20 +121,7 @@ const MNIST: &str = "The MNIST database of handwritten digits, Y. LeCun, C. Cort
 /// # Errors
 /// [`Error::Io`].
 pub fn data_source(path: &Path) -> Result<DataSource, Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let mut file = File::open(path).map_err(io)?;
-    let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0u64, vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut piece).map_err(io)? {
-            0 => break,
-            got => {
-                hash.update(&piece[..got]);
-                bytes += got as u64;
-            }
-        }
-    }
-    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let licence = LICENCES.iter().find(|(known, _)| *known == sha256).map_or("unknown", |(_, licence)| licence);
-    let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(DataSource { file, bytes, sha256, licence: licence.into() })
+    let source = DataSource::of(path, "unknown")?;
+    let known = LICENCES.iter().find(|(sha256, _)| *sha256 == source.sha256);
+    Ok(DataSource { licence: known.map_or("unknown", |(_, licence)| licence).into(), ..source })
 }

@@ -185,10 +185,16 @@ fn training_reaches_the_floor_and_repeats_on_any_number_of_threads() {
     let (images, test) = (TRAIN.first(2000), TEST.first(1000));
     let options = TrainOptions { epochs: 5, threads: 1, ..TrainOptions::default() };
     let reports = Mutex::new(Vec::new());
-    let one = train(&images, Some(&test), &options, &|report| reports.lock().unwrap().push(report.clone())).unwrap();
+    let one = train(&images, Some(&test), &options, &|report| {
+        reports.lock().unwrap().push(report.clone());
+        true
+    })
+    .unwrap();
+    let ended = train(&images, None, &options, &|_| false).err().map(|error| error.kind());
+    assert_eq!(ended, Some(ErrorKind::Cancelled));
     let quick = |threads, seed| {
         let options = TrainOptions { epochs: 1, threads, seed, ..options.clone() };
-        train(&images.first(600), None, &options, &|_| ()).unwrap().fingerprint()
+        train(&images.first(600), None, &options, &|_| true).unwrap().fingerprint()
     };
     let first = quick(1, 1);
     assert_eq!(first, quick(1, 1), "the same seed gives the same weights");
@@ -218,12 +224,12 @@ fn training_refuses_what_it_cannot_use() {
         (TrainOptions { learning_rate: f32::NAN, ..good.clone() }, images.clone()),
     ] {
         assert_eq!(
-            train(&images, None, &wrong, &|_| ()).err().map(|e| e.kind()),
+            train(&images, None, &wrong, &|_| true).err().map(|e| e.kind()),
             Some(ErrorKind::InvalidInput),
             "{wrong:?}"
         );
     }
-    train(&images, None, &good, &|_| ()).unwrap();
+    train(&images, None, &good, &|_| true).unwrap();
 }
 
 #[test]

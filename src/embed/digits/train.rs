@@ -85,7 +85,8 @@ impl TrainOptions {
     }
 }
 
-/// Trains a net on `train`; `test` only measures. `observe` is told every 50 steps and at the end of each epoch.
+/// Trains a net on `train`; `test` only measures. `observe` is told every 50 steps and at the end of each epoch, and
+/// ends the training by returning false.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] for no images, settings out of range, or a training that diverged;
@@ -94,7 +95,7 @@ pub fn train(
     train: &LabelledImages,
     test: Option<&LabelledImages>,
     options: &TrainOptions,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<DigitNet, Error> {
     options.check(train)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
@@ -145,7 +146,7 @@ fn run(
     test: Option<&LabelledImages>,
     options: &TrainOptions,
     learned: &mut Learned,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Vec<f32>, Error> {
     const REPORT_EVERY: usize = 50;
     let batch = options.batch.min(train.len());
@@ -180,7 +181,7 @@ fn run(
                 learned.accuracies.extend(test_accuracy);
                 learned.losses.extend(end.then(|| whole.loss / whole.images as f64));
                 let shown = if end { whole } else { std::mem::take(&mut recent) };
-                observe(&TrainProgress {
+                let progress = TrainProgress {
                     epoch: epoch + 1,
                     epochs: options.epochs,
                     done: whole.images,
@@ -188,7 +189,10 @@ fn run(
                     loss: shown.loss / shown.images as f64,
                     train_accuracy: shown.right as f64 / shown.images as f64,
                     test_accuracy,
-                });
+                };
+                if !observe(&progress) {
+                    return Err(Error::Cancelled);
+                }
             }
         }
     }

@@ -4,7 +4,11 @@
 //! section 4.2). Pairs gather in memory; when there are too many they are sorted, added up, and written to a file as a run.
 //! The runs are merged and dealt out to buckets, by a hash, in another file; a bucket is what a thread holds at once.
 
-use super::{corpus::Corpus, spool::scratch_file, train::TrainProgress};
+use super::{
+    corpus::Corpus,
+    spool::scratch_file,
+    train::{TrainProgress, tell},
+};
 use crate::embed::Error;
 use rayon::prelude::*;
 use std::{cmp::Reverse, collections::BinaryHeap, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
@@ -56,7 +60,7 @@ impl Pairs {
         corpus: &Corpus,
         window: usize,
         folder: &Path,
-        observe: &(dyn Fn(&TrainProgress) + Sync),
+        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
         Self::count_holding(HELD, corpus, window, folder, observe)
     }
@@ -66,7 +70,7 @@ impl Pairs {
         corpus: &Corpus,
         window: usize,
         folder: &Path,
-        observe: &(dyn Fn(&TrainProgress) + Sync),
+        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
         let (mut held, mut runs) = (Vec::with_capacity(most.min(HELD)), Runs::new(folder)?);
         let (total, mut done, mut reported) = (corpus.total(), 0, 0);
@@ -87,7 +91,7 @@ impl Pairs {
             done += sentence.len() as u64;
             if done - reported >= 500_000 {
                 reported = done;
-                observe(&TrainProgress::of("counting pairs", done, total));
+                tell(observe, TrainProgress::of("counting pairs", done, total))?;
             }
             Ok(())
         })?;

@@ -9,7 +9,7 @@ use super::{
     phrases::{self, Phrases},
     spool::{END, Spool},
     tokenize,
-    train::TrainProgress,
+    train::{TrainProgress, tell},
     vocabulary::Counter,
 };
 use crate::embed::{DataSource, Error};
@@ -64,7 +64,7 @@ impl Corpus {
         files: &[PathBuf],
         reading: &Reading,
         mut spool: Spool,
-        observe: &(dyn Fn(&TrainProgress) + Sync),
+        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
         let mut standard_input = None;
         let mut counter = Counter::new(reading.most_words.saturating_mul(HELD));
@@ -94,7 +94,7 @@ impl Corpus {
                 }
                 if read - reported >= 200_000 {
                     reported = read;
-                    observe(&TrainProgress::of("counting", read, 0));
+                    tell(observe, TrainProgress::of("counting", read, 0))?;
                 }
                 Ok(())
             };

@@ -31,7 +31,7 @@ pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
     checkpoint: Option<&Checkpoint>,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Vec<f32>, Error> {
     let scratch = checkpoint.map_or(options.scratch.as_path(), Checkpoint::folder);
     let pairs = Pairs::count(corpus, options.window, scratch, observe)?;
@@ -82,8 +82,7 @@ pub(super) fn fit(
             // In words, so that rates compare with those of the other objectives.
             let share = |turn: usize| (total as u128 * turn as u128 / all as u128) as u64;
             let loss = (!bucket.is_empty()).then(|| sum / bucket.len() as f64);
-            reporter.add(share(turn + 1) - share(turn), loss, options.learning_rate);
-            Ok(())
+            reporter.add(share(turn + 1) - share(turn), loss, options.learning_rate)
         },
         save,
     )?;

@@ -44,7 +44,7 @@ pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
     checkpoint: Option<&Checkpoint>,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Fitted, Error> {
     let rows = corpus.words.len();
     let pieces = options.ngrams.map(|ngrams| Pieces::of(&corpus.words, ngrams));
@@ -80,8 +80,7 @@ pub(super) fn fit(
             let left = 1.0 - turn as f32 / all as f32;
             let rate = options.learning_rate * left.max(1e-4);
             let done = run.block(turn, rate, scratch)?;
-            reporter.add(done, scratch.measure.mean(), rate);
-            Ok(())
+            reporter.add(done, scratch.measure.mean(), rate)
         },
         save,
     )?;

@@ -4,7 +4,7 @@
 use super::{
     corpus::{Corpus, Reading},
     data::MAX_WORD_BYTES,
-    train::TrainProgress,
+    train::{TrainProgress, tell},
 };
 use crate::embed::Error;
 use rustc_hash::FxHashMap;
@@ -62,7 +62,7 @@ pub(super) fn join(
     corpus: &mut Corpus,
     phrases: &Phrases,
     reading: &Reading,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<(), Error> {
     for _ in 0..phrases.passes {
         let pairs = count_pairs(corpus, reading.most_words.saturating_mul(HELD), observe)?;
@@ -142,7 +142,7 @@ fn split(pair: u64) -> (u32, u32) {
 fn count_pairs(
     corpus: &Corpus,
     limit: usize,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<FxHashMap<u64, u64>, Error> {
     let mut pairs: FxHashMap<u64, u64> = FxHashMap::default();
     let (mut done, mut reported) = (0_u64, 0);
@@ -160,7 +160,7 @@ fn count_pairs(
         done += sentence.len() as u64;
         if done - reported >= 500_000 {
             reported = done;
-            observe(&TrainProgress::of("joining phrases", done, total));
+            tell(observe, TrainProgress::of("joining phrases", done, total))?;
         }
         Ok(())
     })?;

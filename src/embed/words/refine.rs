@@ -63,12 +63,15 @@ pub(super) fn refine(
     output: Option<&[f32]>,
     dimension: usize,
     how: Refine,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) {
     if how == Refine::NONE {
         return;
     }
-    let report = |done: usize| observe(&TrainProgress::of("refining", done as u64, words.len() as u64));
+    // It is soon over: a training that shall end does so after it.
+    let report = |done: usize| {
+        let _ = observe(&TrainProgress::of("refining", done as u64, words.len() as u64));
+    };
     report(0);
     let norms: Vec<f32> = vectors.chunks_exact(dimension).map(norm).collect();
     if let Some(output) = output.filter(|_| how.output > 0.0) {

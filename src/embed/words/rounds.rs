@@ -1,6 +1,6 @@
 //! Work that is cut into numbered turns, which threads take one after the other, with pauses in which nothing runs.
 
-use super::train::TrainProgress;
+use super::train::{TrainProgress, tell};
 use crate::embed::Error;
 use std::{
     sync::{
@@ -87,12 +87,15 @@ pub(super) struct Reporter<'a> {
     pub(super) phase: &'static str,
     pub(super) total: u64,
     pub(super) report: Mutex<Report>,
-    pub(super) observe: &'a (dyn Fn(&TrainProgress) + Sync),
+    pub(super) observe: &'a (dyn Fn(&TrainProgress) -> bool + Sync),
 }
 
 impl Reporter<'_> {
     /// So many more words, with that mean loss, at that learning rate.
-    pub(super) fn add(&self, words: u64, loss: Option<f64>, learning_rate: f32) {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(super) fn add(&self, words: u64, loss: Option<f64>, learning_rate: f32) -> Result<(), Error> {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.done += words;
         if let Some(now) = loss {
@@ -100,7 +103,7 @@ impl Reporter<'_> {
         }
         // Told under the lock, so that reports come in order.
         let Report { done, loss } = *report;
-        (self.observe)(&TrainProgress { phase: self.phase, done, total: self.total, loss, learning_rate });
+        tell(self.observe, TrainProgress { phase: self.phase, done, total: self.total, loss, learning_rate })
     }
 
     /// As it is now.

@@ -61,7 +61,7 @@ pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
     checkpoint: Option<&Checkpoint>,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<(Told, Vec<f32>), Error> {
     let (rows, dimension) = (corpus.words.len(), options.dimension);
     let mut around = SharedMatrix::zeros(rows, dimension);
@@ -107,8 +107,7 @@ pub(super) fn fit(
             }
             scratch.places.give(&mut places.lock().unwrap_or_else(PoisonError::into_inner));
             scratch.tokens = tokens;
-            reporter.add(words, scratch.measure.mean(), rate);
-            Ok(())
+            reporter.add(words, scratch.measure.mean(), rate)
         },
         save,
     )?;

@@ -59,6 +59,23 @@ impl Objective {
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::SkipGram, Self::Cbow, Self::Glove].into_iter().find(|objective| objective.name() == name)
     }
+
+    /// The learning rate that suits it. With CBOW one input is the mean of a whole window, so it may move further at once; that
+    /// of GloVe is of its authors' program.
+    pub fn learning_rate(self) -> f32 {
+        match self {
+            Self::SkipGram => 0.02,
+            Self::Cbow | Self::Glove => 0.05,
+        }
+    }
+
+    /// The passes over the corpus that it needs.
+    pub fn epochs(self) -> usize {
+        match self {
+            Self::SkipGram | Self::Cbow => 5,
+            Self::Glove => 25,
+        }
+    }
 }
 
 /// How to train. The defaults are those of `nearness train words`.
@@ -117,12 +134,12 @@ impl Default for TrainOptions {
             most_words: 5_000_000,
             phrases: None,
             subsample: 1e-4,
-            epochs: 5,
+            epochs: Objective::SkipGram.epochs(),
             blank_epochs: 1,
             refine: Refine::default(),
             threads: 0,
             seed: 1,
-            learning_rate: 0.02,
+            learning_rate: Objective::SkipGram.learning_rate(),
             store: Precision::F32,
             checkpoints: None,
             scratch: std::env::temp_dir(),
@@ -153,7 +170,11 @@ impl TrainProgress {
 }
 
 impl TrainOptions {
-    fn check(&self) -> Result<(), Error> {
+    /// Refuses what is out of its limits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`].
+    pub fn check(&self) -> Result<(), Error> {
         let range = |name: &str, value: usize, most: usize| {
             if (1..=most).contains(&value) {
                 Ok(())
@@ -210,18 +231,27 @@ impl TrainOptions {
     }
 }
 
+/// Tells the observer where training stands.
+///
+/// # Errors
+/// [`Error::Cancelled`] when it says that the training shall end.
+pub(super) fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
+    if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
+}
+
 /// Trains a model on text files (plain, gzip or zstd; `-` is standard input). The card it carries has the settings; data,
 /// date, command and quality are the caller's to add ([`WordModel::with_card`]).
 ///
-/// With checkpoints, a training that was interrupted goes on where it was.
+/// `observe` is told where it stands, and ends the training by returning false. With checkpoints, a training that was
+/// interrupted goes on where it was.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] for options outside their limits, a corpus without words, or a folder with the checkpoint of
-/// another training; [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for a damaged checkpoint.
+/// another training; [`Error::Cancelled`], [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for a damaged checkpoint.
 pub fn train(
     files: &[PathBuf],
     options: &TrainOptions,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<WordModel, Error> {
     options.check()?;
     let reading =

@@ -31,7 +31,11 @@ fn small_options() -> TrainOptions {
     }
 }
 
-fn train_on(text: &str, options: &TrainOptions, observe: &(dyn Fn(&TrainProgress) + Sync)) -> Result<WordModel, Error> {
+fn train_on(
+    text: &str,
+    options: &TrainOptions,
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+) -> Result<WordModel, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("corpus.txt");
     std::fs::write(&path, text).unwrap();
@@ -44,7 +48,11 @@ fn training_learns_the_topics_and_its_loss_falls() {
     for threads in [1, 2] {
         let seen = Mutex::new(Vec::new());
         let options = TrainOptions { threads, ..small_options() };
-        let model = train_on(&text, &options, &|progress| seen.lock().unwrap().push(progress.clone())).unwrap();
+        let model = train_on(&text, &options, &|progress| {
+            seen.lock().unwrap().push(progress.clone());
+            true
+        })
+        .unwrap();
         let seen = seen.into_inner().unwrap();
         let training: Vec<&TrainProgress> = seen.iter().filter(|progress| progress.phase == "training").collect();
         assert!(training.windows(2).all(|pair| pair[0].done <= pair[1].done));
@@ -80,7 +88,7 @@ fn cbow_and_n_grams_learn_the_topics_too() {
     let ngrams = Some(Ngrams { min: 2, max: 4, buckets: 500 });
     for (objective, ngrams) in [(Objective::Cbow, None), (Objective::SkipGram, ngrams), (Objective::Cbow, ngrams)] {
         let options = TrainOptions { objective, ngrams, ..small_options() };
-        let model = train_on(&text, &options, &|_| {}).unwrap();
+        let model = train_on(&text, &options, &|_| true).unwrap();
         assert_eq!(model.objective(), objective);
         let near = model.nearest(&["plum"], &[], 3).unwrap();
         let fruit = ["apple", "pear", "peel", "seed", "juice", "the"];
@@ -99,7 +107,7 @@ fn cbow_and_n_grams_learn_the_topics_too() {
 fn glove_learns_the_topics_too() {
     let text = topics(4_000);
     let options = TrainOptions { objective: Objective::Glove, epochs: 15, refine: Refine::NONE, ..small_options() };
-    let model = train_on(&text, &options, &|_| {}).unwrap();
+    let model = train_on(&text, &options, &|_| true).unwrap();
     assert_eq!(model.objective(), Objective::Glove);
     for (word, topic) in
         [("cat", ["dog", "paw", "tail", "fur", "bark"]), ("plum", ["apple", "pear", "peel", "seed", "juice"])]
@@ -107,17 +115,17 @@ fn glove_learns_the_topics_too() {
         let near = model.nearest(&[word], &[], 4).unwrap();
         assert!(near.iter().all(|(near, _)| topic.contains(&near.as_str()) || near == "the"), "{word}: {near:?}");
     }
-    assert_eq!(model.fingerprint(), train_on(&text, &options, &|_| {}).unwrap().fingerprint());
-    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..options.clone() }, &|_| {}).unwrap();
+    assert_eq!(model.fingerprint(), train_on(&text, &options, &|_| true).unwrap().fingerprint());
+    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..options.clone() }, &|_| true).unwrap();
     assert!(!without.has_output_layer() && model.has_output_layer());
     let ngrams = Some(Ngrams { min: 2, max: 4, buckets: 500 });
-    assert!(train_on(&text, &TrainOptions { ngrams, ..options }, &|_| {}).is_err());
+    assert!(train_on(&text, &TrainOptions { ngrams, ..options }, &|_| true).is_err());
 }
 
 #[test]
 fn one_thread_and_one_seed_give_the_same_bits() {
     let text = topics(500);
-    let fingerprint = |options: &TrainOptions| train_on(&text, options, &|_| {}).unwrap().fingerprint();
+    let fingerprint = |options: &TrainOptions| train_on(&text, options, &|_| true).unwrap().fingerprint();
     let options = small_options();
     assert_eq!(fingerprint(&options), fingerprint(&options));
     assert_ne!(fingerprint(&options), fingerprint(&TrainOptions { seed: 2, ..options.clone() }));
@@ -138,24 +146,21 @@ fn options_outside_their_limits_are_refused() {
         TrainOptions { learning_rate: f32::NAN, ..good.clone() },
         TrainOptions { learning_rate: 0.0, ..good.clone() },
     ] {
-        let error = train_on("a b", &bad, &|_| {}).map(|_| ()).unwrap_err();
+        let error = train_on("a b", &bad, &|_| true).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad:?}");
     }
-    let error = train_on("a b c", &good, &|_| {}).map(|_| ()).unwrap_err();
+    let error = train_on("a b c", &good, &|_| true).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("5 times"), "{error}");
-    let model = train_on("a", &TrainOptions { min_count: 1, ..good }, &|_| {}).unwrap();
+    let model = train_on("a", &TrainOptions { min_count: 1, ..good }, &|_| true).unwrap();
     assert!(model.rows().iter().all(|x| x.is_finite()), "one word, nothing to learn, no panic");
 }
 
-/// Stops a training from the observer, as a signal would, by a panic that is caught here; gives what it had done.
+/// Ends a training from the observer.
 fn interrupted(path: &std::path::Path, options: &TrainOptions, phase: &'static str, share: f64) {
-    let stopped = std::panic::catch_unwind(|| {
-        train(&[path.to_path_buf()], options, &|progress| {
-            assert!(progress.phase != phase || (progress.done as f64) < share * progress.total as f64, "stopped here");
-        })
-        .map(drop)
+    let stopped = train(&[path.to_path_buf()], options, &|progress| {
+        progress.phase != phase || (progress.done as f64) < share * progress.total as f64
     });
-    assert!(stopped.is_err(), "it was to be stopped in {phase}");
+    assert!(matches!(stopped, Err(Error::Cancelled)), "it was to be stopped in {phase}");
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("corpus.txt");
     std::fs::write(&path, topics(1_000)).unwrap();
-    let whole = train(std::slice::from_ref(&path), &small_options(), &|_| {}).unwrap();
+    let whole = train(std::slice::from_ref(&path), &small_options(), &|_| true).unwrap();
     let checkpoints = Checkpoints { folder: folder.path().join("kept"), every: std::time::Duration::ZERO };
     let options = TrainOptions { checkpoints: Some(checkpoints.clone()), ..small_options() };
     for (phase, share) in [("training", 0.3), ("training", 0.6), ("blanks", 0.5)] {
@@ -172,6 +177,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let seen = Mutex::new(Vec::new());
     let resumed = train(std::slice::from_ref(&path), &options, &|progress| {
         seen.lock().unwrap().push((progress.phase, progress.done, progress.total));
+        true
     })
     .unwrap();
     let seen = seen.into_inner().unwrap();
@@ -183,7 +189,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
 
     // Other settings, a changed corpus, and a damaged state are refused.
     let other = TrainOptions { seed: 9, window: 4, ..options.clone() };
-    let error = train(std::slice::from_ref(&path), &other, &|_| {}).map(drop).unwrap_err().to_string();
+    let error = train(std::slice::from_ref(&path), &other, &|_| true).map(drop).unwrap_err().to_string();
     assert!(error.contains("seed was 1, is 9") && error.contains("window was 5, is 4"), "{error}");
     for state in ["blanks.state", "training.state"] {
         let state = checkpoints.folder.join(state);
@@ -191,11 +197,11 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
         let mut bad = good.clone();
         bad[good.len() / 2] ^= 1;
         std::fs::write(&state, &bad).unwrap();
-        let error = train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err();
+        let error = train(std::slice::from_ref(&path), &options, &|_| true).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         std::fs::write(&state, &good[..good.len() - 1]).unwrap();
         assert_eq!(
-            train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err().kind(),
+            train(std::slice::from_ref(&path), &options, &|_| true).map(drop).unwrap_err().kind(),
             ErrorKind::Corrupt
         );
         std::fs::write(&state, good).unwrap();
@@ -205,7 +211,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     // A folder of something else is left alone.
     std::fs::create_dir(&checkpoints.folder).unwrap();
     std::fs::write(checkpoints.folder.join("thesis.txt"), "precious").unwrap();
-    let error = train(std::slice::from_ref(&path), &options, &|_| {}).map(drop).unwrap_err();
+    let error = train(std::slice::from_ref(&path), &options, &|_| true).map(drop).unwrap_err();
     assert!(error.to_string().contains("thesis.txt"), "{error}");
 }
 
@@ -219,7 +225,7 @@ fn blanks_are_told_by_where_words_stand() {
         let part = if random.below(2) == 0 { "red cat blue" } else { "blue dog red" };
         text += &format!("{filler} {part} {filler}\n");
     }
-    let model = train_on(&text, &TrainOptions { blank_epochs: 3, ..small_options() }, &|_| {}).unwrap();
+    let model = train_on(&text, &TrainOptions { blank_epochs: 3, ..small_options() }, &|_| true).unwrap();
     for (pattern, word) in [("red ___ blue", "cat"), ("blue ___ red", "dog"), ("one red ___ blue one", "cat")] {
         let found = &model.fill_blank(pattern, 2).unwrap()[0];
         assert!(found[0].0 == word && found[0].1 > 0.5, "{pattern}: {found:?}");
@@ -234,6 +240,6 @@ fn blanks_are_told_by_where_words_stand() {
         (back.fingerprint(), back.fill_blank("red ___ blue", 2).unwrap()),
         (model.fingerprint(), model.fill_blank("red ___ blue", 2).unwrap())
     );
-    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| {}).unwrap();
+    let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| true).unwrap();
     assert_ne!(without.fingerprint(), model.fingerprint());
 }

@@ -1,7 +1,10 @@
 //! Smooth inverse frequency (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"):
 //! the weight of a word, the weighted mean of a text, and the direction that all texts share.
 
-use super::{corpus::Corpus, train::TrainProgress};
+use super::{
+    corpus::Corpus,
+    train::{TrainProgress, tell},
+};
 use crate::embed::Error;
 use rayon::prelude::*;
 
@@ -44,7 +47,7 @@ pub(super) fn common_component(
     corpus: &Corpus,
     vectors: &[f32],
     dimension: usize,
-    observe: &(dyn Fn(&TrainProgress) + Sync),
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Vec<f32>, Error> {
     let total = corpus.total();
     let weights: Vec<f32> = corpus.counts.iter().map(|&count| weight(count, total)).collect();
@@ -64,8 +67,8 @@ pub(super) fn common_component(
         }
         Ok(())
     })?;
-    let report = |done| observe(&TrainProgress::of("weighting", done, sample.len() as u64));
-    report(0);
+    let report = |done| tell(observe, TrainProgress::of("weighting", done, sample.len() as u64));
+    report(0)?;
     let means: Vec<Vec<f32>> = sample
         .par_iter()
         .map(|paragraph| {
@@ -75,7 +78,7 @@ pub(super) fn common_component(
         })
         .collect();
     let direction = principal(&means, dimension);
-    report(sample.len() as u64);
+    report(sample.len() as u64)?;
     Ok(direction)
 }
 

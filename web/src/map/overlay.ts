@@ -36,10 +36,23 @@ const PICTURES = 260;
 /** How long a new point is marked, ms. */
 const FRESH = 6000;
 const CELL = 24;
+/** Height of a label, pixels, and how many heights the name of a hit may be moved up or down to find room. */
+const LINE = 16;
+const LINES = 7;
 
-/** Places that are taken, in cells, so that labels do not overlap. */
+/** Places that are taken: in cells, which is quick, and by the names of hits exactly. */
 class Taken {
   private readonly cells = new Set<number>();
+  private readonly exact: [number, number, number, number][] = [];
+
+  /** Takes exactly this rectangle, unless another one of its kind has a part of it. */
+  claim(x: number, y: number, width: number, height: number): boolean {
+    const meets = ([left, top, wide, high]: [number, number, number, number]): boolean =>
+      x < left + wide && left < x + width && y < top + high && top < y + height;
+    if (this.exact.some(meets)) return false;
+    this.exact.push([x, y, width, height]);
+    return this.take(x, y, width, height, true);
+  }
 
   /** Whether something is at a place: cheaper than to measure what does not fit anyway. */
   has(x: number, y: number): boolean {
@@ -121,12 +134,14 @@ export class Overlay {
       if (at === undefined || special.has(id) || !seen(at)) return;
       special.add(id);
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, strong ? 7 : 5, strong ? theme.dot : theme.accent, strong ? 2.5 : 2);
-      this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, true);
+      this.name(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
     };
+    const dot = marks.dot && placeOf(marks.dot);
+    if (dot) taken.claim(dot[0] - 9, dot[1] - 9, 18, 18);
     if (marks.chosen) name(marks.chosen, true);
+    if (marks.hover >= 0 && marks.hover < layout.size) name(layout.ids[marks.hover]!, false);
     marks.neighbours.forEach((one) => name(one.id, false));
     marks.found.forEach((one) => name(one.id, false));
-    if (marks.hover >= 0 && marks.hover < layout.size) name(layout.ids[marks.hover]!, false);
 
     const moving = this.pulses(layout, pixels, seen, theme, taken);
     if (labels && !near) {
@@ -137,7 +152,7 @@ export class Overlay {
         // The order may be of the layout before, while the ids of this one are on their way.
         if (id === undefined || !seen(at) || special.has(id) || taken.has(pixels[at * 2]! + 6, pixels[at * 2 + 1]!)) continue;
         tries += 1;
-        if (this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, false)) many += 1;
+        if (this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme)) many += 1;
       }
     }
     this.dot(marks, placeOf, theme);
@@ -154,24 +169,60 @@ export class Overlay {
     context.stroke();
   }
 
-  private label(id: string, x: number, y: number, taken: Taken, theme: Theme, strong: boolean): boolean {
-    const { context } = this;
+  /** A label as it is shown, and its width. */
+  private measured(id: string): [string, number] {
     const text = id.length > 28 ? `${id.slice(0, 27)}…` : id;
     let wide = this.widths.get(text);
     if (wide === undefined) {
-      wide = context.measureText(text).width;
+      wide = this.context.measureText(text).width;
       if (this.widths.size > 20_000) this.widths.clear();
       this.widths.set(text, wide);
     }
-    const gap = strong ? 10 : 6;
-    const left = x + gap + wide > this.width - 4 ? x - gap - wide : x + gap;
-    if (!taken.take(left, y - 8, wide, 16, strong)) return false;
+    return [text, wide];
+  }
+
+  private write(text: string, left: number, y: number, colour: string, theme: Theme): void {
+    const { context } = this;
     context.lineWidth = 3;
     context.strokeStyle = theme.ground;
     context.strokeText(text, left, y);
-    context.fillStyle = strong ? theme.ink : theme.muted;
+    context.fillStyle = colour;
     context.fillText(text, left, y);
+  }
+
+  private label(id: string, x: number, y: number, taken: Taken, theme: Theme): boolean {
+    const [text, wide] = this.measured(id);
+    const left = x + 6 + wide > this.width - 4 ? x - 6 - wide : x + 6;
+    if (!taken.take(left, y - LINE / 2, wide, LINE)) return false;
+    this.write(text, left, y, theme.muted, theme);
     return true;
+  }
+
+  /** Names a point that matters, beside it or as near as there is room; nothing where all is full. */
+  private name(id: string, x: number, y: number, taken: Taken, theme: Theme): void {
+    const { context } = this;
+    const [text, wide] = this.measured(id);
+    for (let step = 0; step <= 2 * LINES; step += 1) {
+      // 0, 1 down, 1 up, 2 down, ...; each on the right, then on the left.
+      const shift = (step % 2 === 1 ? 1 : -1) * Math.ceil(step / 2) * LINE;
+      const gap = step === 0 ? 10 : 20;
+      for (const left of [x + gap, x - gap - wide]) {
+        const top = y + shift - LINE / 2;
+        const inside = left >= 2 && left + wide <= this.width - 2 && top >= 2 && top + LINE <= this.height - 2;
+        if (!inside || !taken.claim(left, top, wide, LINE)) continue;
+        if (step > 0) {
+          const end = left > x ? left - 2 : left + wide + 2;
+          context.beginPath();
+          context.moveTo(x, y);
+          context.lineTo(end, y + shift);
+          context.strokeStyle = theme.muted;
+          context.lineWidth = 1;
+          context.stroke();
+        }
+        this.write(text, left, y + shift, theme.ink, theme);
+        return;
+      }
+    }
   }
 
   private sprites(
@@ -240,7 +291,7 @@ export class Overlay {
       const at = layout.index.get(id);
       if (at === undefined || !seen(at)) continue;
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, 5 + ((age * 4) % 1) * 16, theme.dot, 2);
-      if (layout.fresh.size < 30) this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme, true);
+      if (layout.fresh.size < 30) this.name(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
     }
     return layout.fresh.size > 0;
   }

@@ -1,0 +1,421 @@
+//! The models of a server: those it was started with, and those that are installed, trained and deleted while it serves.
+//!
+//! An installed model lies in the data directory, whole or not at all, and is loaded at every start after those that the
+//! command names: of several embedders of one name the last stands for it. Whether a collection needs a model is asked, and
+//! the model deleted, under the lock that creating a collection takes too.
+
+use super::{Error, limits};
+use crate::disk::Fs;
+use crate::embed::digits::{self, LabelledImages};
+use crate::embed::words::{self, TrainOptions as WordOptions};
+use crate::embed::{
+    self, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, load_folder, of_words,
+    today,
+};
+use crate::store::{self, Entry};
+use crate::types::CollectionName;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+/// Files of the images of digits and of their labels, as an upload for [`Lesson::Digits`] names them; the last two only measure.
+pub const DIGIT_FILES: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
+/// What the texts of a collection are called in the card of what was trained on them.
+const TEXTS: &str = "texts";
+
+/// A model of this server.
+pub struct ModelInfo {
+    /// Where it comes from, and its embedders.
+    pub model: Arc<Model>,
+    /// Whether the names of its embedders stand for them; false when a later model took all of them.
+    pub current: bool,
+    /// The collections that are pinned to one of its embedders, or whose generation before is.
+    pub used_by: Vec<CollectionName>,
+}
+
+/// What a net is taught, and how.
+#[derive(Clone, Debug)]
+pub enum Lesson {
+    /// Word vectors, from text files, or from the texts of a collection.
+    Words {
+        /// How. Files, checkpoints and threads are the server's.
+        options: WordOptions,
+        /// Whose points' texts are read too.
+        texts_of: Option<CollectionName>,
+    },
+    /// The digit net, from files named as in [`DIGIT_FILES`].
+    Digits(digits::TrainOptions),
+}
+
+/// A training that is asked for.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// What and how.
+    pub lesson: Lesson,
+    /// The licence of what it is trained on, for the card.
+    pub licence: String,
+}
+
+impl Training {
+    /// The collection whose texts are read.
+    pub fn texts_of(&self) -> Option<&CollectionName> {
+        match &self.lesson {
+            Lesson::Words { texts_of, .. } => texts_of.as_ref(),
+            Lesson::Digits(_) => None,
+        }
+    }
+}
+
+/// Where a training stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainStep {
+    /// What it does: of words as [`words::TrainProgress`] says, of digits `training`.
+    pub phase: &'static str,
+    /// Words or images done in this phase.
+    pub done: u64,
+    /// Of how many; 0 when not known.
+    pub total: u64,
+    /// The loss, when there is one.
+    pub loss: Option<f64>,
+    /// The share of the test images that are told right, when it was just measured.
+    pub test_accuracy: Option<f64>,
+}
+
+/// Is told of a training; false ends it.
+pub type ObserveTraining<'a> = &'a (dyn Fn(TrainStep) -> bool + Sync);
+
+/// Files of a model, or to train one on, on their way in. Dropped, they are gone.
+pub struct Upload {
+    files: store::Upload,
+    /// As they were called, and where they are.
+    named: Vec<(String, PathBuf)>,
+}
+
+impl Upload {
+    /// Begins a file of a model folder; what is appended from now on is its content.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that no such file has, or that came before; `Exhausted`, `Internal`.
+    pub fn begin_model_file(&mut self, name: &str) -> Result<(), Error> {
+        let Some(known) = MODEL_FILES.into_iter().find(|known| *known == name) else {
+            let name: String = name.chars().take(80).collect();
+            return Err(Error::invalid(
+                "file",
+                format!("{name:?} is no file of a model folder: {}", MODEL_FILES.join(", ")),
+            ));
+        };
+        self.begin(name, known)
+    }
+
+    /// Begins a file to train on, under any name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is empty, too long, or came before, or one file too many; `Exhausted`, `Internal`.
+    pub fn begin_data_file(&mut self, name: &str) -> Result<(), Error> {
+        let (most, count) = (limits::MAX_FILE_NAME_BYTES, limits::MAX_UPLOAD_FILES);
+        if name.is_empty() || name.len() > most {
+            return Err(Error::invalid("file", format!("a name has 1 to {most} bytes, got {}", name.len())));
+        }
+        if self.named.len() == count {
+            return Err(Error::invalid("file", format!("at most {count} files are taken")));
+        }
+        self.begin(name, &format!("data-{}", self.named.len()))
+    }
+
+    fn begin(&mut self, name: &str, stored: &str) -> Result<(), Error> {
+        if self.named.iter().any(|(other, _)| other == name) {
+            return Err(Error::invalid(
+                "file",
+                format!("{name:?} came before; a file's pieces come one after the other"),
+            ));
+        }
+        self.files.begin(stored)?;
+        self.named.push((name.into(), self.files.dir().join(stored)));
+        Ok(())
+    }
+
+    /// Adds to the file that was begun last.
+    ///
+    /// # Errors
+    /// `InvalidInput` before the first file, or for too many bytes; `Exhausted`, `Internal`.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.named.is_empty() {
+            return Err(Error::invalid("file", "is missing: the first piece names its file"));
+        }
+        let most = limits::MAX_UPLOAD_BYTES;
+        if self.files.bytes() + bytes.len() as u64 > most {
+            return Err(Error::invalid("data", format!("at most {most} bytes are taken in one call")));
+        }
+        Ok(self.files.append(bytes)?)
+    }
+
+    fn file(&self, name: &str) -> Option<&Path> {
+        self.named.iter().find(|(other, _)| other == name).map(|(_, path)| path.as_path())
+    }
+
+    /// What the card says of the files.
+    fn sources(&self, licence: &str) -> Result<Vec<DataSource>, embed::Error> {
+        let source =
+            |(name, path): &(String, PathBuf)| Ok(DataSource { file: name.clone(), ..DataSource::of(path, licence)? });
+        self.named.iter().map(source).collect()
+    }
+}
+
+/// The models, and where the installed ones lie.
+pub(super) struct Models {
+    folders: store::Models,
+    registry: RwLock<Arc<Registry>>,
+}
+
+impl Models {
+    /// Adds what is installed in the data directory to `registry`. A model that cannot be loaded stops nothing: it is told,
+    /// and left where it is.
+    pub(super) fn open(fs: &Arc<dyn Fs>, data_dir: &Path, mut registry: Registry) -> Result<Self, Error> {
+        let (folders, numbers) = store::Models::open(fs, data_dir)?;
+        for number in numbers {
+            let folder = folders.dir(number);
+            match load_folder(&folder) {
+                Ok(embedders) => registry.add_model(Arc::new(Model { origin: Origin::Installed(number), embedders })),
+                Err(error) => {
+                    tracing::error!(folder = %folder.display(), %error, "an installed model cannot be used");
+                }
+            }
+        }
+        Ok(Self { folders, registry: RwLock::new(Arc::new(registry)) })
+    }
+
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Registry)) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Registry::clone(&registry);
+        change(&mut next);
+        *registry = Arc::new(next);
+    }
+
+    pub(super) fn upload(&self) -> Result<Upload, Error> {
+        Ok(Upload { files: self.folders.upload()?, named: Vec::new() })
+    }
+
+    /// Makes a model durable, then known, as it is read from its folder. One at a time.
+    pub(super) fn keep(&self, embedders: &[Arc<dyn Embedder>]) -> Result<Arc<Model>, Error> {
+        let failed = |source| Error::Embed { field: "data".into(), source };
+        let first = embedders.first().ok_or_else(|| Error::invalid("data", "the model has no embedder"))?;
+        let (name, fingerprint) = (first.name(), first.fingerprint());
+        if self.registry().models().iter().any(|model| model.has(name, &fingerprint)) {
+            return Err(Error::ModelExists { name: name.into(), fingerprint: fingerprint.to_string() });
+        }
+        let number = self.folders.add(&first.files().map_err(failed)?)?;
+        let kept = load_folder(&self.folders.dir(number)).map_err(failed).and_then(|embedders| {
+            let model = Model { origin: Origin::Installed(number), embedders };
+            let same = model.has(name, &fingerprint);
+            if same {
+                Ok(Arc::new(model))
+            } else {
+                Err(Error::Damaged { what: format!("the model {name:?}: its files are not what was written") })
+            }
+        });
+        match kept {
+            Ok(model) => {
+                self.change(|registry| registry.add_model(model.clone()));
+                Ok(model)
+            }
+            Err(error) => {
+                self.folders.remove(number)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets an installed model, then removes it.
+    pub(super) fn delete(&self, model: &ModelInfo) -> Result<(), Error> {
+        let stays = |why: String| Error::ModelStays { name: model.model.embedders[0].name().into(), why };
+        let Origin::Installed(number) = model.model.origin else {
+            return Err(stays("it was not installed; the server was started with it".into()));
+        };
+        if let Some(first) = model.used_by.first() {
+            let others = model.used_by.len() - 1;
+            let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+            return Err(stays(format!(
+                "the collection {:?}{more} is pinned to it, or keeps a generation that is",
+                first.as_str()
+            )));
+        }
+        self.folders.remove(number)?;
+        self.change(|registry| registry.remove(model.model.origin));
+        Ok(())
+    }
+
+    /// All models, with what `entries`, those of the catalogue, say of their use.
+    pub(super) fn list(&self, entries: &[(CollectionName, Entry)]) -> Vec<ModelInfo> {
+        let registry = self.registry();
+        let current = registry.current();
+        let info = |model: &Arc<Model>| {
+            let stands = |one: &Arc<dyn Embedder>| current.iter().any(|other| Arc::ptr_eq(one, other));
+            let uses = |entry: &Entry| {
+                std::iter::successors(Some(entry), |entry| entry.previous.as_deref()).any(|entry| {
+                    let pin = entry.record.embedder.as_ref();
+                    pin.is_some_and(|pin| model.has(&pin.name, &Fingerprint(pin.fingerprint)))
+                })
+            };
+            let used_by = entries.iter().filter(|(_, entry)| uses(entry)).map(|(name, _)| name.clone()).collect();
+            ModelInfo { model: model.clone(), current: model.embedders.iter().any(stands), used_by }
+        };
+        registry.models().iter().map(info).collect()
+    }
+}
+
+/// The embedders of an uploaded model folder.
+pub(super) fn load(upload: &Upload) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    if upload.file("card.json").is_none() {
+        return Err(Error::invalid(
+            "file",
+            "card.json is missing: a model folder is made by `nearness train` or `nearness import`",
+        ));
+    }
+    load_folder(upload.files.dir())
+        .map_err(|source| Error::Embed { field: "data".into(), source: relative(source, upload) })
+}
+
+/// Trains on what was uploaded, behind all other work of the machine.
+pub(super) fn train(
+    training: &Training,
+    upload: &Upload,
+    observe: ObserveTraining<'_>,
+) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    let work = || {
+        crate::disk::run_behind_others();
+        match &training.lesson {
+            Lesson::Words { options, texts_of } => train_words(training, options, texts_of.as_ref(), upload, observe),
+            Lesson::Digits(options) => train_digits(training, options, upload, observe),
+        }
+    };
+    let trained = std::thread::scope(|scope| scope.spawn(work).join());
+    let trained = trained.unwrap_or_else(|_| Err(embed::Error::Compute("the training panicked".into())));
+    trained.map_err(|source| Error::Embed { field: "settings".into(), source: relative(source, upload) })
+}
+
+/// An error that names an uploaded file as its sender does, and no folder of the server.
+fn relative(error: embed::Error, upload: &Upload) -> embed::Error {
+    let short = |path: PathBuf| {
+        let named = upload.named.iter().find(|(_, other)| *other == path);
+        named.map_or(path.file_name().map_or_else(PathBuf::new, PathBuf::from), |(name, _)| name.into())
+    };
+    match error {
+        embed::Error::Corrupt { path, what } => embed::Error::Corrupt { path: short(path), what },
+        embed::Error::Io { path, source } => embed::Error::Io { path: short(path), source },
+        other => other,
+    }
+}
+
+fn card(name: &str, training: &Training, upload: &Upload, seed: u64) -> Result<ModelCard, embed::Error> {
+    Ok(ModelCard {
+        name: name.into(),
+        command: "Training.TrainEmbedder".into(),
+        data: upload.sources(&training.licence)?,
+        seed,
+        date: today(),
+        ..ModelCard::default()
+    })
+}
+
+fn train_words(
+    training: &Training,
+    options: &WordOptions,
+    texts_of: Option<&CollectionName>,
+    upload: &Upload,
+    observe: ObserveTraining<'_>,
+) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
+    let most = limits::MAX_TRAINED_NUMBERS / options.dimension.max(1);
+    let options = WordOptions {
+        most_words: options.most_words.min(most),
+        scratch: upload.files.dir().into(),
+        checkpoints: None,
+        ..options.clone()
+    };
+    let files: Vec<PathBuf> = upload.named.iter().map(|(_, path)| path.clone()).collect();
+    let begun = Instant::now();
+    let model = words::train(&files, &options, &|seen| {
+        observe(TrainStep {
+            phase: seen.phase,
+            done: seen.done,
+            total: seen.total,
+            loss: seen.loss,
+            test_accuracy: None,
+        })
+    })?;
+    let mut card = card("words", training, upload, options.seed)?;
+    card.threads = options.resolved_threads();
+    card.quality = object(json!({ "training_seconds": seconds(begun), "vocabulary": model.vocabulary().len() }));
+    if let Some(name) = texts_of {
+        let texts = card.data.iter_mut().filter(|source| source.file == TEXTS);
+        texts.for_each(|source| source.file = format!("the texts of the collection {name}"));
+    }
+    let card = card.completed_by(model.card());
+    of_words(model.with_card(card))
+}
+
+fn train_digits(
+    training: &Training,
+    options: &digits::TrainOptions,
+    upload: &Upload,
+    observe: ObserveTraining<'_>,
+) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
+    if let Some((name, _)) = upload.named.iter().find(|(name, _)| !DIGIT_FILES.contains(&name.as_str())) {
+        let known = DIGIT_FILES.join(", ");
+        return Err(embed::Error::InvalidInput(format!("the file {name:?} is none of those of digits: {known}")));
+    }
+    let [images, labels, test_images, test_labels] = DIGIT_FILES.map(|name| upload.file(name));
+    let (Some(images), Some(labels)) = (images, labels) else {
+        return Err(embed::Error::InvalidInput("the files \"images\" and \"labels\" are needed".into()));
+    };
+    let images = LabelledImages::read(images, labels)?;
+    let test = match (test_images, test_labels) {
+        (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
+        (None, None) => None,
+        _ => return Err(embed::Error::InvalidInput("the test images and their labels are needed together".into())),
+    };
+    let begun = Instant::now();
+    let net = digits::train(&images, test.as_ref(), options, &|seen| {
+        observe(TrainStep {
+            phase: "training",
+            done: seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done,
+            total: seen.total * seen.epochs as u64,
+            loss: Some(seen.loss),
+            test_accuracy: seen.test_accuracy,
+        })
+    })?;
+    let mut card = card("digits", training, upload, options.seed)?;
+    card.threads = net.card().threads;
+    card.quality = object(json!({ "training_seconds": seconds(begun) }));
+    let card = card.completed_by(net.card());
+    Ok(vec![Arc::new(net.with_card(card))])
+}
+
+fn seconds(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0
+}
+
+fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    if let serde_json::Value::Object(map) = value { map } else { serde_json::Map::new() }
+}
+
+/// Writes texts, a line each, into an upload as one more file.
+pub(super) fn add_texts(upload: &mut Upload, texts: impl Iterator<Item = Result<String, Error>>) -> Result<(), Error> {
+    const PIECE: usize = 1 << 20;
+    upload.begin_data_file(TEXTS)?;
+    let mut piece = String::new();
+    for text in texts {
+        // A text is one paragraph, whatever line ends are in it.
+        piece.extend(text?.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        piece.push('\n');
+        if piece.len() >= PIECE {
+            upload.append(piece.as_bytes())?;
+            piece.clear();
+        }
+    }
+    upload.append(piece.as_bytes())
+}
