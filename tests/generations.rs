@@ -328,7 +328,7 @@ fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let info = engine.reembed(&name(), "digits", "logits", GO_ON).unwrap();
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();
-    let digits = engine.embedders().by_name("digits").unwrap();
+    let digits = engine.embedders().by_name("digits").unwrap().clone();
     let logits = digits.embed(digits.tap("logits").unwrap(), &Input::Image(&pixels)).unwrap();
     assert_eq!(point.vector.unwrap(), logits);
 }

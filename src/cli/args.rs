@@ -12,6 +12,7 @@ use super::import::ImportCommand;
 use super::key::KeyCommand;
 use super::load::Format;
 use super::map::MapArgs;
+use super::models::ModelsCommand;
 use super::picture;
 use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// List the embedders of a server, or show one with its model card.
     Embedders(EmbeddersArgs),
+    /// Install models on a server while it runs, train them there, list and delete them.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Find the words nearest to a word, or to a sum of words.
     Words(WordsArgs),
     /// Find the words that fit a blank.

@@ -78,7 +78,7 @@ pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn embedder_json(embedder: &pb::Embedder) -> Value {
+pub(super) fn embedder_json(embedder: &pb::Embedder) -> Value {
     json!({
         "name": embedder.name,
         "fingerprint": embedder.fingerprint,

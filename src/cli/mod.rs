@@ -16,6 +16,7 @@
 //! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
 //! | `load/` | file formats, and the two ways into a collection |
 //! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | make, import, export and measure embedders |
+//! | `models.rs` | models installed and trained on a server |
 //! | `generations.rs` | a collection under another embedder, and back |
 //! | `check.rs` | check the files of a data directory; repair them |
 //! | `snapshot.rs` | snapshots, through a server or offline |
@@ -42,6 +43,7 @@ mod load;
 mod local;
 mod log;
 mod map;
+mod models;
 mod output;
 mod picture;
 mod plot;
@@ -100,6 +102,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Map(args) => map::run(*args, quiet),
         Command::Embed(args) => embed::embed(args),
         Command::Embedders(args) => embed::embedders(args),
+        Command::Models(command) => models::run(command, quiet),
         Command::Words(args) => embed::words(args),
         Command::Fill(args) => embed::fill(args),
         Command::NextToken(args) => embed::next_token(args),

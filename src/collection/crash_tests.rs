@@ -5,7 +5,7 @@
 //! under way must be there whole or not at all. Then the run is repeated with each sync failing.
 
 #[path = "../../tests/support/letters.rs"]
-mod letters;
+pub(super) mod letters;
 
 use super::filter::Range;
 use super::repair::repair_directory_on;
@@ -386,7 +386,8 @@ type Generations = Option<(u32, u32, Option<u32>, BTreeMap<String, String>)>;
 fn read_generations(engine: &LocalEngine) -> Generations {
     let info = engine.collections().unwrap().pop()?;
     assert!(info.problems.is_empty(), "{info:?}");
-    let letters = engine.embedders().by_name("letters").unwrap();
+    let embedders = engine.embedders();
+    let letters = embedders.by_name("letters").unwrap();
     let tap = letters.tap(&info.embedder.unwrap().tap).unwrap();
     let page = engine.scroll(&info.name, None, 5_000, Fields { payload: true, vector: true }, None).unwrap();
     let texts = page.points.into_iter().map(|point| {

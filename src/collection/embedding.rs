@@ -39,14 +39,14 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
 impl Collection {
     /// The embedder, or why there is none.
     pub(super) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
-        let Some(Pinned { pin, loaded }) = &self.embedder else {
+        let Some(Pinned { pin, loaded, refused }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
         loaded.get().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {
             collection: self.name.to_string(),
             embedder: pin.name.clone(),
             pinned: pin.fingerprint.to_string(),
-            loaded: "no embedder of that fingerprint is loaded: install the model that made the collection (`nearness models install`), or start the server with --model and its folder".into(),
+            loaded: refused.get().map_or_else(|| "no embedder of that fingerprint is loaded: install the model that made the collection (`nearness models install`), or start the server with --model and its folder".into(), |why| format!("the one that is loaded is refused: {why}")),
         })
     }
 

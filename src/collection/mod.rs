@@ -19,6 +19,7 @@
 //! | `turn.rs` | whose turn a background job is |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
+//! | `canary.rs` | whether an embedder still gives the vectors that it gave |
 //! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
 //! | `reembed.rs` | generations: a collection made anew by another embedder while it serves, and back |
 //! | `models.rs` | models installed, trained and deleted while the server runs |
@@ -29,6 +30,7 @@ mod activity;
 pub mod blocks;
 mod bulk;
 mod calibrate;
+mod canary;
 mod check;
 #[cfg(test)]
 mod crash_tests;

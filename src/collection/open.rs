@@ -4,6 +4,7 @@
 //! that grows. Jobs swap whole views; rows die in place. A query takes the view once and never waits for a job.
 
 use super::activity::Meters;
+use super::canary;
 use super::growing::{Growing, NewRow};
 use super::map::Changes;
 use super::sealed::Sealed;
@@ -84,6 +85,23 @@ fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
 pub(super) struct Pinned {
     pub(super) pin: EmbedderPin,
     pub(super) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
+    /// Why the one that is there is refused.
+    pub(super) refused: OnceLock<String>,
+}
+
+impl Pinned {
+    /// Takes an embedder of this name and fingerprint, if it still gives the same vectors.
+    fn meet(&self, collection: &CollectionName, truth: &Truth, embedder: &Arc<dyn Embedder>) -> Result<(), Error> {
+        let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
+        match canary::watch(truth, embedder.as_ref(), tap)? {
+            Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
+            Err(why) => {
+                tracing::error!(%collection, embedder = %self.pin.name, why, "the embedder is refused");
+                let _ = self.refused.set(why);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What queries search.
@@ -215,11 +233,11 @@ impl Collection {
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
             let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
-            let loaded = known
-                .or_else(|| kept_embedder(dir, &pinned.name, &fingerprint))
-                .and_then(|embedder| Some((embedder.clone(), embedder.tap(&pinned.tap).ok()?.clone())));
-            Pinned { pin: pin_of(pinned), loaded: loaded.map_or_else(OnceLock::new, OnceLock::from) }
+            let embedder = known.or_else(|| kept_embedder(dir, &pinned.name, &fingerprint));
+            let pinned = Pinned { pin: pin_of(pinned), loaded: OnceLock::new(), refused: OnceLock::new() };
+            embedder.map_or(Ok(()), |embedder| pinned.meet(&name, &truth, &embedder)).map(|()| pinned)
         });
+        let embedder = embedder.transpose()?;
         let writer = Writer::new(truth.sequence()?, truth.next_key()?);
         let next_segment = AtomicU64::new(truth.next_segment()?.0);
         Ok(Self {
@@ -249,12 +267,14 @@ impl Collection {
 
     /// Takes its embedder from a model that was installed, when it misses it.
     pub(super) fn offer(&self, model: &Model) {
-        let Some(Pinned { pin, loaded }) = &self.embedder else { return };
-        let same = |one: &&Arc<dyn Embedder>| one.name() == pin.name && one.fingerprint() == pin.fingerprint;
-        if let Some(embedder) = model.embedders.iter().find(same)
-            && let Ok(tap) = embedder.tap(&pin.tap)
-        {
-            let _ = loaded.set((embedder.clone(), tap.clone()));
+        let Some(pinned) = &self.embedder else { return };
+        let same =
+            |one: &&Arc<dyn Embedder>| one.name() == pinned.pin.name && one.fingerprint() == pinned.pin.fingerprint;
+        let Some(embedder) = model.embedders.iter().find(same).filter(|_| pinned.loaded.get().is_none()) else {
+            return;
+        };
+        if let Err(error) = pinned.meet(&self.name, &self.truth, embedder) {
+            tracing::error!(collection = %self.name, %error, "the embedder could not be compared with what it gave before");
         }
     }
 
@@ -325,6 +345,8 @@ impl Collection {
     pub(super) fn info(&self) -> CollectionInfo {
         let view = self.view();
         let stopped = self.truth.stopped();
+        let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
+        let refused = refused.map(|why| format!("its embedder is refused: {why}"));
         let mut mapped_bytes = 0;
         let mut resident_bytes = 0;
         let segments = view
@@ -370,7 +392,7 @@ impl Collection {
                 (true, None) => CollectionState::Serving,
             },
             queries: self.answered.load(Ordering::Relaxed),
-            problems: view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).collect(),
+            problems: view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).chain(refused).collect(),
         }
     }
 }

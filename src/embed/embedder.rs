@@ -89,6 +89,31 @@ pub trait Embedder: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Inputs that tell, when they are embedded again later, whether it still gives the same vectors. Those that it cannot
+    /// embed are passed over.
+    fn canaries(&self) -> Vec<Vec<u8>> {
+        match self.modality() {
+            Modality::Text => [
+                "The ship was sunk by a storm, and its crew came home in a small boat.",
+                "alligator and crocodile",
+                "In 1874 they measured 3.5 miles; nobody believed it!",
+            ]
+            .map(|text| text.as_bytes().to_vec())
+            .to_vec(),
+            // A bar, a slope and a ring, 28 x 28, 255 being ink.
+            Modality::Image => {
+                let ink = |shape: fn(i32, i32) -> bool| {
+                    (0..28 * 28).map(|at| if shape(at % 28, at / 28) { 255 } else { 0 }).collect()
+                };
+                vec![
+                    ink(|x, y| (12..15).contains(&x) && (4..24).contains(&y)),
+                    ink(|x, y| (x + y - 27).abs() < 2 && (5..23).contains(&x)),
+                    ink(|x, y| (49..82).contains(&((x - 14) * (x - 14) + (y - 14) * (y - 14)))),
+                ]
+            }
+        }
+    }
+
     /// The word model inside, where there is one: nearest words, filled blanks.
     fn word_model(&self) -> Option<&WordModel> {
         None

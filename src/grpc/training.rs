@@ -24,7 +24,9 @@ impl pb::training_server::Training for Training {
         let training = match next(&work, &mut incoming).await?.and_then(|first| first.part) {
             Some(Part::Settings(settings)) => from_proto::training(settings)?,
             _ => {
-                return Err(Error::invalid("settings", "are missing: the first request of the stream holds them").into());
+                return Err(
+                    Error::invalid("settings", "are missing: the first request of the stream holds them").into()
+                );
             }
         };
         let mut intake = Intake::begin(&work, Upload::begin_data_file).await?;

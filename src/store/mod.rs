@@ -38,4 +38,4 @@ pub use models::{Models, Upload};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::point::{decode as decode_point, encode as encode_point};
-pub use truth::{Change, SegmentRecord, Truth, Visit};
+pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};

@@ -231,4 +231,22 @@ mod tests {
         }
         assert_eq!(seen, [vec![], vec![0], vec![0, 1], vec![1]].into());
     }
+
+    #[test]
+    fn a_full_disk_or_a_failed_sync_leaves_no_model() {
+        for plan in [Plan::FullAfter(1_000), Plan::FailSync(2), Plan::FailSync(4)] {
+            let root = double::quick_dir();
+            let fs = CrashFs::new(root.path(), Plan::Nothing);
+            let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+            let (models, _) = Models::open(&shared, root.path()).unwrap();
+            models.add(&files()).unwrap();
+            fs.restart(plan);
+            models.add(&files()).unwrap_err();
+            let mut upload = models.upload().unwrap();
+            upload.begin("a").unwrap();
+            assert_eq!(upload.append(&[1; 4_000]).is_err(), plan == Plan::FullAfter(1_000));
+            drop(upload);
+            assert_eq!(names(root.path()), ["0000000000000000"], "{plan:?}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! segments  id u64 -> 6 bytes                      sealed segments, and the graph that belongs to each
 //! deleted   (segment u64, row u32) -> ()           dead rows
 //! calibrations  (segment u64, generation u32) -> bytes   what was measured of a graph; a cache
+//! canaries      place u32 -> point                       what an embedder made of some inputs when the collection was made
 //! meta      name -> u64                            sequence, next_key, next_segment, format
 //! ```
 //!
@@ -20,7 +21,7 @@ use super::Error;
 use super::kv::Kv;
 use super::segment::SegmentId;
 use crate::disk::{self, Fs};
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing")
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
 const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
+const CANARIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("canaries");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const SEQUENCE: &str = "sequence";
@@ -105,6 +107,17 @@ pub enum Change<'a> {
         /// Which segment.
         segment: SegmentId,
     },
+    /// What the collection's embedder made of an input when the collection was new.
+    AddCanary {
+        /// Its number.
+        place: u32,
+        /// What kind of input it is.
+        kind: &'a str,
+        /// What was made of it.
+        vector: &'a [f32],
+        /// The input.
+        input: &'a [u8],
+    },
     /// The sequence number of this write.
     Sequence(u64),
 }
@@ -123,6 +136,17 @@ pub struct SegmentRecord {
     pub deleted: Vec<u32>,
     /// What was measured of that graph, when it was.
     pub calibration: Option<Vec<u8>>,
+}
+
+/// A canary as it was stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    /// What kind of input it is.
+    pub kind: String,
+    /// What was made of it.
+    pub vector: Vec<f32>,
+    /// The input.
+    pub input: Vec<u8>,
 }
 
 /// See the module.
@@ -219,6 +243,7 @@ impl Truth {
                 segments: transaction.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?,
                 deleted: transaction.open_table(DELETED).map_err(self.kv.failed("open a table"))?,
                 calibrations: transaction.open_table(CALIBRATIONS).map_err(self.kv.failed("open a table"))?,
+                transaction,
                 meta: transaction.open_table(META).map_err(self.kv.failed("open a table"))?,
                 next_key: None,
                 record: Vec::new(),
@@ -227,6 +252,29 @@ impl Truth {
                 tables.apply(change)?;
             }
             tables.finish()
+        })
+    }
+
+    /// The canaries by their numbers; none where none were stored.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Internal`.
+    pub fn canaries(&self) -> Result<Vec<Canary>, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(CANARIES) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            let mut all = Vec::new();
+            for entry in table.iter().map_err(self.kv.failed("read"))? {
+                let (place, value) = entry.map_err(self.kv.failed("read"))?;
+                let mut vector = Vec::new();
+                let wrong = |what| Error::corrupt(self.kv.path(), format!("the canary {}: {what}", place.value()));
+                let (kind, input) = point::decode(value.value(), &mut vector).map_err(wrong)?;
+                all.push(Canary { kind: kind.into(), input: input.into(), vector });
+            }
+            Ok(all)
         })
     }
 
@@ -373,6 +421,7 @@ impl Truth {
 /// The tables of one transaction.
 struct Tables<'t> {
     kv: &'t Kv,
+    transaction: &'t WriteTransaction,
     growing: Table<'t, u64, &'static [u8]>,
     segments: Table<'t, u64, &'static [u8]>,
     deleted: Table<'t, (u64, u32), ()>,
@@ -436,6 +485,15 @@ impl Tables<'_> {
                 self.deleted
                     .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
                     .map_err(kv.failed("write"))
+            }
+            Change::AddCanary { place, kind, vector, input } => {
+                self.record.clear();
+                point::encode(&mut self.record, kind, vector, input)
+                    .map_err(|what| Error::refused(kv.path(), format!("the canary {place}: {what}")))?;
+                // Most collections have none, and then there is no table.
+                let mut canaries = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
+                canaries.insert(place, self.record.as_slice()).map_err(kv.failed("write"))?;
+                Ok(())
             }
             Change::Sequence(sequence) => self.set(SEQUENCE, sequence),
         }

@@ -10,6 +10,7 @@
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `generations.rs` | a collection under one embedder after the other |
+//! | `training.rs` | models trained, installed and deleted |
 //! | `guard.rs` | who is let in, and what is noted of it |
 //! | `kept.rs` | snapshots within a caller's reach |
 //! | `map.rs` | layouts, places, and what is written told as it happens |
@@ -34,6 +35,7 @@ mod quality;
 mod scars;
 mod server;
 mod streams;
+mod training;
 mod watch;
 
 use nearness::collection::Engine;

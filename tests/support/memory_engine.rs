@@ -3,7 +3,7 @@
 //! It is the oracle of the model tests, and what the service tests run on beside the real engine.
 
 use nearness::collection::*;
-use nearness::embed::{Embedder, Input, Registry};
+use nearness::embed::{Embedder, Fingerprint, Input, Registry};
 use nearness::types::{CollectionName, Metric, PointId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
 pub(crate) struct MemoryEngine {
-    registry: Registry,
+    registry: Arc<Registry>,
     collections: RwLock<BTreeMap<CollectionName, Collection>>,
     hook: Mutex<Option<Hook>>,
 }
@@ -31,7 +31,7 @@ struct Collection {
 
 impl MemoryEngine {
     pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry, collections: RwLock::default(), hook: Mutex::new(None) }
+        Self { registry: Arc::new(registry), collections: RwLock::default(), hook: Mutex::new(None) }
     }
 
     pub(crate) fn set_hook(&self, hook: impl Fn(&str) -> Result<(), Error> + Send + Sync + 'static) {
@@ -232,9 +232,33 @@ fn info(name: &CollectionName, collection: &Collection) -> CollectionInfo {
     }
 }
 
+fn no_models() -> Error {
+    Error::Unavailable("this engine keeps no models".into())
+}
+
 impl Engine for MemoryEngine {
-    fn embedders(&self) -> &Registry {
-        &self.registry
+    fn embedders(&self) -> Arc<Registry> {
+        self.registry.clone()
+    }
+
+    fn models(&self) -> Result<Vec<ModelInfo>, Error> {
+        Err(no_models())
+    }
+
+    fn upload(&self) -> Result<Upload, Error> {
+        Err(no_models())
+    }
+
+    fn install_model(&self, _: Upload) -> Result<ModelInfo, Error> {
+        Err(no_models())
+    }
+
+    fn train_model(&self, _: &Training, _: Upload, _: ObserveTraining<'_>) -> Result<ModelInfo, Error> {
+        Err(no_models())
+    }
+
+    fn delete_model(&self, _: &Fingerprint) -> Result<(), Error> {
+        Err(no_models())
     }
 
     fn activity(&self) -> nearness::collection::Activity {

@@ -151,6 +151,13 @@ impl Embedder for TextEmbedder {
         self.words.folder()
     }
 
+    /// The words of the word model's, alone and together.
+    fn canaries(&self) -> Vec<Vec<u8>> {
+        let mut words = self.words.canaries();
+        words.push(words.join(&b' '));
+        words
+    }
+
     /// The unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are passed over as long as one is known.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;

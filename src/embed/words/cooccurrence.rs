@@ -275,7 +275,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         for held in [50, 1_000, HELD] {
-            let pairs = Pairs::count_holding(held, &corpus, 3, folder.path(), &|_| {}).unwrap();
+            let pairs = Pairs::count_holding(held, &corpus, 3, folder.path(), &|_| true).unwrap();
             let found: Vec<(u32, u32, f32)> = (0..pairs.buckets()).flat_map(|at| pairs.bucket(at).unwrap()).collect();
             assert_eq!(found.len(), expected.len(), "holding {held}");
             for (a, b, count) in found {

@@ -238,7 +238,7 @@ pub(super) fn of_text(text: &[u8], reading: &Reading) -> Result<Corpus, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("corpus");
     std::fs::write(&path, text).unwrap();
-    Corpus::read(&[path], reading, Spool::scratch(folder.path())?, &|_| {})
+    Corpus::read(&[path], reading, Spool::scratch(folder.path())?, &|_| true)
 }
 
 /// For tests: the word numbers with their ends.
@@ -291,7 +291,10 @@ mod tests {
         assert!(matches!(read(b"", 1), Err(Error::InvalidInput(_))));
         assert!(matches!(read(b"one two", 2), Err(Error::InvalidInput(_))));
         let scratch = Spool::scratch(&std::env::temp_dir()).unwrap();
-        assert!(matches!(Corpus::read(&["/nowhere/at/all".into()], &from(1), scratch, &|_| {}), Err(Error::Io { .. })));
+        assert!(matches!(
+            Corpus::read(&["/nowhere/at/all".into()], &from(1), scratch, &|_| true),
+            Err(Error::Io { .. })
+        ));
         assert_eq!(read(b"caf\xff bar", 1).unwrap().words, ["bar", "caf"]);
         let long = "word ".repeat(SENTENCE * 2 + 1);
         assert_eq!(tokens(&read(long.as_bytes(), 1).unwrap()).iter().filter(|&&token| token == END).count(), 3);

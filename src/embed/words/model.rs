@@ -387,6 +387,13 @@ impl Embedder for WordModel {
         self.folder()
     }
 
+    /// A frequent word, one of the middle, and a rare one.
+    fn canaries(&self) -> Vec<Vec<u8>> {
+        let words = self.vocabulary();
+        let places = [0, words.len() / 2, words.len().saturating_sub(1)];
+        places.iter().filter_map(|&place| words.get(place)).map(|word| word.as_bytes().to_vec()).collect()
+    }
+
     /// The vector of one word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;

@@ -350,7 +350,7 @@ mod tests {
         let (words, exact, mut found) = made(1.2);
         let before = error(&exact, &found);
         let norms: Vec<f32> = found.chunks_exact(16).map(norm).collect();
-        refine((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| {});
+        refine((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| true);
         let after = error(&exact, &found);
         assert!(after < 0.7 * before, "{before} {after}");
         assert!(found.chunks_exact(16).zip(norms).all(|(row, before)| (norm(row) - before).abs() < 1e-3 * before));
@@ -372,9 +372,9 @@ mod tests {
         let counts = vec![10; words.len()];
         let how = |spread| Refine { spread, ..Refine::NONE };
         let mut half = found.clone();
-        refine((&words, &counts), &mut half, None, 16, how(0.5), &|_| {});
+        refine((&words, &counts), &mut half, None, 16, how(0.5), &|_| true);
         let mut whole = found.clone();
-        refine((&words, &counts), &mut whole, None, 16, how(1.0), &|_| {});
+        refine((&words, &counts), &mut whole, None, 16, how(1.0), &|_| true);
         assert!(
             along(&half) < 0.9 * before && along(&whole) < 0.5 * along(&half),
             "{before} {} {}",
@@ -387,7 +387,7 @@ mod tests {
     fn the_output_layer_has_its_share() {
         let mut vectors = vec![2.0, 0.0, 0.0, 3.0];
         let how = Refine { output: 1.0, ..Refine::NONE };
-        refine((&["x".into(), "y".into()], &[2, 1]), &mut vectors, Some(&[0.0, 5.0, 0.0, 0.0]), 2, how, &|_| {});
+        refine((&["x".into(), "y".into()], &[2, 1]), &mut vectors, Some(&[0.0, 5.0, 0.0, 0.0]), 2, how, &|_| true);
         let root = 2.0_f32.sqrt();
         assert!(vectors.iter().zip([root, root, 0.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{vectors:?}");
     }
@@ -398,7 +398,7 @@ mod tests {
             let mut vectors = vec![0.0; 2 * words.len()];
             vectors[0] = 1.0;
             let output = vec![0.5; vectors.len()];
-            refine((&words, &vec![2; words.len()]), &mut vectors, Some(&output), 2, Refine::default(), &|_| {});
+            refine((&words, &vec![2; words.len()]), &mut vectors, Some(&output), 2, Refine::default(), &|_| true);
             assert!(vectors.iter().all(|x| x.is_finite()) && vectors[0] > 0.69, "{vectors:?}");
             assert!(vectors[2..].iter().all(|&x| x == 0.0), "a zero vector stays one");
         }

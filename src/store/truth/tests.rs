@@ -12,6 +12,7 @@ struct Model {
     growing: BTreeMap<u64, (String, Vec<u32>, Vec<u8>)>,
     segments: BTreeMap<u64, (Option<u32>, BTreeSet<u32>)>,
     calibrations: BTreeMap<u64, Vec<u8>>,
+    canaries: BTreeMap<u32, (String, Vec<u8>)>,
     sequence: u64,
     next_key: u64,
     next_segment: u64,
@@ -63,6 +64,10 @@ impl Model {
                 self.calibrations.remove(&segment.0);
                 self.segments.remove(&segment.0).is_some()
             }
+            Change::AddCanary { place, kind, vector: _, input } => {
+                self.canaries.insert(place, (kind.into(), input.into()));
+                true
+            }
             Change::Sequence(sequence) => {
                 self.sequence = sequence;
                 true
@@ -89,6 +94,10 @@ fn read(truth: &Truth) -> Model {
         model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
+    for (place, canary) in (0..).zip(truth.canaries().unwrap()) {
+        assert_eq!(canary.vector, [1.0]);
+        model.canaries.insert(place, (canary.kind, canary.input));
+    }
     model
 }
 
@@ -104,6 +113,8 @@ enum Step {
     Graph(u64, Option<u32>),
     Calibrate(u64, u32, Vec<u8>),
     Drop(u64),
+    /// The first canary.
+    Canary(Vec<u8>),
     Sequence(u64),
 }
 
@@ -120,6 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5u64, 0..3u32, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(segment, graph, record)| Step::Calibrate(segment, graph, record)),
         2 => (0..5u64).prop_map(Step::Drop),
+        1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Step::Canary),
         2 => any::<u64>().prop_map(Step::Sequence),
     ]
 }
@@ -157,6 +169,7 @@ fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Erro
                 Change::SetCalibration { segment: SegmentId(*segment), graph_generation: *graph_generation, record }
             }
             Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
+            Step::Canary(input) => Change::AddCanary { place: 0, kind: id, vector, input },
             Step::Sequence(sequence) => Change::Sequence(*sequence),
         })
         .collect();

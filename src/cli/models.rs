@@ -1,0 +1,427 @@
+//! `nearness models`: models of a server, installed, trained there, listed and deleted while it runs.
+
+use super::args::{ObjectiveArg, ServerArgs};
+use super::config;
+use super::embed::embedder_json;
+use super::output::{self, Table};
+use super::progress::{Progress, Step, bytes};
+use super::remote::{self, told};
+use crate::collection::DIGIT_FILES;
+use crate::embed::MODEL_FILES;
+use crate::grpc::pb;
+use crate::types::CollectionName;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Bytes of a piece.
+const PIECE: usize = 256 << 10;
+
+/// `models ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// All models of a server, where they come from, and which collections use them.
+    #[command(after_help = "Example:\n  nearness models list")]
+    List {
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// One model: on what it was trained, how, and how good it is.
+    #[command(after_help = "Example:\n  nearness models get 1f3a9c")]
+    Get(OneArgs),
+    /// Install a model folder that `nearness train` or `nearness import` made; it is known at once.
+    #[command(after_help = "Example:\n  nearness models install ./my-words")]
+    Install {
+        /// The model folder, on this machine.
+        folder: PathBuf,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Train word vectors on the server, on files of this machine or on the texts of a collection.
+    #[command(
+        after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --epochs 3\n  nearness models train-words --collection paragraphs\n\n\
+                      It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
+    )]
+    TrainWords(TrainWordsThereArgs),
+    /// Train the digit net on the server, on files of this machine.
+    #[command(
+        after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --epochs 2"
+    )]
+    TrainDigits(TrainDigitsThereArgs),
+    /// Delete an installed model that no collection needs.
+    #[command(after_help = "Example:\n  nearness models delete 1f3a9c")]
+    Delete(OneArgs),
+}
+
+/// What all of them take.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A model that is named.
+#[derive(Debug, Args)]
+pub(crate) struct OneArgs {
+    /// The first digits of its fingerprint, as many as tell it from the others.
+    fingerprint: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What every training takes. What is not given is the server's default.
+#[derive(Debug, Args)]
+pub(crate) struct TrainingArgs {
+    /// Threads; 0 takes all cores.
+    #[arg(long, default_value_t = 0)]
+    threads: u32,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Licence of what it is trained on, for the model card.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    licence: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// `models train-words`
+#[derive(Debug, Args)]
+pub(crate) struct TrainWordsThereArgs {
+    /// Texts: plain, gzip or zstd.
+    #[arg(required_unless_present = "collection")]
+    files: Vec<PathBuf>,
+    /// The points of this collection bring the texts of their field "text".
+    #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
+    collection: Option<CollectionName>,
+    /// What the net learns to tell.
+    #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
+    objective: ObjectiveArg,
+    /// Components of a word's vector [default: 100]
+    #[arg(long)]
+    dim: Option<u32>,
+    /// Words to each side that count as context [default: 5]
+    #[arg(long)]
+    window: Option<u32>,
+    /// Noise words drawn for each context word [default: 5]
+    #[arg(long)]
+    negative: Option<u32>,
+    /// Words that occur less often are left out [default: 5]
+    #[arg(long)]
+    min_count: Option<u64>,
+    /// Passes over the text [default: 5, for glove 25]
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// Learning rate at the start [default: 0.02, for cbow and glove 0.05]
+    #[arg(long, value_parser = config::positive)]
+    learning_rate: Option<f32>,
+    /// Words more frequent than this are thinned out; 0 keeps all [default: 0.0001]
+    #[arg(long, value_parser = config::fraction)]
+    subsample: Option<f64>,
+    /// Passes in which neighbours that belong together become one word.
+    #[arg(long, value_name = "PASSES", default_value_t = 0)]
+    phrases: u32,
+    #[command(flatten)]
+    training: TrainingArgs,
+}
+
+/// `models train-digits`
+#[derive(Debug, Args)]
+pub(crate) struct TrainDigitsThereArgs {
+    /// IDX file of 28x28 images, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE")]
+    labels: PathBuf,
+    /// Images to measure with.
+    #[arg(long, value_name = "FILE", requires = "test_labels")]
+    test_images: Option<PathBuf>,
+    /// Their labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    test_labels: Option<PathBuf>,
+    /// Visits to every image [default: 8]
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// Images a step [default: 64]
+    #[arg(long)]
+    batch: Option<u32>,
+    /// Adam's step at the start [default: 0.002]
+    #[arg(long, value_parser = config::positive)]
+    learning_rate: Option<f32>,
+    /// Leave the images as they are.
+    #[arg(long)]
+    no_augment: bool,
+    #[command(flatten)]
+    training: TrainingArgs,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: ModelsCommand, quiet: bool) -> anyhow::Result<()> {
+    match command {
+        ModelsCommand::List { common } => list(&common),
+        ModelsCommand::Get(args) => get(&args),
+        ModelsCommand::Install { folder, common } => install(&folder, &common, quiet),
+        ModelsCommand::TrainWords(args) => train_words(args, quiet),
+        ModelsCommand::TrainDigits(args) => train_digits(args, quiet),
+        ModelsCommand::Delete(args) => delete(&args),
+    }
+}
+
+async fn all(server: &ServerArgs) -> anyhow::Result<(crate::grpc::Client, Vec<pb::Model>)> {
+    let client = remote::connect(server).await?;
+    let models = client.models(pb::ListModelsRequest {}).await.map_err(told)?.models;
+    Ok((client, models))
+}
+
+/// The model whose fingerprint begins so.
+fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
+    let beginning = beginning.to_ascii_lowercase();
+    let mut found =
+        models.into_iter().filter(|model| !beginning.is_empty() && model.fingerprint.starts_with(&beginning));
+    let first = found.next().with_context(|| {
+        format!("there is no model whose fingerprint begins with {beginning:?}; `nearness models list` shows those there are")
+    })?;
+    if found.any(|other| other.fingerprint != first.fingerprint) {
+        bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
+    }
+    Ok(first)
+}
+
+fn list(common: &CommonArgs) -> anyhow::Result<()> {
+    let (_, models) = remote::block_on(all(&common.server))?;
+    if common.json {
+        return Ok(output::json(&Value::Array(models.iter().map(model_json).collect()))?);
+    }
+    table(&models)
+}
+
+fn table(models: &[pb::Model]) -> anyhow::Result<()> {
+    let mut table = Table::new(&["embedders", "fingerprint", "from", "current", "used by"]);
+    for model in models {
+        let names: Vec<&str> = model.embedders.iter().map(|one| one.name.as_str()).collect();
+        table.row(vec![
+            names.join(", "),
+            model.fingerprint.chars().take(12).collect(),
+            origin(model).into(),
+            if model.current { "yes" } else { "no" }.into(),
+            model.used_by.join(", "),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+fn origin(model: &pb::Model) -> &'static str {
+    match model.origin() {
+        pb::ModelOrigin::Program => "program",
+        pb::ModelOrigin::Folder => "--model",
+        pb::ModelOrigin::Installed => "installed",
+        pb::ModelOrigin::Unspecified => "",
+    }
+}
+
+fn model_json(model: &pb::Model) -> Value {
+    json!({
+        "fingerprint": model.fingerprint,
+        "origin": origin(model),
+        "current": model.current,
+        "used_by": model.used_by,
+        "embedders": model.embedders.iter().map(embedder_json).collect::<Vec<_>>(),
+    })
+}
+
+fn get(args: &OneArgs) -> anyhow::Result<()> {
+    let (_, models) = remote::block_on(all(&args.common.server))?;
+    let model = one(models, &args.fingerprint)?;
+    if args.common.json {
+        return Ok(output::json(&model_json(&model))?);
+    }
+    table(std::slice::from_ref(&model))?;
+    Ok(output::line(&format!("\n{}", model.embedders.first().map_or("", |first| first.card_json.as_str())))?)
+}
+
+fn delete(args: &OneArgs) -> anyhow::Result<()> {
+    let model = remote::block_on(async {
+        let (client, models) = all(&args.common.server).await?;
+        let model = one(models, &args.fingerprint)?;
+        let request = pb::DeleteModelRequest { fingerprint: model.fingerprint.clone() };
+        client.delete_model(request).await.map_err(told)?;
+        Ok(model)
+    })?;
+    if args.common.json {
+        return Ok(output::json(&json!({ "deleted": model.fingerprint }))?);
+    }
+    Ok(output::line(&format!("{} deleted", model.fingerprint))?)
+}
+
+/// Reads files and sends them piece by piece, wrapped; stops when nobody takes them any more.
+fn send<M: Send + 'static>(
+    files: Vec<(String, PathBuf)>,
+    first: Option<M>,
+    wrap: fn(pb::FilePiece) -> M,
+    progress: impl Fn(u64) + Send + 'static,
+) -> (ReceiverStream<M>, tokio::task::JoinHandle<anyhow::Result<()>>) {
+    let (sender, receiver) = mpsc::channel(4);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut sent = 0;
+        if first.is_some_and(|first| sender.blocking_send(first).is_err()) {
+            return Ok(());
+        }
+        for (file, path) in files {
+            let named = || format!("{}: cannot be read", path.display());
+            let mut from = File::open(&path).with_context(named)?;
+            // An empty file has one piece too.
+            let mut name = Some(file);
+            loop {
+                let mut data = Vec::with_capacity(PIECE);
+                from.by_ref().take(PIECE as u64).read_to_end(&mut data).with_context(named)?;
+                if data.is_empty() && name.is_none() {
+                    break;
+                }
+                sent += data.len() as u64;
+                let piece = pb::FilePiece { file: name.take().unwrap_or_default(), data: data.into() };
+                if sender.blocking_send(wrap(piece)).is_err() {
+                    return Ok(());
+                }
+                progress(sent);
+            }
+        }
+        Ok(())
+    });
+    (ReceiverStream::new(receiver), reading)
+}
+
+fn size(files: &[(String, PathBuf)]) -> u64 {
+    files.iter().filter_map(|(_, path)| path.metadata().ok()).map(|file| file.len()).sum()
+}
+
+fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()> {
+    let present =
+        MODEL_FILES.iter().map(|name| ((*name).to_owned(), folder.join(name))).filter(|(_, path)| path.is_file());
+    let files: Vec<_> = present.collect();
+    if !folder.join("card.json").is_file() {
+        bail!("{}: is no model folder: it has no card.json", folder.display());
+    }
+    let progress = std::sync::Arc::new(Progress::start("install", "bytes", quiet));
+    let (total, shown) = (size(&files), progress.clone());
+    let reply = remote::block_on(async {
+        let client = remote::connect(&common.server).await?;
+        let wrap = |piece| pb::InstallRequest { piece: Some(piece) };
+        let step = move |done| shown.step(Step { done, total: Some(total), part: None }, "");
+        let (pieces, reading) = send(files, None, wrap, step);
+        let reply = client.install_model(pieces).await.map_err(told);
+        reading.await??;
+        reply
+    });
+    let model = reply.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
+    progress.finish(&format!("{} in {:.1} s", bytes(total), progress.seconds()));
+    show(&model, common)
+}
+
+fn show(model: &pb::Model, common: &CommonArgs) -> anyhow::Result<()> {
+    if common.json { Ok(output::json(&model_json(model))?) } else { table(std::slice::from_ref(model)) }
+}
+
+fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
+    use pb::words_lesson::Objective;
+    let objective = match args.objective {
+        ObjectiveArg::SkipGram => Objective::SkipGram,
+        ObjectiveArg::Cbow => Objective::Cbow,
+        ObjectiveArg::Glove => Objective::Glove,
+    };
+    let lesson = pb::WordsLesson {
+        objective: objective.into(),
+        dimension: args.dim.unwrap_or(0),
+        window: args.window.unwrap_or(0),
+        negative: args.negative.unwrap_or(0),
+        min_count: args.min_count.unwrap_or(0),
+        epochs: args.epochs.unwrap_or(0),
+        learning_rate: args.learning_rate.unwrap_or(0.0),
+        subsample: args.subsample,
+        phrases: args.phrases,
+        collection: args.collection.map_or_else(String::new, |name| name.to_string()),
+    };
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = args.files.iter().map(|path| (name(path), path.clone())).collect();
+    train(pb::train_settings::Lesson::Words(lesson), files, args.training, "words", quiet)
+}
+
+fn train_digits(args: TrainDigitsThereArgs, quiet: bool) -> anyhow::Result<()> {
+    let lesson = pb::DigitsLesson {
+        epochs: args.epochs.unwrap_or(0),
+        batch: args.batch.unwrap_or(0),
+        learning_rate: args.learning_rate.unwrap_or(0.0),
+        no_augment: args.no_augment,
+    };
+    let given = [Some(args.images), Some(args.labels), args.test_images, args.test_labels];
+    let files = DIGIT_FILES.into_iter().zip(given).filter_map(|(name, path)| Some((name.to_owned(), path?))).collect();
+    train(pb::train_settings::Lesson::Digits(lesson), files, args.training, "images", quiet)
+}
+
+fn train(
+    lesson: pb::train_settings::Lesson,
+    files: Vec<(String, PathBuf)>,
+    args: TrainingArgs,
+    unit: &'static str,
+    quiet: bool,
+) -> anyhow::Result<()> {
+    use pb::train_embedder_request::Part;
+    use pb::train_embedder_response::State;
+    let wrap = |part| pb::TrainEmbedderRequest { part: Some(part) };
+    let settings =
+        pb::TrainSettings { lesson: Some(lesson), seed: args.seed, threads: args.threads, licence: args.licence };
+    let progress = Progress::start("train", unit, quiet);
+    let made = remote::block_on(async {
+        let client = remote::connect(&args.common.server).await?;
+        let first = Some(wrap(Part::Settings(settings)));
+        let (parts, reading) =
+            send(files, first, |piece| pb::TrainEmbedderRequest { part: Some(Part::Piece(piece)) }, |_| {});
+        let replies = client.train_embedder(parts).await.map_err(told);
+        reading.await??;
+        let (mut replies, mut made) = (replies?, None);
+        while let Some(reply) = replies.next().await.map_err(told)? {
+            match reply.state {
+                Some(State::Progress(at)) => {
+                    let total = Some(at.total).filter(|total| *total > 0);
+                    let loss = at.loss.map(|loss| format!(", loss {loss:.4}"));
+                    let right = at.test_accuracy.map(|share| format!(", {:.2} % of the test images", share * 100.0));
+                    let note = [Some(at.phase), loss, right].into_iter().flatten().collect::<String>();
+                    progress.step(Step { done: at.done, total, part: None }, &note);
+                }
+                Some(State::Model(model)) => made = Some(model),
+                None => {}
+            }
+        }
+        made.context("the server ended the stream without an answer")
+    });
+    let model = made.inspect_err(|_| progress.abandon())?;
+    progress.finish(&format!("trained in {:.1} s", progress.seconds()));
+    show(&model, &args.common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_the_beginning_of_its_fingerprint() {
+        let models = || {
+            ["ab12", "ab34", "cd56"]
+                .map(|fingerprint| pb::Model { fingerprint: fingerprint.into(), ..Default::default() })
+                .to_vec()
+        };
+        assert_eq!(one(models(), "AB1").unwrap().fingerprint, "ab12");
+        assert_eq!(one(models(), "c").unwrap().fingerprint, "cd56");
+        for wrong in ["", "ab", "x"] {
+            one(models(), wrong).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Canaries: whether an embedder still gives the vectors that it gave when its collection was made.
+//!
+//! A fingerprint pins weights and settings; what it cannot see is a program that has come to compute differently. So a
+//! collection keeps a few inputs with what its embedder made of them, and has them embedded again whenever it is opened.
+//! What is off by more than rounding would put queries beside the points that they should find: such an embedder is refused.
+
+use super::Error;
+use crate::embed::{Embedder, Input, Modality, Tap};
+use crate::store::{Canary, Change, Truth};
+
+/// How far off a vector may be, as a share of its length: sums in another order, by other instructions, differ by some 1e-6.
+const ROUNDING: f32 = 1e-3;
+
+/// Compares the embedder with the canaries; the first time it makes them.
+///
+/// # Errors
+/// What is off, in words; [`Error`] when the truth cannot be read.
+pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
+    let canaries = truth.canaries()?;
+    if !canaries.is_empty() {
+        return Ok(compare(&canaries, embedder, tap));
+    }
+    let kind = embedder.modality();
+    let made: Vec<(Vec<u8>, Vec<f32>)> = embedder
+        .canaries()
+        .into_iter()
+        .filter_map(|bytes| {
+            let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
+            Some((bytes, vector))
+        })
+        .collect();
+    let changes: Vec<Change<'_>> = made
+        .iter()
+        .zip(0..)
+        .map(|((input, vector), place)| Change::AddCanary { place, kind: kind.name(), vector, input })
+        .collect();
+    // Without them the collection serves as well; they are made at the next start.
+    if !changes.is_empty()
+        && let Err(error) = truth.commit(&changes)
+    {
+        tracing::warn!(path = %truth.path().display(), %error, "what the embedder makes of some inputs could not be kept");
+    }
+    Ok(Ok(()))
+}
+
+fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
+    match kind {
+        Modality::Text => std::str::from_utf8(bytes).ok().map(Input::Text),
+        Modality::Image => Some(Input::Image(bytes)),
+    }
+}
+
+fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
+    let (kind, count) = (embedder.modality(), canaries.len());
+    for (canary, place) in canaries.iter().zip(1..) {
+        if canary.kind != kind.name() {
+            return Err(format!("it reads {}, and was asked with {} before", kind.name(), canary.kind));
+        }
+        let Some(input) = input(kind, &canary.input) else {
+            return Err(format!("its canary {place} of {count} is no {}", kind.name()));
+        };
+        let now =
+            embedder.embed(tap, &input).map_err(|error| format!("it refuses canary {place} of {count}: {error}"))?;
+        let off = off(&now, &canary.vector);
+        // Not a number is off too.
+        if !(off <= ROUNDING) {
+            return Err(format!(
+                "it gives other vectors than when the collection was made: canary {place} of {count} is off by {:.2} %, and rounding is {} %",
+                off * 100.0,
+                ROUNDING * 100.0
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How far one vector is from another, as a share of that one's length.
+fn off(now: &[f32], then: &[f32]) -> f32 {
+    if now.len() != then.len() {
+        return f32::INFINITY;
+    }
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let apart: f64 = now.iter().zip(then).map(|(a, b)| square(a - b)).sum();
+    let length: f64 = then.iter().map(|x| square(*x)).sum();
+    (apart.sqrt() / length.sqrt().max(f64::MIN_POSITIVE)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crash_tests::letters;
+    use super::*;
+    use crate::collection::{
+        CollectionSpec, Engine, ErrorKind, IndexSettings, Item, LocalEngine, Payload, Source, Space, limits,
+    };
+    use crate::embed::{self, Fingerprint, ModelCard, Registry};
+    use crate::types::{CollectionName, Metric, PointId};
+    use std::sync::Arc;
+
+    /// Letters as a later program might count them, off by a share.
+    struct Drifted(letters::Letters, f32);
+
+    impl Embedder for Drifted {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn modality(&self) -> Modality {
+            self.0.modality()
+        }
+        fn taps(&self) -> &[Tap] {
+            self.0.taps()
+        }
+        fn fingerprint(&self) -> Fingerprint {
+            self.0.fingerprint()
+        }
+        fn card(&self) -> &ModelCard {
+            self.0.card()
+        }
+        fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
+            let mut vector = self.0.embed(tap, input)?;
+            vector.iter_mut().for_each(|x| *x *= 1.0 + self.1);
+            Ok(vector)
+        }
+        fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
+            inputs.iter().map(|input| self.embed(tap, input)).collect()
+        }
+    }
+
+    #[test]
+    fn an_embedder_that_drifted_is_refused_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |off: f32| {
+            let mut registry = Registry::default();
+            registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
+            LocalEngine::open(dir.path(), registry).unwrap()
+        };
+        let name = CollectionName::new("c").unwrap();
+        let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let index: IndexSettings = limits::DEFAULT_INDEX;
+        let spec = CollectionSpec { name: name.clone(), space, metric: Metric::L2, index };
+        let item =
+            || Item { id: PointId::new("a").unwrap(), source: Source::Text("abc".into()), payload: Payload::new() };
+        let engine = open(0.0);
+        engine.create_collection(&spec).unwrap();
+        engine.upsert(&name, vec![item()]).unwrap();
+        drop(engine);
+        for (off, fine) in [(1e-6, true), (0.02, false), (f32::NAN, false), (0.0, true)] {
+            let engine = open(off);
+            let (written, info) = (engine.upsert(&name, vec![item()]), engine.collection(&name).unwrap());
+            assert_eq!(written.is_ok(), fine, "off by {off}: {written:?}");
+            assert_eq!(info.problems.is_empty(), fine, "{:?}", info.problems);
+            if let Err(error) = written {
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+                assert!(error.to_string().contains("canary 1 of 3 is off by"), "{error}");
+            }
+            // What is stored is still read.
+            assert_eq!(engine.count(&name, None).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn every_embedder_of_the_program_has_canaries_that_it_knows_again() {
+        let registry = Registry::with_defaults().unwrap();
+        for embedder in registry.current() {
+            for tap in embedder.taps() {
+                let embed = |bytes: &Vec<u8>| embedder.embed(tap, &input(embedder.modality(), bytes).unwrap());
+                let canary = |bytes: Vec<u8>| {
+                    let vector = embed(&bytes).unwrap_or_else(|error| panic!("{}: {error}", embedder.name()));
+                    Canary { kind: embedder.modality().name().into(), vector, input: bytes }
+                };
+                let mut canaries: Vec<Canary> = embedder.canaries().into_iter().map(canary).collect();
+                assert!(canaries.len() >= 3, "{}", embedder.name());
+                assert_eq!(compare(&canaries, embedder.as_ref(), tap), Ok(()));
+                canaries[2].vector[0] += 0.1 * canaries[2].vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+                assert!(compare(&canaries, embedder.as_ref(), tap).unwrap_err().contains("canary 3 of"));
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Models trained, installed and deleted over the wire, while the server runs.
+
+use crate::guard::{grant, holder, with_access};
+use crate::harness::*;
+use nearness::collection::LocalEngine;
+use nearness::embed::Registry;
+use nearness::grpc::{Client, ClientError, pb};
+use nearness::guard::{Access, Role};
+use pb::train_embedder_response::State;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Two topics, so that there is something to learn.
+fn text() -> String {
+    let topics = [["river", "boat", "water", "fish"], ["piano", "song", "music", "choir"]];
+    let line = |n: usize| (0..12).map(|place| topics[n % 2][(n * 7 + place * 5 + n / 3) % 4]).collect::<Vec<_>>();
+    (0..600).map(|n| line(n).join(" ") + "\n").collect()
+}
+
+fn piece(file: &str, data: impl Into<Vec<u8>>) -> pb::FilePiece {
+    pb::FilePiece { file: file.into(), data: data.into().into() }
+}
+
+fn words(lesson: pb::WordsLesson) -> pb::TrainSettings {
+    let lesson = pb::WordsLesson { dimension: 8, min_count: 1, epochs: 4, subsample: Some(0.0), ..lesson };
+    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
+    pb::TrainSettings { lesson, seed: 5, threads: 1, licence: "CC0".into() }
+}
+
+/// Settings, then pieces; the progress, and the model.
+async fn train(
+    client: &Client,
+    settings: Option<pb::TrainSettings>,
+    pieces: Vec<pb::FilePiece>,
+) -> Result<(Vec<pb::TrainProgress>, pb::Model), ClientError> {
+    use pb::train_embedder_request::Part;
+    let parts = settings.map(Part::Settings).into_iter().chain(pieces.into_iter().map(Part::Piece));
+    let parts: Vec<_> = parts.map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
+    let mut replies = client.train_embedder(tokio_stream::iter(parts)).await?;
+    let (mut told, mut made) = (Vec::new(), None);
+    while let Some(reply) = replies.next().await? {
+        match reply.state.expect("a state") {
+            State::Progress(at) => told.push(at),
+            State::Model(model) => made = Some(model),
+        }
+    }
+    Ok((told, made.expect("the last reply is the model")))
+}
+
+async fn install(client: &Client, pieces: Vec<pb::FilePiece>) -> Result<pb::Model, ClientError> {
+    let pieces: Vec<_> = pieces.into_iter().map(|piece| pb::InstallRequest { piece: Some(piece) }).collect();
+    let reply = client.install_model(tokio_stream::iter(pieces)).await?;
+    Ok(reply.model.expect("a model"))
+}
+
+/// The digit net of the program, in pieces that cut its files anywhere.
+fn digit_folder() -> Vec<pb::FilePiece> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits");
+    let mut pieces = Vec::new();
+    for file in ["card.json", "model.safetensors"] {
+        let bytes = std::fs::read(folder.join(file)).expect("the digit net");
+        for (place, data) in bytes.chunks(300_001).enumerate() {
+            pieces.push(piece(if place == 0 { file } else { "" }, data));
+        }
+    }
+    pieces
+}
+
+async fn list(client: &Client) -> Vec<pb::Model> {
+    client.models(pb::ListModelsRequest {}).await.expect("the models").models
+}
+
+fn folders(data: &Path) -> usize {
+    std::fs::read_dir(data.join("models")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let client = &server.client;
+    let text = text();
+    let (first, second) = text.split_at(text.len() / 3);
+    let pieces = vec![piece("topics.txt", first), piece("", second), piece("more.txt", "river boat\n")];
+    let (told, model) = train(client, Some(words(pb::WordsLesson::default())), pieces).await.unwrap();
+    assert!(!told.is_empty() && told.iter().all(|at| at.total == 0 || at.done <= at.total), "{told:?}");
+    assert_eq!(model.origin(), pb::ModelOrigin::Installed);
+    assert_eq!(model.embedders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["words", "text"]);
+    assert!(model.current && model.used_by.is_empty() && model.fingerprint == model.embedders[0].fingerprint);
+    let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
+    assert_eq!((&card["seed"], &card["settings"]["epochs"]), (&5.into(), &4.into()), "{card}");
+    let data = &card["data"];
+    assert_eq!((&data[0]["file"], &data[1]["file"]), (&"topics.txt".into(), &"more.txt".into()));
+    assert_eq!((&data[0]["bytes"], &data[0]["licence"]), (&text.len().into(), &"CC0".into()));
+    assert_eq!(data[0]["sha256"].as_str().unwrap().len(), 64);
+    assert!(card["quality"]["vocabulary"] == 8 && card["date"].as_str().unwrap().len() == 10, "{card}");
+
+    // It is known at once, and the same when it is trained again, so that it is refused.
+    let spec = pb::EmbedderRef { name: "text".into(), tap: String::new() };
+    let spec = pb::create_request::Space::Embedder(spec);
+    client
+        .create_collection(pb::CreateRequest { name: "c".into(), space: Some(spec), ..Default::default() })
+        .await
+        .unwrap();
+    client.upsert(upsert("c", vec![text_item("a", "river boat"), text_item("b", "piano song")])).await.unwrap();
+    let found = client.search(near("c", pb::query::Form::Text("water fish".into()), 1)).await.unwrap();
+    assert_eq!(found.hits[0].id, "a");
+    let pieces = vec![piece("topics.txt", text.clone()), piece("more.txt", "river boat\n")];
+    let again = train(client, Some(words(pb::WordsLesson::default())), pieces).await;
+    assert_eq!(refused(again).0, "ALREADY_EXISTS");
+
+    let get = pb::GetModelRequest { fingerprint: model.fingerprint.clone() };
+    assert_eq!(client.model(get.clone()).await.unwrap().model.unwrap().used_by, ["c"]);
+    let delete = || client.delete_model(pb::DeleteModelRequest { fingerprint: model.fingerprint.clone() });
+    let (code, message) = refused(delete().await);
+    assert!(code == "FAILED_PRECONDITION" && message.contains("\"c\""), "{code}: {message}");
+    client.delete_collection(pb::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    delete().await.unwrap();
+    assert_eq!((list(client).await.len(), folders(folder.path())), (0, 0));
+    for refusal in [refused(delete().await), refused(client.model(get).await)] {
+        assert!(refusal.0 == "NOT_FOUND" && refusal.1.contains(&model.fingerprint), "{refusal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_brings_the_texts() {
+    let (engine, _guard) = crate::local();
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("notes", "counts")).await.unwrap();
+    let items =
+        text().lines().enumerate().map(|(n, line)| text_item(&format!("p{n}"), &line.replace(' ', "\n"))).collect();
+    client.upsert(upsert("notes", items)).await.unwrap();
+    let lesson = pb::WordsLesson { collection: "notes".into(), ..Default::default() };
+    let (_, model) = train(client, Some(words(lesson)), vec![]).await.unwrap();
+    let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
+    assert_eq!(card["data"][0]["file"], "the texts of the collection notes");
+    assert_eq!((&card["quality"]["vocabulary"], &card["data"][0]["bytes"]), (&8.into(), &text().len().into()));
+    let request = pb::NearestWordsRequest { plus: vec!["river".into()], k: 3, ..Default::default() };
+    let near = client.nearest_words(request).await.unwrap().words;
+    assert_eq!(near.iter().filter(|one| ["boat", "water", "fish"].contains(&one.word.as_str())).count(), 3, "{near:?}");
+}
+
+/// Images with a bar that tells the label, as IDX files.
+fn bars(count: usize) -> (Vec<u8>, Vec<u8>) {
+    let size = (count as u32).to_be_bytes();
+    let mut images = [&[0, 0, 8, 3][..], &size, &28_u32.to_be_bytes(), &28_u32.to_be_bytes()].concat();
+    let mut labels = [&[0, 0, 8, 1][..], &size].concat();
+    for n in 0..count {
+        let label = n % 10;
+        let bar = 4 + 2 * label..6 + 2 * label;
+        images.extend(
+            (0..28 * 28).map(|at| if bar.contains(&(at / 28)) && (4..24).contains(&(at % 28)) { 255 } else { 0 }),
+        );
+        labels.push(label as u8);
+    }
+    (images, labels)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn digits_are_trained_and_measured() {
+    let (engine, _guard) = crate::local();
+    let server = start(engine).await;
+    let client = &server.client;
+    let lesson = pb::DigitsLesson { epochs: 2, batch: 20, no_augment: true, ..Default::default() };
+    let lesson = Some(pb::train_settings::Lesson::Digits(lesson));
+    let settings = || Some(pb::TrainSettings { lesson: lesson.clone(), ..Default::default() });
+    let ((images, labels), (test, truth)) = (bars(400), bars(50));
+    let files = vec![
+        piece("images", images.clone()),
+        piece("labels", labels.clone()),
+        piece("test_images", test),
+        piece("test_labels", truth.clone()),
+    ];
+    let (told, model) = train(client, settings(), files).await.unwrap();
+    assert!(told.iter().all(|at| at.phase == "training" && at.total == 800 && at.loss.is_some()), "{told:?}");
+    let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
+    assert!(card["quality"]["test_accuracy"].as_f64().unwrap() > 0.9, "{card}");
+    assert_eq!((&card["seed"], card["data"].as_array().unwrap().len()), (&1.into(), 4));
+    for (files, part) in [
+        (vec![piece("images", images.clone())], "\"labels\" are needed"),
+        (vec![piece("images", images.clone()), piece("labels", truth)], "labels"),
+        (vec![piece("images", images.clone()), piece("labels", labels.clone()), piece("test_images", "")], "together"),
+        (vec![piece("images", images[..900].to_vec()), piece("labels", labels.clone())], "images"),
+        (vec![piece("card.json", "{}")], "card.json"),
+    ] {
+        let (code, message) = refused(train(client, settings(), files).await);
+        assert!(["INVALID_ARGUMENT", "DATA_LOSS"].contains(&code) && message.contains(part), "{code}: {message}");
+        assert!(!message.contains("/models/"), "a path of the server: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut with_net = Registry::default();
+    with_net.add_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits")).unwrap();
+    let server = start(Arc::new(LocalEngine::open(folder.path(), with_net).unwrap())).await;
+    let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    let create = pb::CreateRequest { name: "d".into(), space: Some(spec), ..Default::default() };
+    server.client.create_collection(create).await.unwrap();
+    let came = list(&server.client).await;
+    let (code, message) =
+        refused(server.client.delete_model(pb::DeleteModelRequest { fingerprint: came[0].fingerprint.clone() }).await);
+    assert!(code == "FAILED_PRECONDITION" && message.contains("not installed"), "{code}: {message}");
+    assert_eq!(refused(install(&server.client, digit_folder()).await).0, "ALREADY_EXISTS");
+    server.stop().await.unwrap().unwrap();
+
+    // Started without it, the collection misses it, until it is installed.
+    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let picture = || {
+        let mut image = std::io::Cursor::new(Vec::new());
+        let drawn = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 255 } else { 0 }]));
+        drawn.write_to(&mut image, image::ImageFormat::Png).unwrap();
+        let source = Some(pb::item::Source::Image(image.into_inner().into()));
+        upsert("d", vec![pb::Item { id: "a".into(), source, payload: None }])
+    };
+    let (code, message) = refused(server.client.upsert(picture()).await);
+    assert!(code == "FAILED_PRECONDITION" && message.contains("models install"), "{code}: {message}");
+    let model = install(&server.client, digit_folder()).await.unwrap();
+    assert_eq!(
+        (model.fingerprint.as_str(), model.used_by.as_slice()),
+        (came[0].fingerprint.as_str(), &["d".to_owned()][..])
+    );
+    server.client.upsert(picture()).await.unwrap();
+    server.stop().await.unwrap().unwrap();
+
+    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    assert_eq!(list(&server.client).await, [model]);
+    server.client.upsert(picture()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_model_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    let client = &server.client;
+    let (card, weights) = (digit_folder()[0].clone(), digit_folder()[1].clone());
+    for (pieces, code, part) in [
+        (vec![], "INVALID_ARGUMENT", "card.json is missing"),
+        (vec![piece("", "abc")], "INVALID_ARGUMENT", "the first piece names its file"),
+        (vec![piece("../x", "abc")], "INVALID_ARGUMENT", "no file of a model folder"),
+        (vec![card.clone(), weights.clone(), card.clone()], "INVALID_ARGUMENT", "came before"),
+        (vec![card.clone()], "INTERNAL", "model.safetensors"),
+        (
+            vec![card.clone(), piece("model.safetensors", weights.data[..200_000].to_vec())],
+            "DATA_LOSS",
+            "model.safetensors",
+        ),
+        (vec![piece("card.json", "{}")], "DATA_LOSS", "unknown family"),
+        (vec![piece("card.json", "no")], "DATA_LOSS", "not a model card"),
+    ] {
+        let (found, message) = refused(install(client, pieces).await);
+        assert!(found == code && message.contains(part), "{found}: {message}");
+        assert!(!message.contains("/models/"), "a path of the server: {message}");
+        assert_eq!((list(client).await.len(), folders(folder.path())), (0, 0), "{message}");
+    }
+
+    let default = || Some(words(pb::WordsLesson::default()));
+    let wrong = |change: fn(&mut pb::WordsLesson)| {
+        let mut settings = words(pb::WordsLesson::default());
+        if let Some(pb::train_settings::Lesson::Words(lesson)) = &mut settings.lesson {
+            change(lesson);
+        }
+        Some(settings)
+    };
+    let before = folders(folder.path());
+    for (settings, pieces, part) in [
+        (None, vec![piece("a", "b")], "settings"),
+        (Some(pb::TrainSettings::default()), vec![], "settings.lesson"),
+        (Some(pb::TrainSettings { threads: 5_000, ..default().unwrap() }), vec![], "settings.threads"),
+        (Some(pb::TrainSettings { licence: "x".repeat(2_000), ..default().unwrap() }), vec![], "settings.licence"),
+        (wrong(|lesson| lesson.dimension = 1_025), vec![], "settings.words.dimension"),
+        (wrong(|lesson| lesson.learning_rate = f32::NAN), vec![], "learning rate"),
+        (wrong(|lesson| lesson.window = 1_000), vec![], "window"),
+        (wrong(|lesson| lesson.objective = 9), vec![], "objective"),
+        (wrong(|lesson| lesson.subsample = Some(7.0)), vec![], "subsampling"),
+        (default(), vec![], "words"),
+        (default(), vec![piece("", "abc")], "the first piece names its file"),
+        (default(), vec![piece(&"n".repeat(300), "abc")], "255"),
+        (default(), vec![piece("a", "x y"), piece("b", "z"), piece("a", "x")], "came before"),
+    ] {
+        let (code, message) = refused(train(client, settings, pieces).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{part}: {code}: {message}");
+        assert_eq!(folders(folder.path()), before, "{message}");
+    }
+    let lesson = pb::WordsLesson { collection: "none".into(), ..Default::default() };
+    assert_eq!(refused(train(client, Some(words(lesson)), vec![]).await).0, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_ends_the_training() {
+    use pb::train_embedder_request::Part;
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
+    // Enough for hours.
+    let mut settings = words(pb::WordsLesson::default());
+    if let Some(pb::train_settings::Lesson::Words(lesson)) = &mut settings.lesson {
+        lesson.epochs = 10_000;
+    }
+    let parts = vec![Part::Settings(settings), Part::Piece(piece("a", text().repeat(20)))];
+    let parts: Vec<_> = parts.into_iter().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
+    let mut replies = server.client.train_embedder(tokio_stream::iter(parts)).await.unwrap();
+    let first = replies.next().await.unwrap().expect("progress");
+    assert!(matches!(first.state, Some(State::Progress(_))), "{first:?}");
+    assert_eq!(folders(folder.path()), 1);
+    drop(replies);
+    let gone = async {
+        while folders(folder.path()) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("the training ends");
+    assert!(list(&server.client).await.is_empty());
+    // The next one has its turn.
+    train(&server.client, Some(words(pb::WordsLesson::default())), vec![piece("a", text())]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_an_administrator_of_everything_may() {
+    let (engine, _guard) = crate::local();
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (some, some_grant) = grant("some", Role::Admin, &["some-*"]);
+    let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
+    let (reader, reader_grant) = grant("reader", Role::Read, &["some-*"]);
+    let grants = vec![root_grant, some_grant, writer_grant, reader_grant];
+    let server = start_with(engine, with_access(Access::only(grants, vec![], None))).await;
+    let root = holder(&server.url, &root).await;
+    let default = || Some(words(pb::WordsLesson::default()));
+    let (_, model) = train(&root, default(), vec![piece("a", text())]).await.unwrap();
+    for name in ["some-words", "other-words"] {
+        let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "words".into(), tap: String::new() });
+        root.create_collection(pb::CreateRequest { name: name.into(), space: Some(spec), ..Default::default() })
+            .await
+            .unwrap();
+    }
+    for key in [some, writer] {
+        let client = holder(&server.url, &key).await;
+        assert_eq!(refused(train(&client, default(), vec![piece("a", text())]).await).0, "PERMISSION_DENIED");
+        assert_eq!(refused(install(&client, digit_folder()).await).0, "PERMISSION_DENIED");
+        let delete = pb::DeleteModelRequest { fingerprint: model.fingerprint.clone() };
+        assert_eq!(refused(client.delete_model(delete).await).0, "PERMISSION_DENIED");
+    }
+    let reader = holder(&server.url, &reader).await;
+    let seen = list(&reader).await.into_iter().find(|one| one.fingerprint == model.fingerprint).expect("it is listed");
+    assert_eq!(seen.used_by, ["some-words"], "what is out of reach is not told");
+}
