@@ -13,7 +13,8 @@ fn made() -> &'static [Vec<u8>; 2] {
         let (fs, dir) = (real_fs(), folder("made"));
         let truth = Truth::create(&fs, &dir).expect("a truth");
         let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
-        truth.commit(&[point(0, "a"), point(1, "b"), Change::Sequence(2)]).expect("a commit");
+        let canary = Change::AddCanary { place: 0, kind: "text", vector: &[1.0], input: b"a" };
+        truth.commit(&[point(0, "a"), point(1, "b"), canary, Change::Sequence(2)]).expect("a commit");
         drop(truth);
         let points = std::fs::read(dir.join(Truth::FILE)).expect("the file");
         let dir = folder("made");
@@ -24,7 +25,7 @@ fn made() -> &'static [Vec<u8>; 2] {
 
 fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
     let ask = |truth: &Truth| {
-        let _ = (truth.sequence(), truth.next_key(), truth.next_segment(), truth.segments());
+        let _ = (truth.sequence(), truth.next_key(), truth.next_segment(), truth.segments(), truth.canaries());
         let _ = truth.growing(&mut |_, _, _, _| Ok(()));
     };
     if let Ok(truth) = Truth::look(fs, dir) {

@@ -62,8 +62,7 @@ fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<()
         let now =
             embedder.embed(tap, &input).map_err(|error| format!("it refuses canary {place} of {count}: {error}"))?;
         let off = off(&now, &canary.vector);
-        // Not a number is off too.
-        if !(off <= ROUNDING) {
+        if off.is_nan() || off > ROUNDING {
             return Err(format!(
                 "it gives other vectors than when the collection was made: canary {place} of {count} is off by {:.2} %, and rounding is {} %",
                 off * 100.0,

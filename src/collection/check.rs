@@ -3,13 +3,15 @@
 //! A directory that nobody serves is checked without a change to it; a live collection also stops using what is damaged.
 
 use super::filter::check_payloads;
-use super::open::{Collection, expected, graph_path, open_segment};
+use super::models::load_installed;
+use super::open::{Collection, EMBEDDER_FOLDER, expected, graph_path, open_segment};
 use super::seal::common_ids;
 use super::{CheckReport, Damage, Error, Finding, Stop};
 use crate::disk::{self, Fs};
+use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::graph::Graph;
-use crate::store::{Catalogue, CollectionRecord, Segment, SegmentRecord, Truth};
+use crate::store::{Catalogue, CollectionRecord, Models, Segment, SegmentId, SegmentRecord, Truth};
 use crate::types::{Metric, PointId};
 use rustc_hash::FxHashSet;
 use std::path::Path;
@@ -59,6 +61,44 @@ impl Check<'_> {
         if let Err(error) = checked {
             self.find(Damage::Cache, path, error);
         }
+    }
+
+    fn calibration(&mut self, truth: &Truth, segment: SegmentId, record: Option<Vec<u8>>) {
+        if let Some(Err(what)) = record.map(|bytes| Calibration::from_bytes(&bytes)) {
+            self.find(Damage::Cache, truth.path(), format!("the calibration of segment {segment}: {what}"));
+        }
+    }
+
+    /// A model folder, as it could be loaded.
+    fn model(&mut self, folder: &Path, loaded: Result<(), embed::Error>) -> Result<(), Error> {
+        for name in disk::list_files(folder).map_err(crate::store::Error::from)? {
+            self.count(disk::file_len(&folder.join(name)).map_err(crate::store::Error::from)?.unwrap_or(0));
+        }
+        if let Err(error) = loaded {
+            self.find(Damage::Data, folder, error);
+        }
+        Ok(())
+    }
+
+    /// The model folder that a collection keeps by itself, if it does.
+    fn kept_model(&mut self, dir: &Path, pin: Option<(&str, Fingerprint)>) -> Result<(), Error> {
+        let folder = dir.join(EMBEDDER_FOLDER);
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let loaded = load_folder(&folder).and_then(|embedders| {
+            let pinned = |(name, fingerprint): (&str, Fingerprint)| {
+                embedders.iter().any(|one| one.name() == name && one.fingerprint() == fingerprint)
+            };
+            match pin.filter(|pin| !pinned(*pin)) {
+                None => Ok(()),
+                Some((name, fingerprint)) => {
+                    let what = format!("does not hold the embedder {name:?} with the fingerprint {fingerprint}");
+                    Err(embed::Error::Corrupt { path: folder.clone(), what })
+                }
+            }
+        });
+        self.model(&folder, loaded)
     }
 
     /// The growing points; the ids of those that can be read.
@@ -122,9 +162,7 @@ impl Check<'_> {
             if let Some(generation) = graph_generation {
                 self.graph(&graph_path(dir, id, generation), &segment, record.metric);
             }
-            if let Some(Err(what)) = calibration.map(|bytes| Calibration::from_bytes(&bytes)) {
-                self.find(Damage::Cache, truth.path(), format!("the calibration of segment {id}: {what}"));
-            }
+            self.calibration(&truth, id, calibration);
             if let Some(row) = deleted.iter().find(|row| **row >= segment.rows()) {
                 let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
                 self.find(Damage::Data, truth.path(), what);
@@ -134,6 +172,11 @@ impl Check<'_> {
             }
         }
         self.places(&growing, &sound);
+        if let Err(error) = truth.canaries() {
+            self.find(Damage::Data, truth.path(), error);
+        }
+        let pin = record.embedder.as_ref().map(|pin| (pin.name.as_str(), Fingerprint(pin.fingerprint)));
+        self.kept_model(dir, pin)?;
         let named = truth.named()?;
         for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
             if !named.contains(&name) {
@@ -168,6 +211,9 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
             }
         }
     }
+    for folder in Models::look(data_dir)? {
+        Check { report: &mut report, collection: "" }.model(&folder, load_installed(&folder).map(drop))?;
+    }
     Ok(report)
 }
 
@@ -189,8 +235,15 @@ impl Collection {
         check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         match self.truth.stopped() {
             Some(why) => check.find(Damage::Data, self.truth.path(), why),
-            None => _ = check.growing(&self.truth, self.dimension)?,
+            None => {
+                check.growing(&self.truth, self.dimension)?;
+                for SegmentRecord { id, calibration, .. } in self.truth.segments()? {
+                    check.calibration(&self.truth, id, calibration);
+                }
+            }
         }
+        let pin = self.embedder.as_ref().map(|pinned| (pinned.pin.name.as_str(), pinned.pin.fingerprint));
+        check.kept_model(&self.dir, pin)?;
         let view = self.view();
         for lost in &view.lost {
             check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);

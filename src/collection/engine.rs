@@ -176,7 +176,7 @@ pub struct Finding {
 /// How bad a [`Finding`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Points are, or may be, lost.
+    /// Points, or the model that embeds them, are, or may be, lost.
     Data,
     /// An index or a measurement, which is made anew by itself.
     Cache,

@@ -21,6 +21,8 @@ use std::time::Instant;
 
 /// Files of the images of digits and of their labels, as an upload for [`Lesson::Digits`] names them; the last two only measure.
 pub const DIGIT_FILES: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
+/// The file of an installed model that says which one it is: weights have no checksum, and a bit of them makes another model.
+const FINGERPRINT: &str = "fingerprint";
 /// What the texts of a collection are called in the card of what was trained on them.
 const TEXTS: &str = "texts";
 
@@ -39,8 +41,8 @@ pub struct ModelInfo {
 pub enum Lesson {
     /// Word vectors, from text files, or from the texts of a collection.
     Words {
-        /// How. Files, checkpoints and threads are the server's.
-        options: WordOptions,
+        /// How. Files and checkpoints are the server's.
+        options: Box<WordOptions>,
         /// Whose points' texts are read too.
         texts_of: Option<CollectionName>,
     },
@@ -175,10 +177,10 @@ impl Models {
         let (folders, numbers) = store::Models::open(fs, data_dir)?;
         for number in numbers {
             let folder = folders.dir(number);
-            match load_folder(&folder) {
+            match load_installed(&folder) {
                 Ok(embedders) => registry.add_model(Arc::new(Model { origin: Origin::Installed(number), embedders })),
                 Err(error) => {
-                    tracing::error!(folder = %folder.display(), %error, "an installed model cannot be used");
+                    tracing::error!(folder = %folder.display(), %error, "an installed model cannot be used; install it anew, and remove this folder");
                 }
             }
         }
@@ -208,16 +210,11 @@ impl Models {
         if self.registry().models().iter().any(|model| model.has(name, &fingerprint)) {
             return Err(Error::ModelExists { name: name.into(), fingerprint: fingerprint.to_string() });
         }
-        let number = self.folders.add(&first.files().map_err(failed)?)?;
-        let kept = load_folder(&self.folders.dir(number)).map_err(failed).and_then(|embedders| {
-            let model = Model { origin: Origin::Installed(number), embedders };
-            let same = model.has(name, &fingerprint);
-            if same {
-                Ok(Arc::new(model))
-            } else {
-                Err(Error::Damaged { what: format!("the model {name:?}: its files are not what was written") })
-            }
-        });
+        let mut files = first.files().map_err(failed)?;
+        files.push((FINGERPRINT, fingerprint.to_string().into_bytes()));
+        let number = self.folders.add(&files)?;
+        let kept = load_installed(&self.folders.dir(number)).map_err(failed);
+        let kept = kept.map(|embedders| Arc::new(Model { origin: Origin::Installed(number), embedders }));
         match kept {
             Ok(model) => {
                 self.change(|registry| registry.add_model(model.clone()));
@@ -265,6 +262,20 @@ impl Models {
             ModelInfo { model: model.clone(), current: model.embedders.iter().any(stands), used_by }
         };
         registry.models().iter().map(info).collect()
+    }
+}
+
+/// The embedders of an installed model, if they are those that were installed.
+pub(super) fn load_installed(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
+    let path = folder.join(FINGERPRINT);
+    let pinned = std::fs::read_to_string(&path).map_err(|source| embed::Error::Io { path: path.clone(), source })?;
+    let embedders = load_folder(folder)?;
+    match embedders.first().map(|first| first.fingerprint().to_string()) {
+        Some(found) if found == pinned => Ok(embedders),
+        found => {
+            let what = format!("the files beside it are those of {}, not {pinned:.64}", found.unwrap_or_default());
+            Err(embed::Error::Corrupt { path, what })
+        }
     }
 }
 

@@ -184,7 +184,7 @@ fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<L
         "" => None,
         name => Some(collection("settings.words.collection", name)?),
     };
-    Ok(Lesson::Words { options, texts_of })
+    Ok(Lesson::Words { options: Box::new(options), texts_of })
 }
 
 /// What was given, or, for nothing, the default.

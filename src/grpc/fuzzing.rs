@@ -42,7 +42,7 @@ pub fn dns_names(certificate: &[u8]) -> Vec<String> {
 }
 
 /// Requests that [`request`] knows.
-pub const REQUESTS: u8 = 17;
+pub const REQUESTS: u8 = 19;
 
 /// Decodes a request of a kind, and turns every part of it into the domain's words. True if all of it was taken.
 pub fn request(kind: u8, bytes: &[u8]) -> bool {
@@ -139,9 +139,14 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             let _ = crate::collection::snapshot::SnapshotName::new(&request.snapshot);
             named(&request.collection)
         }
-        _ => {
+        16 => {
             let request: pb::VerifySnapshotRequest = decode(bytes)?;
             crate::collection::snapshot::SnapshotName::new(&request.snapshot).map(drop)
+        }
+        17 => from_proto::training(decode(bytes)?).map(drop),
+        _ => {
+            let request: pb::GetModelRequest = decode(bytes)?;
+            from_proto::fingerprint("fingerprint", &request.fingerprint).map(drop)
         }
     }
 }

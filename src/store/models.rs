@@ -48,6 +48,17 @@ impl Models {
         Ok((Self { fs: fs.clone(), folder, next }, numbers))
     }
 
+    /// The folders of the models of a directory that nobody has open; nothing changes.
+    ///
+    /// # Errors
+    /// `Internal` when the folder cannot be read.
+    pub fn look(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+        let folder = data_dir.join(FOLDER);
+        let names = if folder.is_dir() { disk::list_folders(&folder)? } else { Vec::new() };
+        let whole = |name: &String| number_of(name).is_some() && folder.join(name).join(CARD).exists();
+        Ok(names.iter().filter(|name| whole(name)).map(|name| folder.join(name)).collect())
+    }
+
     /// The folder of a model.
     pub fn dir(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:016x}"))

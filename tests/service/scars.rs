@@ -524,7 +524,7 @@ async fn scans_stop_when_the_deadline_has_passed() {
     let query = |n: usize| pb::Query { form: Some(Form::Vector(values(&[n as f32; DIMENSION]))) };
     let batch = || pb::SearchBatchRequest {
         collection: "c".into(),
-        queries: (0..400).map(query).collect(),
+        queries: (0..1_000).map(query).collect(),
         params: Some(pb::SearchParams {
             k: 10,
             accuracy: Some(pb::search_params::Accuracy::Exact(true)),
@@ -535,16 +535,21 @@ async fn scans_stop_when_the_deadline_has_passed() {
     let begun = Instant::now();
     server.client.search_batch(batch()).await.unwrap();
     let whole = begun.elapsed();
-    let mut late = Request::new(batch().encode_to_vec());
-    late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
-    let path = PathAndQuery::from_static("/nearness.v1.Search/SearchBatch");
-    let mut grpc = raw(&server).await;
-    let begun = Instant::now();
-    let status = grpc.unary(late, path, Raw).await.unwrap_err();
-    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
-    server.client.search(near_vector("c", &[1.0; DIMENSION], 1)).await.unwrap();
-    let (took, most) = (begun.elapsed(), whole / 2);
-    assert!(took < most, "the only thread was free after {took:?}; the whole batch takes {whole:?}");
+    let mut took = Vec::new();
+    // Other tests may take the processors for a moment, but not every time; a scan that goes on takes its time each time.
+    for _ in 0..5 {
+        let mut late = Request::new(batch().encode_to_vec());
+        late.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
+        let path = PathAndQuery::from_static("/nearness.v1.Search/SearchBatch");
+        let mut grpc = raw(&server).await;
+        let begun = Instant::now();
+        let status = grpc.unary(late, path, Raw).await.unwrap_err();
+        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status}");
+        server.client.search(near_vector("c", &[1.0; DIMENSION], 1)).await.unwrap();
+        took.push(begun.elapsed());
+    }
+    let soonest = took.iter().min().unwrap();
+    assert!(*soonest < whole / 2, "the only thread was free after {took:?}; the whole batch takes {whole:?}");
 }
 
 /// So many points of the collection, with their vectors.

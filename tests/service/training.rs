@@ -96,14 +96,14 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     assert!(card["quality"]["vocabulary"] == 8 && card["date"].as_str().unwrap().len() == 10, "{card}");
 
     // It is known at once, and the same when it is trained again, so that it is refused.
-    let spec = pb::EmbedderRef { name: "text".into(), tap: String::new() };
+    let spec = pb::EmbedderRef { name: "words".into(), tap: String::new() };
     let spec = pb::create_request::Space::Embedder(spec);
     client
         .create_collection(pb::CreateRequest { name: "c".into(), space: Some(spec), ..Default::default() })
         .await
         .unwrap();
-    client.upsert(upsert("c", vec![text_item("a", "river boat"), text_item("b", "piano song")])).await.unwrap();
-    let found = client.search(near("c", pb::query::Form::Text("water fish".into()), 1)).await.unwrap();
+    client.upsert(upsert("c", vec![text_item("a", "boat"), text_item("b", "song")])).await.unwrap();
+    let found = client.search(near("c", pb::query::Form::Text("fish".into()), 1)).await.unwrap();
     assert_eq!(found.hits[0].id, "a");
     let pieces = vec![piece("topics.txt", text.clone()), piece("more.txt", "river boat\n")];
     let again = train(client, Some(words(pb::WordsLesson::default())), pieces).await;
@@ -228,6 +228,37 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
     let server = start(Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap())).await;
     assert_eq!(list(&server.client).await, [model]);
     server.client.upsert(picture()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_model_is_found_and_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Arc::new(LocalEngine::open(folder.path(), Registry::default()).unwrap());
+    let server = start(open()).await;
+    let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "digits".into(), tap: String::new() });
+    install(&server.client, digit_folder()).await.unwrap();
+    let create = pb::CreateRequest { name: "d".into(), space: Some(spec), ..Default::default() };
+    server.client.create_collection(create).await.unwrap();
+    server.stop().await.unwrap().unwrap();
+    let check = || nearness::collection::check_directory(folder.path()).unwrap().findings;
+    assert_eq!(check(), []);
+    // One bit of one weight: still a model, but another one.
+    let installed = std::fs::read_dir(folder.path().join("models")).unwrap().next().unwrap().unwrap();
+    let weights = installed.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let at = bytes.len() - 1_001;
+    bytes[at] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let found = check();
+    assert!(found.len() == 1 && found[0].what.contains("not "), "{found:?}");
+    let server = start(open()).await;
+    assert!(list(&server.client).await.is_empty());
+    let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Image(vec![0; 784].into())) };
+    let request = pb::EmbedRequest { embedder: "digits".into(), inputs: vec![input], ..Default::default() };
+    assert_eq!(refused(server.client.embed(request).await).0, "NOT_FOUND");
+    // It is installed anew, and serves the collection that missed it.
+    let model = install(&server.client, digit_folder()).await.unwrap();
+    assert_eq!(model.used_by, ["d"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
