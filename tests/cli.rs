@@ -538,3 +538,41 @@ fn an_evaluation_of_digits_draws_its_matrix() {
     let svg = fs::read_to_string(here.path().join("digits.svg")).expect("the picture");
     assert!(svg.contains("what the net says") && svg.contains("error on the test images"), "{svg}");
 }
+
+#[test]
+fn models_come_and_go_while_a_server_runs() {
+    let here = TempDir::new().expect("a folder");
+    let text: String = (0..400).map(|n| if n % 2 == 0 { "river boat water\n" } else { "piano song music\n" }).collect();
+    fs::write(here.path().join("text.txt"), text).expect("written");
+    let small = ["--dim", "8", "--min-count", "1", "--epochs", "3", "--subsample", "0", "--threads", "1", "--quiet"];
+    run(here.path(), &[&["train", "words", "--corpus", "text.txt", "--out", "mine"], &small[..]].concat());
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    let names = |model: &Value| model["embedders"][0]["name"].as_str().map(str::to_owned);
+    assert_eq!(ask(&["models", "list"]).as_array().map(Vec::len), Some(2), "those of the program");
+
+    let installed = ask(&["models", "install", "mine", "--quiet"]);
+    assert_eq!((names(&installed).as_deref(), &installed["origin"]), (Some("words"), &"installed".into()));
+    let fingerprint = installed["fingerprint"].as_str().expect("a fingerprint").to_owned();
+    assert_eq!(ask(&["embed", "words", "boat"])["embedder_fingerprint"], fingerprint.as_str());
+    let error = fails(here.path(), &[&["models", "install", "mine"], &at[..]].concat(), 1);
+    assert!(error.contains("there already"), "{error}");
+    ask(&["collections", "create", "notes", "--embedder", "words"]);
+    let error = fails(here.path(), &[&["models", "delete", &fingerprint[..8]], &at[..]].concat(), 1);
+    assert!(error.contains("notes"), "{error}");
+
+    let trained = ask(&[&["models", "train-words", "text.txt", "--seed", "9"], &small[..]].concat());
+    assert_ne!(trained["fingerprint"], installed["fingerprint"]);
+    let card =
+        run(here.path(), &[&["models", "get", trained["fingerprint"].as_str().expect("text")], &at[..]].concat());
+    assert!(
+        card.contains("\"seed\": 9") && card.contains("\"file\": \"text.txt\"") && card.contains("sha256"),
+        "{card}"
+    );
+    let mut listed = run(here.path(), &[&["models", "list"], &at[..]].concat());
+    assert!(listed.contains("notes") && listed.contains("program"), "{listed}");
+    ask(&["models", "delete", trained["fingerprint"].as_str().expect("text")]);
+    listed = run(here.path(), &[&["models", "list"], &at[..]].concat());
+    assert_eq!(listed.matches("installed").count(), 1, "{listed}");
+}

@@ -350,7 +350,15 @@ fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
         collection: args.collection.map_or_else(String::new, |name| name.to_string()),
     };
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let files = args.files.iter().map(|path| (name(path), path.clone())).collect();
+    let files: Vec<_> = args.files.iter().map(|path| (name(path), path.clone())).collect();
+    if let Some((twice, _)) = files
+        .iter()
+        .enumerate()
+        .find(|(place, (one, _))| files[..*place].iter().any(|(other, _)| other == one))
+        .map(|(_, file)| file)
+    {
+        bail!("two of the files are called {twice:?}; the card names them by that alone");
+    }
     train(pb::train_settings::Lesson::Words(lesson), files, args.training, "words", quiet)
 }
 

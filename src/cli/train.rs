@@ -56,6 +56,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         },
         noise_power: args.noise_power,
         most_words: args.max_words,
+        most_bytes: u64::MAX,
         phrases: args.phrases.map(|passes| words::Phrases {
             passes,
             threshold: args.phrase_threshold,

@@ -34,6 +34,9 @@ pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
         .zip(0..)
         .map(|((input, vector), place)| Change::AddCanary { place, kind: kind.name(), vector, input })
         .collect();
+    if changes.is_empty() {
+        tracing::warn!(path = %truth.path().display(), embedder = embedder.name(), "no canaries: it embeds none of its own inputs");
+    }
     // Without them the collection serves as well; they are made at the next start.
     if !changes.is_empty()
         && let Err(error) = truth.commit(&changes)
@@ -149,7 +152,7 @@ mod tests {
             assert_eq!(info.problems.is_empty(), fine, "{:?}", info.problems);
             if let Err(error) = written {
                 assert_eq!(error.kind(), ErrorKind::Conflict);
-                assert!(error.to_string().contains("canary 1 of 3 is off by"), "{error}");
+                assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
             }
             // What is stored is still read.
             assert_eq!(engine.count(&name, None).unwrap(), 1);

@@ -518,7 +518,7 @@ pub trait Engine: Send + Sync {
     /// All models, in the order of their coming.
     ///
     /// # Errors
-    /// `Corrupt` when it cannot be told which collections use them; `Unavailable` where models do not change.
+    /// `Internal`; `Unavailable` where models do not change.
     fn models(&self) -> Result<Vec<ModelInfo>, Error>;
     /// A place for the files of a model, or for those to train one on.
     ///
@@ -545,7 +545,7 @@ pub trait Engine: Send + Sync {
     /// Deletes an installed model, by the fingerprint of its first embedder.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` for one that was not installed, or that a collection is pinned to.
+    /// `NotFound`; `Conflict` for one that was not installed, or that a collection is pinned to; `Corrupt` when that cannot be told.
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error>;
     /// What it has done since it was opened.
     fn activity(&self) -> Activity;

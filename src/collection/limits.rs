@@ -38,6 +38,12 @@ pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
 
 /// Most bytes of the files of one upload.
 pub const MAX_UPLOAD_BYTES: u64 = 16 << 30;
+/// Most bytes of the files of a model that is installed: it is read into memory.
+pub const MAX_MODEL_BYTES: u64 = 2 << 30;
+/// Bytes of a disk that uploads and trainings leave to the collections.
+pub const MIN_FREE_BYTES: u64 = 256 << 20;
+/// Most words of a model that a server trains.
+pub const MAX_TRAINED_WORDS: usize = 1_000_000;
 /// Most files of one upload.
 pub const MAX_UPLOAD_FILES: usize = 64;
 /// Longest name of such a file, bytes.

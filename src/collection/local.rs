@@ -315,6 +315,8 @@ impl Inner {
         if let Some(before) = before {
             before.end();
         }
+        // It may have been opened before a model was installed.
+        self.models.registry().models().iter().for_each(|model| collection.offer(model));
         let info = collection.info();
         let slot = Slot::Open(Arc::new(collection));
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
@@ -374,23 +376,25 @@ impl Inner {
         Err(Error::UnknownModel(fingerprint.to_string()))
     }
 
-    /// All models, and who uses them. A record that cannot be read may name any of them, so then none can be told.
-    fn list_models(&self) -> Result<Vec<ModelInfo>, Error> {
-        let mut entries = Vec::new();
+    /// All models, and who uses them; and whether all records of collections could be read: one that cannot may name any model.
+    fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
+        let (mut entries, mut all) = (Vec::new(), true);
         for (name, entry) in self.catalogue.list()? {
-            let Ok(name) = CollectionName::new(name.as_str()) else { continue };
-            entries.push((name, entry?));
+            match (CollectionName::new(name.as_str()), entry) {
+                (Ok(name), Ok(entry)) => entries.push((name, entry)),
+                _ => all = false,
+            }
         }
-        Ok(self.models.list(&entries))
+        Ok((self.models.list(&entries), all))
     }
 
     fn keep_model(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<ModelInfo, Error> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let model = self.models.keep(&embedders)?;
+        let model = self.models.keep(embedders)?;
         for collection in self.open_collections() {
             collection.offer(&model);
         }
-        let listed = self.list_models()?;
+        let (listed, _) = self.list_models()?;
         let found = listed.into_iter().find(|info| Arc::ptr_eq(&info.model, &model));
         found.ok_or_else(|| Error::UnknownModel(model.fingerprint().to_string()))
     }
@@ -447,7 +451,7 @@ impl Engine for LocalEngine {
     }
 
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
-        self.inner.list_models()
+        Ok(self.inner.list_models()?.0)
     }
 
     fn upload(&self) -> Result<Upload, Error> {
@@ -473,7 +477,12 @@ impl Engine for LocalEngine {
 
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed = self.inner.list_models()?;
+        let (listed, all) = self.inner.list_models()?;
+        if !all {
+            let what =
+                "the record of a collection cannot be read, and it may need the model; delete that collection first";
+            return Err(Error::Damaged { what: what.into() });
+        }
         // Of two with the same embedder, which only a start can bring about, the installed one.
         let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
         self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)

@@ -5,7 +5,7 @@
 //! the model deleted, under the lock that creating a collection takes too.
 
 use super::{Error, limits};
-use crate::disk::Fs;
+use crate::disk::{self, Fs};
 use crate::embed::digits::{self, LabelledImages};
 use crate::embed::words::{self, TrainOptions as WordOptions};
 use crate::embed::{
@@ -16,7 +16,7 @@ use crate::store::{self, Entry};
 use crate::types::CollectionName;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 /// Files of the images of digits and of their labels, as an upload for [`Lesson::Digits`] names them; the last two only measure.
@@ -90,6 +90,8 @@ pub type ObserveTraining<'a> = &'a (dyn Fn(TrainStep) -> bool + Sync);
 /// Files of a model, or to train one on, on their way in. Dropped, they are gone.
 pub struct Upload {
     files: store::Upload,
+    /// Most bytes of all of them.
+    most: u64,
     /// As they were called, and where they are.
     named: Vec<(String, PathBuf)>,
 }
@@ -107,6 +109,7 @@ impl Upload {
                 format!("{name:?} is no file of a model folder: {}", MODEL_FILES.join(", ")),
             ));
         };
+        self.most = limits::MAX_MODEL_BYTES;
         self.begin(name, known)
     }
 
@@ -145,11 +148,24 @@ impl Upload {
         if self.named.is_empty() {
             return Err(Error::invalid("file", "is missing: the first piece names its file"));
         }
-        let most = limits::MAX_UPLOAD_BYTES;
+        let most = self.most;
         if self.files.bytes() + bytes.len() as u64 > most {
             return Err(Error::invalid("data", format!("at most {most} bytes are taken in one call")));
         }
+        self.room()?;
         Ok(self.files.append(bytes)?)
+    }
+
+    /// Refuses to take what the collections need.
+    fn room(&self) -> Result<(), Error> {
+        let free = disk::free_bytes(self.files.dir()).map_err(store::Error::from)?;
+        if free < limits::MIN_FREE_BYTES {
+            let least = limits::MIN_FREE_BYTES;
+            return Err(Error::Exhausted(format!(
+                "{free} bytes are free on the disk, and {least} are left to the collections"
+            )));
+        }
+        Ok(())
     }
 
     fn file(&self, name: &str) -> Option<&Path> {
@@ -199,20 +215,23 @@ impl Models {
     }
 
     pub(super) fn upload(&self) -> Result<Upload, Error> {
-        Ok(Upload { files: self.folders.upload()?, named: Vec::new() })
+        Ok(Upload { files: self.folders.upload()?, most: limits::MAX_UPLOAD_BYTES, named: Vec::new() })
     }
 
     /// Makes a model durable, then known, as it is read from its folder. One at a time.
-    pub(super) fn keep(&self, embedders: &[Arc<dyn Embedder>]) -> Result<Arc<Model>, Error> {
+    pub(super) fn keep(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<Arc<Model>, Error> {
         let failed = |source| Error::Embed { field: "data".into(), source };
         let first = embedders.first().ok_or_else(|| Error::invalid("data", "the model has no embedder"))?;
-        let (name, fingerprint) = (first.name(), first.fingerprint());
-        if self.registry().models().iter().any(|model| model.has(name, &fingerprint)) {
-            return Err(Error::ModelExists { name: name.into(), fingerprint: fingerprint.to_string() });
+        let (name, fingerprint) = (first.name().to_owned(), first.fingerprint());
+        if self.registry().models().iter().any(|model| model.has(&name, &fingerprint)) {
+            return Err(Error::ModelExists { name, fingerprint: fingerprint.to_string() });
         }
         let mut files = first.files().map_err(failed)?;
         files.push((FINGERPRINT, fingerprint.to_string().into_bytes()));
+        // A model is large: it is in memory twice at most.
+        drop(embedders);
         let number = self.folders.add(&files)?;
+        drop(files);
         let kept = load_installed(&self.folders.dir(number)).map_err(failed);
         let kept = kept.map(|embedders| Arc::new(Model { origin: Origin::Installed(number), embedders }));
         match kept {
@@ -221,7 +240,8 @@ impl Models {
                 Ok(model)
             }
             Err(error) => {
-                self.folders.remove(number)?;
+                // What stays of it is told at the next start.
+                let _ = self.folders.remove(number);
                 Err(error)
             }
         }
@@ -241,9 +261,9 @@ impl Models {
                 first.as_str()
             )));
         }
-        self.folders.remove(number)?;
+        // First, so that no collection is made with a model that is gone after the next start.
         self.change(|registry| registry.remove(model.model.origin));
-        Ok(())
+        Ok(self.folders.remove(number)?)
     }
 
     /// All models, with what `entries`, those of the catalogue, say of their use.
@@ -287,8 +307,7 @@ pub(super) fn load(upload: &Upload) -> Result<Vec<Arc<dyn Embedder>>, Error> {
             "card.json is missing: a model folder is made by `nearness train` or `nearness import`",
         ));
     }
-    load_folder(upload.files.dir())
-        .map_err(|source| Error::Embed { field: "data".into(), source: relative(source, upload) })
+    load_folder(upload.files.dir()).map_err(|error| blamed(error, upload, "data"))
 }
 
 /// Trains on what was uploaded, behind all other work of the machine.
@@ -297,29 +316,57 @@ pub(super) fn train(
     upload: &Upload,
     observe: ObserveTraining<'_>,
 ) -> Result<Vec<Arc<dyn Embedder>>, Error> {
-    let work = || {
-        crate::disk::run_behind_others();
-        match &training.lesson {
-            Lesson::Words { options, texts_of } => train_words(training, options, texts_of.as_ref(), upload, observe),
-            Lesson::Digits(options) => train_digits(training, options, upload, observe),
+    let full = Mutex::new(None);
+    let observe = |step| match upload.room() {
+        Ok(()) => observe(step),
+        Err(error) => {
+            *full.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            false
         }
+    };
+    let threads = match &training.lesson {
+        Lesson::Words { options, .. } => options.threads,
+        Lesson::Digits(options) => options.threads,
+    };
+    let work = || {
+        disk::run_behind_others();
+        // Threads of its own: those that queries share would do its work before theirs, or be put behind with it.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
+        pool.install(|| match &training.lesson {
+            Lesson::Words { options, texts_of } => train_words(training, options, texts_of.as_ref(), upload, &observe),
+            Lesson::Digits(options) => train_digits(training, options, upload, &observe),
+        })
     };
     let trained = std::thread::scope(|scope| scope.spawn(work).join());
     let trained = trained.unwrap_or_else(|_| Err(embed::Error::Compute("the training panicked".into())));
-    trained.map_err(|source| Error::Embed { field: "settings".into(), source: relative(source, upload) })
+    if let Some(error) = full.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    trained.map_err(|error| blamed(error, upload, "settings"))
 }
 
-/// An error that names an uploaded file as its sender does, and no folder of the server.
-fn relative(error: embed::Error, upload: &Upload) -> embed::Error {
-    let short = |path: PathBuf| {
-        let named = upload.named.iter().find(|(_, other)| *other == path);
-        named.map_or(path.file_name().map_or_else(PathBuf::new, PathBuf::from), |(name, _)| name.into())
+/// An error of what came in: damage is its sender's doing, a full disk is not, and a file is called as its sender calls it.
+fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
+    use std::io::ErrorKind as Io;
+    let short = |path: &Path| {
+        let named = upload.named.iter().find(|(_, other)| other == path);
+        named.map_or(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), |(name, _)| name.clone())
     };
-    match error {
-        embed::Error::Corrupt { path, what } => embed::Error::Corrupt { path: short(path), what },
-        embed::Error::Io { path, source } => embed::Error::Io { path: short(path), source },
+    let source = match error {
+        embed::Error::Corrupt { path, what } => embed::Error::InvalidInput(format!("{}: {what}", short(&path))),
+        embed::Error::Io { path, source } => match source.kind() {
+            Io::NotFound => embed::Error::InvalidInput(format!("{} is missing", short(&path))),
+            Io::UnexpectedEof | Io::InvalidData | Io::InvalidInput => {
+                embed::Error::InvalidInput(format!("{}: cannot be unpacked: {source}", short(&path)))
+            }
+            Io::StorageFull | Io::QuotaExceeded => return Error::Exhausted(format!("{}: {source}", short(&path))),
+            _ => embed::Error::Io { path: short(&path).into(), source },
+        },
+        embed::Error::Disk(error) => return Error::Store(error.into()),
         other => other,
-    }
+    };
+    Error::Embed { field: field.into(), source }
 }
 
 fn card(name: &str, training: &Training, upload: &Upload, seed: u64) -> Result<ModelCard, embed::Error> {
@@ -342,7 +389,8 @@ fn train_words(
 ) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
     let most = limits::MAX_TRAINED_NUMBERS / options.dimension.max(1);
     let options = WordOptions {
-        most_words: options.most_words.min(most),
+        most_words: options.most_words.min(most).min(limits::MAX_TRAINED_WORDS),
+        most_bytes: limits::MAX_UPLOAD_BYTES,
         scratch: upload.files.dir().into(),
         checkpoints: None,
         ..options.clone()

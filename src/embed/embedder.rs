@@ -97,6 +97,8 @@ pub trait Embedder: Send + Sync {
                 "The ship was sunk by a storm, and its crew came home in a small boat.",
                 "alligator and crocodile",
                 "In 1874 they measured 3.5 miles; nobody believed it!",
+                // One token of any vocabulary of bytes.
+                "a",
             ]
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),

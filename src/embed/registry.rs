@@ -8,6 +8,7 @@ use super::{
     words::WordModel,
 };
 use std::{
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -121,6 +122,19 @@ impl Registry {
     }
 }
 
+/// Largest model card, bytes.
+const MAX_CARD_BYTES: u64 = 1 << 20;
+
+fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let io = |source| Error::Io { path: path.into(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > most {
+        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
+    }
+    Ok(bytes)
+}
+
 /// The embedders of a model folder.
 ///
 /// # Errors
@@ -131,7 +145,7 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
         let what = "is missing; a folder of another program becomes a model folder by `nearness import`".into();
         return Err(Error::Corrupt { path, what });
     }
-    let json = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+    let json = read_bounded(&path, MAX_CARD_BYTES)?;
     let card = super::ModelCard::parse(&path, &json)?;
     if !card.family.is_empty() {
         let Some(family) = Family::from_name(&card.family) else {

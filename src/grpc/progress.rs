@@ -1,9 +1,10 @@
 //! Long work on a maintenance thread whose progress is told as a stream, up to its result.
 
-use super::pb;
 use super::work::{Lane, Work};
+use super::{pb, status};
 use crate::collection::{Engine, Error, Job, Observe};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,8 @@ pub(super) type Replies<M> = ReceiverStream<Result<M, Status>>;
 pub(super) struct Teller<M> {
     replies: mpsc::Sender<Result<M, Status>>,
     last: Mutex<Option<Instant>>,
+    /// The server stops.
+    over: Arc<AtomicBool>,
 }
 
 impl<M> Teller<M> {
@@ -29,7 +32,7 @@ impl<M> Teller<M> {
             // A slow client misses some.
             let _ = self.replies.try_send(Ok(message()));
         }
-        !self.replies.is_closed()
+        !self.replies.is_closed() && !self.over.load(Ordering::Relaxed)
     }
 }
 
@@ -41,11 +44,18 @@ pub(super) fn telling<M: Send + 'static>(
 ) -> Response<Replies<M>> {
     let (replies, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
-        let teller = Teller { replies: replies.clone(), last: Mutex::new(None) };
+        let mut stopping = work.stopping();
+        let over = Arc::new(AtomicBool::new(false));
+        let teller = Teller { replies: replies.clone(), last: Mutex::new(None), over: over.clone() };
         let run = work.run(lane, move |engine| call(engine, &teller));
         let result = tokio::select! {
             result = run => result,
             () = replies.closed() => return,
+            // An error means that the server is gone, which is the same.
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                over.store(true, Ordering::Relaxed);
+                Err(status::stopping())
+            }
         };
         // Nobody listens any more, or it is sent.
         let _ = replies.send(result).await;

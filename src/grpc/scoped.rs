@@ -55,7 +55,8 @@ impl Engine for Scoped<'_> {
         upload: Upload,
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error> {
-        self.everything()?.train_model(training, upload, observe)
+        let engine = self.everything()?;
+        training.texts_of().map_or(Ok(engine), |name| self.enter(name))?.train_model(training, upload, observe)
     }
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
         self.everything()?.delete_model(fingerprint)

@@ -119,14 +119,12 @@ struct Intake {
     upload: Option<Upload>,
     /// How a file begins.
     begin: fn(&mut Upload, &str) -> Result<(), Error>,
-    /// The one whose pieces come.
-    file: String,
 }
 
 impl Intake {
     async fn begin(work: &Work, begin: fn(&mut Upload, &str) -> Result<(), Error>) -> Result<Self, Status> {
         let upload = work.run(Lane::Store, |engine: &dyn Engine| engine.upload()).await?;
-        Ok(Self { work: work.clone(), upload: Some(upload), begin, file: String::new() })
+        Ok(Self { work: work.clone(), upload: Some(upload), begin })
     }
 
     /// Writes a piece. The next one is read when it is on the disk, or on its way there.
@@ -134,9 +132,8 @@ impl Intake {
         let charge = self.work.charge();
         charge.add(piece.data.len())?;
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
-        if !piece.file.is_empty() && piece.file != self.file {
+        if !piece.file.is_empty() {
             (self.begin)(&mut upload, &piece.file)?;
-            self.file = piece.file;
         }
         let append = move |_: &dyn Engine| {
             let _until_written = charge;

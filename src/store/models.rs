@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder in the data directory.
 const FOLDER: &str = "models";
+/// How the name of a draft ends.
+const DRAFT: &str = ".tmp";
 /// The file that makes a folder a model.
 const CARD: &str = "card.json";
 
@@ -36,10 +38,13 @@ impl Models {
         let mut numbers = Vec::new();
         if folder.is_dir() {
             for name in disk::list_folders(&folder)? {
+                // What has a name of another kind is not ours.
+                let Some(number) = number_of(name.strip_suffix(DRAFT).unwrap_or(&name)) else { continue };
                 let path = folder.join(&name);
-                match number_of(&name) {
-                    Some(number) if path.join(CARD).exists() => numbers.push(number),
-                    _ => disk::remove_folder(fs.as_ref(), &path)?,
+                if name.ends_with(DRAFT) || !path.join(CARD).exists() {
+                    disk::remove_folder(fs.as_ref(), &path)?;
+                } else {
+                    numbers.push(number);
                 }
             }
         }
@@ -109,7 +114,7 @@ impl Models {
     /// # Errors
     /// `Exhausted`, `Internal`.
     pub fn upload(&self) -> Result<Upload, Error> {
-        let dir = self.folder.join(format!("{:016x}.tmp", self.next()?));
+        let dir = self.folder.join(format!("{:016x}{DRAFT}", self.next()?));
         disk::create_folder(self.fs.as_ref(), &dir)?;
         Ok(Upload { fs: self.fs.clone(), dir, open: None, bytes: 0 })
     }
@@ -199,14 +204,19 @@ mod tests {
         upload.append(b"d").unwrap();
         assert_eq!((std::fs::read(upload.dir().join("a")).unwrap(), upload.bytes()), (b"abcd".to_vec(), 4));
         std::mem::forget(upload);
+        std::fs::create_dir_all(dir.path().join("models/my-words")).unwrap();
         std::fs::create_dir(models.dir(9)).unwrap();
         std::fs::write(models.dir(9).join("model.safetensors"), "half").unwrap();
-        assert_eq!(names(dir.path()), ["0000000000000001", "0000000000000002.tmp", "0000000000000009"]);
+        assert_eq!(names(dir.path()), ["0000000000000001", "0000000000000002.tmp", "0000000000000009", "my-words"]);
         let (models, found) = Models::open(&real_fs(), dir.path()).unwrap();
-        assert_eq!((found, names(dir.path())), (vec![1], vec!["0000000000000001".into()]));
+        assert_eq!(
+            (found, names(dir.path())),
+            (vec![1], vec!["0000000000000001".into(), "my-words".into()]),
+            "what is not ours stays"
+        );
         assert_eq!(std::fs::read(models.dir(1).join("model.safetensors")).unwrap(), [7; 3_000]);
         drop(models.upload().unwrap());
-        assert_eq!(names(dir.path()).len(), 1);
+        assert_eq!(names(dir.path()).len(), 2);
         assert_eq!(models.add(&files()).unwrap(), 3);
     }
 

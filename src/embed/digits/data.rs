@@ -42,7 +42,7 @@ impl LabelledImages {
         if pictures.dimensions.len() != 3 || pictures.dimensions[1..] != [SIDE as u32; 2] {
             return Err(corrupt(images, format!("holds {:?}, not count x {SIDE} x {SIDE}", pictures.dimensions)));
         }
-        let digits = idx::read(labels)?;
+        let digits = idx::read_within(labels, u64::from(pictures.dimensions[0]))?;
         if digits.dimensions.len() != 1 || digits.dimensions[0] != pictures.dimensions[0] {
             let what =
                 format!("holds {:?}, not the {} labels of the images", digits.dimensions, pictures.dimensions[0]);

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Most bytes of elements that are read from one file.
-pub const MAX_BYTES: u64 = 4 << 30;
+pub const MAX_BYTES: u64 = 1 << 30;
 /// Most sizes of an array.
 const MAX_DIMENSIONS: usize = 8;
 const UNSIGNED_BYTE: u8 = 8;
@@ -34,21 +34,33 @@ pub fn looks_like(beginning: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Corrupt`] when the header is not one, when the elements are fewer or more than the
-/// sizes say, or when the sizes promise more than [`MAX_BYTES`]. Memory grows with what is really there.
+/// sizes say, or when the sizes promise more than `most`, or [`MAX_BYTES`]. Memory grows with what is really there.
 pub fn read(path: &Path) -> Result<Idx, Error> {
+    read_within(path, MAX_BYTES)
+}
+
+/// The same, of a file that is to hold at most so many bytes of elements.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_within(path: &Path, most: u64) -> Result<Idx, Error> {
     let io = |source| Error::Io { path: path.into(), source };
     let mut file = BufReader::new(File::open(path).map_err(io)?);
     let mut magic = [0; 2];
     let got = read_up_to(&mut file, &mut magic).map_err(io)?;
     let whole = (&magic[..got]).chain(file);
-    if magic == [0x1f, 0x8b] { parse(path, flate2::read::MultiGzDecoder::new(whole)) } else { parse(path, whole) }
+    if magic == [0x1f, 0x8b] {
+        parse(path, flate2::read::MultiGzDecoder::new(whole), most)
+    } else {
+        parse(path, whole, most)
+    }
 }
 
 /// Reads an array from a stream that holds nothing else; `path` is for messages.
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(path: &Path, mut from: impl Read) -> Result<Idx, Error> {
+pub fn parse(path: &Path, mut from: impl Read, most: u64) -> Result<Idx, Error> {
     let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     let broken = |source: std::io::Error| match source.kind() {
         // What a gzip stream that was cut or damaged gives.
@@ -74,8 +86,8 @@ pub fn parse(path: &Path, mut from: impl Read) -> Result<Idx, Error> {
     let expected = dimensions
         .iter()
         .try_fold(1u64, |product, &size| product.checked_mul(size.into()))
-        .filter(|&bytes| bytes <= MAX_BYTES)
-        .ok_or_else(|| corrupt(format!("the sizes {dimensions:?} promise more than {MAX_BYTES} bytes")))?;
+        .filter(|&bytes| bytes <= most)
+        .ok_or_else(|| corrupt(format!("the sizes {dimensions:?} promise more than the {most} bytes that are read")))?;
     let mut bytes = Vec::new();
     from.take(expected + 1).read_to_end(&mut bytes).map_err(broken)?;
     let found = bytes.len() as u64;

@@ -36,6 +36,8 @@ pub(super) struct Reading {
     pub(super) min_count: u64,
     /// At most so many words stay.
     pub(super) most_words: usize,
+    /// A text of more bytes, unpacked, is refused.
+    pub(super) most_bytes: u64,
     /// Whether words that occur together become one.
     pub(super) phrases: Option<Phrases>,
 }
@@ -68,7 +70,9 @@ impl Corpus {
     ) -> Result<Self, Error> {
         let mut standard_input = None;
         let mut counter = Counter::new(reading.most_words.saturating_mul(HELD));
+        // Words and bytes, and how many of each were told of.
         let (mut read, mut reported) = (0_u64, 0_u64);
+        let (mut bytes, mut told) = (0_u64, 0_u64);
         for path in files {
             let mut line = |line: &str| {
                 let mut length = 0;
@@ -92,8 +96,14 @@ impl Corpus {
                 if length > 0 {
                     spool.push(END)?;
                 }
-                if read - reported >= 200_000 {
-                    reported = read;
+                bytes += line.len() as u64;
+                if bytes > reading.most_bytes {
+                    let most = reading.most_bytes;
+                    return Err(Error::InvalidInput(format!("the text has more than {most} bytes, unpacked")));
+                }
+                // A text may have few words, or none.
+                if read - reported >= 200_000 || bytes - told >= 8 << 20 {
+                    (reported, told) = (read, bytes);
                     tell(observe, TrainProgress::of("counting", read, 0))?;
                 }
                 Ok(())
@@ -252,7 +262,7 @@ pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
 /// For tests: all words from so many occurrences.
 #[cfg(test)]
 pub(super) fn from(min_count: u64) -> Reading {
-    Reading { min_count, most_words: 1_000_000, phrases: None }
+    Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None }
 }
 
 /// The path of a spool in a folder of checkpoints.
@@ -312,7 +322,7 @@ mod tests {
             );
             text += &format!("cat {}\n", word(line));
         }
-        let corpus = of_text(text.as_bytes(), &Reading { min_count: 2, most_words: 20, phrases: None }).unwrap();
+        let corpus = of_text(text.as_bytes(), &Reading { most_words: 20, ..from(2) }).unwrap();
         assert_eq!(&corpus.words[..2], ["cat", "dog"]);
         assert_eq!(&corpus.counts[..2], [6_000, 3_000]);
         assert!(corpus.words.len() <= 20);

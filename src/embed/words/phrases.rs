@@ -183,7 +183,7 @@ mod tests {
         let text: String = lines.iter().map(|(times, line)| format!("{line}\n").repeat(*times)).collect();
         // By hand: (20 - 1) / (80 20) 730 is 8.7 for "new york", 3.5 for "saw new", 9.0 for "the new", 7.1 for "saw the".
         let phrases = Some(Phrases { passes, threshold: 7.5, discount: 1 });
-        of_text(text.as_bytes(), &Reading { min_count: 2, most_words: 1_000, phrases }).unwrap()
+        of_text(text.as_bytes(), &Reading { phrases, ..crate::embed::words::corpus::from(2) }).unwrap()
     }
 
     fn sentence(corpus: &Corpus, place: usize) -> Vec<String> {

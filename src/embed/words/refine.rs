@@ -149,7 +149,7 @@ fn spell(
     report: &dyn Fn(usize),
 ) {
     let learned = words.len().min(MOST_WORDS);
-    let numbers = numbers(&words[..learned]);
+    let numbers = numbers(&words[..learned], (MOST_NUMBERS / dimension.max(1)).max(1));
     let rows = Sparse::of(&words[..learned], &numbers);
     let reference = counts[RANK.min(counts.len()) - 1].max(1) as f32;
     let weights: Vec<f32> =
@@ -187,13 +187,16 @@ fn of(word: &str, mut visit: impl FnMut(u64)) {
     }
 }
 
+/// Most numbers of the table of n-grams, of which there are a few at a time: 512 MB each.
+const MOST_NUMBERS: usize = 1 << 27;
+
 /// FNV-1a of 64 bits: among a million n-grams, one in ten million pairs of corpora has two of one hash.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// The n-grams that enough words have, numbered in order of appearance.
-fn numbers(words: &[String]) -> FxHashMap<u64, u32> {
+/// The n-grams that enough words have, numbered in order of appearance; of more than `most` those that the most words have.
+fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
     let mut words_of: FxHashMap<u64, (u32, u32)> = FxHashMap::default();
     for (number, word) in (1_u32..).zip(words) {
         of(word, |gram| {
@@ -202,10 +205,17 @@ fn numbers(words: &[String]) -> FxHashMap<u64, u32> {
             *last = number;
         });
     }
+    let mut least = LEAST_WORDS;
+    let mut counts: Vec<u32> = words_of.values().map(|(words, _)| *words).filter(|words| *words >= least).collect();
+    if counts.len() > most {
+        let (_, last, _) = counts.select_nth_unstable_by(most, |a, b| b.cmp(a));
+        // All of one number of words stay or go, so that their order does not matter.
+        least = *last + 1;
+    }
     let mut numbers = FxHashMap::default();
     for word in words {
         of(word, |gram| {
-            if words_of[&gram].0 >= LEAST_WORDS {
+            if words_of[&gram].0 >= least {
                 let next = numbers.len() as u32;
                 numbers.entry(gram).or_insert(next);
             }

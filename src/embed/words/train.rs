@@ -97,6 +97,8 @@ pub struct TrainOptions {
     pub min_count: u64,
     /// At most so many words, the most frequent ones; of a few times as many the occurrences are counted at once.
     pub most_words: usize,
+    /// A text of more bytes, unpacked, is refused.
+    pub most_bytes: u64,
     /// Whether words that occur together become one.
     pub phrases: Option<Phrases>,
     /// Frequency (a share of the corpus) from which words are left out at random; 0 keeps all.
@@ -132,6 +134,7 @@ impl Default for TrainOptions {
             noise_power: NOISE_POWER,
             min_count: 5,
             most_words: 5_000_000,
+            most_bytes: u64::MAX,
             phrases: None,
             subsample: 1e-4,
             epochs: Objective::SkipGram.epochs(),
@@ -254,8 +257,12 @@ pub fn train(
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<WordModel, Error> {
     options.check()?;
-    let reading =
-        Reading { min_count: options.min_count.max(1), most_words: options.most_words, phrases: options.phrases };
+    let reading = Reading {
+        min_count: options.min_count.max(1),
+        most_words: options.most_words,
+        most_bytes: options.most_bytes,
+        phrases: options.phrases,
+    };
     let (checkpoint, corpus) = match &options.checkpoints {
         None => (None, None),
         Some(checkpoints) => {
