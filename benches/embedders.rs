@@ -18,7 +18,7 @@ fn main() {
     let begun = Instant::now();
     registry.add_folder(folder.as_ref()).expect("a model folder");
     let loaded = begun.elapsed();
-    let embedder = registry.current().last().expect("an embedder");
+    let embedder = registry.models().last().expect("a model").embedders[0].clone();
     let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).expect("texts")).expect("a list of texts");
     let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
     let tap = embedder.tap("").expect("a tap");

@@ -42,7 +42,8 @@ impl LabelledImages {
         if pictures.dimensions.len() != 3 || pictures.dimensions[1..] != [SIDE as u32; 2] {
             return Err(corrupt(images, format!("holds {:?}, not count x {SIDE} x {SIDE}", pictures.dimensions)));
         }
-        let digits = idx::read_within(labels, u64::from(pictures.dimensions[0]))?;
+        // A few more are read, to be told apart from the images; not a bomb.
+        let digits = idx::read_within(labels, u64::from(pictures.dimensions[0]).max(1 << 20))?;
         if digits.dimensions.len() != 1 || digits.dimensions[0] != pictures.dimensions[0] {
             let what =
                 format!("holds {:?}, not the {} labels of the images", digits.dimensions, pictures.dimensions[0]);
