@@ -14,7 +14,6 @@ use crate::embed::{
 };
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -408,7 +407,8 @@ fn train_words(
     })?;
     let mut card = card("words", training, upload, options.seed)?;
     card.threads = options.resolved_threads();
-    card.quality = object(json!({ "training_seconds": seconds(begun), "vocabulary": model.vocabulary().len() }));
+    card.quality.insert("training_seconds".into(), seconds(begun).into());
+    card.quality.insert("vocabulary".into(), model.vocabulary().len().into());
     if let Some(name) = texts_of {
         let texts = card.data.iter_mut().filter(|source| source.file == TEXTS);
         texts.for_each(|source| source.file = format!("the texts of the collection {name}"));
@@ -449,17 +449,13 @@ fn train_digits(
     })?;
     let mut card = card("digits", training, upload, options.seed)?;
     card.threads = net.card().threads;
-    card.quality = object(json!({ "training_seconds": seconds(begun) }));
+    card.quality.insert("training_seconds".into(), seconds(begun).into());
     let card = card.completed_by(net.card());
     Ok(vec![Arc::new(net.with_card(card))])
 }
 
 fn seconds(begun: Instant) -> f64 {
     (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0
-}
-
-fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
-    if let serde_json::Value::Object(map) = value { map } else { serde_json::Map::new() }
 }
 
 /// Writes texts, a line each, into an upload as one more file.

@@ -6,7 +6,7 @@
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
-//! | `save.rs` | writes a file of a model folder |
+//! | `save.rs` | writes and reads a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors (SIF) |
 //! | `transformers/` | BERT and GPT-2 from a folder; trains a small GPT-2 |

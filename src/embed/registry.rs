@@ -3,12 +3,12 @@
 use super::{
     Embedder, Error, Fingerprint,
     digits::DigitNet,
+    save::read_bounded,
     text::TextEmbedder,
     transformers::{self, Family},
     words::WordModel,
 };
 use std::{
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -124,16 +124,6 @@ impl Registry {
 
 /// Largest model card, bytes.
 const MAX_CARD_BYTES: u64 = 1 << 20;
-
-fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
-    }
-    Ok(bytes)
-}
 
 /// The embedders of a model folder.
 ///

@@ -1,7 +1,8 @@
-//! Writing a file of a model folder: whole and durable, or not at all.
+//! Files of a model folder: written whole and durable, or not at all; read within bounds.
 
 use super::Error;
 use crate::disk;
+use std::io::Read;
 use std::path::Path;
 
 /// Writes `folder/name`, replacing what was there.
@@ -11,4 +12,18 @@ use std::path::Path;
 pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     disk::publish(&disk::real_fs(), folder, name, |writer| writer.put(bytes))?;
     Ok(())
+}
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Corrupt`] for one that has more.
+pub(super) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let io = |source| Error::Io { path: path.into(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > most {
+        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
+    }
+    Ok(bytes)
 }

@@ -4,6 +4,7 @@
 //! forgotten it; folders that no record names are swept at open. Folder numbers are never used twice.
 
 use super::Error;
+use super::folder_number;
 use super::kv::Kv;
 use super::record::{self, CollectionRecord, Entry};
 use super::truth::Truth;
@@ -105,7 +106,7 @@ impl Catalogue {
         }
         for name in disk::list_folders(&self.folder)? {
             let path = self.folder.join(&name);
-            if is_folder_name(&name) && !named.contains(&path) {
+            if folder_number(&name).is_some() && !named.contains(&path) {
                 disk::remove_folder(self.fs.as_ref(), &path)?;
             }
         }
@@ -333,11 +334,6 @@ impl Drop for Prepared {
             let _ = disk::remove_folder(self.fs.as_ref(), &self.dir);
         }
     }
-}
-
-/// Whether we may have made that folder: what we did not make, we do not sweep.
-fn is_folder_name(name: &str) -> bool {
-    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 #[cfg(test)]

@@ -39,3 +39,9 @@ pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::point::{decode as decode_point, encode as encode_point};
 pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
+
+/// The number of a folder that we may have made: what we did not make, we do not sweep.
+fn folder_number(name: &str) -> Option<u64> {
+    let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if plain { u64::from_str_radix(name, 16).ok() } else { None }
+}

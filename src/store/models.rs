@@ -8,6 +8,7 @@
 //! ```
 
 use super::Error;
+use super::folder_number;
 use crate::disk::{self, Fs, FsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Models {
         if folder.is_dir() {
             for name in disk::list_folders(&folder)? {
                 // What has a name of another kind is not ours.
-                let Some(number) = number_of(name.strip_suffix(DRAFT).unwrap_or(&name)) else { continue };
+                let Some(number) = folder_number(name.strip_suffix(DRAFT).unwrap_or(&name)) else { continue };
                 let path = folder.join(&name);
                 if name.ends_with(DRAFT) || !path.join(CARD).exists() {
                     disk::remove_folder(fs.as_ref(), &path)?;
@@ -60,7 +61,7 @@ impl Models {
     pub fn look(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let folder = data_dir.join(FOLDER);
         let names = if folder.is_dir() { disk::list_folders(&folder)? } else { Vec::new() };
-        let whole = |name: &String| number_of(name).is_some() && folder.join(name).join(CARD).exists();
+        let whole = |name: &String| folder_number(name).is_some() && folder.join(name).join(CARD).exists();
         Ok(names.iter().filter(|name| whole(name)).map(|name| folder.join(name)).collect())
     }
 
@@ -118,11 +119,6 @@ impl Models {
         disk::create_folder(self.fs.as_ref(), &dir)?;
         Ok(Upload { fs: self.fs.clone(), dir, open: None, bytes: 0 })
     }
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    if plain { u64::from_str_radix(name, 16).ok() } else { None }
 }
 
 /// Files on their way in, in a folder of their own. Dropped, it is removed with all of them.

@@ -4,10 +4,10 @@ use super::{
     DigitNet,
     model::{TENSORS, WEIGHTS},
 };
-use crate::embed::save::write_whole;
+use crate::embed::save::{read_bounded, write_whole};
 use crate::embed::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::{fs, io::Read, path::Path};
+use std::{fs, path::Path};
 
 const WEIGHTS_FILE: &str = "model.safetensors";
 const CARD_FILE: &str = "card.json";
@@ -90,14 +90,4 @@ fn parse_weights(path: &Path, bytes: &[u8]) -> Result<Vec<f32>, Error> {
         }
     }
     Ok(weights)
-}
-
-fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let mut bytes = Vec::new();
-    fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
-    }
-    Ok(bytes)
 }

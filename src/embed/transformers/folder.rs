@@ -5,11 +5,11 @@
 
 use super::bert::Pooling;
 use super::{Family, bert, gpt, tokens};
-use crate::embed::save::write_whole;
+use crate::embed::save::{read_bounded, write_whole};
 use crate::embed::{Error, Fingerprint, Fingerprinter, ModelCard, ModelFiles};
 use serde::{Deserialize, de::DeserializeOwned};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io::Read};
 
 pub(super) const CARD: &str = "card.json";
 pub(super) const CONFIG: &str = "config.json";
@@ -20,24 +20,13 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 const MAX_NAME_BYTES: usize = 64;
 
-/// A file of at most so many bytes.
-pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let mut bytes = Vec::new();
-    fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::Corrupt { path: path.into(), what: format!("has more than {most} bytes") });
-    }
-    Ok(bytes)
-}
-
 /// A small file of settings.
 pub(super) fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
-    read(path, MAX_CONFIG_BYTES)
+    read_bounded(path, MAX_CONFIG_BYTES)
 }
 
 pub(super) fn read_tokenizer(path: &Path) -> Result<Vec<u8>, Error> {
-    read(path, MAX_TOKENIZER_BYTES)
+    read_bounded(path, MAX_TOKENIZER_BYTES)
 }
 
 /// JSON of a known form.
@@ -82,7 +71,7 @@ impl Pinned {
     pub(super) fn files(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let mut files = ModelFiles::new();
         for name in self.names {
-            files.push((*name, read(&self.folder.join(name), u64::MAX - 1)?));
+            files.push((*name, read_bounded(&self.folder.join(name), u64::MAX - 1)?));
         }
         let contents: Vec<&[u8]> = files.iter().map(|(_, bytes)| bytes.as_slice()).collect();
         if fingerprint(self.family, self.names, &contents) != self.fingerprint {

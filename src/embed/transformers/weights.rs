@@ -1,7 +1,7 @@
 //! Tensors of a safetensors file, each of exactly the shape that is asked for. Nothing is allocated that the file does not hold.
 
-use super::folder;
 use crate::embed::Error;
+use crate::embed::save::read_bounded;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -18,7 +18,7 @@ pub(super) struct WeightsFile {
 
 impl WeightsFile {
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        Ok(Self { path: path.into(), bytes: folder::read(path, MAX_BYTES)? })
+        Ok(Self { path: path.into(), bytes: read_bounded(path, MAX_BYTES)? })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
