@@ -6,7 +6,7 @@
 
 use super::Error;
 use crate::embed::{Embedder, Input, Modality, Tap};
-use crate::store::{Canary, Change, Truth};
+use crate::store::{Canary, Change, Truth, decode_point, encode_point};
 
 /// How far off a vector may be, as a share of its length: sums in another order, by other instructions, differ by some 1e-6.
 const ROUNDING: f32 = 1e-3;
@@ -21,19 +21,15 @@ pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
         return Ok(compare(&canaries, embedder, tap));
     }
     let kind = embedder.modality();
-    let made: Vec<(Vec<u8>, Vec<f32>)> = embedder
+    let made: Vec<Canary> = embedder
         .canaries()
         .into_iter()
         .filter_map(|bytes| {
             let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
-            Some((bytes, vector))
+            Some(Canary { kind: kind.name().into(), vector, input: bytes })
         })
         .collect();
-    let changes: Vec<Change<'_>> = made
-        .iter()
-        .zip(0..)
-        .map(|((input, vector), place)| Change::AddCanary { place, kind: kind.name(), vector, input })
-        .collect();
+    let changes = changes(&made);
     if changes.is_empty() {
         tracing::warn!(path = %truth.path().display(), embedder = embedder.name(), "no canaries: it embeds none of its own inputs");
     }
@@ -44,6 +40,44 @@ pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
         tracing::warn!(path = %truth.path().display(), %error, "what the embedder makes of some inputs could not be kept");
     }
     Ok(Ok(()))
+}
+
+/// What stores them, numbered from 0.
+pub(super) fn changes(canaries: &[Canary]) -> Vec<Change<'_>> {
+    let numbered = (0..).zip(canaries);
+    numbered.map(|(place, Canary { kind, vector, input })| Change::AddCanary { place, kind, vector, input }).collect()
+}
+
+/// Each as length u32, then the record as the truth keeps it: how a snapshot carries them.
+///
+/// # Errors
+/// `Damaged` for one that has no record.
+pub(super) fn to_bytes(canaries: &[Canary]) -> Result<Vec<u8>, Error> {
+    let (mut bytes, mut record) = (Vec::new(), Vec::new());
+    for Canary { kind, vector, input } in canaries {
+        encode_point(&mut record, kind, vector, input)
+            .map_err(|what| Error::Damaged { what: format!("a canary: {what}") })?;
+        bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&record);
+    }
+    Ok(bytes)
+}
+
+/// Reads what [`to_bytes`] wrote.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub(super) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<Canary>, String> {
+    let mut canaries = Vec::new();
+    while !bytes.is_empty() {
+        let (length, after) = bytes.split_first_chunk::<4>().ok_or("its length is cut")?;
+        let (record, rest) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or("it is cut")?;
+        let mut vector = Vec::new();
+        let (kind, input) = decode_point(record, &mut vector)?;
+        canaries.push(Canary { kind: kind.into(), input: input.into(), vector });
+        bytes = rest;
+    }
+    Ok(canaries)
 }
 
 fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
@@ -156,6 +190,49 @@ mod tests {
             }
             // What is stored is still read.
             assert_eq!(engine.count(&name, None).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_carries_them() {
+        let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |off: f32| {
+            let mut registry = Registry::default();
+            registry.add(Arc::new(Drifted(letters::Letters::new(), off)));
+            let depot = crate::depot::Depot::open(kept.path().to_str().unwrap()).unwrap();
+            LocalEngine::open(dir.path(), registry).unwrap().with_depot(depot)
+        };
+        let name = |name| CollectionName::new(name).unwrap();
+        let space = Space::Embedded { embedder: "letters".into(), tap: "counts".into() };
+        let index: IndexSettings = limits::DEFAULT_INDEX;
+        let engine = open(0.0);
+        engine.create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::L2, index }).unwrap();
+        let snapshot = engine.create_snapshot(&name("c"), &|_, _, _| true).unwrap().snapshot;
+        drop(engine);
+        let engine = open(0.02);
+        let error = engine.restore_snapshot(&snapshot, &name("d"), false, &|_, _, _| true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
+        assert!(engine.collection(&name("d")).is_err());
+        drop(engine);
+        let engine = open(0.0);
+        engine.restore_snapshot(&snapshot, &name("d"), false, &|_, _, _| true).unwrap();
+        let again = engine.create_snapshot(&name("d"), &|_, _, _| true).unwrap().snapshot;
+        drop(engine);
+        let engine = open(0.02);
+        let error = engine.restore_snapshot(&again, &name("e"), false, &|_, _, _| true).unwrap_err();
+        assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_cut_are_no_canaries() {
+        let canary = |input: &str| Canary { kind: "text".into(), vector: vec![1.0, -2.0], input: input.into() };
+        let canaries = [canary("a"), canary("bcd")];
+        let bytes = to_bytes(&canaries).unwrap();
+        assert_eq!(from_bytes(&bytes).unwrap(), canaries);
+        let first = to_bytes(&canaries[..1]).unwrap().len();
+        for end in (1..bytes.len()).filter(|end| *end != first) {
+            assert!(from_bytes(&bytes[..end]).is_err(), "{end} bytes");
         }
     }
 

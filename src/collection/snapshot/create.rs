@@ -1,6 +1,7 @@
 //! Taking a snapshot: the state is noted under the commit lock (dead rows as bits, no vector is copied), then written
 //! without it. Merges may remove the files meanwhile: their mappings are held.
 
+use super::super::canary;
 use super::super::growing::{Growing, NewRow};
 use super::super::open::{Collection, View};
 use super::super::seal::Observe;
@@ -133,6 +134,10 @@ impl Collection {
             let (embedder, _) = self.embedder("snapshot")?;
             let files = embedder.files().map_err(|source| Error::Embed { field: "embedder".into(), source })?;
             contents.extend(files.into_iter().filter_map(|(name, file)| Some(bytes(Kind::embedder(name)?, file))));
+            let canaries = canary::to_bytes(&self.truth.canaries()?)?;
+            if !canaries.is_empty() {
+                contents.push(bytes(Kind::Canaries, canaries));
+            }
         }
         let total = view.sealed.len() as u64;
         for (number, sealed) in view.sealed.iter().enumerate() {

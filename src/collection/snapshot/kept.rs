@@ -1,6 +1,7 @@
 //! The snapshots of a depot: what there is, and whether it is whole.
 
 use super::super::Error;
+use super::super::canary;
 use super::super::seal::Observe;
 use super::manifest::{Kind, Listed, SnapshotInfo, SnapshotName};
 use super::restore::{Points, open};
@@ -36,13 +37,14 @@ pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, 
 /// As [`describe`].
 pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
     let (mut reader, manifest, bytes) = open(depot, snapshot)?;
-    let mut selftest = Vec::new();
+    let (mut selftest, mut canaries) = (Vec::new(), Vec::new());
     for &part in &manifest.parts {
         let mut points = Points::new(&manifest.record);
         let mut wrong = None;
         reader.part(part, observe, &mut |piece| {
             match part.kind {
                 Kind::SelfTest => selftest.extend_from_slice(piece),
+                Kind::Canaries => canaries.extend_from_slice(piece),
                 Kind::Growing if wrong.is_none() => wrong = points.take(piece, &mut |_| Ok(())).err(),
                 _ => {}
             }
@@ -53,6 +55,7 @@ pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> R
             return Err(reader.damaged(error.to_string()));
         }
     }
+    canary::from_bytes(&canaries).map_err(|what| reader.damaged(format!("a canary: {what}")))?;
     SelfTest::from_json(&selftest).map_err(|what| reader.damaged(what))?;
     reader.end()?;
     Ok(manifest.info(snapshot, bytes))

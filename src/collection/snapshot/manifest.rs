@@ -99,6 +99,7 @@ pub(super) enum Kind {
     Graph(SegmentId, u32),
     Calibration(SegmentId, u32),
     Dead(SegmentId),
+    Canaries,
     Growing,
     SelfTest,
 }
@@ -111,6 +112,7 @@ impl Kind {
             Self::Graph(id, generation) => id.graph_file(generation),
             Self::Calibration(id, generation) => format!("{id}.{generation}.calibration"),
             Self::Dead(id) => format!("{id}.dead"),
+            Self::Canaries => "canaries".into(),
             Self::Growing => "growing".into(),
             Self::SelfTest => "selftest.json".into(),
         }
@@ -118,6 +120,7 @@ impl Kind {
 
     fn parse(name: &str) -> Option<Self> {
         let kind = match name {
+            "canaries" => Self::Canaries,
             "growing" => Self::Growing,
             "selftest.json" => Self::SelfTest,
             _ if name.starts_with("embedder/") => {
@@ -237,7 +240,7 @@ impl Manifest {
                     segment == Some(*id)
                 }
                 Kind::Calibration(id, generation) => graph == Some((*id, *generation)),
-                Kind::Embedder(_) | Kind::Growing | Kind::SelfTest => true,
+                Kind::Embedder(_) | Kind::Canaries | Kind::Growing | Kind::SelfTest => true,
             };
             if !follows || !names.insert(kind.name()) {
                 return Err(format!("the part {:?} is not in its place, or there twice", kind.name()));

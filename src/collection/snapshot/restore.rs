@@ -1,6 +1,7 @@
 //! Restoring: everything is written into a new folder and checked there; a record that names it comes last.
 
 use super::super::activity::Meters;
+use super::super::canary;
 use super::super::check::check_folder;
 use super::super::open::{Collection, EMBEDDER_FOLDER};
 use super::super::seal::Observe;
@@ -169,7 +170,9 @@ impl Staging<'_> {
                 Kind::Embedder(_) => reader.part(part, self.observe, &mut |_| Ok(()))?,
                 Kind::Growing => self.growing(&mut reader, part, &manifest.record, &truth)?,
                 Kind::SelfTest => selftest = self.hold(&mut reader, part)?,
-                Kind::Dead(_) | Kind::Calibration(..) => held.push((part, self.hold(&mut reader, part)?)),
+                Kind::Dead(_) | Kind::Calibration(..) | Kind::Canaries => {
+                    held.push((part, self.hold(&mut reader, part)?))
+                }
             }
         }
         reader.end()?;
@@ -183,8 +186,14 @@ impl Staging<'_> {
             return Err(self.damaged(&finding.what));
         }
         let collection = Collection::open(self.fs, &record, dir, self.registry, self.meters.clone())?;
-        if collection.embedder.as_ref().is_some_and(|pinned| pinned.loaded.get().is_none()) {
-            return Err(self.damaged("its embedder is not the one that the collection is pinned to"));
+        if let Some(pinned) = collection.embedder.as_ref().filter(|pinned| pinned.loaded.get().is_none()) {
+            return Err(match pinned.refused.get() {
+                Some(why) => Error::SnapshotRefused {
+                    snapshot: self.snapshot.to_string(),
+                    why: format!("of the embedder {:?}: {why}", pinned.pin.name),
+                },
+                None => self.damaged("its embedder is not the one that the collection is pinned to"),
+            });
         }
         let points = collection.view().live();
         if points != manifest.points {
@@ -257,7 +266,10 @@ impl Staging<'_> {
 
     /// The truth of the segments, and the sequence number.
     fn commit(&self, truth: &Truth, manifest: &Manifest, held: &[(Part, Vec<u8>)]) -> Result<(), Error> {
-        let mut changes = Vec::new();
+        let wrong = |what| self.damaged(format!("a canary: {what}"));
+        let canaries = held.iter().find(|(part, _)| part.kind == Kind::Canaries);
+        let canaries = canaries.map_or(Ok(Vec::new()), |(_, bytes)| canary::from_bytes(bytes)).map_err(wrong)?;
+        let mut changes = canary::changes(&canaries);
         for Part { kind, .. } in &manifest.parts {
             match *kind {
                 Kind::Vectors(segment) => changes.push(Change::AddSegment { segment, graph_generation: None }),
