@@ -126,8 +126,11 @@ async fn syncs(folder: &Path) {
 async fn load(client: &Client, name: &str, count: u64) {
     create(client, name).await;
     let collection = name.to_owned();
-    let requests =
-        (0..count).map(move |n| pb::UpsertStreamRequest { collection: collection.clone(), item: Some(item(n)) });
+    let requests = (0..count).map(move |n| pb::UpsertStreamRequest {
+        collection: collection.clone(),
+        item: Some(item(n)),
+        ..Default::default()
+    });
     let mut acks = client.upsert_stream(tokio_stream::iter(requests)).await.unwrap();
     while let Some(some) = acks.next().await.unwrap() {
         assert!(some.iter().all(|ack| ack.error.is_empty()));

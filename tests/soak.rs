@@ -125,8 +125,11 @@ async fn write_streams(load: Arc<Load>, mut rng: StdRng) {
     while load.goes_on() {
         let count = rng.random_range(1..2_000);
         let items: Vec<_> = (0..count).map(|_| item(&mut rng)).collect();
-        let requests =
-            items.into_iter().map(|item| pb::UpsertStreamRequest { collection: "soak".into(), item: Some(item) });
+        let requests = items.into_iter().map(|item| pb::UpsertStreamRequest {
+            collection: "soak".into(),
+            item: Some(item),
+            ..Default::default()
+        });
         if let Some(mut acks) = load.took("stream", load.client.upsert_stream(tokio_stream::iter(requests)).await) {
             // Every fourth client leaves in the middle.
             let leaves = rng.random_range(0..4) == 0;

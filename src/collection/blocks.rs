@@ -4,7 +4,7 @@
 //! (`a`), `block` (0, 1, ...), `start` and `end` (characters of the text, counted from 0, the end not included).
 
 use super::filter::{Filter, Scalar};
-use super::limits::MAX_BATCH;
+use super::limits::{self, MAX_BATCH};
 use super::{Error, Item, Source};
 use crate::types::PointId;
 
@@ -16,6 +16,10 @@ pub const BLOCK_FIELD: &str = "block";
 pub const PLACE_FIELDS: [&str; 2] = ["start", "end"];
 /// Most words of a block.
 pub const MAX_WORDS: u32 = 100_000;
+
+/// Most bytes that the blocks of one write have, texts and payloads: each block has a copy of its text's payload, and texts of
+/// blocks that overlap are kept more than once.
+pub const MAX_BYTES: usize = 64 << 20;
 
 /// How texts are split: into so many words, each block beginning with the last words of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,25 +100,23 @@ impl Blocks {
     /// As [`check`](Self::check) and [`items`](Self::items); `InvalidInput` when there are too many for one write.
     pub fn all(self, items: Vec<Item>) -> Result<Vec<Item>, Error> {
         self.check("blocks")?;
-        let mut points = Vec::new();
+        let (mut points, mut bytes) = (Vec::new(), 0);
         for (place, item) in items.into_iter().enumerate() {
-            points.extend(self.items(&format!("items[{place}]"), item)?);
-            if points.len() > MAX_BATCH {
-                return Err(Error::invalid(
-                    format!("items[{place}]"),
-                    format!("with it there are more than {MAX_BATCH} blocks"),
-                ));
-            }
+            let field = format!("items[{place}]");
+            let (blocks, more) = self.items(&field, item)?;
+            points.extend(blocks);
+            bytes += more;
+            within(&field, "with it the blocks of this write", points.len(), bytes)?;
         }
         Ok(points)
     }
 
-    /// An item as its blocks. `field` names the item in errors.
+    /// An item as its blocks, and the bytes that they have. `field` names the item in errors.
     ///
     /// # Errors
-    /// `InvalidInput` when it is no text, has no words, has a payload field of a name that is needed, or an id that is too
-    /// long to be followed by a number.
-    pub fn items(self, field: &str, item: Item) -> Result<Vec<Item>, Error> {
+    /// `InvalidInput` when it is no text, has no words, has a payload field of a name that is needed, an id that is too
+    /// long to be followed by a number, or more blocks than one write may have.
+    pub fn items(self, field: &str, item: Item) -> Result<(Vec<Item>, usize), Error> {
         let Item { id, source, payload } = item;
         let Source::Text(text) = source else {
             return Err(Error::invalid(field, "only texts are split into blocks"));
@@ -129,22 +131,34 @@ impl Blocks {
         if blocks.is_empty() {
             return Err(Error::invalid(format!("{field}.text"), "has no word"));
         }
-        blocks
-            .into_iter()
-            .enumerate()
-            .map(|(number, block)| {
-                let mut payload = payload.clone();
-                payload.insert(PARENT_FIELD.into(), id.as_str().into());
-                payload.insert(BLOCK_FIELD.into(), number.into());
-                payload.insert(start.into(), block.start.into());
-                payload.insert(end.into(), block.end.into());
-                let id = PointId::new(format!("{}#{number}", id.as_str())).map_err(|error| {
-                    Error::invalid(format!("{field}.id"), format!("with the number of its block: {error}"))
-                })?;
-                Ok(Item { id, source: Source::Text(block.text.into()), payload })
-            })
-            .collect()
+        let payload_bytes = limits::payload(&format!("{field}.payload"), &payload)?.len();
+        let bytes = blocks.iter().map(|block| block.text.len() + payload_bytes).sum();
+        within(field, "its blocks", blocks.len(), bytes)?;
+        let items = blocks.into_iter().enumerate().map(|(number, block)| {
+            let mut payload = payload.clone();
+            payload.insert(PARENT_FIELD.into(), id.as_str().into());
+            payload.insert(BLOCK_FIELD.into(), number.into());
+            payload.insert(start.into(), block.start.into());
+            payload.insert(end.into(), block.end.into());
+            let id = PointId::new(format!("{}#{number}", id.as_str())).map_err(|error| {
+                Error::invalid(format!("{field}.id"), format!("with the number of its block: {error}"))
+            })?;
+            Ok(Item { id, source: Source::Text(block.text.into()), payload })
+        });
+        Ok((items.collect::<Result<_, Error>>()?, bytes))
     }
+}
+
+/// Refuses more blocks than one write may have.
+fn within(field: &str, what: &str, blocks: usize, bytes: usize) -> Result<(), Error> {
+    if blocks > MAX_BATCH || bytes > MAX_BYTES {
+        let limits = format!("at most {MAX_BATCH} and {MAX_BYTES} bytes");
+        return Err(Error::invalid(
+            field,
+            format!("{what} are {blocks} with {bytes} bytes of text and payload, {limits}"),
+        ));
+    }
+    Ok(())
 }
 
 /// The blocks of these texts, whatever they were split like.
@@ -203,6 +217,21 @@ mod tests {
         let taken = Payload::from_iter([("block".to_owned(), 7.into())]);
         assert!(refused(item(Source::Text("a".into()), taken)).contains("items[3].payload.block"));
         assert!(refused(item(Source::Text("a".into()), Payload::new())).contains("items[3].id"));
+        // A payload of a megabyte in each of a hundred blocks.
+        let short = |id: &str, text: &str, payload: &str| Item {
+            id: PointId::new(id).unwrap(),
+            source: Source::Text(text.into()),
+            payload: Payload::from_iter([("x".to_owned(), payload.into())]),
+        };
+        let (text, large) = ("a ".repeat(100), "x".repeat(1_000_000));
+        let error = blocks.items("items[3]", short("a", &text, &large)).unwrap_err().to_string();
+        assert!(error.contains("its blocks are 100 with 100000900 bytes") && error.contains("67108864"), "{error}");
+        let error = blocks.items("items[3]", short("a", &"a ".repeat(10_001), "")).unwrap_err().to_string();
+        assert!(error.contains("are 10001 with") && error.contains("at most 10000 and"), "{error}");
+        let half = "a ".repeat(50);
+        assert!(blocks.all(vec![short("a", &half, &large)]).is_ok());
+        let error = blocks.all(vec![short("a", &half, &large), short("b", &half, &large)]).unwrap_err().to_string();
+        assert!(error.contains("items[1]"), "{error}");
         assert!(Blocks { words: 0, overlap: 0 }.check("blocks").is_err());
         assert!(Blocks { words: 5, overlap: 5 }.check("blocks").is_err());
         assert!(Blocks { words: 5, overlap: 4 }.check("blocks").is_ok());

@@ -4,7 +4,7 @@
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
-use super::{Activity, Blocks, Error, Filter, ModelInfo, Observe, ObserveTraining, Training, Upload};
+use super::{Activity, Blocks, Error, Filter, ModelInfo, Observe, ObserveTraining, Training, Upload, limits};
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use std::path::PathBuf;
@@ -629,7 +629,17 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// As [`upsert`](Self::upsert), and for what cannot be split.
-    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error>;
+    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        let texts: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        self.upsert_instead(name, blocks.all(items)?, &texts)
+    }
+    /// [`upsert`](Self::upsert) of the blocks of `texts`, which are split already; other blocks of these texts are removed, in the
+    /// same write.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert).
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error>;
     /// Checks and embeds one item without writing it: what a stream needs to refuse items one by one.
     /// The result is an item whose source is a vector ([`Source::Embedded`] where it was embedded), with the payload it will have.
     ///

@@ -14,9 +14,9 @@ use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::write::Op;
 use super::{
-    Answer, Blocks, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation,
-    Fields, Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
-    SearchParams, Space, Stop, TEXT_FIELD, Upserted, blocks, limits,
+    Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
+    Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams,
+    Space, Stop, TEXT_FIELD, Upserted, blocks, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -644,11 +644,10 @@ impl Engine for LocalEngine {
         self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))?.upserted()
     }
 
-    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
-        limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        let stale = blocks::of_parents(items.iter().map(|item| &item.id));
-        let points = blocks.all(items)?;
-        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(points)?, stale)))?.upserted()
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
+        let stale = blocks::of_parents(texts.iter());
+        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, stale)))?.upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {

@@ -5,8 +5,8 @@
 use super::limits::*;
 use super::{filter, payload, pb};
 use crate::collection::{
-    Accuracy, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Payload, Query, RecallParams, SearchParams,
-    Source, Space, Training,
+    Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Payload, Query, RecallParams,
+    SearchParams, Source, Space, Training,
 };
 use crate::embed::{Fingerprint, digits, words};
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
@@ -106,6 +106,13 @@ pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
         Some(object) => payload::from_struct(object, &format_args!("{field}.payload"))?,
     };
     Ok(Item { id, source, payload })
+}
+
+/// How texts are split.
+pub(super) fn blocks(given: Option<pb::Blocks>) -> Result<Option<Blocks>, Error> {
+    let blocks = given.map(|pb::Blocks { words, overlap }| Blocks { words, overlap });
+    blocks.map_or(Ok(()), |blocks| blocks.check("blocks"))?;
+    Ok(blocks)
 }
 
 /// An embedder that is named.

@@ -75,6 +75,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
         2 => {
             let request: pb::UpsertStreamRequest = decode(bytes)?;
             named(&request.collection)?;
+            from_proto::blocks(request.blocks)?;
             request.item.map_or(Ok(()), |item| from_proto::item(&"item", item).map(drop))
         }
         3 => {

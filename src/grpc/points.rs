@@ -2,7 +2,7 @@
 
 use super::work::{Lane, Shared, Work};
 use super::{filter, from_proto, limits, page_token, pb, to_proto, upsert_stream};
-use crate::collection::{Blocks, Engine, Error, Fields, Filter};
+use crate::collection::{Engine, Error, Fields, Filter};
 use crate::types::{CollectionName, PointId};
 use prost::Message;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl pb::points_server::Points for Points {
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
         let items = from_proto::items(request.items)?;
-        let blocks = request.blocks.map(|blocks| Blocks { words: blocks.words, overlap: blocks.overlap });
+        let blocks = from_proto::blocks(request.blocks)?;
         let upsert = move |engine: &dyn Engine| match blocks {
             None => engine.upsert(&name, items),
             Some(blocks) => engine.upsert_blocks(&name, items, blocks),

@@ -7,9 +7,9 @@ use super::context::Context;
 use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
-    Activity, Answer, Blocks, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
-    Filter, Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Training, Upload, Upserted,
+    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
+    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Training,
+    Upload, Upserted,
 };
 use crate::embed::{Fingerprint, Registry};
 use crate::types::{CollectionName, PointId};
@@ -105,8 +105,8 @@ impl Engine for Scoped<'_> {
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         self.enter(name)?.upsert(name, items)
     }
-    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
-        self.enter(name)?.upsert_blocks(name, items, blocks)
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        self.enter(name)?.upsert_instead(name, blocks, texts)
     }
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
         self.enter(name)?.prepare(name, item)

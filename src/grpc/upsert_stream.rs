@@ -13,11 +13,12 @@
 use super::memory::Charge;
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
-use crate::collection::{Engine, Error, ErrorKind, Item};
-use crate::types::{CollectionName, MAX_ID_BYTES};
+use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, limits::MAX_BATCH};
+use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use prost::Message;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,12 +42,25 @@ const SILENCE: Duration = Duration::from_millis(2);
 struct Entry {
     index: u64,
     id: String,
-    item: Result<Item, Error>,
+    content: Result<Content, Error>,
+}
+
+/// An item, and the points it becomes: one, or its blocks.
+struct Content {
+    id: PointId,
+    points: Vec<Item>,
+}
+
+/// Where a stream's items go, and what becomes of them.
+#[derive(Clone)]
+struct Target {
+    collection: CollectionName,
+    blocks: Option<Blocks>,
 }
 
 /// What one stage hands to the next.
 enum Step {
-    Batch(CollectionName, Vec<Entry>, Charge),
+    Batch(Target, Vec<Entry>, Charge),
     /// The stream ends with this status, after everything before it is acknowledged.
     End(Status),
 }
@@ -64,10 +78,12 @@ pub(super) fn start(work: Work, incoming: Streaming<pb::UpsertStreamRequest>) ->
 
 struct Reader {
     work: Work,
-    collection: Option<CollectionName>,
+    target: Option<Target>,
     next_index: u64,
     batch: Vec<Entry>,
     bytes: usize,
+    /// Points that it becomes.
+    points: usize,
     /// What the batch is charged.
     charge: Charge,
 }
@@ -75,15 +91,15 @@ struct Reader {
 impl Reader {
     fn new(work: Work) -> Self {
         let charge = work.charge();
-        Self { work, collection: None, next_index: 0, batch: Vec::new(), bytes: 0, charge }
+        Self { work, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, charge }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
         let mut stopping = self.work.stopping();
         let mut quiet = false;
         let end = loop {
-            let full = self.batch.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES;
-            let due = quiet || self.batch.len() >= BATCH_ITEMS || self.bytes >= BATCH_BYTES;
+            let full = self.points.max(self.batch.len()) >= MOST_ITEMS || self.bytes >= MOST_BYTES;
+            let due = quiet || self.points.max(self.batch.len()) >= BATCH_ITEMS || self.bytes >= BATCH_BYTES;
             tokio::select! {
                 message = incoming.message(), if !full => match message {
                     Ok(Some(message)) => {
@@ -117,34 +133,56 @@ impl Reader {
 
     /// What was gathered.
     fn step(&mut self) -> Option<Step> {
-        let name = self.collection.clone()?;
-        self.bytes = 0;
+        let target = self.target.clone()?;
+        (self.bytes, self.points) = (0, 0);
         let batch = std::mem::take(&mut self.batch);
         let charge = std::mem::replace(&mut self.charge, self.work.charge());
-        (!batch.is_empty()).then_some(Step::Batch(name, batch, charge))
+        (!batch.is_empty()).then_some(Step::Batch(target, batch, charge))
     }
 
     /// Adds a message to the batch; the error ends the stream.
     async fn take(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
-        match &self.collection {
-            Some(name) if message.collection.is_empty() || message.collection == name.as_str() => {}
-            Some(name) => {
-                let why = format!("is {:?}; this stream began with {:?}", message.collection, name.as_str());
+        let blocks = from_proto::blocks(message.blocks)?;
+        let blocks = match &self.target {
+            Some(Target { collection, .. })
+                if !message.collection.is_empty() && message.collection != collection.as_str() =>
+            {
+                let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
                 return Err(Error::invalid("collection", why).into());
             }
-            None => {
-                let name = from_proto::collection("collection", &message.collection)?;
-                let known = name.clone();
-                self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
-                self.collection = Some(name);
+            Some(Target { blocks: begun, .. }) if blocks.is_some() && blocks != *begun => {
+                return Err(
+                    Error::invalid("blocks", "must be in the stream's first message, and the same after it").into()
+                );
             }
-        }
+            Some(Target { blocks, .. }) => *blocks,
+            None => {
+                let collection = from_proto::collection("collection", &message.collection)?;
+                let known = collection.clone();
+                self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
+                self.target = Some(Target { collection, blocks });
+                blocks
+            }
+        };
         let Some(item) = message.item else { return Ok(()) };
         let bytes = item.encoded_len();
         self.charge.add(bytes)?;
-        self.bytes += bytes;
         let id = item.id[..item.id.floor_char_boundary(MAX_ID_BYTES)].to_owned();
-        self.batch.push(Entry { index: self.next_index, id, item: from_proto::item(&"item", item) });
+        let content = from_proto::item(&"item", item).and_then(|item| {
+            let id = item.id.clone();
+            let (points, bytes) = match blocks {
+                None => (vec![item], bytes),
+                Some(blocks) => blocks.items("item", item)?,
+            };
+            Ok((Content { id, points }, bytes))
+        });
+        // Blocks have more bytes than the item they come from.
+        let grown = content.as_ref().map_or(bytes, |(_, grown)| *grown).max(bytes);
+        self.charge.add(grown - bytes)?;
+        self.bytes += grown;
+        self.points += content.as_ref().map_or(0, |(content, _)| content.points.len());
+        let content = content.map(|(content, _)| content);
+        self.batch.push(Entry { index: self.next_index, id, content });
         self.next_index += 1;
         Ok(())
     }
@@ -159,10 +197,10 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
     while let Some(step) = steps.recv().await {
         let step = match step {
             Step::End(end) => Step::End(end),
-            Step::Batch(name, mut entries, charge) => {
+            Step::Batch(target, mut entries, charge) => {
                 let call = move |engine: &dyn Engine| {
-                    entries.par_iter_mut().for_each(|entry| prepare_one(engine, &name, entry));
-                    Ok::<_, Error>(Step::Batch(name, entries, charge))
+                    entries.par_iter_mut().for_each(|entry| prepare_one(engine, &target, entry));
+                    Ok::<_, Error>(Step::Batch(target, entries, charge))
                 };
                 work.run(Lane::Compute, call).await.unwrap_or_else(Step::End)
             }
@@ -174,10 +212,13 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
     }
 }
 
-fn prepare_one(engine: &dyn Engine, name: &CollectionName, entry: &mut Entry) {
+fn prepare_one(engine: &dyn Engine, target: &Target, entry: &mut Entry) {
     // The error is only a place holder for the moment of the exchange.
-    let item = std::mem::replace(&mut entry.item, Err(Error::Unavailable(String::new())));
-    entry.item = item.and_then(|item| engine.prepare(name, item));
+    let content = std::mem::replace(&mut entry.content, Err(Error::Unavailable(String::new())));
+    entry.content = content.and_then(|Content { id, points }| {
+        let prepare = |item| engine.prepare(&target.collection, item);
+        Ok(Content { id, points: points.into_par_iter().map(prepare).collect::<Result<_, _>>()? })
+    });
 }
 
 async fn write(
@@ -188,10 +229,10 @@ async fn write(
     while let Some(step) = steps.recv().await {
         let end = match step {
             Step::End(end) => Some(end),
-            Step::Batch(name, entries, charge) => {
+            Step::Batch(target, entries, charge) => {
                 let call = move |engine: &dyn Engine| {
                     let _until_written = charge;
-                    Ok::<_, Error>(write_batch(engine, &name, entries))
+                    Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
                 match work.run(Lane::Store, call).await {
                     Ok((batch, end)) => {
@@ -211,26 +252,30 @@ async fn write(
     }
 }
 
-/// Writes the good entries in one upsert. Returns the acknowledgements in order, and the status that ends the stream.
-fn write_batch(engine: &dyn Engine, name: &CollectionName, entries: Vec<Entry>) -> (Vec<pb::Ack>, Option<Status>) {
+/// Writes the good entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order, and the status
+/// that ends the stream.
+fn write_batch(engine: &dyn Engine, target: &Target, entries: Vec<Entry>) -> (Vec<pb::Ack>, Option<Status>) {
     let mut acks = Vec::with_capacity(entries.len());
     let mut end = None;
-    let mut items: Vec<Item> = Vec::with_capacity(entries.len());
-    let mut places = FxHashMap::default();
-    let mut good = Vec::with_capacity(entries.len());
-    for Entry { index, id, item } in entries {
-        match item {
-            Ok(item) => {
-                good.push(acks.len());
-                acks.push(pb::Ack { index, id, ..Default::default() });
-                match places.entry(item.id.clone()) {
+    // Each item once, with the places of its acknowledgements.
+    let mut contents: Vec<(Content, Vec<usize>)> = Vec::with_capacity(entries.len());
+    let mut places: FxHashMap<PointId, usize> = FxHashMap::default();
+    for Entry { index, id, content } in entries {
+        match content {
+            Ok(content) => {
+                match places.entry(content.id.clone()) {
                     // The later of two items of one id is the one that stays.
-                    std::collections::hash_map::Entry::Occupied(place) => items[*place.get()] = item,
-                    std::collections::hash_map::Entry::Vacant(place) => {
-                        place.insert(items.len());
-                        items.push(item);
+                    Occupied(place) => {
+                        let (before, acks_of) = &mut contents[*place.get()];
+                        *before = content;
+                        acks_of.push(acks.len());
+                    }
+                    Vacant(place) => {
+                        place.insert(contents.len());
+                        contents.push((content, vec![acks.len()]));
                     }
                 }
+                acks.push(pb::Ack { index, id, ..Default::default() });
             }
             Err(error) => {
                 acks.push(status::refused(index, id, &error));
@@ -240,17 +285,29 @@ fn write_batch(engine: &dyn Engine, name: &CollectionName, entries: Vec<Entry>) 
             }
         }
     }
-    if items.is_empty() {
-        return (acks, end);
-    }
-    match engine.upsert(name, items) {
-        Ok(done) => good.into_iter().for_each(|place| acks[place].sequence = done.sequence),
-        Err(error) => {
-            for place in good {
-                let ack = &mut acks[place];
-                *ack = status::refused(ack.index, std::mem::take(&mut ack.id), &error);
+    let mut contents = contents.into_iter().peekable();
+    while contents.peek().is_some() {
+        let (mut points, mut texts, mut good) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some((content, acks_of)) = contents.next_if(|(next, _)| points.len() + next.points.len() <= MAX_BATCH)
+        {
+            texts.push(content.id);
+            points.extend(content.points);
+            good.extend(acks_of);
+        }
+        let done = match target.blocks {
+            None => engine.upsert(&target.collection, points),
+            Some(_) => engine.upsert_instead(&target.collection, points, &texts),
+        };
+        match done {
+            Ok(done) => good.into_iter().for_each(|place| acks[place].sequence = done.sequence),
+            Err(error) => {
+                // What follows is not tried: it would be written without what came before it.
+                for place in good.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
+                    let ack = &mut acks[place];
+                    *ack = status::refused(ack.index, std::mem::take(&mut ack.id), &error);
+                }
+                end = Some(error.into());
             }
-            end = Some(error.into());
         }
     }
     (acks, end)

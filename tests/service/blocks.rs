@@ -1,6 +1,7 @@
 //! Long texts in overlapping blocks, and hits by group.
 
 use crate::harness::*;
+use crate::streams;
 use nearness::collection::Engine;
 use nearness::grpc::{Client, pb};
 use serde_json::json as j;
@@ -48,6 +49,60 @@ pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<d
     let items = vec![text_item("a", "fff"), text_item("b", "\u{6f22}")];
     assert_eq!(refused(client.upsert(blocks(items, 2, 1)).await).0, "INVALID_ARGUMENT");
     assert_eq!(count(client, "c").await, 3);
+}
+
+pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    let first = pb::UpsertStreamRequest {
+        collection: "c".into(),
+        item: Some(text_item("a", "aaa bbb ccc ddd")),
+        blocks: Some(pb::Blocks { words: 2, overlap: 1 }),
+    };
+    let next = |item| pb::UpsertStreamRequest { item: Some(item), ..Default::default() };
+    // A text of which one block has nothing that is known is refused whole; so is what is no text.
+    let requests = vec![
+        first.clone(),
+        next(text_item("b", "zzz")),
+        next(text_item("bad", "aaa bbb \u{6f22} \u{6f22} ccc")),
+        next(vector_item("v", &[1.0; 26])),
+        next(text_item("many", &"a ".repeat(10_002))),
+    ];
+    let (acks, end) = streams::send(client, requests).await;
+    end.unwrap();
+    let names: Vec<(&str, bool)> = acks.iter().map(|ack| (ack.id.as_str(), ack.sequence > 0)).collect();
+    assert_eq!(names, [("a", true), ("b", true), ("bad", false), ("v", false), ("many", false)]);
+    assert!(acks[3].error.contains("only texts are split"), "{}", acks[3].error);
+    assert!(acks[4].error.contains("its blocks are 10001"), "{}", acks[4].error);
+    let ids = |points: Vec<(String, serde_json::Value)>| points.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let points = all(client).await;
+    assert_eq!(points[1].1, j!({"text": "bbb ccc", "parent": "a", "block": 1, "start": 4, "end": 11}));
+    assert_eq!(ids(points), ["a#0", "a#1", "a#2", "b#0"]);
+    // Again and shorter, twice: the later text stays, and no block of an earlier one.
+    let mut shorter = first.clone();
+    shorter.item = Some(text_item("a", "aaa bbb ccc"));
+    let (acks, end) = streams::send(client, vec![shorter, next(text_item("a", "eee"))]).await;
+    end.unwrap();
+    assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
+    assert_eq!(ids(all(client).await), ["a#0", "b#0"]);
+    // More blocks than one write may have: in several, each with whole texts.
+    let long = "aaaa ".repeat(4_001);
+    let mut requests = vec![first.clone()];
+    requests.extend((0..5).map(|n| next(text_item(&format!("long{n}"), &long))));
+    let (acks, end) = streams::send(client, requests).await;
+    end.unwrap();
+    assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
+    assert_eq!(count(client, "c").await, 3 + 1 + 5 * 4_000);
+    // How texts are split is said once.
+    let mut other = next(text_item("x", "aaa"));
+    other.blocks = Some(pb::Blocks { words: 3, overlap: 1 });
+    let (acks, end) = streams::send(client, vec![first.clone(), first.clone(), other]).await;
+    assert_eq!((acks.len(), refused(end).0), (2, "INVALID_ARGUMENT"));
+    let mut wrong = first;
+    wrong.blocks = Some(pb::Blocks { words: 2, overlap: 2 });
+    let (acks, end) = streams::send(client, vec![wrong]).await;
+    assert_eq!((acks.len(), refused(end).0), (0, "INVALID_ARGUMENT"));
 }
 
 pub(crate) async fn the_best_block_of_each_text_is_found(engine: Arc<dyn Engine>) {

@@ -101,6 +101,7 @@ async fn keys_open_what_their_role_and_scope_say() {
         let stream = tokio_stream::iter(vec![pb::UpsertStreamRequest {
             collection: name.into(),
             item: Some(vector_item("s", &[1.0, 2.0])),
+            ..Default::default()
         }]);
         assert_eq!(refused(writer.upsert_stream(stream).await.unwrap().next().await), out);
     }

@@ -94,6 +94,7 @@ macro_rules! every_test_over {
             }
             blocks {
                 long_texts_become_blocks_that_know_their_place
+                a_stream_of_long_texts_is_acknowledged_text_by_text
                 the_best_block_of_each_text_is_found
                 wrong_blocks_and_groups_are_refused
             }

@@ -372,8 +372,11 @@ async fn duplicates(server: &Running, many: usize) {
     };
     let other = vector_item("other", &[2.0; DIMENSION]);
     let items = (0..many).map(item).chain(std::iter::once(other));
-    let requests =
-        tokio_stream::iter(items.map(|item| pb::UpsertStreamRequest { collection: "c".into(), item: Some(item) }));
+    let requests = tokio_stream::iter(items.map(|item| pb::UpsertStreamRequest {
+        collection: "c".into(),
+        item: Some(item),
+        ..Default::default()
+    }));
     let mut acks = server.client.upsert_stream(requests).await.unwrap();
     while let Some(some) = acks.next().await.unwrap() {
         assert!(some.iter().all(|ack| ack.error.is_empty()));
@@ -615,7 +618,7 @@ async fn a_stream_whose_acks_nobody_reads() {
     let endless = tokio_stream::iter(0..usize::MAX).map(move |n| {
         counter.fetch_add(1, Ordering::SeqCst);
         let item = vector_item(&format!("{:0>100}", n % 1_000), &[n as f32]);
-        pb::UpsertStreamRequest { collection: "c".into(), item: Some(item) }
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(item), ..Default::default() }
     });
     let channel =
         tonic::transport::Channel::from_shared(server.url.clone()).unwrap().initial_stream_window_size(65_535);
@@ -646,7 +649,8 @@ async fn a_client_that_stops_sending() {
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("sent nothing for 1s"), "{status}");
     // A stream that falls silent: what it sent is written and acknowledged first.
-    let item = pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item("p", &[1.0])) };
+    let item =
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item("p", &[1.0])), ..Default::default() };
     let requests = tokio_stream::iter([item]).chain(tokio_stream::pending());
     let mut acks = server.client.upsert_stream(requests).await.unwrap();
     assert_eq!(acks.next().await.unwrap().unwrap()[0].error, "");
@@ -660,7 +664,8 @@ async fn a_deadline_ends_a_stream() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
     let server = start(engine).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
-    let first = pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item("p", &[1.0])) };
+    let first =
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item("p", &[1.0])), ..Default::default() };
     let mut request = Request::new(tokio_stream::iter([first]).chain(tokio_stream::pending()));
     request.metadata_mut().insert("grpc-timeout", "4S".parse().unwrap());
     let mut points = pb::points_client::PointsClient::new(server.channel().await);

@@ -132,8 +132,12 @@ async fn oversize_messages_name_the_limit() {
     assert!(status.message().contains("limit of 65536 bytes"), "{status}");
 
     let requests = vec![
-        pb::UpsertStreamRequest { collection: "c".into(), item: Some(item(0)) },
-        pb::UpsertStreamRequest { collection: "c".into(), item: Some(text_item("t", &"x".repeat(70_000))) },
+        pb::UpsertStreamRequest { collection: "c".into(), item: Some(item(0)), ..Default::default() },
+        pb::UpsertStreamRequest {
+            collection: "c".into(),
+            item: Some(text_item("t", &"x".repeat(70_000))),
+            ..Default::default()
+        },
     ];
     let (acks, end) = streams::send(&server.client, requests).await;
     assert_eq!((acks.len(), refused(end).0), (1, "RESOURCE_EXHAUSTED"));
@@ -222,7 +226,11 @@ async fn a_failed_write_ends_the_stream_after_its_acks() {
         "upsert" => Err(Error::Exhausted("the disk is full".into())),
         _ => Ok(()),
     });
-    let request = |id: &str, x| pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item(id, &[x])) };
+    let request = |id: &str, x| pb::UpsertStreamRequest {
+        collection: "c".into(),
+        item: Some(vector_item(id, &[x])),
+        ..Default::default()
+    };
     let (acks, end) = streams::send(&server.client, vec![request("a", 1.0), request("b", f32::NAN)]).await;
     assert_eq!(refused(end), ("RESOURCE_EXHAUSTED", "the disk is full".to_owned()));
     let told: Vec<_> = acks.iter().map(|ack| (ack.index, ack.sequence, ack.error_code)).collect();
@@ -250,7 +258,11 @@ async fn a_slow_disk_holds_the_client_back() {
     let counter = sent.clone();
     let requests = iter(0..ITEMS).map(move |n| {
         counter.fetch_add(1, Ordering::SeqCst);
-        pb::UpsertStreamRequest { collection: "c".into(), item: Some(vector_item(&n.to_string(), &[n as f32])) }
+        pb::UpsertStreamRequest {
+            collection: "c".into(),
+            item: Some(vector_item(&n.to_string(), &[n as f32])),
+            ..Default::default()
+        }
     });
     let mut acks = server.client.upsert_stream(requests).await.unwrap();
     // Nothing is written, so the sender comes to rest; wait until it stands still.
@@ -303,8 +315,11 @@ async fn stopping_finishes_what_was_begun() {
     let client = server.client.clone();
     client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver)
-        .map(|item| pb::UpsertStreamRequest { collection: "c".into(), item: Some(item) });
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|item| pb::UpsertStreamRequest {
+        collection: "c".into(),
+        item: Some(item),
+        ..Default::default()
+    });
     let mut acks = client.upsert_stream(requests).await.unwrap();
     sender.send(vector_item("a", &[1.0])).await.unwrap();
     assert_eq!(acks.next().await.unwrap().unwrap()[0].error, "");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_stream::{StreamExt, iter};
 
 fn request(collection: &str, item: Option<pb::Item>) -> pb::UpsertStreamRequest {
-    pb::UpsertStreamRequest { collection: collection.into(), item }
+    pb::UpsertStreamRequest { collection: collection.into(), item, ..Default::default() }
 }
 
 /// Sends all requests; the acknowledgements, and how the stream ended.

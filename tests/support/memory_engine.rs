@@ -360,17 +360,15 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
-        self.before("upsert_blocks")?;
-        let parents: Vec<String> = items.iter().map(|item| item.id.to_string()).collect();
-        let points = blocks.all(items)?;
-        let fresh: Vec<PointId> = points.iter().map(|item| item.id.clone()).collect();
-        let mut done = self.upsert(name, points)?;
+    fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
+        self.before("upsert_instead")?;
+        let fresh: Vec<PointId> = blocks.iter().map(|item| item.id.clone()).collect();
+        let mut done = self.upsert(name, blocks)?;
         self.write(name, |collection| {
             let before = collection.points.len();
             collection.points.retain(|id, (_, payload)| {
                 let parent = payload.get("parent").and_then(|parent| parent.as_str());
-                fresh.contains(id) || !parent.is_some_and(|parent| parents.iter().any(|one| one == parent))
+                fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
             });
             done.removed = (before - collection.points.len()) as u64;
             Ok(done)

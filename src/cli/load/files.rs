@@ -123,7 +123,7 @@ impl Iterator for Files {
             return Some(Ok(block));
         }
         let item = match (self.record()?, self.options.blocks) {
-            (Ok(item), Some(blocks)) => blocks.items("the record", item),
+            (Ok(item), Some(blocks)) => blocks.items("the record", item).map(|(blocks, _)| blocks),
             (next, _) => return Some(next),
         };
         match item {

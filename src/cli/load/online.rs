@@ -10,7 +10,7 @@ use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
-use crate::collection::{Item, Source};
+use crate::collection::{Blocks, Item, Source};
 use crate::grpc::pb;
 use anyhow::{Context, bail};
 use std::collections::VecDeque;
@@ -32,8 +32,10 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let options = ReadOptions {
             id_prefix: args.id_prefix.clone(),
             pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
-            blocks: target::blocks(args)?,
+            // The server splits them, and removes what blocks they had before.
+            blocks: None,
         };
+        let blocks = target::blocks(args)?;
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
         let mut report = Report::new(args.strict);
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
@@ -41,7 +43,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             let request = remote::create_request(&target::spec(args, &first.0)?);
             client.create_collection(request).await.map_err(told)?;
         }
-        stream(client, args, files, first, report, progress).await
+        stream(client, args, blocks, files, first, report, progress).await
     })
 }
 
@@ -83,6 +85,7 @@ struct Shared {
 async fn stream(
     client: Client,
     args: &LoadArgs,
+    blocks: Option<Blocks>,
     mut files: Files,
     first: (Item, Place),
     report: Report,
@@ -115,8 +118,11 @@ async fn stream(
                         shared.waiting.push_back(place);
                         shared.part = files.part();
                     }
-                    let name = if sent == 0 { collection.to_owned() } else { String::new() };
-                    let message = pb::UpsertStreamRequest { collection: name, item: Some(item_to_pb(item)) };
+                    let mut message = pb::UpsertStreamRequest { item: Some(item_to_pb(item)), ..Default::default() };
+                    if sent == 0 {
+                        message.collection = collection.to_owned();
+                        message.blocks = blocks.map(|Blocks { words, overlap }| pb::Blocks { words, overlap });
+                    }
                     if sender.blocking_send(message).is_err() {
                         break;
                     }
