@@ -487,6 +487,10 @@ pub(crate) struct TrainWordsArgs {
     /// How many vectors all n-grams share.
     #[arg(long, default_value_t = 500_000, requires = "ngrams")]
     pub(crate) buckets: u32,
+    /// Words are cut into at most so many different pieces (byte-pair encoding within words), and it is the pieces that have vectors:
+    /// any word of any language has one then. Needs a program built with the cargo feature `transformers`.
+    #[arg(long, value_name = "N", conflicts_with_all = ["ngrams", "phrases"])]
+    pub(crate) pieces: Option<usize>,
     /// Components of a word's vector.
     #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
     pub(crate) dim: usize,

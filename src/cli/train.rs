@@ -62,6 +62,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             threshold: args.phrase_threshold,
             discount: args.min_count,
         }),
+        pieces: args.pieces,
         blank_epochs: args.blank_epochs,
         refine: words::Refine { output: args.output_share, spelling: args.spelling, spread: args.spread },
         checkpoints: args

@@ -82,6 +82,9 @@ impl TextEmbedder {
             any = true;
             match self.words.number(word) {
                 Some(number) => known.push(number as u32),
+                None if self.words.pieces_of(word).len() > 0 => {
+                    known.extend(self.words.pieces_of(word).into_iter().map(|piece| piece as u32));
+                }
                 None => match self.words.vector_of_any(word) {
                     Some(vector) => {
                         known.push((self.weights.len() + made.len()) as u32);

@@ -13,6 +13,7 @@
 //! | `gpt.rs` | GPT-2: settings, forward pass, the next token |
 //! | `gpt_embedder.rs` | GPT-2 as an embedder of texts |
 //! | `train.rs` | trains a small GPT-2 |
+//! | `pieces.rs` | words cut into pieces, for word vectors |
 
 #[cfg(feature = "transformers")]
 mod bert;
@@ -25,6 +26,8 @@ mod gpt_embedder;
 #[cfg(feature = "transformers")]
 mod ops;
 #[cfg(feature = "transformers")]
+mod pieces;
+#[cfg(feature = "transformers")]
 mod tokens;
 #[cfg(feature = "transformers")]
 mod train;
@@ -36,6 +39,7 @@ pub use self::{
     bert::BertEmbedder,
     folder::import,
     gpt_embedder::GptEmbedder,
+    pieces::Pieces,
     train::{TrainOptions, TrainProgress, train},
 };
 
@@ -107,6 +111,44 @@ pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Arc<dyn Em
 #[cfg(not(feature = "transformers"))]
 pub fn load(family: Family, folder: &Path, _: ModelCard) -> Result<Arc<dyn Embedder>, Error> {
     Err(Error::NotBuilt { path: folder.into(), what: family.name(), feature: "transformers" })
+}
+
+/// How words are cut into pieces; the program was built without the feature, so there is none.
+#[cfg(not(feature = "transformers"))]
+pub enum Pieces {}
+
+#[cfg(not(feature = "transformers"))]
+impl Pieces {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`].
+    pub fn check(_: usize) -> Result<(), Error> {
+        let what = "pieces of words need a program that was built with the cargo feature \"transformers\"";
+        Err(Error::InvalidInput(what.into()))
+    }
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`].
+    pub fn learn(_: &[String], _: &[u64], size: usize) -> Result<Self, Error> {
+        Self::check(size).and(Err(Error::Compute("there are no pieces".into())))
+    }
+    /// Refuses.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`].
+    pub fn parse(path: &Path, _: &[u8]) -> Result<Self, Error> {
+        Err(Error::NotBuilt { path: path.into(), what: "words in pieces", feature: "transformers" })
+    }
+    /// As a `tokenizer.json`.
+    pub fn json(&self) -> &[u8] {
+        match *self {}
+    }
+    /// The pieces of a word.
+    pub fn of(&self, _: &str) -> Vec<String> {
+        match *self {}
+    }
 }
 
 /// The text of an input, if it is one.

@@ -137,7 +137,7 @@ fn growth(value: &Value) -> usize {
 }
 
 /// Runs the tokenizer; a panic in it, which only a file that is not sound can cause, is an error like any other.
-fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("the tokenizer failed".into()),

@@ -9,10 +9,20 @@
 //!
 //! With one thread a training that was resumed gives the same bytes as one that was not interrupted.
 
-use super::{corpus::Corpus, corpus::spool_in, file, rounds::Report, spool::Spool};
+use super::{
+    corpus::Corpus,
+    corpus::spool_in,
+    file::{self, MAX_PIECES_BYTES, PIECES},
+    rounds::Report,
+    spool::Spool,
+};
 use crate::{
     disk,
-    embed::{DataSource, Error, save::write_whole},
+    embed::{
+        DataSource, Error,
+        save::{read_bounded, write_whole},
+        transformers::Pieces,
+    },
     math::train::SharedMatrix,
 };
 use serde_json::Value;
@@ -85,6 +95,11 @@ impl Checkpoint {
         let mut corpus = Corpus::of(words, counts, Spool::open(&spool_in(folder), length)?)?;
         corpus.standard_input = serde_json::from_value(kept["standard_input"].clone())
             .map_err(|error| corrupt(format!("standard input: {error}")))?;
+        if !kept["training"]["pieces"].is_null() {
+            let path = folder.join(PIECES);
+            let json = read_bounded(&path, MAX_PIECES_BYTES)?;
+            corpus.pieces = Some(Pieces::parse(&path, &json)?);
+        }
         Ok((this, Some(corpus)))
     }
 
@@ -93,7 +108,7 @@ impl Checkpoint {
         let failed = |source| Error::Io { path: self.folder.clone(), source };
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if ![PLAN, VOCABULARY, "tokens.bin"].contains(&name.as_str()) && !is_temporary(&name) {
+            if ![PLAN, VOCABULARY, PIECES, "tokens.bin"].contains(&name.as_str()) && !is_temporary(&name) {
                 return Err(Error::InvalidInput(format!(
                     "{} has the file {name:?} and no checkpoint; a folder for checkpoints is empty at first",
                     self.folder.display()
@@ -120,6 +135,9 @@ impl Checkpoint {
     pub(super) fn has_corpus(&self, corpus: &Corpus) -> Result<(), Error> {
         corpus.spool.sync()?;
         write_whole(&self.folder, VOCABULARY, &file::vocabulary_bytes(&corpus.words, &corpus.counts))?;
+        if let Some(pieces) = &corpus.pieces {
+            write_whole(&self.folder, PIECES, pieces.json())?;
+        }
         let standard_input: Option<&DataSource> = corpus.standard_input.as_ref();
         let plan = serde_json::json!({
             "training": self.plan, "tokens": corpus.spool.len(), "standard_input": standard_input,
@@ -246,7 +264,7 @@ pub fn remove_checkpoint(folder: &Path) -> Result<(), Error> {
 }
 
 fn is_ours(name: &str) -> bool {
-    [PLAN, VOCABULARY, "tokens.bin"].contains(&name) || name.ends_with(".state") || is_temporary(name)
+    [PLAN, VOCABULARY, PIECES, "tokens.bin"].contains(&name) || name.ends_with(".state") || is_temporary(name)
 }
 
 fn is_temporary(name: &str) -> bool {

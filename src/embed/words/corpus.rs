@@ -7,12 +7,13 @@
 use super::{
     data,
     phrases::{self, Phrases},
+    pieces,
     spool::{END, Spool},
     tokenize,
     train::{TrainProgress, tell},
     vocabulary::Counter,
 };
-use crate::embed::{DataSource, Error};
+use crate::embed::{DataSource, Error, transformers::Pieces};
 use sha2::{Digest, Sha256};
 use std::{
     fs::File,
@@ -40,6 +41,8 @@ pub(super) struct Reading {
     pub(super) most_bytes: u64,
     /// Whether words that occur together become one.
     pub(super) phrases: Option<Phrases>,
+    /// Words are cut into at most so many different pieces.
+    pub(super) pieces: Option<usize>,
 }
 
 /// An encoded corpus with its vocabulary, most frequent word first.
@@ -54,6 +57,8 @@ pub(super) struct Corpus {
     pub(super) blocks: Vec<Range<u64>>,
     /// What was read from standard input.
     pub(super) standard_input: Option<DataSource>,
+    /// How words were cut into those that are here.
+    pub(super) pieces: Option<Pieces>,
 }
 
 impl Corpus {
@@ -129,7 +134,11 @@ impl Corpus {
         }
         spool.flush()?;
         let forgotten = counter.forgotten();
-        let vocabulary = counter.finish(reading.min_count, reading.most_words);
+        let vocabulary = match reading.pieces {
+            None => counter.finish(reading.min_count, reading.most_words),
+            // Pieces of rare words may be frequent.
+            Some(_) => counter.finish(1, usize::MAX),
+        };
         if vocabulary.words.is_empty() {
             return Err(Error::InvalidInput(format!(
                 "no word occurs {} times or more in the corpus of {read} words{}",
@@ -146,14 +155,23 @@ impl Corpus {
                 None => false,
             });
         })?;
-        let mut corpus =
-            Self { words: vocabulary.words, counts: vocabulary.counts, spool, blocks: Vec::new(), standard_input };
+        let mut corpus = Self {
+            words: vocabulary.words,
+            counts: vocabulary.counts,
+            spool,
+            blocks: Vec::new(),
+            standard_input,
+            pieces: None,
+        };
         if forgotten > 0 {
             // Of a word that was forgotten once, some occurrences are counted but not written, or the reverse.
             corpus.recount()?;
         }
         if let Some(phrases) = reading.phrases {
             phrases::join(&mut corpus, &phrases, reading, observe)?;
+        }
+        if let Some(size) = reading.pieces {
+            corpus.pieces = Some(pieces::cut(&mut corpus, size, reading, observe)?);
         }
         corpus.blocks = cut(&corpus.spool)?;
         Ok(corpus)
@@ -165,7 +183,7 @@ impl Corpus {
     /// [`Error::Io`].
     pub(super) fn of(words: Vec<String>, counts: Vec<u64>, spool: Spool) -> Result<Self, Error> {
         let blocks = cut(&spool)?;
-        Ok(Self { words, counts, spool, blocks, standard_input: None })
+        Ok(Self { words, counts, spool, blocks, standard_input: None, pieces: None })
     }
 
     /// Occurrences of all words of the vocabulary.
@@ -262,7 +280,7 @@ pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
 /// For tests: all words from so many occurrences.
 #[cfg(test)]
 pub(super) fn from(min_count: u64) -> Reading {
-    Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None }
+    Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None, pieces: None }
 }
 
 /// The path of a spool in a folder of checkpoints.

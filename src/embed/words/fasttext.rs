@@ -222,6 +222,7 @@ impl WordModel {
             output: output.map(|output| Table::encode(Precision::F32, output, dimension)),
             common: None,
             subwords,
+            pieces: None,
             told: None,
             card,
         })

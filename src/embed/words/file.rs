@@ -1,4 +1,4 @@
-//! The model folder: `card.json`, `model.safetensors`, `vocab.txt`.
+//! The model folder: `card.json`, `model.safetensors`, `vocab.txt`, and `tokenizer.json` where words are cut into pieces.
 //!
 //! | tensor | shape | type | what it is |
 //! | --- | --- | --- | --- |
@@ -22,8 +22,8 @@ use super::{
     subwords::{Ngrams, Subwords},
     told::{PLACES, Told},
 };
-use crate::embed::save::write_whole;
-use crate::embed::{Error, ModelCard, ModelFiles};
+use crate::embed::save::{read_bounded, write_whole};
+use crate::embed::{Error, ModelCard, ModelFiles, transformers::Pieces};
 use crate::types::Precision;
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -32,6 +32,10 @@ use std::{collections::HashMap, fs, path::Path};
 const CARD: &str = "card.json";
 const TENSORS: &str = "model.safetensors";
 const VOCABULARY: &str = "vocab.txt";
+/// How words are cut into pieces.
+pub(super) const PIECES: &str = "tokenizer.json";
+/// Most bytes of that file.
+pub(super) const MAX_PIECES_BYTES: u64 = 256 << 20;
 
 /// A matrix as it is kept in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,7 +196,13 @@ impl<'a> Tensors<'a> {
 }
 
 /// Reads a model from the bytes of its three files; `folder` is for messages.
-pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8]) -> Result<WordModel, Error> {
+pub(super) fn parse(
+    folder: &Path,
+    card: &[u8],
+    tensors: &[u8],
+    vocabulary: &[u8],
+    pieces: Option<&[u8]>,
+) -> Result<WordModel, Error> {
     let card_path = folder.join(CARD);
     let card = ModelCard::parse(&card_path, card)?;
     if card.name != "words" {
@@ -231,6 +241,7 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
         return Err(tensors.corrupt(format!("the tensor \"common\" has the norm {norm}, neither 1 nor 0")));
     }
     let subwords = subwords(&tensors, dimension)?;
+    let pieces = pieces.map(|json| Pieces::parse(&folder.join(PIECES), json)).transpose()?;
     let told = match Table::read(&tensors, "around", rows, dimension)? {
         None => None,
         Some(around) => match tensors.get("places", &[PLACES, dimension])? {
@@ -243,7 +254,7 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
             }
         },
     };
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, told, card })
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, told, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
@@ -313,7 +324,9 @@ impl WordModel {
             let path = folder.join(name);
             fs::read(&path).map_err(|source| Error::Io { path, source })
         };
-        parse(folder, &read(CARD)?, &read(TENSORS)?, &read(VOCABULARY)?)
+        let pieces = folder.join(PIECES);
+        let pieces = pieces.exists().then(|| read_bounded(&pieces, MAX_PIECES_BYTES)).transpose()?;
+        parse(folder, &read(CARD)?, &read(TENSORS)?, &read(VOCABULARY)?, pieces.as_deref())
     }
 
     /// The model that the binary carries (`models/words`).
@@ -326,6 +339,7 @@ impl WordModel {
             include_bytes!("../../../models/words/card.json"),
             include_bytes!("../../../models/words/model.safetensors"),
             include_bytes!("../../../models/words/vocab.txt"),
+            None,
         )
     }
 
@@ -342,7 +356,9 @@ impl WordModel {
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
         let vocabulary = vocabulary_bytes(&self.words, &self.counts);
         let card = (self.card.to_json() + "\n").into_bytes();
-        Ok(vec![(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?), (CARD, card)])
+        let pieces = self.pieces.iter().map(|pieces| (PIECES, pieces.json().to_vec()));
+        let files = [(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?)];
+        Ok(files.into_iter().chain(pieces).chain([(CARD, card)]).collect())
     }
 
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {

@@ -42,7 +42,7 @@ fn files(precision: Precision) -> [Vec<u8>; 3] {
 fn every_truncation_is_corrupt() {
     let [card, tensors, vocabulary] = files(Precision::I8);
     let check = |card: &[u8], tensors: &[u8], vocabulary: &[u8]| {
-        parse(Path::new("x"), card, tensors, vocabulary).map(|_| ()).unwrap_err()
+        parse(Path::new("x"), card, tensors, vocabulary, None).map(|_| ()).unwrap_err()
     };
     for length in 0..tensors.len() {
         assert_eq!(check(&card, &tensors[..length], &vocabulary).kind(), ErrorKind::Corrupt, "cut at {length}");
@@ -68,7 +68,7 @@ fn wrong_numbers_and_sizes_are_named() {
     let floats = |numbers: &[f32]| le_bytes(numbers).into_owned();
     let good = floats(&[0.5; 15]);
     let check = |parts: &[(&str, Dtype, &[usize], &[u8])], vocabulary: &[u8], says: &str| {
-        let result = parse(Path::new("x"), &card, &tensor(parts), vocabulary);
+        let result = parse(Path::new("x"), &card, &tensor(parts), vocabulary, None);
         match result {
             Ok(_) => assert!(says.is_empty(), "accepted, expected {says:?}"),
             Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{error}"),
@@ -107,11 +107,11 @@ fn huge_sizes_in_a_header_are_refused() {
     ] {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
-        let error = parse(Path::new("x"), &card, &bytes, &vocabulary).map(|_| ()).unwrap_err();
+        let error = parse(Path::new("x"), &card, &bytes, &vocabulary, None).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     let bytes = [0xff; 64];
-    assert!(parse(Path::new("x"), &card, &bytes, &vocabulary).is_err());
+    assert!(parse(Path::new("x"), &card, &bytes, &vocabulary, None).is_err());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn another_family_and_missing_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(WordModel::load(folder.path()), Err(Error::Io { .. })));
     let [_, tensors, vocabulary] = files(Precision::F32);
-    let error = parse(Path::new("x"), b"{\"name\": \"digits\"}", &tensors, &vocabulary).map(|_| ()).unwrap_err();
+    let error = parse(Path::new("x"), b"{\"name\": \"digits\"}", &tensors, &vocabulary, None).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("digits"), "{error}");
 }
 

@@ -8,6 +8,7 @@
 //! | `spool.rs` | word numbers in a file |
 //! | `corpus.rs` | a corpus as word numbers with its vocabulary |
 //! | `phrases.rs` | words that occur together become one |
+//! | `pieces.rs` | pieces of words instead of words |
 //! | `train.rs` | the settings of training, and its phases |
 //! | `negative.rs` | skip-gram and CBOW with negative sampling over all cores |
 //! | `cooccurrence.rs` | how often words stand near each other, in bounded memory |
@@ -43,6 +44,7 @@ mod json;
 mod model;
 mod negative;
 mod phrases;
+mod pieces;
 mod refine;
 mod rounds;
 mod spool;

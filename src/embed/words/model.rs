@@ -10,7 +10,9 @@ use super::{
     weight,
 };
 use crate::{
-    embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap},
+    embed::{
+        Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, transformers::Pieces,
+    },
     math::train::{dot_rows, multiply},
     types::Precision,
 };
@@ -35,6 +37,7 @@ pub struct WordModel {
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
+    pub(super) pieces: Option<Pieces>,
     pub(super) told: Option<Told>,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
@@ -54,6 +57,7 @@ pub(super) struct Parts {
     pub(super) output: Option<Table>,
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
+    pub(super) pieces: Option<Pieces>,
     pub(super) told: Option<Told>,
     pub(super) card: ModelCard,
 }
@@ -64,7 +68,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::InvalidInput`] when a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, told, card } = parts;
+        let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, card } = parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -86,6 +90,7 @@ impl WordModel {
             [Some(&input), output.as_ref()],
             common.as_deref(),
             subwords.as_ref(),
+            pieces.as_ref(),
             told.as_ref(),
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
@@ -99,6 +104,7 @@ impl WordModel {
             output,
             common,
             subwords,
+            pieces,
             told,
             card,
             numbers,
@@ -141,13 +147,27 @@ impl WordModel {
         self.number(word).map(|number| self.row(number))
     }
 
-    /// The vector of a word, as it is spelled in the vocabulary, or else made of the word's n-grams where the model has
+    /// The vector of a word, as it is spelled in the vocabulary, or else made of the word's n-grams or pieces where the model has
     /// their vectors.
     pub fn vector_of_any(&self, word: &str) -> Option<Cow<'_, [f32]>> {
-        match self.number(word) {
-            Some(number) => Some(self.row(number).into()),
-            None => self.subwords.as_ref()?.vector(word, self.dimension).map(Cow::from),
+        if let Some(number) = self.number(word) {
+            return Some(self.row(number).into());
         }
+        if let Some(subwords) = &self.subwords {
+            return subwords.vector(word, self.dimension).map(Cow::from);
+        }
+        let pieces = self.pieces_of(word);
+        let mut sum = vec![0.0_f32; self.dimension];
+        for piece in &pieces {
+            sum.iter_mut().zip(self.row(*piece)).for_each(|(sum, x)| *sum += x / pieces.len() as f32);
+        }
+        (!pieces.is_empty()).then(|| sum.into())
+    }
+
+    /// The numbers of the pieces of a word, those that are in the vocabulary; none in a model of whole words.
+    pub(crate) fn pieces_of(&self, word: &str) -> Vec<usize> {
+        let pieces = self.pieces.as_ref().map_or(Vec::new(), |pieces| pieces.of(word));
+        pieces.iter().filter_map(|piece| self.number(piece)).collect()
     }
 
     /// What the model was trained to tell, as its card says; skip-gram unless it says something else.
@@ -324,6 +344,7 @@ fn fingerprint(
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
     subwords: Option<&Subwords>,
+    pieces: Option<&Pieces>,
     told: Option<&Told>,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
@@ -355,6 +376,9 @@ fn fingerprint(
     if let Some(Subwords { ngrams, .. }) = subwords {
         let [min, max] = [ngrams.min, ngrams.max].map(|length| length as u64);
         parts.part("n-grams", &[min.to_le_bytes(), max.to_le_bytes()].concat());
+    }
+    if let Some(pieces) = pieces {
+        parts.part("pieces", pieces.json());
     }
     if let Some(told) = told {
         parts.part("places", &le_bytes(&told.places));
@@ -436,6 +460,7 @@ impl WordModel {
             output: None,
             common: None,
             subwords: None,
+            pieces: None,
             told: None,
             card: imported_card(path, format),
         })

@@ -164,6 +164,34 @@ impl Spool {
         self.length = written;
         Ok(())
     }
+
+    /// Replaces every sentence by the numbers that `change` writes for it, with their ends. They may be more: they are written to a
+    /// scratch file beside it first, and copied back.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and what `change` gives; the file is of no use then.
+    pub(super) fn lengthen(
+        &mut self,
+        mut change: impl FnMut(&mut Vec<u32>, &mut Vec<u32>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut scratch = Self::scratch(self.path.parent().unwrap_or(Path::new(".")))?;
+        let mut changed = Vec::new();
+        self.sentences(|sentence| {
+            change(sentence, &mut changed)?;
+            changed.drain(..).try_for_each(|number| scratch.push(number))
+        })?;
+        scratch.flush()?;
+        self.file.set_len(0).map_err(|source| self.failed(source))?;
+        self.length = 0;
+        let mut at = 0;
+        while at < scratch.length {
+            let end = scratch.length.min(at + CHUNK as u64);
+            scratch.read(&(at..end), &mut changed)?;
+            changed.iter().try_for_each(|&number| self.push(number))?;
+            at = end;
+        }
+        self.flush()
+    }
 }
 
 /// An empty file of a name of its own in `folder`, which loses that name at once: when the program ends, however it ends,

@@ -18,7 +18,7 @@ use super::{
     told, weight,
 };
 use crate::{
-    embed::{Error, ModelCard},
+    embed::{Error, ModelCard, transformers::Pieces},
     types::Precision,
 };
 use serde_json::json;
@@ -101,6 +101,8 @@ pub struct TrainOptions {
     pub most_bytes: u64,
     /// Whether words that occur together become one.
     pub phrases: Option<Phrases>,
+    /// Words are cut into at most so many different pieces, and it is these that have vectors; not with n-grams or phrases.
+    pub pieces: Option<usize>,
     /// Frequency (a share of the corpus) from which words are left out at random; 0 keeps all.
     pub subsample: f64,
     /// Passes over the corpus.
@@ -136,6 +138,7 @@ impl Default for TrainOptions {
             most_words: 5_000_000,
             most_bytes: u64::MAX,
             phrases: None,
+            pieces: None,
             subsample: 1e-4,
             epochs: Objective::SkipGram.epochs(),
             blank_epochs: 1,
@@ -153,7 +156,7 @@ impl Default for TrainOptions {
 /// Where training stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainProgress {
-    /// `counting`, `joining phrases`, `training`, `blanks`, `refining`, `weighting`.
+    /// `counting`, `joining phrases`, `cutting words`, `training`, `blanks`, `refining`, `weighting`.
     pub phase: &'static str,
     /// Words (in `weighting`: paragraphs; in `refining`: of the vocabulary) done in this phase.
     pub done: u64,
@@ -195,6 +198,10 @@ impl TrainOptions {
         range("the number of epochs", self.epochs, 10_000)?;
         range("the number of words", self.most_words, MAX_WORDS)?;
         self.phrases.map_or(Ok(()), |phrases| phrases.check())?;
+        self.pieces.map_or(Ok(()), Pieces::check)?;
+        if self.pieces.is_some() && (self.phrases.is_some() || self.ngrams.is_some()) {
+            return Err(Error::InvalidInput("words are cut into pieces, or have n-grams, or join to phrases".into()));
+        }
         if !(0.0..=2.0).contains(&self.noise_power) {
             return Err(Error::InvalidInput(format!(
                 "the power of the noise must be 0 to 2, got {}",
@@ -262,6 +269,7 @@ pub fn train(
         most_words: options.most_words,
         most_bytes: options.most_bytes,
         phrases: options.phrases,
+        pieces: options.pieces,
     };
     let (checkpoint, corpus) = match &options.checkpoints {
         None => (None, None),
@@ -297,7 +305,7 @@ pub fn train(
     }
     let common = weight::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard { data: corpus.standard_input.iter().cloned().collect(), ..card(options) };
-    let Corpus { words, counts, .. } = corpus;
+    let Corpus { words, counts, pieces, .. } = corpus;
     WordModel::new(Parts {
         words,
         counts,
@@ -306,6 +314,7 @@ pub fn train(
         output: output.map(|output| Table::encode(options.store, output, options.dimension)),
         common: Some(common),
         subwords,
+        pieces,
         told,
         card,
     })
@@ -340,6 +349,9 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
     if let Some(Ngrams { min, max, buckets }) = options.ngrams {
         settings["ngrams"] = json!({ "min": min, "max": max, "buckets": buckets });
     }
+    if let Some(size) = options.pieces {
+        settings["pieces"] = size.into();
+    }
     if let Some(Phrases { passes, threshold, discount }) = options.phrases {
         settings["phrases"] = json!({ "passes": passes, "threshold": threshold, "discount": discount });
     }
@@ -353,6 +365,9 @@ fn card(options: &TrainOptions) -> ModelCard {
     };
     if let Some(Ngrams { min, max, .. }) = options.ngrams {
         summary += &format!(" and n-grams of {min} to {max} characters");
+    }
+    if options.pieces.is_some() {
+        summary += ", for pieces of words";
     }
     ModelCard {
         name: "words".into(),

@@ -243,3 +243,71 @@ fn blanks_are_told_by_where_words_stand() {
     let without = train_on(&text, &TrainOptions { blank_epochs: 0, ..small_options() }, &|_| true).unwrap();
     assert_ne!(without.fingerprint(), model.fingerprint());
 }
+
+#[cfg(not(feature = "transformers"))]
+#[test]
+fn pieces_need_the_feature() {
+    let error = train_on(&topics(10), &TrainOptions { pieces: Some(200), ..small_options() }, &|_| true).err().unwrap();
+    assert!(error.to_string().contains("the cargo feature \"transformers\""), "{error}");
+}
+
+/// Words of a topic share their beginning, so that pieces carry the meaning; of two scripts.
+#[cfg(feature = "transformers")]
+#[test]
+fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
+    let mut text = String::new();
+    let mut random = Random::new(3, 3);
+    for sentence in 0..6_000 {
+        let topic = ["кот", "apple"][sentence % 2];
+        for _ in 0..8 {
+            let ends = ["ing", "ed", "ной", "er", "ская", "ly"];
+            text += &format!("{topic}{} ", ends[random.below(6) as usize]);
+        }
+        text.push('\n');
+    }
+    let options = TrainOptions { pieces: Some(120), refine: Refine::NONE, blank_epochs: 0, ..small_options() };
+    let model = train_on(&text, &options, &|_| true).unwrap();
+    assert!(model.vocabulary().len() <= 120);
+    let unseen = ["котest", "appleest"].map(|word| {
+        assert!(model.number(word).is_none() && model.pieces_of(word).len() > 1, "{word}");
+        model.vector_of_any(word).unwrap().into_owned()
+    });
+    assert_ne!(unseen[0], unseen[1]);
+    assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters that nobody has seen");
+    // Saved and read back, and trained again with checkpoints: the same.
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path()).unwrap();
+    let back = WordModel::load(folder.path()).unwrap();
+    assert_eq!(back.fingerprint(), model.fingerprint());
+    assert_eq!(back.vector_of_any("котest").unwrap(), unseen[0]);
+    let kept = folder.path().join("kept");
+    let checkpoints = Some(Checkpoints { folder: kept.clone(), every: std::time::Duration::ZERO });
+    let corpus = folder.path().join("corpus");
+    std::fs::write(&corpus, &text).unwrap();
+    let again = TrainOptions { checkpoints, ..options.clone() };
+    let seen = Mutex::new(0);
+    let stop = |progress: &TrainProgress| {
+        *seen.lock().unwrap() += i32::from(progress.phase == "training");
+        *seen.lock().unwrap() < 2
+    };
+    assert!(matches!(train(std::slice::from_ref(&corpus), &again, &stop), Err(Error::Cancelled)));
+    assert!(kept.join("tokenizer.json").exists());
+    let resumed = train(&[corpus], &again, &|_| true).unwrap();
+    assert_eq!(resumed.fingerprint(), model.fingerprint());
+    // A block of text is embedded by its pieces.
+    let text = crate::embed::text::TextEmbedder::new(std::sync::Arc::new(back)).unwrap();
+    let near = |a: &str, b: &str| -> f32 {
+        let embed = |text_: &str| text.embed(&text.taps()[0], &crate::embed::Input::Text(text_)).unwrap();
+        embed(a).iter().zip(embed(b)).map(|(a, b)| a * b).sum()
+    };
+    assert!(near("котest котish", "котed кот") > near("котest котish", "appleed apple"));
+    // The file that cuts words is one of the model's: damaged, it is told.
+    std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    assert!(matches!(WordModel::load(folder.path()), Err(Error::Corrupt { .. })));
+    for wrong in [
+        TrainOptions { pieces: Some(99), ..options.clone() },
+        TrainOptions { phrases: Some(Default::default()), ..options.clone() },
+    ] {
+        assert!(matches!(train_on("a b c", &wrong, &|_| true), Err(Error::InvalidInput(_))));
+    }
+}
