@@ -174,7 +174,12 @@ impl Forward<'_> {
     /// # Safety
     /// `panel` points at weights of these channels, `stride` numbers from row to row.
     #[inline(always)]
-    unsafe fn panel<S: Simd, const P: usize, const Q: usize>(&mut self, panel: *const f32, stride: usize, first: usize) {
+    unsafe fn panel<S: Simd, const P: usize, const Q: usize>(
+        &mut self,
+        panel: *const f32,
+        stride: usize,
+        first: usize,
+    ) {
         let Convolution { side, from, to } = self.shape;
         let (line, pixels) = ((side + 2) * from, side * side);
         let input = self.input.as_ptr();

@@ -95,9 +95,14 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
 }
 
 /// The images of a tar archive; names of any length as GNU tar and pax write them.
-fn read_archive(path: &Path, licence: &str, take: &mut dyn FnMut(Entry) -> Result<(), Error>) -> Result<DataSource, Error> {
+fn read_archive(
+    path: &Path,
+    licence: &str,
+    take: &mut dyn FnMut(Entry) -> Result<(), Error>,
+) -> Result<DataSource, Error> {
     let io = |source| Error::Io { path: path.into(), source };
-    let broken = |error: io::Error| Error::Corrupt { path: path.into(), what: format!("not a whole tar archive: {error}") };
+    let broken =
+        |error: io::Error| Error::Corrupt { path: path.into(), what: format!("not a whole tar archive: {error}") };
     let mut file = BufReader::with_capacity(256 << 10, File::open(path).map_err(io)?);
     let mut magic = Vec::new();
     file.by_ref().take(2).read_to_end(&mut magic).map_err(io)?;
@@ -152,4 +157,29 @@ fn pax_path(mut attributes: &[u8]) -> Option<Vec<u8>> {
         attributes = &attributes[length..];
     }
     None
+}
+
+/// Archives for tests.
+#[cfg(test)]
+pub(super) mod tests_support {
+    use std::io::Write;
+
+    /// A tar archive of files.
+    pub(in super::super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    /// The bytes inside gzip.
+    pub(in super::super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
 }

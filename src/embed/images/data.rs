@@ -7,7 +7,7 @@ use crate::embed::digits::idx;
 use crate::embed::picture::Picture;
 use crate::embed::{DataSource, Error};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Most bytes of pixels that are kept.
@@ -73,7 +73,9 @@ impl LabelledPictures {
         let size = side * side * channels;
         if ![1, 3].contains(&channels) || labels.len().checked_mul(size) != Some(images.len()) {
             let (bytes, count) = (images.len(), labels.len());
-            return Err(Error::InvalidInput(format!("{bytes} bytes of images for {count} labels; an image has {size}")));
+            return Err(Error::InvalidInput(format!(
+                "{bytes} bytes of images for {count} labels; an image has {size}"
+            )));
         }
         if let Some(place) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
             let (label, most) = (labels[place], classes.len() - 1);
@@ -145,7 +147,8 @@ impl LabelledPictures {
         });
         let fitted = fitted.collect::<Result<Vec<_>, _>>()?.concat();
         let last = usize::from(found.bytes.iter().copied().max().unwrap_or(0));
-        let classes = wanted.classes.map_or_else(|| (0..=last).map(|class| class.to_string()).collect(), <[String]>::to_vec);
+        let classes =
+            wanted.classes.map_or_else(|| (0..=last).map(|class| class.to_string()).collect(), <[String]>::to_vec);
         let label_numbers = found.bytes.iter().map(|&label| u16::from(label)).collect();
         let mut this = Self::new(side, wanted.channels, fitted, label_numbers, classes)
             .map_err(|error| corrupt(labels, error.to_string()))?;
@@ -270,7 +273,9 @@ impl<'a> Reading<'a> {
             return Err(Error::InvalidInput(format!("the class {shown:?} is none of the {} known", self.places.len())));
         }
         if name.len() > MAX_CLASS_NAME {
-            return Err(Error::InvalidInput(format!("the name of the class {shown:?} has more than {MAX_CLASS_NAME} bytes")));
+            return Err(Error::InvalidInput(format!(
+                "the name of the class {shown:?} has more than {MAX_CLASS_NAME} bytes"
+            )));
         }
         if self.places.len() == *CLASSES.end() {
             return Err(Error::InvalidInput(format!("there are more than {} classes", CLASSES.end())));
@@ -316,7 +321,8 @@ impl<'a> Reading<'a> {
             return Err(Error::Corrupt { path: path.into(), what: what.into() });
         }
         if self.skipped.count * BROKEN_OF > all {
-            let what = format!("{} of {all} files are no whole images: {}", self.skipped.count, self.skipped.first.join("; "));
+            let what =
+                format!("{} of {all} files are no whole images: {}", self.skipped.count, self.skipped.first.join("; "));
             return Err(Error::Corrupt { path: path.into(), what });
         }
         // An archive may name them in any order.
@@ -342,9 +348,14 @@ fn check_side(side: usize) -> Result<(), Error> {
     Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {least} to {most} pixels")))
 }
 
-/// Refuses too few classes, or too many.
+/// Refuses too few classes, too many, or two of one name.
 pub(super) fn check_classes(classes: &[String]) -> Result<(), Error> {
     let (least, most) = (CLASSES.start(), CLASSES.end());
+    let mut seen = HashSet::new();
+    if let Some(twice) = classes.iter().find(|class| !seen.insert(*class)) {
+        let shown: String = twice.chars().take(80).collect();
+        return Err(Error::InvalidInput(format!("two classes are called {shown:?}")));
+    }
     match classes {
         [only] => Err(Error::InvalidInput(format!("{only:?} is the only class; at least {least} are told apart"))),
         _ if CLASSES.contains(&classes.len()) => Ok(()),

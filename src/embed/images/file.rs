@@ -55,9 +55,7 @@ impl PictureNet {
             let what = format!("the card is of the family {:?}, not {FAMILY:?}", card.family);
             return Err(Error::Corrupt { path, what });
         }
-        if card.name.is_empty() {
-            return Err(Error::Corrupt { path, what: "the embedder has no name".into() });
-        }
+        card.check_name(&path)?;
         let path = folder.join(SETTINGS_FILE);
         let corrupt = |what: String| Error::Corrupt { path: path.clone(), what };
         let settings: Settings = serde_json::from_slice(&read_bounded(&path, MAX_SETTINGS_BYTES)?)
@@ -92,12 +90,16 @@ impl PictureNet {
     /// The files of the model folder, the card last.
     pub(super) fn folder(&self) -> Result<ModelFiles, Error> {
         let net = self.net();
-        let bytes: Vec<Vec<u8>> =
-            net.folded().tensors().map(|tensor| tensor.iter().flat_map(|number| number.to_le_bytes()).collect()).collect();
+        let bytes: Vec<Vec<u8>> = net
+            .folded()
+            .tensors()
+            .map(|tensor| tensor.iter().flat_map(|number| number.to_le_bytes()).collect())
+            .collect();
         let tensors = net.shape().tensors();
-        let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view))
-        });
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|((name, shape), bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)));
         let file = views.collect::<Result<Vec<_>, _>>().and_then(|views| safetensors::serialize(views, None));
         let file = file.map_err(|error| Error::Compute(format!("the weights cannot be put into a file: {error}")))?;
         Ok(vec![
@@ -123,7 +125,12 @@ fn parse_weights(path: &Path, bytes: &[u8], shape: &Shape) -> Result<Folded, Err
         }
         Ok(tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>())
     });
-    let mut pair = || Ok::<_, Error>((tensors.next().unwrap_or_else(|| Ok(Vec::new()))?, tensors.next().unwrap_or_else(|| Ok(Vec::new()))?));
+    let mut pair = || {
+        Ok::<_, Error>((
+            tensors.next().unwrap_or_else(|| Ok(Vec::new()))?,
+            tensors.next().unwrap_or_else(|| Ok(Vec::new()))?,
+        ))
+    };
     let convolutions = (0..wanted.len() / 2 - 1).map(|_| pair()).collect::<Result<_, _>>()?;
     Ok(Folded { convolutions, linear: pair()? })
 }

@@ -47,7 +47,8 @@ impl Sums {
         wide(|| {
             for (slopes, pixel) in slopes.chunks_exact(channels).zip(image.chunks_exact(channels)) {
                 let sums = sum.iter_mut().zip(product.iter_mut());
-                let normal = pixel.iter().zip(mean).zip(inverse).map(|((number, mean), inverse)| (number - mean) * inverse);
+                let normal =
+                    pixel.iter().zip(mean).zip(inverse).map(|((number, mean), inverse)| (number - mean) * inverse);
                 for (((sum, product), &slope), normal) in sums.zip(slopes).zip(normal) {
                     *sum += slope;
                     *product += slope * normal;
@@ -105,7 +106,8 @@ pub(super) fn normalise_and_ramp(
                 Some(skip) => {
                     let pixels = out.chunks_exact_mut(channels).zip(skip[row].chunks_exact(channels));
                     for ((out, skip), pixel) in pixels.zip(numbers.chunks_exact(channels)) {
-                        let affine = pixel.iter().zip(factor).zip(term).map(|((number, factor), term)| number * factor + term);
+                        let affine =
+                            pixel.iter().zip(factor).zip(term).map(|((number, factor), term)| number * factor + term);
                         for ((out, skip), number) in out.iter_mut().zip(skip).zip(affine) {
                             *out = (number + skip).max(0.0);
                         }
@@ -113,7 +115,8 @@ pub(super) fn normalise_and_ramp(
                 }
                 None => {
                     for (out, pixel) in out.chunks_exact_mut(channels).zip(numbers.chunks_exact(channels)) {
-                        let affine = pixel.iter().zip(factor).zip(term).map(|((number, factor), term)| number * factor + term);
+                        let affine =
+                            pixel.iter().zip(factor).zip(term).map(|((number, factor), term)| number * factor + term);
                         for (out, number) in out.iter_mut().zip(affine) {
                             *out = number.max(0.0);
                         }
@@ -138,7 +141,8 @@ pub(super) fn normalise_backward(
     // slope by number = a * slope + b * number + c, channel by channel.
     let a: Vec<f32> = scale.iter().zip(inverse).map(|(scale, inverse)| scale * inverse).collect();
     let b: Vec<f32> = (0..channels).map(|c| -a[c] * inverse[c] * (sums[1][c] / pixels as f64) as f32).collect();
-    let c: Vec<f32> = (0..channels).map(|c| -a[c] * (sums[0][c] / pixels as f64) as f32 - b[c] * moments.mean[c]).collect();
+    let c: Vec<f32> =
+        (0..channels).map(|c| -a[c] * (sums[0][c] / pixels as f64) as f32 - b[c] * moments.mean[c]).collect();
     wide(|| {
         let lines = slopes.chunks_exact(side * channels).zip(image.chunks_exact(side * channels));
         for (row, (slopes, numbers)) in rows(side, channels).zip(lines) {
@@ -184,13 +188,21 @@ pub(super) fn pool(side: usize, channels: usize, from: &[f32], to: &mut [f32]) {
 
 /// The gradient by what went into a ramp and a pooling after it, given that by the pooled (bare) picture: it goes to the
 /// pixel that was the largest (to each of several that were), if the ramp was open there.
-pub(super) fn pool_backward(side: usize, channels: usize, from: &[f32], pooled: &[f32], slopes: &[f32], to: &mut [f32]) {
+pub(super) fn pool_backward(
+    side: usize,
+    channels: usize,
+    from: &[f32],
+    pooled: &[f32],
+    slopes: &[f32],
+    to: &mut [f32],
+) {
     let half = side / 2;
     wide(|| {
         if half * 2 < side {
             to[..bare(side, channels)].fill(0.0);
         }
-        for (y, (row, to)) in rows(side, channels).zip(to.chunks_exact_mut(side * channels)).enumerate().take(2 * half) {
+        for (y, (row, to)) in rows(side, channels).zip(to.chunks_exact_mut(side * channels)).enumerate().take(2 * half)
+        {
             let largest = &pooled[((y / 2 + 1) * (half + 2) + 1) * channels..][..half * channels];
             let slopes = &slopes[y / 2 * half * channels..][..half * channels];
             let pixels = from[row].chunks_exact(2 * channels).zip(to.chunks_exact_mut(2 * channels));

@@ -6,7 +6,7 @@ use super::layers;
 use super::prepare::Tables;
 use super::shape::{Shape, Unit};
 use crate::embed::Error;
-use crate::math::convolution::{Convolution, bare, bordered};
+use crate::math::convolution::{Convolution, bare};
 use crate::math::gemm::{Matrix, multiply};
 use rayon::prelude::*;
 
@@ -152,7 +152,9 @@ impl Net {
             .map(|(pixels, labels)| {
                 let mut scratch = self.scratch();
                 let images = pixels.chunks_exact(self.shape.pixels()).zip(labels);
-                images.filter(|(image, label)| best(&self.forward(image, &mut scratch).logits) == usize::from(**label)).count()
+                images
+                    .filter(|(image, label)| best(&self.forward(image, &mut scratch).logits) == usize::from(**label))
+                    .count()
             })
             .sum();
         right as f64 / (images.len() as f64).max(1.0)

@@ -65,7 +65,8 @@ pub(super) struct Tables(Vec<[f32; 256]>);
 
 impl Tables {
     pub(super) fn new(mean: &[f32], deviation: &[f32]) -> Self {
-        let table = |(mean, deviation): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / deviation);
+        let table =
+            |(mean, deviation): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / deviation);
         Self(mean.iter().zip(deviation).map(table).collect())
     }
 

@@ -5,13 +5,13 @@ use crate::math::convolution::{CHANNELS, Convolution, bare, bordered};
 use std::ops::Range;
 
 /// Smallest and largest side of the pictures that a net takes, pixels.
-pub const SIDES: std::ops::RangeInclusive<usize> = 16..=256;
+pub(super) const SIDES: std::ops::RangeInclusive<usize> = 16..=256;
 /// Smallest and largest width: channels of the first stage. A multiple of 32.
-pub const WIDTHS: std::ops::RangeInclusive<usize> = 32..=256;
+pub(super) const WIDTHS: std::ops::RangeInclusive<usize> = 32..=256;
 /// Residual blocks of a stage.
-pub const BLOCKS: std::ops::RangeInclusive<usize> = 1..=8;
+pub(super) const BLOCKS: std::ops::RangeInclusive<usize> = 1..=8;
 /// Classes of a net.
-pub const CLASSES: std::ops::RangeInclusive<usize> = 2..=10_000;
+pub(super) const CLASSES: std::ops::RangeInclusive<usize> = 2..=10_000;
 /// Stages: each halves the side and doubles the channels.
 const STAGES: usize = 3;
 
@@ -67,7 +67,11 @@ impl Shape {
         within("the number of residual blocks a stage", self.blocks, BLOCKS)?;
         within("the number of classes", self.classes, CLASSES)?;
         if !self.width.is_multiple_of(2 * CHANNELS) {
-            return Err(Error::InvalidInput(format!("width is {}; it must be a multiple of {}", self.width, 2 * CHANNELS)));
+            return Err(Error::InvalidInput(format!(
+                "width is {}; it must be a multiple of {}",
+                self.width,
+                2 * CHANNELS
+            )));
         }
         if ![1, 3].contains(&self.channels) {
             return Err(Error::InvalidInput(format!("{} colours; images have 1 or 3", self.channels)));

@@ -65,7 +65,7 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            epochs: 10,
+            epochs: 12,
             batch: 128,
             learning_rate: 0.2,
             width: 32,
@@ -122,7 +122,9 @@ impl TrainOptions {
         let bytes = batch.div_ceil(SHARD) as u64 * Worker::bytes(&shape, SHARD.min(batch));
         if bytes > MAX_BYTES {
             let (need, most) = (bytes >> 20, MAX_BYTES >> 20);
-            return wrong(format!("a batch of {batch} would take {need} MiB, at most {most} are taken; a smaller batch, size or width helps"));
+            return wrong(format!(
+                "a batch of {batch} would take {need} MiB, at most {most} are taken; a smaller batch, size or width helps"
+            ));
         }
         Ok(shape)
     }
@@ -301,7 +303,8 @@ fn load(
         let (mut place, mut mirrored) = ((0, 0), false);
         if options.augment {
             // One generator an image and visit; the constants only spread the three numbers.
-            let visit = (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+            let visit =
+                (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
             let mut random = Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit);
             let reach = shape.side / REACH;
             let mut between = || (random.next_u64() % (2 * reach as u64 + 1)) as isize - reach as isize;

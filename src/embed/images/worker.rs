@@ -23,7 +23,11 @@ impl Packed {
         Self {
             forward: units.iter().map(room).collect(),
             // Nobody asks for the gradient by the images.
-            turned: units.iter().enumerate().map(|(place, unit)| if place == 0 { Vec::new() } else { room(unit) }).collect(),
+            turned: units
+                .iter()
+                .enumerate()
+                .map(|(place, unit)| if place == 0 { Vec::new() } else { room(unit) })
+                .collect(),
         }
     }
 
@@ -127,7 +131,8 @@ impl Worker {
             bare(side, to) + bordered(side, to) + if unit.pools { bordered(unit.side_out(), to) } else { 0 }
         };
         let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
-        let of_image = shape.input() + units.iter().map(kept).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
+        let of_image =
+            shape.input() + units.iter().map(kept).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
         4 * (images as u64 * of_image as u64 + Places::of(shape).total as u64)
     }
 
@@ -185,7 +190,9 @@ impl Worker {
         }
         let (last, unit) = (&self.kept[self.units.len() - 1], self.units[self.units.len() - 1]);
         let Convolution { side, to, .. } = unit.convolution;
-        for (out, features) in last.out.chunks_exact(bordered(side, to)).zip(self.features.chunks_exact_mut(to)).take(images) {
+        for (out, features) in
+            last.out.chunks_exact(bordered(side, to)).zip(self.features.chunks_exact_mut(to)).take(images)
+        {
             layers::average(side, to, out, features);
         }
         let classes = self.shape.classes;
@@ -202,7 +209,12 @@ impl Worker {
         let width = self.shape.features();
         let logits = &self.logits[..images * classes];
         let by_weight = &mut self.gradient[places.linear.clone()];
-        multiply(by_weight, Matrix::new(logits, images, classes).transposed(), Matrix::new(&self.features, images, width), false);
+        multiply(
+            by_weight,
+            Matrix::new(logits, images, classes).transposed(),
+            Matrix::new(&self.features, images, width),
+            false,
+        );
         for slopes in logits.chunks_exact(classes) {
             self.gradient[places.bias.clone()].iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
         }
