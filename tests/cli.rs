@@ -95,9 +95,15 @@ fn every_command_explains_itself_with_an_example() {
             assert!(help.contains("Example") && help.contains(&format!("nearness {command}")), "{command}:\n{help}");
         }
     }
-    for inner in
-        [["train", "words"], ["train", "digits"], ["eval", "words"], ["eval", "digits"], ["collections", "create"]]
-    {
+    for inner in [
+        ["train", "words"],
+        ["train", "digits"],
+        ["train", "images"],
+        ["eval", "words"],
+        ["eval", "digits"],
+        ["eval", "images"],
+        ["collections", "create"],
+    ] {
         let help = run(here.path(), &[inner[0], inner[1], "--help"]);
         assert!(help.contains("Example"), "{inner:?}:\n{help}");
     }
@@ -420,6 +426,66 @@ fn training_makes_a_folder_that_the_others_take() {
     let found = json(here.path(), &["eval", "words", "--model", "model", "--similarity", "pairs.txt", "--json"]);
     assert_eq!(found["similarity"][0]["pairs"], 4, "{found:#}");
     assert!(found["accuracy"].is_null());
+}
+
+/// Stripes that lie or stand, moved and of other colours from image to image, in class folders.
+fn striped_folders(root: &Path, images: u32) {
+    for (class, standing) in [("standing", true), ("lying", false)] {
+        fs::create_dir_all(root.join(class)).expect("a folder");
+        for number in 0..images {
+            let light = image::Rgb([200, (number * 17 % 200) as u8, 90]);
+            let picture = image::RgbImage::from_fn(20, 20, |x, y| {
+                let along = if standing { x } else { y } + number;
+                if along / 3 % 2 == 0 { light } else { image::Rgb([20, 20, 60]) }
+            });
+            picture.save(root.join(class).join(format!("{number:02}.png"))).expect("written");
+        }
+    }
+}
+
+#[test]
+fn a_net_for_images_is_trained_measured_installed_and_asked() {
+    let here = folder();
+    striped_folders(&here.path().join("train"), 24);
+    striped_folders(&here.path().join("test"), 6);
+    fs::write(here.path().join("train/lying/broken.jpg"), "no image").expect("written");
+    let train = [
+        ["train", "images", "--data", "train", "--test", "test", "--out", "model", "--name", "stripes"],
+        ["--size", "16", "--epochs", "8", "--batch", "16", "--threads", "1", "--licence", "CC0", "--learning-rate"],
+    ]
+    .concat();
+    let train = [&train[..], &["0.1", "--no-augment", "--json"]].concat();
+    let output = nearness(here.path(), &train);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.contains("broken.jpg"), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["quality"]["test_accuracy"].as_f64() > Some(0.8), "{report:#}");
+    let card: Value =
+        serde_json::from_slice(&fs::read(here.path().join("model/card.json")).expect("the card")).expect("JSON");
+    assert_eq!((&card["name"], &card["family"]), (&"stripes".into(), &"images".into()));
+    assert_eq!(card["settings"]["classes"], serde_json::json!(["lying", "standing"]));
+    assert_eq!((&card["settings"]["skipped_images"], &card["data"][0]["licence"]), (&1.into(), &"CC0".into()));
+    assert!(fails(here.path(), &train, 1).contains("--force"));
+
+    let found = json(here.path(), &["eval", "images", "--model", "model", "--data", "test", "--json"]);
+    assert_eq!(found["accuracy"], report["quality"]["test_accuracy"], "{found:#}");
+    assert!(found["same_class_at_10"].as_f64() > Some(0.4), "{found:#}");
+    let error = fails(here.path(), &["eval", "images", "--model", "model", "--data", "model"], 1);
+    assert!(error.contains("no images in class folders"), "{error}");
+    fails(here.path(), &["train", "images", "--out", "other"], 2);
+
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    ask(&["models", "install", "model", "--quiet"]);
+    let loaded = ask(&["load", "--collection", "pictures", "--embedder", "stripes", "--quiet", "test"]);
+    assert_eq!(loaded["loaded"], 12, "{loaded:#}");
+    let hits = ask(&["query", "pictures", "--image", "test/lying/03.png", "-k", "2"]);
+    assert_eq!(hits["hits"][0]["id"], "lying/03.png", "{hits:#}");
+    assert_eq!(
+        ask(&["embed", "stripes:probabilities", "--image", "test/lying/03.png"])["vectors"][0].as_array().map(Vec::len),
+        Some(2)
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// External crate -> the only place under `src/` that may name it.
+/// External crate -> the only place under `src/` that may name it; of several rows for one crate, each is such a place.
 const CONFINED: &[(&str, &str)] = &[
     ("hnsw_rs", "src/index/growing.rs"),
     ("memmap2", "src/disk/"),
@@ -33,6 +33,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("object_store", "src/depot/"),
     ("url", "src/depot/"),
     ("tar", "src/collection/snapshot/"),
+    ("tar", "src/embed/images/archive.rs"),
     ("roaring", "src/collection/filter/"),
     ("rustfft", "src/map/field.rs"),
     ("gemm", "src/math/"),
@@ -149,7 +150,8 @@ fn external_crates_stay_where_they_belong() {
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
             for (name, home) in CONFINED {
-                if !path.starts_with(home) && !path.ends_with("tests.rs") && names_crate(code(line), name) {
+                let at_home = CONFINED.iter().any(|(other, home)| other == name && path.starts_with(home));
+                if !at_home && !path.ends_with("tests.rs") && names_crate(code(line), name) {
                     broken.push(format!("{path}:{}: {name} belongs in {home}", number + 1));
                 }
             }

@@ -434,6 +434,8 @@ pub(crate) enum TrainCommand {
     Words(TrainWordsArgs),
     /// Train the digit net.
     Digits(TrainDigitsArgs),
+    /// Train a residual net on images of any classes.
+    Images(TrainImagesArgs),
     /// Train a small language model: GPT-2.
     Gpt(TrainGptArgs),
 }
@@ -617,6 +619,79 @@ pub(crate) struct TrainDigitsArgs {
     pub(crate) made: MadeArgs,
 }
 
+/// Labelled images: class folders, or a pair of IDX files.
+#[derive(Debug, Args)]
+pub(crate) struct LabelledArgs {
+    /// Folder that has one folder of images a class, or a tar archive of such (plain or gzip).
+    #[arg(long, value_name = "DIR|TAR", required_unless_present = "images", conflicts_with_all = ["images", "labels"])]
+    pub(crate) data: Option<PathBuf>,
+    /// IDX file of grey images, plain or gzip.
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    pub(crate) images: Option<PathBuf>,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub(crate) labels: Option<PathBuf>,
+}
+
+/// `train images`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nearness train images --data ./photos --test ./photos-held-out --out ./my-images\n  \
+                  nearness train images --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --out ./my-clothes\n\n\
+                  The folder is accepted by `serve --model`, `load --model`, `models install` and `eval images --model`."
+)]
+pub(crate) struct TrainImagesArgs {
+    #[command(flatten)]
+    pub(crate) train: LabelledArgs,
+    /// Class folders, or a tar archive of such, to test on.
+    #[arg(long, value_name = "DIR|TAR", requires = "data")]
+    pub(crate) test: Option<PathBuf>,
+    /// IDX file of images to test on.
+    #[arg(long, value_name = "FILE", requires = "test_labels", requires = "images")]
+    pub(crate) test_images: Option<PathBuf>,
+    /// IDX file of their labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    pub(crate) test_labels: Option<PathBuf>,
+    /// What the embedder is called.
+    #[arg(long, default_value = "images", value_parser = config::embedder_name)]
+    pub(crate) name: String,
+    /// Rows and columns that images are scaled to, 16 to 256 [default: 32; of IDX files their own]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) size: Option<usize>,
+    /// Take images in grey; IDX files are always.
+    #[arg(long)]
+    pub(crate) grey: bool,
+    /// Channels of the first of three stages, a multiple of 32; the vectors have four times as many components [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) width: Option<usize>,
+    /// Residual blocks of each stage [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) blocks: Option<usize>,
+    /// Passes over the images [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Images of one step [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) batch: Option<usize>,
+    /// Highest learning rate [default: the trainer's]
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Show every image as it is, neither moved nor mirrored.
+    #[arg(long)]
+    pub(crate) no_augment: bool,
+    /// Do not mirror images: where left and right mean something, as in writing.
+    #[arg(long)]
+    pub(crate) no_mirror: bool,
+    /// Threads; 0 takes all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
+}
+
 /// `eval ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvalCommand {
@@ -624,6 +699,8 @@ pub(crate) enum EvalCommand {
     Words(EvalWordsArgs),
     /// Accuracy on labelled images, and what is taken for what.
     Digits(EvalDigitsArgs),
+    /// Accuracy on images of any classes, and how many of an image's nearest are of its class.
+    Images(EvalImagesArgs),
 }
 
 /// `eval words`
@@ -677,6 +754,20 @@ pub(crate) struct EvalDigitsArgs {
     /// Draw the confusion matrix, and how the net learned: .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `eval images`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness eval images --model ./my-images --data ./photos-held-out")]
+pub(crate) struct EvalImagesArgs {
+    /// Model folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) images: LabelledArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

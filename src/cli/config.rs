@@ -82,6 +82,11 @@ pub(crate) fn collection_name(text: &str) -> Result<CollectionName, String> {
     CollectionName::new(text).map_err(|error| error.to_string())
 }
 
+/// A name that an embedder may have: as that of a collection, so that it can stand before `:TAP`.
+pub(crate) fn embedder_name(text: &str) -> Result<String, String> {
+    CollectionName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
 /// `EMBEDDER` or `EMBEDDER:TAP`.
 pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
     let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));

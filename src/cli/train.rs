@@ -6,7 +6,7 @@ use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWo
 use super::config;
 use super::output;
 use super::progress::{Progress, Step, count, duration};
-use super::train_gpt;
+use super::{train_gpt, train_images};
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
@@ -23,6 +23,7 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         TrainCommand::Words(args) => train_words(&args, quiet),
         TrainCommand::Digits(args) => train_digits(&args, quiet),
+        TrainCommand::Images(args) => train_images::run(&args, quiet),
         TrainCommand::Gpt(args) => train_gpt::run(&args, quiet),
     }
 }
@@ -290,7 +291,7 @@ pub(super) struct Phase {
     pub(super) name: &'static str,
     pub(super) done: u64,
     pub(super) seconds: f64,
-    loss: Option<f64>,
+    pub(super) loss: Option<f64>,
 }
 
 impl Phases {
@@ -344,7 +345,8 @@ pub(super) fn command_line() -> String {
     std::iter::once("nearness".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+/// The fields of a JSON object.
+pub(super) fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
     match value {
         serde_json::Value::Object(map) => map,
         _ => serde_json::Map::new(),

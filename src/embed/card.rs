@@ -1,6 +1,7 @@
 //! The model card: what a model was trained on, how, when, how good it is, and under which licence its data stands.
 
 use super::Error;
+use crate::types::MAX_NAME_BYTES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct ModelCard {
     /// The embedder's name: `words`, `digits`, or what a user calls it.
     pub name: String,
-    /// What kind of net it is, where the name does not say so: `bert`, `gpt`.
+    /// What kind of net it is, where the name does not say so: `images`, `bert`, `gpt`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub family: String,
     /// One sentence.
@@ -68,6 +69,19 @@ impl ModelCard {
             own.extend(theirs.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         self
+    }
+
+    /// Refuses a card whose name could not be typed: `EMBEDDER:TAP`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming `path`.
+    pub(super) fn check_name(&self, path: &Path) -> Result<(), Error> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES || !self.name.bytes().all(plain) {
+            let what = format!("an embedder's name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .");
+            return Err(Error::Corrupt { path: path.into(), what });
+        }
+        Ok(())
     }
 
     /// The card as indented JSON.

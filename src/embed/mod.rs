@@ -7,16 +7,20 @@
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
 //! | `save.rs` | writes and reads a file of a model folder |
+//! | `picture.rs` | image files from outside: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors (SIF) |
 //! | `transformers/` | BERT and GPT-2 from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
+//! | `images/` | a residual net for pictures of any classes: data, model, train, file |
 
 mod card;
 pub mod digits;
 mod embedder;
 mod error;
 mod fingerprint;
+pub mod images;
+pub mod picture;
 mod registry;
 mod save;
 pub mod text;

@@ -10,6 +10,7 @@
 //! | `activation.rs` | GELU and softmax, for transformers |
 //! | `bits.rs` | the places of set bits |
 //! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
+//! | `convolution.rs` | convolutions of 3x3 over pictures, forward and backward |
 //! | `components.rs` | vectors in the fewest bytes that hold them exactly |
 //! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
@@ -29,6 +30,7 @@ mod avx512;
 mod bits;
 pub mod codes;
 mod components;
+pub mod convolution;
 pub mod gemm;
 mod kernels;
 mod norm;

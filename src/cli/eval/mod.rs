@@ -1,5 +1,6 @@
-//! `nearness eval`: how good an embedder is, on word pairs, analogies, or labelled digits.
+//! `nearness eval`: how good an embedder is, on word pairs, analogies, labelled digits or images.
 
+mod images;
 mod plot;
 
 use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
@@ -15,6 +16,7 @@ pub(super) fn run(command: EvalCommand) -> anyhow::Result<()> {
     match command {
         EvalCommand::Words(args) => words(&args),
         EvalCommand::Digits(args) => digits(&args),
+        EvalCommand::Images(args) => images::run(&args),
     }
 }
 

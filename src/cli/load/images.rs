@@ -2,6 +2,7 @@
 
 use super::record::{At, Place, RecordError, Records};
 use crate::collection::{self, Item, Payload};
+use crate::embed::picture::{ENDINGS, has_image_name};
 use crate::types::PointId;
 use anyhow::{Context, bail};
 use std::fs::{self, File};
@@ -11,17 +12,8 @@ use std::sync::Arc;
 
 /// Largest image file, bytes.
 const MAX_IMAGE: u64 = 64 << 20;
-/// Endings of the files that are taken for images.
-const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 /// Folders within folders.
 const MAX_DEPTH: usize = 64;
-
-/// Whether a file name is that of an image.
-pub(crate) fn has_image_name(path: &Path) -> bool {
-    path.extension()
-        .and_then(|ending| ending.to_str())
-        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
-}
 
 /// Reads an image file; the message names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -8,6 +8,7 @@ use super::lines::Lines;
 use super::record::{Place, RecordError, Records};
 use super::source::Source;
 use crate::collection::{self, Item, Payload};
+use crate::embed::picture::has_image_name;
 use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -122,7 +123,7 @@ fn vector(value: &Value) -> Result<Vec<f32>, String> {
 }
 
 fn image(given: &str, folder: &Path) -> Result<Vec<u8>, String> {
-    if images::has_image_name(Path::new(given)) {
+    if has_image_name(Path::new(given)) {
         let inside = Path::new(given).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
             return Err(format!("the image {given:?} must be a path below the folder of this file"));

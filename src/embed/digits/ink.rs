@@ -4,11 +4,9 @@
 //! specks are dropped, strokes far thinner than a pen's are thickened, the rest is scaled to fit 20x20 keeping its
 //! shape, and placed in 28x28 by its centre of mass (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
-use super::{
-    PIXELS, SIDE,
-    image::{Picture, invalid},
-};
+use super::{PIXELS, SIDE};
 use crate::embed::Error;
+use crate::embed::picture::{Picture, invalid};
 use image::{ImageBuffer, Luma, imageops};
 
 /// Rows and columns that the ink fills at most.

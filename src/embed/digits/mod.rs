@@ -14,7 +14,7 @@
 //! | `activations.rs` | what every layer holds while the net looks at an image |
 //! | `train.rs` | Adam, learning rate, augmentation, batches over threads |
 //! | `file.rs` | the model folder |
-//! | `image.rs` | an image file or raw pixels to 28x28 numbers: decoding, limits |
+//! | `image.rs` | an image file or raw pixels to 28x28 numbers |
 //! | `ink.rs` | finding the ink, scaling and centring it as MNIST did |
 
 mod activations;
@@ -32,7 +32,6 @@ mod tests;
 
 pub use activations::Activation;
 pub use data::{LabelledImages, data_source};
-pub use image::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 pub use model::{DigitNet, Evaluation, evaluate};
 pub use train::{TrainOptions, TrainProgress, train};
 

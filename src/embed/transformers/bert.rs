@@ -249,7 +249,7 @@ impl BertEmbedder {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for whatever is missing, cut, of another shape than the settings say, or not known.
     pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
-        folder::check_name(&folder.join(folder::CARD), &card.name)?;
+        card.check_name(&folder.join(folder::CARD))?;
         let config = folder::read_config(&folder.join(CONFIG))?;
         let settings = folder::read_config(&folder.join(POOLING))?;
         let tokenizer = folder::read_tokenizer(&folder.join(TOKENIZER))?;

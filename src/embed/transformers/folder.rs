@@ -18,7 +18,6 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
-const MAX_NAME_BYTES: usize = 64;
 
 /// A small file of settings.
 pub(super) fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
@@ -33,16 +32,6 @@ pub(super) fn read_tokenizer(path: &Path) -> Result<Vec<u8>, Error> {
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json)
         .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not understood: {error}") })
-}
-
-/// Refuses a card whose name could not be typed: `EMBEDDER:TAP`.
-pub(super) fn check_name(path: &Path, name: &str) -> Result<(), Error> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-        let what = format!("an embedder's name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .");
-        return Err(Error::Corrupt { path: path.into(), what });
-    }
-    Ok(())
 }
 
 /// The files that decide the vectors of a model, by name, and what they add up to.
@@ -94,7 +83,7 @@ fn fingerprint(family: &str, names: &[&str], contents: &[&[u8]]) -> Fingerprint 
 /// # Errors
 /// [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for what is missing, broken, or of a kind that is not known.
 pub fn import(family: Family, from: &Path, to: &Path, mut card: ModelCard) -> Result<(), Error> {
-    check_name(&to.join(CARD), &card.name)?;
+    card.check_name(&to.join(CARD))?;
     card.family = family.name().into();
     let config = read_config(&from.join(CONFIG))?;
     let tokenizer = match (family, from.join(TOKENIZER)) {

@@ -17,7 +17,7 @@
 
 mod adagrad;
 mod compose;
-mod simd;
+pub(super) mod simd;
 #[cfg(test)]
 mod tests;
 
@@ -28,13 +28,13 @@ use simd::{Loop, Simd};
 use std::cell::UnsafeCell;
 
 /// `f32`s in a cache line; rows are padded with zeros to whole lines.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Targets that a pass over the inputs handles at once: the true word and five negatives.
 const GROUP: usize = 6;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LANES]);
+pub(super) struct Line([f32; LANES]);
 
 /// A matrix of `f32` rows that threads may update at the same time through [`step`]; see the module on races.
 pub struct SharedMatrix {

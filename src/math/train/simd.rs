@@ -3,7 +3,7 @@
 use super::{LANES, Line};
 
 /// A loop that is written once over [`Simd`].
-pub(super) trait Loop {
+pub(in crate::math) trait Loop {
     /// # Safety
     /// As the loop says; the processor has what `S` needs.
     unsafe fn run<S: Simd>(self);
@@ -13,7 +13,7 @@ pub(super) trait Loop {
 ///
 /// # Safety
 /// As the loop says.
-pub(super) unsafe fn run(work: impl Loop) {
+pub(in crate::math) unsafe fn run(work: impl Loop) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
@@ -30,7 +30,9 @@ pub(super) unsafe fn run(work: impl Loop) {
 }
 
 /// Sixteen numbers.
-pub(super) trait Simd: Copy {
+pub(in crate::math) trait Simd: Copy {
+    /// Whether there are registers for 16 sums of sixteen numbers and more.
+    const ROOMY: bool;
     /// All zero.
     unsafe fn zero() -> Self;
     /// All `value`.
@@ -39,6 +41,10 @@ pub(super) trait Simd: Copy {
     unsafe fn load(line: *const Line) -> Self;
     /// Into a line.
     unsafe fn store(self, line: *mut Line);
+    /// Sixteen numbers from anywhere.
+    unsafe fn read(from: *const f32) -> Self;
+    /// To sixteen places, anywhere.
+    unsafe fn write(self, to: *mut f32);
     /// `self * factor + term`.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// `self / sqrt(squares)`.
@@ -48,9 +54,10 @@ pub(super) trait Simd: Copy {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; LANES]);
+pub(in crate::math) struct Portable([f32; LANES]);
 
 impl Simd for Portable {
+    const ROOMY: bool = false;
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; LANES])
@@ -68,6 +75,16 @@ impl Simd for Portable {
     unsafe fn store(self, line: *mut Line) {
         // SAFETY: the caller passes a line inside the matrix.
         unsafe { line.write(Line(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn read(from: *const f32) -> Self {
+        // SAFETY: the caller passes the first of sixteen numbers.
+        Self(unsafe { from.cast::<[f32; LANES]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut f32) {
+        // SAFETY: the caller passes the first of sixteen places.
+        unsafe { to.cast::<[f32; LANES]>().write(self.0) }
     }
     #[inline(always)]
     unsafe fn mul_add(mut self, factor: Self, term: Self) -> Self {
@@ -95,7 +112,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
+pub(in crate::math) mod x86 {
     //! The same loops with 512-bit and 256-bit registers.
 
     use super::{Line, Loop, Simd};
@@ -104,7 +121,7 @@ pub(super) mod x86 {
     /// # Safety
     /// As the loop says; the processor has AVX-512F.
     #[target_feature(enable = "avx512f,avx2,fma")]
-    pub(in super::super) unsafe fn avx512(work: impl Loop) {
+    pub(in crate::math) unsafe fn avx512(work: impl Loop) {
         // SAFETY: passed on.
         unsafe { work.run::<Zmm>() }
     }
@@ -112,7 +129,7 @@ pub(super) mod x86 {
     /// # Safety
     /// As the loop says; the processor has AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
-    pub(in super::super) unsafe fn avx2(work: impl Loop) {
+    pub(in crate::math) unsafe fn avx2(work: impl Loop) {
         // SAFETY: passed on.
         unsafe { work.run::<Ymm>() }
     }
@@ -123,6 +140,7 @@ pub(super) mod x86 {
     // SAFETY (all of this implementation): called only inside `avx512`; lines are aligned to 64 bytes.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Zmm {
+        const ROOMY: bool = true;
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm512_setzero_ps()) }
@@ -138,6 +156,14 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn store(self, line: *mut Line) {
             unsafe { _mm512_store_ps(line.cast(), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn read(from: *const f32) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn write(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
@@ -159,6 +185,7 @@ pub(super) mod x86 {
     // SAFETY (all of this implementation): called only inside `avx2`; lines are aligned to 64 bytes.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Ymm {
+        const ROOMY: bool = false;
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
@@ -176,6 +203,17 @@ pub(super) mod x86 {
             unsafe {
                 _mm256_store_ps(line.cast(), self.0);
                 _mm256_store_ps(line.cast::<f32>().add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        unsafe fn read(from: *const f32) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn write(self, to: *mut f32) {
+            unsafe {
+                _mm256_storeu_ps(to, self.0);
+                _mm256_storeu_ps(to.add(8), self.1);
             }
         }
         #[inline(always)]

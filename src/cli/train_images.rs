@@ -1,0 +1,115 @@
+//! `nearness train images`: a residual net for images of any classes; and how labelled images are read for it.
+
+use super::args::{LabelledArgs, TrainImagesArgs};
+use super::config;
+use super::output;
+use super::progress::{Progress, count, duration};
+use super::train::{ModelFolder, Phases, command_line, object};
+use crate::embed::images::{self, LabelledPictures, Wanted};
+use crate::embed::{DataSource, Embedder, ModelCard, today};
+use anyhow::bail;
+use serde_json::json;
+
+/// Trains it.
+pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let grey = args.grey || args.train.images.is_some();
+    let wanted = Wanted { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
+    let images = read(&args.train, wanted, quiet)?;
+    let wanted = Wanted { side: Some(images.side()), classes: Some(images.classes()), ..wanted };
+    let test = match (&args.test, &args.test_images, &args.test_labels) {
+        (None, None, None) => None,
+        (data, images, labels) => {
+            let labelled = LabelledArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
+            Some(read(&labelled, wanted, quiet)?)
+        }
+    };
+    let threads = config::threads(args.threads);
+    let defaults = images::TrainOptions::default();
+    let options = images::TrainOptions {
+        epochs: args.epochs.unwrap_or(defaults.epochs),
+        batch: args.batch.unwrap_or(defaults.batch),
+        learning_rate: args.learning_rate.unwrap_or(defaults.learning_rate),
+        width: args.width.unwrap_or(defaults.width),
+        blocks: args.blocks.unwrap_or(defaults.blocks),
+        augment: !args.no_augment,
+        mirror: !args.no_mirror,
+        seed: args.seed,
+        threads,
+    };
+    let phases = Phases::new("train images", "images", quiet);
+    let trained = images::train(&images, test.as_ref(), &options, &|seen| {
+        let mut note = format!(
+            "epoch {} of {}, loss {:.4}, {:.1} % right",
+            seen.epoch,
+            seen.epochs,
+            seen.loss,
+            seen.train_accuracy * 100.0
+        );
+        if let Some(accuracy) = seen.test_accuracy {
+            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
+        }
+        // `done` starts over with every epoch.
+        let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
+        phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
+        true
+    });
+    let measured = phases.finish(trained.is_ok());
+    let net = trained?;
+    let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
+    let rate = measured.iter().map(|phase| phase.done).sum::<u64>() as f64 / seconds.max(1e-9);
+    let found = test.as_ref().map(|test| images::evaluate(&net, test)).transpose()?;
+    let quality = json!({
+        "test_accuracy": found.as_ref().map(|found| found.accuracy),
+        "test_same_class_at_10": found.as_ref().map(|found| found.same_class),
+        "loss": measured.last().and_then(|phase| phase.loss),
+        "training_seconds": (seconds * 10.0).round() / 10.0,
+        "images_per_second": rate.round(),
+    });
+    let trainer = net.card();
+    let licensed = |source: &DataSource| DataSource { licence: args.made.licence.clone(), ..source.clone() };
+    let card = ModelCard {
+        name: args.name.clone(),
+        command: command_line(),
+        data: trainer.data.iter().map(licensed).collect(),
+        seed: args.seed,
+        threads,
+        date: today(),
+        quality: object(quality.clone()),
+        ..ModelCard::default()
+    };
+    let card = card.completed_by(trainer);
+    let net = net.with_card(card);
+    folder.publish(|path| Ok(net.save(path)?))?;
+    if args.made.json {
+        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
+    } else {
+        let found = found.map_or(String::new(), |found| {
+            let (right, same) = (found.accuracy * 100.0, found.same_class * 100.0);
+            format!(
+                "; {right:.2} % of the test images right, {same:.2} % of the {} nearest of the same class",
+                images::NEAREST
+            )
+        });
+        let out = args.made.out.display();
+        output::line(&format!("{out}: trained in {}, {} images/s{found}", duration(seconds), count(rate as u64)))?;
+    }
+    Ok(())
+}
+
+/// Reads labelled images, and tells of files that were passed over.
+pub(super) fn read(args: &LabelledArgs, wanted: Wanted<'_>, quiet: bool) -> anyhow::Result<LabelledPictures> {
+    let progress = Progress::start("reading images", "images", quiet);
+    let images = match (&args.data, &args.images, &args.labels) {
+        (Some(data), None, None) => LabelledPictures::read_classes(data, wanted)?,
+        (None, Some(images), Some(labels)) => LabelledPictures::read_idx(images, labels, wanted)?,
+        _ => bail!("either class folders or IDX files of images and labels"),
+    };
+    let skipped = images.skipped();
+    if skipped.count > 0 {
+        let what = format!("{} files are no whole images and were passed over:", count(skipped.count as u64));
+        progress.warn(&std::iter::once(what).chain(skipped.first.iter().cloned()).collect::<Vec<_>>().join("\n  "));
+    }
+    progress.finish(&format!("{} of {} classes", count(images.len() as u64), images.classes().len()));
+    Ok(images)
+}
