@@ -451,10 +451,10 @@ fn a_net_for_images_is_trained_measured_installed_and_asked() {
     fs::write(here.path().join("train/lying/broken.jpg"), "no image").expect("written");
     let train = [
         ["train", "images", "--data", "train", "--test", "test", "--out", "model", "--name", "stripes"],
-        ["--size", "16", "--epochs", "8", "--batch", "16", "--threads", "1", "--licence", "CC0", "--learning-rate"],
+        ["--size", "16", "--epochs", "8", "--batch", "16", "--threads", "1", "--licence", "CC0"],
     ]
     .concat();
-    let train = [&train[..], &["0.1", "--no-augment", "--json"]].concat();
+    let train = [&train[..], &["--learning-rate", "0.1", "--no-augment", "--json"]].concat();
     let output = nearness(here.path(), &train);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.contains("broken.jpg"), "{errors}");

@@ -190,6 +190,7 @@ impl Forward<'_> {
                 (pixel / side) * line + (pixel % side) * from
             };
             let offsets: [usize; P] = std::array::from_fn(at);
+            // SAFETY: the caller has what `S` needs.
             let mut sums = [[unsafe { S::zero() }; Q]; P];
             let mut weights = panel;
             for ky in 0..3 {
@@ -275,8 +276,10 @@ impl Backward<'_> {
     /// # Safety
     /// `row + P` is at most `3 * from`, `first + Q * 16` at most `to`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "unrolled: P is a constant of a tile")]
     unsafe fn tile<S: Simd, const P: usize, const Q: usize>(&mut self, ky: usize, row: usize, first: usize) -> usize {
         let Convolution { side, from, to } = self.shape;
+        // SAFETY: the caller has what `S` needs.
         let mut sums = [[unsafe { S::zero() }; Q]; P];
         let pictures = self.input.chunks_exact(bordered(side, from)).zip(self.result.chunks_exact(bordered(side, to)));
         for (input, result) in pictures {

@@ -112,11 +112,6 @@ impl Shape {
         bordered(self.side, self.channels)
     }
 
-    /// Multiplications and additions of the convolutions for one image.
-    pub fn work(&self) -> u64 {
-        self.units().iter().map(|unit| (unit.convolution.weights() * unit.convolution.side.pow(2)) as u64).sum()
-    }
-
     /// Names and shapes of the tensors of a trained net, in order: of each unit the kernel, `[ky][kx][from][to]`, and the bias;
     /// of the linear layer weight, `[class][feature]`, and bias.
     pub(super) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
