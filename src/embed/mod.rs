@@ -6,10 +6,11 @@
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
+//! | `picture.rs` | an image file to red, green and blue, for nets of pictures |
 //! | `save.rs` | writes and reads a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors (SIF) |
-//! | `transformers/` | BERT and GPT-2 from a folder; trains a small GPT-2 |
+//! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
 
 mod card;
@@ -17,6 +18,8 @@ pub mod digits;
 mod embedder;
 mod error;
 mod fingerprint;
+#[cfg(feature = "transformers")]
+mod picture;
 mod registry;
 mod save;
 pub mod text;

@@ -37,9 +37,9 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
     }
     match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
         (Ok(format), Ok(raw)) if supported(format) => {
-            decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
+            opaque(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
         }
-        (Ok(format), Err(_)) if supported(format) => ink::find(&decode(bytes, format)?),
+        (Ok(format), Err(_)) if supported(format) => ink::find(&opaque(bytes, format)?),
         (_, Ok(raw)) => pixels(raw),
         (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
         (Err(_), Err(_)) => Err(invalid(format!("{} bytes that are no image; {KNOWN}", bytes.len()))),
@@ -48,7 +48,7 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
 
 const KNOWN: &str = "known are PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0 background to 255 ink)";
 
-fn supported(format: ImageFormat) -> bool {
+pub(in crate::embed) fn supported(format: ImageFormat) -> bool {
     matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::WebP)
 }
 
@@ -77,7 +77,15 @@ pub(super) struct Picture {
     pub(super) rgb: Vec<u8>,
 }
 
-fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
+fn opaque(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
+    let image = decode(bytes, format)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
+    Ok(Picture { width, height, rgb })
+}
+
+/// A whole image within the limits, turned as its EXIF says.
+pub(in crate::embed) fn decode(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
     if format == ImageFormat::Jpeg && !ends(bytes) {
         return Err(invalid("the Jpeg image cannot be decoded: it is cut, its end marker is missing"));
@@ -109,9 +117,7 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let orientation = decoder.orientation().map_err(broken)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     image.apply_orientation(orientation);
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
-    Ok(Picture { width, height, rgb })
+    Ok(image)
 }
 
 /// Whether a JPEG file's last scan has its end marker. (The decoder fills what is cut off with grey, silently.)

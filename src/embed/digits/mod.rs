@@ -33,6 +33,8 @@ mod tests;
 pub use activations::Activation;
 pub use data::{LabelledImages, data_source};
 pub use image::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
+#[cfg(feature = "transformers")]
+pub(super) use image::{decode, supported};
 pub use model::{DigitNet, Evaluation, evaluate};
 pub use train::{TrainOptions, TrainProgress, train};
 
