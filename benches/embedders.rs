@@ -1,10 +1,12 @@
-//! Texts through a model folder, as fast as they go: the near side of `benches/peers/bert.py`, which says how to run it.
+//! Texts or pictures through a model folder, as fast as they go: the near side of `benches/peers/bert.py` and
+//! `benches/peers/towers.py`, which say how to run it.
 //!
-//! Arguments: the model folder, a JSON list of texts, and a file for their vectors (little-endian f32, in order). Then each line
-//! of standard input is a round: the number of texts that are embedded at once, 0 for all. It is answered by the seconds it took.
+//! Arguments: the model folder, a JSON list of texts or, for a net of images, of files, and a file for their vectors
+//! (little-endian f32, in order). Then each line of standard input is a round: how many are embedded at once, 0 for all. It is
+//! answered by the seconds it took.
 #![allow(clippy::print_stdout, missing_docs)]
 
-use nearness::embed::{Input, Registry};
+use nearness::embed::{Input, Modality, Registry};
 use std::io::BufRead;
 use std::time::Instant;
 
@@ -20,7 +22,14 @@ fn main() {
     let loaded = begun.elapsed();
     let embedder = registry.models().last().expect("a model").embedders[0].clone();
     let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).expect("texts")).expect("a list of texts");
-    let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
+    let files: Vec<Vec<u8>> = match embedder.modality() {
+        Modality::Text => Vec::new(),
+        Modality::Image => texts.iter().map(|path| std::fs::read(path).expect("a file")).collect(),
+    };
+    let inputs: Vec<Input<'_>> = match embedder.modality() {
+        Modality::Text => texts.iter().map(|text| Input::Text(text)).collect(),
+        Modality::Image => files.iter().map(|file| Input::Image(file)).collect(),
+    };
     let tap = embedder.tap("").expect("a tap");
     let embed = |at_once: usize| -> Vec<Vec<f32>> {
         let at_once = if at_once == 0 { inputs.len() } else { at_once };
@@ -34,7 +43,7 @@ fn main() {
     std::fs::write(out, bytes).expect("vectors written");
     println!("{}", loaded.as_secs_f64());
     for line in std::io::stdin().lock().lines() {
-        let at_once = line.expect("a line").trim().parse().expect("a number of texts");
+        let at_once = line.expect("a line").trim().parse().expect("a number");
         let begun = Instant::now();
         std::hint::black_box(embed(at_once));
         println!("{}", begun.elapsed().as_secs_f64());

@@ -1,4 +1,5 @@
-//! Imported models behind a server: insert, query, next token, another model of the same name, a snapshot that carries one.
+//! Imported models behind a server: insert, query, next token, another model of the same name, a snapshot that carries one,
+//! pictures found by words.
 
 #![cfg(feature = "transformers")]
 
@@ -6,11 +7,15 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod harness;
 
+#[path = "support/server.rs"]
+#[allow(dead_code, reason = "shared: other tests use the rest")]
+mod server;
+
 use harness::*;
 use nearness::collection::{Engine, LocalEngine};
 use nearness::depot::Depot;
 use nearness::embed::transformers::{Family, import};
-use nearness::embed::{ModelCard, Registry};
+use nearness::embed::{Input, ModelCard, Registry};
 use nearness::grpc::pb;
 use nearness::types::CollectionName;
 use std::fs;
@@ -159,4 +164,121 @@ async fn a_language_model_says_what_comes_next() {
     client.create_collection(create("gpt")).await.unwrap();
     client.upsert(upsert("c", vec![text_item("a", "ships at war"), text_item("b", "Salt")])).await.unwrap();
     assert_eq!(client.search(near_text("Salt")).await.unwrap().hits[0].id, "b");
+}
+
+/// A net of images, imported as the model of that name.
+fn images(family: Family, fixture: &str, name: &str, out: &Path) {
+    let card = ModelCard { name: name.into(), ..ModelCard::default() };
+    import(family, &fixtures().join(fixture), out, card).unwrap();
+}
+
+fn picture(name: &str) -> Vec<u8> {
+    fs::read(fixtures().join("pictures").join(name)).unwrap()
+}
+
+fn picture_item(id: &str, kept: serde_json::Value) -> pb::Item {
+    let source = Some(pb::item::Source::Image(picture(id).into()));
+    pb::Item { id: id.into(), source, payload: payload(kept) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pictures_are_found_by_words_where_both_share_a_space() {
+    let [clip, other, dino, data] = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    images(Family::Clip, "clip", "clip", clip.path());
+    images(Family::Dinov2, "dinov2/plain", "dino", dino.path());
+    let server = start(Arc::new(LocalEngine::open(data.path(), registry(&[clip.path(), dino.path()])).unwrap())).await;
+    let client = &server.client;
+    client.create_collection(create("clip")).await.unwrap();
+    let kept = |name: &str| {
+        use base64::Engine as _;
+        serde_json::json!({ "image": base64::engine::general_purpose::STANDARD.encode(picture(name)), "text": "about it" })
+    };
+    let names = ["wide.png", "tall.jpg"];
+    let mut items: Vec<pb::Item> = names.iter().map(|name| picture_item(name, kept(name))).collect();
+    items.push(text_item("words", "a red ball"));
+    client.upsert(upsert("c", items)).await.unwrap();
+    // By a text, by a picture; scores are cosines of what the reference says.
+    let said: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixtures().join("clip/said.json")).unwrap()).unwrap();
+    let vector = |value: &serde_json::Value| -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    };
+    let words = vector(&said["texts"]["a red ball"]);
+    let wide = vector(&said["pictures"]["wide.png"]["vector"]);
+    let cosine: f64 = words.iter().zip(&wide).map(|(a, b)| a * b).sum();
+    let score = |reply: &pb::SearchResponse, id: &str| {
+        f64::from(reply.hits.iter().find(|hit| hit.id == id).expect("among the hits").score)
+    };
+    let by_text = client.search(near("c", pb::query::Form::Text("a red ball".into()), 3)).await.unwrap();
+    assert_eq!(by_text.hits[0].id, "words");
+    assert!((score(&by_text, "wide.png") - cosine).abs() < 1e-3, "{by_text:?} {cosine}");
+    let by_picture = client.search(near("c", pb::query::Form::Image(picture("wide.png").into()), 3)).await.unwrap();
+    assert!(by_picture.hits[0].id == "wide.png" && by_picture.hits[0].score > 0.9999, "{by_picture:?}");
+    assert!((score(&by_picture, "words") - cosine).abs() < 1e-3, "{by_picture:?} {cosine}");
+    // Another net of images still refuses texts.
+    let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Text("a red ball".into())) };
+    let request = pb::EmbedRequest { embedder: "dino".into(), inputs: vec![input], ..Default::default() };
+    let (code, message) = refused(client.embed(request).await);
+    assert!(code == "INVALID_ARGUMENT" && message.contains("\"dino\" reads image, not text"), "{code} {message}");
+    server.stop().await.unwrap().unwrap();
+
+    // Embedded anew by another one: pictures from pictures, the text from its text.
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(fixtures().join("clip").join(file), folder.path().join(file)).unwrap();
+    }
+    let config = fs::read_to_string(folder.path().join("config.json")).unwrap().replace("quick_gelu", "gelu");
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    let card = ModelCard { name: "other".into(), ..ModelCard::default() };
+    import(Family::Clip, folder.path(), other.path(), card).unwrap();
+    let engine = LocalEngine::open(data.path(), registry(&[clip.path(), other.path(), dino.path()])).unwrap();
+    let name = CollectionName::new("c").unwrap();
+    let refused = engine.reembed(&name, "dino", "", &|_, _, _| true).unwrap_err().to_string();
+    assert!(refused.contains("words") && refused.contains("image"), "{refused}");
+    assert_eq!(engine.reembed(&name, "other", "", &|_, _, _| true).unwrap().points, 3);
+    let fields = nearness::collection::Fields { payload: false, vector: true };
+    for (id, input) in [("words", Input::Text("a red ball")), ("tall.jpg", Input::Image(&picture("tall.jpg")))] {
+        let id = nearness::types::PointId::new(id).unwrap();
+        let point = engine.get(&name, &[id], fields).unwrap().remove(0).unwrap();
+        let embedder = engine.embedders().by_name("other").unwrap().clone();
+        let vector = embedder.embed(embedder.tap("").unwrap(), &input).unwrap();
+        let off = point.vector.unwrap().iter().zip(vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-5, "off by {off}");
+    }
+}
+
+#[test]
+fn pictures_are_loaded_and_found_by_words_on_the_command_line() {
+    let here = tempfile::tempdir().unwrap();
+    let nearness = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nearness"));
+        let output = command.args(arguments).current_dir(here.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (family, fixture) in [("clip", "clip"), ("dinov2", "dinov2/gated"), ("resnet", "resnet/basic")] {
+        let from = fixtures().join(fixture);
+        let told = nearness(&["import", family, from.to_str().unwrap(), "--out", family, "--name", family]);
+        assert!(told.contains("components, fingerprint"), "{told}");
+    }
+    let pictures = fixtures().join("pictures");
+    let load = ["load", pictures.to_str().unwrap(), "--data", "data", "--collection", "photos"];
+    nearness(&[&load[..], &["--embedder", "clip", "--model", "clip"]].concat());
+    let server =
+        server::Server::start(&here.path().join("data"), &["--model", here.path().join("clip").to_str().unwrap()]);
+    let at = ["--server", server.url.as_str(), "--json"];
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&nearness(&[arguments, &at[..]].concat())).unwrap()
+    };
+    let found = json(&["query", "photos", "--text", "a red ball", "-k", "2"]);
+    assert_eq!(found["hits"].as_array().map(Vec::len), Some(2), "{found}");
+    let wide = pictures.join("wide.png");
+    let found = json(&["query", "photos", "--image", wide.to_str().unwrap(), "-k", "1"]);
+    assert!(found["hits"][0]["id"].as_str().is_some_and(|id| id.contains("wide")), "{found}");
+    for family in ["dinov2", "resnet"] {
+        let model = json(&["models", "install", family, "--quiet"]);
+        assert_eq!(model["embedders"][0]["name"], family, "{model}");
+        let vectors = json(&["embed", family, "--image", wide.to_str().unwrap()]);
+        assert!(vectors["vectors"][0].as_array().is_some_and(|vector| vector.len() > 7), "{vectors}");
+    }
 }

@@ -122,4 +122,5 @@ def main():
         sys.exit("the vectors differ")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,22 @@ pub(crate) enum ImportCommand {
                       Read are config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
                       accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Gpt(ImportArgs),
+    /// CLIP: images and texts in one space, so that images are found by words.
+    #[command(after_help = "Example:\n  nearness import clip ./clip-vit-base-patch32 --out ./clip --name clip\n\n\
+                      Read are config.json, preprocessor_config.json, tokenizer.json and model.safetensors, as transformers saves\n\
+                      them. The folder is accepted by `serve --model` and `load --model`. Needs a program built with the cargo\n\
+                      feature `transformers`.")]
+    Clip(ImportArgs),
+    /// DINOv2: images by what they show.
+    #[command(after_help = "Example:\n  nearness import dinov2 ./dinov2-small --out ./dino --name dino\n\n\
+                      Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
+                      is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
+    Dinov2(ImportArgs),
+    /// A residual net of convolutions (ResNet), with its classes where it has some.
+    #[command(after_help = "Example:\n  nearness import resnet ./resnet-50 --out ./resnet --name resnet\n\n\
+                      Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
+                      is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
+    Resnet(ImportArgs),
 }
 
 /// `import words`
@@ -43,7 +59,7 @@ pub(crate) struct ImportWordsArgs {
     pub(crate) made: MadeArgs,
 }
 
-/// `import bert` and `import gpt`
+/// `import bert`, `gpt`, `clip`, `dinov2` and `resnet`
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The folder of the model.
@@ -85,6 +101,9 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
         ImportCommand::Words(args) => return words(&args),
         ImportCommand::Bert(args) => (Family::Bert, args),
         ImportCommand::Gpt(args) => (Family::Gpt, args),
+        ImportCommand::Clip(args) => (Family::Clip, args),
+        ImportCommand::Dinov2(args) => (Family::Dinov2, args),
+        ImportCommand::Resnet(args) => (Family::Resnet, args),
     };
     let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let card = ModelCard {
@@ -92,6 +111,9 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
         summary: match family {
             Family::Bert => "A sentence encoder of the BERT family, imported.".into(),
             Family::Gpt => "A language model in the format of GPT-2, imported.".into(),
+            Family::Clip => "Images and texts in one space (CLIP), imported.".into(),
+            Family::Dinov2 => "Images, by DINOv2, imported.".into(),
+            Family::Resnet => "Images, by a residual net, imported.".into(),
         },
         command: command_line(),
         data: data_sources(&[args.folder.join("model.safetensors")], &args.made.licence)?,

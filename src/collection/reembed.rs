@@ -130,19 +130,24 @@ impl<'g> Follower<'g> {
 
     /// A point as it was given: its source, and its payload.
     fn item(&self, id: PointId, payload: Payload) -> Result<Item, Error> {
-        let reads = self.to.embedder("embedder")?.0.modality();
-        let field = match reads {
+        let embedder = &self.to.embedder("embedder")?.0;
+        let field = |reads: Modality| match reads {
             Modality::Text => TEXT_FIELD,
             Modality::Image => IMAGE_FIELD,
         };
-        let kept = payload.get(field).and_then(serde_json::Value::as_str);
-        let source = kept.and_then(|kept| match reads {
-            Modality::Text => Some(Source::Text(kept.into())),
-            Modality::Image => image_from_base64(kept).map(Source::Image),
-        });
+        let kept = |reads: Modality| {
+            let kept = payload.get(field(reads)).and_then(serde_json::Value::as_str)?;
+            match reads {
+                Modality::Text => Some(Source::Text(kept.into())),
+                Modality::Image => image_from_base64(kept).map(Source::Image),
+            }
+        };
+        // An image's text may only be about it: where both are read, the image comes first.
+        let source =
+            [Modality::Image, Modality::Text].into_iter().filter(|&reads| embedder.reads(reads)).find_map(kept);
         let Some(source) = source else {
-            let (collection, id) = (self.from.name.to_string(), id.to_string());
-            return Err(Error::NoSource { collection, id, reads: reads.name(), field });
+            let (collection, id, reads) = (self.from.name.to_string(), id.to_string(), embedder.modality());
+            return Err(Error::NoSource { collection, id, reads: reads.name(), field: field(reads) });
         };
         Ok(Item { id, source, payload })
     }

@@ -3,8 +3,15 @@
 use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
 
 /// The names that files of model folders have.
-pub const MODEL_FILES: [&str; 6] =
-    ["card.json", "model.safetensors", "vocab.txt", "config.json", "pooling.json", "tokenizer.json"];
+pub const MODEL_FILES: [&str; 7] = [
+    "card.json",
+    "model.safetensors",
+    "vocab.txt",
+    "config.json",
+    "pooling.json",
+    "tokenizer.json",
+    "preprocessor.json",
+];
 
 /// Names and contents of the files of a model folder.
 pub type ModelFiles = Vec<(&'static str, Vec<u8>)>;
@@ -62,8 +69,12 @@ pub struct Tap {
 pub trait Embedder: Send + Sync {
     /// `words`, `text`, `digits`.
     fn name(&self) -> &str;
-    /// What it reads.
+    /// What it reads; of one that reads both, what it is made for.
     fn modality(&self) -> Modality;
+    /// Whether it reads that too: texts and images may share a space.
+    fn reads(&self, modality: Modality) -> bool {
+        modality == self.modality()
+    }
     /// Its taps; the first is the default.
     fn taps(&self) -> &[Tap];
     /// SHA-256 over weights, preprocessing and settings.

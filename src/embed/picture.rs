@@ -1,9 +1,10 @@
-//! Image files from outside: what is accepted, the limits, and decoding.
+//! Image files from outside: what is accepted, the limits, and decoding; and pictures to try an embedder with.
 //!
 //! Everything is checked before memory is taken: the file's size, then width, height and decoded size from its header.
 
 use super::Error;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::codecs::png::PngEncoder;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -64,6 +65,29 @@ pub(in crate::embed) struct Picture {
 /// # Errors
 /// [`Error::InvalidInput`] saying which limit the image breaks, or that it cannot be decoded.
 pub(in crate::embed) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
+    let image = whole(bytes, format)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
+    Ok(Picture { width, height, rgb })
+}
+
+/// Decodes an image file of any of these formats; of a transparent one the colours are kept as they are, as Pillow does.
+///
+/// # Errors
+/// As [`decode`].
+#[cfg(feature = "transformers")]
+pub(in crate::embed) fn colours(bytes: &[u8]) -> Result<Picture, Error> {
+    check_size(bytes)?;
+    let Some(format) = image::guess_format(bytes).ok().filter(|format| supported(*format)) else {
+        return Err(invalid(format!("{} bytes that are no image; known are PNG, JPEG, BMP and WebP", bytes.len())));
+    };
+    let image = whole(bytes, format)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Ok(Picture { width, height, rgb: image.into_rgb8().into_raw() })
+}
+
+/// A whole image within the limits, turned as its EXIF says.
+fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
     if format == ImageFormat::Jpeg && !ends(bytes) {
         return Err(invalid("the Jpeg image cannot be decoded: it is cut, its end marker is missing"));
@@ -95,9 +119,7 @@ pub(in crate::embed) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Pict
     let orientation = decoder.orientation().map_err(broken)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     image.apply_orientation(orientation);
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
-    Ok(Picture { width, height, rgb })
+    Ok(image)
 }
 
 /// Whether a JPEG file's last scan has its end marker. (The decoder fills what is cut off with grey, silently.)
@@ -123,4 +145,58 @@ fn flatten(image: &image::RgbaImage) -> Vec<u8> {
         ((colour * alpha + ground * (255 - alpha) + 127) / 255) as u8
     };
     image.pixels().flat_map(|pixel| [0, 1, 2].map(|channel| mix(pixel.0[channel], pixel.0[3]))).collect()
+}
+
+/// Small pictures, as files, that tell whether an embedder of pictures still gives the same vectors: a slope of colours, a
+/// chequered square, and a disc before a striped ground.
+pub(in crate::embed) fn canaries() -> Vec<Vec<u8>> {
+    let drawn = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
+        let places = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));
+        let rgb: Vec<u8> = places.flat_map(|(x, y)| colour(x, y)).collect();
+        let mut file = Vec::new();
+        let encoder = PngEncoder::new(&mut file);
+        encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8).expect("a picture of that size");
+        file
+    };
+    vec![
+        drawn(48, 32, |x, y| [5 * x, 7 * y, 255 - 2 * (x + y)].map(|part| part as u8)),
+        drawn(32, 48, |x, y| if (x / 8 + y / 8) % 2 == 0 { [230, 220, 40] } else { [20, 30, 120] }),
+        drawn(64, 64, |x, y| match ((x - 40) * (x - 40) + (y - 24) * (y - 24) < 300, y / 6 % 2) {
+            (true, _) => [200, 30, 30],
+            (false, 0) => [60, 160, 70],
+            (false, _) => [235, 235, 235],
+        }),
+    ]
+}
+
+#[cfg(all(test, feature = "transformers"))]
+mod tests {
+    use super::*;
+    use image::{ImageFormat, Rgba, RgbaImage};
+    use std::io::Cursor;
+
+    fn png(image: &RgbaImage) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn colours_are_kept_and_what_is_no_image_is_refused() {
+        let image = RgbaImage::from_fn(3, 2, |x, y| Rgba([x as u8, y as u8, 200, 90 * x as u8]));
+        let picture = colours(&png(&image)).unwrap();
+        assert_eq!((picture.width, picture.height, picture.rgb.len()), (3, 2, 18));
+        assert_eq!(picture.rgb[3 * 5..], [2, 1, 200]);
+        let wide = png(&RgbaImage::new(MAX_SIDE + 1, 1));
+        for (bytes, reason) in [
+            (Vec::new(), "has no bytes"),
+            (b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), "known are PNG"),
+            (png(&image)[..40].to_vec(), "cannot be decoded"),
+            (wide, "at most 8192"),
+            (vec![0; MAX_FILE_BYTES + 1], "at most 16777216 are read"),
+        ] {
+            let error = colours(&bytes).err().expect(reason).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
 }

@@ -167,6 +167,9 @@ fn unknown_family(path: PathBuf, family: &str) -> Error {
     let family: String = family.chars().take(40).collect();
     Error::Corrupt {
         path,
-        what: format!("a model of the unknown family {family:?}; known: words, digits, images, bert, gpt"),
+        what: format!(
+            "a model of the unknown family {family:?}; known: words, digits, images, {}",
+            Family::ALL.map(Family::name).join(", ")
+        ),
     }
 }

@@ -7,7 +7,7 @@
 //! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
-//! | `activation.rs` | GELU and softmax, for transformers |
+//! | `activation.rs` | GELU, the ramp and softmax, between the layers of nets |
 //! | `bits.rs` | the places of set bits |
 //! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
 //! | `convolution.rs` | convolutions of 3x3 over pictures, forward and backward |
@@ -40,7 +40,7 @@ pub mod symmetric;
 mod topk;
 pub mod train;
 
-pub use activation::{gelu, softmax};
+pub use activation::{gelu, quick_gelu, relu, softmax};
 pub use bits::{Ones, ones};
 pub use components::{Components, Element, Vector, round_to};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};

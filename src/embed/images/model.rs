@@ -3,10 +3,8 @@
 use super::net::{Net, Output};
 use super::prepare::{self, PREPROCESSING};
 use super::shape::Shape;
-use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
-use image::{ImageFormat, Rgb, RgbImage};
+use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, picture};
 use rayon::prelude::*;
-use std::io::Cursor;
 
 /// Images that are decoded before they are embedded: pixels of a huge batch do not all lie in memory at once.
 const STRETCH: usize = 1024;
@@ -139,18 +137,7 @@ impl Embedder for PictureNet {
         vectors
     }
 
-    /// Stripes, rings and a slope of colours, as PNG.
     fn canaries(&self) -> Vec<Vec<u8>> {
-        let drawn: [fn(u32, u32) -> [u8; 3]; 3] = [
-            |x, y| if (x + y) / 6 % 2 == 0 { [230, 40, 60] } else { [20, 90, 200] },
-            |x, y| if x.abs_diff(24).pow(2) + y.abs_diff(24).pow(2) < 300 { [240, 230, 90] } else { [30, 120, 40] },
-            |x, y| [(x * 5) as u8, (y * 5) as u8, 128],
-        ];
-        let encode = |colour: fn(u32, u32) -> [u8; 3]| {
-            let mut bytes = Cursor::new(Vec::new());
-            let picture = RgbImage::from_fn(48, 48, |x, y| Rgb(colour(x, y)));
-            picture.write_to(&mut bytes, ImageFormat::Png).ok().map(|()| bytes.into_inner())
-        };
-        drawn.into_iter().filter_map(encode).collect()
+        picture::canaries()
     }
 }

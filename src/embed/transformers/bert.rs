@@ -182,15 +182,9 @@ impl Layer {
     fn read(weights: &Weights<'_>, number: usize, hidden: usize, inner: usize, epsilon: f64) -> Result<Self, Error> {
         let name = |part: &str| format!("encoder.layer.{number}.{part}");
         let linear = |part: &str, inputs, outputs| Linear::read(weights, &name(part), inputs, outputs);
-        let [query, key, value] =
-            ["query", "key", "value"].map(|part| linear(&format!("attention.self.{part}"), hidden, hidden));
-        let (query, key, value) = (query?, key?, value?);
-        let beside = |tensors: [&Tensor; 3]| Tensor::cat(&tensors, candle_core::D::Minus1).map_err(failed);
+        let qkv = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
         Ok(Self {
-            qkv: Linear {
-                weight: beside([&query.weight, &key.weight, &value.weight])?,
-                bias: beside([&query.bias, &key.bias, &value.bias])?,
-            },
+            qkv: Linear::read_beside(weights, &qkv, hidden, hidden)?,
             out: linear("attention.output.dense", hidden, hidden)?,
             norm: Norm::read(weights, &name("attention.output.LayerNorm"), hidden, epsilon)?,
             up: linear("intermediate.dense", hidden, inner)?,

@@ -1,10 +1,10 @@
 //! The files of a model folder, read within bounds, and folders of other programs made into ours.
 //!
-//! Ours is flat: `card.json`, `config.json`, `tokenizer.json`, `model.safetensors`, and for sentence encoders `pooling.json`,
-//! which says in one place what sentence-transformers spreads over four.
+//! Ours is flat: `card.json`, `config.json`, `tokenizer.json`, `model.safetensors`; for sentence encoders `pooling.json`, which
+//! says in one place what sentence-transformers spreads over four; for nets of images `preprocessor.json`.
 
 use super::bert::Pooling;
-use super::{Family, bert, gpt, tokens};
+use super::{Family, bert, gpt, image_embedder, processor, tokens};
 use crate::embed::save::{read_bounded, write_whole};
 use crate::embed::{Error, Fingerprint, Fingerprinter, ModelCard, ModelFiles};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub(super) const CARD: &str = "card.json";
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const POOLING: &str = "pooling.json";
+pub(super) const PREPROCESSOR: &str = "preprocessor.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -78,7 +79,7 @@ fn fingerprint(family: &str, names: &[&str], contents: &[&[u8]]) -> Fingerprint 
     parts.finish()
 }
 
-/// Makes a model folder of ours, at `to`, from one of sentence-transformers or of GPT-2, after loading it as a test.
+/// Makes a model folder of ours, at `to`, from one of sentence-transformers or of transformers, after loading it as a test.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for what is missing, broken, or of a kind that is not known.
@@ -87,23 +88,38 @@ pub fn import(family: Family, from: &Path, to: &Path, mut card: ModelCard) -> Re
     card.family = family.name().into();
     let config = read_config(&from.join(CONFIG))?;
     let tokenizer = match (family, from.join(TOKENIZER)) {
+        (Family::Dinov2 | Family::Resnet, _) => None,
         (Family::Gpt, path) if !path.exists() => {
             let vocabulary = read_tokenizer(&from.join("vocab.json"))?;
-            tokens::from_vocabulary(from, &vocabulary, &read_tokenizer(&from.join("merges.txt"))?)?
+            Some(tokens::from_vocabulary(from, &vocabulary, &read_tokenizer(&from.join("merges.txt"))?)?)
         }
-        (_, path) => read_tokenizer(&path)?,
+        (_, path) => Some(read_tokenizer(&path)?),
     };
     let weights = super::weights::WeightsFile::read(&from.join(WEIGHTS))?;
-    let mut files: Vec<(&str, &[u8])> = vec![(CONFIG, &config), (TOKENIZER, &tokenizer), (WEIGHTS, weights.bytes())];
-    let pooling;
-    match family {
-        Family::Bert => {
-            let settings = sentence_settings(from)?;
-            bert::check(from, &config, &settings, &tokenizer, &weights)?;
-            pooling = settings.to_json();
-            files.push((POOLING, &pooling));
+    let mut files: Vec<(&str, &[u8])> = vec![(CONFIG, &config), (WEIGHTS, weights.bytes())];
+    files.extend(tokenizer.as_deref().map(|tokenizer| (TOKENIZER, tokenizer)));
+    let settings;
+    match (family, &tokenizer) {
+        (Family::Bert, Some(tokenizer)) => {
+            let pooling = sentence_settings(from)?;
+            bert::check(from, &config, &pooling, tokenizer, &weights)?;
+            settings = pooling.to_json();
+            files.push((POOLING, &settings));
         }
-        Family::Gpt => gpt::check(from, &config, &tokenizer, &weights)?,
+        (Family::Gpt, Some(tokenizer)) => gpt::check(from, &config, tokenizer, &weights)?,
+        (_, tokenizer) => {
+            let path = from.join("preprocessor_config.json");
+            let processor = processor::of_transformers(&path, &read_config(&path)?)?;
+            let parts = image_embedder::Parts {
+                config: &config,
+                processor: &processor,
+                tokenizer: tokenizer.as_deref(),
+                weights: &weights,
+            };
+            image_embedder::assemble(family, from, &parts)?;
+            settings = processor.to_json();
+            files.push((PREPROCESSOR, &settings));
+        }
     }
     let card = (card.to_json() + "\n").into_bytes();
     files.push((CARD, &card));

@@ -1,6 +1,7 @@
 //! GPT-2 (Radford et al. 2019): each token sees those before it, and what comes out of the last says what is next.
 
 use super::NextToken;
+use super::block::Block;
 use super::folder::{self, CONFIG, TOKENIZER};
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
@@ -88,15 +89,6 @@ impl Config {
     }
 }
 
-struct Block {
-    norm: Norm,
-    qkv: Linear,
-    out: Linear,
-    norm_after: Norm,
-    up: Linear,
-    down: Linear,
-}
-
 /// The net. Its linear layers are stored `[in, out]`.
 pub(super) struct Gpt {
     tokens: Tensor,
@@ -173,10 +165,7 @@ impl Gpt {
         let lengths = vec![length; texts];
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: true };
         for block in &self.blocks {
-            let seen = attention.forward(&block.qkv.forward(&block.norm.forward(&x)?)?)?;
-            x = (block.out.forward(&seen)? + x)?;
-            let inner = block.up.forward_then(&block.norm_after.forward(&x)?, self.activation)?;
-            x = (block.down.forward(&inner)? + x)?;
+            x = block.forward(x, &attention, self.activation)?;
         }
         self.norm.forward(&x)
     }

@@ -1,4 +1,4 @@
-//! Transformers from a folder: sentence encoders of the BERT family, and GPT-2.
+//! Nets from a folder of transformers: sentence encoders of the BERT family, GPT-2; CLIP, DINOv2 and residual nets for images.
 //!
 //! The arithmetic is candle's, so that a GPU can do it (cargo feature `cuda`); everything in a folder is checked before it
 //! is used. Compiled with the cargo feature `transformers`: without it such a folder is refused with an error that says so.
@@ -8,15 +8,32 @@
 //! | `folder.rs` | the files of a model folder, read within bounds; what is imported from elsewhere |
 //! | `weights.rs` | tensors of a safetensors file, of the shapes that the settings ask for |
 //! | `tokens.rs` | text to token numbers and back |
-//! | `ops.rs` | what both families compute with: linear layers, normalisation, attention |
+//! | `ops.rs` | what all families compute with: linear layers, normalisation, attention |
+//! | `block.rs` | a layer of GPT-2, CLIP and DINOv2 |
 //! | `bert.rs` | the BERT family: settings, forward pass, pooling |
 //! | `gpt.rs` | GPT-2: settings, forward pass, the next token |
 //! | `gpt_embedder.rs` | GPT-2 as an embedder of texts |
 //! | `train.rs` | trains a small GPT-2 |
 //! | `pieces.rs` | words cut into pieces, for word vectors |
+//! | `resample.rs` | resizes pictures as Pillow does |
+//! | `processor.rs` | from a picture to the numbers that a net sees |
+//! | `convolution.rs` | convolutions and pooling |
+//! | `vit.rs` | a transformer over an image's patches |
+//! | `clip.rs` | CLIP: a tower for images and one for texts |
+//! | `dinov2.rs` | DINOv2 |
+//! | `resnet.rs` | residual nets |
+//! | `image_embedder.rs` | those three as embedders |
 
 #[cfg(feature = "transformers")]
 mod bert;
+#[cfg(feature = "transformers")]
+mod block;
+#[cfg(feature = "transformers")]
+mod clip;
+#[cfg(feature = "transformers")]
+mod convolution;
+#[cfg(feature = "transformers")]
+mod dinov2;
 #[cfg(feature = "transformers")]
 mod folder;
 #[cfg(feature = "transformers")]
@@ -24,13 +41,23 @@ mod gpt;
 #[cfg(feature = "transformers")]
 mod gpt_embedder;
 #[cfg(feature = "transformers")]
+mod image_embedder;
+#[cfg(feature = "transformers")]
 mod ops;
 #[cfg(feature = "transformers")]
 mod pieces;
 #[cfg(feature = "transformers")]
+mod processor;
+#[cfg(feature = "transformers")]
+mod resample;
+#[cfg(feature = "transformers")]
+mod resnet;
+#[cfg(feature = "transformers")]
 mod tokens;
 #[cfg(feature = "transformers")]
 mod train;
+#[cfg(feature = "transformers")]
+mod vit;
 #[cfg(feature = "transformers")]
 mod weights;
 
@@ -39,6 +66,7 @@ pub use self::{
     bert::BertEmbedder,
     folder::import,
     gpt_embedder::GptEmbedder,
+    image_embedder::ImageEmbedder,
     pieces::Pieces,
     train::{TrainOptions, TrainProgress, train},
 };
@@ -55,20 +83,32 @@ pub enum Family {
     Bert,
     /// Language models: the vector of the text so far, and what comes next.
     Gpt,
+    /// Images and texts in one space.
+    Clip,
+    /// Images, by a transformer that was taught without labels.
+    Dinov2,
+    /// Images, by a residual net of convolutions.
+    Resnet,
 }
 
 impl Family {
-    /// `bert` or `gpt`.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Bert, Self::Gpt, Self::Clip, Self::Dinov2, Self::Resnet];
+
+    /// `bert`, `gpt`, `clip`, `dinov2` or `resnet`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bert => "bert",
             Self::Gpt => "gpt",
+            Self::Clip => "clip",
+            Self::Dinov2 => "dinov2",
+            Self::Resnet => "resnet",
         }
     }
 
     /// The family that a card names.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Bert, Self::Gpt].into_iter().find(|family| family.name() == name)
+        Self::ALL.into_iter().find(|family| family.name() == name)
     }
 }
 
@@ -101,6 +141,7 @@ pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Arc<dyn Em
     Ok(match family {
         Family::Bert => Arc::new(BertEmbedder::load(folder, card)?),
         Family::Gpt => Arc::new(GptEmbedder::load(folder, card)?),
+        Family::Clip | Family::Dinov2 | Family::Resnet => Arc::new(ImageEmbedder::load(family, folder, card)?),
     })
 }
 
@@ -219,6 +260,9 @@ fn by_length(
 #[cfg(all(test, feature = "transformers"))]
 mod tests;
 
+#[cfg(all(test, feature = "transformers"))]
+mod image_tests;
+
 #[cfg(all(test, not(feature = "transformers")))]
 mod tests_without {
     //! Without the feature.
@@ -228,7 +272,7 @@ mod tests_without {
     #[test]
     fn a_folder_of_that_kind_is_refused_with_the_name_of_the_feature() {
         let folder = tempfile::tempdir().unwrap();
-        for family in ["bert", "gpt"] {
+        for family in Family::ALL.map(Family::name) {
             let card = ModelCard { name: "mine".into(), family: family.into(), ..ModelCard::default() };
             std::fs::write(folder.path().join("card.json"), card.to_json()).unwrap();
             let error = Registry::default().add_folder(folder.path()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What both families compute with, over candle's tensors.
+//! What the families compute with, over candle's tensors.
 //!
 //! Training, and a GPU, use candle's own operations. Inference on a CPU uses those written out here where that was measured
 //! to be faster.
@@ -45,6 +45,28 @@ impl Linear {
         Ok(Self { weight, bias: weights.get(&[&format!("{name}.bias")], &[outputs])? })
     }
 
+    /// Layers of one size whose results stand side by side.
+    pub(super) fn read_beside(
+        weights: &Weights<'_>,
+        names: &[String],
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, Error> {
+        let layers = names
+            .iter()
+            .map(|name| Self::read(weights, name, inputs, outputs))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let [matrices, biases] = [|layer: &Self| layer.weight.clone(), |layer: &Self| layer.bias.clone()]
+            .map(|part| layers.iter().map(part).collect::<Vec<_>>());
+        let beside = |tensors: &[Tensor]| Tensor::cat(tensors, D::Minus1).map_err(failed);
+        Ok(Self { weight: beside(&matrices)?, bias: beside(&biases)? })
+    }
+
+    /// The same with each result multiplied by its own of `factors`.
+    pub(super) fn scaled(self, factors: &Tensor) -> Result<Self> {
+        Ok(Self { weight: self.weight.broadcast_mul(factors)?, bias: (self.bias * factors)? })
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if plain(x) && !self.weight.track_op() {
             return x.apply_op3_no_bwd(&self.weight, &self.bias, &Product { activation: None });
@@ -54,8 +76,11 @@ impl Linear {
 
     /// With the function that follows.
     pub(super) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        if plain(x) && !self.weight.track_op() && activation == Activation::Gelu {
-            return x.apply_op3_no_bwd(&self.weight, &self.bias, &Product { activation: Some(math::gelu) });
+        if plain(x)
+            && !self.weight.track_op()
+            && let Some(kernel) = activation.kernel()
+        {
+            return x.apply_op3_no_bwd(&self.weight, &self.bias, &Product { activation: Some(kernel) });
         }
         activation.forward(&self.forward(x)?)
     }
@@ -63,11 +88,14 @@ impl Linear {
 
 /// `f(x W + b)`: each thread takes some rows, from the product to the function while they are near.
 struct Product {
-    activation: Option<fn(&mut [f32])>,
+    activation: Option<Kernel>,
 }
 
+/// A function that is applied to each number.
+pub(super) type Kernel = fn(&mut [f32]);
+
 /// Fewer rows than this are not worth another thread: each makes the weights ready for itself.
-const LEAST_ROWS: usize = 32;
+pub(super) const LEAST_ROWS: usize = 32;
 
 impl CustomOp3 for Product {
     fn name(&self) -> &'static str {
@@ -142,7 +170,11 @@ pub(super) enum Activation {
     Gelu,
     /// The same, approximated by tanh.
     GeluTanh,
+    /// The same, approximated by the logistic function.
+    QuickGelu,
     Relu,
+    /// Of twice as many numbers the first half through x / (1 + e^-x), times the second half.
+    SwiGlu,
 }
 
 impl Activation {
@@ -150,6 +182,7 @@ impl Activation {
         match name {
             "gelu" => Some(Self::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
+            "quick_gelu" => Some(Self::QuickGelu),
             "relu" => Some(Self::Relu),
             _ => None,
         }
@@ -159,18 +192,33 @@ impl Activation {
         match self {
             Self::Gelu => x.gelu_erf(),
             Self::GeluTanh => x.gelu(),
+            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
             Self::Relu => x.relu(),
+            Self::SwiGlu => {
+                let halves = x.chunk(2, D::Minus1)?;
+                halves[0].silu()? * &halves[1]
+            }
+        }
+    }
+
+    /// Ours, where there is one.
+    pub(super) fn kernel(self) -> Option<Kernel> {
+        match self {
+            Self::Gelu => Some(math::gelu),
+            Self::QuickGelu => Some(math::quick_gelu),
+            Self::Relu => Some(math::relu),
+            Self::GeluTanh | Self::SwiGlu => None,
         }
     }
 }
 
 /// Whether the operations written out here do: on a CPU, and nobody asks for gradients.
-fn plain(x: &Tensor) -> bool {
+pub(super) fn plain(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op()
 }
 
 /// The numbers of an operand, which must lie together.
-fn numbers_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn numbers_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => candle_core::bail!("numbers that do not lie together"),

@@ -9,15 +9,15 @@ use std::path::PathBuf;
 
 const TOLERANCE: f32 = 1e-4;
 
-fn fixtures() -> PathBuf {
+pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformers")
 }
 
-fn said(family: &str) -> Value {
+pub(super) fn said(family: &str) -> Value {
     serde_json::from_slice(&fs::read(fixtures().join(family).join("said.json")).unwrap()).unwrap()
 }
 
-fn numbers(value: &Value) -> Vec<f32> {
+pub(super) fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
 }
 
@@ -25,7 +25,7 @@ fn texts(said: &Value) -> Vec<&str> {
     said["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -40,11 +40,11 @@ fn sentence_transformers(kind: &str, to: &Path) {
     copy(&fixtures().join("bert").join(kind), to);
 }
 
-fn card(name: &str) -> ModelCard {
+pub(super) fn card(name: &str) -> ModelCard {
     ModelCard { name: name.into(), ..ModelCard::default() }
 }
 
-fn loaded(family: Family, from: &Path) -> Result<Arc<dyn Embedder>, Error> {
+pub(super) fn loaded(family: Family, from: &Path) -> Result<Arc<dyn Embedder>, Error> {
     let out = tempfile::tempdir().unwrap();
     import(family, from, &out.path().join("m"), card("mine"))?;
     let mut registry = Registry::default();
@@ -52,14 +52,14 @@ fn loaded(family: Family, from: &Path) -> Result<Arc<dyn Embedder>, Error> {
     registry.by_name("mine").cloned()
 }
 
-fn near(got: &[f32], expected: &[f32], what: &str) {
+pub(super) fn near(got: &[f32], expected: &[f32], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let most = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(most < TOLERANCE, "{what}: off by {most}");
 }
 
 /// What is done to a folder before it is loaded.
-type Damage = Box<dyn FnOnce(&Path)>;
+pub(super) type Damage = Box<dyn FnOnce(&Path)>;
 
 #[test]
 fn bert_says_what_the_reference_says() {
@@ -141,11 +141,14 @@ fn gpt_says_what_the_reference_says() {
 }
 
 /// Changes one file of a sound folder, and says what came of it.
-fn broken(family: Family, change: impl FnOnce(&Path)) -> String {
+pub(super) fn broken(family: Family, change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     match family {
         Family::Bert => sentence_transformers("mean", folder.path()),
         Family::Gpt => copy(&fixtures().join("gpt"), folder.path()),
+        Family::Clip => copy(&fixtures().join("clip"), folder.path()),
+        Family::Dinov2 => copy(&fixtures().join("dinov2/plain"), folder.path()),
+        Family::Resnet => copy(&fixtures().join("resnet/basic"), folder.path()),
     }
     change(folder.path());
     match loaded(family, folder.path()) {
@@ -157,7 +160,7 @@ fn broken(family: Family, change: impl FnOnce(&Path)) -> String {
     }
 }
 
-fn set(file: &'static str, key: &'static str, value: Value) -> impl FnOnce(&Path) {
+pub(super) fn set(file: &'static str, key: &'static str, value: Value) -> impl FnOnce(&Path) {
     move |folder| {
         let path = folder.join(file);
         let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -166,7 +169,7 @@ fn set(file: &'static str, key: &'static str, value: Value) -> impl FnOnce(&Path
     }
 }
 
-fn cut(file: &'static str) -> impl FnOnce(&Path) {
+pub(super) fn cut(file: &'static str) -> impl FnOnce(&Path) {
     move |folder| {
         let bytes = fs::read(folder.join(file)).unwrap();
         fs::write(folder.join(file), &bytes[..bytes.len() * 2 / 3]).unwrap();
@@ -174,7 +177,7 @@ fn cut(file: &'static str) -> impl FnOnce(&Path) {
 }
 
 /// Leaves out a tensor, or spoils its numbers.
-fn spoil(name: &'static str, with: Option<f32>) -> impl FnOnce(&Path) {
+pub(super) fn spoil(name: &'static str, with: Option<f32>) -> impl FnOnce(&Path) {
     move |folder| {
         let bytes = fs::read(folder.join("model.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();

@@ -46,8 +46,13 @@ pub(super) struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    fn corrupt(&self, what: String) -> Error {
+    pub(super) fn corrupt(&self, what: String) -> Error {
         Error::Corrupt { path: self.path.into(), what }
+    }
+
+    /// The shape of the tensor of that name, where there is one.
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.view(&[name]).ok().map(|(_, view)| view.shape().to_vec())
     }
 
     fn view(&self, names: &[&str]) -> Result<(String, TensorView<'_>), Error> {
