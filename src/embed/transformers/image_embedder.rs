@@ -88,7 +88,7 @@ impl ImageEmbedder {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for whatever is missing, cut, of another shape than the settings say, or not known.
     pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Self, Error> {
-        folder::check_name(&folder.join(folder::CARD), &card.name)?;
+        card.check_name(&folder.join(folder::CARD))?;
         let config = folder::read_config(&folder.join(CONFIG))?;
         let settings = folder::read_config(&folder.join(PREPROCESSOR))?;
         let processor = Processor::parse(&folder.join(PREPROCESSOR), &settings)?;
