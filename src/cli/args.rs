@@ -18,7 +18,9 @@ use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
+use super::eval::text::EvalTextArgs;
 use super::train_gpt::TrainGptArgs;
+use super::train_text::TrainTextArgs;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -434,6 +436,8 @@ pub(crate) enum TrainCommand {
     Words(TrainWordsArgs),
     /// Train the digit net.
     Digits(TrainDigitsArgs),
+    /// Train an encoder of blocks of text: by contrast of paragraphs.
+    Text(TrainTextArgs),
     /// Train a small language model: GPT-2.
     Gpt(TrainGptArgs),
 }
@@ -618,6 +622,8 @@ pub(crate) struct TrainDigitsArgs {
 pub(crate) enum EvalCommand {
     /// Word similarity (Spearman) and analogies (3CosAdd).
     Words(EvalWordsArgs),
+    /// How well paragraphs find those of the same article, beside BM25.
+    Text(EvalTextArgs),
     /// Accuracy on labelled images, and what is taken for what.
     Digits(EvalDigitsArgs),
 }

@@ -58,6 +58,7 @@ mod settings;
 mod snapshot;
 mod train;
 mod train_gpt;
+mod train_text;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -4,7 +4,7 @@ use super::{
     Embedder, Error, Fingerprint,
     digits::DigitNet,
     save::read_bounded,
-    text::TextEmbedder,
+    text::{self, TextEmbedder},
     transformers::{self, Family},
     words::WordModel,
 };
@@ -137,6 +137,9 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     }
     let json = read_bounded(&path, MAX_CARD_BYTES)?;
     let card = super::ModelCard::parse(&path, &json)?;
+    if card.family == text::CONTRAST {
+        return Ok(vec![Arc::new(TextEmbedder::load(folder, card)?)]);
+    }
     if !card.family.is_empty() {
         let Some(family) = Family::from_name(&card.family) else {
             return Err(unknown_family(path, &card.family));
@@ -161,5 +164,5 @@ pub fn of_words(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
 
 fn unknown_family(path: PathBuf, family: &str) -> Error {
     let family: String = family.chars().take(40).collect();
-    Error::Corrupt { path, what: format!("a model of the unknown family {family:?}; known: words, digits, bert, gpt") }
+    Error::Corrupt { path, what: format!("a model of the unknown family {family:?}; known: words, digits, text-contrast, bert, gpt") }
 }

@@ -1,6 +1,7 @@
-//! `nearness eval`: how good an embedder is, on word pairs, analogies, or labelled digits.
+//! `nearness eval`: how good an embedder is, on word pairs, analogies, paragraphs, or labelled digits.
 
 mod plot;
+pub(crate) mod text;
 
 use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
@@ -14,6 +15,7 @@ use serde_json::json;
 pub(super) fn run(command: EvalCommand) -> anyhow::Result<()> {
     match command {
         EvalCommand::Words(args) => words(&args),
+        EvalCommand::Text(args) => text::run(&args),
         EvalCommand::Digits(args) => digits(&args),
     }
 }

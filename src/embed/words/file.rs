@@ -30,8 +30,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, fs, path::Path};
 
 const CARD: &str = "card.json";
-const TENSORS: &str = "model.safetensors";
-const VOCABULARY: &str = "vocab.txt";
+pub(in crate::embed) const TENSORS: &str = "model.safetensors";
+pub(in crate::embed) const VOCABULARY: &str = "vocab.txt";
 
 /// A matrix as it is kept in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,6 +198,16 @@ pub(super) fn parse(folder: &Path, card: &[u8], tensors: &[u8], vocabulary: &[u8
     if card.name != "words" {
         return Err(Error::Corrupt { path: card_path, what: format!("the card of {:?}, not of \"words\"", card.name) });
     }
+    assemble(folder, card, tensors, vocabulary)
+}
+
+/// A model from its card and the bytes of its other two files; `folder` is for messages.
+pub(in crate::embed) fn assemble(
+    folder: &Path,
+    card: ModelCard,
+    tensors: &[u8],
+    vocabulary: &[u8],
+) -> Result<WordModel, Error> {
     let (words, counts) = parse_vocabulary(&folder.join(VOCABULARY), vocabulary)?;
     let path = folder.join(TENSORS);
     let tensors = Tensors::open(&path, tensors)?;
@@ -340,8 +350,13 @@ impl WordModel {
 
     /// The files of the model folder, the card last.
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
+        self.folder_with(&self.card)
+    }
+
+    /// The same with another card.
+    pub(in crate::embed) fn folder_with(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let vocabulary = vocabulary_bytes(&self.words, &self.counts);
-        let card = (self.card.to_json() + "\n").into_bytes();
+        let card = (card.to_json() + "\n").into_bytes();
         Ok(vec![(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?), (CARD, card)])
     }
 

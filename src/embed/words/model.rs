@@ -116,6 +116,31 @@ impl WordModel {
         self
     }
 
+    /// Other vectors of the same words, row after row, and nothing else.
+    ///
+    /// # Panics
+    /// When the rows are not as many as the words.
+    pub(in crate::embed) fn with_vectors(
+        &self,
+        rows: Vec<f32>,
+        dimension: usize,
+        store: Precision,
+        card: ModelCard,
+    ) -> Result<Self, Error> {
+        assert_eq!(rows.len(), self.words.len() * dimension, "a row for each word");
+        Self::new(Parts {
+            words: self.words.clone(),
+            counts: self.counts.clone(),
+            dimension,
+            input: Table::encode(store, rows, dimension),
+            output: None,
+            common: None,
+            subwords: None,
+            told: None,
+            card,
+        })
+    }
+
     /// Components of a vector.
     pub fn dimension(&self) -> usize {
         self.dimension
