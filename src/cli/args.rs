@@ -6,6 +6,7 @@
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
 use super::embed::NextTokenArgs;
+use super::eval::text::EvalTextArgs;
 use super::export::ExportCommand;
 use super::filter::FilterArgs;
 use super::import::ImportCommand;
@@ -18,7 +19,6 @@ use super::plot::PlotArgs;
 use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
-use super::eval::text::EvalTextArgs;
 use super::train_gpt::TrainGptArgs;
 use super::train_text::TrainTextArgs;
 use crate::types::{CollectionName, Metric, Precision};

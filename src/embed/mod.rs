@@ -8,7 +8,7 @@
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
 //! | `save.rs` | writes and reads a file of a model folder |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
-//! | `text/` | a block of text from its words' vectors (SIF) |
+//! | `text/` | a block of text from its words' vectors: SIF, or trained by contrast; how well paragraphs find each other |
 //! | `transformers/` | BERT and GPT-2 from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
 

@@ -164,5 +164,8 @@ pub fn of_words(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
 
 fn unknown_family(path: PathBuf, family: &str) -> Error {
     let family: String = family.chars().take(40).collect();
-    Error::Corrupt { path, what: format!("a model of the unknown family {family:?}; known: words, digits, text-contrast, bert, gpt") }
+    Error::Corrupt {
+        path,
+        what: format!("a model of the unknown family {family:?}; known: words, digits, text-contrast, bert, gpt"),
+    }
 }

@@ -115,15 +115,9 @@ fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> 
 }
 
 /// Measures an embedder by its first tap.
-pub(crate) fn embedded(
-    embedder: &dyn Embedder,
-    paragraphs: &Paragraphs,
-    queries: &[u32],
-) -> Result<Measured, Error> {
+pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
     let tap = embedder.tap("")?;
-    by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| {
-        embedder.embed(tap, &Input::Text(text))
-    })
+    by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
 }
 
 /// Measures vectors; a text that has none counts as far from all.

@@ -114,7 +114,11 @@ mod tests {
                 by_definition(&moved, dimension, &articles, f64::from(temperature))
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - f64::from(gradient[place])).abs() < 1e-5 + 1e-3 * slope.abs(), "{place}: {slope} {}", gradient[place]);
+            assert!(
+                (slope - f64::from(gradient[place])).abs() < 1e-5 + 1e-3 * slope.abs(),
+                "{place}: {slope} {}",
+                gradient[place]
+            );
         }
         // Another number of threads, the same bits.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();

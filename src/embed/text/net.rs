@@ -1,7 +1,9 @@
 //! The net that contrastive training adjusts: a text is the sum of its words' vectors, made a unit vector.
 //!
 //! A word's vector is `M e + d`: `e` the vector that the word model has, weighted by how rare the word is, `M` one linear map
-//! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had.
+//! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had. A word of
+//! few articles has a `d` that is not learned: it would learn by heart which article it is of, and count more than such a
+//! word of an article that was never seen.
 //! All are learned with AdaGrad (Duchi, Hazan, Singer 2011), `d` with one rate a row.
 
 use super::model::rarity;
@@ -34,6 +36,8 @@ pub(super) struct Net {
     map_squares: Vec<f32>,
     /// `d` of each word.
     own: Vec<f32>,
+    /// Whether it is learned, of each word.
+    learned: Vec<bool>,
     own_squares: Vec<f32>,
 }
 
@@ -50,11 +54,14 @@ pub(super) struct Forward {
 
 impl Net {
     /// As it is before the first step: the map keeps the word model's numbers, and what is there beyond them is random.
-    pub(super) fn new(words: &WordModel, dimension: usize, random: &mut Random) -> Self {
+    pub(super) fn new(words: &WordModel, dimension: usize, learned: Vec<bool>, random: &mut Random) -> Self {
         let (n, inner) = (words.vocabulary().len(), words.dimension());
         let rarity = rarity(words);
         let mut mean = vec![0.0_f64; inner];
-        words.rows().chunks_exact(inner).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x)));
+        words
+            .rows()
+            .chunks_exact(inner)
+            .for_each(|row| mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x)));
         mean.iter_mut().for_each(|x| *x /= n as f64);
         let mut given = Vec::with_capacity(n * inner);
         for (row, rarity) in words.rows().chunks_exact(inner).zip(&rarity) {
@@ -83,6 +90,7 @@ impl Net {
             map_squares: vec![LEAST; map.len()],
             map,
             own,
+            learned,
             own_squares: vec![LEAST; n],
         }
     }
@@ -141,6 +149,7 @@ impl Net {
         let mut uses: Vec<(u32, u32, f32)> = (0_u32..)
             .zip(texts)
             .flat_map(|(text, bag)| bag.iter().map(move |&(word, times)| (word, text, times)))
+            .filter(|&(word, ..)| self.learned[word as usize])
             .collect();
         uses.par_sort_unstable_by_key(|&(word, text, _)| (word, text));
         let tables = self.own.par_chunks_mut(ROWS * dimension).zip(self.own_squares.par_chunks_mut(ROWS));
@@ -188,4 +197,55 @@ pub(super) struct Rates {
 fn normal(random: &mut Random) -> f32 {
     let (a, b) = (1.0 - random.unit(), random.unit());
     (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contrast::info_nce;
+    use super::*;
+    use crate::embed::words::toy_model;
+
+    #[test]
+    fn a_step_goes_down_the_slope_of_the_loss() {
+        let articles = [0, 0, 1, 1, 2, 2];
+        let bags: Vec<Vec<(u32, f32)>> = (0..6).map(|n| vec![(n, 1.0), (n + 1, 2.0), (8, 1.0 + n as f32)]).collect();
+        let texts: Vec<&Bag> = bags.iter().map(Vec::as_slice).collect();
+        let mut net = Net::new(&toy_model(10, 4), 6, (0..10).map(|word| word != 3).collect(), &mut Random::new(1, 1));
+        // The loss, and the gradient by the unit vectors.
+        let lose = |net: &Net, forward: &mut Forward| {
+            net.forward(&texts, forward);
+            let mut gradient = vec![0.0; forward.unit.len()];
+            (info_nce(&forward.unit, 6, &articles, 0.5, &mut Vec::new(), &mut gradient), gradient)
+        };
+        let slope = |net: &mut Net, of: fn(&mut Net) -> &mut Vec<f32>, at: usize| {
+            let mut moved = |by: f32| {
+                of(net)[at] += by;
+                let loss = lose(net, &mut Forward::default()).0;
+                of(net)[at] -= by;
+                loss
+            };
+            (moved(0.01) - moved(-0.01)) / 0.02
+        };
+        let own: Vec<f64> = (0..60).map(|at| slope(&mut net, |net| &mut net.own, at)).collect();
+        let map: Vec<f64> = (0..24).map(|at| slope(&mut net, |net| &mut net.map, at)).collect();
+        let mut forward = Forward::default();
+        let (loss, mut gradient) = lose(&net, &mut forward);
+        let before = (net.own.clone(), net.map.clone());
+        net.descend(&texts, &forward, &mut gradient, Rates { map: 1e-3, own: 1e-3 });
+        assert!(lose(&net, &mut forward).0 < loss);
+        // A row moves against its gradient; the map's numbers each against theirs, at the first step by the rate.
+        for word in 0..10 {
+            let row = word * 6..word * 6 + 6;
+            let moved: Vec<f64> = row.clone().map(|at| f64::from(net.own[at] - before.0[at])).collect();
+            let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let along: f64 = own[row.clone()].iter().zip(&moved).map(|(a, b)| a * b).sum();
+            let used = (word < 7 && word != 3) || word == 8;
+            assert_eq!(norm(&moved) > 0.0, used, "{word}");
+            assert!(!used || along < -0.999 * norm(&moved) * norm(&own[row]), "{word}: {moved:?}");
+        }
+        for (at, slope) in map.iter().enumerate() {
+            let moved = f64::from(net.map[at] - before.1[at]);
+            assert!((moved + 1e-3 * slope / (slope * slope + 1e-8).sqrt()).abs() < 1e-4, "{at}: {moved} {slope}");
+        }
+    }
 }

@@ -155,8 +155,6 @@ mod tests {
         let held = (0..10_000).filter(|n| is_held_out(&format!("article {n}"))).count();
         assert!((900..1_100).contains(&held), "{held}");
         // By `hashlib.sha256(title.encode()).digest()`, so that others can split alike.
-        assert_eq!(["Anarchism", "Salt", "Moon", "Tea"].map(is_held_out), EXPECTED);
+        assert_eq!(["Wolf", "Salt", "Moon", "Tea"].map(is_held_out), [true, false, false, false]);
     }
-
-    const EXPECTED: [bool; 4] = [false; 4];
 }

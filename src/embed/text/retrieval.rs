@@ -145,14 +145,18 @@ mod tests {
     #[test]
     fn queries_are_drawn_of_held_out_articles_alone() {
         let names: Vec<String> = (0..200).map(|n| format!("article {n}")).collect();
-        let articles: Vec<(&str, &[&str])> =
-            names.iter().map(|name| (name.as_str(), if name.ends_with('7') { &["a"][..] } else { &["a", "b"][..] })).collect();
+        let articles: Vec<(&str, &[&str])> = names
+            .iter()
+            .map(|name| (name.as_str(), if name.ends_with('7') { &["a"][..] } else { &["a", "b"][..] }))
+            .collect();
         let all = paragraphs::of(&articles);
         let (queries, sizes) = (draw_queries(&all, 1_000, 1), all.sizes());
         assert!(queries.len() > 10 && queries.is_sorted());
-        assert!(queries.iter().all(|&query| {
-            all.is_held_out(query as usize) && sizes[all.articles()[query as usize] as usize] == 2
-        }));
+        assert!(
+            queries.iter().all(|&query| {
+                all.is_held_out(query as usize) && sizes[all.articles()[query as usize] as usize] == 2
+            })
+        );
         let some = draw_queries(&all, 5, 2);
         assert_eq!((some.len(), &some), (5, &draw_queries(&all, 5, 2)));
         assert_ne!(some, draw_queries(&all, 5, 3));

@@ -39,6 +39,8 @@ pub struct TrainOptions {
     pub learning_rate: f32,
     /// The same of the map that all words share.
     pub map_rate: f32,
+    /// Words of fewer articles have no part of their own that is learned.
+    pub min_articles: usize,
     /// Share of a text's different words that are left out at each visit.
     pub dropout: f32,
     /// Threads; the result does not depend on them.
@@ -58,6 +60,7 @@ impl Default for TrainOptions {
             temperature: 0.05,
             learning_rate: 0.02,
             map_rate: 0.005,
+            min_articles: 20,
             dropout: 0.0,
             threads: 1,
             seed: 1,
@@ -142,7 +145,9 @@ pub fn train(
     let mut random = Random::new(options.seed, 0);
     let (net, loss, pairs) = pool.install(|| {
         let bags = encode(words, paragraphs, observe)?;
-        let mut net = Net::new(words, options.dimension, &mut random);
+        let learned =
+            articles_of(words, paragraphs, &bags).iter().map(|&n| n as usize >= options.min_articles).collect();
+        let mut net = Net::new(words, options.dimension, learned, &mut random);
         let (loss, pairs) = fit(&mut net, paragraphs, &bags, options, &mut random, observe)?;
         Ok::<_, Error>((net, loss, pairs))
     })?;
@@ -154,14 +159,17 @@ pub fn train(
     let mut card = ModelCard {
         name: "text".into(),
         family: CONTRAST.into(),
-        summary: format!("Blocks of text by the sum of word vectors, {} numbers, trained by contrast of paragraphs.", options.dimension),
+        summary: format!(
+            "Blocks of text by the sum of word vectors, {} numbers, trained by contrast of paragraphs.",
+            options.dimension
+        ),
         seed: options.seed,
         threads: options.threads,
         ..ModelCard::default()
     };
     let settings = json!({
         "dimension": options.dimension, "epochs": options.epochs, "batch": options.batch, "temperature": options.temperature,
-        "learning_rate": options.learning_rate, "map_rate": options.map_rate, "dropout": options.dropout,
+        "learning_rate": options.learning_rate, "map_rate": options.map_rate, "dropout": options.dropout, "min_articles": options.min_articles,
         "words": words.fingerprint().to_string(), "held_out": "1 of 10 articles, by the SHA-256 of the title", "pairs": pairs,
     });
     card.settings = settings.as_object().cloned().unwrap_or_default();
@@ -194,6 +202,21 @@ fn encode(
         }
     }
     Ok(bags)
+}
+
+/// In how many of the articles that are trained on each word is.
+fn articles_of(words: &WordModel, paragraphs: &Paragraphs, bags: &Bags) -> Vec<u32> {
+    let mut found = vec![(0, u32::MAX); words.vocabulary().len()];
+    for (number, &article) in (0_u32..).zip(paragraphs.articles()) {
+        if !paragraphs.is_held_out(number as usize) {
+            for &(word, _) in bags.bag(number) {
+                let (count, last) = &mut found[word as usize];
+                *count += u32::from(*last != article);
+                *last = article;
+            }
+        }
+    }
+    found.into_iter().map(|(count, _)| count).collect()
 }
 
 /// Trains the net; gives the mean loss of the last steps and how many pairs there were.
@@ -241,8 +264,11 @@ fn fit(
             owners.extend([article; 2]);
         }
         at += batch;
-        let kept: Vec<Vec<(u32, f32)>> =
-            if options.dropout > 0.0 { texts.iter().map(|&text| thin(bags.bag(text), options.dropout, random)).collect() } else { Vec::new() };
+        let kept: Vec<Vec<(u32, f32)>> = if options.dropout > 0.0 {
+            texts.iter().map(|&text| thin(bags.bag(text), options.dropout, random)).collect()
+        } else {
+            Vec::new()
+        };
         let these: Vec<&Bag> = if kept.is_empty() {
             texts.iter().map(|&text| bags.bag(text)).collect()
         } else {
@@ -256,7 +282,9 @@ fn fit(
         net.descend(&these, &forward, &mut gradient, rates);
         let mean = recent.map_or(loss, |mean: f64| mean + (loss - mean) / RECENT);
         if !mean.is_finite() {
-            return Err(Error::Compute(format!("the loss of step {step} is not finite; a lower learning rate may help")));
+            return Err(Error::Compute(format!(
+                "the loss of step {step} is not finite; a lower learning rate may help"
+            )));
         }
         recent = Some(mean);
         let of = |steps: usize| (steps * batch) as u64;
@@ -281,3 +309,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
     if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
 }
+
+#[cfg(test)]
+#[path = "train_tests.rs"]
+mod tests;

@@ -58,7 +58,7 @@ pub use checkpoint::{Checkpoints, remove_checkpoint};
 pub use glove::write_glove;
 pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
-pub(crate) use model::tests::{only_common_model, small as small_model};
+pub(crate) use model::tests::{only_common_model, small as small_model, toy as toy_model, toy_word};
 pub use model::{MAX_NEIGHBOURS, WordModel};
 pub use phrases::Phrases;
 pub use refine::Refine;
