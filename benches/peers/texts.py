@@ -156,9 +156,8 @@ def means(texts, articles, queries, folder):
         tell(name, hits, queries, articles, read_seconds + made - begun, seconds, len(texts))
 
     weighted("mean of words", np.ones(len(words)))
-    for a in (1e-3, 1e-4, 1e-5):
-        for removed in (0, 1, 5, 10):
-            weighted(f"SIF, a = {a:g}, {removed} components removed", a / (a + share), removed=removed)
+    for a, removed in ((1e-3, 1), (1e-4, 5), (1e-5, 1), (1e-5, 5)):
+        weighted(f"SIF, a = {a:g}, {removed} components removed", a / (a + share), removed=removed)
     # uSIF: a from the mean length of a text, word vectors of unit scale a component, 5 components removed by their weights.
     length = float(bags.sum() / bags.shape[0])
     alpha = float((share > 1 - (1 - 1 / len(words)) ** length).mean())
@@ -170,7 +169,6 @@ def means(texts, articles, queries, folder):
     centred = unit(vectors - vectors.mean(0))
     for power in (1, 2):
         weighted(f"idf to the power {power}, unit words less their mean", idf**power, centred)
-        weighted(f"idf to the power {power}, 5 components removed", idf**power, removed=5)
 
 
 def main():
@@ -181,12 +179,12 @@ def main():
     args = parser.parse_args()
     texts, articles, queries = read(args.paragraphs)
     print(json.dumps({"paragraphs": len(texts), "articles": int(articles.max()) + 1, "queries": len(queries)}), flush=True)
-    if args.words:
-        means(texts, articles, queries, args.words)
     if not args.skip_search:
         tfidf(texts, articles, queries, False)
         tfidf(texts, articles, queries, True)
         bm25(texts, articles, queries)
+    if args.words:
+        means(texts, articles, queries, args.words)
 
 
 if __name__ == "__main__":

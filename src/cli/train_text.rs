@@ -48,9 +48,6 @@ pub(crate) struct TrainTextArgs {
     /// Learning rate of the map that all words share.
     #[arg(long)]
     pub(crate) map_rate: Option<f32>,
-    /// Words of fewer articles keep what the map makes of them.
-    #[arg(long, value_name = "N")]
-    pub(crate) min_articles: Option<usize>,
     /// Share of a text's different words that are left out at each visit.
     #[arg(long)]
     pub(crate) dropout: Option<f32>,
@@ -88,7 +85,6 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
         temperature: args.temperature.unwrap_or(defaults.temperature),
         learning_rate: args.learning_rate.unwrap_or(defaults.learning_rate),
         map_rate: args.map_rate.unwrap_or(defaults.map_rate),
-        min_articles: args.min_articles.unwrap_or(defaults.min_articles),
         dropout: args.dropout.unwrap_or(defaults.dropout),
         threads: config::threads(args.threads),
         seed: args.seed,

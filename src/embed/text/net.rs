@@ -1,9 +1,7 @@
 //! The net that contrastive training adjusts: a text is the sum of its words' vectors, made a unit vector.
 //!
 //! A word's vector is `M e + d`: `e` the vector that the word model has, weighted by how rare the word is, `M` one linear map
-//! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had. A word of
-//! few articles has a `d` that is not learned: it would learn by heart which article it is of, and count more than such a
-//! word of an article that was never seen.
+//! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had.
 //! All are learned with AdaGrad (Duchi, Hazan, Singer 2011), `d` with one rate a row.
 
 use super::model::rarity;
@@ -36,8 +34,6 @@ pub(super) struct Net {
     map_squares: Vec<f32>,
     /// `d` of each word.
     own: Vec<f32>,
-    /// Whether it is learned, of each word.
-    learned: Vec<bool>,
     own_squares: Vec<f32>,
 }
 
@@ -54,7 +50,7 @@ pub(super) struct Forward {
 
 impl Net {
     /// As it is before the first step: the map keeps the word model's numbers, and what is there beyond them is random.
-    pub(super) fn new(words: &WordModel, dimension: usize, learned: Vec<bool>, random: &mut Random) -> Self {
+    pub(super) fn new(words: &WordModel, dimension: usize, random: &mut Random) -> Self {
         let (n, inner) = (words.vocabulary().len(), words.dimension());
         let rarity = rarity(words);
         let mut mean = vec![0.0_f64; inner];
@@ -90,7 +86,6 @@ impl Net {
             map_squares: vec![LEAST; map.len()],
             map,
             own,
-            learned,
             own_squares: vec![LEAST; n],
         }
     }
@@ -149,7 +144,6 @@ impl Net {
         let mut uses: Vec<(u32, u32, f32)> = (0_u32..)
             .zip(texts)
             .flat_map(|(text, bag)| bag.iter().map(move |&(word, times)| (word, text, times)))
-            .filter(|&(word, ..)| self.learned[word as usize])
             .collect();
         uses.par_sort_unstable_by_key(|&(word, text, _)| (word, text));
         let tables = self.own.par_chunks_mut(ROWS * dimension).zip(self.own_squares.par_chunks_mut(ROWS));
@@ -172,13 +166,16 @@ impl Net {
         });
     }
 
-    /// `M e + d` of each word.
+    /// `M e + d` of each word, times how rare it is once more: rare words, which the training saw seldom, come out too light.
     pub(super) fn rows(&self) -> Vec<f32> {
         let (dimension, inner) = (self.dimension, self.inner);
         let mut rows = self.own.clone();
         let map = Matrix::new(&self.map, dimension, inner).transposed();
         rows.par_chunks_mut(ROWS * dimension).zip(self.given.par_chunks(ROWS * inner)).for_each(|(rows, given)| {
             gemm::multiply(rows, Matrix::new(given, given.len() / inner, inner), map, true);
+        });
+        rows.par_chunks_mut(dimension).zip(&self.rarity).for_each(|(row, rarity)| {
+            row.iter_mut().for_each(|x| *x *= rarity);
         });
         rows
     }
@@ -210,7 +207,7 @@ mod tests {
         let articles = [0, 0, 1, 1, 2, 2];
         let bags: Vec<Vec<(u32, f32)>> = (0..6).map(|n| vec![(n, 1.0), (n + 1, 2.0), (8, 1.0 + n as f32)]).collect();
         let texts: Vec<&Bag> = bags.iter().map(Vec::as_slice).collect();
-        let mut net = Net::new(&toy_model(10, 4), 6, (0..10).map(|word| word != 3).collect(), &mut Random::new(1, 1));
+        let mut net = Net::new(&toy_model(10, 4), 6, &mut Random::new(1, 1));
         // The loss, and the gradient by the unit vectors.
         let lose = |net: &Net, forward: &mut Forward| {
             net.forward(&texts, forward);
@@ -239,7 +236,7 @@ mod tests {
             let moved: Vec<f64> = row.clone().map(|at| f64::from(net.own[at] - before.0[at])).collect();
             let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
             let along: f64 = own[row.clone()].iter().zip(&moved).map(|(a, b)| a * b).sum();
-            let used = (word < 7 && word != 3) || word == 8;
+            let used = word < 7 || word == 8;
             assert_eq!(norm(&moved) > 0.0, used, "{word}");
             assert!(!used || along < -0.999 * norm(&moved) * norm(&own[row]), "{word}: {moved:?}");
         }

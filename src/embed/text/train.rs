@@ -39,8 +39,6 @@ pub struct TrainOptions {
     pub learning_rate: f32,
     /// The same of the map that all words share.
     pub map_rate: f32,
-    /// Words of fewer articles have no part of their own that is learned.
-    pub min_articles: usize,
     /// Share of a text's different words that are left out at each visit.
     pub dropout: f32,
     /// Threads; the result does not depend on them.
@@ -54,13 +52,12 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            dimension: 256,
-            epochs: 6,
+            dimension: 300,
+            epochs: 2,
             batch: 512,
             temperature: 0.05,
             learning_rate: 0.02,
             map_rate: 0.005,
-            min_articles: 20,
             dropout: 0.0,
             threads: 1,
             seed: 1,
@@ -145,9 +142,7 @@ pub fn train(
     let mut random = Random::new(options.seed, 0);
     let (net, loss, pairs) = pool.install(|| {
         let bags = encode(words, paragraphs, observe)?;
-        let learned =
-            articles_of(words, paragraphs, &bags).iter().map(|&n| n as usize >= options.min_articles).collect();
-        let mut net = Net::new(words, options.dimension, learned, &mut random);
+        let mut net = Net::new(words, options.dimension, &mut random);
         let (loss, pairs) = fit(&mut net, paragraphs, &bags, options, &mut random, observe)?;
         Ok::<_, Error>((net, loss, pairs))
     })?;
@@ -169,7 +164,7 @@ pub fn train(
     };
     let settings = json!({
         "dimension": options.dimension, "epochs": options.epochs, "batch": options.batch, "temperature": options.temperature,
-        "learning_rate": options.learning_rate, "map_rate": options.map_rate, "dropout": options.dropout, "min_articles": options.min_articles,
+        "learning_rate": options.learning_rate, "map_rate": options.map_rate, "dropout": options.dropout,
         "words": words.fingerprint().to_string(), "held_out": "1 of 10 articles, by the SHA-256 of the title", "pairs": pairs,
     });
     card.settings = settings.as_object().cloned().unwrap_or_default();
@@ -202,21 +197,6 @@ fn encode(
         }
     }
     Ok(bags)
-}
-
-/// In how many of the articles that are trained on each word is.
-fn articles_of(words: &WordModel, paragraphs: &Paragraphs, bags: &Bags) -> Vec<u32> {
-    let mut found = vec![(0, u32::MAX); words.vocabulary().len()];
-    for (number, &article) in (0_u32..).zip(paragraphs.articles()) {
-        if !paragraphs.is_held_out(number as usize) {
-            for &(word, _) in bags.bag(number) {
-                let (count, last) = &mut found[word as usize];
-                *count += u32::from(*last != article);
-                *last = article;
-            }
-        }
-    }
-    found.into_iter().map(|(count, _)| count).collect()
 }
 
 /// Trains the net; gives the mean loss of the last steps and how many pairs there were.

@@ -30,7 +30,6 @@ fn options() -> TrainOptions {
         dimension: 24,
         epochs: 60,
         batch: 8,
-        min_articles: 1,
         learning_rate: 0.05,
         store: Precision::F32,
         ..TrainOptions::default()
