@@ -166,16 +166,13 @@ impl Net {
         });
     }
 
-    /// `M e + d` of each word, times how rare it is once more: rare words, which the training saw seldom, come out too light.
+    /// `M e + d` of each word.
     pub(super) fn rows(&self) -> Vec<f32> {
         let (dimension, inner) = (self.dimension, self.inner);
         let mut rows = self.own.clone();
         let map = Matrix::new(&self.map, dimension, inner).transposed();
         rows.par_chunks_mut(ROWS * dimension).zip(self.given.par_chunks(ROWS * inner)).for_each(|(rows, given)| {
             gemm::multiply(rows, Matrix::new(given, given.len() / inner, inner), map, true);
-        });
-        rows.par_chunks_mut(dimension).zip(&self.rarity).for_each(|(row, rarity)| {
-            row.iter_mut().for_each(|x| *x *= rarity);
         });
         rows
     }

@@ -52,7 +52,7 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            dimension: 300,
+            dimension: 256,
             epochs: 2,
             batch: 512,
             temperature: 0.05,
