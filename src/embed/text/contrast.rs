@@ -1,7 +1,7 @@
 //! The loss of contrastive training (InfoNCE: van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive
 //! Predictive Coding", equation 4) with the other texts of a batch as negatives, on both sides of each pair.
 
-use crate::math::gemm::{self, Matrix};
+use crate::math::gemm::{Matrix, multiply};
 use rayon::prelude::*;
 
 /// Rows that one thread works on at once; a fixed size, so that sums do not depend on the number of threads.
@@ -33,7 +33,7 @@ pub(super) fn info_nce(
         .flat_map_iter(|(block, scores)| {
             let first = block * BLOCK;
             let rows = scores.len() / n;
-            gemm::multiply(scores, Matrix::new(&unit[first * dimension..], rows, dimension), all.transposed(), false);
+            multiply(scores, Matrix::new(&unit[first * dimension..], rows, dimension), all.transposed(), false);
             let losses: Vec<f64> = scores
                 .chunks_exact_mut(n)
                 .zip(first..)
@@ -46,8 +46,8 @@ pub(super) fn info_nce(
     gradient.par_chunks_mut(BLOCK * dimension).enumerate().for_each(|(block, gradient)| {
         let (first, rows) = (block * BLOCK, gradient.len() / dimension);
         // A score of two rows is of both: as the first and as the second.
-        gemm::multiply(gradient, Matrix::new(&scores[first * n..], rows, n), all, false);
-        gemm::multiply(gradient, Matrix::strided(&scores[first..], n, rows, n).transposed(), all, true);
+        multiply(gradient, Matrix::new(&scores[first * n..], rows, n), all, false);
+        multiply(gradient, Matrix::strided(&scores[first..], n, rows, n).transposed(), all, true);
     });
     losses.iter().sum::<f64>() / n as f64
 }

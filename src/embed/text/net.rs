@@ -7,7 +7,7 @@
 use super::model::rarity;
 use crate::{
     embed::words::{WordModel, draw::Random, weight::inverse_norm},
-    math::gemm::{self, Matrix},
+    math::gemm::{Matrix, multiply},
 };
 use rayon::prelude::*;
 
@@ -112,7 +112,7 @@ impl Net {
                 sum(&self.own, dimension, text, &mut unit[place * dimension..][..dimension]);
             }
             let map = Matrix::new(&self.map, dimension, inner).transposed();
-            gemm::multiply(unit, Matrix::new(given, texts.len(), inner), map, true);
+            multiply(unit, Matrix::new(given, texts.len(), inner), map, true);
             for (unit, inverse) in unit.chunks_exact_mut(dimension).zip(inverse) {
                 *inverse = inverse_norm(unit);
                 unit.iter_mut().for_each(|x| *x *= *inverse);
@@ -134,7 +134,7 @@ impl Net {
             let given = Matrix::new(&forward.given, texts.len(), inner);
             by_map.par_chunks_mut(TEXTS * inner).enumerate().for_each(|(block, by_map)| {
                 let columns = Matrix::strided(&gradient[block * TEXTS..], texts.len(), by_map.len() / inner, dimension);
-                gemm::multiply(by_map, columns.transposed(), given, false);
+                multiply(by_map, columns.transposed(), given, false);
             });
             for ((weight, squares), by) in self.map.iter_mut().zip(&mut self.map_squares).zip(by_map) {
                 *squares += by * by;
@@ -172,7 +172,7 @@ impl Net {
         let mut rows = self.own.clone();
         let map = Matrix::new(&self.map, dimension, inner).transposed();
         rows.par_chunks_mut(ROWS * dimension).zip(self.given.par_chunks(ROWS * inner)).for_each(|(rows, given)| {
-            gemm::multiply(rows, Matrix::new(given, given.len() / inner, inner), map, true);
+            multiply(rows, Matrix::new(given, given.len() / inner, inner), map, true);
         });
         rows
     }

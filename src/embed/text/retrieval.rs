@@ -5,7 +5,7 @@ use crate::{
     embed::words::draw::Random,
     math::{
         TopK,
-        gemm::{self, Matrix},
+        gemm::{Matrix, multiply},
     },
     types::{Neighbor, Ordinal},
 };
@@ -83,7 +83,7 @@ pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>>
             for (block, rows) in rows.chunks(ROWS * dimension).enumerate() {
                 let n = rows.len() / dimension;
                 let left = Matrix::new(&asked, queries.len(), dimension);
-                gemm::multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);
+                multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);
                 for ((&query, top), scores) in queries.iter().zip(&mut top).zip(scores.chunks_exact(n)) {
                     for (row, score) in ((block * ROWS) as u32..).zip(scores) {
                         if row != query && -score <= top.worst() {
