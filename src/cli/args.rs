@@ -6,6 +6,7 @@
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
 use super::embed::NextTokenArgs;
+use super::eval::text::EvalTextArgs;
 use super::export::ExportCommand;
 use super::filter::FilterArgs;
 use super::import::ImportCommand;
@@ -19,6 +20,7 @@ use super::quality::{ExplainArgs, RecallArgs};
 use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
 use super::train_gpt::TrainGptArgs;
+use super::train_text::TrainTextArgs;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -436,6 +438,8 @@ pub(crate) enum TrainCommand {
     Digits(TrainDigitsArgs),
     /// Train a residual net on images of any classes.
     Images(TrainImagesArgs),
+    /// Train an encoder of blocks of text: by contrast of paragraphs.
+    Text(TrainTextArgs),
     /// Train a small language model: GPT-2.
     Gpt(TrainGptArgs),
 }
@@ -697,6 +701,8 @@ pub(crate) struct TrainImagesArgs {
 pub(crate) enum EvalCommand {
     /// Word similarity (Spearman) and analogies (3CosAdd).
     Words(EvalWordsArgs),
+    /// How well paragraphs find those of the same article, beside BM25.
+    Text(EvalTextArgs),
     /// Accuracy on labelled images, and what is taken for what.
     Digits(EvalDigitsArgs),
     /// Accuracy on images of any classes, and how many of an image's nearest are of its class.

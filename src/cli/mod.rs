@@ -59,6 +59,7 @@ mod snapshot;
 mod train;
 mod train_gpt;
 mod train_images;
+mod train_text;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -6,7 +6,7 @@ use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWo
 use super::config;
 use super::output;
 use super::progress::{Progress, Step, count, duration};
-use super::{train_gpt, train_images};
+use super::{train_gpt, train_images, train_text};
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
@@ -24,6 +24,7 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
         TrainCommand::Words(args) => train_words(&args, quiet),
         TrainCommand::Digits(args) => train_digits(&args, quiet),
         TrainCommand::Images(args) => train_images::run(&args, quiet),
+        TrainCommand::Text(args) => train_text::run(&args, quiet),
         TrainCommand::Gpt(args) => train_gpt::run(&args, quiet),
     }
 }
@@ -50,11 +51,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         threads,
         seed: args.seed,
         learning_rate: args.learning_rate.unwrap_or(objective.learning_rate()),
-        store: match args.store {
-            StoredAs::F32 => Precision::F32,
-            StoredAs::F16 => Precision::F16,
-            StoredAs::I8 => Precision::I8,
-        },
+        store: precision(args.store),
         noise_power: args.noise_power,
         most_words: args.max_words,
         most_bytes: u64::MAX,
@@ -203,6 +200,15 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;
     }
     Ok(())
+}
+
+/// How a model's numbers are kept.
+pub(super) fn precision(store: StoredAs) -> Precision {
+    match store {
+        StoredAs::F32 => Precision::F32,
+        StoredAs::F16 => Precision::F16,
+        StoredAs::I8 => Precision::I8,
+    }
 }
 
 /// A model folder in the making.

@@ -9,7 +9,7 @@
 //! | `save.rs` | writes and reads a file of a model folder |
 //! | `picture.rs` | image files from outside: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
-//! | `text/` | a block of text from its words' vectors (SIF) |
+//! | `text/` | a block of text from its words' vectors: SIF, or trained by contrast; how well paragraphs find each other |
 //! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
 //! | `images/` | a residual net for pictures of any classes: data, model, train, file |

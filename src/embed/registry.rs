@@ -5,7 +5,7 @@ use super::{
     digits::DigitNet,
     images::{self, PictureNet},
     save::read_bounded,
-    text::TextEmbedder,
+    text::{self, TextEmbedder},
     transformers::{self, Family},
     words::WordModel,
 };
@@ -141,6 +141,9 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     if card.family == images::FAMILY {
         return Ok(vec![Arc::new(PictureNet::load(folder)?)]);
     }
+    if card.family == text::CONTRAST {
+        return Ok(vec![Arc::new(TextEmbedder::load(folder, card)?)]);
+    }
     if !card.family.is_empty() {
         let Some(family) = Family::from_name(&card.family) else {
             return Err(unknown_family(path, &card.family));
@@ -168,7 +171,7 @@ fn unknown_family(path: PathBuf, family: &str) -> Error {
     Error::Corrupt {
         path,
         what: format!(
-            "a model of the unknown family {family:?}; known: words, digits, images, {}",
+            "a model of the unknown family {family:?}; known: words, digits, images, text-contrast, {}",
             Family::ALL.map(Family::name).join(", ")
         ),
     }

@@ -1,7 +1,8 @@
-//! `nearness eval`: how good an embedder is, on word pairs, analogies, labelled digits or images.
+//! `nearness eval`: how good an embedder is, on word pairs, analogies, paragraphs, labelled digits or images.
 
 mod images;
 mod plot;
+pub(crate) mod text;
 
 use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
@@ -15,6 +16,7 @@ use serde_json::json;
 pub(super) fn run(command: EvalCommand) -> anyhow::Result<()> {
     match command {
         EvalCommand::Words(args) => words(&args),
+        EvalCommand::Text(args) => text::run(&args),
         EvalCommand::Digits(args) => digits(&args),
         EvalCommand::Images(args) => images::run(&args),
     }

@@ -4,6 +4,7 @@ use super::lines::{Lines, MAX_LINE};
 use super::record::{Place, RecordError, Records};
 use super::source::Source;
 use crate::collection::{self, Item, Payload};
+use crate::embed::words::data::attribute;
 use crate::types::PointId;
 
 /// Paragraphs of fewer characters (headings, captions) are left out.
@@ -95,25 +96,14 @@ impl Records for WikiRecords {
 }
 
 fn parse_head(line: &str) -> Option<Article> {
-    let value = |key: &str| {
-        let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
-        let rest = &line[start..];
-        // A title may hold a bare quotation mark: its value goes up to the end of the tag.
-        let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
-        Some(unescape(&rest[..end]))
-    };
-    let id = value("id").filter(|id| !id.is_empty())?;
+    let id = attribute(line, "id").filter(|id| !id.is_empty())?;
     Some(Article {
         id,
-        title: value("title").unwrap_or_default(),
-        url: value("url").unwrap_or_default(),
+        title: attribute(line, "title").unwrap_or_default(),
+        url: attribute(line, "url").unwrap_or_default(),
         paragraphs: 0,
         at_title: true,
     })
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
 #[cfg(test)]

@@ -7,11 +7,19 @@
 
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
-    words::{WordModel, tokenize, weight},
+    save::{read_bounded, write_whole},
+    words::{WordModel, file, tokenize, weight},
 };
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
+/// The family of encoders trained by contrast, as their cards name it.
+pub const CONTRAST: &str = "text-contrast";
+/// Words that a paragraph has, about.
+const PARAGRAPH: f64 = 100.0;
+/// Largest files of a model folder, bytes.
+const MAX_TENSORS: u64 = 16 << 30;
+const MAX_VOCABULARY: u64 = 1 << 30;
 /// Longest text, bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// A mean this short is the remains of rounding, not a direction.
@@ -23,8 +31,26 @@ pub struct TextEmbedder {
     /// Of each word.
     weights: Vec<f32>,
     card: ModelCard,
+    /// Whether the model folder is this embedder's, not the words'.
+    own_folder: bool,
     fingerprint: Fingerprint,
     taps: [Tap; 1],
+}
+
+/// The share of a text that is word `number`.
+fn share(words: &WordModel, number: usize) -> f64 {
+    let total = words.total();
+    if total > 0 {
+        return words.count(number) as f64 / total as f64;
+    }
+    // Without counts: the word of rank r has the share 1 / (r H(n)), H(n) being about ln n + 0.58.
+    1.0 / ((number + 1) as f64 * ((words.vocabulary().len() as f64).ln() + 0.577))
+}
+
+/// How rare each word is: about the logarithm of how many paragraphs there are to one that has it.
+pub(super) fn rarity(words: &WordModel) -> Vec<f32> {
+    let rarity = |number| (1.0 + 1.0 / (share(words, number) * PARAGRAPH)).ln() as f32;
+    (0..words.vocabulary().len()).map(rarity).collect()
 }
 
 impl TextEmbedder {
@@ -35,17 +61,7 @@ impl TextEmbedder {
     pub fn new(words: Arc<WordModel>) -> Result<Self, Error> {
         let n = words.vocabulary().len();
         let total = words.total();
-        // Without counts: the word of rank r has the share 1 / (r H(n)), H(n) being about ln n + 0.58.
-        let zipf = (n as f64).ln() + 0.577;
-        let weights = (0..n)
-            .map(|number| {
-                if total > 0 {
-                    weight::weight(words.count(number), total)
-                } else {
-                    (weight::A / (weight::A + 1.0 / ((number + 1) as f64 * zipf))) as f32
-                }
-            })
-            .collect();
+        let weights = (0..n).map(|number| (weight::A / (weight::A + share(&words, number))) as f32).collect();
         let mut parts = Fingerprinter::new("text/1");
         parts.part("words", &words.fingerprint().0);
         parts.part("a", &weight::A.to_le_bytes());
@@ -65,7 +81,44 @@ impl TextEmbedder {
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
         let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
-        Ok(Self { words, weights, card, fingerprint: parts.finish(), taps })
+        Ok(Self { words, weights, card, own_folder: false, fingerprint: parts.finish(), taps })
+    }
+
+    /// The embedder over words that were trained by contrast (`train.rs`): their vectors are added up as they are. Its name is
+    /// that of the words' card.
+    pub(super) fn by_contrast(words: WordModel) -> Self {
+        let mut parts = Fingerprinter::new("text-contrast/1");
+        parts.part("words", &words.fingerprint().0);
+        let about = "the sum of the words' vectors, a unit vector";
+        let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
+        let (weights, card) = (vec![1.0; words.vocabulary().len()], words.card().clone());
+        Self { words: Arc::new(words), weights, card, own_folder: true, fingerprint: parts.finish(), taps }
+    }
+
+    /// Reads a model folder of the family [`CONTRAST`]; it has the files of a word model.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, or not what the other files say it is.
+    pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
+        let tensors = read_bounded(&folder.join(file::TENSORS), MAX_TENSORS)?;
+        let vocabulary = read_bounded(&folder.join(file::VOCABULARY), MAX_VOCABULARY)?;
+        Ok(Self::by_contrast(file::assemble(folder, card, &tensors, &vocabulary, None)?))
+    }
+
+    /// Writes the model folder, which is made where there is none; the card appears last.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Disk`].
+    pub fn save(&self, folder: &Path) -> Result<(), Error> {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        self.files()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+    }
+
+    /// The same with another card.
+    #[must_use]
+    pub fn with_card(mut self, card: ModelCard) -> Self {
+        self.card = card;
+        self
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
@@ -82,26 +135,27 @@ impl TextEmbedder {
             any = true;
             match self.words.number(word) {
                 Some(number) => known.push(number as u32),
-                None if self.words.pieces_of(word).len() > 0 => {
-                    known.extend(self.words.pieces_of(word).into_iter().map(|piece| piece as u32));
+                None => {
+                    let pieces = self.words.pieces_of(word);
+                    known.extend(pieces.iter().map(|&piece| piece as u32));
+                    match self.words.vector_of_any(word).filter(|_| pieces.is_empty()) {
+                        Some(vector) => {
+                            known.push((self.weights.len() + made.len()) as u32);
+                            made.push(vector);
+                        }
+                        None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
+                            unknown.push(word.into());
+                        }
+                        None => {}
+                    }
                 }
-                None => match self.words.vector_of_any(word) {
-                    Some(vector) => {
-                        known.push((self.weights.len() + made.len()) as u32);
-                        made.push(vector);
-                    }
-                    None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
-                        unknown.push(word.into());
-                    }
-                    None => {}
-                },
             }
         });
         if !any {
             return Err(Error::InvalidInput("the text has no word: a word is a run of letters".into()));
         }
         if known.is_empty() {
-            return Err(crate::embed::words::out_of_vocabulary("text", &unknown));
+            return Err(crate::embed::words::out_of_vocabulary(self.name(), &unknown));
         }
         let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
             let number = number as usize;
@@ -131,7 +185,7 @@ fn norm(vector: &[f32]) -> f64 {
 
 impl Embedder for TextEmbedder {
     fn name(&self) -> &str {
-        "text"
+        &self.card.name
     }
 
     fn modality(&self) -> Modality {
@@ -151,7 +205,7 @@ impl Embedder for TextEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        self.words.folder()
+        if self.own_folder { self.words.folder_with(&self.card) } else { self.words.folder() }
     }
 
     /// The words of the word model's, alone and together.
@@ -167,7 +221,7 @@ impl Embedder for TextEmbedder {
         match input {
             Input::Text(text) => self.text(text),
             Input::Image(_) => {
-                Err(Error::Modality { embedder: "text".into(), expected: "text", found: input.modality().name() })
+                Err(Error::Modality { embedder: self.name().into(), expected: "text", found: input.modality().name() })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reading text: files that are plain, gzip or zstd, or standard input, line after line, as a stream.
 //!
-//! WikiExtractor's `<doc ...>` and `</doc>` lines are left out.
+//! WikiExtractor's `<doc ...>` and `</doc>` lines are left out, unless they are asked for.
 
 use crate::embed::Error;
 use flate2::read::MultiGzDecoder;
@@ -55,9 +55,39 @@ fn unpack(packed: Box<dyn Read>) -> io::Result<(Box<dyn BufRead>, bool)> {
 /// [`Error::Io`], and what `visit` gives.
 pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Error> {
     lines(path, open_unpacked(path)?.0, &mut |line| {
-        visit(line);
+        if !is_tag(line) {
+            visit(line);
+        }
         Ok(())
     })
+}
+
+/// The same with the lines `<doc ...>` and `</doc>`.
+///
+/// # Errors
+/// [`Error::Io`], and what `visit` gives.
+pub(in crate::embed) fn for_each_line_or_tag(
+    path: &Path,
+    visit: &mut dyn FnMut(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    lines(path, open_unpacked(path)?.0, visit)
+}
+
+fn is_tag(line: &str) -> bool {
+    line.starts_with("<doc ") || line.starts_with("</doc>")
+}
+
+/// What a line `<doc id="..." url="..." title="...">` says of `key`.
+pub fn attribute(line: &str, key: &str) -> Option<String> {
+    let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
+    let rest = &line[start..];
+    // A title may hold a bare quotation mark: its value goes up to the end of the tag.
+    let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
+    Some(unescape(&rest[..end]))
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
 /// The same for a stream, packed or not; `path` is for messages.
@@ -70,7 +100,7 @@ pub(super) fn for_each_line_of(
     visit: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (unpacked, _) = unpack(packed).map_err(|source| Error::Io { path: path.into(), source })?;
-    lines(path, unpacked, visit)
+    lines(path, unpacked, &mut |line| if is_tag(line) { Ok(()) } else { visit(line) })
 }
 
 fn lines(
@@ -85,10 +115,7 @@ fn lines(
         if reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(failed)? == 0 {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&line);
-        if !text.starts_with("<doc ") && !text.starts_with("</doc>") {
-            visit(&text)?;
-        }
+        visit(&String::from_utf8_lossy(&line))?;
     }
 }
 

@@ -48,11 +48,11 @@ impl Alias {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications a number.
-pub(super) struct Random(u64);
+pub(in crate::embed) struct Random(u64);
 
 impl Random {
     /// Another sequence for every stream.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(in crate::embed) fn new(seed: u64, stream: u64) -> Self {
         let mut start = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
         Self(start.next())
     }
@@ -68,13 +68,13 @@ impl Random {
     }
 
     /// From 0 to below 1.
-    pub(super) fn unit(&mut self) -> f32 {
+    pub(in crate::embed) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / 16_777_216.0
     }
 
     /// From 0 to below `bound`.
     #[inline]
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(in crate::embed) fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 }

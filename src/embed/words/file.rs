@@ -30,8 +30,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, fs, path::Path};
 
 const CARD: &str = "card.json";
-const TENSORS: &str = "model.safetensors";
-const VOCABULARY: &str = "vocab.txt";
+pub(in crate::embed) const TENSORS: &str = "model.safetensors";
+pub(in crate::embed) const VOCABULARY: &str = "vocab.txt";
 /// How words are cut into pieces.
 pub(super) const PIECES: &str = "tokenizer.json";
 /// Most bytes of that file.
@@ -195,7 +195,7 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Reads a model from the bytes of its three files; `folder` is for messages.
+/// Reads a model from the bytes of its files; `folder` is for messages.
 pub(super) fn parse(
     folder: &Path,
     card: &[u8],
@@ -208,6 +208,17 @@ pub(super) fn parse(
     if card.name != "words" {
         return Err(Error::Corrupt { path: card_path, what: format!("the card of {:?}, not of \"words\"", card.name) });
     }
+    assemble(folder, card, tensors, vocabulary, pieces)
+}
+
+/// A model from its card and the bytes of its other files; `folder` is for messages.
+pub(in crate::embed) fn assemble(
+    folder: &Path,
+    card: ModelCard,
+    tensors: &[u8],
+    vocabulary: &[u8],
+    pieces: Option<&[u8]>,
+) -> Result<WordModel, Error> {
     let (words, counts) = parse_vocabulary(&folder.join(VOCABULARY), vocabulary)?;
     let path = folder.join(TENSORS);
     let tensors = Tensors::open(&path, tensors)?;
@@ -354,8 +365,13 @@ impl WordModel {
 
     /// The files of the model folder, the card last.
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
+        self.folder_with(&self.card)
+    }
+
+    /// The same with another card.
+    pub(in crate::embed) fn folder_with(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let vocabulary = vocabulary_bytes(&self.words, &self.counts);
-        let card = (self.card.to_json() + "\n").into_bytes();
+        let card = (card.to_json() + "\n").into_bytes();
         let pieces = self.pieces.iter().map(|pieces| (PIECES, pieces.json().to_vec()));
         let files = [(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?)];
         Ok(files.into_iter().chain(pieces).chain([(CARD, card)]).collect())

@@ -89,8 +89,7 @@ impl WordModel {
             dimension,
             [Some(&input), output.as_ref()],
             common.as_deref(),
-            subwords.as_ref(),
-            pieces.as_ref(),
+            (subwords.as_ref(), pieces.as_ref()),
             told.as_ref(),
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
@@ -120,6 +119,32 @@ impl WordModel {
     pub fn with_card(mut self, card: ModelCard) -> Self {
         self.card = card;
         self
+    }
+
+    /// Other vectors of the same words, row after row, and nothing else.
+    ///
+    /// # Panics
+    /// When the rows are not as many as the words.
+    pub(in crate::embed) fn with_vectors(
+        &self,
+        rows: Vec<f32>,
+        dimension: usize,
+        store: Precision,
+        card: ModelCard,
+    ) -> Result<Self, Error> {
+        assert_eq!(rows.len(), self.words.len() * dimension, "a row for each word");
+        Self::new(Parts {
+            words: self.words.clone(),
+            counts: self.counts.clone(),
+            dimension,
+            input: Table::encode(store, rows, dimension),
+            output: None,
+            common: None,
+            subwords: None,
+            pieces: None,
+            told: None,
+            card,
+        })
     }
 
     /// Components of a vector.
@@ -162,6 +187,11 @@ impl WordModel {
             sum.iter_mut().zip(self.row(*piece)).for_each(|(sum, x)| *sum += x / pieces.len() as f32);
         }
         (!pieces.is_empty()).then(|| sum.into())
+    }
+
+    /// Whether it is pieces of words that have vectors.
+    pub fn is_of_pieces(&self) -> bool {
+        self.pieces.is_some()
     }
 
     /// The numbers of the pieces of a word, those that are in the vocabulary; none in a model of whole words.
@@ -343,8 +373,7 @@ fn fingerprint(
     dimension: usize,
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
-    subwords: Option<&Subwords>,
-    pieces: Option<&Pieces>,
+    (subwords, pieces): (Option<&Subwords>, Option<&Pieces>),
     told: Option<&Told>,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");

@@ -34,6 +34,29 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
     .unwrap()
 }
 
+/// So many words, equally frequent, with random vectors.
+pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
+    let mut random = super::super::draw::Random::new(7, 7);
+    WordModel::new(Parts {
+        words: (0..n).map(toy_word).collect(),
+        counts: vec![10; n],
+        dimension,
+        input: Table::F32((0..n * dimension).map(|_| random.unit() - 0.5).collect()),
+        output: None,
+        subwords: None,
+        pieces: None,
+        told: None,
+        common: None,
+        card: ModelCard { name: "words".into(), ..ModelCard::default() },
+    })
+    .unwrap()
+}
+
+/// A word of letters for a number below 676.
+pub(crate) fn toy_word(n: usize) -> String {
+    [n / 26, n % 26].iter().map(|&letter| char::from(b'a' + letter as u8)).chain(['q']).collect()
+}
+
 /// One word whose vector is all common component.
 pub(crate) fn only_common_model() -> WordModel {
     WordModel::new(Parts {

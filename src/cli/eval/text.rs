@@ -1,0 +1,220 @@
+//! `nearness eval text`: given one paragraph, which paragraphs of the same article are found among all.
+
+use super::super::config;
+use super::super::output::{self, Table};
+use crate::embed::text::{
+    bm25::Bm25,
+    paragraphs::{self, Paragraphs},
+    retrieval::{self, Measures},
+};
+use crate::embed::words::{WordModel, tokenize};
+use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, of_words};
+use crate::math;
+use anyhow::{Context, bail};
+use clap::Args;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Paragraphs that are embedded at once.
+const BATCH: usize = 8_192;
+/// Paragraphs that are embedded one after the other, to tell what one costs.
+const TIMED: usize = 2_000;
+
+/// `eval text`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness eval text --corpus data/wikipedia/enwiki-featured-2019.txt.gz --model ./my-text --queries 1000\n\n\
+                  Of one article in ten, told by its title, nothing is trained on by `train text`; the queries are paragraphs of\n\
+                  those. recall@10: of the article's other paragraphs those among the ten nearest, divided by how many there are,\n\
+                  or by ten if there are more. MRR@10: 1 / rank of the first of them, 0 when it is not among the ten.\n\
+                  success@10: whether one is among the ten."
+)]
+pub(crate) struct EvalTextArgs {
+    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles of paragraphs, a line each.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Model folder of an embedder of texts, to be compared with the one in the binary.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// How many paragraphs ask.
+    #[arg(long, default_value_t = 2_000, value_parser = config::at_least_one)]
+    pub(crate) queries: usize,
+    /// Fewer words are no paragraph.
+    #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
+    pub(crate) min_words: usize,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the paragraphs here, a JSON object a line: article, query (whether it asks), text.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What was measured of one way to find paragraphs.
+pub(crate) struct Measured {
+    pub(crate) name: String,
+    pub(crate) measures: Measures,
+    /// Components of a vector; none for BM25.
+    dimension: Option<usize>,
+    /// Microseconds: a text on one core, a text of a batch on all cores, a query by an exact scan on all cores.
+    text: f64,
+    batch: f64,
+    query: f64,
+}
+
+/// Measures the embedder, the one in the binary, the plain mean of words and BM25.
+pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
+    let words = Arc::new(WordModel::default_model().context("the model in the binary")?);
+    let built_in = last(of_words(WordModel::default_model()?)?)?;
+    let model = match &args.model {
+        Some(folder) => {
+            let named = || format!("--model {}", folder.display());
+            let embedder = last(load_folder(folder).with_context(named)?).with_context(named)?;
+            Some((format!("{} of {}", embedder.name(), folder.display()), embedder))
+        }
+        None => None,
+    };
+    let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
+    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    if queries.is_empty() {
+        bail!("no article that is held out has two paragraphs of {} words or more", args.min_words);
+    }
+    if let Some(path) = &args.write {
+        write(&paragraphs, &queries, path).with_context(|| format!("--write {}", path.display()))?;
+    }
+    let mut all = Vec::new();
+    if let Some((name, model)) = model {
+        all.push(Measured { name, ..embedded(model.as_ref(), &paragraphs, &queries)? });
+    }
+    all.push(Measured { name: "text in the binary".into(), ..embedded(built_in.as_ref(), &paragraphs, &queries)? });
+    all.push(by(&paragraphs, &queries, "mean of words", words.dimension(), |text| {
+        let mut sum = vec![0.0_f32; words.dimension()];
+        tokenize::words(text, |word| {
+            if let Some(vector) = words.vector(word) {
+                sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+            }
+        });
+        Ok(sum)
+    })?);
+    all.push(bm25(&paragraphs, &queries));
+    tell(args, &paragraphs, queries.len(), &all)
+}
+
+/// The embedder of texts among those of a folder: of a word model's, the second.
+fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> {
+    let text = embedders.into_iter().rfind(|embedder| embedder.modality().name() == "text");
+    text.context("this is no embedder of texts")
+}
+
+/// Measures an embedder by its first tap.
+pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
+    let tap = embedder.tap("")?;
+    by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
+}
+
+/// Measures vectors; a text that has none counts as far from all.
+fn by(
+    paragraphs: &Paragraphs,
+    queries: &[u32],
+    name: &str,
+    dimension: usize,
+    vector: impl Fn(&str) -> Result<Vec<f32>, Error> + Sync,
+) -> Result<Measured, Error> {
+    let unit = |text: &str| match vector(text) {
+        Ok(mut vector) => {
+            math::normalize(&mut vector);
+            Ok(vector)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::OutOfVocabulary | ErrorKind::InvalidInput) => {
+            Ok(vec![0.0; dimension])
+        }
+        Err(error) => Err(error),
+    };
+    let texts = paragraphs.texts();
+    let timed: Vec<&String> = texts.iter().step_by(texts.len().div_ceil(TIMED)).collect();
+    let begun = Instant::now();
+    for text in &timed {
+        std::hint::black_box(unit(text)?);
+    }
+    let text = micros(begun, timed.len());
+    let begun = Instant::now();
+    let mut rows = Vec::with_capacity(texts.len() * dimension);
+    for texts in texts.chunks(BATCH) {
+        let vectors: Vec<Vec<f32>> = texts.par_iter().map(|text| unit(text)).collect::<Result<_, _>>()?;
+        vectors.iter().for_each(|vector| rows.extend_from_slice(vector));
+    }
+    let batch = micros(begun, texts.len());
+    let begun = Instant::now();
+    let found = retrieval::nearest(&rows, dimension, queries);
+    let query = micros(begun, queries.len());
+    let measures = retrieval::measure(paragraphs, queries, &found);
+    Ok(Measured { name: name.into(), measures, dimension: Some(dimension), text, batch, query })
+}
+
+fn bm25(paragraphs: &Paragraphs, queries: &[u32]) -> Measured {
+    let begun = Instant::now();
+    let index = Bm25::new(paragraphs.texts());
+    let text = micros(begun, paragraphs.texts().len());
+    let begun = Instant::now();
+    let found = index.nearest(paragraphs.texts(), queries);
+    let query = micros(begun, queries.len());
+    let measures = retrieval::measure(paragraphs, queries, &found);
+    Measured { name: "BM25".into(), measures, dimension: None, text, batch: text, query }
+}
+
+fn micros(begun: Instant, n: usize) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
+}
+
+fn write(paragraphs: &Paragraphs, queries: &[u32], path: &Path) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for ((number, text), article) in (0_u32..).zip(paragraphs.texts()).zip(paragraphs.articles()) {
+        let query = queries.binary_search(&number).is_ok();
+        writeln!(out, "{}", json!({ "article": article, "query": query, "text": text }))?;
+    }
+    out.flush()
+}
+
+fn tell(args: &EvalTextArgs, paragraphs: &Paragraphs, queries: usize, all: &[Measured]) -> anyhow::Result<()> {
+    let round = |x: f64, by: f64| (x * by).round() / by;
+    if args.json {
+        let rows = all.iter().map(|one| {
+            json!({
+                "name": one.name, "dimension": one.dimension,
+                "recall_at_10": round(one.measures.recall, 1e4), "mrr_at_10": round(one.measures.mrr, 1e4),
+                "success_at_10": round(one.measures.success, 1e4),
+                "us_text": round(one.text, 10.0), "us_text_in_batch": round(one.batch, 10.0), "us_query": round(one.query, 10.0),
+            })
+        });
+        return Ok(output::json(&json!({
+            "paragraphs": paragraphs.texts().len(), "articles": paragraphs.titles().len(), "queries": queries,
+            "rows": rows.collect::<Vec<Value>>(),
+        }))?);
+    }
+    output::line(&format!(
+        "{queries} of {} paragraphs ask, of held-out ones of {} articles:",
+        paragraphs.texts().len(),
+        paragraphs.titles().len()
+    ))?;
+    let mut table = Table::new(&["by", "recall@10", "MRR@10", "success@10", "us/text", "in batch", "us/query"]);
+    for one in all {
+        table.row(vec![
+            one.name.clone(),
+            format!("{:.4}", one.measures.recall),
+            format!("{:.4}", one.measures.mrr),
+            format!("{:.4}", one.measures.success),
+            format!("{:.1}", one.text),
+            format!("{:.1}", one.batch),
+            format!("{:.0}", one.query),
+        ]);
+    }
+    Ok(table.print()?)
+}

@@ -1,0 +1,139 @@
+//! `nearness train text`: an encoder of blocks of text, trained by contrast of paragraphs.
+
+use super::args::{MadeArgs, StoredAs};
+use super::config;
+use super::eval::text::{Measured, embedded};
+use super::output;
+use super::progress::{count, duration};
+use super::train::{ModelFolder, Phases, command_line, data_sources, precision};
+use crate::embed::text::{self, paragraphs, paragraphs::Paragraphs, retrieval};
+use crate::embed::words::WordModel;
+use crate::embed::{Embedder, ModelCard, today};
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// `train text`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness train text --corpus data/wikipedia/enwiki-featured-2019.txt.gz --out ./my-text\n\n\
+                  The folder is accepted by `serve --model`, `load --model` and `eval text --model`."
+)]
+pub(crate) struct TrainTextArgs {
+    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles of paragraphs, a line each.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) corpus: Vec<PathBuf>,
+    /// Model folder of the words it begins with; the default in the binary when there is none.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) words: Option<PathBuf>,
+    /// What the embedder is called.
+    #[arg(long, default_value = "text")]
+    pub(crate) name: String,
+    /// Components of a vector [default: the trainer's, as of all that follow]
+    #[arg(long)]
+    pub(crate) dim: Option<usize>,
+    /// Passes over the paragraphs.
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Pairs of a step; each is a negative of all others.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// What cosines are divided by before the softmax.
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) temperature: Option<f32>,
+    /// Learning rate of the words at the start.
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Learning rate of the map that all words share.
+    #[arg(long)]
+    pub(crate) map_rate: Option<f32>,
+    /// Share of a text's different words that are left out at each visit.
+    #[arg(long)]
+    pub(crate) dropout: Option<f32>,
+    /// Fewer words are no paragraph.
+    #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
+    pub(crate) min_words: usize,
+    /// How the numbers are kept.
+    #[arg(long, value_enum, default_value_t = StoredAs::I8)]
+    pub(crate) store: StoredAs,
+    /// Queries that measure it at the end; 0 measures nothing.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) queries: usize,
+    /// Threads; 0 takes all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
+}
+
+/// Trains it.
+pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
+    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let words = match &args.words {
+        Some(folder) => WordModel::load(folder).with_context(|| format!("--words {}", folder.display()))?,
+        None => WordModel::default_model().context("the model in the binary")?,
+    };
+    let defaults = text::TrainOptions::default();
+    let options = text::TrainOptions {
+        dimension: args.dim.unwrap_or(defaults.dimension),
+        epochs: args.epochs.unwrap_or(defaults.epochs),
+        batch: args.batch.unwrap_or(defaults.batch),
+        temperature: args.temperature.unwrap_or(defaults.temperature),
+        learning_rate: args.learning_rate.unwrap_or(defaults.learning_rate),
+        map_rate: args.map_rate.unwrap_or(defaults.map_rate),
+        dropout: args.dropout.unwrap_or(defaults.dropout),
+        threads: config::threads(args.threads),
+        seed: args.seed,
+        store: precision(args.store),
+    };
+    options.check()?;
+    let data = data_sources(&args.corpus, &args.made.licence)?;
+    let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
+    let phases = Phases::new("train text", "paragraphs", quiet);
+    let trained = text::train(&words, &paragraphs, &options, &|seen| {
+        let note = seen.loss.map_or(String::new(), |loss| format!("loss {loss:.4}"));
+        phases.step(seen.phase, seen.done, Some(seen.total), &note, seen.loss);
+        true
+    });
+    let phases = phases.finish(trained.is_ok());
+    let encoder = trained?;
+    let training = phases.iter().find(|phase| phase.name == "training");
+    let seconds = training.map_or(0.0, |phase| phase.seconds);
+    let queries = retrieval::draw_queries(&paragraphs, args.queries, args.seed);
+    let measured = if queries.is_empty() { None } else { Some(embedded(&encoder, &paragraphs, &queries)?) };
+    let card = ModelCard {
+        name: args.name.clone(),
+        family: text::CONTRAST.into(),
+        command: command_line(),
+        data,
+        seed: args.seed,
+        threads: options.threads,
+        date: today(),
+        ..ModelCard::default()
+    };
+    let mut card = card.completed_by(encoder.card());
+    card.settings.insert("min_words".into(), args.min_words.into());
+    card.quality.insert("training_seconds".into(), ((seconds * 10.0).round() / 10.0).into());
+    if let Some(Measured { measures, .. }) = &measured {
+        card.quality.insert("queries".into(), queries.len().into());
+        for (name, value) in [("recall_at_10", measures.recall), ("mrr_at_10", measures.mrr)] {
+            card.quality.insert(name.into(), ((value * 1e4).round() / 1e4).into());
+        }
+    }
+    let quality = card.quality.clone();
+    let encoder = encoder.with_card(card);
+    folder.publish(|path| Ok(encoder.save(path)?))?;
+    if args.made.json {
+        return Ok(output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?);
+    }
+    let found = measured.map_or(String::new(), |Measured { measures, .. }| {
+        format!(", recall@10 {:.4} and MRR {:.4} on articles held out", measures.recall, measures.mrr)
+    });
+    let texts = count(paragraphs.texts().len() as u64);
+    output::line(&format!("{}: {texts} paragraphs, trained in {}{found}", args.made.out.display(), duration(seconds)))?;
+    Ok(())
+}
