@@ -3,10 +3,8 @@
 use super::paragraphs::Paragraphs;
 use crate::{
     embed::words::draw::Random,
-    math::{
-        TopK,
-        gemm::{Matrix, multiply},
-    },
+    math::TopK,
+    math::gemm::{Matrix, multiply},
     types::{Neighbor, Ordinal},
 };
 use rayon::prelude::*;
