@@ -1,5 +1,5 @@
-//! Texts or pictures through a model folder, as fast as they go: the near side of `benches/peers/bert.py` and
-//! `benches/peers/towers.py`, which say how to run it.
+//! Texts or pictures through a model folder, as fast as they go: the near side of `benches/peers/bert.py`,
+//! `benches/peers/towers.py` and `benches/peers/digits.py`, which say how to run it.
 //!
 //! Arguments: the model folder, a JSON list of texts or, for a net of images, of files, and a file for their vectors
 //! (little-endian f32, in order). Then each line of standard input is a round: how many are embedded at once, 0 for all. It is

@@ -3,7 +3,7 @@
 the nearest images show the same digit.
 
     python3 -m venv venv && venv/bin/pip install torch numpy
-    cargo bench --features transformers --bench embedders --no-run
+    cargo bench --bench embedders --no-run
     venv/bin/python benches/peers/digits.py --bench target/release/deps/embedders-... --json out.json
 
 The 10,000 test images of data/mnist; rounds of both in turn, two threads each; medians.

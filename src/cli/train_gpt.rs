@@ -17,7 +17,7 @@ pub(crate) struct TrainGptArgs {
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
     /// What the embedder is called.
-    #[arg(long, default_value = "gpt")]
+    #[arg(long, default_value = "gpt", value_parser = config::embedder_name)]
     pub(crate) name: String,
     /// Different tokens.
     #[arg(long, default_value_t = 4_096)]

@@ -28,7 +28,7 @@ pub(crate) struct TrainTextArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) words: Option<PathBuf>,
     /// What the embedder is called.
-    #[arg(long, default_value = "text")]
+    #[arg(long, default_value = "text", value_parser = config::embedder_name)]
     pub(crate) name: String,
     /// Components of a vector [default: the trainer's, as of all that follow]
     #[arg(long)]

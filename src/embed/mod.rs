@@ -6,6 +6,7 @@
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
+//! | `nearest.rs` | how often the nearest vectors are of the same class |
 //! | `save.rs` | writes and reads a file of a model folder |
 //! | `picture.rs` | image files from outside: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
@@ -20,6 +21,7 @@ mod embedder;
 mod error;
 mod fingerprint;
 pub mod images;
+mod nearest;
 pub mod picture;
 mod registry;
 mod save;

@@ -109,8 +109,19 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
         plot::write(path, &title, &found.confusion, &plot::Learned::of(&net.card().quality))?;
     }
     if args.json {
-        output::json(&json!({ "accuracy": found.accuracy, "confusion": found.confusion }))?;
+        let [features, logits] = found.same_digit.map_or([None, None], |same| same.map(Some));
+        output::json(&json!({
+            "accuracy": found.accuracy, "confusion": found.confusion,
+            "same_digit_at_10": { "features": features, "logits": logits },
+        }))?;
         return Ok(());
+    }
+    if let Some([features, logits]) = found.same_digit {
+        output::line(&format!(
+            "of the 10 nearest images {:.2} % show the same digit by features, {:.2} % by logits",
+            features * 100.0,
+            logits * 100.0
+        ))?;
     }
     output::line(&format!(
         "accuracy {:.2} %; rows are the true digits, columns what the net says:",

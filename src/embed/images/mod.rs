@@ -35,8 +35,9 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use super::nearest::NEAREST;
 pub use data::{LabelledPictures, Skipped, Wanted};
-pub use eval::{Evaluation, NEAREST, evaluate};
+pub use eval::{Evaluation, evaluate};
 pub(in crate::embed) use file::FAMILY;
 pub use model::PictureNet;
 pub use shape::Shape;

@@ -378,18 +378,6 @@ fn pictures_of_any_size_and_raw_pixels_are_taken() {
     }
 }
 
-#[test]
-fn near_images_of_the_same_class_are_counted() {
-    let ring = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
-    let rows: Vec<f32> = (0..24).flat_map(|i| ring(if i < 12 { i as f32 } else { 90.0 + i as f32 })).collect();
-    let labels: Vec<u16> = (0..24).map(|i| u16::from(i >= 12)).collect();
-    assert_eq!(eval::same_class(&rows, 2, &labels), 1.0);
-    let mixed: Vec<u16> = (0..24).map(|i| i % 2).collect();
-    let found = eval::same_class(&rows, 2, &mixed);
-    // Of the 11 others in its half 5 have an image's label; the farthest of the 11 is left out.
-    assert!((0.4..0.5).contains(&found), "{found}");
-}
-
 // ---- files
 
 #[test]

@@ -100,6 +100,7 @@ impl TextEmbedder {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, or not what the other files say it is.
     pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
+        card.check_name(&folder.join(file::CARD))?;
         let tensors = read_bounded(&folder.join(file::TENSORS), MAX_TENSORS)?;
         let vocabulary = read_bounded(&folder.join(file::VOCABULARY), MAX_VOCABULARY)?;
         Ok(Self::by_contrast(file::assemble(folder, card, &tensors, &vocabulary, None)?))

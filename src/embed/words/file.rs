@@ -29,7 +29,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, fs, path::Path};
 
-const CARD: &str = "card.json";
+pub(in crate::embed) const CARD: &str = "card.json";
 pub(in crate::embed) const TENSORS: &str = "model.safetensors";
 pub(in crate::embed) const VOCABULARY: &str = "vocab.txt";
 /// How words are cut into pieces.
