@@ -83,8 +83,13 @@ def write_folder(model, words, counts, folder):
     """gensim's CBOW as a model folder of nearness."""
     import numpy as np
 
-    order = [model.wv.key_to_index[word] for word in words]
-    tensors = {"input": model.wv.vectors[order], "output": model.syn1neg[order]}
+    # What Python's expression cuts otherwise (words with combining marks) is not in gensim's vocabulary: zeros.
+    order = [model.wv.key_to_index.get(word, -1) for word in words]
+    print(f"{order.count(-1)} of {len(words)} words are not in gensim's vocabulary", file=sys.stderr)
+    tensors = {
+        "input": np.vstack([model.wv.vectors, np.zeros((1, 100), np.float32)])[order],
+        "output": np.vstack([model.syn1neg, np.zeros((1, 100), np.float32)])[order],
+    }
     header, data = {}, b""
     for name, tensor in tensors.items():
         numbers = np.ascontiguousarray(tensor, dtype="<f4").tobytes()
