@@ -156,13 +156,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     };
     let phases = Phases::new("train digits", "images", quiet);
     let trained = digits::train(&images, test.as_ref(), &options, &|seen| {
-        let mut note = format!("epoch {} of {}, loss {:.4}", seen.epoch, seen.epochs, seen.loss);
-        if let Some(accuracy) = seen.test_accuracy {
-            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
-        }
-        // `done` starts over with every epoch.
-        let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
-        phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
+        phases.epoch(seen, "");
         true
     });
     let measured = phases.finish(trained.is_ok());
@@ -303,6 +297,15 @@ pub(super) struct Phase {
 impl Phases {
     pub(super) fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
         Self { label, unit, quiet, state: Mutex::new((None, Vec::new())) }
+    }
+
+    /// A training on images is so far; `more` is said behind the loss.
+    pub(super) fn epoch(&self, seen: &digits::TrainProgress, more: &str) {
+        let mut note = format!("epoch {} of {}, loss {:.4}{more}", seen.epoch, seen.epochs, seen.loss);
+        if let Some(accuracy) = seen.test_accuracy {
+            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
+        }
+        self.step("training", seen.done_in_all(), Some(seen.total_in_all()), &note, Some(seen.loss));
     }
 
     pub(super) fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {

@@ -39,19 +39,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     };
     let phases = Phases::new("train images", "images", quiet);
     let trained = images::train(&images, test.as_ref(), &options, &|seen| {
-        let mut note = format!(
-            "epoch {} of {}, loss {:.4}, {:.1} % right",
-            seen.epoch,
-            seen.epochs,
-            seen.loss,
-            seen.train_accuracy * 100.0
-        );
-        if let Some(accuracy) = seen.test_accuracy {
-            note += &format!(", {:.2} % of the test images", accuracy * 100.0);
-        }
-        // `done` starts over with every epoch.
-        let done = seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done;
-        phases.step("training", done, Some(seen.total * seen.epochs as u64), &note, Some(seen.loss));
+        phases.epoch(seen, &format!(", {:.1} % right", seen.train_accuracy * 100.0));
         true
     });
     let measured = phases.finish(trained.is_ok());

@@ -441,8 +441,8 @@ fn train_digits(
     let net = digits::train(&images, test.as_ref(), options, &|seen| {
         observe(TrainStep {
             phase: "training",
-            done: seen.total * seen.epoch.saturating_sub(1) as u64 + seen.done,
-            total: seen.total * seen.epochs as u64,
+            done: seen.done_in_all(),
+            total: seen.total_in_all(),
             loss: Some(seen.loss),
             test_accuracy: seen.test_accuracy,
         })

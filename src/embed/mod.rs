@@ -6,7 +6,8 @@
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
-//! | `nearest.rs` | how often the nearest vectors are of the same class |
+//! | `epochs.rs` | how far a training on labelled images is |
+//! | `nearest.rs` | the nearest of many vectors, and how often they are of the same class |
 //! | `save.rs` | writes and reads a file of a model folder |
 //! | `picture.rs` | image files from outside: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
@@ -18,10 +19,11 @@
 mod card;
 pub mod digits;
 mod embedder;
+mod epochs;
 mod error;
 mod fingerprint;
 pub mod images;
-mod nearest;
+pub mod nearest;
 pub mod picture;
 mod registry;
 mod save;

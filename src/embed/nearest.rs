@@ -1,50 +1,88 @@
-//! How often the nearest vectors are of the same class: what an embedder's vectors are worth for search.
+//! The nearest of many vectors by an exact scan, and how often they are of the same class: what an embedder's vectors are worth for
+//! search.
 
-use crate::math::gemm::{Matrix, multiply};
-use crate::math::normalize;
+use crate::{
+    math::gemm::{Matrix, multiply},
+    math::{TopK, normalize},
+    types::{Neighbor, Ordinal},
+};
 use rayon::prelude::*;
 
 /// The nearest that are looked at.
 pub const NEAREST: usize = 10;
-/// Rows whose cosines with all others are computed at once.
-const BLOCK: usize = 64;
+/// Queries, and rows, that are multiplied at once.
+const QUERIES: usize = 64;
+const ROWS: usize = 1_024;
+
+/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, itself left out, by an exact scan on
+/// all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
+///
+/// # Panics
+/// When a query is no row.
+pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>> {
+    let lists: Vec<Vec<Vec<u32>>> = queries
+        .par_chunks(QUERIES)
+        .map(|queries| {
+            let asked: Vec<f32> =
+                queries.iter().flat_map(|&query| &rows[query as usize * dimension..][..dimension]).copied().collect();
+            let mut top = vec![TopK::new(NEAREST); queries.len()];
+            let mut scores = vec![0.0; queries.len() * ROWS];
+            for (block, rows) in rows.chunks(ROWS * dimension).enumerate() {
+                let n = rows.len() / dimension;
+                let left = Matrix::new(&asked, queries.len(), dimension);
+                multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);
+                for ((&query, top), scores) in queries.iter().zip(&mut top).zip(scores.chunks_exact(n)) {
+                    for (row, score) in ((block * ROWS) as u32..).zip(scores) {
+                        if row != query && -score <= top.worst() {
+                            top.push(Neighbor { row: Ordinal(row), distance: -score });
+                        }
+                    }
+                }
+            }
+            top.into_iter().map(|top| top.into_sorted().into_iter().map(|found| found.row.0).collect()).collect()
+        })
+        .collect();
+    lists.concat()
+}
 
 /// Of the [`NEAREST`] rows nearest to a row by cosine, itself left out, the part that has its label: the mean over all rows. None
 /// for fewer than two. Ties go to the earlier row.
 pub(super) fn same_class(mut rows: Vec<f32>, width: usize, labels: &[u16]) -> Option<f64> {
-    let count = labels.len();
-    if count < 2 {
+    if labels.len() < 2 {
         return None;
     }
     rows.par_chunks_exact_mut(width).for_each(|row| {
         normalize(row);
     });
-    let all = Matrix::new(&rows, count, width).transposed();
-    let nearest = NEAREST.min(count - 1);
-    let blocks: Vec<u64> = rows
-        .par_chunks(BLOCK * width)
-        .enumerate()
-        .map(|(block, rows)| {
-            let own = rows.len() / width;
-            let mut cosines = vec![0.0; own * count];
-            multiply(&mut cosines, Matrix::new(rows, own, width), all, false);
-            let mut same = 0;
-            for (row, cosines) in cosines.chunks_exact(count).enumerate() {
-                let row = block * BLOCK + row;
-                let mut order: Vec<u32> = (0..count as u32).filter(|&other| other as usize != row).collect();
-                let nearer = |a: &u32, b: &u32| cosines[*b as usize].total_cmp(&cosines[*a as usize]).then(a.cmp(b));
-                order.select_nth_unstable_by(nearest - 1, nearer);
-                same += order[..nearest].iter().filter(|&&other| labels[other as usize] == labels[row]).count() as u64;
-            }
-            same
-        })
-        .collect();
-    Some(blocks.iter().sum::<u64>() as f64 / (count * nearest) as f64)
+    let all: Vec<u32> = (0..labels.len() as u32).collect();
+    let (mut same, mut seen) = (0, 0);
+    for (label, found) in labels.iter().zip(nearest(&rows, width, &all)) {
+        same += found.iter().filter(|&&other| labels[other as usize] == *label).count();
+        seen += found.len();
+    }
+    Some(same as f64 / seen as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embed::words::draw::Random;
+
+    #[test]
+    fn the_nearest_are_those_of_the_highest_product() {
+        let dimension = 5;
+        let mut random = Random::new(3, 1);
+        let rows: Vec<f32> = (0..2_500 * dimension).map(|_| random.unit() - 0.5).collect();
+        let row = |n: u32| &rows[n as usize * dimension..][..dimension];
+        let queries: Vec<u32> = (0..70).map(|n| n * 35).collect();
+        for (&query, found) in queries.iter().zip(nearest(&rows, dimension, &queries)) {
+            let score = |n: u32| row(query).iter().zip(row(n)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let mut all: Vec<u32> = (0..2_500).filter(|&n| n != query).collect();
+            all.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+            assert_eq!(found, all[..NEAREST], "{query}");
+        }
+        assert!(nearest(&rows[..dimension], dimension, &[0])[0].is_empty());
+    }
 
     #[test]
     fn what_is_near_and_of_the_same_class_is_counted() {

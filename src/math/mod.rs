@@ -18,7 +18,7 @@
 //! | `gemm.rs` | matrix products of the digit net |
 //! | `symmetric.rs` | eigenvectors of a symmetric matrix |
 //! | `train/` | the inner loops of training word vectors |
-//! | `topk.rs` | the k nearest of a stream of rows |
+//! | `topk.rs` | the largest number; the k nearest of a stream of rows |
 //!
 //! Kernels of two slices use the shorter length, so that no input reads out of bounds.
 
@@ -46,7 +46,7 @@ pub use components::{Components, Element, Vector, round_to};
 pub use kernels::{Kernels, dot, dot_u8_i8, kernels, l2_squared, variants};
 pub use norm::{norm, normalize};
 pub use prefetch::{prefetch, prefetch_slice};
-pub use topk::TopK;
+pub use topk::{TopK, largest};
 
 #[cfg(test)]
 mod tests;

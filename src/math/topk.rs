@@ -1,8 +1,13 @@
-//! The k nearest of a stream of rows: a bounded heap whose top is the worst that is kept.
+//! The largest of some numbers; the k nearest of a stream of rows: a bounded heap whose top is the worst that is kept.
 
 use std::collections::BinaryHeap;
 
 use crate::types::Neighbor;
+
+/// The place of the largest number, the last of several; 0 for none.
+pub fn largest(numbers: &[f32]) -> usize {
+    (0..numbers.len()).max_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or(0)
+}
 
 /// Keeps the `k` smallest [`Neighbor`]s it is shown; equal distances are ordered by row.
 #[derive(Clone, Debug)]

@@ -104,19 +104,20 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
     };
     let images = LabelledImages::read(&args.images, &args.labels)?;
     let found = digits::evaluate(&net, &images);
+    let same_digit = digits::same_digit(&net, &images);
     if let Some(path) = &args.plot {
         let title = format!("{:.2} % of {} digits", found.accuracy * 100.0, images.len());
         plot::write(path, &title, &found.confusion, &plot::Learned::of(&net.card().quality))?;
     }
     if args.json {
-        let [features, logits] = found.same_digit.map_or([None, None], |same| same.map(Some));
+        let [features, logits] = same_digit.map_or([None, None], |same| same.map(Some));
         output::json(&json!({
             "accuracy": found.accuracy, "confusion": found.confusion,
             "same_digit_at_10": { "features": features, "logits": logits },
         }))?;
         return Ok(());
     }
-    if let Some([features, logits]) = found.same_digit {
+    if let Some([features, logits]) = same_digit {
         output::line(&format!(
             "of the 10 nearest images {:.2} % show the same digit by features, {:.2} % by logits",
             features * 100.0,

@@ -2,6 +2,7 @@
 
 use super::super::config;
 use super::super::output::{self, Table};
+use crate::embed::nearest::nearest;
 use crate::embed::text::{
     bm25::Bm25,
     paragraphs::{self, Paragraphs},
@@ -153,7 +154,7 @@ fn by(
     }
     let batch = micros(begun, texts.len());
     let begun = Instant::now();
-    let found = retrieval::nearest(&rows, dimension, queries);
+    let found = nearest(&rows, dimension, queries);
     let query = micros(begun, queries.len());
     let measures = retrieval::measure(paragraphs, queries, &found);
     Ok(Measured { name: name.into(), measures, dimension: Some(dimension), text, batch, query })

@@ -30,10 +30,11 @@ mod train;
 #[cfg(test)]
 mod tests;
 
+pub use super::epochs::TrainProgress;
 pub use activations::Activation;
 pub use data::{LabelledImages, data_source};
-pub use model::{DigitNet, Evaluation, evaluate};
-pub use train::{TrainOptions, TrainProgress, train};
+pub use model::{DigitNet, Evaluation, evaluate, same_digit};
+pub use train::{TrainOptions, train};
 
 /// Pixels in a row, and rows, of the net's input.
 pub const SIDE: usize = 28;

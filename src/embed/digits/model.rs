@@ -7,6 +7,7 @@
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
 use crate::embed::nearest::same_class;
 use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::math;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -97,9 +98,6 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// How often `[true][predicted]` occurred.
     pub confusion: [[u64; CLASSES]; CLASSES],
-    /// Of the 10 images nearest to an image by the cosine of `features`, and of `logits`, the part that shows its digit; the mean
-    /// over all images. None for fewer than two.
-    pub same_digit: Option<[f64; 2]>,
 }
 
 impl DigitNet {
@@ -263,7 +261,7 @@ pub(super) fn classify(weights: &[f32], images: &LabelledImages) -> Vec<usize> {
         .images()
         .par_chunks(BLOCK * PIXELS)
         .flat_map_iter(|bytes| {
-            forward(weights, &scaled(bytes)).logits.chunks_exact(CLASSES).map(largest).collect::<Vec<_>>()
+            forward(weights, &scaled(bytes)).logits.chunks_exact(CLASSES).map(math::largest).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -273,28 +271,25 @@ fn scaled(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect()
 }
 
-/// The place of the largest logit.
-fn largest(row: &[f32]) -> usize {
-    (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0)
+/// How often the net recognises each digit. The images are taken as they are, white on black.
+pub fn evaluate(net: &DigitNet, images: &LabelledImages) -> Evaluation {
+    let mut confusion = [[0; CLASSES]; CLASSES];
+    for (&label, digit) in images.labels().iter().zip(classify(&net.weights, images)) {
+        confusion[usize::from(label)][digit] += 1;
+    }
+    let right: u64 = (0..CLASSES).map(|digit| confusion[digit][digit]).sum();
+    Evaluation { accuracy: right as f64 / (images.len() as f64).max(1.0), confusion }
 }
 
-/// How often the net recognises each digit, and how often what is near is the same digit. The images are taken as they are, white on
-/// black.
-pub fn evaluate(net: &DigitNet, images: &LabelledImages) -> Evaluation {
-    let blocks: Vec<Outputs> =
-        images.images().par_chunks(BLOCK * PIXELS).map(|bytes| forward(&net.weights, &scaled(bytes))).collect();
-    let mut confusion = [[0; CLASSES]; CLASSES];
+/// Of the 10 images nearest to an image by the cosine of `features`, and of `logits`, the part that shows its digit; the mean over
+/// all images. None for fewer than two.
+pub fn same_digit(net: &DigitNet, images: &LabelledImages) -> Option<[f64; 2]> {
+    let blocks = images.images().par_chunks(BLOCK * PIXELS).map(|bytes| forward(&net.weights, &scaled(bytes)));
     let (mut features, mut logits) = (Vec::new(), Vec::new());
-    for block in blocks {
+    for block in blocks.collect::<Vec<Outputs>>() {
         features.extend(block.features);
         logits.extend(block.logits);
     }
-    for (&label, logits) in images.labels().iter().zip(logits.chunks_exact(CLASSES)) {
-        confusion[usize::from(label)][largest(logits)] += 1;
-    }
-    let right: u64 = (0..CLASSES).map(|digit| confusion[digit][digit]).sum();
     let labels: Vec<u16> = images.labels().iter().map(|&label| u16::from(label)).collect();
-    let same = [(features, FEATURES), (logits, CLASSES)].map(|(rows, width)| same_class(rows, width, &labels));
-    let same_digit = if let [Some(features), Some(logits)] = same { Some([features, logits]) } else { None };
-    Evaluation { accuracy: right as f64 / (images.len() as f64).max(1.0), confusion, same_digit }
+    Some([same_class(features, FEATURES, &labels)?, same_class(logits, CLASSES, &labels)?])
 }

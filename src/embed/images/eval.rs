@@ -1,9 +1,9 @@
 //! How good a net is on labelled pictures: how many it recognises, and how many of an image's nearest are of its class.
 
-use super::net::best;
 use super::{LabelledPictures, PictureNet};
 use crate::embed::Error;
 use crate::embed::nearest::same_class;
+use crate::math;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub fn evaluate(net: &PictureNet, images: &LabelledPictures) -> Result<Evaluatio
     for (output, &label) in net.net().outputs(images.images()).into_iter().zip(images.labels()) {
         let class = &mut classes[usize::from(label)];
         class.0 += 1;
-        class.1 += u64::from(best(&output.logits) == usize::from(label));
+        class.1 += u64::from(math::largest(&output.logits) == usize::from(label));
         features.extend(output.features);
     }
     let right: u64 = classes.iter().map(|class| class.1).sum();

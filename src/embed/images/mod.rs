@@ -35,10 +35,11 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use super::epochs::TrainProgress;
 pub use super::nearest::NEAREST;
 pub use data::{LabelledPictures, Skipped, Wanted};
 pub use eval::{Evaluation, evaluate};
 pub(in crate::embed) use file::FAMILY;
 pub use model::PictureNet;
 pub use shape::Shape;
-pub use train::{TrainOptions, TrainProgress, train};
+pub use train::{TrainOptions, train};

@@ -6,6 +6,7 @@ use super::layers;
 use super::prepare::Tables;
 use super::shape::{Shape, Unit};
 use crate::embed::Error;
+use crate::math;
 use crate::math::convolution::{Convolution, bare};
 use crate::math::gemm::{Matrix, multiply};
 use rayon::prelude::*;
@@ -153,15 +154,12 @@ impl Net {
                 let mut scratch = self.scratch();
                 let images = pixels.chunks_exact(self.shape.pixels()).zip(labels);
                 images
-                    .filter(|(image, label)| best(&self.forward(image, &mut scratch).logits) == usize::from(**label))
+                    .filter(|(image, label)| {
+                        math::largest(&self.forward(image, &mut scratch).logits) == usize::from(**label)
+                    })
                     .count()
             })
             .sum();
         right as f64 / (images.len() as f64).max(1.0)
     }
-}
-
-/// The place of the largest logit.
-pub(super) fn best(logits: &[f32]) -> usize {
-    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0)
 }

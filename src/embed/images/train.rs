@@ -12,7 +12,7 @@ use super::net::{Folded, Net};
 use super::prepare::Tables;
 use super::shape::{Places, Shape, Unit};
 use super::worker::{Packed, Tally, Worker};
-use crate::embed::{Error, ModelCard};
+use crate::embed::{Error, ModelCard, epochs::TrainProgress};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
@@ -76,25 +76,6 @@ impl Default for TrainOptions {
             threads: 0,
         }
     }
-}
-
-/// How far a training is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainProgress {
-    /// The epoch under way, from 1.
-    pub epoch: usize,
-    /// Epochs in all.
-    pub epochs: usize,
-    /// Images done in this epoch.
-    pub done: u64,
-    /// Images of an epoch.
-    pub total: u64,
-    /// Mean loss: over the images since the last report, at the end of an epoch over the whole of it.
-    pub loss: f64,
-    /// The part of those images that was recognised, as moved.
-    pub train_accuracy: f64,
-    /// At the end of an epoch, where test images are given: the part of them that is recognised.
-    pub test_accuracy: Option<f64>,
 }
 
 impl TrainOptions {

@@ -3,7 +3,7 @@
 //!
 //! A word's weight is ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative; it counts as often as the query has it.
 
-use super::retrieval::FOUND;
+use crate::embed::nearest::NEAREST;
 use crate::{
     embed::words::tokenize,
     math::TopK,
@@ -74,12 +74,12 @@ impl Bm25 {
         scores
     }
 
-    /// For each of the texts with these numbers the [`FOUND`] best others, on all cores.
+    /// For each of the texts with these numbers the [`NEAREST`] best others, on all cores.
     pub fn nearest(&self, texts: &[String], queries: &[u32]) -> Vec<Vec<u32>> {
         queries
             .par_iter()
             .map(|&query| {
-                let mut top = TopK::new(FOUND);
+                let mut top = TopK::new(NEAREST);
                 for (row, score) in (0_u32..).zip(self.scores(&texts[query as usize])) {
                     if row != query {
                         top.push(Neighbor { row: Ordinal(row), distance: -score });

@@ -138,8 +138,11 @@ impl TextEmbedder {
                 Some(number) => known.push(number as u32),
                 None => {
                     let pieces = self.words.pieces_of(word);
-                    known.extend(pieces.iter().map(|&piece| piece as u32));
-                    match self.words.vector_of_any(word).filter(|_| pieces.is_empty()) {
+                    if !pieces.is_empty() {
+                        known.extend(pieces.iter().map(|&piece| piece as u32));
+                        return;
+                    }
+                    match self.words.vector_of_any(word) {
                         Some(vector) => {
                             known.push((self.weights.len() + made.len()) as u32);
                             made.push(vector);

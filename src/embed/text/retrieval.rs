@@ -1,19 +1,7 @@
 //! How well vectors of paragraphs, or any other scores, find the paragraphs of the same article.
 
 use super::paragraphs::Paragraphs;
-use crate::{
-    embed::words::draw::Random,
-    math::TopK,
-    math::gemm::{Matrix, multiply},
-    types::{Neighbor, Ordinal},
-};
-use rayon::prelude::*;
-
-/// Paragraphs that are found for each that asks.
-pub const FOUND: usize = 10;
-/// Queries, and rows, that are multiplied at once.
-const QUERIES: usize = 64;
-const ROWS: usize = 1_024;
+use crate::embed::{nearest::NEAREST, words::draw::Random};
 
 /// Means over the queries, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,45 +43,14 @@ pub fn measure(paragraphs: &Paragraphs, queries: &[u32], found: &[Vec<u32>]) -> 
     for (&query, found) in queries.iter().zip(found) {
         let article = articles[query as usize];
         let right = |&&paragraph: &&u32| articles[paragraph as usize] == article;
-        let first = found.iter().take(FOUND).position(|paragraph| right(&paragraph));
-        let of = (sizes[article as usize] as usize - 1).min(FOUND);
-        sum.recall += found.iter().take(FOUND).filter(right).count() as f64 / of.max(1) as f64;
+        let first = found.iter().take(NEAREST).position(|paragraph| right(&paragraph));
+        let of = (sizes[article as usize] as usize - 1).min(NEAREST);
+        sum.recall += found.iter().take(NEAREST).filter(right).count() as f64 / of.max(1) as f64;
         sum.mrr += first.map_or(0.0, |place| 1.0 / (place + 1) as f64);
         sum.success += f64::from(u8::from(first.is_some()));
     }
     let n = queries.len().max(1) as f64;
     Measures { recall: sum.recall / n, mrr: sum.mrr / n, success: sum.success / n }
-}
-
-/// For each query the [`FOUND`] rows with which its own row has the highest dot product, itself left out, by an exact scan on
-/// all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
-///
-/// # Panics
-/// When a query is no row.
-pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>> {
-    let lists: Vec<Vec<Vec<u32>>> = queries
-        .par_chunks(QUERIES)
-        .map(|queries| {
-            let asked: Vec<f32> =
-                queries.iter().flat_map(|&query| &rows[query as usize * dimension..][..dimension]).copied().collect();
-            let mut top = vec![TopK::new(FOUND); queries.len()];
-            let mut scores = vec![0.0; queries.len() * ROWS];
-            for (block, rows) in rows.chunks(ROWS * dimension).enumerate() {
-                let n = rows.len() / dimension;
-                let left = Matrix::new(&asked, queries.len(), dimension);
-                multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);
-                for ((&query, top), scores) in queries.iter().zip(&mut top).zip(scores.chunks_exact(n)) {
-                    for (row, score) in ((block * ROWS) as u32..).zip(scores) {
-                        if row != query && -score <= top.worst() {
-                            top.push(Neighbor { row: Ordinal(row), distance: -score });
-                        }
-                    }
-                }
-            }
-            top.into_iter().map(|top| top.into_sorted().into_iter().map(|found| found.row.0).collect()).collect()
-        })
-        .collect();
-    lists.concat()
 }
 
 #[cfg(test)]
@@ -122,22 +79,6 @@ mod tests {
         assert_eq!(measured, Measures { recall: 1.0, mrr: 1.0, success: 1.0 });
         let late: Vec<u32> = std::iter::repeat_n(13, 10).chain([1]).collect();
         assert_eq!(measure(&large, &[0], &[late]), Measures::default());
-    }
-
-    #[test]
-    fn the_nearest_are_those_of_the_highest_product() {
-        let dimension = 5;
-        let mut random = Random::new(3, 1);
-        let rows: Vec<f32> = (0..2_500 * dimension).map(|_| random.unit() - 0.5).collect();
-        let row = |n: u32| &rows[n as usize * dimension..][..dimension];
-        let queries: Vec<u32> = (0..70).map(|n| n * 35).collect();
-        for (&query, found) in queries.iter().zip(nearest(&rows, dimension, &queries)) {
-            let score = |n: u32| row(query).iter().zip(row(n)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-            let mut all: Vec<u32> = (0..2_500).filter(|&n| n != query).collect();
-            all.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
-            assert_eq!(found, all[..FOUND], "{query}");
-        }
-        assert!(nearest(&rows[..dimension], dimension, &[0])[0].is_empty());
     }
 
     #[test]

@@ -182,11 +182,14 @@ impl WordModel {
             return subwords.vector(word, self.dimension).map(Cow::from);
         }
         let pieces = self.pieces_of(word);
+        if pieces.is_empty() {
+            return None;
+        }
         let mut sum = vec![0.0_f32; self.dimension];
         for piece in &pieces {
             sum.iter_mut().zip(self.row(*piece)).for_each(|(sum, x)| *sum += x / pieces.len() as f32);
         }
-        (!pieces.is_empty()).then(|| sum.into())
+        Some(sum.into())
     }
 
     /// Whether it is pieces of words that have vectors.
