@@ -3,9 +3,10 @@
 
     python3 -m venv venv && venv/bin/pip install gensim
     venv/bin/python benches/peers/words.py speed FILE... --rounds 3
+    venv/bin/python benches/peers/words.py speed FILE... --pword2vec PROGRAM    # github.com/IntelLabs/pWord2Vec, built beside it
     venv/bin/python benches/peers/words.py blanks --train FILE --held FILE
 
-`speed` trains both for one epoch in turn, with the same settings, and prints the rate of the training phase alone. `blanks`
+`speed` trains all for one epoch in turn, with the same settings, and prints the rate of the training phase alone. `blanks`
 trains both on FILE (gensim: CBOW, on nearness's own vocabulary), writes gensim's net as a model folder, and has
 `nearness eval words --blanks` ask both for the same hidden words.
 """
@@ -60,6 +61,14 @@ def gensim_model(args, path, **settings):
     return model, time.perf_counter() - begun
 
 
+def pword2vec(args, path, out):
+    """Words a second, as it says them at the end."""
+    command = [args.pword2vec, "-train", path, "-output", out, "-size", "100", "-window", "5", "-negative", "5", "-binary", "1", "-min-count", "5"]
+    command += ["-sample", str(args.subsample), "-threads", str(args.threads), "-iter", str(args.epochs)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return round(float(re.findall(r"Words/sec: ([0-9.]+)k", output)[-1]) * 1000)
+
+
 def speed(args, folder):
     path = os.path.join(folder, "corpus.txt")
     words = 0
@@ -75,6 +84,8 @@ def speed(args, folder):
         )
         _, seconds = gensim_model(args, path, sg=1, min_count=5)
         rounds.append({"nearness": found["quality"]["words_per_second"], "gensim": round(words * args.epochs / seconds)})
+        if args.pword2vec:
+            rounds[-1]["pWord2Vec"] = pword2vec(args, path, os.path.join(folder, "pword2vec.bin"))
         print(json.dumps(rounds[-1]), flush=True)
     return {"words": words, "words_per_second": rounds}
 
@@ -139,6 +150,7 @@ def main():
     one = commands.add_parser("speed")
     one.add_argument("files", nargs="+")
     one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--pword2vec", help="the program pWord2Vec")
     two = commands.add_parser("blanks")
     two.add_argument("--train", required=True)
     two.add_argument("--held", required=True)

@@ -30,9 +30,15 @@ pub(crate) struct TrainTextArgs {
     /// What the embedder is called.
     #[arg(long, default_value = "text", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Components of a vector [default: the trainer's, as of all that follow]
+    /// Components that are learned [default: the trainer's, as of all that follow]
     #[arg(long)]
     pub(crate) dim: Option<usize>,
+    /// Components that tell which words a text has, known or not; they follow the learned ones. 0 for none.
+    #[arg(long)]
+    pub(crate) sketch: Option<usize>,
+    /// The share of a cosine that those have, 0 to 1.
+    #[arg(long)]
+    pub(crate) sketch_share: Option<f32>,
     /// Passes over the paragraphs.
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
@@ -80,6 +86,8 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let defaults = text::TrainOptions::default();
     let options = text::TrainOptions {
         dimension: args.dim.unwrap_or(defaults.dimension),
+        sketch: args.sketch.unwrap_or(defaults.sketch),
+        sketch_share: args.sketch_share.unwrap_or(defaults.sketch_share),
         epochs: args.epochs.unwrap_or(defaults.epochs),
         batch: args.batch.unwrap_or(defaults.batch),
         temperature: args.temperature.unwrap_or(defaults.temperature),

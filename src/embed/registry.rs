@@ -5,7 +5,7 @@ use super::{
     digits::DigitNet,
     images::{self, PictureNet},
     save::read_bounded,
-    text::{self, TextEmbedder},
+    text::{self, TextEmbedder, TextEncoder},
     transformers::{self, Family},
     words::WordModel,
 };
@@ -142,7 +142,7 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
         return Ok(vec![Arc::new(PictureNet::load(folder)?)]);
     }
     if card.family == text::CONTRAST {
-        return Ok(vec![Arc::new(TextEmbedder::load(folder, card)?)]);
+        return Ok(vec![Arc::new(TextEncoder::load(folder, card)?)]);
     }
     if !card.family.is_empty() {
         let Some(family) = Family::from_name(&card.family) else {

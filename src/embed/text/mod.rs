@@ -2,7 +2,9 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `model.rs` | the embedder `text`: smooth inverse frequency weights, the common component removed; or vectors trained by contrast, added up |
+//! | `model.rs` | the embedder `text`: smooth inverse frequency weights, the common component removed |
+//! | `encoder.rs` | the encoder trained by contrast |
+//! | `sketch.rs` | the words of a text in a few numbers |
 //! | `paragraphs.rs` | paragraphs of articles, some of them held out |
 //! | `train.rs` | training by contrast of paragraphs: settings and steps |
 //! | `net.rs` | the weights, forward and back |
@@ -12,11 +14,14 @@
 
 pub mod bm25;
 mod contrast;
+mod encoder;
 mod model;
 mod net;
 pub mod paragraphs;
 pub mod retrieval;
+mod sketch;
 mod train;
 
-pub use model::{CONTRAST, MAX_TEXT_BYTES, TextEmbedder};
+pub use encoder::{CONTRAST, TextEncoder};
+pub use model::{MAX_TEXT_BYTES, TextEmbedder};
 pub use train::{TrainOptions, TrainProgress, train};

@@ -7,19 +7,11 @@
 
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
-    save::{read_bounded, write_whole},
-    words::{WordModel, file, tokenize, weight},
+    words::{WordModel, tokenize, weight},
 };
 use rayon::prelude::*;
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-/// The family of encoders trained by contrast, as their cards name it.
-pub const CONTRAST: &str = "text-contrast";
-/// Words that a paragraph has, about.
-const PARAGRAPH: f64 = 100.0;
-/// Largest files of a model folder, bytes.
-const MAX_TENSORS: u64 = 16 << 30;
-const MAX_VOCABULARY: u64 = 1 << 30;
 /// Longest text, bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// A mean this short is the remains of rounding, not a direction.
@@ -31,14 +23,12 @@ pub struct TextEmbedder {
     /// Of each word.
     weights: Vec<f32>,
     card: ModelCard,
-    /// Whether the model folder is this embedder's, not the words'.
-    own_folder: bool,
     fingerprint: Fingerprint,
     taps: [Tap; 1],
 }
 
 /// The share of a text that is word `number`.
-fn share(words: &WordModel, number: usize) -> f64 {
+pub(super) fn share(words: &WordModel, number: usize) -> f64 {
     let total = words.total();
     if total > 0 {
         return words.count(number) as f64 / total as f64;
@@ -47,10 +37,12 @@ fn share(words: &WordModel, number: usize) -> f64 {
     1.0 / ((number + 1) as f64 * ((words.vocabulary().len() as f64).ln() + 0.577))
 }
 
-/// How rare each word is: about the logarithm of how many paragraphs there are to one that has it.
-pub(super) fn rarity(words: &WordModel) -> Vec<f32> {
-    let rarity = |number| (1.0 + 1.0 / (share(words, number) * PARAGRAPH)).ln() as f32;
-    (0..words.vocabulary().len()).map(rarity).collect()
+/// The share of a word that the vocabulary has not: half of what one of a single occurrence has.
+pub(super) fn share_of_unknown(words: &WordModel) -> f64 {
+    match words.total() {
+        0 => share(words, words.vocabulary().len()),
+        total => 0.5 / total as f64,
+    }
 }
 
 impl TextEmbedder {
@@ -81,45 +73,7 @@ impl TextEmbedder {
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
         let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
-        Ok(Self { words, weights, card, own_folder: false, fingerprint: parts.finish(), taps })
-    }
-
-    /// The embedder over words that were trained by contrast (`train.rs`): their vectors are added up as they are. Its name is
-    /// that of the words' card.
-    pub(super) fn by_contrast(words: WordModel) -> Self {
-        let mut parts = Fingerprinter::new("text-contrast/1");
-        parts.part("words", &words.fingerprint().0);
-        let about = "the sum of the words' vectors, a unit vector";
-        let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
-        let (weights, card) = (vec![1.0; words.vocabulary().len()], words.card().clone());
-        Self { words: Arc::new(words), weights, card, own_folder: true, fingerprint: parts.finish(), taps }
-    }
-
-    /// Reads a model folder of the family [`CONTRAST`]; it has the files of a word model.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, or not what the other files say it is.
-    pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
-        card.check_name(&folder.join(file::CARD))?;
-        let tensors = read_bounded(&folder.join(file::TENSORS), MAX_TENSORS)?;
-        let vocabulary = read_bounded(&folder.join(file::VOCABULARY), MAX_VOCABULARY)?;
-        Ok(Self::by_contrast(file::assemble(folder, card, &tensors, &vocabulary, None)?))
-    }
-
-    /// Writes the model folder, which is made where there is none; the card appears last.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Disk`].
-    pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        self.files()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
-    }
-
-    /// The same with another card.
-    #[must_use]
-    pub fn with_card(mut self, card: ModelCard) -> Self {
-        self.card = card;
-        self
+        Ok(Self { words, weights, card, fingerprint: parts.finish(), taps })
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
@@ -209,7 +163,7 @@ impl Embedder for TextEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        if self.own_folder { self.words.folder_with(&self.card) } else { self.words.folder() }
+        self.words.folder()
     }
 
     /// The words of the word model's, alone and together.

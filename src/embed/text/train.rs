@@ -3,14 +3,14 @@
 
 use super::{
     contrast::info_nce,
-    model::{CONTRAST, TextEmbedder},
-    net::{Bag, Forward, Net, Rates},
+    encoder::{self, Bag, CONTRAST, Parts, TextEncoder},
+    net::{Forward, Net, Rates},
     paragraphs::Paragraphs,
 };
 use crate::{
     embed::{
         Embedder, Error, ModelCard,
-        words::{MAX_DIMENSION, WordModel, draw::Random, tokenize},
+        words::{MAX_DIMENSION, WordModel, draw::Random},
     },
     types::Precision,
 };
@@ -27,8 +27,12 @@ const RECENT: f64 = 20.0;
 /// How it is trained.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Components of a vector.
+    /// Components that are learned.
     pub dimension: usize,
+    /// Components of the sketch of a text's words, which follow; 0 for none.
+    pub sketch: usize,
+    /// The share of a cosine that the sketches have, 0 to 1.
+    pub sketch_share: f32,
     /// Passes over the paragraphs.
     pub epochs: usize,
     /// Pairs of a step; each is a negative of all others.
@@ -53,6 +57,8 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             dimension: 256,
+            sketch: 768,
+            sketch_share: 0.5,
             epochs: 2,
             batch: 512,
             temperature: 0.05,
@@ -88,6 +94,7 @@ impl TrainOptions {
         let wrong = |what: String| Err(Error::InvalidInput(what));
         for (name, value, least, most) in [
             ("dimension", self.dimension, 2, MAX_DIMENSION),
+            ("sketch", self.sketch, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
             ("epochs", self.epochs, 1, MAX_EPOCHS),
             ("batch", self.batch, 2, MAX_BATCH),
         ] {
@@ -100,6 +107,7 @@ impl TrainOptions {
             ("learning rate", self.learning_rate, 0.0, 10.0),
             ("map rate", self.map_rate, 0.0, 10.0),
             ("dropout", self.dropout, 0.0, 0.9),
+            ("sketch share", self.sketch_share, 0.0, 1.0),
         ] {
             if !(least..=most).contains(&value) {
                 return wrong(format!("{name} is {value}, not between {least} and {most}"));
@@ -135,7 +143,7 @@ pub fn train(
     paragraphs: &Paragraphs,
     options: &TrainOptions,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
-) -> Result<TextEmbedder, Error> {
+) -> Result<TextEncoder, Error> {
     options.check()?;
     if words.is_of_pieces() {
         return Err(Error::InvalidInput(
@@ -160,8 +168,8 @@ pub fn train(
         name: "text".into(),
         family: CONTRAST.into(),
         summary: format!(
-            "Blocks of text by the sum of word vectors, {} numbers, trained by contrast of paragraphs.",
-            options.dimension
+            "Blocks of text: {} numbers from word vectors trained by contrast of paragraphs, {} that tell which words there are.",
+            options.dimension, options.sketch
         ),
         seed: options.seed,
         threads: options.threads,
@@ -174,7 +182,8 @@ pub fn train(
     });
     card.settings = settings.as_object().cloned().unwrap_or_default();
     card.quality.insert("loss".into(), ((loss * 1e4).round() / 1e4).into());
-    Ok(TextEmbedder::by_contrast(words.with_vectors(rows, options.dimension, options.store, card)?))
+    let parts = Parts { sketch: options.sketch, share: options.sketch_share };
+    Ok(TextEncoder::new(words.with_vectors(rows, options.dimension, options.store, card)?, parts))
 }
 
 /// The paragraphs as bags of known words.
@@ -187,15 +196,7 @@ fn encode(
     let mut bags = Bags { ends: Vec::with_capacity(total), entries: Vec::new() };
     for (at, texts) in paragraphs.texts().chunks(8_192).enumerate() {
         tell(observe, TrainProgress { phase: "encoding", done: (at * 8_192) as u64, total: total as u64, loss: None })?;
-        let encoded: Vec<Vec<(u32, f32)>> = texts
-            .par_iter()
-            .map(|text| {
-                let mut numbers = Vec::new();
-                tokenize::words(text, |word| numbers.extend(words.number(word).map(|number| number as u32)));
-                numbers.sort_unstable();
-                numbers.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect()
-            })
-            .collect();
+        let encoded: Vec<Vec<(u32, f32)>> = texts.par_iter().map(|text| encoder::bag(words, text)).collect();
         for bag in encoded {
             bags.entries.extend(bag);
             bags.ends.push(bags.entries.len());

@@ -1,7 +1,7 @@
 //! Tests of contrastive training: that it learns, repeats, can be ended, and is read back.
 
 use super::{super::paragraphs, *};
-use crate::embed::{Embedder, Error, ErrorKind, Input, Modality, Registry, text::TextEmbedder, words::toy_model};
+use crate::embed::{Embedder, Error, ErrorKind, Input, Modality, Registry, text::TextEncoder, words::toy_model};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Articles of a topic each: three paragraphs that share three words of 60, among words that all have.
@@ -28,6 +28,7 @@ fn toy_word(n: usize) -> String {
 fn options() -> TrainOptions {
     TrainOptions {
         dimension: 24,
+        sketch: 0,
         epochs: 60,
         batch: 8,
         learning_rate: 0.05,
@@ -37,7 +38,7 @@ fn options() -> TrainOptions {
 }
 
 /// Mean cosine of paragraphs of the same article, and of different ones.
-fn cosines(encoder: &TextEmbedder, all: &Paragraphs) -> (f64, f64) {
+fn cosines(encoder: &TextEncoder, all: &Paragraphs) -> (f64, f64) {
     let vectors: Vec<Vec<f32>> =
         all.texts().iter().map(|text| encoder.embed(&encoder.taps()[0], &Input::Text(text)).unwrap()).collect();
     let (mut same, mut other) = ((0.0, 0), (0.0, 0));
@@ -63,7 +64,7 @@ fn paragraphs_of_an_article_come_together() {
     let (same, other) = cosines(&after, &all);
     assert!(same > 0.7 && same - other > 0.4, "{same} and {other}");
     assert_eq!(after.taps()[0].dimension, 24);
-    let loss = |encoder: &TextEmbedder| encoder.card().quality["loss"].as_f64().unwrap();
+    let loss = |encoder: &TextEncoder| encoder.card().quality["loss"].as_f64().unwrap();
     assert!(loss(&after) < 0.2 && loss(&before) > 1.0, "{} {}", loss(&after), loss(&before));
     // Fewer numbers than the words have.
     let narrow = train(&words, &all, &TrainOptions { dimension: 6, ..options() }, &|_| true).unwrap();
@@ -121,8 +122,9 @@ fn whoever_watches_can_end_it() {
 #[test]
 fn a_saved_encoder_is_the_same_embedder() {
     let (words, all) = (toy_model(64, 8), articles());
-    for store in [Precision::F32, Precision::F16, Precision::I8] {
-        let encoder = train(&words, &all, &TrainOptions { epochs: 2, store, ..options() }, &|_| true).unwrap();
+    for (store, sketch) in [(Precision::F32, 0), (Precision::F16, 40), (Precision::I8, 8)] {
+        let options = TrainOptions { epochs: 2, store, sketch, sketch_share: 0.3, ..options() };
+        let encoder = train(&words, &all, &options, &|_| true).unwrap();
         let mut card = encoder.card().clone();
         card.name = "mine".into();
         let encoder = encoder.with_card(card);
@@ -176,6 +178,11 @@ fn damaged_folders_are_refused() {
         ("vocab.txt", b"one 1\n", "1 words"),
         ("vocab.txt", b"\xff", "UTF-8"),
         ("card.json", b"{\"family\": \"text-contrasts\"}", "text-contrasts"),
+        (
+            "card.json",
+            b"{\"name\": \"t\", \"family\": \"text-contrast\", \"settings\": {\"sketch\": -8}}",
+            "settings.sketch is -8",
+        ),
         ("card.json", b"{", "not a model card"),
     ] {
         let error = load(name, wrong);
@@ -197,6 +204,7 @@ fn settings_and_data_that_cannot_be_are_refused() {
     };
     wrong(TrainOptions { dimension: 1, ..options() }, "dimension is 1");
     wrong(TrainOptions { dimension: 1 << 40, ..options() }, "dimension");
+    wrong(TrainOptions { sketch: 1 << 40, ..options() }, "sketch");
     wrong(TrainOptions { epochs: 0, ..options() }, "epochs");
     wrong(TrainOptions { batch: 1, ..options() }, "batch");
     wrong(TrainOptions { batch: usize::MAX, ..options() }, "batch");
@@ -205,6 +213,7 @@ fn settings_and_data_that_cannot_be_are_refused() {
         wrong(TrainOptions { learning_rate: number, ..options() }, "learning rate");
         wrong(TrainOptions { map_rate: number, ..options() }, "map rate");
         wrong(TrainOptions { dropout: number, ..options() }, "dropout");
+        wrong(TrainOptions { sketch_share: number, ..options() }, "sketch share");
     }
     let single = paragraphs::of(&[("A", &["one", "two"]), ("B", &["three"])]);
     let error = train(&words, &single, &options(), &|_| true).err().unwrap();

@@ -1,4 +1,4 @@
-//! Random choices of training: a small generator, words drawn by frequency, and which frequent words stay.
+//! Random choices of training: a small generator, words drawn by frequency, which frequent words stay; and a hash.
 
 /// For each word, how large a random number may be for the word to stay; `u32::MAX` always stays. The share that
 /// stays is sqrt(t/f) + t/f, as word2vec.c has it (Mikolov et al. 2013, section 2.3, has a formula that is close to it).
@@ -47,6 +47,11 @@ impl Alias {
     }
 }
 
+/// FNV-1a of 64 bits: among a million n-grams, one in ten million pairs of corpora has two of one hash.
+pub(in crate::embed) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications a number.
 pub(in crate::embed) struct Random(u64);
 
@@ -59,7 +64,7 @@ impl Random {
 
     /// 64 random bits.
     #[inline]
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::embed) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

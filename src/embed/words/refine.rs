@@ -12,7 +12,7 @@
 //!    divided by a power of the spread along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent linguistic
 //!    information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
 
-use super::train::TrainProgress;
+use super::{draw::hash, train::TrainProgress};
 use crate::math::{symmetric, train::multiply};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -189,11 +189,6 @@ fn of(word: &str, mut visit: impl FnMut(u64)) {
 
 /// Most numbers of the table of n-grams, of which there are a few at a time: 512 MB each.
 const MOST_NUMBERS: usize = 1 << 27;
-
-/// FNV-1a of 64 bits: among a million n-grams, one in ten million pairs of corpora has two of one hash.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
 
 /// The n-grams that enough words have, numbered in order of appearance; of more than `most` those that the most words have.
 fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
