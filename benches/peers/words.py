@@ -81,6 +81,7 @@ def speed(args, folder):
         found = nearness(
             args, "train", "words", "--corpus", path, "--out", os.path.join(folder, f"n{number}"), "--epochs", str(args.epochs),
             "--subsample", str(args.subsample), "--threads", str(args.threads), "--seed", str(args.seed), "--blank-epochs", "0", "--json",
+            "--window", "5", "--negative", "5",
         )
         _, seconds = gensim_model(args, path, sg=1, min_count=5)
         rounds.append({"nearness": found["quality"]["words_per_second"], "gensim": round(words * args.epochs / seconds)})

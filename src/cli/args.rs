@@ -21,6 +21,7 @@ use super::settings::{ServeArgs, WebListen};
 use super::snapshot::SnapshotCommand;
 use super::train_gpt::TrainGptArgs;
 use super::train_text::TrainTextArgs;
+use crate::embed::words;
 use crate::types::{CollectionName, Metric, Precision};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -501,10 +502,10 @@ pub(crate) struct TrainWordsArgs {
     #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
     pub(crate) dim: usize,
     /// Words to each side that count as context.
-    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
+    #[arg(long, default_value_t = words::TrainOptions::default().window, value_parser = config::at_least_one)]
     pub(crate) window: usize,
     /// Noise words drawn for each context word.
-    #[arg(long, default_value_t = 5, value_parser = config::at_least_one)]
+    #[arg(long, default_value_t = words::TrainOptions::default().negative, value_parser = config::at_least_one)]
     pub(crate) negative: usize,
     /// Words that occur less often are left out.
     #[arg(long, default_value_t = 5)]
@@ -535,16 +536,19 @@ pub(crate) struct TrainWordsArgs {
     /// Passes over the corpus for the layer that fills blanks; 0 leaves them to the net's own output layer.
     #[arg(long, default_value_t = 1)]
     pub(crate) blank_epochs: usize,
-    /// The share of the output layer's row that is added to a word's vector after training, 0 to 1. This and the next two are
-    /// not done with --ngrams.
-    #[arg(long, default_value_t = 0.3)]
+    /// The share of the output layer's row that is added to a word's vector after training, 0 to 1. This and the next three
+    /// are not done with --ngrams.
+    #[arg(long, default_value_t = words::Refine::default().output)]
     pub(crate) output_share: f32,
     /// How much of a word's vector is what its spelling says of it, 0 to 1.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = words::Refine::default().spelling)]
     pub(crate) spelling: f32,
     /// How far the directions in which all vectors differ most are drawn in, 0 to 1.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = words::Refine::default().spread)]
     pub(crate) spread: f32,
+    /// How far a word's vector moves towards those of its three nearest words, 0 to 1.
+    #[arg(long, default_value_t = words::Refine::default().nearest)]
+    pub(crate) nearest: f32,
     /// Save the state of training in this folder every so often. The same command goes on from there when it was interrupted,
     /// even killed; with one thread the result is the same. Removed when the model is written.
     #[arg(long, value_name = "DIR")]

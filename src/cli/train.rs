@@ -62,7 +62,12 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         }),
         pieces: args.pieces,
         blank_epochs: args.blank_epochs,
-        refine: words::Refine { output: args.output_share, spelling: args.spelling, spread: args.spread },
+        refine: words::Refine {
+            output: args.output_share,
+            spelling: args.spelling,
+            spread: args.spread,
+            nearest: args.nearest,
+        },
         checkpoints: args
             .checkpoint
             .clone()

@@ -14,20 +14,29 @@ pub const NEAREST: usize = 10;
 const QUERIES: usize = 64;
 const ROWS: usize = 1_024;
 
-/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, itself left out, by an exact scan on
-/// all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
+/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, as [`nearest_among`] finds them.
 ///
 /// # Panics
 /// When a query is no row.
 pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>> {
+    nearest_among(rows, rows.len() / dimension, dimension, queries, NEAREST)
+}
+
+/// For each query the `k` of the first `among` rows with which its own row has the highest dot product, itself left out, by an
+/// exact scan on all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
+///
+/// # Panics
+/// When a query is no row, or there are fewer rows than `among`.
+pub(super) fn nearest_among(rows: &[f32], among: usize, dimension: usize, queries: &[u32], k: usize) -> Vec<Vec<u32>> {
+    let searched = &rows[..among * dimension];
     let lists: Vec<Vec<Vec<u32>>> = queries
         .par_chunks(QUERIES)
         .map(|queries| {
             let asked: Vec<f32> =
                 queries.iter().flat_map(|&query| &rows[query as usize * dimension..][..dimension]).copied().collect();
-            let mut top = vec![TopK::new(NEAREST); queries.len()];
+            let mut top = vec![TopK::new(k); queries.len()];
             let mut scores = vec![0.0; queries.len() * ROWS];
-            for (block, rows) in rows.chunks(ROWS * dimension).enumerate() {
+            for (block, rows) in searched.chunks(ROWS * dimension).enumerate() {
                 let n = rows.len() / dimension;
                 let left = Matrix::new(&asked, queries.len(), dimension);
                 multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);

@@ -58,7 +58,7 @@ impl Default for TrainOptions {
         Self {
             dimension: 256,
             sketch: 768,
-            sketch_share: 0.5,
+            sketch_share: 0.6,
             epochs: 2,
             batch: 512,
             temperature: 0.05,

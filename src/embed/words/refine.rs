@@ -11,8 +11,11 @@
 //! 3. The few directions in which all vectors differ most are drawn in: the component along each principal direction is
 //!    divided by a power of the spread along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent linguistic
 //!    information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
+//! 4. A word moves a little towards the words that are nearest to it, which takes noise away: one step of blurring mean shift
+//!    (Cheng 1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
 use super::{draw::hash, train::TrainProgress};
+use crate::embed::nearest::nearest_among;
 use crate::math::{symmetric, train::multiply};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -26,17 +29,19 @@ pub struct Refine {
     pub spelling: f32,
     /// The power of the spread (its standard deviation) that a component is divided by; 0 to 1.
     pub spread: f32,
+    /// The length, against the word's own, of what its nearest words add to it; 0 to 1.
+    pub nearest: f32,
 }
 
 impl Default for Refine {
     fn default() -> Self {
-        Self { output: 0.3, spelling: 0.3, spread: 0.3 }
+        Self { output: 0.3, spelling: 0.4, spread: 0.45, nearest: 0.3 }
     }
 }
 
 impl Refine {
     /// Nothing is done.
-    pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0 };
+    pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0, nearest: 0.0 };
 }
 
 /// Characters of the shortest and the longest n-gram of `<word>`.
@@ -52,6 +57,9 @@ const STEPS: usize = 12;
 /// The word of this rank counts 1; none counts more than [`MOST_WEIGHT`].
 const RANK: usize = 3_000;
 const MOST_WEIGHT: f32 = 5.0;
+/// So many nearest words, of the most frequent ones, move a word.
+const NEAREST: usize = 3;
+const AMONG: usize = 40_000;
 /// Words whose vectors are replaced at once.
 const BLOCK: usize = 1_024;
 
@@ -89,6 +97,10 @@ pub(super) fn refine(
     }
     if how.spread > 0.0 {
         draw_in(vectors, dimension, how.spread);
+        unit(vectors, dimension);
+    }
+    if how.nearest > 0.0 {
+        gather(vectors, dimension, how.nearest);
         unit(vectors, dimension);
     }
     vectors.par_chunks_exact_mut(dimension).zip(&norms).for_each(|(row, norm)| row.iter_mut().for_each(|x| *x *= norm));
@@ -137,6 +149,28 @@ fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
         let mut changed = vec![0.0; rows.len()];
         multiply(rows, rows.len() / dimension, &matrix, dimension, dimension, &mut changed);
         rows.copy_from_slice(&changed);
+    });
+}
+
+/// Step 4, of unit vectors.
+fn gather(vectors: &mut [f32], dimension: usize, length: f32) {
+    let words = vectors.len() / dimension;
+    let among = words.min(AMONG);
+    let all: Vec<u32> = (0..words as u32).collect();
+    let nearest = nearest_among(vectors, among, dimension, &all, NEAREST);
+    let frequent = vectors[..among * dimension].to_vec();
+    vectors.par_chunks_exact_mut(dimension).zip(&nearest).for_each(|(row, nearest)| {
+        let mut sum = vec![0.0; dimension];
+        for &other in nearest {
+            let other = &frequent[other as usize * dimension..][..dimension];
+            let cosine: f32 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+            let weight = cosine.max(0.0).powi(3);
+            sum.iter_mut().zip(other).for_each(|(sum, x)| *sum += weight * x);
+        }
+        let norm = norm(&sum);
+        if norm > 0.0 {
+            row.iter_mut().zip(&sum).for_each(|(x, sum)| *x += length * sum / norm);
+        }
     });
 }
 
@@ -348,7 +382,7 @@ mod tests {
         rows.map(|(a, b)| 1.0 - cosine(a, b)).sum::<f32>() / (exact.len() / 16) as f32
     }
 
-    const SPELLING: Refine = Refine { output: 0.0, spelling: 0.5, spread: 0.0 };
+    const SPELLING: Refine = Refine { spelling: 0.5, ..Refine::NONE };
 
     #[test]
     fn what_spelling_tells_takes_noise_away() {
@@ -386,6 +420,25 @@ mod tests {
             along(&half),
             along(&whole)
         );
+    }
+
+    #[test]
+    fn what_near_words_have_in_common_takes_noise_away() {
+        // Thirty places, with eight words around each.
+        let mut random = Random::new(5, 1);
+        let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };
+        let places: Vec<Vec<f32>> = (0..30).map(|_| row()).collect();
+        let exact: Vec<f32> = places.iter().flat_map(|place| place.repeat(8)).collect();
+        let mut found: Vec<f32> = exact
+            .chunks_exact(16)
+            .flat_map(|exact| exact.iter().zip(row()).map(|(x, noise)| x + 0.7 * noise).collect::<Vec<_>>())
+            .collect();
+        let words: Vec<String> = (0..240).map(|n| format!("w{n}")).collect();
+        let before = error(&exact, &found);
+        let how = Refine { nearest: 0.6, ..Refine::NONE };
+        refine((&words, &vec![10; 240]), &mut found, None, 16, how, &|_| true);
+        let after = error(&exact, &found);
+        assert!(after < 0.6 * before, "{before} {after}");
     }
 
     #[test]

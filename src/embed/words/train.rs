@@ -131,8 +131,8 @@ impl Default for TrainOptions {
             objective: Objective::SkipGram,
             ngrams: None,
             dimension: 100,
-            window: 5,
-            negative: 5,
+            window: 6,
+            negative: 15,
             noise_power: NOISE_POWER,
             min_count: 5,
             most_words: 5_000_000,
@@ -217,8 +217,9 @@ impl TrainOptions {
                 self.subsample
             )));
         }
-        let Refine { output, spelling, spread } = self.refine;
-        for (name, share) in [("output layer", output), ("spelling", spelling), ("spread", spread)] {
+        let Refine { output, spelling, spread, nearest } = self.refine;
+        let shares = [("output layer", output), ("spelling", spelling), ("spread", spread), ("nearest words", nearest)];
+        for (name, share) in shares {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::InvalidInput(format!("the share of the {name} must be 0 to 1, got {share}")));
             }
@@ -344,6 +345,7 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
         "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
         "refine": {
             "output": rounded(options.refine.output), "spelling": rounded(options.refine.spelling), "spread": rounded(options.refine.spread),
+            "nearest": rounded(options.refine.nearest),
         },
     });
     if let Some(Ngrams { min, max, buckets }) = options.ngrams {
