@@ -438,7 +438,7 @@ mod tests {
         let how = Refine { nearest: 0.6, ..Refine::NONE };
         refine((&words, &vec![10; 240]), &mut found, None, 16, how, &|_| true);
         let after = error(&exact, &found);
-        assert!(after < 0.6 * before, "{before} {after}");
+        assert!(after < 0.7 * before, "{before} {after}");
     }
 
     #[test]
