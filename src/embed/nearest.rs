@@ -14,7 +14,8 @@ pub const NEAREST: usize = 10;
 const QUERIES: usize = 64;
 const ROWS: usize = 1_024;
 
-/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, as [`nearest_among`] finds them.
+/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, itself left out, by an exact scan on
+/// all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
 ///
 /// # Panics
 /// When a query is no row.
@@ -22,8 +23,7 @@ pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>>
     nearest_among(rows, rows.len() / dimension, dimension, queries, NEAREST)
 }
 
-/// For each query the `k` of the first `among` rows with which its own row has the highest dot product, itself left out, by an
-/// exact scan on all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
+/// The same with the `k` nearest of the first `among` rows.
 ///
 /// # Panics
 /// When a query is no row, or there are fewer rows than `among`.
