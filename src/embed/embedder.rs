@@ -1,6 +1,7 @@
 //! The trait that every embedder implements: an input and a tap in, a vector out.
 
 use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
+use rayon::prelude::*;
 
 /// The names that files of model folders have.
 pub const MODEL_FILES: [&str; 7] = [
@@ -54,6 +55,23 @@ impl Input<'_> {
     }
 }
 
+impl<'a> Input<'a> {
+    /// The text, of an embedder that reads nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] for an image.
+    pub(super) fn text_for(&self, embedder: &str) -> Result<&'a str, Error> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Image(_) => Err(Error::Modality {
+                embedder: embedder.into(),
+                expected: Modality::Text.name(),
+                found: self.modality().name(),
+            }),
+        }
+    }
+}
+
 /// A place inside the net whose numbers serve as a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
@@ -89,7 +107,9 @@ pub trait Embedder: Send + Sync {
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error>;
 
     /// [`embed`](Self::embed) of many inputs, in order; each fails alone. Uses all cores where that pays.
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>>;
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        inputs.par_iter().map(|input| self.embed(tap, input)).collect()
+    }
 
     /// The files of its model folder, by name: what [`Registry::add_folder`](super::Registry::add_folder) reads. None for
     /// an embedder that has no such folder.

@@ -4,10 +4,10 @@ use super::{
     DigitNet,
     model::{TENSORS, WEIGHTS},
 };
-use crate::embed::save::{read_bounded, write_whole};
+use crate::embed::save::{read_bounded, write_folder};
 use crate::embed::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use std::{fs, path::Path};
+use std::path::Path;
 
 const WEIGHTS_FILE: &str = "model.safetensors";
 const CARD_FILE: &str = "card.json";
@@ -43,8 +43,7 @@ impl DigitNet {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        self.folder().iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+        write_folder(folder, &self.folder())
     }
 
     /// The files of the model folder, the card last.

@@ -3,11 +3,11 @@
 use super::net::{Folded, Net};
 use super::shape::Shape;
 use super::{PictureNet, data};
-use crate::embed::save::{read_bounded, write_whole};
+use crate::embed::save::{read_bounded, write_folder};
 use crate::embed::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// What cards of such nets say.
 pub(crate) const FAMILY: &str = "images";
@@ -83,8 +83,7 @@ impl PictureNet {
     /// # Errors
     /// [`Error::Io`]; [`Error::Disk`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        self.folder()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+        write_folder(folder, &self.folder()?)
     }
 
     /// The files of the model folder, the card last.

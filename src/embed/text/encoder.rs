@@ -8,16 +8,15 @@
 //! both, were measured to find less.
 
 use super::{
-    model::{MAX_TEXT_BYTES, share, share_of_unknown},
+    model::{canaries, check_length, nothing_known, share, share_of_unknown},
     sketch,
 };
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
-    save::{read_bounded, write_whole},
-    words::{MAX_DIMENSION, WordModel, file, out_of_vocabulary, tokenize},
+    save::{read_bounded, write_folder},
+    words::{MAX_DIMENSION, WordModel, file, tokenize},
 };
-use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use crate::math::normalize;
 use serde_json::Value;
 use std::path::Path;
 
@@ -28,11 +27,6 @@ const PARAGRAPH: f64 = 100.0;
 /// Largest files of a model folder, bytes.
 const MAX_TENSORS: u64 = 16 << 30;
 const MAX_VOCABULARY: u64 = 1 << 30;
-/// A sum this short is the remains of rounding, not a direction.
-const MIN_NORM: f32 = 1e-12;
-
-/// A text as known words with how often each occurs, words rising.
-pub(super) type Bag = [(u32, f32)];
 
 /// How a vector is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,30 +48,26 @@ impl Parts {
         Ok(Self { sketch: numbers as usize, share: share as f32 })
     }
 
-    /// Puts a vector together: `out` is its learned part, of any length, and room for the sketch, which it has already.
+    /// Puts a vector together: `out` is its learned part, of any length, and then the sketch, of any length too.
     ///
     /// A part that is zero leaves the whole to the other. False when both are.
-    pub(super) fn join(self, out: &mut [f32]) -> bool {
+    fn join(self, out: &mut [f32]) -> bool {
         let (learned, sketch) = out.split_at_mut(out.len() - self.sketch);
-        let share = if self.sketch == 0 { 0.0 } else { self.share };
-        let a = scale_to(learned, (1.0 - share).sqrt());
-        let b = scale_to(sketch, share.sqrt());
-        if a != b {
-            scale_to(out, 1.0);
-        }
-        a || b
+        let share = match (normalize(learned), normalize(sketch)) {
+            (true, true) => self.share,
+            (true, false) => 0.0,
+            (false, true) => {
+                // It may also be a sum that no float holds.
+                learned.fill(0.0);
+                1.0
+            }
+            (false, false) => return false,
+        };
+        let (of_learned, of_sketch) = ((1.0 - share).sqrt(), share.sqrt());
+        learned.iter_mut().for_each(|x| *x *= of_learned);
+        sketch.iter_mut().for_each(|x| *x *= of_sketch);
+        true
     }
-}
-
-/// Gives a vector that length; false where it has none.
-fn scale_to(vector: &mut [f32], length: f32) -> bool {
-    let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
-    if norm.is_nan() || norm < MIN_NORM {
-        vector.fill(0.0);
-        return false;
-    }
-    vector.iter_mut().for_each(|x| *x *= length / norm);
-    length > 0.0
 }
 
 /// How rare a word of this share of the corpus is: about the logarithm of how many paragraphs there are to one that has it.
@@ -90,40 +80,19 @@ pub(super) fn rarity(words: &WordModel) -> Vec<f32> {
     (0..words.vocabulary().len()).map(|number| rarity_at(share(words, number))).collect()
 }
 
-/// The known words of a text.
-pub(super) fn bag(words: &WordModel, text: &str) -> Vec<(u32, f32)> {
-    let mut numbers = Vec::new();
-    tokenize::words(text, |word| numbers.extend(words.number(word).map(|number| number as u32)));
-    numbers.sort_unstable();
-    numbers.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect()
-}
-
-/// Adds all words of a text to a sketch of zeros.
-pub(super) fn sketch_of(words: &WordModel, rarity: &[f32], text: &str, out: &mut [f32]) {
-    if out.is_empty() {
-        return;
-    }
-    let mut counts: FxHashMap<String, u32> = FxHashMap::default();
-    tokenize::words(text, |word| match counts.get_mut(word) {
-        Some(count) => *count += 1,
-        None => {
-            counts.insert(word.to_owned(), 1);
-        }
-    });
-    let unknown = rarity_at(share_of_unknown(words));
-    // In a fixed order, so that sums have the same bits wherever they are made.
-    let mut counts: Vec<(String, u32)> = counts.into_iter().collect();
-    counts.sort_unstable();
-    for (word, count) in &counts {
-        let rarity = words.number(word).map_or(unknown, |number| rarity[number]);
-        sketch::add(word, (1.0 + (*count as f32).ln()) * rarity, out);
-    }
+/// The different words of a text with how often each occurs, rising.
+fn counted(text: &str) -> Vec<(String, f32)> {
+    let mut words = Vec::new();
+    tokenize::words(text, |word| words.push(word.to_owned()));
+    words.sort_unstable();
+    words.chunk_by_mut(|a, b| a == b).map(|same| (std::mem::take(&mut same[0]), same.len() as f32)).collect()
 }
 
 /// Embeds blocks of text.
 pub struct TextEncoder {
     words: WordModel,
     rarity: Vec<f32>,
+    rarity_of_unknown: f32,
     parts: Parts,
     card: ModelCard,
     fingerprint: Fingerprint,
@@ -140,7 +109,9 @@ impl TextEncoder {
         let about = "what the text is about and which words it has, a unit vector";
         let taps = [Tap { name: "vector", dimension: (words.dimension() + parts.sketch) as u32, about }];
         let card = words.card().clone();
-        Self { rarity: rarity(&words), words, parts, card, fingerprint: fingerprint.finish(), taps }.with_parts()
+        let (rarity, rarity_of_unknown) = (rarity(&words), rarity_at(share_of_unknown(&words)));
+        let fingerprint = fingerprint.finish();
+        Self { words, rarity, rarity_of_unknown, parts, card, fingerprint, taps }.with_parts()
     }
 
     /// Reads a model folder of the family [`CONTRAST`]; it has the files of a word model.
@@ -161,8 +132,7 @@ impl TextEncoder {
     /// # Errors
     /// [`Error::Io`]; [`Error::Disk`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        self.files()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+        write_folder(folder, &self.files()?)
     }
 
     /// The same with another card; what it is made of stays in its settings.
@@ -174,37 +144,29 @@ impl TextEncoder {
 
     fn with_parts(mut self) -> Self {
         self.card.settings.insert("sketch".into(), self.parts.sketch.into());
-        let share = (f64::from(self.parts.share) * 1e6).round() / 1e6;
+        // The shortest digits, which are read back as the same number.
+        let share = self.parts.share.to_string().parse::<f64>().unwrap_or_default();
         self.card.settings.insert("sketch_share".into(), share.into());
         self
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
-        if text.len() > MAX_TEXT_BYTES {
-            let bytes = text.len();
-            return Err(Error::InvalidInput(format!(
-                "a text has at most {MAX_TEXT_BYTES} bytes, this one has {bytes}"
-            )));
-        }
-        let bag = bag(&self.words, text);
-        if bag.is_empty() {
-            let mut unknown: Vec<String> = Vec::new();
-            tokenize::words(text, |word| {
-                if unknown.len() < 11 && !unknown.iter().any(|seen| seen == word) {
-                    unknown.push(word.into());
-                }
-            });
-            return Err(match unknown.is_empty() {
-                true => Error::InvalidInput("the text has no word: a word is a run of letters".into()),
-                false => out_of_vocabulary(self.name(), &unknown),
-            });
-        }
+        check_length(text)?;
         let mut vector = vec![0.0; self.words.dimension() + self.parts.sketch];
         let (learned, sketch) = vector.split_at_mut(self.words.dimension());
-        for (word, times) in bag {
-            learned.iter_mut().zip(self.words.row(word as usize)).for_each(|(sum, x)| *sum += times * x);
+        let mut any = false;
+        for (word, times) in counted(text) {
+            let number = self.words.number(&word);
+            if let Some(number) = number {
+                any = true;
+                learned.iter_mut().zip(self.words.row(number)).for_each(|(sum, x)| *sum += times * x);
+            }
+            let rarity = number.map_or(self.rarity_of_unknown, |number| self.rarity[number]);
+            sketch::add(&word, (1.0 + times.ln()) * rarity, sketch);
         }
-        sketch_of(&self.words, &self.rarity, text, sketch);
+        if !any {
+            return Err(nothing_known(self.name(), text));
+        }
         match self.parts.join(&mut vector) {
             true => Ok(vector),
             false => Err(Error::InvalidInput("the vectors of the text's words cancel each other out".into())),
@@ -237,26 +199,14 @@ impl Embedder for TextEncoder {
         self.words.folder_with(&self.card)
     }
 
-    /// The words of the word model's, alone and together.
     fn canaries(&self) -> Vec<Vec<u8>> {
-        let mut words = self.words.canaries();
-        words.push(words.join(&b' '));
-        words
+        canaries(&self.words)
     }
 
-    /// The unit vector of a text of at most [`MAX_TEXT_BYTES`], one of whose words at least is known.
+    /// The unit vector of a text of at most [`MAX_TEXT_BYTES`](super::MAX_TEXT_BYTES), one of whose words at least is known.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
-        match input {
-            Input::Text(text) => self.text(text),
-            Input::Image(_) => {
-                Err(Error::Modality { embedder: self.name().into(), expected: "text", found: input.modality().name() })
-            }
-        }
-    }
-
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        inputs.par_iter().map(|input| self.embed(tap, input)).collect()
+        self.text(input.text_for(self.name())?)
     }
 
     fn word_model(&self) -> Option<&WordModel> {
@@ -266,6 +216,7 @@ impl Embedder for TextEncoder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_TEXT_BYTES;
     use super::*;
     use crate::embed::words::{toy_model, toy_word};
 
@@ -289,6 +240,11 @@ mod tests {
             assert!((squares(&vector[..16]) - (1.0 - share)).abs() < 1e-5, "{sketch} {share}: {vector:?}");
             assert!((squares(&vector[16..]) - share).abs() < 1e-5, "{sketch} {share}: {vector:?}");
         }
+        let joined = |mut vector: [f32; 4]| Parts { sketch: 2, share: 0.25 }.join(&mut vector).then_some(vector);
+        assert_eq!(joined([0.0, 2.0, 3.0, 0.0]), Some([0.0, 0.75_f32.sqrt(), 0.5, 0.0]));
+        assert_eq!(joined([0.0, 2.0, 0.0, 0.0]), Some([0.0, 1.0, 0.0, 0.0]));
+        assert_eq!(joined([f32::INFINITY, 2.0, 0.0, 3.0]), Some([0.0, 0.0, 0.0, 1.0]));
+        assert_eq!(joined([0.0; 4]), None);
     }
 
     #[test]
@@ -318,6 +274,10 @@ mod tests {
         assert_eq!(refused("unicorns, unicorns").kind(), crate::embed::ErrorKind::OutOfVocabulary);
         assert!(refused("12 + 30").to_string().contains("no word"));
         assert!(refused(&"a ".repeat(MAX_TEXT_BYTES)).to_string().contains("1048576"));
+        for share in [0.1, 1.0 / 3.0, 0.6, 1e-7] {
+            let parts = Parts { sketch: 8, share };
+            assert_eq!(Parts::of(TextEncoder::new(toy_model(64, 16), parts).card()), Ok(parts));
+        }
         let mut card = ModelCard::default();
         assert_eq!(Parts::of(&card), Ok(Parts { sketch: 0, share: 0.0 }));
         for (sketch, share, says) in [

@@ -7,9 +7,8 @@
 
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
-    words::{WordModel, tokenize, weight},
+    words::{WordModel, out_of_vocabulary, tokenize, weight},
 };
-use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Longest text, bytes.
@@ -45,6 +44,35 @@ pub(super) fn share_of_unknown(words: &WordModel) -> f64 {
     }
 }
 
+/// Refuses a text that is too long.
+pub(super) fn check_length(text: &str) -> Result<(), Error> {
+    match text.len() {
+        0..=MAX_TEXT_BYTES => Ok(()),
+        bytes => Err(Error::InvalidInput(format!("a text has at most {MAX_TEXT_BYTES} bytes, this one has {bytes}"))),
+    }
+}
+
+/// What is wrong with a text of which no word is known.
+pub(super) fn nothing_known(embedder: &str, text: &str) -> Error {
+    let mut unknown: Vec<String> = Vec::new();
+    tokenize::words(text, |word| {
+        if !unknown.iter().take(10).any(|seen| seen == word) {
+            unknown.push(word.into());
+        }
+    });
+    match unknown.is_empty() {
+        true => Error::InvalidInput("the text has no word: a word is a run of letters".into()),
+        false => out_of_vocabulary(embedder, &unknown),
+    }
+}
+
+/// The word model's own canaries, alone and together.
+pub(super) fn canaries(words: &WordModel) -> Vec<Vec<u8>> {
+    let mut texts = words.canaries();
+    texts.push(texts.join(&b' '));
+    texts
+}
+
 impl TextEmbedder {
     /// The embedder over those words.
     ///
@@ -77,43 +105,24 @@ impl TextEmbedder {
     }
 
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(Error::InvalidInput(format!(
-                "a text has at most {MAX_TEXT_BYTES} bytes, this one has {}",
-                text.len()
-            )));
-        }
-        let (mut known, mut unknown, mut any) = (Vec::new(), Vec::<String>::new(), false);
+        check_length(text)?;
+        let mut known = Vec::new();
         // Words that the vocabulary has not, made of their n-grams; numbered on from it.
         let mut made = Vec::new();
-        tokenize::words(text, |word| {
-            any = true;
-            match self.words.number(word) {
-                Some(number) => known.push(number as u32),
-                None => {
-                    let pieces = self.words.pieces_of(word);
-                    if !pieces.is_empty() {
-                        known.extend(pieces.iter().map(|&piece| piece as u32));
-                        return;
-                    }
-                    match self.words.vector_of_any(word) {
-                        Some(vector) => {
-                            known.push((self.weights.len() + made.len()) as u32);
-                            made.push(vector);
-                        }
-                        None if known.is_empty() && !unknown.iter().take(10).any(|seen| seen == word) => {
-                            unknown.push(word.into());
-                        }
-                        None => {}
-                    }
+        tokenize::words(text, |word| match self.words.number(word) {
+            Some(number) => known.push(number as u32),
+            None => {
+                let pieces = self.words.pieces_of(word);
+                if !pieces.is_empty() {
+                    known.extend(pieces.iter().map(|&piece| piece as u32));
+                } else if let Some(vector) = self.words.vector_of_any(word) {
+                    known.push((self.weights.len() + made.len()) as u32);
+                    made.push(vector);
                 }
             }
         });
-        if !any {
-            return Err(Error::InvalidInput("the text has no word: a word is a run of letters".into()));
-        }
         if known.is_empty() {
-            return Err(crate::embed::words::out_of_vocabulary(self.name(), &unknown));
+            return Err(nothing_known(self.name(), text));
         }
         let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
             let number = number as usize;
@@ -166,26 +175,14 @@ impl Embedder for TextEmbedder {
         self.words.folder()
     }
 
-    /// The words of the word model's, alone and together.
     fn canaries(&self) -> Vec<Vec<u8>> {
-        let mut words = self.words.canaries();
-        words.push(words.join(&b' '));
-        words
+        canaries(&self.words)
     }
 
     /// The unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are passed over as long as one is known.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
-        match input {
-            Input::Text(text) => self.text(text),
-            Input::Image(_) => {
-                Err(Error::Modality { embedder: self.name().into(), expected: "text", found: input.modality().name() })
-            }
-        }
-    }
-
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        inputs.par_iter().map(|input| self.embed(tap, input)).collect()
+        self.text(input.text_for(self.name())?)
     }
 
     fn word_model(&self) -> Option<&WordModel> {

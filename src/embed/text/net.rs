@@ -4,7 +4,7 @@
 //! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had.
 //! All are learned with AdaGrad (Duchi, Hazan, Singer 2011), `d` with one rate a row.
 
-use super::encoder::{Bag, rarity};
+use super::encoder::rarity;
 use crate::{
     embed::words::{WordModel, draw::Random, weight::inverse_norm},
     math::gemm::{Matrix, multiply},
@@ -16,6 +16,9 @@ const TEXTS: usize = 32;
 const ROWS: usize = 256;
 /// What the sums of squares begin with.
 const LEAST: f32 = 1e-8;
+
+/// A text as words with how often each occurs, words rising.
+pub(super) type Bag = [(u32, f32)];
 
 /// The weights, and the sums of the squares of their gradients.
 pub(super) struct Net {

@@ -9,8 +9,11 @@ use crate::embed::words::draw::{Random, hash};
 /// Numbers that a word adds to; two of them may be the same.
 const PLACES: usize = 8;
 
-/// Adds a word to a sketch.
+/// Adds a word to a sketch, which may have no numbers at all.
 pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
+    if sketch.is_empty() {
+        return;
+    }
     let mut random = Random::new(hash(word.as_bytes()), 0);
     for _ in 0..PLACES {
         let bits = random.next();

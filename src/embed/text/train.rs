@@ -3,14 +3,14 @@
 
 use super::{
     contrast::info_nce,
-    encoder::{self, Bag, CONTRAST, Parts, TextEncoder},
-    net::{Forward, Net, Rates},
+    encoder::{CONTRAST, Parts, TextEncoder},
+    net::{Bag, Forward, Net, Rates},
     paragraphs::Paragraphs,
 };
 use crate::{
     embed::{
         Embedder, Error, ModelCard,
-        words::{MAX_DIMENSION, WordModel, draw::Random},
+        words::{MAX_DIMENSION, WordModel, draw::Random, tokenize},
     },
     types::Precision,
 };
@@ -196,7 +196,15 @@ fn encode(
     let mut bags = Bags { ends: Vec::with_capacity(total), entries: Vec::new() };
     for (at, texts) in paragraphs.texts().chunks(8_192).enumerate() {
         tell(observe, TrainProgress { phase: "encoding", done: (at * 8_192) as u64, total: total as u64, loss: None })?;
-        let encoded: Vec<Vec<(u32, f32)>> = texts.par_iter().map(|text| encoder::bag(words, text)).collect();
+        let encoded: Vec<Vec<(u32, f32)>> = texts
+            .par_iter()
+            .map(|text| {
+                let mut numbers = Vec::new();
+                tokenize::words(text, |word| numbers.extend(words.number(word).map(|number| number as u32)));
+                numbers.sort_unstable();
+                numbers.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect()
+            })
+            .collect();
         for bag in encoded {
             bags.entries.extend(bag);
             bags.ends.push(bags.entries.len());

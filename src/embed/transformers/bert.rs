@@ -324,7 +324,7 @@ impl Embedder for BertEmbedder {
             .par_iter()
             .map(|input| {
                 self.tap(tap.name)?;
-                self.tokens.encode(super::text_of(self.name(), input)?, true)
+                self.tokens.encode(input.text_for(self.name())?, true)
             })
             .collect();
         super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| self.vectors(texts))

@@ -5,10 +5,9 @@
 
 use super::bert::Pooling;
 use super::{Family, bert, gpt, image_embedder, processor, tokens};
-use crate::embed::save::{read_bounded, write_whole};
+use crate::embed::save::{read_bounded, write_folder};
 use crate::embed::{Error, Fingerprint, Fingerprinter, ModelCard, ModelFiles};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(super) const CARD: &str = "card.json";
@@ -123,8 +122,7 @@ pub fn import(family: Family, from: &Path, to: &Path, mut card: ModelCard) -> Re
     }
     let card = (card.to_json() + "\n").into_bytes();
     files.push((CARD, &card));
-    fs::create_dir_all(to).map_err(|source| Error::Io { path: to.into(), source })?;
-    files.iter().try_for_each(|(name, bytes)| write_whole(to, name, bytes))
+    write_folder(to, &files)
 }
 
 #[derive(Deserialize)]

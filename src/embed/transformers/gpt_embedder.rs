@@ -93,7 +93,7 @@ impl Embedder for GptEmbedder {
         let single = tap.name == "token";
         let encode = |input: &Input<'_>| {
             self.tap(tap.name)?;
-            let tokens = self.encode(super::text_of(self.name(), input)?)?;
+            let tokens = self.encode(input.text_for(self.name())?)?;
             if single && tokens.len() > 1 {
                 let what = format!("the tap \"token\" takes a single token, this text has {}", tokens.len());
                 return Err(Error::InvalidInput(what));

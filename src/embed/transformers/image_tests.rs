@@ -4,7 +4,7 @@
 use super::processor::{self, Processor};
 use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, said, set, spoil};
 use super::*;
-use crate::embed::{ErrorKind, Modality, picture};
+use crate::embed::{ErrorKind, Input, Modality, picture};
 use serde_json::{Value, json};
 use std::fs;
 

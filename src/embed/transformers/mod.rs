@@ -71,8 +71,6 @@ pub use self::{
     train::{TrainOptions, TrainProgress, train},
 };
 
-#[cfg(feature = "transformers")]
-use crate::embed::Input;
 use crate::embed::{Embedder, Error, ModelCard};
 use std::{path::Path, sync::Arc};
 
@@ -189,17 +187,6 @@ impl Pieces {
     /// The pieces of a word.
     pub fn of(&self, _: &str) -> Vec<String> {
         match *self {}
-    }
-}
-
-/// The text of an input, if it is one.
-#[cfg(feature = "transformers")]
-fn text_of<'a>(embedder: &str, input: &Input<'a>) -> Result<&'a str, Error> {
-    match input {
-        Input::Text(text) => Ok(text),
-        Input::Image(_) => {
-            Err(Error::Modality { embedder: embedder.into(), expected: "text", found: input.modality().name() })
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the reference implementation says of the small nets in `tests/fixtures/transformers`, and folders that are not sound.
 
 use super::*;
-use crate::embed::{ErrorKind, Registry};
+use crate::embed::{ErrorKind, Input, Registry};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::fs;

@@ -3,7 +3,7 @@
 use super::folder::{CARD, CONFIG, TOKENIZER, WEIGHTS};
 use super::gpt::{Config, Gpt};
 use super::ops::{self, failed};
-use crate::embed::save::write_whole;
+use crate::embed::save::write_folder;
 use crate::embed::words::data::for_each_line;
 use crate::embed::{Error, ModelCard};
 use candle_core::{DType, Device, Tensor, Var};
@@ -342,6 +342,5 @@ fn save(
         (WEIGHTS, weights),
         (CARD, (card.to_json() + "\n").into_bytes()),
     ];
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-    files.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+    write_folder(folder, &files)
 }

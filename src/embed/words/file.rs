@@ -22,7 +22,7 @@ use super::{
     subwords::{Ngrams, Subwords},
     told::{PLACES, Told},
 };
-use crate::embed::save::{read_bounded, write_whole};
+use crate::embed::save::{read_bounded, write_folder};
 use crate::embed::{Error, ModelCard, ModelFiles, transformers::Pieces};
 use crate::types::Precision;
 use half::f16;
@@ -359,8 +359,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
-        self.folder()?.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes))
+        write_folder(folder, &self.folder()?)
     }
 
     /// The files of the model folder, the card last.

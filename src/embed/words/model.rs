@@ -453,10 +453,7 @@ impl Embedder for WordModel {
     /// The vector of one word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
-        let Input::Text(text) = input else {
-            return Err(Error::Modality { embedder: "words".into(), expected: "text", found: input.modality().name() });
-        };
-        let word = self.single(text)?;
+        let word = self.single(input.text_for("words")?)?;
         let vector =
             self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary("words", std::slice::from_ref(&word)))?;
         if weight::inverse_norm(&vector) == 0.0 {
