@@ -1,9 +1,10 @@
 //! A recall is asked for, and held against queries that were never stored; an answer is explained by what the graph did.
 #![allow(clippy::print_stdout, reason = "what each trial reached must be seen")]
 
+use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, Reason, RecallParams,
-    Residence, SearchParams, Source, Space,
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Payload, Query, Reason,
+    RecallParams, Residence, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -47,11 +48,17 @@ impl Cloud {
     }
 }
 
+/// What filters are asked of: one number by chance, one that is near where the vector is.
+fn payload(at: usize, vector: &[f32]) -> Payload {
+    let of = serde_json::json!({ "tenth": at * 7_919 % 10, "thousandths": (vector[0] * 1_000.0) as i64 });
+    of.as_object().expect("an object").clone()
+}
+
 fn items(vectors: Vec<Vec<f32>>, first: usize) -> Vec<Item> {
-    let item = |(at, vector)| Item {
+    let item = |(at, vector): (usize, Vec<f32>)| Item {
         id: PointId::new(format!("p{}", first + at)).expect("an id"),
+        payload: payload(at, &vector),
         source: Source::Vector(vector),
-        payload: Payload::new(),
     };
     vectors.into_iter().enumerate().map(item).collect()
 }
@@ -144,6 +151,42 @@ fn a_recall_is_reached_and_hardly_passed_over_many_seeds() {
 }
 
 #[test]
+fn a_recall_is_reached_under_a_filter() {
+    let mut cloud = Cloud::new(21);
+    let (engine, _dir) = loaded(Metric::L2, cloud.vectors(12_000));
+    let vectors = cloud.vectors(300);
+    let at_most = |field: &str, most: i64| Filter::range(field, Range { lte: Some(most.into()), ..Range::default() });
+    for (what, filter) in [
+        ("every second point", at_most("tenth", 4)),
+        ("one in ten", at_most("tenth", 0)),
+        ("those on one side", at_most("thousandths", -500)),
+    ] {
+        let ask = |accuracy| SearchParams { filter: Some(filter.clone().into()), ..params(10, accuracy) };
+        // The nearest matches of a query that lies among them, and of one that lies elsewhere.
+        for side in [-1.0, 1.0] {
+            let mirrored = |vector: &Vec<f32>| {
+                let mut vector = vector.clone();
+                vector[0] = side * vector[0].abs();
+                Query::Vector(vector)
+            };
+            let queries: Vec<Query> = vectors.iter().map(mirrored).collect();
+            let truth = engine.search(&name(), &queries, &ask(Accuracy::Exact)).expect("answers");
+            for target in [0.8, 0.9, 0.95] {
+                let answers = engine.search(&name(), &queries, &ask(Accuracy::TargetRecall(target))).expect("answers");
+                let found = truth.iter().zip(&answers).map(|(truth, answer)| {
+                    answer.hits.iter().filter(|hit| hit.distance <= truth.hits[9].distance).count() as f64 / 10.0
+                });
+                let recall = found.sum::<f64>() / queries.len() as f64;
+                let expected = answers[0].stats.expected_recall.expect("the graph's table says what to expect");
+                println!("{what}, side {side}, target {target}: {recall:.4}, expected {expected:.4}");
+                assert!(expected >= target && answers[0].stats.filter_matches.is_some());
+                assert!(recall >= f64::from(target) - 0.01, "{recall} of {target} among {what}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_table_outlives_a_restart_and_growing_points_count() {
     let mut cloud = Cloud::new(5);
     let (engine, dir) = loaded(Metric::L2, cloud.vectors(4_000));
@@ -179,7 +222,7 @@ fn a_live_collection_is_measured() {
     assert!(expected < stored, "a new query is harder than a stored point");
     assert!(!report.recalibrating);
     let part = report.segments[0];
-    assert_eq!((part.ef_used, part.of, part.calibrated_on), (20, 3_000, 300));
+    assert_eq!((part.ef_used, part.of, part.calibrated_on), (20, 3_000, 600));
     assert!((part.found as f64 / part.of as f64 - report.recall).abs() < 1e-3);
     assert_eq!(measure(Accuracy::Ef(20), 3).recall, report.recall, "one seed, one sample");
     assert!(measure(Accuracy::Ef(200), 3).recall > report.recall);

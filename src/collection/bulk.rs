@@ -3,10 +3,13 @@
 //! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state.
 
 use super::open::Collection;
-use super::seal::{MAX_SEGMENT_ROWS, Observe, bulk_writer};
+use super::seal::{MAX_SEGMENT_ROWS, Observe};
+use super::sealed::GRAPH_FROM_ROWS;
 use super::write::Op;
 use super::{Error, Item, Job, Outcome};
-use crate::types::PointId;
+use crate::index::order::SourceRow;
+use crate::store::Segment;
+use crate::types::{Ordinal, PointId};
 use std::collections::{HashMap, HashSet};
 
 /// Items prepared (checked, embedded) together.
@@ -50,7 +53,7 @@ impl Collection {
         observe: Observe<'_>,
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
-        let mut writer = bulk_writer(self)?;
+        let mut writer = self.segment_writer()?;
         let mut ids: HashSet<PointId> = HashSet::new();
         // Ids that came again: their last item wins, written after the segment.
         let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
@@ -82,7 +85,7 @@ impl Collection {
             }
         }
         if !ids.is_empty() {
-            let segment = writer.finish()?;
+            let segment = self.ordered(writer.finish()?, observe)?;
             let graph = self.graph_of(&segment, None, observe)?;
             outcome.replaced += self.publish_bulk(segment, graph)?;
         }
@@ -92,5 +95,16 @@ impl Collection {
             outcome.replaced += upserted.replaced;
         }
         Ok(more)
+    }
+
+    /// The same points with near ones together, where there are enough of them for a graph.
+    fn ordered(&self, segment: Segment, observe: Observe<'_>) -> Result<Segment, Error> {
+        if segment.rows() < GRAPH_FROM_ROWS {
+            return Ok(segment);
+        }
+        let mut rows: Vec<SourceRow> = (0..segment.rows()).map(|row| (0, Ordinal(row))).collect();
+        let ordered = self.write_in_order(&[&segment], &mut rows, observe);
+        self.remove(segment.path());
+        ordered
     }
 }

@@ -1,9 +1,9 @@
 //! From the accuracy that a query asks for to what is done in each segment, and the recall to expect of it.
 //!
 //! A target is met in every segment for itself: where the nearest points lie is not known before the search. Sealed
-//! segments read their `ef` from their table of calibration. Without a table nothing is promised: small segments, and
-//! any segment for a target above [`SURE`], are scanned; the others are searched with a generous `ef`, and the answer
-//! has no expected recall. The same holds for growing points, which have no table.
+//! segments read their `ef` from their table of calibration, growing ones from theirs. Without a table nothing is promised:
+//! small segments, and any segment for a target above [`SURE`], are scanned; the others are searched with a generous `ef`,
+//! and the answer has no expected recall.
 
 use super::growing::Growing;
 use super::sealed::Sealed;
@@ -42,12 +42,16 @@ impl Effort {
         Some((sealed.graph()?, ef))
     }
 
-    /// The `ef` with which a growing segment is searched; none: it is scanned.
-    pub(super) fn growing(self, growing: &Growing, k: u32) -> Option<u32> {
+    /// The `ef` with which a growing segment is searched for its `k` nearest, which are among the `among` nearest of all (a
+    /// filter is applied to what the graph finds); none: it is scanned.
+    pub(super) fn growing(self, growing: &Growing, k: u32, among: u32) -> Option<u32> {
         match self {
             Self::Exact => None,
             Self::Ef(ef) => Some(ef.max(k)),
-            Self::Target(target) => without_table(target, growing.rows_held() as usize * growing.dimension, k),
+            Self::Target(target) => match growing.calibration() {
+                Some(table) => table.ef_for(target, among).map(|ef| ef.max(k)),
+                None => without_table(target, growing.rows_held() as usize * growing.dimension, k),
+            },
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The growing segment: points acknowledged but not yet sealed, in memory (and in the truth, which is their durable home).
 //!
 //! Rows are appended and never move; a row dies when its point is deleted or replaced. The first
-//! `indexed` rows are in an hnsw_rs graph (built behind the writers), the tail is scanned exactly.
+//! `indexed` rows are in an hnsw_rs graph (built behind the writers) but for a few, the tail is scanned exactly.
 
 use super::Error;
 use super::filter::{GrowingPayloads, Selected, plan};
+use super::growing_recall::is_held_out;
+use crate::index::calibration::Calibration;
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::sync::{RwLock, RwLockReadGuard};
+use crate::sync::{Arc, RwLock, RwLockReadGuard};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError};
@@ -36,6 +38,8 @@ pub(super) struct Growing {
     pub(super) frozen_at: OnceLock<Instant>,
     /// Set when the graph failed: what it holds still serves, nothing is added.
     graph_failed: AtomicBool,
+    /// What was measured of the graph, and how many rows it had been offered then.
+    pub(super) measured: RwLock<Option<(u32, Arc<Calibration>)>>,
     /// What filters are answered from.
     pub(super) payloads: GrowingPayloads,
 }
@@ -55,11 +59,18 @@ pub(super) struct Table {
     pub(super) by_id: BTreeMap<PointId, u32>,
     /// Rows that the graph refused: scanned like the tail.
     unindexable: Vec<u32>,
+    /// Rows that are kept out of the graph, to measure it with: scanned like the tail. See `growing_recall.rs`.
+    pub(super) held_out: Vec<u32>,
 }
 
 impl Table {
     pub(super) fn rows(&self) -> u32 {
         self.keys.len() as u32
+    }
+
+    /// Rows that the graph was offered and that are not in it (one that was held out may be there already).
+    pub(super) fn outside(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        self.unindexable.iter().chain(&self.held_out).copied()
     }
 
     pub(super) fn vector(&self, row: u32, dimension: usize) -> &[f32] {
@@ -96,6 +107,7 @@ impl Growing {
             indexed: AtomicU32::new(0),
             frozen_at: OnceLock::new(),
             graph_failed: AtomicBool::new(false),
+            measured: RwLock::new(None),
             payloads: GrowingPayloads::default(),
         }
     }
@@ -157,14 +169,15 @@ impl Growing {
             return Ok(false);
         }
         let from = self.indexed.load(Ordering::Acquire);
-        let (until, vectors) = {
+        let (until, vectors, held_before) = {
             let table = self.read();
             let rows = table.rows();
             if rows < INDEX_FROM_ROWS || rows == from {
                 return Ok(false);
             }
             let until = rows.min(from + INDEX_STEP);
-            (until, table.vectors[from as usize * self.dimension..until as usize * self.dimension].to_vec())
+            let vectors = &table.vectors[from as usize * self.dimension..until as usize * self.dimension];
+            (until, vectors.to_vec(), table.held_out.clone())
         };
         let graph = match self.graph.get() {
             Some(graph) => graph,
@@ -173,9 +186,18 @@ impl Growing {
                 self.graph.get_or_init(|| graph)
             }
         };
-        let mut refused = Vec::new();
-        for (row, vector) in (from..until).zip(vectors.chunks_exact(self.dimension)) {
-            match graph.insert(Ordinal(row), vector) {
+        // Of the rows held out before, some are not any more.
+        let (held_before, released): (Vec<u32>, Vec<u32>) =
+            held_before.into_iter().partition(|&row| is_held_out(row, until));
+        let released = released.into_iter().map(|row| (row, self.read().vector(row, self.dimension).to_vec()));
+        let new = (from..until).zip(vectors.chunks_exact(self.dimension).map(<[f32]>::to_vec));
+        let (mut held_out, mut refused) = (held_before, Vec::new());
+        for (row, vector) in released.chain(new) {
+            if is_held_out(row, until) {
+                held_out.push(row);
+                continue;
+            }
+            match graph.insert(Ordinal(row), &vector) {
                 Ok(true) => {}
                 Ok(false) => refused.push(row),
                 Err(error) => {
@@ -184,8 +206,10 @@ impl Growing {
                 }
             }
         }
-        if !refused.is_empty() {
-            self.table.write().unwrap_or_else(PoisonError::into_inner).unindexable.extend(refused);
+        {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            table.unindexable.extend(refused);
+            table.held_out = held_out;
         }
         self.indexed.store(until, Ordering::Release);
         Ok(true)
@@ -201,9 +225,14 @@ impl Growing {
         }
     }
 
-    /// Whether some rows are in a graph.
-    pub(super) fn has_graph(&self) -> bool {
-        self.indexed.load(Ordering::Acquire) > 0
+    /// Rows that the graph was offered, the first ones.
+    pub(super) fn indexed_rows(&self) -> u32 {
+        self.indexed.load(Ordering::Acquire)
+    }
+
+    /// The graph, once there is one.
+    pub(super) fn graph(&self) -> Option<&GrowingIndex> {
+        self.graph.get()
     }
 
     /// The nearest live rows (with `selected`: of those): the graph for the indexed rows (if `ef` is given), an exact
@@ -232,19 +261,15 @@ impl Growing {
             let accept = |row: Ordinal| row.0 < indexed && wanted(row.0);
             let mut found = graph.search(query, k, ef as usize, accept)?;
             let live = selected.map_or(table.by_id.len(), |selected| selected.count() as usize);
-            let live = live.saturating_sub(table.unindexable.len());
+            let live = live.saturating_sub(table.outside().count());
             let tail_live = (indexed..table.rows()).filter(|&row| wanted(row)).count();
             if found.neighbors.len() >= k.min(live.saturating_sub(tail_live)) {
                 let mut top = TopK::new(k);
-                for neighbor in found.neighbors.drain(..) {
-                    top.push(neighbor);
-                }
                 let query_norm = crate::math::norm(query);
-                let refused = table.unindexable.iter().copied().filter(|&row| row < indexed);
-                for row in refused.chain(indexed..table.rows()) {
-                    if !wanted(row) {
-                        continue;
-                    }
+                let in_graph: Vec<Ordinal> = found.neighbors.iter().map(|neighbor| neighbor.row).collect();
+                found.neighbors.drain(..).for_each(|neighbor| top.push(neighbor));
+                let outside = table.outside().filter(|&row| row < indexed && !in_graph.contains(&Ordinal(row)));
+                for row in outside.chain(indexed..table.rows()).filter(|&row| wanted(row)) {
                     found.distances += 1;
                     let row = Ordinal(row);
                     top.push(Neighbor { row, distance: index::exact::distance(rows, row, query, query_norm) });

@@ -8,6 +8,7 @@
 //! | `local.rs`, `local/` | [`LocalEngine`]: the collections of one data directory, and the threads that look after them |
 //! | `open.rs` | one open collection: record, truth, and the view that queries see |
 //! | `growing.rs`, `sealed.rs` | its two kinds of segment |
+//! | `growing_recall.rs` | what recall a growing segment's graph reaches, measured while it grows |
 //! | `filter/` | conditions on payloads, and which rows match them |
 //! | `embedding.rs` | from text and image to a checked vector |
 //! | `write.rs` | the life of a write: group commit, visibility |
@@ -42,6 +43,7 @@ mod explain;
 pub mod filter;
 mod group;
 mod growing;
+mod growing_recall;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
 pub mod limits;

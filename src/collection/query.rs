@@ -300,9 +300,16 @@ impl Collection {
     ) -> Result<SourceFound, Error> {
         match source {
             Source::Growing(growing) => {
-                let ef = effort.growing(growing, k as u32);
+                let live = growing.live();
+                // So many are as near as the k-th that matches, if those that match lie anywhere.
+                let among = selected.map_or(k as u64, |selected| live * k as u64 / selected.count().max(1)).min(live);
+                let among = u32::try_from(among).unwrap_or(u32::MAX).max(k as u32);
+                let ef = effort.growing(growing, k as u32, among);
                 let found = growing.search(query, k, ef, bound, selected)?;
-                let (ef, recall) = if found.by_graph { (ef, None) } else { (None, Some(1.0)) };
+                let (ef, recall) = match ef.filter(|_| found.by_graph) {
+                    Some(ef) => (Some(ef), growing.calibration().map(|table| table.expected(ef, among))),
+                    None => (None, Some(1.0)),
+                };
                 Ok(SourceFound { neighbors: found.neighbors, distances: found.distances, ef, recall })
             }
             Source::Sealed(sealed) => {
@@ -313,10 +320,10 @@ impl Collection {
                     Some((graph, ef)) => {
                         // From half of the rows on the graph compares them all.
                         let scanned = ef as usize > rows.len() / 2;
+                        // Tables were measured without a filter. With one, `ef` matches are kept and all that lies between
+                        // them is walked through, or their codes are scanned: no less is found.
                         let recall = match sealed.calibration() {
                             _ if scanned => Some(1.0),
-                            // Tables were measured without a filter.
-                            _ if selected.is_some() => None,
                             table => table.map(|table| table.expected(ef, k as u32)),
                         };
                         let found = match selected {

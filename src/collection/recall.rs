@@ -139,8 +139,11 @@ impl Collection {
             expectation.add(sealed.live_rows().into(), recall);
         }
         for growing in view.growing_newest_first() {
-            let scanned = effort.growing(growing, k + 1).is_none() || !growing.has_graph();
-            expectation.add(growing.live(), scanned.then_some(1.0));
+            let recall = match effort.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some()) {
+                None => Some(1.0),
+                Some(ef) => growing.calibration().map(|table| table.stored(ef, k)),
+            };
+            expectation.add(growing.live(), recall);
         }
         expectation.recall().map(f64::from)
     }

@@ -9,8 +9,10 @@ use super::growing::Growing;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
+use crate::index::Rows;
 use crate::index::graph::{self, Graph, Reuse};
-use crate::store::{Change, Segment, SegmentId, SegmentWriter};
+use crate::index::order::{self, SourceRow};
+use crate::store::{Change, Segment, SegmentWriter};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
@@ -54,7 +56,7 @@ impl Collection {
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
         let rows = frozen.rows_held();
-        let mut writer = SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?;
+        let mut writer = self.segment_writer()?;
         let mut origins: Vec<u32> = Vec::new();
         for from in (0..rows).step_by(STEP as usize) {
             // In steps, so that writers that replace a frozen row never wait long.
@@ -185,22 +187,16 @@ impl Collection {
                 return Err(error.into());
             }
         }
-        let mut writer = SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?;
-        let mut origins: Vec<(u32, Ordinal)> = Vec::with_capacity(total as usize);
+        let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
-            let segment = &sealed.segment;
-            for row in (0..segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row)) {
-                writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
-                origins.push((input as u32, row));
-                if origins.len().is_multiple_of(10_000) && !observe(Job::Merging, origins.len() as u64, total) {
-                    return Err(Error::Unavailable("the merge was cancelled".into()));
-                }
-            }
+            let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
+            origins.extend(rows.map(|row| (input as u32, row)));
         }
+        let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
         let made = if origins.is_empty() {
             None
         } else {
-            let segment = writer.finish()?;
+            let segment = self.write_in_order(&segments, &mut origins, observe)?;
             let reusable = Reusable::of(inputs, &origins);
             let graph = self.graph_of(&segment, reusable.as_ref(), observe)?;
             Some((segment, graph))
@@ -248,6 +244,47 @@ impl Collection {
         Ok(())
     }
 
+    /// Writes rows of segments into a new one, near ones together, as its graph would have them. `rows` has that order
+    /// afterwards.
+    pub(super) fn write_in_order(
+        &self,
+        segments: &[&Segment],
+        rows: &mut [SourceRow],
+        observe: Observe<'_>,
+    ) -> Result<Segment, Error> {
+        let total = rows.len() as u64;
+        let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
+        let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
+        let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
+        if total >= GRAPH_FROM_ROWS.into() && !order::bring_together(&sources, rows, &|| go_on(0)) {
+            return Err(cancelled());
+        }
+        let mut writer = self.segment_writer()?;
+        for (done, &(input, row)) in (1_u64..).zip(&*rows) {
+            let segment = segments[input as usize];
+            writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+            if done.is_multiple_of(10_000) && !go_on(done) {
+                return Err(cancelled());
+            }
+        }
+        Ok(writer.finish()?)
+    }
+
+    /// A new segment of this collection, to be written.
+    pub(super) fn segment_writer(&self) -> Result<SegmentWriter, Error> {
+        Ok(SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?)
+    }
+
+    /// The vectors of a segment as the index sees them.
+    fn rows_of<'a>(&self, segment: &'a Segment) -> Rows<'a> {
+        Rows {
+            vectors: segment.vectors(),
+            norms: segment.norms(),
+            dimension: self.dimension as usize,
+            metric: self.metric,
+        }
+    }
+
     /// Builds the graph of a segment that has none, and swaps it in.
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
         sealed.prepare_payloads();
@@ -288,14 +325,9 @@ impl Collection {
         reusable: Option<&Reusable>,
         observe: Observe<'_>,
     ) -> Result<Graph, Error> {
-        let rows = crate::index::Rows {
-            vectors: segment.vectors(),
-            norms: segment.norms(),
-            dimension: self.dimension as usize,
-            metric: self.metric,
-        };
         let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
-        let built = graph::build(rows, self.graph_params()?, reusable.map(Reusable::links), &progress)?;
+        let built =
+            graph::build(self.rows_of(segment), self.graph_params()?, reusable.map(Reusable::links), &progress)?;
         let path = graph_path(&self.dir, segment.id(), generation);
         built.publish(&self.fs, &path, segment.tag())?;
         Ok(Graph::open(&path, expected(segment, self.metric))?)
@@ -351,7 +383,7 @@ impl Collection {
     }
 
     /// Removes a file that nothing names any more; what fails here is swept at the next open.
-    fn remove(&self, path: &Path) {
+    pub(super) fn remove(&self, path: &Path) {
         if let Err(error) = self.fs.remove(path) {
             tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
         }
@@ -375,7 +407,7 @@ pub(super) struct Reusable {
 impl Reusable {
     /// Of the inputs of a merge, by where each row of the new segment is from.
     #[allow(clippy::cast_possible_truncation)]
-    fn of(inputs: &[Arc<Sealed>], origins: &[(u32, Ordinal)]) -> Option<Self> {
+    fn of(inputs: &[Arc<Sealed>], origins: &[SourceRow]) -> Option<Self> {
         let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
         let (largest, sealed) = with_graph.max_by_key(|(_, sealed)| sealed.live_rows())?;
         let graph = sealed.verified_graph().ok()??;
@@ -435,12 +467,6 @@ pub(super) fn choose(view: &View) -> Option<Task> {
         }
     }
     view.sealed.iter().find(|sealed| sealed.wants_graph()).cloned().map(Task::Graph)
-}
-
-/// The id under which a bulk load's next segment is written.
-pub(super) fn bulk_writer(collection: &Collection) -> Result<SegmentWriter, Error> {
-    let id: SegmentId = collection.take_segment_id();
-    Ok(SegmentWriter::create(&collection.fs, &collection.dir, id, collection.dimension)?)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | `rows.rs` | what is searched ([`Rows`]) and what comes back ([`Found`]) |
 //! | `exact.rs` | the scan of every row: the oracle that the others are measured against |
 //! | `growing.rs` | rows that still change: the only file that names `hnsw_rs` |
+//! | `order.rs` | rows in an order in which near ones come together |
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
 //! | `reduce.rs` | principal components: the few directions that tell near from far |
 //! | `graph/` | the sealed graph: build, layout, view, search, verify |
@@ -18,6 +19,7 @@ mod error;
 pub mod exact;
 pub mod graph;
 mod growing;
+pub mod order;
 mod params;
 mod quantize;
 mod reduce;

@@ -151,7 +151,12 @@ impl Inner {
                 if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
                     continue;
                 }
-                match growing.index_step() {
+                // What is in the graph is measured when nothing waits to be put into it.
+                let step = growing.index_step().and_then(|done| match done {
+                    true => Ok(true),
+                    false => growing.measure(&|| !self.stopping()),
+                });
+                match step {
                     Ok(done) => busy |= done,
                     Err(error) => {
                         tracing::error!(collection = %collection.name, %error, "the growing segment's graph failed; its points are scanned");

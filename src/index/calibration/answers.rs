@@ -9,6 +9,8 @@ use rayon::prelude::*;
 
 /// The `k` that are measured.
 pub(super) const KS: [u32; 5] = [1, 3, 10, 30, 100];
+/// The first `ef` of a curve: `k` over so much.
+const LEAST_EF: u32 = 4;
 /// From one `ef` to the next.
 const GROWTH: f64 = 1.35;
 /// A curve ends with this recall, or with this many candidates, or when the graph would compare every row.
@@ -54,11 +56,11 @@ impl Subject<'_> {
         let mut curves = Vec::new();
         for k in KS {
             let mut points = Vec::new();
-            let mut ef = k;
+            let mut ef = k.div_ceil(LEAST_EF);
             while ef <= MAX_EF && ef as usize <= self.rows.len() / 2 {
                 let recalls: Vec<f64> =
                     asked.par_iter().zip(&truth).map(|(asked, truth)| self.recall(asked, truth, k, ef)).collect();
-                points.push(point(&recalls, k, ef));
+                points.push(CurvePoint::of(&recalls, k, ef));
                 if points.last().is_some_and(|point| point.recall >= ENOUGH) {
                     break;
                 }
@@ -78,9 +80,8 @@ impl Subject<'_> {
     fn recall(&self, asked: &Asked, truth: &[f32], k: u32, ef: u32) -> f64 {
         let truth = &truth[..truth.len().min(k as usize)];
         let Some(&worst) = truth.last() else { return 1.0 };
-        let more = u32::from(asked.own.is_some());
-        let (k, ef) = ((k + more) as usize, ef.max(k + more) as usize);
-        let found = self.graph.search(self.rows, &asked.vector, k, ef, f32::INFINITY, self.accept).neighbors;
+        let k = (k + u32::from(asked.own.is_some())) as usize;
+        let found = self.graph.search(self.rows, &asked.vector, k, ef as usize, f32::INFINITY, self.accept).neighbors;
         let hits =
             found.iter().filter(|neighbor| Some(neighbor.row) != asked.own && neighbor.distance <= worst).count();
         hits.min(truth.len()) as f64 / truth.len() as f64
@@ -127,14 +128,4 @@ impl Subject<'_> {
         }
         answers
     }
-}
-
-/// Mean and standard error, with one more query that missed one of its `k`: a hundred perfect answers do not show that
-/// nothing is ever missed.
-fn point(recalls: &[f64], k: u32, ef: u32) -> CurvePoint {
-    let all = || recalls.iter().copied().chain([1.0 - 1.0 / f64::from(k)]);
-    let n = (recalls.len() + 1) as f64;
-    let mean = all().sum::<f64>() / n;
-    let variance = all().map(|recall| (recall - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    CurvePoint { ef, recall: mean as f32, error: (variance / n).sqrt() as f32 }
 }

@@ -20,7 +20,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::Path;
 
 /// Rows that are held out: one in so many, within limits.
-const HELD_OUT_ONE_IN: usize = 20;
+const HELD_OUT_ONE_IN: usize = 10;
 const HELD_OUT: (usize, usize) = (100, 1_000);
 /// Most rows, and most components, of the graph without them.
 const SUBSET_ROWS: usize = 1 << 20;

@@ -17,7 +17,7 @@ pub(super) const MAX_POINTS: usize = 64;
 /// Recall at one `ef`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvePoint {
-    /// Candidates kept by the search; at least the curve's `k`.
+    /// Candidates of the search; at least 1. Fewer than `k` are those that it expands.
     pub ef: u32,
     /// Mean share of the `k` nearest rows that were found, 0 to 1.
     pub recall: f32,
@@ -59,6 +59,18 @@ struct Estimate {
     ef: f64,
     mean: f64,
     lower: f64,
+}
+
+impl CurvePoint {
+    /// Mean and standard error of recalls at `k` and `ef`, with one more query that missed one of its `k`: a hundred perfect
+    /// answers do not show that nothing is ever missed.
+    pub fn of(recalls: &[f64], k: u32, ef: u32) -> Self {
+        let all = || recalls.iter().copied().chain([1.0 - 1.0 / f64::from(k)]);
+        let n = (recalls.len() + 1) as f64;
+        let mean = all().sum::<f64>() / n;
+        let variance = all().map(|recall| (recall - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        Self { ef, recall: mean as f32, error: (variance / n).sqrt() as f32 }
+    }
 }
 
 impl Calibration {
@@ -104,7 +116,8 @@ impl Calibration {
         self.stored.1.at(f64::from(ef), k).0 as f32
     }
 
-    /// The least `ef` (at least `k`) whose recall is the target with confidence; none if only a scan promises it.
+    /// The least `ef` whose recall is the target with confidence; none if only a scan promises it. It may be less than `k`,
+    /// as far as that was measured.
     ///
     /// Beyond the largest measured `k` its curve is read at the same `ef / k`, which promises less than is reached.
     pub fn ef_for(&self, target: f32, k: u32) -> Option<u32> {
@@ -113,9 +126,10 @@ impl Calibration {
         let reaches = |ef: u32| fit.at(f64::from(ef), k).1 >= f64::from(target);
         let ratio = |curve: &Fitted| curve.points.last().map_or(1.0, |point| point.ef / curve.k);
         let most = fit.0.iter().map(ratio).fold(1.0, f64::max) * f64::from(k);
-        let (mut below, mut at) = (k, most.min(f64::from(u32::MAX)).ceil() as u32);
-        if reaches(k) {
-            return Some(k);
+        let least = (fit.least_ratio(k) * f64::from(k)).ceil().max(1.0) as u32;
+        let (mut below, mut at) = (least, most.min(f64::from(u32::MAX)).ceil() as u32);
+        if reaches(least) {
+            return Some(least);
         }
         if !reaches(at) {
             return None;
@@ -138,8 +152,11 @@ impl Fit {
             return Err("k does not grow from curve to curve".into());
         }
         for Curve { k, points } in measured {
-            if *k == 0 || points.is_empty() || points.len() > MAX_POINTS || points[0].ef < *k {
-                return Err(format!("the curve of k {k} has {} points, not 1 to {MAX_POINTS} from k on", points.len()));
+            if *k == 0 || points.is_empty() || points.len() > MAX_POINTS || points[0].ef == 0 {
+                return Err(format!(
+                    "the curve of k {k} has {} points, not 1 to {MAX_POINTS} from ef 1 on",
+                    points.len()
+                ));
             }
             if !points.is_sorted_by(|a, b| a.ef < b.ef) {
                 return Err(format!("ef does not grow along the curve of k {k}"));
@@ -150,6 +167,14 @@ impl Fit {
             }
         }
         Ok(Self(measured.iter().map(fit).collect()))
+    }
+
+    /// The least measured `ef / k` at this `k`: of the curves before and after it the greater.
+    fn least_ratio(&self, k: u32) -> f64 {
+        let above = self.0.partition_point(|curve| curve.k < f64::from(k));
+        let near = [above.checked_sub(1).and_then(|at| self.0.get(at)), self.0.get(above)];
+        let ratios = near.into_iter().flatten().filter_map(|curve| Some(curve.points.first()?.ef / curve.k));
+        ratios.fold(0.0, f64::max)
     }
 
     /// Mean and lower bound.
@@ -290,6 +315,12 @@ mod tests {
         assert!((made.expected(20, 10) - 0.8).abs() < 1e-6, "half way from 0.4 to 0.1 missed is 0.2");
         assert_eq!((made.expected(5, 10), made.expected(400, 10)), (0.6, 0.9), "flat outside");
         assert_eq!((made.ef_for(0.799, 10), made.ef_for(0.95, 10)), (Some(20), None));
+        let fewer = table(10, vec![curve(1, &[(1, 0.6)]), curve(10, &[(4, 0.6), (40, 0.9)])]).unwrap();
+        assert_eq!(
+            (fewer.ef_for(0.5, 10), fewer.ef_for(0.5, 100)),
+            (Some(10), Some(40)),
+            "of k 1, less was not measured"
+        );
         let two = table(10, vec![curve(1, &[(2, 0.6)]), curve(100, &[(200, 0.9)])]).unwrap();
         assert!((two.expected(20, 10) - 0.8).abs() < 1e-6, "{}", two.expected(20, 10));
     }
@@ -310,7 +341,7 @@ mod tests {
         assert!(one(1, vec![point(1, 0.5, 0.0)]).is_ok());
         for (k, points) in [
             (0, vec![point(1, 0.5, 0.0)]),
-            (2, vec![point(1, 0.5, 0.0)]),
+            (2, vec![point(0, 0.5, 0.0)]),
             (1, vec![]),
             (1, vec![point(2, 0.5, 0.0), point(2, 0.6, 0.0)]),
             (1, vec![point(1, f32::NAN, 0.0)]),

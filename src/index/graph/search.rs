@@ -49,6 +49,7 @@ impl Matching<'_> {
 
 impl Graph {
     /// The `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full vectors.
+    /// With fewer candidates than `k`, as many as `k` are kept, but only the nearest `ef` are expanded.
     ///
     /// `rows` are those that the graph was built on, `query` has their dimension (with another, nothing is found).
     /// Never fewer than `k` rows when that many are accepted: where the walk does not find them, every row is
@@ -125,7 +126,8 @@ impl Graph {
         if query.len() != rows.dimension || ask.k == 0 || rows.is_empty() {
             return Found::default();
         }
-        let (k, ef) = (ask.k.min(rows.len()), ask.ef.max(ask.k));
+        let k = ask.k.min(rows.len());
+        let (ef, expand) = (ask.ef.max(k), ask.ef.max(1));
         let fitting = rows.len() == self.rows() as usize
             && rows.dimension == self.quantizer.dimension
             && rows.metric == self.quantizer.metric;
@@ -146,7 +148,7 @@ impl Graph {
         let tightness = if prepared.fits { self.header().tightness } else { 0.0 };
         let ask = Ask { k, ef, ..ask };
         let mut walker =
-            Walker { graph: self, view, scorer, scratch: &mut scratch, ask, query_norm, tightness, accept };
+            Walker { graph: self, view, scorer, scratch: &mut scratch, ask, expand, query_norm, tightness, accept };
         let walked = find(&mut walker);
         let mut found = if walked.gave_up { Found::default() } else { walker.rerank() };
         *path = scratch.path.take();
@@ -185,6 +187,8 @@ struct Walker<'a, A> {
     scorer: AnyScorer<'a>,
     scratch: &'a mut Scratch,
     ask: Ask<'a>,
+    /// Candidates that are expanded, at most: fewer than are kept where fewer were asked for than hits.
+    expand: usize,
     query_norm: f32,
     /// How far the keys can be trusted: `tightness.rs`; 0: not at all.
     tightness: f32,
@@ -242,7 +246,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         };
         let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
         let (view, accept) = (&self.view, self.accept);
-        let beam = Beam { ef, least, bound, max_scored };
+        let beam = Beam { ef, expand: self.expand, least, bound, max_scored, reach: None };
         let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
         let walked = match &self.scorer {
             AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),

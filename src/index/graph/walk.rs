@@ -123,23 +123,44 @@ pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scr
     }
 }
 
+/// A walk ends early at a node that is farther than so many times what is near: Al-Jazzazi et al. 2025, "Distance adaptive
+/// beam search for provably accurate graph-based nearest neighbor search", section 3.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// So many nodes are near.
+    pub(super) near: usize,
+    /// The key of the last of them, times this, is how far the walk reaches; keys are squared distances.
+    pub(super) times: f32,
+}
+
 /// What a walk keeps, and when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beam {
     /// Accepted nodes that are kept: the nearest ones.
     pub(super) ef: usize,
+    /// So many of them are expanded, the nearest ones; those between them that are not accepted are, too.
+    pub(super) expand: usize,
     /// So many of them are kept and expanded although they lie beyond the bound.
     pub(super) least: usize,
     /// Nodes of a greater key are of no use.
     pub(super) bound: u32,
     /// Distances computed before the walk gives up: too many rejected nodes are in its way.
     pub(super) max_scored: u64,
+    /// Where the walk ends before all `ef` are expanded.
+    pub(super) reach: Option<Reach>,
+}
+
+impl Reach {
+    #[inline(always)]
+    fn covers(self, pool: &[u64], cursor: usize) -> bool {
+        cursor < self.near || key(pool[cursor]) as f32 <= self.times * key(pool[self.near - 1]) as f32
+    }
 }
 
 impl Beam {
-    /// Keeps `ef` nodes, accepts all, knows no bound.
+    /// Keeps `ef` nodes, expands all of them, knows no bound.
     pub(super) fn of(ef: usize) -> Self {
-        Self { ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
+        Self { ef, expand: ef, least: ef, bound: u32::MAX, max_scored: u64::MAX, reach: None }
     }
 
     /// Whether a key is beyond the bound and not even among those that are kept all the same. (On its way to the query a
@@ -151,8 +172,12 @@ impl Beam {
 
     /// Whether there is an entry at the cursor, and it is worth expanding.
     #[inline(always)]
-    fn wants(&self, pool: &[u64], cursor: usize) -> bool {
-        pool.get(cursor).is_some_and(|&entry| cursor < self.least || key(entry) <= self.bound)
+    fn wants(&self, pool: &[u64], cursor: usize, accepted: usize) -> bool {
+        let most = self.expand + (pool.len() - accepted);
+        pool.get(cursor).filter(|_| cursor < most).is_some_and(|&entry| {
+            (cursor < self.least || key(entry) <= self.bound)
+                && self.reach.is_none_or(|reach| reach.covers(pool, cursor))
+        })
     }
 }
 
@@ -188,7 +213,7 @@ pub(super) fn walk(
     loop {
         coming.clear();
         let mut expanded = 0;
-        while beam.wants(pool, cursor) && expanded < EXPANDED_AT_ONCE {
+        while beam.wants(pool, cursor, accepted) && expanded < EXPANDED_AT_ONCE {
             let current = node(pool[cursor]);
             pool[cursor] |= EXPANDED;
             expanded += 1;
@@ -232,7 +257,7 @@ pub(super) fn walk(
         }
         cursor = next_unexpanded(pool, cursor);
         std::mem::swap(ready, coming);
-        if ready.is_empty() && !beam.wants(pool, cursor) {
+        if ready.is_empty() && !beam.wants(pool, cursor, accepted) {
             return walked;
         }
     }
