@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use super::layout::NONE;
 
 /// The links of level 0 while they are repaired.
-pub(super) struct Reached<'a> {
+pub(super) struct Reach<'a> {
     links: &'a mut [u32],
     degree: usize,
     /// From where each node was first reached; itself for the entry, `NONE` if it was not.
     parent: Vec<u32>,
 }
 
-impl<'a> Reached<'a> {
+impl<'a> Reach<'a> {
     /// Everything that `entry` reaches.
     pub(super) fn from(links: &'a mut [u32], degree: usize, entry: u32) -> Self {
         let nodes = links.len() / degree;
@@ -80,11 +80,11 @@ mod tests {
                 [base + (node + 1) % 5, base + (node + 4) % 5]
             })
             .collect();
-        let mut reach = Reached::from(&mut links, 2, 2);
+        let mut reach = Reach::from(&mut links, 2, 2);
         assert_eq!((0..15).filter(|&n| reach.reaches(n)).count(), 5);
         assert_eq!(reach.attach(7, [7, 8, 4].into_iter()), Some(4), "only from what is reached");
         assert!(reach.reaches(9) && !reach.reaches(12));
         reach.attach(12, [].into_iter()).unwrap();
-        assert!((0..15).all(|n| Reached::from(&mut links, 2, 2).reaches(n)));
+        assert!((0..15).all(|n| Reach::from(&mut links, 2, 2).reaches(n)));
     }
 }

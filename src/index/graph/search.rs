@@ -246,7 +246,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         };
         let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
         let (view, accept) = (&self.view, self.accept);
-        let beam = Beam { ef, expand: self.expand, least, bound, max_scored, reach: None };
+        let beam = Beam { ef, expand: self.expand, least, bound, max_scored };
         let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
         let walked = match &self.scorer {
             AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),

@@ -170,7 +170,7 @@ fn every_node_is_reached_from_the_entry() {
         let mut built = build(sample.rows(), small, None, &|_, _| true).unwrap();
         let entry = built.upper.iter().rev().fold(built.entry, |node, level| level.down[node as usize]);
         let twins: std::collections::HashSet<u32> = built.twins.rows.iter().copied().collect();
-        let reach = repair::Reached::from(&mut built.links, 8, entry);
+        let reach = repair::Reach::from(&mut built.links, 8, entry);
         let lost = (0..3000).filter(|row| !twins.contains(row) && !reach.reaches(*row)).count();
         assert_eq!(lost, 0, "{name}");
     }

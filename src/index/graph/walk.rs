@@ -123,16 +123,6 @@ pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scr
     }
 }
 
-/// A walk ends early at a node that is farther than so many times what is near: Al-Jazzazi et al. 2025, "Distance adaptive
-/// beam search for provably accurate graph-based nearest neighbor search", section 3.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
-    /// So many nodes are near.
-    pub(super) near: usize,
-    /// The key of the last of them, times this, is how far the walk reaches; keys are squared distances.
-    pub(super) times: f32,
-}
-
 /// What a walk keeps, and when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beam {
@@ -146,21 +136,12 @@ pub(super) struct Beam {
     pub(super) bound: u32,
     /// Distances computed before the walk gives up: too many rejected nodes are in its way.
     pub(super) max_scored: u64,
-    /// Where the walk ends before all `ef` are expanded.
-    pub(super) reach: Option<Reach>,
-}
-
-impl Reach {
-    #[inline(always)]
-    fn covers(self, pool: &[u64], cursor: usize) -> bool {
-        cursor < self.near || key(pool[cursor]) as f32 <= self.times * key(pool[self.near - 1]) as f32
-    }
 }
 
 impl Beam {
     /// Keeps `ef` nodes, expands all of them, knows no bound.
     pub(super) fn of(ef: usize) -> Self {
-        Self { ef, expand: ef, least: ef, bound: u32::MAX, max_scored: u64::MAX, reach: None }
+        Self { ef, expand: ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
     }
 
     /// Whether a key is beyond the bound and not even among those that are kept all the same. (On its way to the query a
@@ -174,10 +155,7 @@ impl Beam {
     #[inline(always)]
     fn wants(&self, pool: &[u64], cursor: usize, accepted: usize) -> bool {
         let most = self.expand + (pool.len() - accepted);
-        pool.get(cursor).filter(|_| cursor < most).is_some_and(|&entry| {
-            (cursor < self.least || key(entry) <= self.bound)
-                && self.reach.is_none_or(|reach| reach.covers(pool, cursor))
-        })
+        cursor < most && pool.get(cursor).is_some_and(|&entry| cursor < self.least || key(entry) <= self.bound)
     }
 }
 
