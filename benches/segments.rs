@@ -1,7 +1,9 @@
 //! One graph against the same rows in several: `cargo bench --bench segments -- 200000 128 4`.
 //!
-//! Prints the recall@10, the distances and the microseconds of a query, by ef. Each part after the first is told the distance
-//! of the tenth hit so far, as a search over segments does. Then the seconds of a merge that keeps the links of a graph over
+//! Prints the recall@10, the distances and the microseconds of a query, by ef: of one graph, of parts as merging leaves them
+//! (nine tenths, and most of the rest), and of equal parts. Each part after the first is told the distance of the tenth hit so
+//! far and is searched for the hits that its share of the rows lets expect, and anew if it has more in the end, as `src/collection/query.rs`
+//! does. Then the seconds of a merge that keeps the links of a graph over
 //! half, seven eighths and all of the rows (of these one in ten is gone), beside those of a build from nothing.
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -48,6 +50,12 @@ impl Part {
     }
 }
 
+/// The hits that a part with that share of the rows has among `k`, with two standard deviations.
+fn expected_hits(k: usize, share: f64) -> usize {
+    let expected = k as f64 * share;
+    ((expected + 2.0 * (expected * (1.0 - share)).sqrt()).ceil() as usize).clamp(1, k)
+}
+
 fn main() {
     let mut given = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let mut given = |or: usize| given.next().unwrap_or(or);
@@ -72,34 +80,51 @@ fn main() {
     let (vectors, queries) = (make(rows), make(QUERIES));
     let queries: Vec<&[f32]> = queries.chunks_exact(dimension).collect();
     let whole = [Part::of(&vectors, dimension)];
-    let several: Vec<Part> = vectors.chunks(rows.div_ceil(parts) * dimension).map(|p| Part::of(p, dimension)).collect();
-    let graphs: Vec<Graph> = whole.iter().chain(&several).map(|part| part.graph(None)).collect();
+    let equal: Vec<Part> = vectors.chunks(rows.div_ceil(parts) * dimension).map(|p| Part::of(p, dimension)).collect();
+    let (nine_tenths, rest) = vectors.split_at(rows * 9 / 10 * dimension);
+    let (most, last) = rest.split_at(rows * 8 / 100 * dimension);
+    let merged = [nine_tenths, most, last].map(|part| Part::of(part, dimension));
+    let graphs = |parts: &[Part]| parts.iter().map(|part| part.graph(None)).collect::<Vec<Graph>>();
+    let layouts = [(&whole[..], graphs(&whole)), (&merged[..], graphs(&merged)), (&equal[..], graphs(&equal))];
     let truth: Vec<f32> = queries
         .iter()
         .map(|query| exact::search(whole[0].rows(), query, K, |_| true).neighbors[K - 1].distance)
         .collect();
 
     println!("{rows} rows of {dimension} components, k {K}; {parts} parts");
-    println!("{:>4} {:>8} {:>8} {:>10} {:>8}", "ef", "parts", "recall", "distances", "us");
+    println!("{:>4} {:>8} {:>8} {:>10} {:>8} {:>8}", "ef", "parts", "recall", "distances", "us", "anew");
     for ef in [10, 14, 20, 28, 40, 80] {
-        for (parts, graphs) in [(&whole[..], &graphs[..1]), (&several[..], &graphs[1..])] {
-            let (mut right, mut distances) = (0, 0);
+        for (parts, graphs) in &layouts {
+            let (mut right, mut distances, mut again) = (0, 0, 0);
             let start = Instant::now();
             for (query, &worst) in queries.iter().zip(&truth) {
-                let mut top: Vec<Neighbor> = Vec::new();
-                for (part, graph) in parts.iter().zip(graphs) {
-                    let bound = top.get(K - 1).map_or(f32::INFINITY, |last| last.distance);
-                    let found = graph.search(part.rows(), query, K, ef, bound, |_: Ordinal| true);
+                let mut top: Vec<(Neighbor, usize)> = Vec::new();
+                let mut search = |part: usize, most: usize, top: &mut Vec<(Neighbor, usize)>| {
+                    let bound = top.get(K - 1).map_or(f32::INFINITY, |(last, _)| last.distance);
+                    let hits = if bound == f32::INFINITY { K } else { most };
+                    let ef = (ef * hits).div_ceil(K);
+                    let found = graphs[part].search(parts[part].rows(), query, K, ef, bound, |_: Ordinal| true);
                     distances += found.distances;
-                    top.extend(found.neighbors);
-                    top.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
+                    top.retain(|(_, of)| *of != part);
+                    top.extend(found.neighbors.into_iter().map(|neighbor| (neighbor, part)));
+                    top.sort_unstable_by(|a, b| a.0.distance.total_cmp(&b.0.distance));
                     top.truncate(K);
+                    hits
+                };
+                let share = |part: usize| parts[part].norms.len() as f64 / rows as f64;
+                let hits: Vec<usize> =
+                    (0..parts.len()).map(|part| search(part, expected_hits(K, share(part)), &mut top)).collect();
+                for (part, hits) in hits.into_iter().enumerate() {
+                    if top.iter().filter(|(_, of)| *of == part).count() > hits {
+                        search(part, K, &mut top);
+                        again += 1;
+                    }
                 }
-                right += top.iter().filter(|hit| hit.distance <= worst).count();
+                right += top.iter().filter(|(hit, _)| hit.distance <= worst).count();
             }
             let us = start.elapsed().as_secs_f64() * 1e6 / QUERIES as f64;
             let recall = right as f64 / (K * QUERIES) as f64;
-            println!("{ef:4} {:8} {recall:8.4} {:10} {us:8.1}", parts.len(), distances as usize / QUERIES);
+            println!("{ef:4} {:8} {recall:8.4} {:10} {us:8.1} {again:8}", parts.len(), distances as usize / QUERIES);
         }
     }
 

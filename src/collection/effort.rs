@@ -29,6 +29,14 @@ const SURE: f32 = 0.99;
 const GENEROUS_EF: (u32, u32) = (400, 8);
 
 impl Effort {
+    /// What is done for the nearest `hits` of `k`.
+    pub(super) fn of_part(self, hits: usize, k: usize) -> Self {
+        match self {
+            Self::Ef(ef) if hits < k => Self::Ef((ef as usize * hits).div_ceil(k) as u32),
+            other => other,
+        }
+    }
+
     /// The graph and `ef` with which a sealed segment is searched for its `k` nearest; none: it is scanned.
     pub(super) fn sealed(self, sealed: &Sealed, k: u32) -> Option<(Arc<Graph>, u32)> {
         let ef = match self {

@@ -7,7 +7,7 @@ use super::effort::Effort;
 use super::filter::Selected;
 use super::limits::{self, MAX_EF};
 use super::open::{Collection, Place, View};
-use super::query::{self, Resolved, Source};
+use super::query::{self, Part, Resolved, Source};
 use super::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;
@@ -47,16 +47,19 @@ impl Collection {
             told.reason = Reason::Excluded;
             return Ok(told);
         }
-        let sources = query::sources(&view, selection.as_ref());
-        let selected = sources.iter().find(|(other, _)| other.is(&source)).and_then(|(_, selected)| *selected);
+        let k = params.k as usize + resolved.exclude.len();
+        let sources = query::sources(&view, selection.as_ref(), k);
+        let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
         if selected.is_some_and(|selected| !selected.contains(row.0)) {
             told.reason = Reason::Filtered;
             return Ok(told);
         }
-        let k = params.k as usize + resolved.exclude.len();
-        let found = self.search_source(&source, &resolved.vector, k, effort, f32::INFINITY, selected)?;
-        told.ef_used = found.ef.unwrap_or(0);
-        told.walked = found.ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
+        let mut ef = None;
+        self.search_parts(&sources, &resolved.vector, k, effort, &mut |part, found| {
+            ef = if part.source.is(&source) { found.ef } else { ef };
+        })?;
+        told.ef_used = ef.unwrap_or(0);
+        told.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
         told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
         // The threshold is judged apart: it would hide the rank.
         let unbounded = SearchParams { score_threshold: None, ..params.clone() };
@@ -73,7 +76,7 @@ impl Collection {
             (None, _) => Reason::MissedByGraph,
         };
         if told.reason == Reason::MissedByGraph {
-            told.ef_needed = self.ef_needed(&source, &resolved.vector, k, row, told.ef_used, selected)?;
+            told.ef_needed = self.ef_needed(&sources, &resolved.vector, k, effort, id)?;
         }
         Ok(told)
     }
@@ -101,7 +104,7 @@ impl Collection {
     /// Points that the query may find and that come before `id` at `distance`, by distance and then by id.
     fn nearer(
         &self,
-        sources: &[(Source<'_>, Option<&Selected>)],
+        sources: &[Part<'_>],
         query: &Resolved,
         distance: f32,
         id: &PointId,
@@ -116,7 +119,7 @@ impl Collection {
         };
         let stop = Stop::current();
         let mut count = 0;
-        for (source, selected) in sources {
+        for Part { source, selected, .. } in sources {
             stop.check()?;
             let wanted = |row: Ordinal| selected.is_none_or(|selected| selected.contains(row.0));
             count += match source {
@@ -150,7 +153,7 @@ impl Collection {
             view.locate(other).is_some_and(|place| {
                 let (source, row) = Source::of(&place);
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
-                let selected = sources.iter().find(|(one, _)| one.is(&source)).and_then(|(_, selected)| *selected);
+                let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
                 selected.is_none_or(|selected| selected.contains(row.0))
                     && before(other_distance, &|| Some((*other).clone()))
             })
@@ -158,24 +161,27 @@ impl Collection {
         Ok((count as u64).saturating_sub(excluded.count() as u64))
     }
 
-    /// The least `ef` at which the graph of its segment finds the row: doubled until it does, then halved in between.
-    /// None if only a scan finds it.
+    /// The least `ef` with which a search finds the point: doubled until it does, then halved in between. None if only a
+    /// scan finds it. With `effort` it was missed.
     fn ef_needed(
         &self,
-        source: &Source<'_>,
+        sources: &[Part<'_>],
         query: &[f32],
         k: usize,
-        row: Ordinal,
-        from: u32,
-        selected: Option<&Selected>,
+        effort: Effort,
+        id: &PointId,
     ) -> Result<Option<u32>, Error> {
-        let stop = Stop::current();
         let finds = |ef: u32| -> Result<bool, Error> {
-            stop.check()?;
-            let found = self.search_source(source, query, k, Effort::Ef(ef), f32::INFINITY, selected)?;
-            Ok(found.neighbors.iter().any(|neighbor| neighbor.row == row))
+            let found = self.search_parts(sources, query, k, Effort::Ef(ef), &mut |_, _| {})?;
+            Ok(found.iter().any(|candidate| candidate.id == *id))
         };
-        let (mut missed, mut found) = (from.max(k as u32), from.max(k as u32));
+        let least = k as u32;
+        let mut missed = match effort {
+            Effort::Ef(ef) => ef.max(least),
+            _ if finds(least)? => return Ok(Some(least)),
+            _ => least,
+        };
+        let mut found = missed;
         loop {
             if found >= MAX_EF {
                 return Ok(None);

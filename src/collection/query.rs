@@ -52,6 +52,14 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A segment to search, its rows that a filter keeps, and how many hits it is searched for.
+pub(super) struct Part<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) selected: Option<&'a Selected>,
+    /// All of them for the first part; for another as many as it has of them nearly always, were they anywhere.
+    pub(super) hits: usize,
+}
+
 /// What one segment gave.
 pub(super) struct SourceFound {
     pub(super) neighbors: Vec<Neighbor>,
@@ -62,9 +70,9 @@ pub(super) struct SourceFound {
     recall: Option<f32>,
 }
 
-struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     distance: f32,
-    id: PointId,
+    pub(super) id: PointId,
     source: &'a Source<'a>,
     row: Ordinal,
 }
@@ -222,10 +230,9 @@ impl Collection {
         selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let stop = Stop::current();
-        let sources = sources(view, selection);
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
+        let sources = sources(view, selection, k);
         let mut stats = SearchStats {
             path: Path::Exact,
             ef_used: 0,
@@ -242,14 +249,8 @@ impl Collection {
         };
         let mut by_graph = false;
         let mut expectation = Expectation::default();
-        let mut candidates: Vec<Candidate<'_>> = Vec::new();
-        for (source, selected) in &sources {
-            if selected.is_some_and(|selected| selected.count() == 0) {
-                continue;
-            }
-            stop.check()?;
-            let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
-            let found = self.search_source(source, &query.vector, k, effort, bound, *selected)?;
+        let candidates = self.search_parts(&sources, &query.vector, k, effort, &mut |part, found| {
+            let Part { source, selected, .. } = part;
             stats.distances_computed += found.distances;
             stats.ef_used = stats.ef_used.max(found.ef.unwrap_or(0));
             by_graph |= found.ef.is_some();
@@ -265,9 +266,7 @@ impl Collection {
                 }
             };
             expectation.add(selected.map_or(live, Selected::count), found.recall);
-            self.name_candidates(source, &found.neighbors, &mut candidates);
-            keep_nearest(&mut candidates, k);
-        }
+        })?;
         stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
             (false, _) if selection.is_some() => Path::FilterScan,
@@ -288,16 +287,60 @@ impl Collection {
         Ok(Answer { hits, stats })
     }
 
-    /// The `k` nearest of one segment, with `selected` of those; what is farther than `bound` may be left out.
+    /// The `k` nearest of all parts, which are searched in their order; `each` is told what a part gave.
+    ///
+    /// A part after the first is searched for as many hits as its share of the rows lets expect. One that turns out to have
+    /// more of them is searched anew, for all.
+    pub(super) fn search_parts<'a>(
+        &self,
+        parts: &'a [Part<'a>],
+        query: &[f32],
+        k: usize,
+        effort: Effort,
+        each: &mut dyn FnMut(&Part<'a>, &SourceFound),
+    ) -> Result<Vec<Candidate<'a>>, Error> {
+        let stop = Stop::current();
+        let search = |part: &'a Part<'a>, hits: usize, candidates: &mut Vec<Candidate<'a>>| -> Result<_, Error> {
+            stop.check()?;
+            let bound = if candidates.len() < k { f32::INFINITY } else { candidates[k - 1].distance };
+            let hits = if bound == f32::INFINITY { k } else { hits };
+            let effort = effort.of_part(hits, k);
+            let found = self.search_source(&part.source, query, k, hits, effort, bound, part.selected)?;
+            self.name_candidates(&part.source, &found.neighbors, candidates);
+            keep_nearest(candidates, k);
+            Ok((found, hits))
+        };
+        let mut candidates = Vec::new();
+        let mut searched = Vec::with_capacity(parts.len());
+        for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
+            let (found, hits) = search(part, part.hits, &mut candidates)?;
+            searched.push((part, found, hits));
+        }
+        for (part, mut found, hits) in searched {
+            let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
+            if found.ef.is_some() && has > hits {
+                let (again, _) = search(part, k, &mut candidates)?;
+                found = SourceFound { distances: found.distances + again.distances, ..again };
+            }
+            each(part, &found);
+        }
+        Ok(candidates)
+    }
+
+    /// The `k` nearest of one segment, with `selected` of those, of which the nearest `hits` are found with the recall that
+    /// `effort` says; what is farther than `bound` may be left out.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn search_source(
         &self,
         source: &Source<'_>,
         query: &[f32],
         k: usize,
+        hits: usize,
         effort: Effort,
         bound: f32,
         selected: Option<&Selected>,
     ) -> Result<SourceFound, Error> {
+        let hits = hits as u32;
         match source {
             Source::Growing(growing) => {
                 let live = growing.live();
@@ -316,7 +359,7 @@ impl Collection {
                 let rows = sealed.rows(self.metric);
                 let accept = |row| sealed.is_live(row);
                 let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
-                let (found, ef, recall) = match effort.sealed(sealed, k as u32).filter(|_| !few) {
+                let (found, ef, recall) = match effort.sealed(sealed, hits).filter(|_| !few) {
                     Some((graph, ef)) => {
                         // From half of the rows on the graph compares them all.
                         let scanned = ef as usize > rows.len() / 2;
@@ -324,7 +367,7 @@ impl Collection {
                         // them is walked through, or their codes are scanned: no less is found.
                         let recall = match sealed.calibration() {
                             _ if scanned => Some(1.0),
-                            table => table.map(|table| table.expected(ef, k as u32)),
+                            table => table.map(|table| table.expected(ef, hits)),
                         };
                         let found = match selected {
                             None => graph.search(rows, query, k, ef as usize, bound, accept),
@@ -389,17 +432,43 @@ impl Collection {
 ///
 /// The largest first: what it finds bounds the others. Growing ones last, the newest at the very end, because a point that
 /// is replaced meanwhile appears there before its old row dies.
-pub(super) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>) -> Vec<(Source<'a>, Option<&'a Selected>)> {
+pub(super) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
     // A selection has the growing segments first, the newest at the front.
     let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
     let selected = |place: usize| selection.and_then(|selection| selection.segments.get(place));
-    let mut all: Vec<_> = all.enumerate().map(|(place, source)| (source, selected(place))).collect();
+    let mut all: Vec<_> =
+        all.enumerate().map(|(place, source)| Part { source, selected: selected(place), hits: k }).collect();
     all.reverse();
-    all.sort_by_key(|(source, _)| match source {
+    all.sort_by_key(|part| match &part.source {
         Source::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
         Source::Growing(_) => (1, std::cmp::Reverse(0)),
     });
+    let rows: Vec<u64> = all.iter().map(Part::rows).collect();
+    let total: u64 = rows.iter().sum();
+    for (part, rows) in all.iter_mut().zip(rows).skip(1) {
+        part.hits = hits_among(k, rows as f64 / total.max(1) as f64);
+    }
     all
+}
+
+/// How many of the `k` nearest lie in a part with that share of all rows, were they anywhere: the mean and two standard
+/// deviations.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn hits_among(k: usize, share: f64) -> usize {
+    let mean = k as f64 * share;
+    let most = mean + 2.0 * (mean * (1.0 - share)).sqrt();
+    (most.ceil() as usize).clamp(1, k.max(1))
+}
+
+impl Part<'_> {
+    /// Rows that may be hits.
+    fn rows(&self) -> u64 {
+        match (self.selected, &self.source) {
+            (Some(selected), _) => selected.count(),
+            (None, Source::Growing(growing)) => growing.live(),
+            (None, Source::Sealed(sealed)) => sealed.live_rows().into(),
+        }
+    }
 }
 
 /// Sorts candidates, keeps one of each id (the nearest) and the `k` nearest of them.

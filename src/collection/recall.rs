@@ -6,7 +6,8 @@
 //! other one.
 
 use super::open::{Collection, View};
-use super::query::{Resolved, Source};
+use super::query::{self, Part, Resolved, Source};
+use super::sealed::Sealed;
 use super::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
 use crate::index::calibration::sample_rows;
 use crate::types::{Ordinal, PointId};
@@ -14,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -92,12 +94,17 @@ impl Collection {
                 sealed.recalibrate.store(true, Ordering::Relaxed);
             }
         }
+        let parts = query::sources(&view, None, params.k as usize + 1);
+        let hits_of = |sealed: &Arc<Sealed>, k: usize| {
+            parts.iter().find(|part| part.source.is(&Source::Sealed(sealed))).map_or(k, |part| part.hits) as u32
+        };
         let segments = view
             .sealed
             .iter()
             .map(|sealed| {
                 let id = sealed.segment.id().0;
-                let way = effort.sealed(sealed, params.k + 1);
+                let hits = hits_of(sealed, params.k as usize + 1);
+                let way = effort.of_part(hits as usize, params.k as usize + 1).sealed(sealed, hits);
                 let table = sealed.calibration();
                 let (found, of) = samples
                     .iter()
@@ -109,7 +116,7 @@ impl Collection {
                     found,
                     of,
                     calibrated_on: table.as_ref().map_or(0, |table| table.samples()),
-                    expected: way.zip(table).map(|((_, ef), table)| table.expected(ef, params.k)),
+                    expected: way.zip(table).map(|((_, ef), table)| table.expected(ef, hits)),
                 }
             })
             .collect();
@@ -131,19 +138,20 @@ impl Collection {
     /// What the tables say of stored points, weighted as [`Expectation`](super::effort::Expectation) does.
     fn stored_expectation(&self, view: &View, k: u32, effort: super::effort::Effort) -> Option<f64> {
         let mut expectation = super::effort::Expectation::default();
-        for sealed in &view.sealed {
-            let recall = match effort.sealed(sealed, k + 1) {
-                None => Some(1.0),
-                Some((_, ef)) => sealed.calibration().map(|table| table.stored(ef, k)),
+        for Part { source, hits, .. } in query::sources(view, None, k as usize + 1) {
+            let (rows, recall) = match source {
+                Source::Sealed(sealed) => {
+                    let way = effort.of_part(hits, k as usize + 1).sealed(sealed, hits as u32);
+                    let of_table = |(_, ef)| sealed.calibration().map(|table| table.stored(ef, (hits as u32).min(k)));
+                    (sealed.live_rows().into(), way.map_or(Some(1.0), of_table))
+                }
+                Source::Growing(growing) => {
+                    let way = effort.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some());
+                    let of_table = |ef| growing.calibration().map(|table| table.stored(ef, k));
+                    (growing.live(), way.map_or(Some(1.0), of_table))
+                }
             };
-            expectation.add(sealed.live_rows().into(), recall);
-        }
-        for growing in view.growing_newest_first() {
-            let recall = match effort.growing(growing, k + 1, k + 1).filter(|_| growing.graph().is_some()) {
-                None => Some(1.0),
-                Some(ef) => growing.calibration().map(|table| table.stored(ef, k)),
-            };
-            expectation.add(growing.live(), recall);
+            expectation.add(rows, recall);
         }
         expectation.recall().map(f64::from)
     }

@@ -40,7 +40,7 @@ pub(super) fn hash(id: &str, seed: u64) -> u64 {
 impl<'a> Chosen<'a> {
     /// The points of a view with the `limit` least hashes.
     pub(super) fn of(collection: &'a Collection, view: &'a View, limit: usize, seed: u64) -> Self {
-        let sources: Vec<Source<'a>> = sources(view, None).into_iter().map(|(source, _)| source).collect();
+        let sources: Vec<Source<'a>> = sources(view, None, 1).into_iter().map(|part| part.source).collect();
         let mut heap: BinaryHeap<ChosenPoint> = BinaryHeap::new();
         let mut total = 0;
         let mut take = |source: usize, row: u32, id: &str| {

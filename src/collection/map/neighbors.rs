@@ -60,7 +60,7 @@ impl<'a> Rows<'a> {
                     if selected.is_some_and(|selected| selected.count() == 0) {
                         continue;
                     }
-                    collection.search_source(source, &vector, k + 1, effort, bound, selected)?.neighbors
+                    collection.search_source(source, &vector, k + 1, k + 1, effort, bound, selected)?.neighbors
                 }
             };
             let places = neighbors.iter().filter_map(|near| Some((near.distance, self.place(at, near.row)?)));
