@@ -4,9 +4,10 @@
 //! `k`, in the logarithm of `k` at the same `ef / k`. Both are models; the tests hold them against held-out queries.
 
 /// Standard errors between the measured mean and what is promised. A target is held against the mean over as many new
-/// queries as were measured, whose own error is as large: 1.645 (one side, 95 %) times the root of 2, and a little for
-/// the rows that were held out, which make the real graph larger than the measured one.
-pub(super) const MARGIN: f64 = 3.0;
+/// queries as were measured, whose own error is as large: 1.645 (one side, 95 %) times the root of 2, and as much again by
+/// half for the rows that were held out, which make the real graph larger than the measured one. (Measured over 12
+/// collections of 8,000 rows and 5 targets: with 3, 57 of 60 reached, 0.012 above in the mean; with 3.5, 58 and 0.013.)
+pub(super) const MARGIN: f64 = 3.5;
 /// What is missed at least, for the logarithm.
 const LEAST_MISS: f64 = 1e-6;
 /// Most curves of a table.
@@ -331,7 +332,7 @@ mod tests {
             let points = vec![CurvePoint { ef: 10, recall: 0.7, error }, CurvePoint { ef: 80, recall: 0.99, error }];
             table(10, vec![Curve { k: 10, points }]).unwrap().ef_for(0.9, 10).unwrap()
         };
-        assert!(with(0.0) < with(0.01) && with(0.01) < with(0.03));
+        assert!(with(0.0) < with(0.01) && with(0.01) < with(0.02));
     }
 
     #[test]
