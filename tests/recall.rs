@@ -301,6 +301,30 @@ fn a_batch_over_several_segments_answers_as_single_queries_do() {
 }
 
 #[test]
+fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
+    let mut cloud = Cloud::new(31);
+    let (engine, _dir) = loaded(Metric::L2, cloud.vectors(18_000));
+    // Another topic, far from the first, in a segment of its own: too small to be merged.
+    let elsewhere = |vectors: Vec<Vec<f32>>| {
+        let move_away = |vector: Vec<f32>| vector.into_iter().map(|x| x + 30.0).collect::<Vec<f32>>();
+        vectors.into_iter().map(move_away).collect::<Vec<_>>()
+    };
+    let few = items(elsewhere(cloud.vectors(2_100)), 20_000);
+    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    engine.bulk_load(&name(), &mut few.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    engine.build_indexes(&name(), &|_, _, _| true).expect("both measured");
+    let rows: Vec<u64> = engine.collection(&name()).expect("there").segments.iter().map(|part| part.rows).collect();
+    assert_eq!((rows.len(), rows.iter().sum::<u64>()), (2, 20_100), "{rows:?}");
+    for (queries, anew) in [(cloud.vectors(200), false), (elsewhere(cloud.vectors(200)), true)] {
+        let queries: Vec<Query> = queries.into_iter().map(Query::Vector).collect();
+        let truth = tenth(&engine, &queries);
+        let (recall, expected, graph) = reached(&engine, &queries, &truth, Accuracy::TargetRecall(0.9));
+        println!("anew {anew}: {recall:.4}, expected {expected:?}");
+        assert!(graph && recall >= 0.88, "{recall} with the small segment searched anew: {anew}");
+    }
+}
+
+#[test]
 fn segments_stay_few_while_points_come_and_none_is_lost_in_a_merge() {
     let mut cloud = Cloud::new(11);
     // Sealed by the 3,000; each merge keeps the links of the largest so far.
