@@ -310,6 +310,7 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
         vectors.into_iter().map(move_away).collect::<Vec<_>>()
     };
     let few = items(elsewhere(cloud.vectors(2_100)), 20_000);
+    let of_few = few[0].id.clone();
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
     engine.bulk_load(&name(), &mut few.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
     engine.build_indexes(&name(), &|_, _, _| true).expect("both measured");
@@ -321,6 +322,9 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
         let (recall, expected, graph) = reached(&engine, &queries, &truth, Accuracy::TargetRecall(0.9));
         println!("anew {anew}: {recall:.4}, expected {expected:?}");
         assert!(graph && recall >= 0.88, "{recall} with the small segment searched anew: {anew}");
+        // A point of the small segment, as the search of it went: for 3 of the 10 hits (its share and two deviations), or all.
+        let told = engine.explain(&name(), &queries[0], &params(10, Accuracy::Ef(20)), &of_few).expect("told");
+        assert_eq!(told.ef_used, if anew { 20 } else { 6 });
     }
 }
 
