@@ -134,20 +134,18 @@ fn trials(rows: usize, seeds: std::ops::Range<u64>) {
         assert_eq!((recall, expected, graph), (1.0, Some(1.0), false), "only a scan finds all");
     }
     println!("{met} of {all}, {:.4} above in the mean", over / f64::from(all));
-    // Of the few trials of a quick run one may fail: 0.95 of fifteen is no whole number.
-    assert!(all - met <= (all / 20).max(1), "{met} of {all} reached their target");
+    assert!(all - met <= all / 20, "{met} of {all} reached their target");
     assert!(over / f64::from(all) <= 0.02, "{} above in the mean", over / f64::from(all));
 }
 
 #[test]
 fn a_recall_is_reached_and_hardly_passed() {
-    trials(8_000, 2..5);
+    trials(8_000, 1..13);
 }
 
 #[test]
 #[ignore = "slow: minutes of builds"]
 fn a_recall_is_reached_and_hardly_passed_over_many_seeds() {
-    trials(8_000, 1..13);
     trials(20_000, 10..14);
 }
 

@@ -55,17 +55,17 @@ impl Collection {
             return Ok(told);
         }
         let mut ef = None;
-        self.search_parts(&sources, &resolved.vector, k, effort, &mut |part, found| {
+        let candidates = self.search_parts(&sources, &resolved.vector, k, effort, &mut |part, found| {
             ef = if part.source.is(&source) { found.ef } else { ef };
         })?;
         told.ef_used = ef.unwrap_or(0);
         told.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
         told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
         // The threshold is judged apart: it would hide the rank.
-        let unbounded = SearchParams { score_threshold: None, ..params.clone() };
-        let hits = self.answer(&view, &resolved, &unbounded, effort, selection.as_ref())?.hits;
+        let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
+        let hits: Vec<_> = hits.take(params.k as usize).collect();
         told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
-        told.rank = hits.iter().position(|hit| hit.point.id == *id).map(|place| place as u32 + 1);
+        told.rank = hits.iter().position(|hit| hit.id == *id).map(|place| place as u32 + 1);
         let too_far = params.score_threshold.is_some_and(|least| self.metric.score(distance) < least);
         told.reason = match (told.rank, told.true_rank) {
             (Some(_), _) if too_far => Reason::BelowThreshold,

@@ -189,15 +189,19 @@ impl Growing {
         // Of the rows held out before, some are not any more.
         let (held_before, released): (Vec<u32>, Vec<u32>) =
             held_before.into_iter().partition(|&row| is_held_out(row, until));
-        let released = released.into_iter().map(|row| (row, self.read().vector(row, self.dimension).to_vec()));
-        let new = (from..until).zip(vectors.chunks_exact(self.dimension).map(<[f32]>::to_vec));
+        let released: Vec<(u32, Vec<f32>)> = {
+            let table = self.read();
+            released.into_iter().map(|row| (row, table.vector(row, self.dimension).to_vec())).collect()
+        };
+        let released = released.iter().map(|(row, vector)| (*row, vector.as_slice()));
+        let new = (from..until).zip(vectors.chunks_exact(self.dimension));
         let (mut held_out, mut refused) = (held_before, Vec::new());
         for (row, vector) in released.chain(new) {
             if is_held_out(row, until) {
                 held_out.push(row);
                 continue;
             }
-            match graph.insert(Ordinal(row), &vector) {
+            match graph.insert(Ordinal(row), vector) {
                 Ok(true) => {}
                 Ok(false) => refused.push(row),
                 Err(error) => {

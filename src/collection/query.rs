@@ -71,7 +71,7 @@ pub(super) struct SourceFound {
 }
 
 pub(super) struct Candidate<'a> {
-    distance: f32,
+    pub(super) distance: f32,
     pub(super) id: PointId,
     source: &'a Source<'a>,
     row: Ordinal,
