@@ -124,6 +124,60 @@ describe("search", () => {
   });
 });
 
+describe("names", () => {
+  test("the first collection that is shown is the words, labelled by themselves", async () => {
+    await visit("search", async (page) => {
+      await mapReady(page);
+      assert.equal(await page.inputValue('select[aria-label="Collection"]'), "words");
+      assert.match(await page.getAttribute('input[type="search"]', "placeholder"), /a word/);
+    });
+  });
+
+  test("hits of texts show their title and text, and the map names them by the title", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "paragraphs");
+      await page.fill('input[type="search"]', "a storm destroyed the harbour");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector(".hits li");
+      const first = await page.locator(".hits li").first();
+      const [name, text, id] = await Promise.all([first.locator("b").textContent(), first.locator("small").first().textContent(), first.getAttribute("data-id")]);
+      assert.ok(name && name !== id, `the hit is named ${name}`);
+      assert.ok(text.length > 40, `the hit shows the text ${text}`);
+      await first.locator("button").click();
+      await page.waitForSelector(".stage-card li");
+      assert.equal(await page.textContent(".stage-card header strong"), name);
+    });
+  });
+
+  test("a collection of pictures suggests stored points", async () => {
+    await visit("search", async (page) => {
+      await choose(page, "digits");
+      await page.waitForSelector('.chip:has-text("digit-")');
+      await page.click('.chip:has-text("digit-")');
+      await page.waitForSelector(".hits li");
+    });
+  });
+
+  test("an empty server says how to fill it", async () => {
+    const data = folder();
+    const empty = await serve(data);
+    const { page, context, errors } = await open(browser, empty.page);
+    try {
+      await page.waitForSelector(".welcome code");
+      assert.match(await page.textContent(".welcome"), /nearness quickstart/);
+      assert.ok(!(await page.isVisible(".stage")), "the map is hidden");
+      await page.click('.welcome a:has-text("Draw a digit")');
+      await drawSeven(page);
+      await page.waitForSelector(".verdict b");
+      assert.deepEqual(errors, []);
+    } finally {
+      await context.close();
+      await empty.end();
+      rmSync(data, { recursive: true, force: true });
+    }
+  });
+});
+
 describe("draw", () => {
   test("a drawn 7 wins, and sevens are listed", async () => {
     await visit("draw", async (page) => {

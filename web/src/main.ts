@@ -1,8 +1,9 @@
 // The frame of the page: views by the part after "#", the choice of a collection, the theme, the key.
 import "./style.css";
-import { explain, hasKey, keyWanted, refresh, setKey, world } from "./api";
+import { explain, hasKey, keyWanted, modality, refresh, setKey, world } from "./api";
 import { count, h, put } from "./dom";
 import { asked, chosen, current, found, mapShown, told } from "./state";
+import { welcome } from "./welcome";
 import { CollectionsView } from "./views/collections";
 import { DrawView } from "./views/draw";
 import { NetView } from "./views/net";
@@ -34,6 +35,8 @@ current.on(() => {
 
 const made = new Map<string, View>();
 let shown: View | null = null;
+/** Whether the server has listed its collections. */
+let loaded = false;
 const panel = h("main", { class: "panel", id: "main", tabindex: -1 });
 const stagePlace = h("div", { class: "stage-place" });
 const links = VIEWS.map(({ name, title }) => h("a", { href: `#/${name}` }, title));
@@ -68,9 +71,11 @@ function route(): void {
   }
   if (instance !== shown) shown?.hidden?.();
   shown = instance;
-  put(panel, instance.element);
-  document.body.classList.toggle("with-map", view.map);
-  mapShown.set(view.map);
+  // Of an empty server there is nothing to search and no map: say how to fill it.
+  const empty = loaded && world.value.collections.length === 0;
+  put(panel, empty && view.name === "search" ? welcome() : instance.element);
+  document.body.classList.toggle("with-map", view.map && !empty);
+  mapShown.set(view.map && !empty);
   document.title = `${view.title} · nearness`;
   links.forEach((link, at) => (VIEWS[at] === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current")));
   instance.shown?.();
@@ -79,7 +84,13 @@ function route(): void {
 function listCollections(): void {
   const { collections } = world.value;
   put(choice, ...collections.map((one) => h("option", { value: one.name }, `${one.name} (${count(one.points)})`)));
-  const first = collections.find((one) => one.name === current.value) ?? collections.find((one) => one.points > 0n) ?? collections[0];
+  const filled = collections.filter((one) => one.points > 0n);
+  // Words first, then any texts: they can be searched by typing.
+  const first = collections.find((one) => one.name === current.value)
+    ?? filled.find((one) => one.embedder?.name === "words")
+    ?? filled.find((one) => modality(one) === "text")
+    ?? filled[0] ?? collections[0];
+  choice.hidden = collections.length === 0;
   if (first) {
     choice.value = first.name;
     current.set(first.name);
@@ -89,9 +100,10 @@ function listCollections(): void {
 async function begin(): Promise<void> {
   try {
     await refresh();
+    loaded = true;
     trouble.hidden = true;
     keyButton.hidden = !hasKey();
-    shown?.shown?.();
+    route();
   } catch (error) {
     if (keyWanted.value !== null) return;
     put(trouble, explain(error), " ", h("button", { type: "button", class: "button small", onclick: () => void begin() }, "Try again"));

@@ -1,5 +1,6 @@
 // Pieces that several views use: bars, thumbnails, hits, what an answer cost, the drawing canvas.
 import { type Hit, Path, type SearchStats } from "./gen/nearness/v1/search_pb";
+import { describe } from "./describe";
 import { count, h, micros, put } from "./dom";
 import { type Picture, Pictures, tinted } from "./picture";
 import { chosen } from "./state";
@@ -40,17 +41,10 @@ export function show(element: HTMLCanvasElement, picture: Picture): void {
   context.drawImage(tinted(picture, INK), 0, 0, element.width, element.height);
 }
 
-/** What is told of a point beside its id. */
-function about(hit: Hit): string {
-  const payload = hit.payload ?? {};
-  for (const field of ["label", "title", "name", "text"]) {
-    const value = payload[field];
-    if (typeof value === "string" || typeof value === "number") {
-      const text = String(value);
-      return field === "label" ? `label ${text}` : text.length > 180 ? `${text.slice(0, 180)}…` : text;
-    }
-  }
-  return "";
+/** Name, text and id of a hit. */
+function named(hit: Hit): HTMLElement {
+  const { name, text, id } = describe(hit.id, hit.payload as Record<string, unknown> | undefined);
+  return h("span", { class: "hit-name" }, h("b", {}, name), text && h("small", {}, text), id && h("small", { class: "hit-id" }, id));
 }
 
 /** Hits as a list; a click chooses the point, on the map too. */
@@ -63,7 +57,7 @@ export function hits(list: Hit[], pictures: Pictures | null): HTMLElement {
       h("li", { "data-id": hit.id },
         h("button", { type: "button", class: "hit", onclick: () => chosen.set(hit.id) },
           pictures && thumbnail(pictures, hit.id, 36),
-          h("span", { class: "hit-name" }, h("b", {}, hit.id), about(hit) && h("small", {}, about(hit))),
+          named(hit),
           h("span", { class: "number" }, hit.score.toFixed(3)),
         ),
       ),

@@ -52,12 +52,26 @@ export class Layout {
     readonly dimensions: 2 | 3,
     readonly method: MapMethod,
     readonly fields: string[],
+    /** Payload field that labels the points; the id where there is none. */
+    readonly label: string | null,
   ) {
     this.values = fields.map(() => []);
   }
 
   get size(): number {
     return this.ids.length;
+  }
+
+  /** The label of the point at a position. */
+  labelAt(at: number): string {
+    const value = this.label === null ? null : this.values[this.fields.indexOf(this.label)]?.[at];
+    return value === null || value === undefined || value === "" ? (this.ids[at] ?? "") : String(value);
+  }
+
+  /** The label of a point; its id where it is not on the map. */
+  labelOf(id: string): string {
+    const at = this.index.get(id);
+    return at === undefined ? id : this.labelAt(at);
   }
 
   private room(count: number): void {

@@ -1,4 +1,5 @@
 // What lies over the points, on a 2-D canvas: labels that do not overlap, pictures, lines to neighbours, the moving dot, the lasso.
+import { shorten } from "../describe";
 import { type Layout } from "./layout";
 import { type Pictures, tinted } from "../picture";
 import { type Found } from "../state";
@@ -134,7 +135,7 @@ export class Overlay {
       if (at === undefined || special.has(id) || !seen(at)) return;
       special.add(id);
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, strong ? 7 : 5, strong ? theme.dot : theme.accent, strong ? 2.5 : 2);
-      this.name(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
+      this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
     };
     const dot = marks.dot && placeOf(marks.dot);
     if (dot) taken.claim(dot[0] - 9, dot[1] - 9, 18, 18);
@@ -152,7 +153,7 @@ export class Overlay {
         // The order may be of the layout before, while the ids of this one are on their way.
         if (id === undefined || !seen(at) || special.has(id) || taken.has(pixels[at * 2]! + 6, pixels[at * 2 + 1]!)) continue;
         tries += 1;
-        if (this.label(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme)) many += 1;
+        if (this.label(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme)) many += 1;
       }
     }
     this.dot(marks, placeOf, theme);
@@ -170,8 +171,8 @@ export class Overlay {
   }
 
   /** A label as it is shown, and its width. */
-  private measured(id: string): [string, number] {
-    const text = id.length > 28 ? `${id.slice(0, 27)}…` : id;
+  private measured(label: string): [string, number] {
+    const text = shorten(label, 28);
     let wide = this.widths.get(text);
     if (wide === undefined) {
       wide = this.context.measureText(text).width;
@@ -190,8 +191,8 @@ export class Overlay {
     context.fillText(text, left, y);
   }
 
-  private label(id: string, x: number, y: number, taken: Taken, theme: Theme): boolean {
-    const [text, wide] = this.measured(id);
+  private label(label: string, x: number, y: number, taken: Taken, theme: Theme): boolean {
+    const [text, wide] = this.measured(label);
     const left = x + 6 + wide > this.width - 4 ? x - 6 - wide : x + 6;
     if (!taken.take(left, y - LINE / 2, wide, LINE)) return false;
     this.write(text, left, y, theme.muted, theme);
@@ -199,9 +200,9 @@ export class Overlay {
   }
 
   /** Names a point that matters, beside it or as near as there is room; nothing where all is full. */
-  private name(id: string, x: number, y: number, taken: Taken, theme: Theme): void {
+  private name(label: string, x: number, y: number, taken: Taken, theme: Theme): void {
     const { context } = this;
-    const [text, wide] = this.measured(id);
+    const [text, wide] = this.measured(label);
     for (let step = 0; step <= 2 * LINES; step += 1) {
       // 0, 1 down, 1 up, 2 down, ...; each on the right, then on the left.
       const shift = (step % 2 === 1 ? 1 : -1) * Math.ceil(step / 2) * LINE;
@@ -291,7 +292,7 @@ export class Overlay {
       const at = layout.index.get(id);
       if (at === undefined || !seen(at)) continue;
       this.ring(pixels[at * 2]!, pixels[at * 2 + 1]!, 5 + ((age * 4) % 1) * 16, theme.dot, 2);
-      if (layout.fresh.size < 30) this.name(id, pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
+      if (layout.fresh.size < 30) this.name(layout.labelAt(at), pixels[at * 2]!, pixels[at * 2 + 1]!, taken, theme);
     }
     return layout.fresh.size > 0;
   }

@@ -2,6 +2,7 @@
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { MapMethod } from "../gen/nearness/v1/map_pb";
 import { explain, isCancelled, map, modality, points, search } from "../api";
+import { describe, labelField } from "../describe";
 import { count, h, put } from "../dom";
 import { type Colouring, colouring, css, PLAIN, type Value } from "../palette";
 import { Pictures } from "../picture";
@@ -232,8 +233,8 @@ export class Stage {
     void this.load();
   }
 
-  /** Fields of the payload that points can be coloured by, and whether there are pictures. */
-  private async fields(of: Collection): Promise<string[]> {
+  /** Payload fields by which points can be coloured, and the one that labels them, from a sample of the points. */
+  private async fields(of: Collection): Promise<{ colours: string[]; label: string | null }> {
     const reply = await points.scroll({ collection: of.name, limit: 60, fields: { payload: true } });
     const kinds = new Map<string, { many: number; length: number; values: Set<unknown> }>();
     for (const point of reply.points) {
@@ -249,7 +250,8 @@ export class Stage {
     const short = [...kinds].filter(([, kind]) => kind.length <= 40 && kind.many * 2 >= reply.points.length);
     // Few values first: they make the clearest colours.
     short.sort((a, b) => a[1].values.size - b[1].values.size);
-    return short.slice(0, 4).map(([name]) => name);
+    const label = labelField(reply.points.map((point) => (point.payload ?? {}) as Record<string, unknown>));
+    return { colours: short.slice(0, 4).map(([name]) => name), label };
   }
 
   /** Shows the current collection anew. */
@@ -272,15 +274,16 @@ export class Stage {
       return;
     }
     try {
-      const fields = await this.fields(of);
+      const { colours, label } = await this.fields(of);
       if (stop.signal.aborted) return;
-      const layout = new Layout(of.name, this.dimensions, this.method, fields);
+      const fields = label === null || colours.includes(label) ? colours : [...colours, label];
+      const layout = new Layout(of.name, this.dimensions, this.method, fields, label);
       this.layout = layout;
       this.pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
       if (this.pictures) this.pictures.onload = () => this.invalidate();
       put(
         this.colourBy,
-        ...fields.map((field) => h("option", { value: field }, field)),
+        ...colours.map((field) => h("option", { value: field }, field)),
         h("option", { value: "" }, "nothing"),
       );
       await this.follow(layout, false, stop);
@@ -407,17 +410,19 @@ export class Stage {
     if (place) this.scene?.fly(place, 6);
     try {
       const query = { form: { case: "id" as const, value: id } };
-      const reply = await search.search({ collection: layout.collection, query, params: { k: NEIGHBOURS } });
+      const reply = await search.search({ collection: layout.collection, query, params: { k: NEIGHBOURS, fields: { payload: true } } });
       if (chosen.value !== id) return;
       marks.neighbours = reply.hits.map((hit) => ({ id: hit.id, distance: hit.distance }));
-      const lines = marks.neighbours.map((one) =>
-        h("li", {}, h("button", { type: "button", class: "link", onclick: () => chosen.set(one.id) }, one.id),
+      const names = reply.hits.map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name);
+      const lines = marks.neighbours.map((one, at) =>
+        h("li", {}, h("button", { type: "button", class: "link", title: one.id, onclick: () => chosen.set(one.id) }, names[at]),
           h("span", { class: "number" }, one.distance.toFixed(3))),
       );
+      const itself = layout.labelOf(id);
       const close = h("button", { type: "button", class: "tool", "aria-label": "Close", onclick: () => chosen.set(null) }, "×");
-      put(this.card, h("header", {}, h("strong", {}, id), close), h("ol", {}, ...lines));
+      put(this.card, h("header", {}, h("strong", {}, itself), close), itself !== id && h("p", { class: "fine break" }, id), h("ol", {}, ...lines));
       this.card.hidden = false;
-      told.set(`${id}: nearest are ${marks.neighbours.slice(0, 5).map((one) => one.id).join(", ")}`);
+      told.set(`${itself}: nearest are ${names.slice(0, 5).join(", ")}`);
     } catch (error) {
       if (!isCancelled(error)) this.say(explain(error));
     }
@@ -496,7 +501,7 @@ export class Stage {
       h("header", {}, h("strong", {}, `${many} selected`),
         h("button", { type: "button", class: "tool", "aria-label": "Close", onclick: drop }, "×")),
       top.length > 0 && h("p", {}, top.map(([value, one]) => `${value}: ${count(one)}`).join(" · ")),
-      h("ol", {}, ...some.map((id) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => chosen.set(id) }, id)))),
+      h("ol", {}, ...some.map((id) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => chosen.set(id) }, layout.labelOf(id))))),
     );
     this.card.hidden = false;
     told.set(`${many} points selected`);

@@ -3,7 +3,8 @@ import { create } from "@bufbuild/protobuf";
 import { type Collection } from "../gen/nearness/v1/collections_pb";
 import { type Filter, FilterSchema, FilterValueSchema } from "../gen/nearness/v1/filter_pb";
 import { type ExplainResponse, type Query, QuerySchema, Reason, type SearchParams, SearchParamsSchema } from "../gen/nearness/v1/search_pb";
-import { embedders, explain, modality, search, world } from "../api";
+import { embedders, explain, modality, points, search, world } from "../api";
+import { describe } from "../describe";
 import { count, h, put } from "../dom";
 import { Pictures } from "../picture";
 import { cost, failure, hits } from "../pieces";
@@ -123,10 +124,26 @@ export class SearchView {
     const of = collection();
     const kind = modality(of);
     this.picture.hidden = kind !== "image";
-    this.input.placeholder = kind === "text" ? "a word, a sentence, king - man + woman, the ___ cat" : kind === "image" ? "id of a stored point; or drop a picture" : "id of a stored point";
+    this.input.placeholder = kind === "text" ? "a word, a sentence, king - man + woman, the ___ cat"
+      : kind === "image" ? "drop a picture here, draw a digit, or type the id of a stored one" : "type the id of a stored point";
     const tries = of?.embedder?.name === "words" ? ["alligator", "king - man + woman", "the ___ cat"]
       : kind === "text" ? ["a storm destroyed the harbour", "the ___ cat"] : [];
-    put(this.hints, ...tries.map((text) => h("button", { type: "button", class: "chip", onclick: () => { this.input.value = text; void this.ask(); } }, text)));
+    this.suggest(tries);
+    if (of && of.points > 0n && kind !== "text") void this.suggestStored(of);
+  }
+
+  private suggest(texts: string[]): void {
+    put(this.hints, ...texts.map((text) => h("button", { type: "button", class: "chip", onclick: () => { this.input.value = text; void this.ask(); } }, text)));
+  }
+
+  /** Suggests the ids of a few stored points. */
+  private async suggestStored(of: Collection): Promise<void> {
+    try {
+      const reply = await points.scroll({ collection: of.name, limit: 3 });
+      if (collection()?.name === of.name) this.suggest(reply.points.map((point) => point.id));
+    } catch {
+      // Suggestions only. A search reports the error.
+    }
   }
 
   private condition(): void {
@@ -184,7 +201,7 @@ export class SearchView {
       asked.set(query);
       const pictures = modality(of) === "text" ? null : new Pictures(of.name, of.embedder === undefined);
       put(this.answer, h("p", { class: "says" }, says), hits(reply.hits, pictures), cost(reply.stats), this.why());
-      told.set(`${reply.hits.length} found. First: ${reply.hits.slice(0, 3).map((hit) => hit.id).join(", ")}`);
+      told.set(`${reply.hits.length} found. First: ${reply.hits.slice(0, 3).map((hit) => describe(hit.id, hit.payload as Record<string, unknown> | undefined).name).join(", ")}`);
     } catch (error) {
       if (turn === this.turn) put(this.answer, failure(explain(error)));
     }
