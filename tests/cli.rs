@@ -257,7 +257,8 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     let report = json(here.path(), &load);
     assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(500), Some(0)), "{report:#}");
     // Repeated with the same ids, it ends in the same state.
-    assert_eq!(json(here.path(), &load)["loaded"], 500);
+    let again = json(here.path(), &load);
+    assert_eq!((&again["loaded"], &again["inserted"], &again["unchanged"]), (&500.into(), &0.into(), &500.into()));
     let error =
         fails(here.path(), &["load", "--data", "data", "--collection", "points", "--metric", "dot", "base.fvecs"], 2);
     assert!(error.contains("--metric dot"), "{error}");
@@ -372,8 +373,8 @@ fn texts_are_embedded_and_found_by_meaning() {
     let ask = |arguments: &[&str]| json(here.path(), &[arguments, &["--server", &server.url, "--json"]].concat());
     let found = ask(&["query", "notes", "--text", "a queen in her palace", "-k", "1"]);
     assert_eq!(
-        (found["hits"][0]["id"].as_str(), found["hits"][0]["payload"]["text"].as_str()),
-        (Some("0"), lines.lines().next()),
+        (found["hits"][0]["id"].as_str().map(str::len), found["hits"][0]["payload"]["text"].as_str()),
+        (Some(24), lines.lines().next()),
         "{found:#}"
     );
     let vectors = ask(&["embed", "text", "one sentence", "another one"]);
@@ -641,4 +642,111 @@ fn models_come_and_go_while_a_server_runs() {
     ask(&["models", "delete", trained["fingerprint"].as_str().expect("text")]);
     listed = run(here.path(), &[&["models", "list"], &at[..]].concat());
     assert_eq!(listed.matches("installed").count(), 1, "{listed}");
+}
+
+#[test]
+fn a_second_file_is_loaded_beside_the_first() {
+    let here = folder();
+    fs::write(here.path().join("first.txt"), "a storm at sea\na ship in the harbour\n").expect("written");
+    fs::create_dir(here.path().join("other")).expect("made");
+    fs::write(here.path().join("other/first.txt"), "the king and the queen\na storm at sea\na black cat\n")
+        .expect("written");
+    let load = |file: &str| json(here.path(), &["load", "--data", "d", "--collection", "c", "--json", file]);
+    let counts =
+        |report: &Value| ["inserted", "replaced", "unchanged"].map(|name| report[name].as_u64().expect("a count"));
+    let report = load("first.txt");
+    assert_eq!(counts(&report), [2, 0, 0], "{report:#}");
+    assert_eq!((&report["formats"][0], &report["embedder"]["name"]), (&"text".into(), &"text".into()));
+    assert_eq!(report["dimension"], 100);
+    assert_eq!(counts(&load("other/first.txt")), [2, 0, 1], "one line is in both");
+    assert_eq!(counts(&load("first.txt")), [0, 0, 2], "the same file again changes nothing");
+
+    let rows = |name: &str, seed| fs::write(here.path().join(name), fvecs(&numbers(20 * 4, seed), 4)).expect("written");
+    rows("base.fvecs", 1);
+    rows("more.fvecs", 2);
+    let vectors = ["load", "--data", "d", "--collection", "v", "--metric", "l2", "--json"];
+    let load = |more: &[&str]| json(here.path(), &[&vectors, more].concat());
+    assert_eq!(counts(&load(&["base.fvecs"])), [20, 0, 0]);
+    assert_eq!(counts(&load(&["base.fvecs"])), [0, 0, 20]);
+    let error = fails(here.path(), &[&vectors[..], &["more.fvecs"]].concat(), 1);
+    assert!(error.contains("more.fvecs, record 0") && error.contains("--id-prefix"), "{error}");
+    assert_eq!(counts(&load(&["--id-prefix", "more-", "more.fvecs"])), [20, 0, 0]);
+
+    let server = server::Server::start(&here.path().join("d"), &[]);
+    let at = ["--server", server.url.as_str()];
+    let ask = |arguments: &[&str]| json(here.path(), &[arguments, &at, &["--json"]].concat());
+    assert_eq!(ask(&["count", "c"])["count"], 4);
+    assert_eq!(counts(&ask(&["load", "--collection", "c", "first.txt"])), [0, 0, 2]);
+    fs::write(here.path().join("third.txt"), "a lamp\na storm at sea\n").expect("written");
+    assert_eq!(counts(&ask(&["load", "--collection", "c", "third.txt"])), [1, 0, 1]);
+    assert_eq!(counts(&ask(&["load", "--collection", "v", "base.fvecs"])), [0, 0, 20]);
+    let error = fails(here.path(), &[&["load", "--collection", "v", "more.fvecs"], &at[..]].concat(), 1);
+    assert!(error.contains("more.fvecs, record ") && error.contains("--replace"), "{error}");
+    assert_eq!(ask(&["count", "v"])["count"], 40);
+    assert_eq!(counts(&ask(&["load", "--collection", "v", "--replace", "more.fvecs"])), [0, 20, 0]);
+}
+
+#[test]
+fn ids_and_messages_do_not_steer_the_terminal() {
+    let here = folder();
+    let hostile = "a\u{1b}]0;x\u{7}\n\u{202e}b";
+    let point = serde_json::json!({ "id": hostile, "vector": [1, 0], "note": "\u{9b}31m\u{2066}" });
+    let minus = serde_json::json!({ "id": -5, "vector": [0, 1] });
+    fs::write(here.path().join("p\n\u{1b}[1m.jsonl"), format!("{point}\n{minus}\nbroken\n")).expect("written");
+    let load = ["load", "--data", "d", "--collection", "c", "--metric", "l2", "p\n\u{1b}[1m.jsonl"];
+    let mut printed = vec![String::from_utf8(nearness(here.path(), &load).stderr).expect("UTF-8")];
+    assert!(printed[0].contains("p\\n\\u{1b}[1m.jsonl, line 3"), "{printed:?}");
+    let server = server::Server::start(&here.path().join("d"), &[]);
+    let at = ["--server", server.url.as_str()];
+    for (command, code) in [
+        (&["scroll", "c"][..], 0),
+        (&["scroll", "c", "--json"], 0),
+        (&["get", "c", hostile], 0),
+        (&["get", "c", "nobody\u{1b}[2J"], 1),
+        (&["query", "c", "--vector", "1,0", "--payload"], 0),
+        (&["query", "c", "--vector", "1,0", "--json"], 0),
+        (&["query", "c", "--id", "nobody\u{1b}[2J\u{9b}"], 1),
+        (&["explain", "--collection", "c", "--id", hostile, "--vector", "1,0"], 0),
+        (&["count", "c", "--filter", "{\"field\": \"\u{202e}\u{9b}\", \"exists\": true}"], 0),
+        (&["delete", "c", "nobody\u{1b}[2J"], 0),
+    ] {
+        let output = nearness(here.path(), &[command, &at[..]].concat());
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        printed.push(String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8"));
+    }
+    for text in &printed {
+        let steers = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
+        assert!(!text.contains(steers), "{text:?}");
+    }
+    let lines = run(here.path(), &[&["scroll", "c", "--json", "--after", "-5"], &at[..]].concat());
+    let value: Value = serde_json::from_str(&lines).expect("one line of JSON");
+    assert_eq!((&value["id"], &value["payload"]["note"]), (&hostile.into(), &"\u{9b}31m\u{2066}".into()));
+    let found = json(here.path(), &[&["query", "c", "--id", "-5", "--json"], &at[..]].concat());
+    assert_eq!(found["hits"][0]["id"], hostile);
+    let output = nearness(
+        here.path(),
+        &[&["count", "c", "--filter", "{\"field\": \"nte\", \"exists\": true}"], &at[..]].concat(),
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "note: no point of c has the field \"nte\" of the filter\n");
+}
+
+#[test]
+fn data_is_not_taken_for_text_and_an_evaluation_of_nothing_fails() {
+    let here = folder();
+    let load = |file: &str, content: &[u8]| {
+        fs::write(here.path().join(file), content).expect("written");
+        fails(here.path(), &["load", "--data", "d", "--collection", "c", file], 1)
+    };
+    let glove = load("glove.txt", b"the 0.1 0.2 0.3\nof 0.4 0.5 0.6\n");
+    assert!(glove.contains("GloVe") && glove.contains("--format text"), "{glove}");
+    assert!(load("table.csv", b"id,text\n1,a storm\n").contains("CSV"));
+    assert!(load("pipe", b"\x89HDF\r\n\x1a\n\0").contains("HDF5"));
+    assert!(!here.path().join("d").exists(), "a data directory was made for nothing");
+
+    fs::write(here.path().join("pairs.txt"), "qqxx yyzz 1\nzzqq xxyy 2\n").expect("written");
+    let error = fails(here.path(), &["eval", "words", "--similarity", "pairs.txt", "--json"], 1);
+    assert!(error.contains("of 2 pairs the model knows 0"), "{error}");
+    fs::write(here.path().join("questions.txt"), ": none\nqq ww ee rr\n").expect("written");
+    let error = fails(here.path(), &["eval", "words", "--analogies", "questions.txt"], 1);
+    assert!(error.contains("no question"), "{error}");
 }

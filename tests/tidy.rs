@@ -41,6 +41,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("candle_nn", "src/embed/transformers/"),
     ("tokenizers", "src/embed/transformers/"),
     ("safetensors", "src/embed/"),
+    ("zstd", "src/embed/packed.rs"),
     ("zstd", "src/embed/words/data.rs"),
     ("jsonwebtoken", "src/guard/token.rs"),
     ("subtle", "src/guard/"),

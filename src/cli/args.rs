@@ -188,7 +188,7 @@ pub(crate) struct SeenArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NearArgs {
     /// Near this text.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) text: Option<String>,
     /// Near this image file.
     #[arg(long, value_name = "FILE")]
@@ -215,13 +215,13 @@ pub(crate) struct QueryArgs {
     #[command(flatten)]
     pub(crate) near: NearArgs,
     /// Near this stored point.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
     /// A term to add (id of a point, or a text); may be repeated.
-    #[arg(long, value_name = "TERM")]
+    #[arg(long, value_name = "TERM", allow_hyphen_values = true)]
     pub(crate) plus: Vec<String>,
     /// A term to take away; may be repeated.
-    #[arg(long, value_name = "TERM", requires = "plus")]
+    #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
     pub(crate) minus: Vec<String>,
     /// How many hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -365,8 +365,11 @@ pub(crate) struct ClassifyArgs {
                   nearness load --server http://127.0.0.1:50051 --collection notes --embedder text notes.jsonl\n  \
                   nearness load --data ./nearness-data --collection sift --metric l2 sift_base.fvecs\n  \
                   nearness load --data ./nearness-data --collection digits train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz\n\n\
-                  The format is told from the content; files may be gzip. A broken record is reported with file and\n\
-                  line, counted and skipped. Repeated with the same files and ids, a load ends in the same state."
+                  The format is told from the content; files may be gzip or zstd. A broken record is reported with file and\n\
+                  line, counted and skipped. A record without an id gets one made from its content: repeated, a load\n\
+                  changes nothing, and another file adds its records beside. Rows of vectors and IDX files have their row\n\
+                  number as id, images their path; a load that would change the point of such an id ends with an error,\n\
+                  unless --id-prefix or --replace is given. Ids that a file gives itself replace the point that has them."
 )]
 pub(crate) struct LoadArgs {
     /// Files, or folders of images.
@@ -389,9 +392,12 @@ pub(crate) struct LoadArgs {
     /// IDX file of the labels of an IDX file of images; once for each of those.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Vec<PathBuf>,
-    /// Put before every id that is a row number.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    /// Put before every id that is not in the file: of content, row numbers, paths.
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     pub(crate) id_prefix: String,
+    /// Replace the points that have the row numbers or paths of this load as ids, instead of ending with an error.
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Embedder of a collection to be created; `none` for plain vectors [default: text or digits, by the items]
     #[arg(long, value_name = "NAME")]
     pub(crate) embedder: Option<String>,
@@ -791,10 +797,10 @@ pub(crate) struct EvalImagesArgs {
                   nearness bench --base base.fvecs --queries q.fvecs --metric l2 --server http://127.0.0.1:50051 --collection sift --query-threads 16\n\n\
                   Recall is measured by id, and tie-aware: a hit counts when its distance is at most that of the k-th\n\
                   true neighbour (relative tolerance 0.001), so that equal points may stand for one another.\n\
-                  With --server, row i of the base file must be the point whose id is i (as `load` names rows)."
+                  With --server, row i of the base file must be the point whose id is i (as `load` names rows of vectors)."
 )]
 pub(crate) struct BenchArgs {
-    /// The vectors to search in: fvecs, bvecs, fbin, u8bin, npy or IDX, plain or gzip.
+    /// The vectors to search in: fvecs, bvecs, fbin, u8bin, i8bin, npy or IDX, plain, gzip or zstd.
     #[arg(long, value_name = "FILE")]
     pub(crate) base: PathBuf,
     /// The vectors to search for.
@@ -967,8 +973,8 @@ pub(crate) struct ScrollArgs {
     /// The collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// Start after this id.
-    #[arg(long, value_name = "ID", default_value = "")]
+    /// Start after this id, which need not exist.
+    #[arg(long, value_name = "ID", default_value = "", allow_hyphen_values = true)]
     pub(crate) after: String,
     /// How many points; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -995,7 +1001,7 @@ pub(crate) struct GetArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Ids of points.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", allow_negative_numbers = true)]
     pub(crate) ids: Vec<String>,
     /// Show the vectors.
     #[arg(long)]
@@ -1040,7 +1046,7 @@ pub(crate) struct DeleteArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Ids of points.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
@@ -1092,6 +1098,23 @@ mod tests {
             }
         });
         assert!(seen >= 20, "only {seen} examples were seen");
+    }
+
+    #[test]
+    fn ids_and_texts_may_begin_with_a_hyphen() {
+        for line in [
+            "query c --id -5",
+            "query c --text -a",
+            "query c --plus -1 --minus -2",
+            "scroll c --after -5",
+            "get c -5 6",
+            "delete c -5",
+            "explain --collection c --id -5 --near -6",
+            "load --data d --collection c --id-prefix - f",
+        ] {
+            let words = std::iter::once("nearness").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     table.print()?;
     if one {
         for embedder in &embedders {
-            output::line(&format!("\n{}", embedder.card_json))?;
+            output::lines(&format!("\n{}", output::escaped_json(&embedder.card_json)))?;
         }
     }
     Ok(())

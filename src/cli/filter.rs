@@ -4,7 +4,7 @@ use crate::grpc::pb;
 use clap::Args;
 use pb::filter::Form;
 use pb::filter_value::Form as ValueForm;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The flag.
@@ -27,13 +27,18 @@ struct Node {
     or: Option<Vec<Node>>,
     not: Option<Box<Node>>,
     field: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     equals: Option<Value>,
     #[serde(rename = "in")]
     among: Option<Vec<Value>>,
     exists: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
     gt: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
     gte: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
     lt: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
     lte: Option<Value>,
     near: Option<Near>,
 }
@@ -44,6 +49,11 @@ struct Near {
     lat: f64,
     lon: f64,
     meters: f64,
+}
+
+/// A value that is there, null too: null is refused with the way to ask for it.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// The filter of a JSON text. Limits are left to the server.
@@ -104,7 +114,12 @@ fn value(value: Value) -> Result<pb::FilterValue, String> {
             (None, Some(value)) => ValueForm::NumberValue(value),
             (None, None) => return Err(format!("{number} is not a number that can be compared")),
         },
-        other @ (Value::Null | Value::Array(_) | Value::Object(_)) => {
+        Value::Null => {
+            return Err("null is not a value to compare with; points without a field are found by \
+                        {\"not\": {\"field\": ..., \"exists\": true}}"
+                .into());
+        }
+        other @ (Value::Array(_) | Value::Object(_)) => {
             return Err(format!("{other} is not a value to compare with: text, a number, true or false"));
         }
     };
@@ -142,6 +157,9 @@ mod tests {
             (r#"{"and": [], "field": "a"}"#, "each part"),
             (r#"{"field": "a", "like": 1}"#, "unknown field `like`"),
             (r#"{"field": "a", "equals": [1]}"#, "not a value"),
+            (r#"{"field": "a", "equals": null}"#, "\"exists\": true"),
+            (r#"{"field": "a", "in": [1, null]}"#, "\"exists\": true"),
+            (r#"{"field": "a", "gte": null}"#, "\"exists\": true"),
             (r#"{"field": "a", "near": {"lat": 1}}"#, "missing field"),
         ] {
             let error = parse(wrong).expect_err(wrong);

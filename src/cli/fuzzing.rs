@@ -18,7 +18,7 @@ const MOST: usize = 10_000;
 /// What is wrong with the file as a whole.
 pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: bool) -> Result<usize, String> {
     let format = load::Format::from_str(format, true)?;
-    let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, blocks: None };
+    let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, ..Default::default() };
     let records = load::open(path, format, labels, 0, &options).map_err(|error| format!("{error:#}"))?;
     let mut sound = 0;
     for record in records.take(MOST) {
@@ -26,7 +26,9 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
             Ok(item) => {
                 sound += 1;
                 if let crate::collection::Source::Vector(of) = item.source {
-                    assert!(of.iter().all(|x| x.is_finite()) || format == load::Format::Jsonl);
+                    assert!(
+                        of.iter().all(|x| x.is_finite()) || matches!(format, load::Format::Jsonl | load::Format::Json)
+                    );
                 }
             }
             Err(error) => drop(error.to_string()),

@@ -63,7 +63,7 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
     // Names and patterns hold no character that TOML would have to escape.
     let collections = args.collections.iter().map(|pattern| format!("\"{pattern}\"")).collect::<Vec<_>>().join(", ");
     output::line(&secret)?;
-    output::line(&format!(
+    output::lines(&format!(
         "\n[[access.keys]]\nname = \"{}\"\nsha256 = \"{hash}\"\nrole = \"{}\"\ncollections = [{collections}]",
         args.name,
         args.role.name()

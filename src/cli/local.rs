@@ -22,11 +22,13 @@ pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEng
     LocalEngine::open(data, registry(models)?).with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
-/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
+/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take: when `keeping`, of those that
+/// would change a point too.
 pub(crate) fn bulk_load(
     engine: &LocalEngine,
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
+    keeping: bool,
     on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
     progress: &Progress,
 ) -> anyhow::Result<BulkOutcome> {
@@ -37,5 +39,10 @@ pub(crate) fn bulk_load(
         }
         true
     };
-    engine.bulk_load(name, items, on_refused, &observe).with_context(|| format!("the collection {name}"))
+    let outcome = if keeping {
+        engine.bulk_load_keeping(name, items, on_refused, &observe)
+    } else {
+        engine.bulk_load(name, items, on_refused, &observe)
+    };
+    outcome.with_context(|| format!("the collection {name}"))
 }

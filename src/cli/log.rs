@@ -1,11 +1,14 @@
 //! What `serve` tells about itself: a log on standard error, and traces to an OpenTelemetry collector.
 
+use super::output::{escaped, escaped_json};
 use super::settings::{LogFormat, Settings};
 use anyhow::{Context, ensure};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::borrow::Cow;
+use std::io::{self, Write};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -26,6 +29,22 @@ impl Drop for Log {
     }
 }
 
+/// Standard error, where what clients send (names, ids, messages) cannot steer a terminal: each write is one entry on one line.
+struct Plain(fn(&str) -> Cow<'_, str>);
+
+impl Write for Plain {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(entry);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        io::stderr().write_all(format!("{}\n", (self.0)(line)).as_bytes())?;
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// What is logged and traced.
 pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     let text = &settings.log_filter;
@@ -42,10 +61,10 @@ pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
 
 /// Begins to log. Within a runtime, which then sends the traces.
 pub(super) fn start(settings: &Settings) -> anyhow::Result<Log> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let lines = match settings.log_format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.with_ansi(false).with_writer(|| Plain(escaped)).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_writer(|| Plain(escaped_json)).boxed(),
     };
     let provider = endpoint(settings)?.map(provider).transpose()?;
     let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));

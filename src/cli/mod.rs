@@ -136,9 +136,15 @@ fn report(error: &anyhow::Error) -> ExitCode {
         // Whoever read the output has seen enough.
         return ExitCode::SUCCESS;
     }
-    let mut text = format!("error: {error}\n");
-    let mut last = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    // What a server says, and what errors name, may come from anyone.
+    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::Refusal>() {
+        Some(refusal) => refusal.to_string(),
+        None => output::escaped(&cause.to_string()).into_owned(),
+    };
+    let mut causes = error.chain().map(plain);
+    let mut last = causes.next().unwrap_or_default();
+    let mut text = format!("error: {last}\n");
+    for cause in causes {
         // Some errors repeat their cause in their own words.
         if !last.contains(&cause) {
             text += &format!("  because: {cause}\n");

@@ -245,7 +245,8 @@ fn get(args: &OneArgs) -> anyhow::Result<()> {
         return Ok(output::json(&model_json(&model))?);
     }
     table(std::slice::from_ref(&model))?;
-    Ok(output::line(&format!("\n{}", model.embedders.first().map_or("", |first| first.card_json.as_str())))?)
+    let card = model.embedders.first().map_or("", |first| first.card_json.as_str());
+    Ok(output::lines(&format!("\n{}", output::escaped_json(card)))?)
 }
 
 fn delete(args: &OneArgs) -> anyhow::Result<()> {

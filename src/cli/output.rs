@@ -1,10 +1,51 @@
-//! What goes to standard output: tables for people, JSON for programs.
+//! Standard output: tables for people, JSON for programs. Text from outside (ids, payloads, names of files, messages of a
+//! server) is escaped, so that it can neither move the cursor of a terminal nor turn the direction of a line around.
 
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{self, Write};
+
+/// Whether a terminal may take a character for more than a sign: controls (C0, DEL and C1), those of direction, and those that
+/// end a line.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
+}
+
+/// A text for a terminal, on one line: control characters as escapes.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return text.into();
+    }
+    let escape = |c: char| match c {
+        '\n' | '\r' | '\t' => c.escape_default().to_string(),
+        c if is_control(c) => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect::<String>().into()
+}
+
+/// JSON for a terminal: of the characters that JSON leaves as they are, those that are not safe as escapes. The same value.
+pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
+    let unsafe_in_json = |c: char| c >= '\u{7f}' && is_control(c);
+    if !json.contains(unsafe_in_json) {
+        return json.into();
+    }
+    let escape = |c: char| if unsafe_in_json(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escape).collect::<String>().into()
+}
 
 /// Prints a line.
 pub(crate) fn line(text: &str) -> io::Result<()> {
+    put(&escaped(text))
+}
+
+/// Prints several lines. Text from outside must be escaped in them: it may hold ends of lines.
+pub(crate) fn lines(text: &str) -> io::Result<()> {
+    put(&text.split('\n').map(escaped).collect::<Vec<_>>().join("\n"))
+}
+
+fn put(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
@@ -12,12 +53,12 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 
 /// Prints indented JSON.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    line(&format!("{value:#}"))
+    put(&escaped_json(&format!("{value:#}")))
 }
 
 /// Prints JSON on one line.
 pub(crate) fn json_line(value: &Value) -> io::Result<()> {
-    line(&value.to_string())
+    put(&escaped_json(&value.to_string()))
 }
 
 /// A table whose columns are as wide as they must be. Columns of numbers are flush right.
@@ -35,7 +76,7 @@ impl Table {
     /// Adds a row with one cell for each column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.head.len());
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| escaped(cell).into_owned()).collect());
     }
 
     /// Prints it.
@@ -85,14 +126,14 @@ impl Table {
     }
 }
 
-/// A text on one line, cut to `most` characters; control characters become spaces.
+/// A text on one line, cut to `most` characters; white space becomes spaces, other control characters escapes.
 pub(crate) fn brief(text: &str, most: usize) -> String {
-    let mut short = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let mut short = text.chars().take(most).map(|c| if c.is_whitespace() { ' ' } else { c }).collect::<String>();
     if text.chars().nth(most).is_some() {
         short.pop();
         short.push('…');
     }
-    short
+    escaped(&short).into_owned()
 }
 
 #[cfg(test)]
@@ -108,9 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_from_outside_steers_a_terminal() {
+        let hostile = "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}é😀";
+        let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}é😀";
+        assert_eq!(escaped(hostile), safe);
+        assert!(matches!(escaped("plain é"), Cow::Borrowed(_)));
+        let mut table = Table::new(&["id"]);
+        table.row(vec![hostile.into()]);
+        assert_eq!(table.text(), format!("id\n{safe}\n"));
+        assert!(!brief(hostile, 80).contains(is_control));
+        let value = Value::from(hostile);
+        let json = escaped_json(&value.to_string()).into_owned();
+        assert!(!json.contains(is_control), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+    }
+
+    #[test]
     fn long_texts_are_cut_and_stay_on_one_line() {
         assert_eq!(brief("ab\ncd", 10), "ab cd");
         assert_eq!(brief("abcdef", 4), "abc…");
-        assert_eq!(brief("\u{1b}[31m", 10), " [31m");
+        assert_eq!(brief("\u{1b}[31m", 10), "\\u{1b}[31m");
     }
 }

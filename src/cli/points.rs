@@ -15,7 +15,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
-        let mut token = args.after.clone();
+        let (mut token, mut after) = (String::new(), args.after.clone());
         loop {
             let request = pb::ScrollRequest {
                 collection: args.collection.as_str().into(),
@@ -24,10 +24,12 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
                 filter: args.filter.filter.clone(),
                 min_sequence: args.seen.min_sequence,
+                after: std::mem::take(&mut after),
             };
             let page = client.scroll(request).await.map_err(told)?;
             left = left.saturating_sub(page.points.len() as u64);
             let empty = page.points.is_empty();
+            remote::note_unknown_fields(args.collection.as_str(), &page.unknown_fields);
             print(page.points, args.json, args.vector_out)?;
             token = page.next_page_token;
             if left == 0 || token.is_empty() || empty {
@@ -86,9 +88,14 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         }
     }
     if !reply.missing.is_empty() {
-        anyhow::bail!("the collection {} has no point {}", args.collection, reply.missing.join(", "));
+        anyhow::bail!("the collection {} has no point {}", args.collection, listed(&reply.missing));
     }
     Ok(())
+}
+
+/// Ids on one line.
+fn listed(ids: &[String]) -> String {
+    ids.iter().map(|id| brief(id, 60)).collect::<Vec<_>>().join(", ")
 }
 
 /// How many points there are, or match.
@@ -102,8 +109,9 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.count(request).await.map_err(told)
     })?;
+    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
     if args.json {
-        output::json(&json!({ "count": reply.count }))?
+        output::json(&json!({ "count": reply.count, "unknown_fields": reply.unknown_fields }))?
     } else {
         output::line(&reply.count.to_string())?
     }
@@ -121,12 +129,18 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.delete_points(request).await.map_err(told)
     })?;
+    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
     if args.json {
-        output::json(&json!({ "deleted": reply.deleted, "missing": reply.missing, "sequence": reply.sequence }))?;
+        output::json(&json!({
+            "deleted": reply.deleted,
+            "missing": reply.missing,
+            "sequence": reply.sequence,
+            "unknown_fields": reply.unknown_fields,
+        }))?;
     } else {
         output::line(&format!("deleted {}", reply.deleted))?;
         if !reply.missing.is_empty() {
-            output::line(&format!("not there: {}", reply.missing.join(", ")))?;
+            output::line(&format!("not there: {}", listed(&reply.missing)))?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Always on standard error, so that standard output holds the answer alone; nothing with `--quiet`.
 
+use super::output::escaped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -38,7 +39,12 @@ pub(crate) struct Step {
 impl Progress {
     /// Starts a phase; `unit` is plural: `items`, `words`.
     pub(crate) fn start(label: impl Into<String>, unit: &'static str, quiet: bool) -> Self {
-        let label = label.into();
+        Self::since(Instant::now(), label, unit, quiet)
+    }
+
+    /// The same for a phase that began before.
+    pub(crate) fn since(started: Instant, label: impl Into<String>, unit: &'static str, quiet: bool) -> Self {
+        let label = escaped(&label.into()).into_owned();
         let shown = if quiet {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -51,7 +57,7 @@ impl Progress {
         } else {
             Shown::Lines(Mutex::new(Instant::now()))
         };
-        Self { label, unit, started: Instant::now(), shown }
+        Self { label, unit, started, shown }
     }
 
     /// Tells how far it is; `note` is put behind (a loss, a phase).
@@ -108,7 +114,7 @@ impl Progress {
     fn line(&self, text: &str) {
         use std::io::Write;
         // Nobody reads standard error: nothing to be done about it.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", escaped(text));
     }
 
     fn text(&self, step: Step, note: &str) -> String {
@@ -127,7 +133,7 @@ impl Progress {
             }
         }
         if !note.is_empty() {
-            text += &format!(", {note}");
+            text += &format!(", {}", escaped(note));
         }
         text
     }
@@ -151,6 +157,19 @@ pub(crate) fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The least time, seconds, that a rate is computed from: over less it says more of the clock than of the work.
+const LEAST_MEASURED: f64 = 0.01;
+
+/// Units a second; none where the time is too short to say.
+pub(crate) fn rate(units: u64, seconds: f64) -> Option<f64> {
+    (seconds >= LEAST_MEASURED).then(|| units as f64 / seconds)
+}
+
+/// `, 1,234 items/s`, or nothing.
+pub(crate) fn in_words(rate: Option<f64>, unit: &str) -> String {
+    rate.map_or_else(String::new, |rate| format!(", {} {unit}/s", count(rate as u64)))
 }
 
 /// `12.3 MB`.
@@ -182,6 +201,13 @@ mod tests {
         assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([duration(7.4), duration(200.0), duration(7_500.0)], ["7 s", "3 min 20 s", "2 h 5 min"]);
         assert_eq!([bytes(12), bytes(12_340), bytes(3_000_000_000)], ["12 B", "12.3 kB", "3.00 GB"]);
+    }
+
+    #[test]
+    fn next_to_no_time_gives_no_rate() {
+        assert_eq!((rate(80, 1e-7), rate(80, 2.0)), (None, Some(40.0)));
+        assert_eq!(in_words(rate(80, 0.0), "images"), "");
+        assert_eq!(in_words(Some(1234.5), "images"), ", 1,234 images/s");
     }
 
     #[test]

@@ -24,12 +24,12 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// The point to explain.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) query: NearArgs,
     /// Near this stored point.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) near: Option<String>,
     /// How many hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -122,14 +122,14 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "walked": told.walked,
         }))?;
     } else {
-        output::line(&in_words(&args.id, args.k, &told))?;
+        output::lines(&in_words(&args.id, args.k, &told))?;
     }
     Ok(())
 }
 
 /// A sentence or two.
 fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
-    let true_rank = told.true_rank.unwrap_or(0);
+    let (id, true_rank) = (output::escaped(id), told.true_rank.unwrap_or(0));
     let mut text = match told.reason() {
         pb::Reason::Hit => format!("{id} is hit {} of {k}", told.rank),
         pb::Reason::UnknownPoint => return format!("{id} is no point of this collection"),
@@ -182,6 +182,9 @@ pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.measure_recall(request).await.map_err(told)
     })?;
+    if report.samples == 0 {
+        anyhow::bail!("the collection {} has no points to measure", args.collection);
+    }
     if args.json {
         let segment = |part: &pb::SegmentRecall| {
             json!({

@@ -32,6 +32,7 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.search(request).await.map_err(told)
     })?;
+    remote::note_unknown_fields(args.collection.as_str(), &answer.unknown_fields);
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
 }
 
@@ -146,7 +147,12 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "lost_segments": stats.lost_segments,
         })
     });
-    output::json(&json!({ "collection": args.collection.as_str(), "hits": hits, "stats": stats }))?;
+    output::json(&json!({
+        "collection": args.collection.as_str(),
+        "hits": hits,
+        "stats": stats,
+        "unknown_fields": answer.unknown_fields,
+    }))?;
     Ok(())
 }
 

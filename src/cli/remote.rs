@@ -2,6 +2,7 @@
 
 use super::args::{ServerArgs, TrustArgs};
 use super::config;
+use super::output::escaped;
 use crate::collection::{CollectionSpec, Payload, Space};
 use crate::grpc::pb;
 use crate::grpc::{ClientError, ClientOptions, payload as wire};
@@ -46,6 +47,11 @@ pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::
         .with_context(|| format!("no server at {url} (is `nearness serve` running? --server names another address)"))
 }
 
+/// A refusal of several lines, escaped for a terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(String);
+
 /// A refusal with the fields that are wrong, a line each.
 pub(crate) fn told(error: ClientError) -> anyhow::Error {
     let fields = match &error {
@@ -53,11 +59,21 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
             let more = fields
                 .iter()
                 .filter(|(field, why)| !(message.contains(field.as_str()) && message.contains(why.as_str())));
-            more.map(|(field, why)| format!("\n  {field}: {why}")).collect::<String>()
+            more.map(|(field, why)| format!("\n  {}: {}", escaped(field), escaped(why))).collect::<String>()
         }
         _ => String::new(),
     };
-    if fields.is_empty() { error.into() } else { anyhow::anyhow!("{error}{fields}") }
+    if fields.is_empty() { error.into() } else { Refusal(escaped(&error.to_string()).into_owned() + &fields).into() }
+}
+
+/// Says on standard error which fields of a filter no point has.
+pub(crate) fn note_unknown_fields(collection: &str, fields: &[String]) {
+    use std::io::Write;
+    for field in fields {
+        let text = format!("note: no point of {collection} has the field {field:?} of the filter");
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(std::io::stderr(), "{}", escaped(&text));
+    }
 }
 
 /// Numbers as their bytes, the compact form.

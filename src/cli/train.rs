@@ -5,7 +5,7 @@
 use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
 use super::config;
 use super::output;
-use super::progress::{Progress, Step, count, duration};
+use super::progress::{Progress, Step, count, duration, in_words, rate};
 use super::{train_gpt, train_images, train_text};
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
@@ -16,7 +16,7 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Trains one of them.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
@@ -86,11 +86,11 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let measured = phases.finish(trained.is_ok());
     let model = trained?;
     let training = measured.iter().find(|phase| phase.name == "training");
-    let words_per_second = training.map_or(0.0, |phase| phase.done as f64 / phase.seconds.max(1e-9));
+    let words_per_second = training.and_then(|phase| rate(phase.done, phase.seconds));
     let loss = training.and_then(|phase| phase.loss);
     let quality = json!({
         "loss": loss,
-        "words_per_second": words_per_second.round(),
+        "words_per_second": words_per_second.map(f64::round),
         "training_seconds": training.map(|phase| (phase.seconds * 10.0).round() / 10.0),
         "vocabulary": model.vocabulary().len(),
     });
@@ -119,11 +119,11 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
     } else {
         output::line(&format!(
-            "{}: {} words, trained in {}, {} words/s",
+            "{}: {} words, trained in {}{}",
             args.made.out.display(),
             count(model.vocabulary().len() as u64),
             duration(seconds),
-            count(words_per_second as u64)
+            in_words(words_per_second, "words")
         ))?;
     }
     Ok(())
@@ -288,7 +288,12 @@ pub(super) struct Phases {
 }
 
 /// The phase that runs, and those before it.
-type State = (Option<(Phase, Progress)>, Vec<Phase>);
+struct State {
+    now: Option<(Phase, Progress)>,
+    before: Vec<Phase>,
+    /// When something was last heard of: the next phase begins there, not where it is first heard of.
+    last: Instant,
+}
 
 /// What was measured of a phase.
 #[derive(Clone, Debug)]
@@ -301,7 +306,8 @@ pub(super) struct Phase {
 
 impl Phases {
     pub(super) fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
-        Self { label, unit, quiet, state: Mutex::new((None, Vec::new())) }
+        let state = State { now: None, before: Vec::new(), last: Instant::now() };
+        Self { label, unit, quiet, state: Mutex::new(state) }
     }
 
     /// A training on images is so far; `more` is said behind the loss.
@@ -315,12 +321,14 @@ impl Phases {
 
     pub(super) fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0.as_ref().is_none_or(|(phase, _)| phase.name != name) {
+        if state.now.as_ref().is_none_or(|(phase, _)| phase.name != name) {
             Self::close(&mut state);
             let phase = Phase { name, done: 0, seconds: 0.0, loss: None };
-            state.0 = Some((phase, Progress::start(format!("{}, {name}", self.label), self.unit, self.quiet)));
+            let progress = Progress::since(state.last, format!("{}, {name}", self.label), self.unit, self.quiet);
+            state.now = Some((phase, progress));
         }
-        if let Some((phase, progress)) = &mut state.0 {
+        state.last = Instant::now();
+        if let Some((phase, progress)) = &mut state.now {
             phase.done = phase.done.max(done);
             phase.seconds = progress.seconds();
             phase.loss = loss.or(phase.loss);
@@ -329,9 +337,9 @@ impl Phases {
     }
 
     fn close(state: &mut State) {
-        if let Some((phase, progress)) = state.0.take() {
+        if let Some((phase, progress)) = state.now.take() {
             progress.finish(&format!("{} in {}", count(phase.done), duration(phase.seconds)));
-            state.1.push(phase);
+            state.before.push(phase);
         }
     }
 
@@ -339,10 +347,10 @@ impl Phases {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if well {
             Self::close(&mut state);
-        } else if let Some((_, progress)) = state.0.take() {
+        } else if let Some((_, progress)) = state.now.take() {
             progress.abandon();
         }
-        state.1
+        state.before
     }
 }
 
@@ -370,6 +378,16 @@ pub(super) fn object(value: serde_json::Value) -> serde_json::Map<String, serde_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phase_begins_before_it_is_first_heard_of() {
+        let phases = Phases::new("train", "images", true);
+        let begun = phases.state.lock().unwrap().last;
+        phases.state.lock().unwrap().last = begun.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(begun);
+        phases.step("training", 80, None, "", None);
+        let measured = phases.finish(true);
+        assert!(measured[0].seconds >= 10.0, "{measured:?}");
+    }
 
     #[test]
     fn a_model_appears_whole_or_not_at_all() {

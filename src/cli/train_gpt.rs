@@ -54,7 +54,7 @@ pub(crate) struct TrainGptArgs {
 #[cfg(feature = "transformers")]
 pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
-    use super::progress::{count, duration};
+    use super::progress::{duration, in_words, rate};
     use super::train::{ModelFolder, Phases, command_line, data_sources};
     use crate::embed::ModelCard;
     use crate::embed::today;
@@ -97,17 +97,16 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     trained?;
     let training = measured.iter().find(|phase| phase.name == "training");
     let seconds = training.map_or(0.0, |phase| phase.seconds);
-    let rate = training.map_or(0.0, |phase| phase.done as f64 / phase.seconds.max(1e-9));
+    let rate = training.and_then(|phase| rate(phase.done, phase.seconds));
     if args.made.json {
-        let summary =
-            json!({ "out": args.made.out, "seconds": seconds, "tokens_per_second": rate.round(), "quality": quality });
+        let summary = json!({ "out": args.made.out, "seconds": seconds, "tokens_per_second": rate.map(f64::round), "quality": quality });
         output::json(&summary)?;
     } else {
         output::line(&format!(
-            "{}: trained in {}, {} tokens/s, perplexity {} on text held out",
+            "{}: trained in {}{}, perplexity {} on text held out",
             args.made.out.display(),
             duration(seconds),
-            count(rate as u64),
+            in_words(rate, "tokens"),
             quality.get("held_out_perplexity").unwrap_or(&json!(null))
         ))?;
     }

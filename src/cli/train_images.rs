@@ -3,7 +3,7 @@
 use super::args::{LabelledArgs, TrainImagesArgs};
 use super::config;
 use super::output;
-use super::progress::{Progress, count, duration};
+use super::progress::{Progress, count, duration, in_words, rate};
 use super::train::{ModelFolder, Phases, command_line, object};
 use crate::embed::images::{self, LabelledPictures, Wanted};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
@@ -45,14 +45,14 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let measured = phases.finish(trained.is_ok());
     let net = trained?;
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
-    let rate = measured.iter().map(|phase| phase.done).sum::<u64>() as f64 / seconds.max(1e-9);
+    let rate = rate(measured.iter().map(|phase| phase.done).sum(), seconds);
     let found = test.as_ref().map(|test| images::evaluate(&net, test)).transpose()?;
     let quality = json!({
         "test_accuracy": found.as_ref().map(|found| found.accuracy),
         "test_same_class_at_10": found.as_ref().map(|found| found.same_class),
         "loss": measured.last().and_then(|phase| phase.loss),
         "training_seconds": (seconds * 10.0).round() / 10.0,
-        "images_per_second": rate.round(),
+        "images_per_second": rate.map(f64::round),
     });
     let trainer = net.card();
     let licensed = |source: &DataSource| DataSource { licence: args.made.licence.clone(), ..source.clone() };
@@ -80,7 +80,8 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
             )
         });
         let out = args.made.out.display();
-        output::line(&format!("{out}: trained in {}, {} images/s{found}", duration(seconds), count(rate as u64)))?;
+        let rate = in_words(rate, "images");
+        output::line(&format!("{out}: trained in {}{rate}{found}", duration(seconds)))?;
     }
     Ok(())
 }
@@ -96,7 +97,8 @@ pub(super) fn read(args: &LabelledArgs, wanted: Wanted<'_>, quiet: bool) -> anyh
     let skipped = images.skipped();
     if skipped.count > 0 {
         let what = format!("{} files are no whole images and were passed over:", count(skipped.count as u64));
-        progress.warn(&std::iter::once(what).chain(skipped.first.iter().cloned()).collect::<Vec<_>>().join("\n  "));
+        progress.warn(&what);
+        skipped.first.iter().for_each(|file| progress.warn(&format!("  {file}")));
     }
     progress.finish(&format!("{} of {} classes", count(images.len() as u64), images.classes().len()));
     Ok(images)

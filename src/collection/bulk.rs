@@ -1,16 +1,18 @@
 //! Bulk load: items go straight into sealed segments, past the growing one; each segment is published whole, with its graph.
 //!
-//! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state.
+//! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state. An item whose
+//! point is there with the same vector and payload is not written again.
 
 use super::open::Collection;
 use super::seal::{MAX_SEGMENT_ROWS, Observe};
 use super::sealed::GRAPH_FROM_ROWS;
-use super::write::Op;
+use super::write::{Likeness, Op};
 use super::{Error, Item, Job, Outcome};
 use crate::index::order::SourceRow;
 use crate::store::Segment;
 use crate::types::{Ordinal, PointId};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 /// Items prepared (checked, embedded) together.
 const CHUNK: usize = 2_048;
@@ -18,10 +20,12 @@ const CHUNK: usize = 2_048;
 /// What a bulk load did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
-    /// Points written.
+    /// Items that are in the collection now: written, or there before.
     pub loaded: u64,
-    /// Of them, points that replaced an older one (of the collection, or earlier in the same load).
+    /// Of them, items that replaced an older point (of the collection, or earlier in the same load).
     pub replaced: u64,
+    /// Of them, items whose point was there with the same vector and payload; they were not written again.
+    pub unchanged: u64,
     /// Items refused and skipped.
     pub refused: u64,
 }
@@ -29,16 +33,26 @@ pub struct BulkOutcome {
 /// Decides about an item that cannot be loaded: `Ok` skips it, `Err` ends the load with that error.
 pub type OnRefused<'a> = &'a mut dyn FnMut(&PointId, Error) -> Result<(), Error>;
 
+/// What becomes of a point that an item would change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// The item replaces it.
+    Replace,
+    /// It stays, and the item is refused.
+    Keep,
+}
+
 impl Collection {
     pub(super) fn bulk_load(
         &self,
         items: &mut dyn Iterator<Item = Item>,
+        existing: Existing,
         on_refused: OnRefused<'_>,
         observe: Observe<'_>,
     ) -> Result<BulkOutcome, Error> {
         let mut outcome = BulkOutcome::default();
         loop {
-            let more = self.bulk_segment(items, on_refused, observe, &mut outcome)?;
+            let more = self.bulk_segment(items, existing, on_refused, observe, &mut outcome)?;
             if !more {
                 return Ok(outcome);
             }
@@ -49,12 +63,15 @@ impl Collection {
     fn bulk_segment(
         &self,
         items: &mut dyn Iterator<Item = Item>,
+        existing: Existing,
         on_refused: OnRefused<'_>,
         observe: Observe<'_>,
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
         let mut writer = self.segment_writer()?;
-        let mut ids: HashSet<PointId> = HashSet::new();
+        // Each id with a hash of its last content, keyed at random: it tells whether the id comes again with the same.
+        let mut ids: HashMap<PointId, u64> = HashMap::new();
+        let hasher = RandomState::new();
         // Ids that came again: their last item wins, written after the segment.
         let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
         let mut more = true;
@@ -63,6 +80,7 @@ impl Collection {
             more = chunk.len() == CHUNK;
             let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
             let root = |_: usize| "item".to_owned();
+            let view = self.view();
             for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
                 let ready = match prepared.and_then(|item| self.ready("item", item)) {
                     Ok(ready) => ready,
@@ -72,11 +90,25 @@ impl Collection {
                         continue;
                     }
                 };
-                if ids.contains(&id) {
-                    outcome.replaced += u64::from(again.insert(id, ready).is_some());
-                } else {
-                    writer.append(id.as_str(), &ready.vector, &ready.payload)?;
-                    ids.insert(id);
+                let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.payload));
+                let likeness = match ids.get(&id) {
+                    Some(&before) if before == content => Some(Likeness::Same),
+                    Some(_) => Some(Likeness::Other),
+                    None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                };
+                match likeness {
+                    Some(Likeness::Same) => outcome.unchanged += 1,
+                    Some(Likeness::Other) if existing == Existing::Keep => {
+                        outcome.refused += 1;
+                        on_refused(&id, self.point_taken(&id))?;
+                        continue;
+                    }
+                    _ if ids.insert(id.clone(), content).is_some() => {
+                        outcome.replaced += u64::from(again.insert(id, ready).is_some());
+                    }
+                    _ => {
+                        writer.append(id.as_str(), &ready.vector, &ready.payload)?;
+                    }
                 }
                 outcome.loaded += 1;
             }

@@ -234,6 +234,8 @@ pub struct Upserted {
     pub inserted: u64,
     /// Points that replaced an older one.
     pub replaced: u64,
+    /// Of those, points whose vector and payload are as before.
+    pub unchanged: u64,
     /// Blocks of the same texts that are no more.
     pub removed: u64,
     /// The collection's embedder; none for plain vectors.
@@ -634,6 +636,12 @@ pub trait Engine: Send + Sync {
         let texts: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
         self.upsert_instead(name, blocks.all(items)?, &texts)
     }
+    /// As [`upsert`](Self::upsert), but refuses the whole batch where it would change a point: where an item has the id of a
+    /// point with another vector or payload.
+    ///
+    /// # Errors
+    /// As there; `AlreadyExists` naming the first such id.
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
     /// [`upsert`](Self::upsert) of the blocks of `texts`, which are split already; other blocks of these texts are removed, in the
     /// same write.
     ///
@@ -780,6 +788,11 @@ pub trait Engine: Send + Sync {
         let _ = (choice, ids, fields);
         Err(Error::NoMap { collection: name.to_string() })
     }
+    /// The fields of a filter that no point has: misspelt ones, as a rule. A field is left out where the engine cannot tell.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error>;
     /// Measures recall on sampled points; when it has drifted from what was measured of the graphs, they are measured
     /// anew behind this call.
     ///

@@ -48,6 +48,14 @@ pub enum Error {
         /// Which id.
         id: String,
     },
+    /// An item whose id belongs to another point, which was to be kept.
+    #[error("the collection {collection:?} has another point with the id {id:?}, which would be replaced")]
+    PointTaken {
+        /// Which collection.
+        collection: String,
+        /// Which id.
+        id: String,
+    },
     /// A field of the request is wrong: `field` is its path in the request (`items[3].vector`), `why` names the limit.
     #[error("{field}: {why}")]
     Invalid {
@@ -227,7 +235,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) => ErrorKind::NotFound,
-            Self::CollectionExists(_) | Self::ModelExists { .. } => ErrorKind::AlreadyExists,
+            Self::CollectionExists(_) | Self::ModelExists { .. } | Self::PointTaken { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } | Self::Name(_) => ErrorKind::InvalidInput,
             Self::Embed { source, .. } => source.kind().into(),
             Self::Fingerprint { .. } | Self::NoSource { .. } | Self::NoPrevious { .. } | Self::ModelStays { .. } => {

@@ -7,6 +7,7 @@
 mod background;
 
 use super::activity::{Activity, Meters};
+use super::bulk::Existing;
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
 use super::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use super::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
@@ -161,7 +162,32 @@ impl LocalEngine {
         on_refused: OnRefused<'_>,
         observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
     ) -> Result<BulkOutcome, Error> {
-        let outcome = self.inner.get(name)?.bulk_load(items, on_refused, observe);
+        self.bulk(name, items, Existing::Replace, on_refused, observe)
+    }
+
+    /// The same, but an item that would change a point is refused with [`Error::PointTaken`].
+    ///
+    /// # Errors
+    /// As [`bulk_load`](Self::bulk_load).
+    pub fn bulk_load_keeping(
+        &self,
+        name: &CollectionName,
+        items: &mut dyn Iterator<Item = Item>,
+        on_refused: OnRefused<'_>,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<BulkOutcome, Error> {
+        self.bulk(name, items, Existing::Keep, on_refused, observe)
+    }
+
+    fn bulk(
+        &self,
+        name: &CollectionName,
+        items: &mut dyn Iterator<Item = Item>,
+        existing: Existing,
+        on_refused: OnRefused<'_>,
+        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
+    ) -> Result<BulkOutcome, Error> {
+        let outcome = self.inner.get(name)?.bulk_load(items, existing, on_refused, observe);
         self.inner.notify(true);
         outcome
     }
@@ -642,6 +668,15 @@ impl Engine for LocalEngine {
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))?.upserted()
+    }
+
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        self.inner.get(name)?.unknown_fields(filter)
+    }
+
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        limits::batch("items", items.len(), limits::MAX_BATCH)?;
+        self.write(name, |collection| Ok(Op::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// others takes up to a millisecond on a busy machine.
 const WORTH_SHARING: Duration = Duration::from_millis(2);
 
+/// The length of a sum, relative to those of its terms, up to which the terms cancel.
+const CANCELLED: f32 = 1e-6;
+
 /// A query as a vector, with the points to leave out of its answer.
 pub(super) struct Resolved {
     pub(super) vector: Vec<f32>,
@@ -195,6 +198,7 @@ impl Collection {
     /// Plus terms less minus terms: unit vectors under cosine, plain ones otherwise.
     fn arithmetic(&self, view: &View, field: &str, plus: &[String], minus: &[String]) -> Result<Resolved, Error> {
         let mut sum = vec![0.0_f32; self.dimension as usize];
+        let mut lengths = 0.0;
         let mut exclude = Vec::new();
         for (part, terms, sign) in [("plus", plus, 1.0), ("minus", minus, -1.0)] {
             for (place, term) in terms.iter().enumerate() {
@@ -213,9 +217,14 @@ impl Collection {
                 if self.metric == Metric::Cosine {
                     math::normalize(&mut vector);
                 }
+                lengths += math::norm(&vector);
                 sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += sign * x);
                 exclude.extend(id);
             }
+        }
+        // What is left of terms that cancel is rounding, and points anywhere.
+        if lengths > 0.0 && math::norm(&sum) <= CANCELLED * lengths {
+            return Err(Error::invalid(field, "the plus and minus terms cancel: their sum is the zero vector"));
         }
         limits::vector(field, &sum, self.dimension, self.metric)?;
         Ok(Resolved { vector: sum, exclude })

@@ -227,6 +227,7 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::collection::bulk::Existing;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
     /// A collection without points.
@@ -256,7 +257,7 @@ pub(super) mod tests {
             source: super::super::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
             payload: super::super::Payload::new(),
         });
-        collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection.bulk_load(&mut items, Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
         collection.compact(&|_, _, _| true).unwrap();
         collection
     }
@@ -311,7 +312,9 @@ pub(super) mod tests {
             source: super::super::Source::Vector(vec![at as f32; 16]),
             payload: super::super::Payload::new(),
         };
-        collection.bulk_load(&mut (0..1_000).map(item), &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection
+            .bulk_load(&mut (0..1_000).map(item), Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+            .unwrap();
         let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
         let observe = |_, _, _| {
             merged.call_once(|| assert!(collection.improve(&|_, _, _| true).unwrap(), "there is a merge to do"));

@@ -5,6 +5,7 @@
 //! folder. A crash before it leaves the present generation, whole, and one after it the next. The one before is kept, and
 //! going back to it is the same in the other direction: it follows what was written since, then takes its place again.
 
+use super::bulk::Existing;
 use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::map::Feed;
 use super::open::Collection;
@@ -116,7 +117,7 @@ impl<'g> Follower<'g> {
             Job::Loading => (self.observe)(Job::Embedding, done, total.max(done)),
             other => (self.observe)(other, done, of),
         };
-        let loaded = self.to.bulk_load(&mut items, &mut refuse, &observe);
+        let loaded = self.to.bulk_load(&mut items, Existing::Replace, &mut refuse, &observe);
         failed.map_or(Ok(()), Err)?;
         loaded.map(drop)
     }

@@ -32,9 +32,26 @@ pub(super) struct ReadyItem {
     pub(super) payload: Box<[u8]>,
 }
 
+/// Relative distance of two vectors up to which an embedder may have made them of the same input: nets sum in another
+/// order for another batch, and 8-bit collections round what they sum.
+const EMBEDDED_TOLERANCE: f64 = 0.01;
+
+/// How an item compares with the point that has its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// The same vector to the bit, and the same payload.
+    Same,
+    /// The same payload, and a vector that the embedder may have made of the same input.
+    Close,
+    /// Another vector or payload.
+    Other,
+}
+
 /// One atomic operation.
 pub(super) enum Op {
     Upsert(Vec<ReadyItem>),
+    /// The same, refused whole where it would change a point.
+    UpsertKeeping(Vec<ReadyItem>),
     /// The same, and what else matches goes away.
     UpsertInstead(Vec<ReadyItem>, Filter),
     Delete(Vec<PointId>),
@@ -205,7 +222,12 @@ impl Collection {
         let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(ops.len());
         for op in ops {
             sequence += 1;
-            let mut end = |id: &PointId, moved: &mut Moved, born: &mut Vec<_>, successor: Option<usize>| -> bool {
+            let end = |id: &PointId,
+                       moved: &mut Moved,
+                       born: &mut Vec<_>,
+                       deaths: &mut Vec<Place>,
+                       successor: Option<usize>|
+             -> bool {
                 match moved.insert(id.clone(), successor) {
                     Some(Some(place)) => born[place] = None,
                     Some(None) => return false,
@@ -218,7 +240,11 @@ impl Collection {
             };
             let stale = match &op {
                 Op::UpsertInstead(_, filter) => Some(self.matching(&view, filter, &moved, &born)),
-                Op::Upsert(_) | Op::Delete(_) | Op::DeleteMatching(_) => None,
+                Op::Upsert(_) | Op::UpsertKeeping(_) | Op::Delete(_) | Op::DeleteMatching(_) => None,
+            };
+            let taken = match &op {
+                Op::UpsertKeeping(items) => self.taken(&view, items, &moved, &born),
+                _ => None,
             };
             match op {
                 Op::UpsertInstead(..) if matches!(stale, Some(Err(_))) => {
@@ -226,17 +252,25 @@ impl Collection {
                     sequence -= 1;
                     outcomes.extend(stale.and_then(Result::err).map(Err));
                 }
-                Op::Upsert(items) | Op::UpsertInstead(items, _) => {
-                    let (mut inserted, mut replaced, mut removed) = (0, 0, 0);
+                Op::UpsertKeeping(_) if taken.is_some() => {
+                    sequence -= 1;
+                    outcomes.extend(taken.map(Err));
+                }
+                Op::Upsert(items) | Op::UpsertKeeping(items) | Op::UpsertInstead(items, _) => {
+                    let (mut inserted, mut replaced, mut unchanged, mut removed) = (0, 0, 0, 0);
                     if let Some(Ok(mut stale)) = stale {
                         let fresh: FxHashSet<&PointId> = items.iter().map(|item| &item.id).collect();
                         stale.retain(|id| !fresh.contains(id));
-                        removed = stale.iter().filter(|id| end(id, &mut moved, &mut born, None)).count() as u64;
+                        removed =
+                            stale.iter().filter(|id| end(id, &mut moved, &mut born, &mut deaths, None)).count() as u64;
                     }
                     for item in items {
                         let place = born.len();
-                        if end(&item.id, &mut moved, &mut born, Some(place)) {
+                        let known = deaths.len();
+                        if end(&item.id, &mut moved, &mut born, &mut deaths, Some(place)) {
                             replaced += 1;
+                            let same = |old: &Place| self.compare(old, &item) == Likeness::Same;
+                            unchanged += u64::from(deaths.get(known).is_some_and(same));
                         } else {
                             inserted += 1;
                         }
@@ -248,19 +282,21 @@ impl Collection {
                         sequence,
                         inserted,
                         replaced,
+                        unchanged,
                         removed,
                         fingerprint: self.fingerprint(),
                     })));
                 }
                 Op::Delete(ids) => {
                     let missing: Vec<PointId> =
-                        ids.iter().filter(|id| !end(id, &mut moved, &mut born, None)).cloned().collect();
+                        ids.iter().filter(|id| !end(id, &mut moved, &mut born, &mut deaths, None)).cloned().collect();
                     let deleted = (ids.len() - missing.len()) as u64;
                     outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing })));
                 }
                 Op::DeleteMatching(filter) => match self.matching(&view, &filter, &moved, &born) {
                     Ok(ids) => {
-                        let deleted = ids.iter().filter(|id| end(id, &mut moved, &mut born, None)).count() as u64;
+                        let deleted =
+                            ids.iter().filter(|id| end(id, &mut moved, &mut born, &mut deaths, None)).count() as u64;
                         outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing: Vec::new() })));
                     }
                     Err(error) => {
@@ -313,6 +349,51 @@ impl Collection {
         self.writer.set_sequence(sequence);
         self.changes.tell(told, sequence);
         outcomes
+    }
+
+    /// The first item that would change a point, as an error.
+    fn taken(&self, view: &View, items: &[ReadyItem], moved: &Moved, born: &[Option<NewRow>]) -> Option<Error> {
+        let changes = |item: &&ReadyItem| match moved.get(&item.id) {
+            Some(successor) => successor
+                .and_then(|place| born[place].as_ref())
+                .is_some_and(|row| self.likeness(&row.vector, &row.payload, item) == Likeness::Other),
+            None => view.locate(&item.id).is_some_and(|place| self.compare(&place, item) == Likeness::Other),
+        };
+        items.iter().find(changes).map(|item| self.point_taken(&item.id))
+    }
+
+    /// The error for an item whose id belongs to another point.
+    pub(super) fn point_taken(&self, id: &PointId) -> Error {
+        Error::PointTaken { collection: self.name.to_string(), id: id.to_string() }
+    }
+
+    /// How an item compares with the point at a place.
+    pub(super) fn compare(&self, place: &Place, item: &ReadyItem) -> Likeness {
+        match place {
+            Place::Growing(growing, row) => {
+                let table = growing.read();
+                let vector = table.vector(*row, self.dimension as usize);
+                self.likeness(vector, &table.payloads[*row as usize], item)
+            }
+            Place::Sealed(sealed, row) => {
+                self.likeness(&sealed.segment.vector(*row), sealed.segment.payload(*row), item)
+            }
+        }
+    }
+
+    fn likeness(&self, vector: &[f32], payload: &[u8], item: &ReadyItem) -> Likeness {
+        if payload != &*item.payload || vector.len() != item.vector.len() {
+            return Likeness::Other;
+        }
+        let pairs = || vector.iter().zip(&item.vector);
+        if pairs().all(|(old, new)| old.to_bits() == new.to_bits()) {
+            return Likeness::Same;
+        }
+        let square = |sum: f64, x: f32| sum + f64::from(x) * f64::from(x);
+        let apart = pairs().map(|(old, new)| old - new).fold(0.0, square).sqrt();
+        let length = vector.iter().copied().fold(0.0, square).sqrt();
+        let tolerance = if self.embedder.is_some() { EMBEDDED_TOLERANCE } else { 0.0 };
+        if apart <= tolerance * length { Likeness::Close } else { Likeness::Other }
     }
 
     /// The ids of the points that match: of those stored, as far as this commit has not touched them, and of those that

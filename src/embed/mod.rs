@@ -9,6 +9,7 @@
 //! | `epochs.rs` | how far a training on labelled images is |
 //! | `nearest.rs` | the nearest of many vectors, and how often they are of the same class |
 //! | `save.rs` | writes and reads a file of a model folder |
+//! | `packed.rs` | gzip and zstd files as streams of their content |
 //! | `picture.rs` | image files from outside: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | a block of text from its words' vectors: SIF, or trained by contrast; how well paragraphs find each other |
@@ -24,6 +25,7 @@ mod error;
 mod fingerprint;
 pub mod images;
 pub mod nearest;
+pub(crate) mod packed;
 pub mod picture;
 mod registry;
 mod save;

@@ -183,7 +183,8 @@ impl Client {
         &self,
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
-        Ok(Acks(self.points.clone().upsert_stream(requests).await?.into_inner()))
+        let replies = self.points.clone().upsert_stream(requests).await?.into_inner();
+        Ok(Acks { replies, written: Written::default() })
     }
 
     /// Sends the files of a model folder, piece by piece, and has it installed.
@@ -309,7 +310,21 @@ impl std::fmt::Debug for Credential {
 
 /// The acknowledgements of a stream.
 #[derive(Debug)]
-pub struct Acks(Streaming<pb::UpsertStreamResponse>);
+pub struct Acks {
+    replies: Streaming<pb::UpsertStreamResponse>,
+    written: Written,
+}
+
+/// What the acknowledged writes of a stream did, in points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// New points.
+    pub inserted: u64,
+    /// Points that replaced an older one.
+    pub replaced: u64,
+    /// Of those, points whose vector and payload are as before.
+    pub unchanged: u64,
+}
 
 impl Acks {
     /// The next acknowledgements; none after the last.
@@ -317,7 +332,16 @@ impl Acks {
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
     pub async fn next(&mut self) -> Result<Option<Vec<pb::Ack>>, ClientError> {
-        Ok(self.0.message().await?.map(|reply| reply.acks))
+        let Some(reply) = self.replies.message().await? else { return Ok(None) };
+        self.written.inserted += reply.inserted;
+        self.written.replaced += reply.replaced;
+        self.written.unchanged += reply.unchanged;
+        Ok(Some(reply.acks))
+    }
+
+    /// What the writes acknowledged so far did. All 0 of a server that does not say.
+    pub fn written(&self) -> Written {
+        self.written
     }
 }
 

@@ -5,6 +5,9 @@ use crate::collection::Error;
 use crate::collection::filter::{Filter, Number, Range, Scalar};
 use crate::collection::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 
+/// The remedy for a comparison with null.
+const NO_NULL: &str = "points without a field are found by not with exists";
+
 /// The filter of the field `at`, checked; none for none.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
         Some(Form::Not(filter)) => Filter::not(part(root, &format!("{at}.not"), *filter, levels)?),
         Some(Form::Equals(pb::Equals { field, value })) => {
             let at = format!("{at}.equals.value");
-            let Some(value) = value else { return Err(Error::invalid(at, "is missing")) };
+            let Some(value) = value else { return Err(Error::invalid(at, format!("is missing; {NO_NULL}"))) };
             Filter::Equals { field, value: scalar(&at, value)? }
         }
         Some(Form::In(pb::In { field, values })) => {
@@ -67,7 +70,12 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
 fn scalar(at: &str, value: pb::FilterValue) -> Result<Scalar, Error> {
     use pb::filter_value::Form;
     Ok(match value.form {
-        None => return Err(Error::invalid(at, "has no value; give a bool, a number, an integer or a string")),
+        None => {
+            return Err(Error::invalid(
+                at,
+                format!("has no value; give a bool, a number, an integer or a string; {NO_NULL}"),
+            ));
+        }
         Some(Form::BoolValue(value)) => value.into(),
         Some(Form::IntegerValue(value)) => value.into(),
         Some(Form::StringValue(value)) => value.into(),

@@ -68,7 +68,7 @@ mod training;
 mod upsert_stream;
 mod work;
 
-pub use client::{Client, ClientError, ClientOptions, Replies};
+pub use client::{Client, ClientError, ClientOptions, Replies, Written};
 pub use server::{Server, ServerOptions, WebOptions};
 pub use tls::{Tls, TlsFiles};
 pub(crate) use to_proto::{listed as listed_message, snapshot as snapshot_message};

@@ -30,6 +30,7 @@ impl pb::points_server::Points for Points {
             sequence: done.sequence,
             inserted: done.inserted,
             replaced: done.replaced,
+            unchanged: done.unchanged,
             removed: done.removed,
             embedder_fingerprint: to_proto::fingerprint(done.fingerprint),
         })
@@ -68,25 +69,46 @@ impl pb::points_server::Points for Points {
             Some(_) if !request.ids.is_empty() => {
                 return Err(Error::invalid("filter", "takes the place of ids; give one of them").into());
             }
-            Some(filter) => work.run(Lane::Store, move |engine| engine.delete_matching(&name, &filter)).await?,
+            Some(filter) => {
+                let delete = move |engine: &dyn Engine| {
+                    let unknown_fields = engine.unknown_fields(&name, &filter)?;
+                    Ok::<_, Error>(to_proto::deleted(engine.delete_matching(&name, &filter)?, unknown_fields))
+                };
+                work.run(Lane::Store, delete).await?
+            }
             None => {
                 let ids = from_proto::ids(request.ids)?;
-                work.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?
+                let deleted = work.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+                to_proto::deleted(deleted, Vec::new())
             }
         };
-        work.reply(to_proto::deleted(deleted))
+        work.reply(deleted)
     }
 
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection)?;
-        let after = page_token::decode(&name, &request.page_token)?;
+        let after = match page_token::decode(&name, &request.page_token)? {
+            Some(_) if !request.after.is_empty() => {
+                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into());
+            }
+            None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after)?),
+            token => token,
+        };
+        let first = request.page_token.is_empty();
         let limit = from_proto::page(request.limit)?;
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter)?;
         work.reached(&name, request.min_sequence).await?;
-        let scroll = move |engine: &dyn Engine| scroll(engine, &name, after, limit, fields, filter.as_ref());
+        let scroll = move |engine: &dyn Engine| {
+            let unknown_fields = match &filter {
+                Some(filter) if first => engine.unknown_fields(&name, filter)?,
+                _ => Vec::new(),
+            };
+            let page = scroll(engine, &name, after, limit, fields, filter.as_ref())?;
+            Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
+        };
         let reply = work.run(Lane::Store, scroll).await?;
         work.reply(reply)
     }
@@ -97,8 +119,13 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection)?;
         let filter = filter::filter("filter", request.filter)?;
         work.reached(&name, request.min_sequence).await?;
-        let count = work.run(Lane::Store, move |engine| engine.count(&name, filter.as_ref())).await?;
-        work.reply(pb::CountResponse { count })
+        let count = move |engine: &dyn Engine| {
+            let count = engine.count(&name, filter.as_ref())?;
+            let unknown_fields = filter.map(|filter| engine.unknown_fields(&name, &filter)).transpose()?;
+            Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
+        };
+        let reply = work.run(Lane::Store, count).await?;
+        work.reply(reply)
     }
 }
 

@@ -105,6 +105,12 @@ impl Engine for Scoped<'_> {
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         self.enter(name)?.upsert(name, items)
     }
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        self.enter(name)?.unknown_fields(name, filter)
+    }
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        self.enter(name)?.upsert_keeping(name, items)
+    }
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         self.enter(name)?.upsert_instead(name, blocks, texts)
     }

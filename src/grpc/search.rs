@@ -2,10 +2,24 @@
 
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
+use crate::collection::{Answer, Engine, Error, Query, SearchParams};
+use crate::types::CollectionName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub(super) struct Search(pub(super) Arc<Shared>);
+
+/// The answers, and the fields of the filter that no point has.
+fn search(
+    engine: &dyn Engine,
+    name: &CollectionName,
+    queries: &[Query],
+    params: &SearchParams,
+) -> Result<(Vec<Answer>, Vec<String>), Error> {
+    let answers = engine.search(name, queries, params)?;
+    let unknown = params.filter.as_ref().map(|filter| engine.unknown_fields(name, filter)).transpose()?;
+    Ok((answers, unknown.unwrap_or_default()))
+}
 
 #[tonic::async_trait]
 impl pb::search_server::Search for Search {
@@ -16,9 +30,11 @@ impl pb::search_server::Search for Search {
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
         work.reached(&name, request.min_sequence).await?;
-        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
+        let (answers, unknown_fields) =
+            work.run(Lane::Compute, move |engine| search(engine, &name, &[query], &params)).await?;
         // One query, one answer.
-        work.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
+        let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
+        work.reply(pb::SearchResponse { unknown_fields, ..answer })
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
@@ -43,7 +59,12 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params)?;
         let queries = from_proto::queries(request.queries, params.k)?;
         work.reached(&name, request.min_sequence).await?;
-        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
-        work.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
+        let (answers, unknown_fields) =
+            work.run(Lane::Compute, move |engine| search(engine, &name, &queries, &params)).await?;
+        let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        if let Some(first) = responses.first_mut() {
+            first.unknown_fields = unknown_fields;
+        }
+        work.reply(pb::SearchBatchResponse { responses })
     }
 }

@@ -143,9 +143,10 @@ pub(super) fn point(point: Point) -> pb::Point {
 }
 
 /// What a delete did.
-pub(super) fn deleted(deleted: Deleted) -> pb::DeletePointsResponse {
+pub(super) fn deleted(deleted: Deleted, unknown_fields: Vec<String>) -> pb::DeletePointsResponse {
     let Deleted { sequence, deleted, missing } = deleted;
-    pb::DeletePointsResponse { sequence, deleted, missing: missing.iter().map(ToString::to_string).collect() }
+    let missing = missing.iter().map(ToString::to_string).collect();
+    pb::DeletePointsResponse { sequence, deleted, missing, unknown_fields }
 }
 
 fn hit(hit: Hit) -> pb::Hit {
@@ -182,7 +183,8 @@ fn micros(time: Duration) -> u64 {
 
 /// The answer to one query.
 pub(super) fn answer(answer: Answer) -> pb::SearchResponse {
-    pb::SearchResponse { hits: answer.hits.into_iter().map(hit).collect(), stats: Some(stats(answer.stats)) }
+    let hits = answer.hits.into_iter().map(hit).collect();
+    pb::SearchResponse { hits, stats: Some(stats(answer.stats)), unknown_fields: Vec::new() }
 }
 
 /// An embedder and its card.

@@ -56,6 +56,8 @@ struct Content {
 struct Target {
     collection: CollectionName,
     blocks: Option<Blocks>,
+    /// Points that are there are not changed.
+    keep_existing: bool,
 }
 
 /// What one stage hands to the next.
@@ -155,12 +157,18 @@ impl Reader {
                     Error::invalid("blocks", "must be in the stream's first message, and the same after it").into()
                 );
             }
+            Some(Target { keep_existing, .. }) if message.keep_existing && !keep_existing => {
+                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into());
+            }
             Some(Target { blocks, .. }) => *blocks,
+            None if message.keep_existing && blocks.is_some() => {
+                return Err(Error::invalid("keep_existing", "does not go together with blocks").into());
+            }
             None => {
                 let collection = from_proto::collection("collection", &message.collection)?;
                 let known = collection.clone();
                 self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
-                self.target = Some(Target { collection, blocks });
+                self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
         };
@@ -235,8 +243,8 @@ async fn write(
                     Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
                 match work.run(Lane::Store, call).await {
-                    Ok((batch, end)) => {
-                        if acks.send(Ok(pb::UpsertStreamResponse { acks: batch })).await.is_err() {
+                    Ok((reply, end)) => {
+                        if acks.send(Ok(reply)).await.is_err() {
                             return;
                         }
                         end
@@ -252,9 +260,14 @@ async fn write(
     }
 }
 
-/// Writes the good entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order, and the status
-/// that ends the stream.
-fn write_batch(engine: &dyn Engine, target: &Target, entries: Vec<Entry>) -> (Vec<pb::Ack>, Option<Status>) {
+/// Writes the good entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order
+/// with what the write did, and the status that ends the stream.
+fn write_batch(
+    engine: &dyn Engine,
+    target: &Target,
+    entries: Vec<Entry>,
+) -> (pb::UpsertStreamResponse, Option<Status>) {
+    let mut reply = pb::UpsertStreamResponse::default();
     let mut acks = Vec::with_capacity(entries.len());
     let mut end = None;
     // Each item once, with the places of its acknowledgements.
@@ -267,6 +280,19 @@ fn write_batch(engine: &dyn Engine, target: &Target, entries: Vec<Entry>) -> (Ve
                     // The later of two items of one id is the one that stays.
                     Occupied(place) => {
                         let (before, acks_of) = &mut contents[*place.get()];
+                        let points = before.points.len() as u64;
+                        if before.points == content.points {
+                            reply.unchanged += points;
+                        } else if target.keep_existing {
+                            let error = Error::PointTaken {
+                                collection: target.collection.to_string(),
+                                id: content.id.to_string(),
+                            };
+                            acks.push(status::refused(index, id, &error));
+                            end.get_or_insert_with(|| error.into());
+                            continue;
+                        }
+                        reply.replaced += points;
                         *before = content;
                         acks_of.push(acks.len());
                     }
@@ -295,11 +321,17 @@ fn write_batch(engine: &dyn Engine, target: &Target, entries: Vec<Entry>) -> (Ve
             good.extend(acks_of);
         }
         let done = match target.blocks {
+            None if target.keep_existing => engine.upsert_keeping(&target.collection, points),
             None => engine.upsert(&target.collection, points),
             Some(_) => engine.upsert_instead(&target.collection, points, &texts),
         };
         match done {
-            Ok(done) => good.into_iter().for_each(|place| acks[place].sequence = done.sequence),
+            Ok(done) => {
+                reply.inserted += done.inserted;
+                reply.replaced += done.replaced;
+                reply.unchanged += done.unchanged;
+                good.into_iter().for_each(|place| acks[place].sequence = done.sequence);
+            }
             Err(error) => {
                 // What follows is not tried: it would be written without what came before it.
                 for place in good.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
@@ -310,7 +342,8 @@ fn write_batch(engine: &dyn Engine, target: &Target, entries: Vec<Entry>) -> (Ve
             }
         }
     }
-    (acks, end)
+    reply.acks = acks;
+    (reply, end)
 }
 
 /// Whether an item's error is about the collection or the machine, and not about the item.

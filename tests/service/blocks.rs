@@ -59,6 +59,7 @@ pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: 
         collection: "c".into(),
         item: Some(text_item("a", "aaa bbb ccc ddd")),
         blocks: Some(pb::Blocks { words: 2, overlap: 1 }),
+        ..Default::default()
     };
     let next = |item| pb::UpsertStreamRequest { item: Some(item), ..Default::default() };
     // A text of which one block has nothing that is known is refused whole; so is what is no text.

@@ -342,3 +342,51 @@ pub(crate) async fn reads_wait_for_the_sequence_they_ask_for(engine: Arc<dyn Eng
     let report = client.check(pb::CheckRequest { name: "c".into() }).await.unwrap();
     assert!(report.findings.is_empty(), "{report:?}");
 }
+
+pub(crate) async fn a_scroll_begins_after_an_id(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    let items = ["a", "b", "c"].map(|id| vector_item(id, &[1.0])).to_vec();
+    client.upsert(upsert("c", items)).await.unwrap();
+    let scroll = |after: &str, page_token: &str| {
+        let request = pb::ScrollRequest {
+            collection: "c".into(),
+            after: after.into(),
+            page_token: page_token.into(),
+            limit: 1,
+            ..Default::default()
+        };
+        client.scroll(request)
+    };
+    for (after, next) in [("", "a"), ("a", "b"), ("aa", "b"), ("b", "c")] {
+        assert_eq!(scroll(after, "").await.unwrap().points[0].id, next, "after {after:?}");
+    }
+    assert!(scroll("c", "").await.unwrap().points.is_empty());
+    let token = scroll("", "").await.unwrap().next_page_token;
+    assert!(refused(scroll("a", &token).await).1.contains("page_token"));
+    assert_eq!(refused(scroll(&"x".repeat(129), "").await).0, "INVALID_ARGUMENT");
+}
+
+pub(crate) async fn terms_that_cancel_are_refused(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    for (name, metric) in [("l", pb::Metric::L2), ("d", pb::Metric::Dot), ("s", pb::Metric::Cosine)] {
+        client.create_collection(plain(name, 2, metric)).await.unwrap();
+        let items = vec![vector_item("a", &[1.0, 0.3]), vector_item("b", &[0.7, 1.0]), vector_item("z", &[1e-9, 0.0])];
+        client.upsert(upsert(name, items)).await.unwrap();
+        let sum = |plus: &[&str], minus: &[&str]| {
+            let owned = |terms: &[&str]| terms.iter().map(|term| (*term).to_owned()).collect();
+            near(name, pb::query::Form::Arithmetic(pb::Arithmetic { plus: owned(plus), minus: owned(minus) }), 1)
+        };
+        for (plus, minus) in
+            [(&["a"][..], &["a"][..]), (&["a", "b"], &["b", "a"]), (&["a", "a", "b"], &["a", "b", "a"])]
+        {
+            let (code, message) = refused(client.search(sum(plus, minus)).await);
+            assert_eq!(code, "INVALID_ARGUMENT", "{name}");
+            assert!(message.contains("cancel"), "{name}: {message}");
+        }
+        client.search(sum(&["a", "b"], &["b"])).await.expect("a is left");
+        client.search(sum(&["z"], &[])).await.expect("small, but nothing cancels");
+    }
+}

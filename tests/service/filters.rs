@@ -194,7 +194,7 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
             limit: 3,
             fields: None,
             filter: stones(),
-            min_sequence: 0,
+            ..Default::default()
         };
         let page = client.scroll(request).await.unwrap();
         found.extend(page.points.into_iter().map(|point| point.id));
@@ -211,4 +211,38 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
     assert_eq!(again.deleted, 0);
     assert!(again.sequence > first.sequence);
     assert_eq!(count_all(&server).await, 8);
+}
+
+pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    fill(&server).await;
+    let client = &server.client;
+    let count = |filter| async {
+        let request = pb::CountRequest { collection: "c".into(), filter: Some(filter), ..Default::default() };
+        client.count(request).await.unwrap()
+    };
+    let misspelt = || equals("knd", text("stone"));
+    let reply = count(misspelt()).await;
+    assert_eq!((reply.count, reply.unknown_fields), (0, vec!["knd".to_owned()]));
+    let reply = count(equals("kind", text("nothing"))).await;
+    assert_eq!((reply.count, reply.unknown_fields.len()), (0, 0), "the field is there, the value is not");
+
+    let scroll = pb::ScrollRequest { collection: "c".into(), filter: Some(misspelt()), ..Default::default() };
+    assert_eq!(client.scroll(scroll).await.unwrap().unknown_fields, ["knd"]);
+    let mut search = near_vector("c", &[0.0], 3);
+    search.params.as_mut().unwrap().filter = Some(misspelt());
+    assert_eq!(client.search(search).await.unwrap().unknown_fields, ["knd"]);
+    let delete = pb::DeletePointsRequest { collection: "c".into(), filter: Some(misspelt()), ..Default::default() };
+    let deleted = client.delete_points(delete).await.unwrap();
+    assert_eq!((deleted.deleted, deleted.unknown_fields), (0, vec!["knd".to_owned()]));
+    let (code, message) = refused(
+        client
+            .count(pb::CountRequest {
+                collection: "c".into(),
+                filter: Some(exists("author.tags[0]")),
+                ..Default::default()
+            })
+            .await,
+    );
+    assert!(code == "INVALID_ARGUMENT" && message.contains("author.tags"), "{message}");
 }

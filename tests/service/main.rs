@@ -89,6 +89,7 @@ macro_rules! every_test_over {
                 a_batch_is_checked_whole
                 reads_wait_for_the_sequence_they_ask_for
                 scrolls_reach_the_end
+                a_scroll_begins_after_an_id
                 embedders_answer
                 gzip_goes_both_ways
             }
@@ -107,12 +108,15 @@ macro_rules! every_test_over {
                 every_condition_selects
                 wrong_filters_are_refused
                 points_are_counted_scrolled_and_deleted_by_filter
+                a_field_that_no_point_has_is_named
             }
             limits { wrong_requests_name_field_and_limit payloads_are_limited }
             streams {
                 bad_items_among_good_ones
                 acks_come_in_order
                 the_collection_of_a_stream
+                what_a_stream_wrote_is_counted
+                existing_points_are_kept_where_asked
             }
             watch { metrics_say_what_happened }
         }
@@ -131,6 +135,10 @@ mod engines {
 }
 
 /// What only the real engine does.
+mod stored {
+    over! { local: calls { terms_that_cancel_are_refused } }
+}
+
 mod maps {
     over! { local:
         map {

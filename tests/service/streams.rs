@@ -117,3 +117,63 @@ pub(crate) async fn the_collection_of_a_stream(engine: Arc<dyn Engine>) {
     let (acks, end) = send(client, vec![]).await;
     assert!(acks.is_empty() && end.is_ok(), "an empty stream is no error");
 }
+
+pub(crate) async fn what_a_stream_wrote_is_counted(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
+    let first =
+        client.upsert(upsert("c", vec![vector_item("a", &[1.0, 0.0]), vector_item("b", &[2.0, 0.0])])).await.unwrap();
+    assert_eq!((first.inserted, first.replaced, first.unchanged), (2, 0, 0));
+    let again =
+        client.upsert(upsert("c", vec![vector_item("a", &[1.0, 0.0]), vector_item("b", &[3.0, 0.0])])).await.unwrap();
+    assert_eq!((again.inserted, again.replaced, again.unchanged), (0, 2, 1));
+
+    let items = [("a", 1.0), ("b", 4.0), ("c", 5.0)];
+    let requests = items.map(|(id, x)| request("c", Some(vector_item(id, &[x, 0.0]))));
+    let mut acks = client.upsert_stream(iter(requests)).await.unwrap();
+    while acks.next().await.unwrap().is_some() {}
+    let written = acks.written();
+    assert_eq!((written.inserted, written.replaced, written.unchanged), (1, 2, 1));
+}
+
+pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
+    client.upsert(upsert("c", vec![vector_item("0", &[0.0]), vector_item("1", &[1.0])])).await.unwrap();
+    let keeping = |items: &[(&str, f32)]| {
+        let mut requests: Vec<_> = items.iter().map(|(id, x)| request("c", Some(vector_item(id, &[*x])))).collect();
+        requests[0].keep_existing = true;
+        requests
+    };
+    let (acks, end) = send(client, keeping(&[("0", 0.0), ("2", 2.0)])).await;
+    end.expect("the same point again is no change");
+    assert!(acks.iter().all(|ack| ack.error.is_empty()), "{acks:?}");
+
+    let (acks, end) = send(client, keeping(&[("1", 7.0), ("3", 3.0)])).await;
+    let (code, message) = refused(end);
+    assert_eq!(code, "ALREADY_EXISTS");
+    assert!(message.contains("\"1\""), "{message}");
+    assert_eq!(acks[0].error_code, tonic::Code::AlreadyExists as i32);
+    let get = pb::GetPointsRequest {
+        collection: "c".into(),
+        ids: vec!["1".into()],
+        fields: Some(pb::Fields { payload: false, vector: true }),
+        min_sequence: 0,
+    };
+    assert_eq!(client.get_points(get).await.unwrap().points[0].vector, Some(values(&[1.0])), "it was kept");
+
+    // Two items of one id and of other content, although nothing is stored of it.
+    let (acks, end) = send(client, keeping(&[("9", 1.0), ("9", 2.0)])).await;
+    assert_eq!(refused(end).0, "ALREADY_EXISTS");
+    assert_eq!(acks[1].error_code, tonic::Code::AlreadyExists as i32);
+
+    let mut late = keeping(&[("5", 5.0), ("6", 6.0)]);
+    late[1].keep_existing = true;
+    late[0].keep_existing = false;
+    assert_eq!(refused(send(client, late).await.1).0, "INVALID_ARGUMENT");
+    let mut both = keeping(&[("5", 5.0)]);
+    both[0].blocks = Some(pb::Blocks { words: 2, overlap: 0 });
+    assert_eq!(refused(send(client, both).await.1).0, "INVALID_ARGUMENT");
+}

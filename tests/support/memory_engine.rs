@@ -346,18 +346,47 @@ impl Engine for MemoryEngine {
                 sequence: collection.sequence,
                 inserted: 0,
                 replaced: 0,
+                unchanged: 0,
                 removed: 0,
                 fingerprint: collection.pin.as_ref().map(|pin| pin.fingerprint),
             };
             for Item { id, source, payload } in items {
                 let Source::Vector(vector) = source else { unreachable!("checked items are vectors") };
-                match collection.points.insert(id, (vector, payload)) {
-                    Some(_) => done.replaced += 1,
+                match collection.points.insert(id, (vector.clone(), payload.clone())) {
+                    Some(old) => {
+                        done.replaced += 1;
+                        done.unchanged += u64::from(old == (vector, payload));
+                    }
                     None => done.inserted += 1,
                 }
             }
             Ok(done)
         })
+    }
+
+    fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
+        let Filter::Equals { field, .. } = filter else { return Ok(Vec::new()) };
+        let exists = Filter::exists(field.as_str());
+        self.read(name, |collection| {
+            let known = collection.points.is_empty() || count(collection, &exists) > 0;
+            Ok(if known { Vec::new() } else { vec![field.clone()] })
+        })
+    }
+
+    fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
+        let fields = Fields { payload: true, vector: true };
+        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        let changed = self.get(name, &ids, fields)?.into_iter().zip(&items).find_map(|(point, item)| {
+            let point = point?;
+            let item = self.read(name, |collection| self.checked(collection, "item", item.clone())).ok()?;
+            let same = matches!(&item.source, Source::Vector(vector) if Some(vector) == point.vector.as_ref())
+                && point.payload.as_ref() == Some(&item.payload);
+            (!same).then_some(item.id)
+        });
+        match changed {
+            Some(id) => Err(Error::PointTaken { collection: name.to_string(), id: id.to_string() }),
+            None => self.upsert(name, items),
+        }
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {

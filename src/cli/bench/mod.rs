@@ -21,7 +21,7 @@ mod truth;
 use super::args::BenchArgs;
 use super::config::{self, Usage};
 use super::output::{self, Table};
-use super::progress::{Progress, bytes, count};
+use super::progress::{Progress, bytes, count, in_words, rate};
 use anyhow::{Context, bail};
 use curve::Point;
 use data::Vectors;
@@ -148,10 +148,7 @@ fn print(
         args.k
     ))?;
     if let Some(seconds) = measured.build_seconds {
-        output::line(&format!(
-            "built in {seconds:.2} s, {} vectors/s",
-            count((base.len() as f64 / seconds.max(1e-9)) as u64)
-        ))?;
+        output::line(&format!("built in {seconds:.2} s{}", in_words(rate(base.len() as u64, seconds), "vectors")))?;
     }
     output::line(&format!(
         "index {}, resident {} ({})",

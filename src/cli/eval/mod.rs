@@ -9,7 +9,7 @@ use super::output::{self, Table};
 use crate::embed::Embedder;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{WordModel, eval};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::json;
 
 /// Measures one of them.
@@ -32,6 +32,16 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
         .iter()
         .map(|file| eval::similarity(&model, file).with_context(|| format!("--similarity {}", file.display())))
         .collect::<Result<Vec<_>, _>>()?;
+    // A correlation of nothing is NaN, which no program should take for a result.
+    if let Some((file, found)) = args.similarity.iter().zip(&similarity).find(|(_, found)| !found.spearman.is_finite())
+    {
+        bail!(
+            "--similarity {}: of {} pairs the model knows {}; at least two with different scores are needed",
+            file.display(),
+            found.pairs + found.missing,
+            found.pairs
+        );
+    }
     let mut sections = Vec::new();
     for file in &args.analogies {
         let found =
@@ -44,6 +54,12 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
     let blanks = blanks.transpose()?;
     let correct = sections.iter().map(|section| section.correct).sum::<u64>();
     let total = sections.iter().map(|section| section.total).sum::<u64>();
+    if !args.analogies.is_empty() && total == 0 {
+        bail!(
+            "--analogies: no question has all four words among the {} most frequent ones of the model",
+            args.restrict
+        );
+    }
     let accuracy = (total > 0).then(|| correct as f64 / total as f64);
     if args.json {
         output::json(&json!({
@@ -103,6 +119,9 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
         None => DigitNet::default_model().context("the model in the binary")?,
     };
     let images = LabelledImages::read(&args.images, &args.labels)?;
+    if images.len() == 0 {
+        bail!("--images {}: there is no image in it", args.images.display());
+    }
     let found = digits::evaluate(&net, &images);
     let same_digit = digits::same_digit(&net, &images);
     if let Some(path) = &args.plot {

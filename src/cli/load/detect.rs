@@ -1,10 +1,12 @@
-//! Which format a file has: told from its first bytes and its length; the name only breaks ties.
+//! The format of a file, by its first bytes and its length; the name only breaks ties. Data that `load` does not read is
+//! refused here, before it is taken for text.
 
 use super::source::{Fill, HEAD_BYTES, Source};
-use super::word2vec;
+use super::{foreign, word2vec};
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use serde::de::IgnoredAny;
 use std::path::Path;
 
 /// The formats that `load` and `bench` read.
@@ -16,6 +18,8 @@ pub(crate) enum Format {
     Wiki,
     /// JSON lines.
     Jsonl,
+    /// A JSON array of objects, or objects one after the other that span lines.
+    Json,
     /// IDX images.
     Idx,
     /// A folder of images, or one image.
@@ -30,6 +34,8 @@ pub(crate) enum Format {
     Fbin,
     /// Vectors of bytes behind their number and dimension.
     U8bin,
+    /// Vectors of signed bytes behind their number and dimension.
+    I8bin,
     /// word2vec, text.
     Word2vec,
     /// word2vec, binary.
@@ -37,12 +43,27 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether the ids of its items say only where they lie in it: row numbers, or paths in a folder.
+    pub(crate) fn ids_are_places(self) -> bool {
+        match self {
+            Self::Idx | Self::Images | Self::Npy | Self::Fvecs | Self::Bvecs => true,
+            Self::Fbin | Self::U8bin | Self::I8bin => true,
+            Self::Text | Self::Wiki | Self::Jsonl | Self::Json | Self::Word2vec | Self::Word2vecBinary => false,
+        }
+    }
+
     /// For messages: "is ...".
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Wiki => "a WikiExtractor file",
             Self::Jsonl => "a file of JSON lines",
+            Self::Json => "a file of JSON objects",
             Self::Idx => "an IDX file",
             Self::Images => "images",
             Self::Npy => "an npy file",
@@ -50,6 +71,7 @@ impl Format {
             Self::Bvecs => "a bvecs file",
             Self::Fbin => "an fbin file",
             Self::U8bin => "a u8bin file",
+            Self::I8bin => "an i8bin file",
             Self::Word2vec => "a word2vec text file",
             Self::Word2vecBinary => "a word2vec binary file",
         }
@@ -95,7 +117,13 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     if let Some(format) = by_magic(&head) {
         return Ok(format);
     }
-    if let Some(format) = text(&head) {
+    // A number of rows may be the magic of something else.
+    if !matches!(name, Some(Name::Vectors(_)))
+        && let Some(what) = foreign::binary(&head)
+    {
+        bail!("{}: is {what}", path.display());
+    }
+    if let Some(format) = text(path, &head, length == Some(head.len() as u64))? {
         return Ok(format);
     }
     let candidates = vectors(&head, length);
@@ -125,15 +153,14 @@ enum Name {
 }
 
 impl Name {
-    /// What the ending says, an outer `.gz` set aside.
+    /// What the ending says, that of a packed file set aside.
     fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        match name.rsplit_once('.')?.1 {
+        match foreign::ending(path)?.as_str() {
             "fvecs" => Some(Self::Vectors(Format::Fvecs)),
             "bvecs" => Some(Self::Vectors(Format::Bvecs)),
             "fbin" => Some(Self::Vectors(Format::Fbin)),
             "u8bin" => Some(Self::Vectors(Format::U8bin)),
+            "i8bin" => Some(Self::Vectors(Format::I8bin)),
             "npy" => Some(Self::Vectors(Format::Npy)),
             "ivecs" | "ibin" => Some(Self::Neighbours),
             _ => None,
@@ -162,8 +189,11 @@ fn is_bmp(head: &[u8]) -> bool {
     head.starts_with(b"BM") && head.get(6..10) == Some(&[0; 4])
 }
 
-/// The text formats, and word2vec, which starts with a line of text.
-fn text(head: &[u8]) -> Option<Format> {
+/// The text formats, and word2vec, which starts with a line of text. `whole`: the head is all of the file.
+///
+/// # Errors
+/// Text that is data of a format that is not read.
+fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>> {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     if let Some((words, dimension)) = std::str::from_utf8(&head[..end]).ok().and_then(word2vec::parse_header) {
@@ -172,23 +202,48 @@ fn text(head: &[u8]) -> Option<Format> {
             let mut lines = body.split(|byte| *byte == b'\n');
             let first = lines.next().and_then(|line| std::str::from_utf8(line).ok());
             if first.is_some_and(|line| word2vec::parse_line(line, dimension as usize).is_ok()) {
-                return Some(Format::Word2vec);
+                return Ok(Some(Format::Word2vec));
             }
             if !looks_like_text(body) {
-                return Some(Format::Word2vecBinary);
+                return Ok(Some(Format::Word2vecBinary));
             }
         }
     }
     if !looks_like_text(head) {
-        return None;
+        return Ok(None);
     }
-    let start = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
-    if head[start..].starts_with(b"<doc ") {
-        Some(Format::Wiki)
-    } else if head.get(start) == Some(&b'{') {
-        Some(Format::Jsonl)
-    } else {
-        Some(Format::Text)
+    let text = String::from_utf8_lossy(head);
+    let begin = text.trim_start();
+    if begin.starts_with("<doc ") {
+        return Ok(Some(Format::Wiki));
+    }
+    if begin.starts_with('{') {
+        return Ok(Some(if spans_lines(begin, whole) { Format::Json } else { Format::Jsonl }));
+    }
+    if let Some(elements) = begin.strip_prefix('[') {
+        if elements.trim_start().starts_with(['{', ']']) {
+            return Ok(Some(Format::Json));
+        }
+        if let Some(what) = foreign::array_of_others(begin) {
+            bail!("{}: is {what}", path.display());
+        }
+    }
+    match foreign::table(path, &text, whole) {
+        Some(what) => bail!("{}: is {what}", path.display()),
+        None => Ok(Some(Format::Text)),
+    }
+}
+
+/// Whether the first object goes on after its line, and is one.
+fn spans_lines(text: &str, whole: bool) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    if !serde_json::from_str::<IgnoredAny>(first).is_err_and(|error| error.is_eof()) || first.len() == text.len() {
+        return false;
+    }
+    match serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>().next() {
+        Some(Ok(_)) => true,
+        Some(Err(error)) => error.is_eof() && !whole,
+        None => false,
     }
 }
 
@@ -220,7 +275,7 @@ fn vectors(head: &[u8], length: Option<u64>) -> Vec<Format> {
         }
     }
     if let (Some(rows), Some(dimension)) = (number(0), number(4)) {
-        for (format, bytes) in [(Format::Fbin, 4), (Format::U8bin, 1)] {
+        for (format, bytes) in [(Format::Fbin, 4), (Format::U8bin, 1), (Format::I8bin, 1)] {
             // Without a length (gzip) there is nothing to hold these headers against: then the name must say it.
             if plausible(dimension) && length == Some(8 + rows * dimension * bytes) {
                 found.push(format);
@@ -250,10 +305,14 @@ mod tests {
         // Nothing behind a byte order mark.
         check("a", b"\xef\xbb\xbf", Format::Text);
         check("a", b"BM was a text once\n", Format::Text);
-        check("a", b"3 4\n1 2\n", Format::Text);
+        check("a", b"3 a\n1 2\n", Format::Text);
         check("a", b"<doc id=\"1\" url=\"\" title=\"\">\n", Format::Wiki);
         check("a", b"\n {\"text\": 1}\n", Format::Jsonl);
         check("a", b"\xef\xbb\xbf{\"text\": 1}\n", Format::Jsonl);
+        check("a", b"[\n {\"text\": 1},\n {}]", Format::Json);
+        check("a", b"[]", Format::Json);
+        check("a", b"{\n \"text\": \"a\"\n}\n", Format::Json);
+        check("a", b"{\"text\": \"cut\n{\"text\": 1}\n", Format::Jsonl);
         check("a", &npy(1, "<f4", "(1, 1)", &[0; 4]), Format::Npy);
         check("a", &idx(&[1, 2, 2], &[1, 2, 3, 4]), Format::Idx);
         check("a", b"\x89PNG\r\n\x1a\n....", Format::Images);
@@ -270,8 +329,11 @@ mod tests {
         let file = fixture::file("a", &fbin);
         assert_eq!(detect(&file.path).unwrap(), Format::Fbin);
         let u8bin = [&2_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[1; 6]].concat();
-        let file = fixture::file("a", &u8bin);
-        assert_eq!(detect(&file.path).unwrap(), Format::U8bin);
+        for (name, format) in [("a.u8bin", Format::U8bin), ("a.I8BIN", Format::I8bin)] {
+            assert_eq!(detect(&fixture::file(name, &u8bin).path).unwrap(), format);
+        }
+        let error = detect(&fixture::file("a", &u8bin).path).unwrap_err().to_string();
+        assert!(error.contains("a u8bin file or an i8bin file") && error.contains("--format"), "{error}");
         let file = fixture::file("a", &fbin[..fbin.len() - 1]);
         assert!(detect(&file.path).is_err());
     }
@@ -290,6 +352,22 @@ mod tests {
         assert_eq!(detect(&file.path).unwrap(), Format::Fvecs);
         let file = fixture::file("a.ivecs", &fvecs(&[&[1.0]]));
         assert!(detect(&file.path).unwrap_err().to_string().contains("--truth"));
+    }
+
+    #[test]
+    fn data_that_is_not_read_is_refused_with_a_way_to_convert_it() {
+        for (bytes, part) in [
+            (&b"the 0.1 0.2\nof 0.3 0.4\n"[..], "GloVe"),
+            (b"id,text\n1,a\n", "pandas.read_csv"),
+            (b"[\"a\", \"b\"]", "JSON array"),
+            (b"PAR1\x15\0\x15\0", "Parquet"),
+            (b"\xff\xfea\0\n\0", "iconv"),
+        ] {
+            for bytes in [bytes.to_vec(), gzip(bytes)] {
+                let error = detect(&fixture::file("a", &bytes).path).unwrap_err().to_string();
+                assert!(error.contains(part), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! fbin and u8bin (the billion-scale sets): number of vectors, dimension, then the numbers.
+//! fbin, u8bin and i8bin (the billion-scale sets): number of vectors, dimension, then the numbers.
 
 use super::rows::{Number, Rows, check_dimension};
 use super::source::{Fill, Source};
@@ -44,6 +44,8 @@ mod tests {
         }
         let file = fixture::file("a.u8bin", &[1, 0, 0, 0, 3, 0, 0, 0, 9, 8, 7]);
         assert_eq!(fixture::vectors(&file.path), Ok(vec![vec![9.0, 8.0, 7.0]]));
+        let file = fixture::file("a.i8bin", &[1, 0, 0, 0, 3, 0, 0, 0, 255, 128, 7]);
+        assert_eq!(fixture::vectors(&file.path), Ok(vec![vec![-1.0, -128.0, 7.0]]));
     }
 
     #[test]

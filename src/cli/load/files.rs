@@ -2,16 +2,16 @@
 
 use super::detect::{self, Format};
 use super::idx::ImageRecords;
-use super::images::FolderRecords;
+use super::images::{self, FolderRecords};
 use super::json::JsonRecords;
 use super::lines::TextRecords;
 use super::record::{At, Place, RecordError, Records};
 use super::rows::{self, RowRecords};
-use super::source::Source;
+use super::source::Source as File;
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
 use crate::cli::config::Usage;
-use crate::collection::{Blocks, Item};
+use crate::collection::{Blocks, Item, Source};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub(crate) struct ReadOptions {
     /// Before every id that the file does not give itself whole.
     pub(crate) id_prefix: String,
+    /// Images that are no digits are broken records: the digit net was not named.
+    pub(crate) digits_only: bool,
     /// Pixels of IDX files as vectors, not as images.
     pub(crate) pixels_as_vectors: bool,
     /// Texts as the blocks they are split into.
@@ -37,14 +39,15 @@ pub(crate) fn open(
 ) -> anyhow::Result<Box<dyn Records>> {
     let prefix = options.id_prefix.as_str();
     Ok(match format {
-        Format::Text => Box::new(TextRecords::new(Source::open(path)?, prefix, first_row)),
-        Format::Wiki => Box::new(WikiRecords::new(Source::open(path)?, prefix)),
-        Format::Jsonl => Box::new(JsonRecords::new(Source::open(path)?, prefix, first_row)),
+        Format::Text => Box::new(TextRecords::new(File::open(path)?, prefix)),
+        Format::Wiki => Box::new(WikiRecords::new(File::open(path)?, prefix)),
+        Format::Jsonl => Box::new(JsonRecords::lines(File::open(path)?, prefix)),
+        Format::Json => Box::new(JsonRecords::values(File::open(path)?, prefix)),
         Format::Images => Box::new(FolderRecords::open(path, prefix)?),
         Format::Idx => Box::new(ImageRecords::open(path, labels, options.pixels_as_vectors, prefix, first_row)?),
-        Format::Word2vec => Box::new(WordRecords::open(Source::open(path)?, false, prefix)?),
-        Format::Word2vecBinary => Box::new(WordRecords::open(Source::open(path)?, true, prefix)?),
-        Format::Npy | Format::Fvecs | Format::Bvecs | Format::Fbin | Format::U8bin => {
+        Format::Word2vec => Box::new(WordRecords::open(File::open(path)?, false, prefix)?),
+        Format::Word2vecBinary => Box::new(WordRecords::open(File::open(path)?, true, prefix)?),
+        Format::Npy | Format::Fvecs | Format::Bvecs | Format::Fbin | Format::U8bin | Format::I8bin => {
             let rows = rows::open_as(path, format)?.context("a format of bare vectors")?;
             Box::new(RowRecords::new(rows, prefix, first_row))
         }
@@ -60,10 +63,11 @@ struct Input {
     bytes: u64,
 }
 
-/// The items of all files. Row numbers go on from file to file.
+/// The items of all files. Row numbers of vectors go on from file to file.
 pub(crate) struct Files {
     inputs: std::vec::IntoIter<Input>,
     options: ReadOptions,
+    formats: Vec<Format>,
     current: Option<Box<dyn Records>>,
     /// The rest of the blocks of a text.
     rest: std::vec::IntoIter<Item>,
@@ -95,11 +99,18 @@ impl Files {
         if let Some(left) = labels.next() {
             bail!(Usage(format!("--labels {}: there is no IDX file of images left for it", left.display())));
         }
+        let mut formats: Vec<Format> = Vec::new();
+        for input in &inputs {
+            if !formats.contains(&input.format) {
+                formats.push(input.format);
+            }
+        }
         let bytes_total = inputs.iter().map(|input| input.bytes).sum();
         let place = Place { path: Arc::from(paths.first().map_or(Path::new(""), PathBuf::as_path)), at: At::Whole };
         Ok(Self {
             inputs: inputs.into_iter(),
             options,
+            formats,
             current: None,
             rest: Vec::new().into_iter(),
             place,
@@ -107,6 +118,16 @@ impl Files {
             bytes_before: 0,
             bytes_total,
         })
+    }
+
+    /// The formats of the files, each once.
+    pub(crate) fn formats(&self) -> &[Format] {
+        &self.formats
+    }
+
+    /// Whether ids say where items lie in a file, and not what they are.
+    pub(crate) fn ids_are_places(&self) -> bool {
+        self.formats.iter().any(|format| format.ids_are_places())
     }
 
     /// Part of all bytes that was read, 0 to 1.
@@ -122,7 +143,14 @@ impl Iterator for Files {
         if let Some(block) = self.rest.next() {
             return Some(Ok(block));
         }
-        let item = match (self.record()?, self.options.blocks) {
+        let record = self.record()?.and_then(|item| match &item.source {
+            Source::Image(image) if self.options.digits_only => match images::unlike_a_digit(image) {
+                Some(what) => Err(RecordError::record(self.place(), what)),
+                None => Ok(item),
+            },
+            _ => Ok(item),
+        });
+        let item = match (record, self.options.blocks) {
             (Ok(item), Some(blocks)) => blocks.items("the record", item).map(|(blocks, _)| blocks),
             (next, _) => return Some(next),
         };
@@ -193,25 +221,31 @@ mod tests {
 
     #[test]
     fn row_numbers_go_on_from_file_to_file() {
-        let a = fixture::file("a.txt", b"one\ntwo\n");
+        let a = fixture::file("a.fvecs", &fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]));
+        let text = fixture::file("a.txt", b"one\n");
         let b = fixture::file("b.fvecs", &fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]));
         let options = ReadOptions { id_prefix: "x".into(), ..Default::default() };
-        let mut files = Files::new(&[a.path.clone(), b.path.clone()], None, &[], options).unwrap();
-        let ids = files.by_ref().map(|item| item.unwrap().id.as_str().to_owned()).collect::<Vec<_>>();
+        let mut files = Files::new(&[a.path.clone(), text.path.clone(), b.path.clone()], None, &[], options).unwrap();
+        assert!(files.ids_are_places() && files.formats() == [Format::Fvecs, Format::Text]);
+        let mut ids = files.by_ref().map(|item| item.unwrap().id.as_str().to_owned()).collect::<Vec<_>>();
+        assert!(ids.remove(2).len() > 20, "a text has no row number");
         assert_eq!(ids, ["x0", "x1", "x2", "x3"]);
         assert_eq!(files.part(), 1.0);
         assert_eq!(files.rows_seen(), 4);
     }
 
     #[test]
-    fn a_text_becomes_its_blocks_and_keeps_its_row() {
+    fn a_text_becomes_its_blocks() {
         let a = fixture::file("a.txt", b"one two three\n\nfour\n");
         let options = ReadOptions { blocks: Some(Blocks { words: 2, overlap: 1 }), ..Default::default() };
         let files = Files::new(std::slice::from_ref(&a.path), None, &[], options).unwrap();
         let items: Vec<Item> = files.map(Result::unwrap).collect();
-        let seen: Vec<_> = items.iter().map(|item| (item.id.as_str(), fixture::text(item))).collect();
-        assert_eq!(seen, [("0#0", "one two"), ("0#1", "two three"), ("2#0", "four")]);
-        assert_eq!((&items[1].payload["parent"], &items[1].payload["start"]), (&"0".into(), &4.into()));
+        let seen: Vec<_> = items.iter().map(fixture::text).collect();
+        assert_eq!(seen, ["one two", "two three", "four"]);
+        let parent = items[1].payload["parent"].as_str().unwrap();
+        assert_eq!((items[0].id.as_str(), items[1].id.as_str()), (&*format!("{parent}#0"), &*format!("{parent}#1")));
+        assert!(items[2].id.as_str().ends_with("#0") && !items[2].id.as_str().starts_with(parent));
+        assert_eq!(items[1].payload["start"], 4);
     }
 
     #[test]

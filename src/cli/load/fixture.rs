@@ -26,6 +26,14 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A zstd frame of one block that holds the bytes as they are; at most 255.
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, u8::try_from(bytes.len()).unwrap()];
+    frame.extend(&((bytes.len() as u32) << 3 | 1).to_le_bytes()[..3]);
+    frame.extend(bytes);
+    frame
+}
+
 pub(crate) fn fvecs(vectors: &[&[f32]]) -> Vec<u8> {
     let record = |vector: &&[f32]| {
         let mut bytes = (vector.len() as u32).to_le_bytes().to_vec();

@@ -6,7 +6,7 @@ use crate::embed::picture::{ENDINGS, has_image_name};
 use crate::types::PointId;
 use anyhow::{Context, bail};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,10 +27,37 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Rows and columns of an image up to which it may be a digit.
+const DIGIT_SIDE: u32 = 128;
+/// Mean difference of the colours of a pixel from which an image is one in colour.
+const COLOURED: u64 = 24;
+
+/// Why an image is none for the digit net, which was not named; none where it may be: digits are small and grey.
+pub(super) fn unlike_a_digit(bytes: &[u8]) -> Option<String> {
+    let reader = || image::ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok();
+    // What is no image, or is broken, the embedder refuses with its own words.
+    let (width, height) = reader()?.into_dimensions().ok()?;
+    let kind = if width > DIGIT_SIDE || height > DIGIT_SIDE {
+        format!("{width} x {height} pixels")
+    } else {
+        let pixels = reader()?.decode().ok()?.into_rgb8();
+        let spread = |[red, green, blue]: [u8; 3]| red.max(green).max(blue) - red.min(green).min(blue);
+        let apart: u64 = pixels.pixels().map(|pixel| u64::from(spread(pixel.0))).sum();
+        if apart <= COLOURED * u64::from(width) * u64::from(height) {
+            return None;
+        }
+        "in colour".to_owned()
+    };
+    Some(format!(
+        "an image {kind}; the embedder digits takes handwritten digits, small and grey. Name another with --embedder \
+         (`nearness embedders` lists them, `train images` makes one), or --embedder digits to embed it all the same"
+    ))
+}
+
 /// The images of a folder: the id is the path below it, `folder` in the payload the folder it lies in.
 pub(crate) struct FolderRecords {
     root: PathBuf,
-    files: std::vec::IntoIter<PathBuf>,
+    files: std::vec::IntoIter<Result<PathBuf, RecordError>>,
     id_prefix: String,
     place: Place,
     read: u64,
@@ -43,47 +70,61 @@ impl FolderRecords {
         let mut files = Vec::new();
         let mut total = 0;
         let root = if path.is_dir() {
-            walk(path, 0, &mut files, &mut total)?;
+            fs::read_dir(path).with_context(|| format!("{}: cannot be listed", path.display()))?;
+            walk(path, 0, &mut files, &mut total);
             path.to_owned()
         } else {
             total = fs::metadata(path).with_context(|| format!("{}: cannot be opened", path.display()))?.len();
-            files.push(path.to_owned());
+            files.push(Ok(path.to_owned()));
             path.parent().map(Path::to_owned).unwrap_or_default()
         };
         if files.is_empty() {
-            bail!("{}: no images in it (files that end in {})", path.display(), ENDINGS.join(", "));
+            bail!(
+                "{}: no images in it (files that end in {}); files of text are loaded by their names",
+                path.display(),
+                ENDINGS.join(", ")
+            );
         }
         let place = Place { path: path.into(), at: At::Whole };
         Ok(Self { root, files: files.into_iter(), id_prefix: id_prefix.into(), place, read: 0, total })
     }
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>, total: &mut u64) -> anyhow::Result<()> {
+/// Adds the images below a folder, and an error for each folder that cannot be listed.
+fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError>>, total: &mut u64) {
+    let broken = |what: String| Err(RecordError::record(Place { path: folder.into(), at: At::Whole }, what));
     if depth > MAX_DEPTH {
-        bail!("{}: folders lie deeper than {MAX_DEPTH} within one another", folder.display());
+        return files.push(broken(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
     }
-    let named = || format!("{}: cannot be listed", folder.display());
-    let mut entries = fs::read_dir(folder).with_context(named)?.collect::<Result<Vec<_>, _>>().with_context(named)?;
+    let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let mut entries = match listed {
+        Ok(entries) => entries,
+        Err(error) => return files.push(broken(format!("the folder cannot be listed: {error}"))),
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         // Not following links: no folder is seen twice.
-        let kind = entry.file_type().with_context(named)?;
-        if kind.is_dir() {
-            walk(&path, depth + 1, files, total)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&path, depth + 1, files, total);
         } else if has_image_name(&path) && path.is_file() {
             *total += fs::metadata(&path).map_or(0, |meta| meta.len());
-            files.push(path);
+            files.push(Ok(path));
         }
     }
-    Ok(())
 }
 
 impl Iterator for FolderRecords {
     type Item = Result<Item, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let path = self.files.next()?;
+        let path = match self.files.next()? {
+            Ok(path) => path,
+            Err(error) => {
+                self.place = error.place.clone();
+                return Some(Err(error));
+            }
+        };
         self.place.path = Arc::from(path.as_path());
         let broken = |what: String| RecordError::record(self.place.clone(), what);
         let bytes = match read(&path) {
@@ -136,6 +177,35 @@ mod tests {
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["a.jpg", "b/1.webp", "b/c/2.PNG"]);
         assert_eq!(items[2].payload["folder"], "b/c");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_costs_only_itself() {
+        let file = fixture::file("a.png", b"pixels");
+        let root = file.path.parent().unwrap();
+        // Refused for root too, whom rights do not stop.
+        let deep = (0..=MAX_DEPTH).fold(root.join("deep"), |path, _| path.join("d"));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("lost.png"), b"pixels").unwrap();
+        let (items, errors) = fixture::items(root);
+        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["a.png"]);
+        assert!(errors.len() == 1 && errors[0].contains("deep/d/d") && errors[0].contains("left out"), "{errors:?}");
+    }
+
+    #[test]
+    fn photographs_are_told_from_digits() {
+        let png = |width: u32, height: u32, pixel: [u8; 3]| {
+            let mut bytes = Cursor::new(Vec::new());
+            image::RgbImage::from_pixel(width, height, image::Rgb(pixel))
+                .write_to(&mut bytes, image::ImageFormat::Png)
+                .unwrap();
+            bytes.into_inner()
+        };
+        assert_eq!(unlike_a_digit(&png(28, 28, [90, 92, 91])), None);
+        assert_eq!(unlike_a_digit(&[7; 784]), None);
+        assert_eq!(unlike_a_digit(b"broken"), None);
+        assert!(unlike_a_digit(&png(32, 32, [200, 50, 60])).unwrap().contains("in colour"));
+        assert!(unlike_a_digit(&png(640, 480, [90; 3])).unwrap().contains("640 x 480 pixels"));
     }
 
     #[test]

@@ -1,33 +1,75 @@
-//! JSON lines: an object a line with `text`, `vector` or `image`, and what else belongs to the point.
+//! JSON: objects with `text`, `vector` or `image`, and what else belongs to the point. One a line, or as the elements of an
+//! array, or one after the other.
 //!
-//! `id` is a string or a whole number, the row number when it is missing. `image` is base64, or the path of an
-//! image file relative to this one. The payload is the object `payload` and every field of another name.
+//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is base64, or
+//! the path of an image file relative to this one. The vector may be called `embedding` or `values` too, the payload
+//! `metadata` when it stands beside `values`. The payload is the object `payload` and every field of another name.
 
 use super::images;
 use super::lines::Lines;
-use super::record::{Place, RecordError, Records};
+use super::record::{Place, RecordError, Records, content_id};
 use super::source::Source;
+use super::values::Values;
+use crate::cli::output::brief;
 use crate::collection::{self, Item, Payload};
 use crate::embed::picture::has_image_name;
 use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// Longest line, bytes: an image as base64 fits.
-const MAX_LINE: usize = 64 << 20;
+/// Longest object, bytes: an image as base64 fits.
+const MAX_OBJECT: usize = 64 << 20;
+
+/// Fields that are named in a message.
+const NAMED: usize = 8;
 
 /// The objects of a file.
 pub(crate) struct JsonRecords {
-    lines: Lines,
+    body: Body,
     folder: PathBuf,
     id_prefix: String,
-    first_row: u64,
+}
+
+enum Body {
+    Lines(Lines),
+    Values(Values),
 }
 
 impl JsonRecords {
-    pub(crate) fn new(source: Source, id_prefix: &str, first_row: u64) -> Self {
+    /// An object a line.
+    pub(crate) fn lines(source: Source, id_prefix: &str) -> Self {
+        Self::new(source, id_prefix, |source| Body::Lines(Lines::new(source, MAX_OBJECT)))
+    }
+
+    /// Elements of an array, or objects one after the other.
+    pub(crate) fn values(source: Source, id_prefix: &str) -> Self {
+        Self::new(source, id_prefix, |source| Body::Values(Values::new(source, MAX_OBJECT)))
+    }
+
+    fn new(source: Source, id_prefix: &str, body: fn(Source) -> Body) -> Self {
         let folder = source.path().parent().map(Path::to_owned).unwrap_or_default();
-        Self { lines: Lines::new(source, MAX_LINE), folder, id_prefix: id_prefix.into(), first_row }
+        Self { body: body(source), folder, id_prefix: id_prefix.into() }
+    }
+
+    fn source(&self) -> &Source {
+        match &self.body {
+            Body::Lines(lines) => lines.source(),
+            Body::Values(values) => values.source(),
+        }
+    }
+
+    /// The next object.
+    fn object(&mut self) -> Option<Result<Result<Payload, serde_json::Error>, RecordError>> {
+        match &mut self.body {
+            Body::Lines(lines) => loop {
+                match lines.next_line()? {
+                    Ok(line) if line.trim().is_empty() => {}
+                    Ok(line) => return Some(Ok(serde_json::from_str(line))),
+                    Err(error) => return Some(Err(error)),
+                }
+            },
+            Body::Values(values) => Some(values.next_value()?.map(serde_json::from_slice)),
+        }
     }
 }
 
@@ -35,44 +77,60 @@ impl Iterator for JsonRecords {
     type Item = Result<Item, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let object = match self.lines.next_line()? {
-                Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => {
-                    serde_json::from_str::<Payload>(line).map_err(|error| format!("not a JSON object: {error}"))
-                }
-                Err(error) => return Some(Err(error)),
-            };
-            let row_id = format!("{}{}", self.id_prefix, self.first_row + self.lines.number() - 1);
-            let item = object.and_then(|object| item(object, row_id, &self.folder));
-            return Some(item.map_err(|what| RecordError::record(self.lines.place(), what)));
-        }
+        Some(self.object()?.and_then(|object| {
+            let object = object.map_err(|error| format!("not a JSON object: {error}"));
+            let item = object.and_then(|object| item(object, &self.id_prefix, &self.folder));
+            item.map_err(|what| RecordError::record(self.place(), what))
+        }))
     }
 }
 
 impl Records for JsonRecords {
     fn bytes_read(&self) -> u64 {
-        self.lines.source().bytes_read()
+        self.source().bytes_read()
     }
     fn bytes_total(&self) -> u64 {
-        self.lines.source().bytes_total()
+        self.source().bytes_total()
     }
     fn place(&self) -> Place {
-        self.lines.place()
+        match &self.body {
+            Body::Lines(lines) => lines.place(),
+            Body::Values(values) => values.place(),
+        }
     }
     fn rows_seen(&self) -> u64 {
-        self.lines.number()
+        0
     }
 }
 
-fn item(mut object: Payload, row_id: String, folder: &Path) -> Result<Item, String> {
+/// Gives a field another name where that is free and the value fits it: other programs write other names.
+fn rename(object: &mut Payload, from: &str, to: &str, fits: fn(&Value) -> bool) -> bool {
+    if object.contains_key(to) || !object.get(from).is_some_and(fits) {
+        return false;
+    }
+    if let Some(value) = object.remove(from) {
+        object.insert(to.into(), value);
+    }
+    true
+}
+
+fn numbers(value: &Value) -> bool {
+    value.as_array().and_then(|items| items.first()).is_some_and(Value::is_number)
+}
+
+fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, String> {
+    rename(&mut object, "_id", "id", |value| value.is_string() || value.is_u64() || value.is_i64());
+    rename(&mut object, "embedding", "vector", numbers);
+    let has_source = ["text", "vector", "image"].iter().any(|source| object.contains_key(*source));
+    if !has_source && rename(&mut object, "values", "vector", numbers) {
+        rename(&mut object, "metadata", "payload", Value::is_object);
+    }
     let id = match object.remove("id") {
-        None | Some(Value::Null) => row_id,
-        Some(Value::String(id)) => id,
-        Some(Value::Number(id)) if id.is_u64() || id.is_i64() => id.to_string(),
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(Value::Number(id)) if id.is_u64() || id.is_i64() => Some(id.to_string()),
         Some(other) => return Err(format!("\"id\" is {}, it must be a string or a whole number", kind(&other))),
     };
-    let id = PointId::new(id).map_err(|error| error.to_string())?;
     let mut sources = Vec::new();
     if let Some(text) = object.remove("text") {
         let Value::String(text) = text else { return Err(format!("\"text\" is {}, it must be a string", kind(&text))) };
@@ -95,6 +153,13 @@ fn item(mut object: Payload, row_id: String, folder: &Path) -> Result<Item, Stri
             object.insert("text".into(), text.into());
             vector
         }
+        (None, ..) => {
+            let names = object.keys().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "it has none of \"text\", \"vector\" and \"image\"; its fields are: {}",
+                brief(&names, 200)
+            ));
+        }
         _ => return Err(format!("one of \"text\", \"vector\", \"image\" is needed, it has {found}")),
     };
     let payload = match object.remove("payload") {
@@ -105,7 +170,8 @@ fn item(mut object: Payload, row_id: String, folder: &Path) -> Result<Item, Stri
         }
         Some(other) => return Err(format!("\"payload\" is {}, it must be an object", kind(&other))),
     };
-    Ok(Item { id, source, payload })
+    let id = id.unwrap_or_else(|| content_id(id_prefix, &source, &payload));
+    Ok(Item { id: PointId::new(id).map_err(|error| error.to_string())?, source, payload })
 }
 
 fn vector(value: &Value) -> Result<Vec<f32>, String> {
@@ -165,13 +231,48 @@ mod tests {
         let file = fixture::file("a.jsonl", lines.as_bytes());
         let (items, errors) = fixture::items(&file.path);
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["a", "1", "7", "b"]);
+        let ids = items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>();
+        assert_eq!((ids[0], ids[1].len(), ids[2], ids[3]), ("a", 24, "7", "b"));
         assert_eq!(items[0].source, What::Text("hello".into()));
         assert_eq!(items[0].payload["lang"], "en");
         assert_eq!(items[1].source, What::Vector(vec![1.0, -2.5]));
         assert_eq!(serde_json::to_string(&items[1].payload).unwrap(), "{\"x\":1,\"y\":[2]}");
         assert_eq!(items[2].source, What::Image(b"hi".to_vec()));
         assert_eq!((&items[3].source, &items[3].payload["text"]), (&What::Vector(vec![1.0]), &Value::from("kept")));
+    }
+
+    #[test]
+    fn names_of_other_programs_are_understood() {
+        let lines = concat!(
+            "{\"_id\": \"1\", \"title\": \"t\", \"text\": \"a storm\"}\n",
+            "{\"id\": \"a\", \"embedding\": [1, 0], \"text\": \"x\"}\n",
+            "{\"id\": \"b\", \"values\": [1, 0], \"metadata\": {\"n\": 1}}\n",
+            "{\"id\": \"c\", \"_id\": \"d\", \"text\": \"x\", \"values\": [1], \"embedding\": \"none\"}\n",
+            "{\"_id\": {\"$oid\": \"5\"}, \"document\": \"x\"}\n",
+        );
+        let file = fixture::file("a.jsonl", lines.as_bytes());
+        let (items, errors) = fixture::items(&file.path);
+        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["1", "a", "b", "c"]);
+        assert_eq!((&items[0].source, &items[0].payload["title"]), (&What::Text("a storm".into()), &"t".into()));
+        assert_eq!((&items[1].source, &items[1].payload["text"]), (&What::Vector(vec![1.0, 0.0]), &"x".into()));
+        assert_eq!((&items[2].source, &items[2].payload["n"]), (&What::Vector(vec![1.0, 0.0]), &1.into()));
+        assert_eq!((&items[3].source, items[3].payload.len()), (&What::Text("x".into()), 3));
+        assert!(errors.len() == 1 && errors[0].contains("line 5: it has none of \"text\""), "{errors:?}");
+        assert!(errors[0].contains("_id, document"), "{errors:?}");
+    }
+
+    #[test]
+    fn elements_of_an_array_and_objects_over_several_lines_become_items() {
+        let text = "[\n  {\"id\": \"a\", \"text\": \"x\"},\n  {\"id\": \"b\",\n   \"tex\": 1},\n  [1],\n  {\"text\": \"y\"}\n]\n";
+        for (name, bytes) in [("a.json", text.as_bytes().to_vec()), ("a.json.gz", fixture::gzip(text.as_bytes()))] {
+            let file = fixture::file(name, &bytes);
+            let (items, errors) = fixture::items(&file.path);
+            assert_eq!(items.iter().map(fixture::text).collect::<Vec<_>>(), ["x", "y"]);
+            assert!(errors.len() == 2 && errors[0].contains("line 3: it has none"), "{errors:?}");
+            assert!(errors[1].contains("line 5: not a JSON object"), "{errors:?}");
+        }
+        let file = fixture::file("a.json", b"{\n  \"text\": \"x\"\n}\n{\n  \"text\": \"y\"\n}\n");
+        assert_eq!(fixture::items(&file.path).0.iter().map(fixture::text).collect::<Vec<_>>(), ["x", "y"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Plain text: one item a line. Empty lines are passed over but counted, so that ids stay with their lines.
+//! Plain text: one item a line. Empty lines are passed over; they count for the line numbers of messages.
 
-use super::record::{At, Place, RecordError, Records};
+use super::record::{At, Place, RecordError, Records, content_id};
 use super::source::{Line, Source};
-use crate::collection::{self, Item};
+use crate::collection::{self, Item, Payload};
 use crate::types::PointId;
 
 /// Longest line of text, bytes.
@@ -56,11 +56,6 @@ impl Lines {
         }))
     }
 
-    /// Lines read so far; the number of the last one.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Where the last line stood.
     pub(crate) fn place(&self) -> Place {
         self.source.place(At::Line(self.number))
@@ -72,16 +67,15 @@ impl Lines {
     }
 }
 
-/// Each line a text; the id is its row number, counted from 0, behind a prefix.
+/// Each line a text; the id is made from it, behind a prefix.
 pub(crate) struct TextRecords {
     lines: Lines,
     id_prefix: String,
-    first_row: u64,
 }
 
 impl TextRecords {
-    pub(crate) fn new(source: Source, id_prefix: &str, first_row: u64) -> Self {
-        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into(), first_row }
+    pub(crate) fn new(source: Source, id_prefix: &str) -> Self {
+        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into() }
     }
 }
 
@@ -97,9 +91,9 @@ impl Iterator for TextRecords {
             if text.is_empty() {
                 continue;
             }
-            let id = format!("{}{}", self.id_prefix, self.first_row + self.lines.number() - 1);
-            return Some(match PointId::new(id) {
-                Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload: Default::default() }),
+            let (source, payload) = (collection::Source::Text(text), Payload::new());
+            return Some(match PointId::new(content_id(&self.id_prefix, &source, &payload)) {
+                Ok(id) => Ok(Item { id, source, payload }),
                 Err(error) => Err(RecordError::record(self.lines.place(), error.to_string())),
             });
         }
@@ -117,7 +111,7 @@ impl Records for TextRecords {
         self.lines.place()
     }
     fn rows_seen(&self) -> u64 {
-        self.lines.number()
+        0
     }
 }
 
@@ -126,11 +120,23 @@ mod tests {
     use crate::cli::load::fixture::{self, gzip};
 
     #[test]
-    fn a_line_is_an_item_and_keeps_its_number() {
+    fn the_id_of_a_line_is_made_from_its_text() {
+        let of = |text: &str| {
+            let file = fixture::file("a.txt", text.as_bytes());
+            fixture::items(&file.path).0.into_iter().map(|item| item.id.to_string()).collect::<Vec<_>>()
+        };
+        let (one, other) = (of("a storm\na ship\n"), of("a lamp\n\n a ship \na storm\n"));
+        assert!(one[0].len() == 24 && one[0] != one[1], "{one:?}");
+        assert_eq!((&one[0], &one[1]), (&other[2], &other[1]), "wherever it stands");
+        assert!(!one.contains(&other[0]));
+    }
+
+    #[test]
+    fn a_line_is_an_item() {
         let file = fixture::file("a.txt", "\u{feff}first\r\n\n third \n".as_bytes());
         let (items, errors) = fixture::items(&file.path);
-        let seen = items.iter().map(|item| (item.id.as_str(), fixture::text(item))).collect::<Vec<_>>();
-        assert_eq!(seen, [("0", "first"), ("2", "third")]);
+        let seen = items.iter().map(fixture::text).collect::<Vec<_>>();
+        assert_eq!(seen, ["first", "third"]);
         assert!(errors.is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! `nearness load`: files into a collection, offline straight into a data directory or through a server.
 //!
 //! ```text
-//! file -> source (gzip, counting) -> reader of its format -> items -> offline: checked, embedded, bulk-loaded
+//! file -> source (unpacking, counting) -> reader of its format -> items -> offline: checked, embedded, bulk-loaded
 //!                                                                  -> online:  UpsertStream, acknowledged one by one
 //! ```
 //!
@@ -9,9 +9,10 @@
 //! | --- | --- |
 //! | `record.rs` | what a reader gives: items, errors with their place, progress |
 //! | `source.rs` | a file as a stream of bytes |
-//! | `detect.rs` | which format a file has |
+//! | `detect.rs` | the format of a file |
+//! | `foreign.rs` | formats and tables that are refused, with the way to convert them |
 //! | `files.rs` | all files as one stream |
-//! | `lines.rs` `wiki.rs` `json.rs` `word2vec.rs` `images.rs` | readers of a format each |
+//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers of a format each |
 //! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of bare vectors, shared with `bench` |
 //! | `target.rs` | the collection: what it is, or what is to be created |
 //! | `report.rs` | what became of the records |
@@ -22,6 +23,7 @@ mod fbin;
 mod files;
 #[cfg(test)]
 mod fixture;
+mod foreign;
 mod idx;
 mod images;
 mod json;
@@ -34,6 +36,7 @@ mod report;
 pub(super) mod rows;
 pub(super) mod source;
 mod target;
+mod values;
 mod vecs;
 mod wiki;
 mod word2vec;
@@ -44,7 +47,7 @@ pub(super) use images::read as read_image;
 
 use super::args::LoadArgs;
 use super::output;
-use super::progress::{Progress, count, duration};
+use super::progress::{Progress, duration, in_words, rate};
 
 /// Loads the files.
 pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
@@ -55,17 +58,12 @@ pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
     }
     let report = done?;
     let seconds = progress.seconds();
-    progress.finish(&format!(
-        "{} items in {}, {}/s; {} broken records skipped",
-        count(report.loaded),
-        duration(seconds),
-        count((report.loaded as f64 / seconds.max(1e-3)) as u64),
-        count(report.skipped)
-    ));
+    let rate = in_words(rate(report.loaded, seconds), "items");
+    progress.finish(&format!("{} in {}{rate}", report.line(), duration(seconds)));
     if args.json {
         output::json(&report.json(args.collection.as_str(), seconds))?;
     } else if quiet || report.stopped.is_some() {
-        output::line(&format!("{} loaded, {} skipped", report.loaded, report.skipped))?;
+        output::line(&report.line())?;
     }
     if let Some(error) = report.stopped {
         return Err(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));

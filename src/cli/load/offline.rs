@@ -2,12 +2,12 @@
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
-use super::report::Report;
+use super::report::{Counts, Report};
 use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
-use crate::collection::{Engine, ErrorKind, Item};
+use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item};
 use crate::types::PointId;
 use anyhow::Context;
 use std::cell::RefCell;
@@ -31,9 +31,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     )?;
     let engine = local::engine(data, &args.models)?;
     let existing = match engine.collection(&args.collection) {
-        Ok(info) => {
-            Some(Existing { embedder: info.embedder.map(|pin| (pin.name, pin.tap)), metric: Some(info.metric) })
-        }
+        Ok(info) => Some(known(info)),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error).context(format!("the collection {}", args.collection)),
     };
@@ -43,30 +41,45 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     let options = ReadOptions {
         id_prefix: args.id_prefix.clone(),
         pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+        digits_only: target::takes_digits_only(args, existing.as_ref()),
         blocks: target::blocks(args)?,
     };
-    let account = RefCell::new(Account { report: Report::new(args.strict), places: VecDeque::new() });
-    let mut stream = Stream {
-        files: Files::new(&args.files, args.format, &args.labels, options)?,
-        first: None,
-        taken: 0,
-        limit: args.limit.unwrap_or(u64::MAX),
-        account: &account,
-        progress,
-    };
+    let files = Files::new(&args.files, args.format, &args.labels, options)?;
+    let keeping = files.ids_are_places() && !args.replace;
+    let report = Report::new(args.strict, files.formats());
+    let account = RefCell::new(Account { report, places: VecDeque::new(), taken: None });
+    let mut stream =
+        Stream { files, first: None, taken: 0, limit: args.limit.unwrap_or(u64::MAX), account: &account, progress };
     if existing.is_none() {
         stream.first = stream.next();
         let Some(first) = &stream.first else { return Ok(account.into_inner().report) };
         engine.create_collection(&target::spec(args, first)?)?;
     }
-    let mut refused = |id: &PointId, error| {
-        account.borrow_mut().refused(id, &error, progress);
+    let mut refused = |id: &PointId, error: Error| {
+        let mut account = account.borrow_mut();
+        if error.kind() == ErrorKind::AlreadyExists {
+            account.taken = Some((account.place(id), error.to_string()));
+            return Err(error);
+        }
+        account.refused(id, &error, progress);
         Ok(())
     };
-    let outcome = local::bulk_load(&engine, &args.collection, &mut stream, &mut refused, progress)?;
-    let mut report = account.into_inner().report;
+    let outcome = local::bulk_load(&engine, &args.collection, &mut stream, keeping, &mut refused, progress);
+    let Account { mut report, taken, .. } = account.into_inner();
+    if let Some((place, why)) = taken {
+        return Err(target::taken(&place, &why));
+    }
+    let outcome = outcome?;
+    let (replaced, unchanged) = (outcome.replaced, outcome.unchanged);
     report.loaded = outcome.loaded;
+    report.counts = Some(Counts { inserted: outcome.loaded.saturating_sub(replaced + unchanged), replaced, unchanged });
+    report.collection = Some(known(engine.collection(&args.collection)?));
     Ok(report)
+}
+
+fn known(info: CollectionInfo) -> Existing {
+    let embedder = info.embedder.map(|pin| (pin.name, pin.tap));
+    Existing { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
 
 /// What became of the records, shared between the stream and the engine's refusals.
@@ -74,20 +87,24 @@ struct Account {
     report: Report,
     /// Where the last items that were handed out stand, oldest first.
     places: VecDeque<(PointId, Place)>,
+    /// The item whose id belongs to another point, which ends the load, and the error.
+    taken: Option<(Place, String)>,
 }
 
 impl Account {
-    /// The engine refuses items in the order in which it took them, so what is older than this one is done with.
     fn refused(&mut self, id: &PointId, error: &dyn std::error::Error, progress: &Progress) {
-        let what = chain(error);
+        let place = self.place(id);
+        self.report.broken(RecordError::record(place, chain(error)), progress);
+    }
+
+    /// Where an item stands. The engine refuses items in the order in which it took them, so what is older is done with.
+    fn place(&mut self, id: &PointId) -> Place {
         while let Some((known, place)) = self.places.pop_front() {
             if known == *id {
-                self.report.broken(RecordError::record(place, what), progress);
-                return;
+                return place;
             }
         }
-        let place = Place { path: Path::new(id.as_str()).into(), at: super::record::At::Whole };
-        self.report.broken(RecordError::record(place, what), progress);
+        Place { path: Path::new(id.as_str()).into(), at: super::record::At::Whole }
     }
 }
 

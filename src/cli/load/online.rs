@@ -5,19 +5,21 @@
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
-use super::report::Report;
+use super::report::{Counts, Report};
 use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source};
-use crate::grpc::pb;
+use crate::grpc::{Written, pb};
 use anyhow::{Context, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
+/// The google.rpc.Code of an item that would change a point.
+const ALREADY_EXISTS: i32 = 6;
 /// Items sent and not yet acknowledged.
 const WINDOW: usize = 4_096;
 
@@ -32,18 +34,24 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let options = ReadOptions {
             id_prefix: args.id_prefix.clone(),
             pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
+            digits_only: target::takes_digits_only(args, existing.as_ref()),
             // The server splits them, and removes what blocks they had before.
             blocks: None,
         };
         let blocks = target::blocks(args)?;
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
-        let mut report = Report::new(args.strict);
+        let keeping = files.ids_are_places() && !args.replace;
+        let mut report = Report::new(args.strict, files.formats());
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let request = remote::create_request(&target::spec(args, &first.0)?);
             client.create_collection(request).await.map_err(told)?;
         }
-        stream(client, args, blocks, files, first, report, progress).await
+        let sending =
+            Sending { collection: args.collection.as_str(), limit: args.limit.unwrap_or(u64::MAX), blocks, keeping };
+        let mut report = stream(client.clone(), sending, files, first, report, progress).await?;
+        report.collection = self::existing(&client, args).await?;
+        Ok(report)
     })
 }
 
@@ -53,6 +61,7 @@ async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Exi
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
         Existing {
             metric: remote::metric(&collection),
+            dimension: collection.dimension,
             embedder: collection.embedder.map(|embedder| (embedder.name, embedder.tap)),
         }
     }))
@@ -80,23 +89,31 @@ struct Shared {
     part: f64,
     /// All items are on their way.
     all_sent: bool,
+    /// The item whose id belongs to another point, which ends the load, and the error.
+    taken: Option<(Place, String)>,
+}
+
+/// What is sent with the items.
+struct Sending<'a> {
+    collection: &'a str,
+    limit: u64,
+    blocks: Option<Blocks>,
+    /// Items that would change a point end the load.
+    keeping: bool,
 }
 
 async fn stream(
     client: Client,
-    args: &LoadArgs,
-    blocks: Option<Blocks>,
+    Sending { collection, limit, blocks, keeping }: Sending<'_>,
     mut files: Files,
     first: (Item, Place),
     report: Report,
     progress: &Progress,
 ) -> anyhow::Result<Report> {
-    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, all_sent: false });
+    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, all_sent: false, taken: None });
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     let window = Arc::new(Semaphore::new(WINDOW));
     let (sender, receiver) = mpsc::channel(256);
-    let collection = args.collection.as_str();
-    let limit = args.limit.unwrap_or(u64::MAX);
     let handle = tokio::runtime::Handle::current();
 
     let acked = std::thread::scope(|scope| {
@@ -121,6 +138,7 @@ async fn stream(
                     let mut message = pb::UpsertStreamRequest { item: Some(item_to_pb(item)), ..Default::default() };
                     if sent == 0 {
                         message.collection = collection.to_owned();
+                        message.keep_existing = keeping;
                         message.blocks = blocks.map(|Blocks { words, overlap }| pb::Blocks { words, overlap });
                     }
                     if sender.blocking_send(message).is_err() {
@@ -148,11 +166,14 @@ async fn stream(
                 let mut index = 0;
                 while let Some(batch) = acks.next().await.map_err(told)? {
                     for ack in batch {
-                        acknowledge(&mut lock(), &ack, index, progress)?;
+                        acknowledge(&mut lock(), &ack, index, keeping, progress)?;
                         index += 1;
                         window.add_permits(1);
                     }
-                    let shared = lock();
+                    let mut shared = lock();
+                    let Written { inserted, replaced, unchanged } = acks.written();
+                    let counts = Counts { inserted, replaced: replaced.saturating_sub(unchanged), unchanged };
+                    shared.report.counts = Some(counts).filter(|counts| *counts != Counts::default());
                     let step = Step { done: shared.report.loaded, total: None, part: Some(shared.part) };
                     progress.step(step, "");
                     if shared.report.stopped.is_some() {
@@ -168,6 +189,9 @@ async fn stream(
     });
     let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     let loaded = shared.report.loaded;
+    if let Some((place, why)) = &shared.taken {
+        return Err(target::taken(place, why));
+    }
     acked.with_context(|| {
         format!("the stream to the server broke after {loaded} acknowledged items; the same load may be repeated")
     })?;
@@ -181,12 +205,21 @@ async fn stream(
 }
 
 /// Books one acknowledgement; they come in the order of the items.
-fn acknowledge(shared: &mut Shared, ack: &pb::Ack, index: u64, progress: &Progress) -> anyhow::Result<()> {
+fn acknowledge(
+    shared: &mut Shared,
+    ack: &pb::Ack,
+    index: u64,
+    keeping: bool,
+    progress: &Progress,
+) -> anyhow::Result<()> {
     let Some(place) = shared.waiting.pop_front().filter(|_| ack.index == index) else {
         bail!("the server acknowledged item {} where item {index} was next", ack.index);
     };
     if ack.error.is_empty() {
         shared.report.loaded += 1;
+    } else if keeping && ack.error_code == ALREADY_EXISTS {
+        shared.taken.get_or_insert((place, ack.error.clone()));
+        bail!("{}", ack.error);
     } else {
         shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
     }

@@ -1,6 +1,8 @@
 //! What every reader gives: items one by one, errors that name file and line, and how far it is.
 
-use crate::collection::Item;
+use crate::cli::output::escaped;
+use crate::collection::{Item, Payload, Source};
+use crate::embed::Fingerprinter;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +17,27 @@ pub(crate) trait Records: Iterator<Item = Result<Item, RecordError>> + Send {
     fn place(&self) -> Place;
     /// Row numbers given out so far, broken records counted too: the next file goes on from here.
     fn rows_seen(&self) -> u64;
+}
+
+/// Hexadecimal digits of an id that is made from content: 96 bits of a SHA-256.
+const CONTENT_DIGITS: usize = 24;
+
+/// The id of a record that has none: made from its content, so that the same record is the same point in every file and every
+/// load, and another record is never put in its place.
+pub(super) fn content_id(prefix: &str, source: &Source, payload: &Payload) -> String {
+    let mut content = Fingerprinter::new("record/1");
+    match source {
+        Source::Text(text) => content.part("text", text.as_bytes()),
+        Source::Image(bytes) => content.part("image", bytes),
+        Source::Vector(vector) | Source::Embedded { vector, .. } => {
+            content.part("vector", &vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+        }
+    }
+    // Writing a map to a string cannot fail.
+    content.part("payload", serde_json::to_string(payload).unwrap_or_default().as_bytes());
+    let mut id = prefix.to_owned();
+    id.extend(content.finish().to_string().chars().take(CONTENT_DIGITS));
+    id
 }
 
 /// Where a record stands.
@@ -37,7 +60,8 @@ pub(crate) enum At {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = self.path.to_string_lossy();
+        let path = escaped(&path);
         match self.at {
             At::Whole => write!(f, "{path}"),
             At::Line(line) => write!(f, "{path}, line {line}"),

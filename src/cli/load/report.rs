@@ -1,11 +1,24 @@
 //! What became of the records: counted, the first broken ones shown, `--strict` obeyed.
 
+use super::detect::Format;
 use super::record::RecordError;
-use crate::cli::progress::Progress;
+use super::target::Existing;
+use crate::cli::progress::{Progress, count, rate};
 use serde_json::{Value, json};
 
 /// Broken records that are shown one by one.
 const SHOWN: usize = 10;
+
+/// What the items that are in the collection now did to it, in points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// New points.
+    pub(crate) inserted: u64,
+    /// Points with another vector or payload than before.
+    pub(crate) replaced: u64,
+    /// Points that are as before.
+    pub(crate) unchanged: u64,
+}
 
 /// The account of one load.
 #[derive(Debug, Default)]
@@ -13,6 +26,12 @@ pub(crate) struct Report {
     strict: bool,
     /// Items that are in the collection now.
     pub(crate) loaded: u64,
+    /// What they did to it; none when the server does not say.
+    pub(crate) counts: Option<Counts>,
+    /// The formats of the files.
+    pub(crate) formats: Vec<Format>,
+    /// The collection after the load.
+    pub(crate) collection: Option<Existing>,
     /// Broken records.
     pub(crate) skipped: u64,
     /// Files that could not be read to their end.
@@ -24,8 +43,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(strict: bool) -> Self {
-        Self { strict, ..Self::default() }
+    pub(crate) fn new(strict: bool, formats: &[Format]) -> Self {
+        Self { strict, formats: formats.to_vec(), ..Self::default() }
     }
 
     /// Counts a broken record; false when the load must stop.
@@ -47,16 +66,39 @@ impl Report {
         true
     }
 
+    /// What was loaded, on a line.
+    pub(crate) fn line(&self) -> String {
+        let formats = self.formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+        let mut text = format!("{} items ({formats}", count(self.loaded));
+        if let Some(Existing { embedder, dimension, .. }) = &self.collection {
+            let by = embedder.as_ref().map_or("no embedder".to_owned(), |(name, _)| format!("embedder {name}"));
+            text += &format!("; {by}, {dimension} components");
+        }
+        text.push(')');
+        if let Some(Counts { inserted, replaced, unchanged }) = self.counts {
+            let [inserted, replaced, unchanged] = [inserted, replaced, unchanged].map(count);
+            text += &format!(": {inserted} inserted, {replaced} replaced, {unchanged} unchanged");
+        }
+        text + &format!("; {} broken records skipped", count(self.skipped))
+    }
+
     /// The account for a program.
     pub(crate) fn json(&self, collection: &str, seconds: f64) -> Value {
+        let embedder = self.collection.as_ref().and_then(|collection| collection.embedder.as_ref());
         json!({
             "collection": collection,
             "loaded": self.loaded,
+            "inserted": self.counts.map(|counts| counts.inserted),
+            "replaced": self.counts.map(|counts| counts.replaced),
+            "unchanged": self.counts.map(|counts| counts.unchanged),
+            "formats": self.formats.iter().map(|format| format.name()).collect::<Vec<_>>(),
+            "embedder": embedder.map(|(name, tap)| json!({ "name": name, "tap": tap })),
+            "dimension": self.collection.as_ref().map(|collection| collection.dimension),
             "skipped": self.skipped,
             "cut_files": self.cut_files,
             "errors": self.errors,
             "seconds": seconds,
-            "items_per_second": if seconds > 0.0 { self.loaded as f64 / seconds } else { 0.0 },
+            "items_per_second": rate(self.loaded, seconds),
         })
     }
 }
@@ -69,13 +111,34 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    fn the_summary_names_format_embedder_dimension_and_counts() {
+        let collection = Existing { embedder: Some(("text".into(), "sif".into())), metric: None, dimension: 100 };
+        let counts = Some(Counts { inserted: 2, replaced: 0, unchanged: 1_000 });
+        let report = Report {
+            loaded: 1_002,
+            counts,
+            formats: vec![Format::Text],
+            collection: Some(collection),
+            ..Default::default()
+        };
+        let expected = "1,002 items (text; embedder text, 100 components): 2 inserted, 0 replaced, 1,000 unchanged; 0 broken records skipped";
+        assert_eq!(report.line(), expected);
+        let json = report.json("c", 0.0);
+        assert_eq!(
+            (&json["formats"][0], &json["dimension"], &json["unchanged"]),
+            (&"text".into(), &100.into(), &1_000.into())
+        );
+        assert!(json["items_per_second"].is_null() && json["embedder"]["tap"] == "sif", "{json}");
+    }
+
+    #[test]
     fn errors_are_counted_and_strict_stops() {
         let progress = Progress::start("load", "items", true);
         let error = || RecordError::record(Place { path: Arc::from(Path::new("f")), at: At::Line(3) }, "bad");
-        let mut report = Report::new(false);
+        let mut report = Report::new(false, &[]);
         assert!((0..25).all(|_| report.broken(error(), &progress)));
         assert_eq!((report.skipped, report.errors.len()), (25, SHOWN));
-        let mut report = Report::new(true);
+        let mut report = Report::new(true, &[]);
         assert!(!report.broken(error(), &progress));
         assert_eq!(report.stopped, Some(error()));
     }

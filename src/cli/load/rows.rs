@@ -14,6 +14,8 @@ use std::path::Path;
 pub(crate) enum Number {
     /// Unsigned bytes.
     U8,
+    /// Signed bytes.
+    I8,
     /// Little-endian 16-bit floats.
     F16,
     /// Little-endian 32-bit floats.
@@ -25,7 +27,7 @@ pub(crate) enum Number {
 impl Number {
     pub(crate) fn bytes(self) -> usize {
         match self {
-            Self::U8 => 1,
+            Self::U8 | Self::I8 => 1,
             Self::F16 => 2,
             Self::F32 => 4,
             Self::F64 => 8,
@@ -95,6 +97,7 @@ impl Rows {
         let start = out.len();
         match self.number {
             Number::U8 => out.extend(bytes.iter().map(|byte| f32::from(*byte))),
+            Number::I8 => out.extend(bytes.iter().map(|byte| f32::from(byte.cast_signed()))),
             Number::F16 => {
                 out.extend(bytes.as_chunks().0.iter().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()));
             }
@@ -169,7 +172,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Rows> {
     let format = detect::detect(path)?;
     open_as(path, format)?.with_context(|| {
         format!(
-            "{}: is {}, not a file of vectors (fvecs, bvecs, fbin, u8bin, npy, IDX)",
+            "{}: is {}, not a file of vectors (fvecs, bvecs, fbin, u8bin, i8bin, npy, IDX)",
             path.display(),
             format.about()
         )
@@ -185,10 +188,15 @@ pub(crate) fn open_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows
         Format::Bvecs => vecs::open(source, Number::U8)?,
         Format::Fbin => fbin::open(source, Number::F32)?,
         Format::U8bin => fbin::open(source, Number::U8)?,
+        Format::I8bin => fbin::open(source, Number::I8)?,
         Format::Idx => idx::open(source)?.rows,
-        Format::Text | Format::Wiki | Format::Jsonl | Format::Images | Format::Word2vec | Format::Word2vecBinary => {
-            return Ok(None);
-        }
+        Format::Text
+        | Format::Wiki
+        | Format::Jsonl
+        | Format::Json
+        | Format::Images
+        | Format::Word2vec
+        | Format::Word2vecBinary => return Ok(None),
     }))
 }
 

@@ -1,8 +1,8 @@
-//! A file as a stream of bytes: gzip undone, bytes counted, lines bounded.
+//! A file as a stream of bytes: gzip and zstd undone, bytes counted, lines bounded.
 
 use super::record::{At, Place};
+use crate::embed::packed::{self, Packing};
 use anyhow::{Context, bail};
-use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of a file that are looked at to tell its format.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
-/// An open file, decompressed if it is gzip.
+/// An open file, unpacked.
 pub(crate) struct Source {
     reader: Box<dyn BufRead + Send>,
     path: Arc<Path>,
     read: Arc<AtomicU64>,
     file_bytes: u64,
-    gzip: bool,
+    packing: Packing,
 }
 
 /// Counts what is read of the file itself.
@@ -64,23 +64,18 @@ impl Source {
         let file = File::open(path).with_context(named)?;
         let meta = file.metadata().with_context(named)?;
         if !meta.is_file() {
-            bail!("{}: not a regular file", path.display());
+            bail!("{}: not a regular file; write a pipe or standard input to a file first", path.display());
         }
         let read = Arc::new(AtomicU64::new(0));
-        let mut plain = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
-        let gzip =
-            plain.fill_buf().with_context(|| format!("{}: cannot be read", path.display()))?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn BufRead + Send> = if gzip {
-            Box::new(BufReader::with_capacity(256 << 10, MultiGzDecoder::new(plain)))
-        } else {
-            Box::new(plain)
-        };
-        Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), gzip })
+        let file = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
+        let unpacked = packed::unpack(file).with_context(|| format!("{}: cannot be read", path.display()));
+        let (reader, packing) = unpacked?;
+        Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })
     }
 
-    /// Length of the content, where it is known without reading it: unknown for gzip.
+    /// Length of the content, where it is known without reading it: unknown for a packed file.
     pub(crate) fn content_bytes(&self) -> Option<u64> {
-        (!self.gzip).then_some(self.file_bytes)
+        (self.packing == Packing::Plain).then_some(self.file_bytes)
     }
 
     /// Up to `most` bytes of the content from here.
@@ -107,6 +102,21 @@ impl Source {
             }
         }
         Ok(Fill::Full)
+    }
+
+    /// The next byte; none at the end.
+    pub(crate) fn byte(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(buffer) => {
+                    let byte = buffer.first().copied();
+                    self.reader.consume(usize::from(byte.is_some()));
+                    return Ok(byte);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
     }
 
     /// Puts the next line, of at most `most` bytes, into `line`.
@@ -183,15 +193,16 @@ impl Source {
         Place { path: self.path.clone(), at }
     }
 
-    /// flate2 says "unexpected end of file" or "corrupt deflate stream": say of what.
+    /// Adds to an error of an unpacker which one it is.
     fn explain(&self, error: io::Error) -> io::Error {
-        if !self.gzip {
+        if self.packing == Packing::Plain {
             return error;
         }
+        let packing = self.packing.name();
         let what = if error.kind() == io::ErrorKind::UnexpectedEof {
-            "the gzip stream is cut off".to_owned()
+            format!("the {packing} stream is cut off")
         } else {
-            format!("the gzip stream is damaged: {error}")
+            format!("the {packing} stream is damaged: {error}")
         };
         io::Error::new(error.kind(), what)
     }
@@ -230,6 +241,17 @@ mod tests {
             }
         };
         assert!(error.to_string().contains("gzip"), "{error}");
+    }
+
+    #[test]
+    fn zstd_is_undone_and_what_follows_gzip_is_zeros() {
+        let file = fixture::file("t.zst", &fixture::zstd(b"one line\n"));
+        assert_eq!(Source::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
+        let file = fixture::file("t.gz", &[gzip(b"one line\n"), vec![0; 512]].concat());
+        assert_eq!(Source::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
+        let file = fixture::file("t.gz", &[gzip(b"one line\n"), b"more".to_vec()].concat());
+        let error = Source::open(&file.path).unwrap().head(100).unwrap_err().to_string();
+        assert!(error.contains("gzip") && error.contains("other bytes follow"), "{error}");
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! The collection that a load goes into: what it is, or what is to be created for the first item.
 
+use super::record::Place;
 use crate::cli::args::LoadArgs;
 use crate::cli::config::Usage;
 use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
 use crate::types::Metric;
 use anyhow::bail;
 
-/// What is known of the collection before a record is read.
+/// What is known of a collection that is there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Existing {
     /// Its embedder and tap; none for plain vectors.
     pub(crate) embedder: Option<(String, String)>,
     pub(crate) metric: Option<Metric>,
+    /// Components of its vectors.
+    pub(crate) dimension: u32,
 }
+
+/// The embedder of images, if none is named.
+const DIGITS: &str = "digits";
 
 /// The word for "no embedder" on the command line.
 const NONE: &str = "none";
@@ -23,6 +29,23 @@ pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existin
         Some(existing) => existing.embedder.is_none(),
         None => args.embedder.as_deref() == Some(NONE),
     }
+}
+
+/// Whether only images that may be digits are taken: the collection has, or will have, the digit net, which was not named.
+pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) -> bool {
+    let embedder = match existing {
+        Some(existing) => existing.embedder.as_ref().map(|(embedder, _)| embedder.as_str()),
+        None => Some(args.embedder.as_deref().unwrap_or(DIGITS)),
+    };
+    embedder == Some(DIGITS) && args.embedder.is_none()
+}
+
+/// The error for a load whose ids are row numbers or paths, and would change the point of one.
+pub(crate) fn taken(place: &Place, why: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{place}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
+         one with --id-prefix, or replace its points with --replace"
+    )
 }
 
 /// Holds what the user asked for against what is there.
@@ -52,7 +75,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     let asked = args.embedder.as_deref().filter(|name| *name != NONE);
     let default = match first.source {
         Source::Text(_) => Some("text"),
-        Source::Image(_) => Some("digits"),
+        Source::Image(_) => Some(DIGITS),
         Source::Vector(_) | Source::Embedded { .. } => None,
     };
     let embedder = match (asked, default, args.embedder.is_some()) {
@@ -125,7 +148,8 @@ mod tests {
 
     #[test]
     fn an_existing_collection_is_not_bent() {
-        let existing = Existing { embedder: Some(("text".into(), "sif".into())), metric: Some(Metric::Cosine) };
+        let existing =
+            Existing { embedder: Some(("text".into(), "sif".into())), metric: Some(Metric::Cosine), dimension: 100 };
         assert!(check(&args(""), &existing).is_ok());
         assert!(check(&args("--embedder text --metric cosine --tap sif"), &existing).is_ok());
         for flags in ["--embedder words", "--embedder none", "--metric l2", "--tap other"] {
@@ -133,5 +157,10 @@ mod tests {
         }
         assert!(takes_pixels_as_vectors(&args("--embedder none"), None));
         assert!(!takes_pixels_as_vectors(&args("--embedder none"), Some(&existing)));
+        let digits = Existing { embedder: Some((DIGITS.into(), "features".into())), ..Default::default() };
+        assert!(takes_digits_only(&args(""), None) && takes_digits_only(&args(""), Some(&digits)));
+        assert!(!takes_digits_only(&args("--embedder digits"), None));
+        assert!(!takes_digits_only(&args("--embedder clip"), None));
+        assert!(!takes_digits_only(&args(""), Some(&existing)));
     }
 }

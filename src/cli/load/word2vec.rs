@@ -144,6 +144,10 @@ impl Iterator for WordRecords {
             },
         };
         self.record += 1;
+        let place = match &self.body {
+            Body::Text(lines) => lines.place(),
+            Body::Binary(_) => place,
+        };
         if parsed.as_ref().is_err_and(|error| error.fatal) {
             self.done = true;
         }
@@ -224,6 +228,15 @@ mod tests {
         assert!(errors[0].contains("line 3: a word and 2 numbers are needed, it has 1"), "{errors:?}");
         assert!(errors[1].contains("line 4: \"nan\" is not a finite number"), "{errors:?}");
         assert!(errors[2].contains("ends after 4 words, its first line promises 5"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_word_too_long_for_an_id_is_named_with_its_own_line() {
+        let long = "w".repeat(129);
+        let file = fixture::file("v.vec", format!("3 2\nking 1 2\n{long} 1 2\nqueen 1 2\n").as_bytes());
+        let (items, errors) = fixture::items(&file.path);
+        assert_eq!(items.len(), 2);
+        assert!(errors.len() == 1 && errors[0].contains("line 3: "), "{errors:?}");
     }
 
     #[test]

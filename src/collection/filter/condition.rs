@@ -132,6 +132,19 @@ impl Filter {
         Self::Not(Box::new(filter))
     }
 
+    /// Calls `visit` with the field of every condition.
+    pub(super) fn each_field<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        match self {
+            Self::Equals { field, .. }
+            | Self::In { field, .. }
+            | Self::Range { field, .. }
+            | Self::Exists { field }
+            | Self::GeoRadius { field, .. } => visit(field),
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.each_field(visit)),
+            Self::Not(part) => part.each_field(visit),
+        }
+    }
+
     /// Checks every limit; `at` is where the filter stands in the request.
     ///
     /// # Errors
@@ -248,7 +261,30 @@ fn check_field(at: &str, field: &str) -> Result<(), Error> {
             format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len()),
         ));
     }
+    if let Some(plain) = without_places(field) {
+        let why = format!("is {field:?}: a path has no places in lists, and leads to every element; write {plain:?}");
+        return Err(Error::invalid(format!("{at}.field"), why));
+    }
     Ok(())
+}
+
+/// A path without the places in lists that it has, as `a[0].b` and `a[].b`; none when it has none.
+fn without_places(field: &str) -> Option<String> {
+    let place = |name: &str| -> Option<usize> {
+        let inner = name.strip_suffix(']')?;
+        let begin = inner.rfind('[').filter(|begin| *begin > 0)?;
+        inner[begin + 1..].bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'-')).then_some(begin)
+    };
+    let mut found = false;
+    let names = field.split('.').map(|name| {
+        let mut rest = name;
+        while let Some(begin) = place(rest) {
+            (rest, found) = (&rest[..begin], true);
+        }
+        rest
+    });
+    let plain = names.collect::<Vec<_>>().join(".");
+    found.then_some(plain)
 }
 
 fn check_value(at: &str, value: &Scalar) -> Result<(), Error> {
@@ -283,6 +319,16 @@ mod tests {
             1 => Filter::And(vec![inner]),
             _ => Filter::Or(vec![inner]),
         })
+    }
+
+    #[test]
+    fn places_in_lists_are_no_part_of_a_path() {
+        for (field, plain) in [("a[0]", "\"a\""), ("a[].b", "\"a.b\""), ("x.a[1][*]", "\"x.a\""), ("a[-1]", "\"a\"")] {
+            refused(&Filter::exists(field), "filter.exists.field", plain);
+        }
+        for field in ["a[x]", "[0]", "a]", "a.0", "a[0]b"] {
+            Filter::exists(field).check("filter").expect("a name");
+        }
     }
 
     #[test]

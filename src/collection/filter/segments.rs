@@ -14,7 +14,7 @@ use crate::disk::{self, Mapping};
 use crate::store::Segment;
 use crate::types::Ordinal;
 use rayon::prelude::*;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -196,6 +196,57 @@ impl Collection {
         let count = segments.iter().map(Selected::count).sum();
         Ok(Selection { segments, count })
     }
+}
+
+impl Collection {
+    /// The fields of a filter that no point has: misspelt ones, as a rule. A field is left out where that cannot be said without
+    /// reading every payload; of a collection without points nothing is said.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    pub(in crate::collection) fn unknown_fields(&self, filter: &Filter) -> Result<Vec<String>, Error> {
+        let view = self.view();
+        let mut fields = BTreeSet::new();
+        filter.each_field(&mut |field| {
+            fields.insert(field);
+        });
+        let mut unknown = Vec::new();
+        if view.live() == 0 {
+            return Ok(unknown);
+        }
+        let stop = Stop::current();
+        for field in fields {
+            stop.check()?;
+            if !may_have(&view, field)? {
+                unknown.push(field.to_owned());
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+/// Whether a point of the view has a field, as far as the indexes tell.
+fn may_have(view: &View, field: &str) -> Result<bool, Error> {
+    let in_index = |index: &PayloadIndex| index.values(field).is_some() || !index.is_complete();
+    for sealed in &view.sealed {
+        if in_index(sealed.payloads.prepare(&sealed.segment)?) {
+            return Ok(true);
+        }
+    }
+    let exists = Filter::exists(field);
+    for growing in view.growing_newest_first() {
+        let blocks = growing.blocks()?;
+        if blocks.iter().any(|block| in_index(block)) {
+            return Ok(true);
+        }
+        let table = growing.read();
+        for row in blocks.len() * BLOCK..table.payloads.len() {
+            if !table.dead[row] && exists.matches(&parse(&table.payloads[row], table.ids[row].as_str())?) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Sets the bits of rows, counted from `first`.

@@ -4,6 +4,7 @@
 //! the number of sizes, each size as u32, then the elements, the last size varying fastest.
 
 use crate::embed::Error;
+use crate::embed::packed::Gunzip;
 use std::{
     fs::File,
     io::{BufReader, Read},
@@ -49,11 +50,7 @@ pub fn read_within(path: &Path, most: u64) -> Result<Idx, Error> {
     let mut magic = [0; 2];
     let got = read_up_to(&mut file, &mut magic).map_err(io)?;
     let whole = (&magic[..got]).chain(file);
-    if magic == [0x1f, 0x8b] {
-        parse(path, flate2::read::MultiGzDecoder::new(whole), most)
-    } else {
-        parse(path, whole, most)
-    }
+    if magic == [0x1f, 0x8b] { parse(path, Gunzip::new(whole), most) } else { parse(path, whole, most) }
 }
 
 /// Reads an array from a stream that holds nothing else; `path` is for messages.

@@ -346,6 +346,7 @@ fn idx_files_are_read_plain_and_gzip_and_damage_is_found() {
     assert_eq!((plain.dimensions.as_slice(), plain.bytes.len()), (&[2, 3, 4][..], 24));
     let packed = gzip(&good);
     assert_eq!(idx::read(&put("packed", &packed)).unwrap(), plain);
+    assert_eq!(idx::read(&put("padded", &[&packed[..], &[0; 512]].concat())).unwrap(), plain);
 
     let huge = idx_bytes(&[u32::MAX, u32::MAX, u32::MAX], 5);
     let promising = idx_bytes(&[60_000, 28, 28], 5);
@@ -358,6 +359,7 @@ fn idx_files_are_read_plain_and_gzip_and_damage_is_found() {
         ("holds more", &[&good[..], &[1]].concat()),
         ("promise more", &huge),
         ("only 5", &promising),
+        ("other bytes follow", &[&packed[..], b"x"].concat()),
         ("gzip", &packed[..packed.len() / 2]),
         ("gzip", &gzip(&good)[..packed.len() - 4]),
     ] {

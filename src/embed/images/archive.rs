@@ -1,5 +1,6 @@
 //! The images of a folder or of a tar archive (plain or gzip), one after the other, with the class that each lies in.
 
+use crate::embed::packed::Gunzip;
 use crate::embed::picture::{MAX_FILE_BYTES, has_image_name};
 use crate::embed::save::read_bounded;
 use crate::embed::{DataSource, Error};
@@ -24,7 +25,7 @@ pub(super) struct Entry {
 }
 
 /// Reads every image below `path` in order, and gives each to `take`: of a folder, in the order of names, the class being the
-/// folder directly below it; of a tar archive in its order, the class being the folder that the file lies in. Gives what was read.
+/// folder directly below it (hidden files and folders are left out); of a tar archive in its order, the class being the folder that the file lies in. Gives what was read.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for an archive that is damaged or cut, or a folder that holds images beside its class
@@ -45,7 +46,7 @@ fn read_folder(
     take: &mut dyn FnMut(Entry) -> Result<(), Error>,
 ) -> Result<DataSource, Error> {
     let (mut hash, mut total) = (Sha256::new(), 0);
-    let folders = list(root)?.into_iter().filter(|path| path.is_dir());
+    let folders = list(root)?.into_iter().filter(|path| path.is_dir() && !is_hidden(path));
     for folder in folders {
         let class = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         classes(&class);
@@ -68,6 +69,11 @@ fn read_folder(
     Ok(DataSource { file: file.unwrap_or_default() + "/", bytes: total, sha256, licence: licence.into() })
 }
 
+/// Whether a file or folder is hidden: its name begins with a dot, as in `.ipynb_checkpoints`, `.git` and `._photo.jpg`.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 /// What lies in a folder, in the order of names.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let named = |source| Error::Io { path: folder.into(), source };
@@ -82,7 +88,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
         let what = format!("folders lie deeper than {MAX_DEPTH} within one another");
         return Err(Error::Corrupt { path: folder.into(), what });
     }
-    for path in list(folder)? {
+    for path in list(folder)?.into_iter().filter(|path| !is_hidden(path)) {
         // Not following links: no folder is seen twice.
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         if path.is_dir() && !is_link {
@@ -108,7 +114,7 @@ fn read_archive(
     file.by_ref().take(2).read_to_end(&mut magic).map_err(io)?;
     let gzip = magic == [0x1f, 0x8b];
     let whole = io::Cursor::new(magic).chain(file);
-    let stream: Box<dyn Read> = if gzip { Box::new(flate2::read::MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+    let stream: Box<dyn Read> = if gzip { Box::new(Gunzip::new(whole)) } else { Box::new(whole) };
     let mut archive = Archive::new(stream);
     let mut long_name = None;
     // Raw: long names are read here, within bounds.
@@ -128,7 +134,7 @@ fn read_archive(
         let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
         let file = Path::new(&name);
-        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = file.file_name().is_none() || file.components().any(|part| is_hidden(Path::new(part.as_os_str())));
         if !matches!(kind, EntryType::Regular | EntryType::Continuous) || hidden || !has_image_name(file) {
             continue;
         }
@@ -143,6 +149,8 @@ fn read_archive(
         };
         take(Entry { name, class, bytes })?;
     }
+    // What follows the last entry is padding; a damaged end of the gzip stream shows here.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
     DataSource::of(path, licence)
 }
 

@@ -498,6 +498,23 @@ fn class_folders_and_archives_give_the_same_images() {
 }
 
 #[test]
+fn hidden_folders_are_no_classes_and_archives_end_where_they_end() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("pets");
+    let good = encoded(gradient(16, 16), ImageFormat::Png);
+    let names = ["cat/1.png", "dog/1.png", ".git/1.png", "cat/.ipynb_checkpoints/1.png", "cat/._1.png"];
+    names.iter().for_each(|name| drop(put(&folder, name, &good)));
+    fs::create_dir(folder.join(".ipynb_checkpoints")).unwrap();
+    let found = LabelledPictures::read_classes(&folder, COLOUR).unwrap();
+    assert_eq!((found.len(), found.classes()), (2, &["cat".to_owned(), "dog".to_owned()][..]));
+    let plain = tar(&names.map(|name| (name, &good[..])));
+    let read = |bytes: &[u8]| LabelledPictures::read_classes(&put(root.path(), "a.tar.gz", bytes), COLOUR);
+    let unpacked = read(&[gzip(&plain), vec![0; 512]].concat()).unwrap();
+    assert_eq!((unpacked.len(), unpacked.classes()), (2, found.classes()));
+    assert!(reason(read(&[gzip(&plain), b"more".to_vec()].concat())).contains("other bytes follow"));
+}
+
+#[test]
 fn hostile_folders_and_archives_are_refused_with_a_reason() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("set");

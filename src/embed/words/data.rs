@@ -3,7 +3,7 @@
 //! WikiExtractor's `<doc ...>` and `</doc>` lines are left out, unless they are asked for.
 
 use crate::embed::Error;
-use flate2::read::MultiGzDecoder;
+use crate::embed::packed::{self, Packing};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -16,8 +16,6 @@ pub const MAX_WORD_BYTES: usize = 128;
 pub const STANDARD_INPUT: &str = "-";
 /// Longest stretch of a line that is held at once; a longer line is treated as several.
 const MAX_LINE_BYTES: u64 = 1 << 20;
-/// Largest window of a zstd file, as a power of two: what it takes to unpack one stays below 128 MiB.
-const MAX_WINDOW_LOG: u32 = 27;
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
@@ -31,21 +29,9 @@ pub(super) fn open_unpacked(path: &Path) -> Result<(Box<dyn BufRead>, bool), Err
 }
 
 /// What is in a stream that is plain, gzip or zstd, and whether it was packed.
-fn unpack(packed: Box<dyn Read>) -> io::Result<(Box<dyn BufRead>, bool)> {
-    let mut input = BufReader::with_capacity(BUFFER, packed);
-    let head = input.fill_buf()?;
-    if head.starts_with(&[0x1f, 0x8b]) {
-        return Ok((Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(input))), true));
-    }
-    // A frame, or the frame to be skipped that some programs begin with.
-    let zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        || (head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18]);
-    if zstd {
-        let mut unpacked = zstd::stream::read::Decoder::with_buffer(input)?;
-        unpacked.window_log_max(MAX_WINDOW_LOG)?;
-        return Ok((Box::new(BufReader::with_capacity(BUFFER, unpacked)), true));
-    }
-    Ok((Box::new(input), false))
+fn unpack(packed: Box<dyn Read + Send>) -> io::Result<(Box<dyn BufRead>, bool)> {
+    let (content, packing) = packed::unpack(BufReader::with_capacity(BUFFER, packed))?;
+    Ok((content, packing != Packing::Plain))
 }
 
 /// Calls `visit` with every line of a text file (plain, gzip or zstd) that is text; bytes that are not UTF-8 become
@@ -96,7 +82,7 @@ fn unescape(text: &str) -> String {
 /// [`Error::Io`], and what `visit` gives.
 pub(super) fn for_each_line_of(
     path: &Path,
-    packed: Box<dyn Read>,
+    packed: Box<dyn Read + Send>,
     visit: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (unpacked, _) = unpack(packed).map_err(|source| Error::Io { path: path.into(), source })?;
@@ -154,6 +140,11 @@ mod tests {
         for whole in [gzip(text), zstd] {
             assert!(matches!(read(&whole[..whole.len() - 5]), Err(Error::Io { .. })), "a cut file is an error");
         }
+        assert_eq!(read(&[gzip("one"), vec![0; 512]].concat()).unwrap(), "one");
+        assert!(
+            read(&[gzip("one"), b"more".to_vec()].concat())
+                .is_err_and(|error| format!("{error:?}").contains("other bytes"))
+        );
         assert_eq!(read(b"").unwrap(), "");
         assert_eq!(read(b"caf\xff bar").unwrap(), "caf\u{fffd} bar");
     }

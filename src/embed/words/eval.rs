@@ -130,21 +130,30 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     })
 }
 
-/// Compares the cosine of word pairs with people's scores; lines are `word word score`, between blanks or tabs.
+/// Compares the cosine of word pairs with people's scores. A line is `word word score` between blanks, or columns between tabs or
+/// commas, of which the first two are the words and the first number after them the score, as SimLex-999, WordSim-353, MEN and
+/// their like are published; a first line without a number names the columns. Words marked with their part of speech
+/// (`sun-n`) are looked up without it too.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] naming the line that is not such a line.
 pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
     let (mut people, mut ours, mut missing) = (Vec::new(), Vec::new(), 0);
+    let mut first = true;
     for (at, line) in read(file)?.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
+        let names_columns =
+            std::mem::take(&mut first) && columns(line).iter().all(|column| column.parse::<f64>().is_err());
         let corrupt = || Error::Corrupt { path: file.into(), what: format!("line {}: not `word word score`", at + 1) };
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let &[a, b, score] = fields.as_slice() else { return Err(corrupt()) };
-        let score: f64 = score.parse().ok().filter(|score: &f64| score.is_finite()).ok_or_else(corrupt)?;
-        match (number(model, a), number(model, b)) {
+        let Some((a, b, score)) = pair(line) else {
+            if names_columns && columns(line).len() >= 3 {
+                continue;
+            }
+            return Err(corrupt());
+        };
+        match (marked(model, a), marked(model, b)) {
             (Some(a), Some(b)) => {
                 people.push(score);
                 ours.push(cosine(model, a, b));
@@ -154,6 +163,35 @@ pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
     }
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Similarity { file: name, spearman: spearman(&people, &ours), pairs: people.len(), missing })
+}
+
+/// The columns of a line: between tabs, between commas, or between blanks.
+fn columns(line: &str) -> Vec<&str> {
+    match ['\t', ',', ';'].into_iter().find(|separator| line.contains(*separator)) {
+        Some(separator) => line.split(separator).map(|column| column.trim().trim_matches('"')).collect(),
+        None => line.split_whitespace().collect(),
+    }
+}
+
+/// Two words and their score.
+fn pair(line: &str) -> Option<(&str, &str, f64)> {
+    let columns = columns(line);
+    let separated = line.contains(['\t', ',', ';']);
+    let [a, b, rest @ ..] = columns.as_slice() else { return None };
+    if a.is_empty() || b.is_empty() || (rest.len() > 1 && !separated) {
+        return None;
+    }
+    // Not a number that only looks like one: NaN and inf are words.
+    let score = rest.iter().find_map(|column| column.parse::<f64>().ok())?;
+    score.is_finite().then_some((*a, *b, score))
+}
+
+/// The number of a word, or of the word without the mark of its part of speech.
+fn marked(model: &WordModel, word: &str) -> Option<usize> {
+    number(model, word).or_else(|| match word.rsplit_once('-') {
+        Some((word, "n" | "v" | "j" | "a" | "r" | "N" | "V" | "J" | "A" | "R")) => number(model, word),
+        _ => None,
+    })
 }
 
 /// Asks "a is to b as c is to?" (3CosAdd: the word nearest to b - a + c, other than the three, among the `restrict`
@@ -229,7 +267,8 @@ fn read(file: &Path) -> Result<String, Error> {
         return Err(Error::Corrupt { path: file.into(), what });
     }
     let bytes = std::fs::read(file).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })
+    let text = String::from_utf8(bytes).map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The number of a word in lower case, or else as it is written (imported models have capitals).
@@ -299,6 +338,24 @@ mod tests {
             assert!(error.contains("line 2"), "{error}");
         }
         assert!(matches!(similarity(&model, folder.path()), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn published_lists_are_read_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pairs.txt");
+        for text in [
+            "word1\tword2\tPOS\tSimLex999\tconc(w1)\r\nking\tqueen\tN\t9.5\t5\r\nman\twoman\tN\t8\t4\r\nking\twoman\tN\t1.5\t4\r\n",
+            "Word 1,Word 2,Human (mean)\nking,queen,9.5\n\"man\",woman,8\nking,woman,1.5\n",
+            "king-n queen-n 9.5\nman-n woman-n 8\nking-n woman-j 1.5\n",
+            "\u{feff}king queen 9.5\nman woman 8\nking woman 1.5\n",
+            "\u{feff}# a comment\nword1\tword2\tscore\nking\tqueen\t9.5\nman\twoman\t8\nking\twoman\t1.5\n",
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let found = similarity(&small(), &file).unwrap();
+            assert_eq!((found.pairs, found.missing), (3, 0), "{text}");
+            assert!(found.spearman > 0.4, "{text}: {found:?}");
+        }
     }
 
     #[test]
