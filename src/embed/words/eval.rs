@@ -3,7 +3,8 @@
 use super::{
     WordModel,
     blank::{self, Neighbour},
-    data, tokenize,
+    data,
+    model::Term,
     told::{REACH, after, before},
 };
 use crate::{embed::Error, math::train::multiply};
@@ -80,7 +81,13 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     let mut drawn: Vec<(usize, Vec<Neighbour>)> = Vec::new();
     let mut seen = 0;
     data::for_each_line(file, &mut |line| {
-        let words: Vec<Option<usize>> = tokenize::list(line).iter().map(|word| model.number(word)).collect();
+        let mut words: Vec<Option<usize>> = Vec::new();
+        model.terms(line, |term| {
+            words.push(match term {
+                Term::Known(number) => Some(number),
+                Term::Unknown(_) => None,
+            });
+        });
         for (at, word) in words.iter().enumerate() {
             let Some(word) = *word else { continue };
             let left = (1..=REACH).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
@@ -144,7 +151,7 @@ pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let &[a, b, score] = fields.as_slice() else { return Err(corrupt()) };
         let score: f64 = score.parse().ok().filter(|score: &f64| score.is_finite()).ok_or_else(corrupt)?;
-        match (number(model, a), number(model, b)) {
+        match (model.find(a), model.find(b)) {
             (Some(a), Some(b)) => {
                 people.push(score);
                 ours.push(cosine(model, a, b));
@@ -181,7 +188,7 @@ pub fn analogies(model: &WordModel, file: &Path, restrict: usize) -> Result<Anal
             sections.push(Section { name: String::new(), correct: 0, total: 0 });
         }
         let section = sections.len() - 1;
-        let numbers = [a, b, c, d].map(|word| number(model, word).filter(|&number| number < restrict));
+        let numbers = [a, b, c, d].map(|word| model.find(word).filter(|&number| number < restrict));
         if let [Some(a), Some(b), Some(c), Some(d)] = numbers {
             sections[section].total += 1;
             questions.push((section, [a, b, c, d]));
@@ -230,11 +237,6 @@ fn read(file: &Path) -> Result<String, Error> {
     }
     let bytes = std::fs::read(file).map_err(failed)?;
     String::from_utf8(bytes).map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })
-}
-
-/// The number of a word in lower case, or else as it is written (imported models have capitals).
-fn number(model: &WordModel, word: &str) -> Option<usize> {
-    model.number(&word.to_lowercase()).or_else(|| model.number(word))
 }
 
 fn cosine(model: &WordModel, a: usize, b: usize) -> f64 {
