@@ -265,6 +265,31 @@ fn commands_in_the_readme_parse() {
     assert!(seen >= 8, "the README shows only {seen} commands");
 }
 
+#[test]
+fn commands_in_the_readme_that_need_a_feature_say_so() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let needs = [
+        "nearness import bert ",
+        "nearness import gpt ",
+        "nearness import clip ",
+        "nearness import dinov2 ",
+        "nearness import resnet ",
+        "nearness train gpt ",
+        "nearness next-token ",
+        "nearness embed gpt:",
+        " --pieces ",
+    ];
+    let mut seen = 0;
+    for block in text.split("```").skip(1).step_by(2) {
+        let whole = block.lines().any(|line| line.starts_with('#') && line.contains("--features transformers"));
+        for line in block.lines().filter(|line| needs.iter().any(|needed| line.contains(needed))) {
+            assert!(whole || line.contains("--features transformers"), "README.md: `{line}` does not name its feature");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "the README shows only {seen} commands of that feature");
+}
+
 /// Splits as a shell does, as far as the README needs it: quotes and comments.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();

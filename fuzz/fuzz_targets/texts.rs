@@ -11,7 +11,7 @@ fn model() -> &'static WordModel {
     static MODEL: OnceLock<WordModel> = OnceLock::new();
     MODEL.get_or_init(|| {
         let words = b"4 2\na 1 0\nb 0 1\nc 1 1\nd -1 0\n";
-        WordModel::from_word2vec(&file("model.vec", words)).expect("a model")
+        WordModel::from_word2vec(&file("model.vec", words)).expect("a model").model
     })
 }
 

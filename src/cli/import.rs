@@ -5,7 +5,7 @@ use super::output;
 use super::progress::count;
 use super::train::{ModelFolder, command_line, data_sources};
 use crate::embed::transformers::Family;
-use crate::embed::words::WordModel;
+use crate::embed::words::{Imported, WordModel};
 use crate::embed::{Embedder, ModelCard, Registry, today};
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 pub(crate) enum ImportCommand {
     /// Word vectors in the formats of word2vec (text, binary), GloVe (text), JSON (an object) or fastText (.bin).
     #[command(after_help = "Example:\n  nearness import words cc.en.300.bin --out ./fasttext\n\n\
-                      Which format it is, is told from the content. fastText's n-grams come with it, so that unknown words\n\
-                      have a vector. The folder is accepted by `serve --model` and `load --model`.")]
+                      Which format it is, is told from the content. White space in a word becomes `_`; empty words, words of more\n\
+                      than 128 bytes, words that are not UTF-8 and repeated words are left out and counted. fastText's n-grams\n\
+                      come with it, so that unknown words have a vector. The folder is accepted by `serve --model` and `load --model`.")]
     Words(ImportWordsArgs),
     /// A sentence encoder of the BERT family, as sentence-transformers saves it.
     #[command(after_help = "Example:\n  nearness import bert ./all-MiniLM-L6-v2 --out ./minilm --name minilm\n\n\
@@ -74,7 +75,7 @@ pub(crate) struct ImportArgs {
 
 fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
-    let model = WordModel::import(&args.file)?;
+    let Imported { model, notes } = WordModel::import(&args.file)?;
     let card = ModelCard {
         command: command_line(),
         data: data_sources(std::slice::from_ref(&args.file), &args.made.licence)?,
@@ -86,11 +87,20 @@ fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
     let (words, dimension) = (model.vocabulary().len(), model.dimension());
     if args.made.json {
         let fingerprint = model.fingerprint().to_string();
-        output::json(
-            &json!({ "out": args.made.out, "words": words, "dimension": dimension, "fingerprint": fingerprint }),
-        )?;
+        output::json(&json!({
+            "out": args.made.out, "words": words, "dimension": dimension, "fingerprint": fingerprint,
+            "left_out": {
+                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.twice,
+            },
+            "spaces_replaced": notes.spaced,
+            "words_promised": notes.miscounted.map(|(promised, _)| promised),
+        }))?;
     } else {
         output::line(&format!("{}: {} words, {dimension} components", args.made.out.display(), count(words as u64)))?;
+        let notes = notes.to_string();
+        if !notes.is_empty() {
+            output::line(&format!("{}: {notes}", args.file.display()))?;
+        }
     }
     Ok(())
 }

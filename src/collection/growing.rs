@@ -263,7 +263,7 @@ impl Growing {
         let ef = ef.filter(|&ef| selected.is_none_or(|of| !plan::compares(of.count(), u64::from(table.rows()), ef)));
         if let (Some(ef), Some(graph), 1..) = (ef, self.graph.get(), indexed) {
             let accept = |row: Ordinal| row.0 < indexed && wanted(row.0);
-            let mut found = graph.search(query, k, ef as usize, accept)?;
+            let mut found = graph.search(rows, query, k, ef as usize, accept)?;
             let live = selected.map_or(table.by_id.len(), |selected| selected.count() as usize);
             let live = live.saturating_sub(table.outside().count());
             let tail_live = (indexed..table.rows()).filter(|&row| wanted(row)).count();

@@ -28,8 +28,6 @@ const MAX_EF: u32 = 1_024;
 const ENOUGH: f32 = 0.9995;
 /// Numbers of the rows that are compared while the table is locked once.
 const AT_ONCE: usize = 1 << 15;
-/// Distances that the graph and the table compute of one pair may differ by so much of themselves.
-const ROUNDING: f32 = 1e-5;
 
 /// Whether a row is kept out of the graph of a segment with so many rows. One that is not any more never is again.
 pub(super) fn is_held_out(row: u32, rows: u32) -> bool {
@@ -159,8 +157,7 @@ impl Growing {
         let (Some(&worst), Some(graph)) = (truth.last(), self.graph()) else { return Ok(1.0) };
         let table = self.read();
         let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
-        let found = graph.search(&asked.vector, k + usize::from(asked.own.is_some()), ef, accept)?;
-        let worst = worst + ROUNDING * worst.abs();
+        let found = graph.search(self.rows(&table), &asked.vector, k + usize::from(asked.own.is_some()), ef, accept)?;
         let found = found.neighbors.iter().filter(|found| Some(found.row.0) != asked.own && found.distance <= worst);
         Ok(found.count().min(truth.len()) as f64 / truth.len() as f64)
     }
@@ -223,8 +220,7 @@ mod tests {
                     assert!(found.by_graph);
                     let rows: std::collections::HashSet<u32> = found.neighbors.iter().map(|hit| hit.row.0).collect();
                     assert_eq!(rows.len(), 10, "no row twice");
-                    let last = truth[9].distance + ROUNDING;
-                    found.neighbors.iter().filter(|hit| hit.distance <= last).count() as f64 / 10.0
+                    found.neighbors.iter().filter(|hit| hit.distance <= truth[9].distance).count() as f64 / 10.0
                 };
                 let reached = queries.iter().map(recall).sum::<f64>() / 300.0;
                 let expected = f64::from(table.expected(ef, 10));

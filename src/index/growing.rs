@@ -8,16 +8,19 @@
 //! All metrics are reduced to squared Euclidean distance. For the dot product that takes one more component,
 //! `sqrt(M^2 - norm^2)` (Bachrach et al. 2014, section 3), with M fixed by the first row: a row of a larger norm is
 //! not indexed, and its owner scans it exactly.
+//!
+//! The graph only proposes rows. Distances are computed on the owner's vectors, as everywhere else: what the graph holds under
+//! cosine are rounded unit vectors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use hnsw_rs::prelude::{Distance, Hnsw, PointId};
+use hnsw_rs::prelude::{Distance, Hnsw};
 
-use super::{Error, Found, GraphParams, Rows};
-use crate::math::{self, Components, TopK};
+use super::{Error, Found, GraphParams, Rows, exact};
+use crate::math::{self, TopK};
 use crate::types::{MAX_DIMENSION, Metric, Neighbor, Ordinal};
 
 /// Levels that `hnsw_rs` allows.
@@ -139,11 +142,19 @@ impl GrowingIndex {
         Ok(true)
     }
 
-    /// The `k` nearest accepted rows; never fewer than `k` when that many accepted rows are indexed.
+    /// The `k` nearest accepted rows; never fewer than `k` when that many accepted rows are indexed. `rows` are the vectors
+    /// that were inserted, by row; one that they lack is infinitely far.
     ///
     /// # Errors
     /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if it panicked inside.
-    pub fn search(&self, query: &[f32], k: usize, ef: usize, accept: impl Fn(Ordinal) -> bool) -> Result<Found, Error> {
+    pub fn search(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        accept: impl Fn(Ordinal) -> bool,
+    ) -> Result<Found, Error> {
         self.check(query)?;
         let len = self.len();
         let k = k.min(len);
@@ -157,13 +168,14 @@ impl GrowingIndex {
         }
         // A query without direction is as near to every row under the dot product: any order is right, so scan.
         if !directed {
-            return self.scan(query, k, &accept, 0);
+            return self.scan(rows, query, k, &accept, 0);
         }
         if self.metric == Metric::Dot {
             let max_norm = self.max_norm.get().copied().unwrap_or(1.0);
             point.iter_mut().for_each(|x| *x *= max_norm);
             point.push(0.0);
         }
+        let query_norm = math::norm(query);
         let mut ef = ef.max(k).min(len);
         let mut distances = 0;
         loop {
@@ -173,10 +185,9 @@ impl GrowingIndex {
             let mut top = TopK::new(k);
             for neighbour in found {
                 let Ok(row) = u32::try_from(neighbour.d_id) else { continue };
-                if accept(Ordinal(row))
-                    && let Some(distance) = self.distance_to(&neighbour.p_id, query)?
-                {
-                    top.push(Neighbor { row: Ordinal(row), distance });
+                let row = Ordinal(row);
+                if accept(row) {
+                    top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
                     distances += 1;
                 }
             }
@@ -185,7 +196,7 @@ impl GrowingIndex {
             }
             // Half of all rows: a scan costs no more.
             if ef > len / 2 {
-                return self.scan(query, k, &accept, distances);
+                return self.scan(rows, query, k, &accept, distances);
             }
             ef = ef.saturating_mul(WIDEN).min(len);
         }
@@ -202,7 +213,15 @@ impl GrowingIndex {
     }
 
     /// Compares every accepted row that the graph holds, linked or not.
-    fn scan(&self, query: &[f32], k: usize, accept: &impl Fn(Ordinal) -> bool, distances: u64) -> Result<Found, Error> {
+    fn scan(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        accept: &impl Fn(Ordinal) -> bool,
+        distances: u64,
+    ) -> Result<Found, Error> {
+        let query_norm = math::norm(query);
         fenced(|| {
             let (mut top, mut distances) = (TopK::new(k), distances);
             let points = self.graph.get_point_indexation();
@@ -210,29 +229,15 @@ impl GrowingIndex {
                 // One read lock a level, and no second one inside: a waiting writer would block it for ever.
                 for point in points.get_layer_iterator(level) {
                     let Ok(row) = u32::try_from(point.get_origin_id()) else { continue };
-                    if accept(Ordinal(row)) {
-                        top.push(Neighbor { row: Ordinal(row), distance: self.distance(point.get_v(), query) });
+                    let row = Ordinal(row);
+                    if accept(row) {
+                        top.push(Neighbor { row, distance: exact::distance(rows, row, query, query_norm) });
                         distances += 1;
                     }
                 }
             }
             Found { neighbors: top.into_sorted(), distances }
         })
-    }
-
-    /// The metric's distance of the point that `hnsw_rs` found.
-    fn distance_to(&self, point: &PointId, query: &[f32]) -> Result<Option<f32>, Error> {
-        let vector = fenced(|| self.graph.get_point_indexation().get_point_data(point))?;
-        Ok(vector.map(|vector| self.distance(&vector, query)))
-    }
-
-    /// The metric's distance of a point of the graph's space and a query.
-    fn distance(&self, point: &[f32], query: &[f32]) -> f32 {
-        let vector = &point[..self.dimension.min(point.len())];
-        let norms = [if self.metric == Metric::Cosine { math::norm(vector) } else { 1.0 }];
-        let rows =
-            Rows { vectors: Components::F32(vector), norms: &norms, dimension: self.dimension, metric: self.metric };
-        super::exact::distance(rows, Ordinal(0), query, math::norm(query))
     }
 
     fn check(&self, vector: &[f32]) -> Result<(), Error> {
@@ -263,7 +268,6 @@ fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::exact;
     use crate::index::samples::Sample;
 
     fn filled(sample: &Sample, rows: u32) -> GrowingIndex {
@@ -282,7 +286,7 @@ mod tests {
                         index.insert(row, &all.row(row).to_floats()).unwrap();
                         // Searches run while others insert.
                         if row.0.is_multiple_of(64) {
-                            index.search(&all.row(row).to_floats(), 5, 20, |_| true).unwrap();
+                            index.search(all, &all.row(row).to_floats(), 5, 20, |_| true).unwrap();
                         }
                     }
                 });
@@ -298,7 +302,7 @@ mod tests {
                 let index = filled(&sample, 2000);
                 // Rows that were too long for the index are their owner's to scan.
                 let indexed: std::collections::HashSet<u32> = index
-                    .search(&sample.rows().row(Ordinal(0)).to_floats(), 2000, 2000, |_| true)
+                    .search(sample.rows(), &sample.rows().row(Ordinal(0)).to_floats(), 2000, 2000, |_| true)
                     .unwrap()
                     .neighbors
                     .iter()
@@ -309,11 +313,13 @@ mod tests {
                 let (mut hits, mut compared) = (0, 0);
                 for query in sample.queries(100) {
                     let truth = exact::search(sample.rows(), &query, 10, |row| indexed.contains(&row.0)).neighbors;
-                    let found = index.search(&query, 10, 100, |_| true).unwrap();
+                    let found = index.search(sample.rows(), &query, 10, 100, |_| true).unwrap();
                     assert_eq!(found.neighbors.len(), 10);
                     compared += found.distances;
-                    let worst = truth[9].distance + 1e-5;
-                    hits += found.neighbors.iter().filter(|n| n.distance <= worst).count();
+                    let norm = math::norm(&query);
+                    let same = |n: &Neighbor| n.distance == exact::distance(sample.rows(), n.row, &query, norm);
+                    assert!(found.neighbors.iter().all(same), "{metric}: the distances of a scan, to the bit");
+                    hits += found.neighbors.iter().filter(|n| n.distance <= truth[9].distance).count();
                 }
                 assert!(hits >= 960, "{metric}: {hits} of 1000");
                 assert!(compared < 100 * 1900, "{metric}: the graph was not used: {compared}");
@@ -329,8 +335,8 @@ mod tests {
             for query in sample.queries(10) {
                 for every in [1, 2, 10, 50, 300] {
                     let accept = |row: Ordinal| row.0 % every == 1 % every;
-                    let held = index.search(&query, 600, 600, accept).unwrap().neighbors.len();
-                    let found = index.search(&query, 10, 10, accept).unwrap();
+                    let held = index.search(sample.rows(), &query, 600, 600, accept).unwrap().neighbors.len();
+                    let found = index.search(sample.rows(), &query, 10, 10, accept).unwrap();
                     assert_eq!(found.neighbors.len(), 10.min(held), "{metric} every {every}");
                     assert!(found.neighbors.iter().all(|n| accept(n.row)));
                 }
@@ -342,7 +348,7 @@ mod tests {
     fn identical_rows_are_all_found() {
         let sample = Sample::of([1.0, 2.0, 3.0].repeat(500), 3, Metric::Cosine, vec![]);
         let index = filled(&sample, 500);
-        assert_eq!(index.search(&[1.0, 2.0, 3.0], 400, 10, |_| true).unwrap().neighbors.len(), 400);
+        assert_eq!(index.search(sample.rows(), &[1.0, 2.0, 3.0], 400, 10, |_| true).unwrap().neighbors.len(), 400);
     }
 
     #[test]
@@ -357,10 +363,12 @@ mod tests {
         }
         for metric in Metric::ALL {
             let index = GrowingIndex::new(2, metric, params, 4).unwrap();
-            assert!(index.search(&[1.0, 0.0], 3, 3, |_| true).unwrap().neighbors.is_empty());
+            let all = [0.0, 0.0, 1.0, 1.0, 1.0, 2.0, 1.0, 3.0, 1.0, 4.0, 1.0, 5.0];
+            let sample = Sample::of(all.to_vec(), 2, metric, vec![]);
+            assert!(index.search(sample.rows(), &[1.0, 0.0], 3, 3, |_| true).unwrap().neighbors.is_empty());
             for bad in [vec![], vec![1.0], vec![1.0; 3], vec![f32::NAN, 0.0], vec![0.0, f32::INFINITY]] {
                 assert!(index.insert(Ordinal(0), &bad).is_err());
-                assert!(index.search(&bad, 1, 1, |_| true).is_err());
+                assert!(index.search(sample.rows(), &bad, 1, 1, |_| true).is_err());
             }
             assert_eq!(index.insert(Ordinal(0), &[0.0, 0.0]).is_err(), metric == Metric::Cosine);
             let before = index.len();
@@ -369,24 +377,29 @@ mod tests {
             }
             assert_eq!(index.len(), 4, "{metric}: {before} before; full is full");
             for (k, ef) in [(0, 0), (1, 0), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
-                let found = index.search(&[1.0, 1.0], k, ef, |_| true).unwrap();
+                let found = index.search(sample.rows(), &[1.0, 1.0], k, ef, |_| true).unwrap();
                 assert_eq!(found.neighbors.len(), k.min(4));
             }
-            assert!(index.search(&[1.0, 1.0], 2, 2, |_| false).unwrap().neighbors.is_empty());
-            assert_eq!(index.search(&[0.0, 0.0], 1, 1, |_| true).is_err(), metric == Metric::Cosine);
-            assert_eq!(index.search(&[3e38, 3e38], 1, 1, |_| true).unwrap().neighbors.len(), 1, "{metric}");
+            assert!(index.search(sample.rows(), &[1.0, 1.0], 2, 2, |_| false).unwrap().neighbors.is_empty());
+            assert_eq!(index.search(sample.rows(), &[0.0, 0.0], 1, 1, |_| true).is_err(), metric == Metric::Cosine);
+            assert_eq!(
+                index.search(sample.rows(), &[3e38, 3e38], 1, 1, |_| true).unwrap().neighbors.len(),
+                1,
+                "{metric}"
+            );
         }
     }
 
     #[test]
     fn a_longer_row_stays_in_the_tail() {
         let index = GrowingIndex::new(2, Metric::Dot, GraphParams::new(8, 50, 1, 1).unwrap(), 100).unwrap();
+        let sample = Sample::of(vec![0.0, 0.0, 1.0, 0.0, 0.0, 4.0, 0.0, 4.1, 3e38, 3e38], 2, Metric::Dot, vec![]);
         assert!(!index.insert(Ordinal(0), &[0.0, 0.0]).unwrap(), "no norm to judge others by");
         assert!(index.insert(Ordinal(1), &[1.0, 0.0]).unwrap());
         assert!(index.insert(Ordinal(2), &[0.0, 4.0]).unwrap());
         assert!(!index.insert(Ordinal(3), &[0.0, 4.1]).unwrap());
         assert!(!index.insert(Ordinal(4), &[3e38, 3e38]).unwrap());
-        let found = index.search(&[0.0, 1.0], 5, 5, |_| true).unwrap();
+        let found = index.search(sample.rows(), &[0.0, 1.0], 5, 5, |_| true).unwrap();
         assert_eq!(found.neighbors, [(2, -4.0), (1, 0.0)].map(|(r, distance)| Neighbor { row: Ordinal(r), distance }));
     }
 }

@@ -58,8 +58,8 @@ pub struct Found {
 
 /// The metric's distance of a row and a query from their dot product or squared distance and their norms.
 ///
-/// Never NaN: what cannot be computed (an overflow, a damaged row) is infinitely far. A vector without direction is
-/// at cosine distance 1 from everything.
+/// Never NaN: what cannot be computed (an overflow, a damaged row) is infinitely far. A cosine distance is 0 to 2, exactly
+/// 0 for equal vectors and exactly 2 for opposite ones; a vector without direction is at 1 from everything.
 #[inline]
 pub(super) fn distance(
     metric: Metric,
@@ -72,15 +72,111 @@ pub(super) fn distance(
     let distance = match metric {
         Metric::L2 => a.l2_squared(b, kernels).sqrt(),
         Metric::Dot => -a.dot(b, kernels),
-        Metric::Cosine => cosine(a.dot(b, kernels), a_norm, b_norm),
+        Metric::Cosine => cosine(a, a_norm, b, b_norm, kernels),
     };
     if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
-/// 1 - cos; the product of the norms is formed in `f64`, where it cannot overflow.
+/// 1 - cos. The product of the norms is formed in `f64`, where it cannot overflow.
+///
+/// Near 0 and 2 the rounding of the 32-bit dot product is as large as the result, so that distance is computed again from
+/// the components. For `a` equal or opposite to `b` all terms of the dot product have one sign, and no kernel adds more than
+/// `n / 16 + 22` numbers one after the other: its relative error is below `(n / 8 + 30) u`, with `u = 2^-24`, plus the
+/// products that underflow; two rounded norms add `2 u`. So such vectors never take the short way, and what takes it lies
+/// between 0 and 2.
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
-fn cosine(dot: f32, a_norm: f32, b_norm: f32) -> f32 {
+fn cosine(a: Vector<'_>, a_norm: f32, b: &[f32], b_norm: f32, kernels: &math::Kernels) -> f32 {
+    const U: f64 = 1.0 / (1 << 24) as f64;
+    // The least positive float: what a product that underflows may lose.
+    const UNDERFLOW: f64 = 1.5e-45;
     let norms = f64::from(a_norm) * f64::from(b_norm);
-    if norms > 0.0 { (1.0 - f64::from(dot) / norms) as f32 } else { 1.0 }
+    if norms.is_nan() || norms <= 0.0 {
+        return 1.0;
+    }
+    let n = b.len() as f64;
+    let dot = f64::from(a.dot(b, kernels));
+    let short = norms - norms * (n / 8.0 + 32.0) * U - n * UNDERFLOW;
+    if dot.abs() < short { (1.0 - dot / norms) as f32 } else { a.cosine_distance(b) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::Element;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    /// The distance by every set of kernels, which must agree.
+    fn cosine_of(a: Vector<'_>, b: &[f32]) -> f32 {
+        let (a_norm, b_norm) = (math::norm(&a.to_floats()), math::norm(b));
+        let of = |kernels: &math::Kernels| distance(Metric::Cosine, a, a_norm, b, b_norm, kernels);
+        let all: Vec<f32> = math::variants().iter().map(of).collect();
+        assert!(all.iter().all(|x| (x - all[0]).abs() < 1e-5 && (0.0..=2.0).contains(x)), "{all:?}");
+        all[0]
+    }
+
+    #[test]
+    fn equal_vectors_are_at_0_and_opposite_ones_at_2_in_every_dimension_and_size() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
+        for n in (1..200).chain([255, 384, 768, 1_024, 4_099, 65_536]) {
+            for size in [1e-18_f32, 1e-6, 1.0, 3e5, 1e18] {
+                let mut vector: Vec<f32> = (0..n).map(|_| rng.random_range(-0.2..1.0)).collect();
+                let norm = math::norm(&vector);
+                vector.iter_mut().for_each(|x| *x *= size / norm);
+                let opposite: Vec<f32> = vector.iter().map(|x| -x).collect();
+                for kernels in math::variants() {
+                    let norm = math::norm(&vector);
+                    let to = |b: &[f32]| distance(Metric::Cosine, Vector::F32(&vector), norm, b, norm, &kernels);
+                    assert_eq!(to(&vector), 0.0, "{} of {n}, {size}", kernels.name);
+                    assert_eq!(to(&opposite), 2.0, "{} of {n}, {size}", kernels.name);
+                    assert_eq!(Metric::Cosine.score(to(&vector)), 1.0);
+                    assert_eq!(Metric::Cosine.score(to(&opposite)), -1.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_components_are_kept_in_near_vectors_have_the_same_distance() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(10);
+        for element in Element::ALL {
+            let vector: Vec<f32> = (0..100).map(|_| f32::from(rng.random_range(0_u8..100))).collect();
+            let mut bytes = Vec::new();
+            let scale = element.encode(&vector, &mut bytes).unwrap();
+            let signed: Vec<i8> = bytes.iter().map(|&x| x.cast_signed()).collect();
+            let halves: Vec<half::f16> = vector.iter().map(|&x| half::f16::from_f32(x)).collect();
+            let kept = match element {
+                Element::U8 => Vector::U8(&bytes),
+                Element::I8 => Vector::I8(&signed, scale),
+                Element::F16 => Vector::F16(&halves),
+                Element::F32 => Vector::F32(&vector),
+            };
+            assert_eq!(cosine_of(kept, &vector), 0.0, "{element:?}");
+            for step in [1e-5_f32, 1e-3, 1e-1] {
+                let mut near = vector.clone();
+                near[7] += step;
+                let (got, floats) = (cosine_of(kept, &near), cosine_of(Vector::F32(&vector), &near));
+                assert_eq!(got.to_bits(), floats.to_bits(), "{element:?} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn near_vectors_keep_their_order_where_32_bits_would_not_tell_them_apart() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
+        let vector: Vec<f32> = (0..768).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let mut before = 0.0;
+        for step in 1..30_u8 {
+            let mut near = vector.clone();
+            near[0] += f32::from(step) * 2e-4;
+            let distance = cosine_of(Vector::F32(&vector), &near);
+            assert!(distance > before, "{step}: {distance} {before}");
+            before = distance;
+        }
+        // Parallel ones are as near as one can say.
+        let longer: Vec<f32> = vector.iter().map(|x| 3.0 * x).collect();
+        let distance = cosine_of(Vector::F32(&vector), &longer);
+        assert!(distance < 1e-12 && Metric::Cosine.score(distance) == 1.0, "{distance}");
+    }
 }

@@ -72,6 +72,28 @@ pub(super) fn l2_squared<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     fold(sums) + rest
 }
 
+/// `1 - cos` of `scale a` and `b`, 0 to 2: exactly 0 for equal vectors and 2 for opposite ones. 1 if one has no
+/// direction; NaN if a component is not finite.
+///
+/// The three sums are `f64` and take the same order. So those of equal vectors are the same number, and the square root
+/// of its rounded square is that number again. No sum of finite floats overflows, nor does a product of two such sums.
+pub(super) fn cosine_distance<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f64 {
+    const WIDE: usize = 8;
+    let n = a.len().min(b.len());
+    let mut sums = [[0.0_f64; WIDE]; 3];
+    for (a, b) in a[..n].chunks(WIDE).zip(b[..n].chunks(WIDE)) {
+        for (lane, (x, y)) in a.iter().zip(b).enumerate() {
+            let (x, y) = (f64::from(x.float() * scale), f64::from(*y));
+            sums[0][lane] += x * y;
+            sums[1][lane] += x * x;
+            sums[2][lane] += y * y;
+        }
+    }
+    let [dot, a, b] = sums.map(|sums| sums.iter().sum::<f64>());
+    let norms = (a * b).sqrt();
+    if norms == 0.0 { 1.0 } else { (1.0 - dot / norms).clamp(0.0, 2.0) }
+}
+
 /// Exact sum of `a[i] * b[i]` for up to 65,792 components (see [`super::dot_u8_i8`]).
 pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     a.iter().zip(b).fold(0_i32, |sum, (&x, &y)| sum.wrapping_add(i32::from(x) * i32::from(y)))

@@ -418,6 +418,67 @@ async fn thousands_of_one_vector() {
     duplicates(&start(engine).await, 6_000).await;
 }
 
+/// Pairs of the same vector and one opposite to it, under cosine: while they grow (scanned, then by the graph of the growing
+/// segment) and once they are sealed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cosine_of_equal_vectors_is_exactly_1() {
+    const DIMENSION: usize = 40;
+    use pb::search_params::Accuracy;
+    let (engine, _folder) = local();
+    let server = start(engine).await;
+    let vector = |n: usize| -> Vec<f32> {
+        // Fractions of no special form, of all sizes.
+        (0..DIMENSION).map(|i| ((n * 7_919 + i * 104_729) % 1_009) as f32 / 31.7 - 12.9).collect()
+    };
+    let opposite = |n: usize| vector(n).iter().map(|x| -x).collect::<Vec<f32>>();
+    server.client.create_collection(plain("c", DIMENSION as u32, pb::Metric::Cosine)).await.unwrap();
+    for sealed in [false, true] {
+        for (from, until) in [(0, 900), (900, 2_000)] {
+            if !sealed {
+                for part in (from..until).step_by(100) {
+                    let items = (part..part + 100).flat_map(|n| {
+                        [("a", vector(n)), ("b", vector(n)), ("z", opposite(n))]
+                            .map(|(name, vector)| vector_item(&format!("{name}{n}"), &vector))
+                    });
+                    server.client.upsert(upsert("c", items.collect())).await.unwrap();
+                }
+            }
+            for n in (0..until).step_by(37) {
+                for accuracy in [Accuracy::Exact(true), Accuracy::Ef(300)] {
+                    let mut request = near_vector("c", &vector(n), 20);
+                    let params = request.params.as_mut().unwrap();
+                    params.accuracy = Some(accuracy);
+                    let hits = server.client.search(request.clone()).await.unwrap().hits;
+                    let within =
+                        |hit: &pb::Hit| (0.0..=2.0).contains(&hit.distance) && (-1.0..=1.0).contains(&hit.score);
+                    assert!(hits.iter().all(within), "{accuracy:?} {n}: {hits:?}");
+                    request.params.as_mut().unwrap().score_threshold = Some(1.0);
+                    let equal = server.client.search(request).await.unwrap().hits;
+                    // Two that are the same modulo 1,009 are the same vector.
+                    let copies = 2 * (0..until).filter(|m| m % 1_009 == n % 1_009).count();
+                    assert_eq!(equal.len(), copies, "{accuracy:?} {n}: {hits:?}");
+                    assert!(equal.iter().all(|hit| hit.distance == 0.0 && hit.score == 1.0), "{equal:?}");
+                }
+                let twin = Form::Id(format!("a{n}"));
+                let mut request = near("c", twin.clone(), 20);
+                request.params.as_mut().unwrap().score_threshold = Some(1.0);
+                let hits = server.client.search(request).await.unwrap().hits;
+                assert!(hits.iter().any(|hit| hit.id == format!("b{n}")), "{n}: {hits:?}");
+                for (id, distance, score) in [("b", 0.0, 1.0), ("z", 2.0, -1.0)] {
+                    let pb::SearchRequest { collection, query, params, .. } = near("c", twin.clone(), 20);
+                    let id = format!("{id}{n}");
+                    let request = pb::ExplainRequest { collection, query, params, id, min_sequence: 0 };
+                    let found = server.client.explain(request).await.unwrap();
+                    assert_eq!((found.distance, found.score), (Some(distance), Some(score)), "{found:?}");
+                }
+            }
+        }
+        server.client.compact(pb::CompactRequest { name: "c".into() }).await.unwrap();
+    }
+    let measure = pb::MeasureRecallRequest { collection: "c".into(), samples: 100, k: 5, ..Default::default() };
+    assert!(server.client.measure_recall(measure).await.unwrap().recall > 0.9);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes"]
 async fn a_million_of_one_vector() {

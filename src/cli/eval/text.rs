@@ -8,7 +8,7 @@ use crate::embed::text::{
     paragraphs::{self, Paragraphs},
     retrieval::{self, Measures},
 };
-use crate::embed::words::{WordModel, tokenize};
+use crate::embed::words::{Term, WordModel};
 use crate::embed::{Embedder, Error, ErrorKind, Input, load_folder, of_words};
 use crate::math;
 use anyhow::{Context, bail};
@@ -98,9 +98,9 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
     all.push(Measured { name: "text in the binary".into(), ..embedded(built_in.as_ref(), &paragraphs, &queries)? });
     all.push(by(&paragraphs, &queries, "mean of words", words.dimension(), |text| {
         let mut sum = vec![0.0_f32; words.dimension()];
-        tokenize::words(text, |word| {
-            if let Some(vector) = words.vector(word) {
-                sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+        words.terms(text, |term| {
+            if let Term::Known(number) = term {
+                sum.iter_mut().zip(words.row(number)).for_each(|(sum, x)| *sum += x);
             }
         });
         Ok(sum)

@@ -2,7 +2,8 @@
 //! refused here, before it is taken for text.
 
 use super::source::{Fill, HEAD_BYTES, Source};
-use super::{foreign, word2vec};
+use super::foreign;
+use crate::embed::words::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -196,12 +197,11 @@ fn is_bmp(head: &[u8]) -> bool {
 fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>> {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
-    if let Some((words, dimension)) = std::str::from_utf8(&head[..end]).ok().and_then(word2vec::parse_header) {
+    if let Some((words, dimension)) = word2vec::sizes(&head[..end]) {
         let body = head.get(end + 1..).unwrap_or_default();
         if words > 0 && (1..=u64::from(MAX_DIMENSION)).contains(&dimension) && !body.is_empty() {
             let mut lines = body.split(|byte| *byte == b'\n');
-            let first = lines.next().and_then(|line| std::str::from_utf8(line).ok());
-            if first.is_some_and(|line| word2vec::parse_line(line, dimension as usize).is_ok()) {
+            if lines.next().is_some_and(|line| word2vec::text_line(line, dimension as usize).is_ok()) {
                 return Ok(Some(Format::Word2vec));
             }
             if !looks_like_text(body) {

@@ -24,6 +24,29 @@ impl Lines {
 
     /// The next line, without its end; none after the last, and after a fatal error.
     pub(crate) fn next_line(&mut self) -> Option<Result<&str, RecordError>> {
+        if let Err(error) = self.read_line()? {
+            return Some(Err(error));
+        }
+        Some(std::str::from_utf8(self.bytes()).map_err(|error| {
+            RecordError::record(self.place(), format!("invalid UTF-8 at byte {}", error.valid_up_to()))
+        }))
+    }
+
+    /// The same, whatever bytes it has.
+    pub(crate) fn next_line_bytes(&mut self) -> Option<Result<&[u8], RecordError>> {
+        Some(self.read_line()?.map(|()| self.bytes()))
+    }
+
+    /// The last line, without a byte order mark.
+    fn bytes(&self) -> &[u8] {
+        match self.line.strip_prefix(b"\xef\xbb\xbf") {
+            Some(rest) if self.number == 1 => rest,
+            _ => &self.line,
+        }
+    }
+
+    /// Reads the next line into `line`.
+    fn read_line(&mut self) -> Option<Result<(), RecordError>> {
         if self.done {
             return None;
         }
@@ -44,16 +67,7 @@ impl Lines {
                 return Some(Err(RecordError::fatal(self.place(), error.to_string())));
             }
         }
-        let bytes = match self.line.strip_prefix(b"\xef\xbb\xbf") {
-            Some(rest) if self.number == 1 => rest,
-            _ => &self.line,
-        };
-        Some(std::str::from_utf8(bytes).map_err(|error| {
-            RecordError::record(
-                self.source.place(At::Line(self.number)),
-                format!("invalid UTF-8 at byte {}", error.valid_up_to()),
-            )
-        }))
+        Some(Ok(()))
     }
 
     /// Where the last line stood.

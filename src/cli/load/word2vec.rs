@@ -1,42 +1,15 @@
-//! word2vec's files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary.
+//! word2vec's files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary. Lines, words and
+//! their spelling are read as `import words` reads them.
 
 use super::lines::{Lines, MAX_LINE};
 use super::record::{At, Place, RecordError, Records};
 use super::rows::check_dimension;
 use super::source::{Fill, Source};
 use crate::collection::{self, Item};
+use crate::embed::words::spelling::{LONGEST, Spellings};
+use crate::embed::words::word2vec::{Format, binary_numbers, is_far_too_short, longest_line, sizes, text_line};
 use crate::types::PointId;
 use anyhow::{Context, bail};
-
-/// Longest word, bytes; longer ones mean that the file is something else.
-const MAX_WORD: usize = 4 << 10;
-
-/// Words and dimension, if a line is the first of such a file.
-pub(crate) fn parse_header(line: &str) -> Option<(u64, u64)> {
-    let mut parts = line.split_whitespace();
-    let header = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some(header)
-}
-
-/// A word and its numbers, if a line is one of a text file of that dimension.
-pub(crate) fn parse_line(line: &str, dimension: usize) -> Result<(&str, Vec<f32>), String> {
-    let line = line.trim_end();
-    // From behind, so that a word may hold spaces.
-    let mut rest = line;
-    let mut numbers = Vec::with_capacity(dimension.min(line.len()));
-    for _ in 0..dimension {
-        let Some((before, number)) = rest.rsplit_once([' ', '\t']) else {
-            return Err(format!("a word and {dimension} numbers are needed, it has {} numbers", numbers.len()));
-        };
-        let value = number.parse::<f32>().ok().filter(|value| value.is_finite());
-        numbers.push(
-            value.ok_or_else(|| format!("{:?} is not a finite number", super::super::output::brief(number, 40)))?,
-        );
-        rest = before.trim_end();
-    }
-    numbers.reverse();
-    if rest.is_empty() { Err("a line without a word".into()) } else { Ok((rest, numbers)) }
-}
 
 /// The words of a file; the id is the word.
 pub(crate) struct WordRecords {
@@ -45,6 +18,7 @@ pub(crate) struct WordRecords {
     promised: u64,
     dimension: usize,
     record: u64,
+    spellings: Spellings,
     done: bool,
 }
 
@@ -58,30 +32,29 @@ impl WordRecords {
     pub(crate) fn open(mut source: Source, binary: bool, id_prefix: &str) -> anyhow::Result<Self> {
         let path = source.path().clone();
         let line = source.until(b'\n', 64).with_context(|| path.display().to_string())?.unwrap_or_default();
-        let header = std::str::from_utf8(&line).ok().and_then(parse_header);
-        let Some((promised, dimension)) = header else {
+        let Some((promised, dimension)) = sizes(&line) else {
             bail!("{}: its first line is not the number of words and the dimension", path.display());
         };
         let dimension = check_dimension(&path, dimension)?;
-        if let Some(found) = source.content_bytes() {
-            // The least a word takes: itself, a space, and its numbers (in text a digit and a space each).
-            let least = promised.saturating_mul(2 + if binary { 4 } else { 2 } * dimension as u64 - u64::from(!binary));
-            if found < least {
-                bail!(
-                    "{}: its first line promises {promised} words of {dimension} numbers, at least {least} bytes; the file has {found}",
-                    path.display()
-                );
-            }
+        let format = if binary { Format::Binary } else { Format::Text };
+        let found = source.content_bytes();
+        if is_far_too_short(format, promised, dimension as u64, found) {
+            bail!(
+                "{}: its first line promises {promised} words of {dimension} numbers; the file has {} bytes, too few for half of them",
+                path.display(),
+                found.unwrap_or_default()
+            );
         }
         let body = if binary {
             Body::Binary(source)
         } else {
             // Again from the start, so that lines are counted from 1; the header is passed over.
-            let mut lines = Lines::new(Source::open(&path)?, MAX_LINE);
+            let mut lines = Lines::new(Source::open(&path)?, MAX_LINE.max(longest_line(dimension)));
             lines.next_line();
             Body::Text(lines)
         };
-        Ok(Self { body, id_prefix: id_prefix.into(), promised, dimension, record: 0, done: false })
+        let spellings = Spellings::default();
+        Ok(Self { body, id_prefix: id_prefix.into(), promised, dimension, record: 0, spellings, done: false })
     }
 
     /// Components of its vectors.
@@ -90,26 +63,50 @@ impl WordRecords {
         self.dimension
     }
 
-    fn next_binary(source: &mut Source, dimension: usize, place: &Place) -> Result<(String, Vec<f32>), RecordError> {
+    /// The next record as it is written; `None` after the last.
+    fn next_binary(source: &mut Source, dimension: usize, place: &Place) -> Result<Option<Vector>, RecordError> {
         let fatal = |what: String| RecordError::fatal(place.clone(), what);
-        let Some(word) = source.until(b' ', MAX_WORD).map_err(|error| fatal(error.to_string()))? else {
-            return Err(fatal(format!("the file ends here, or the word has more than {MAX_WORD} bytes")));
-        };
+        let mut word = Vec::new();
+        loop {
+            let mut byte = [0];
+            match source.fill(&mut byte).map_err(|error| fatal(error.to_string()))? {
+                Fill::Full if byte[0] == b' ' => break,
+                // Some writers end a record with a newline; it comes before the next word.
+                Fill::Full if byte[0] == b'\n' && word.is_empty() => {}
+                Fill::Full if word.len() < LONGEST => word.push(byte[0]),
+                Fill::Full => return Err(fatal(format!("no space within {LONGEST} bytes of the word's start"))),
+                Fill::End | Fill::Short(_) if word.is_empty() => return Ok(None),
+                Fill::End | Fill::Short(_) => return Err(fatal("the file ends within a word".into())),
+            }
+        }
         let mut bytes = vec![0; dimension * 4];
         if source.fill(&mut bytes).map_err(|error| fatal(error.to_string()))? != Fill::Full {
             return Err(fatal("the file ends within this record".into()));
         }
-        let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>();
-        // Some writers end a record with a newline; it comes before the next word.
-        let word = String::from_utf8(word).map(|word| word.trim_start_matches('\n').to_owned());
-        let broken = |what: String| RecordError::record(place.clone(), what);
-        let word = word.map_err(|_| broken("the word is not UTF-8".into()))?;
-        if let Some(component) = numbers.iter().position(|x| !x.is_finite()) {
-            return Err(broken(format!("component {component} is {}, it must be finite", numbers[component])));
+        let numbers = binary_numbers(&bytes).map_err(|what| RecordError::record(place.clone(), what))?;
+        Ok(Some((word, numbers)))
+    }
+
+    /// The next line that is not empty.
+    fn next_text(lines: &mut Lines, dimension: usize) -> Result<Option<Vector>, RecordError> {
+        loop {
+            let parsed = match lines.next_line_bytes() {
+                None => return Ok(None),
+                Some(line) => {
+                    let line = line?;
+                    if line.trim_ascii().is_empty() {
+                        continue;
+                    }
+                    text_line(line, dimension).map(|(word, numbers)| (word.to_vec(), numbers))
+                }
+            };
+            return parsed.map(Some).map_err(|what| RecordError::record(lines.place(), what));
         }
-        Ok((word, numbers))
     }
 }
+
+/// A word as it is written, and its numbers.
+type Vector = (Vec<u8>, Vec<f32>);
 
 impl Iterator for WordRecords {
     type Item = Result<Item, RecordError>;
@@ -118,44 +115,42 @@ impl Iterator for WordRecords {
         if self.done {
             return None;
         }
+        let next = match &mut self.body {
+            Body::Binary(source) => {
+                let place = source.place(At::Record(self.record));
+                Self::next_binary(source, self.dimension, &place)
+            }
+            Body::Text(lines) => Self::next_text(lines, self.dimension),
+        };
         let place = match &self.body {
             Body::Text(lines) => lines.place(),
             Body::Binary(source) => source.place(At::Record(self.record)),
         };
-        let promised = self.promised;
-        let parsed = match &mut self.body {
-            Body::Binary(_) if self.record == promised => return None,
-            Body::Binary(source) => Self::next_binary(source, self.dimension, &place),
-            Body::Text(lines) => loop {
-                break match lines.next_line() {
-                    Some(Ok(line)) if line.trim().is_empty() => continue,
-                    Some(Ok(line)) => parse_line(line, self.dimension)
-                        .map(|(word, numbers)| (word.to_owned(), numbers))
-                        .map_err(|what| (false, what)),
-                    Some(Err(error)) => Err((error.fatal, error.what)),
-                    None if self.record < promised => {
-                        let what =
-                            format!("the file ends after {} words, its first line promises {promised}", self.record);
-                        Err((true, what))
-                    }
-                    None => return None,
-                }
-                .map_err(|(fatal, what)| RecordError { place: lines.place(), what, fatal });
-            },
+        let (word, numbers) = match next {
+            Ok(Some(vector)) => vector,
+            Ok(None) => {
+                self.done = true;
+                let what =
+                    format!("the file ends after {} words, its first line promises {}", self.record, self.promised);
+                return (self.record < self.promised).then(|| Err(RecordError::record(place, what)));
+            }
+            Err(error) => {
+                self.record += 1;
+                self.done = error.fatal;
+                return Some(Err(error));
+            }
         };
         self.record += 1;
-        let place = match &self.body {
-            Body::Text(lines) => lines.place(),
-            Body::Binary(_) => place,
-        };
-        if parsed.as_ref().is_err_and(|error| error.fatal) {
-            self.done = true;
-        }
-        Some(parsed.and_then(|(word, numbers)| {
-            let id = PointId::new(format!("{}{word}", self.id_prefix))
-                .map_err(|error| RecordError::record(place, error.to_string()))?;
-            Ok(Item { id, source: collection::Source::Vector(numbers), payload: Default::default() })
-        }))
+        Some(
+            self.spellings
+                .take(&word)
+                .map_err(|unfit| unfit.to_string())
+                .and_then(|word| {
+                    let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
+                    Ok(Item { id, source: collection::Source::Vector(numbers), payload: Default::default() })
+                })
+                .map_err(|what| RecordError::record(place, what)),
+        )
     }
 }
 
@@ -223,7 +218,7 @@ mod tests {
     fn broken_lines_are_passed_over_and_missing_ones_reported() {
         let file = fixture::file("v.vec", b"5 2\nking 0.5 -1\nqueen 2\nman 1 nan\nnew york 1 2\n");
         let (items, errors) = fixture::items(&file.path);
-        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["king", "new york"]);
+        assert_eq!(items.iter().map(|item| item.id.as_str()).collect::<Vec<_>>(), ["king", "new_york"]);
         assert_eq!(errors.len(), 3, "{errors:?}");
         assert!(errors[0].contains("line 3: a word and 2 numbers are needed, it has 1"), "{errors:?}");
         assert!(errors[1].contains("line 4: \"nan\" is not a finite number"), "{errors:?}");
@@ -237,6 +232,51 @@ mod tests {
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.len(), 2);
         assert!(errors.len() == 1 && errors[0].contains("line 3: "), "{errors:?}");
+    }
+
+    #[test]
+    fn unusual_words_are_spelled_or_passed_over_and_counts_that_are_off_do_no_harm() {
+        let ids = |name: &str, bytes: &[u8]| {
+            let file = fixture::file(name, bytes);
+            let (items, errors) = fixture::items(&file.path);
+            (items.iter().map(|item| item.id.as_str().to_owned()).collect::<Vec<_>>(), errors)
+        };
+        let numbers: &[f32] = &[1.0, 2.0];
+        let words: Vec<&str> = vec!["king", "\u{a0}", "", "a\u{3000}b", "\u{85}x", "king"];
+        let long = "x".repeat(200);
+        let all: Vec<(&str, &[f32])> =
+            words.iter().copied().chain([long.as_str()]).map(|word| (word, numbers)).collect();
+        let text: String = all.iter().map(|(word, _)| format!("{word} 1 2\r\n")).collect();
+        for (name, bytes) in [
+            ("v.vec", format!("\u{feff}7 2\r\n{text}").into_bytes()),
+            ("v.bin", binary("7 2\n", &all, true)),
+            ("v.bin", binary("\u{feff}7 2\n", &all, false)),
+        ] {
+            let (ids, errors) = ids(name, &bytes);
+            assert_eq!(ids, ["king", "_", "a_b", "_x"], "{errors:?}");
+            assert_eq!(errors.len(), 3, "{errors:?}");
+            assert!(errors[0].contains("the word is empty"), "{errors:?}");
+            assert!(errors[1].contains("came before"), "{errors:?}");
+            assert!(errors[2].contains("200 bytes, at most 128"), "{errors:?}");
+        }
+        let two: Vec<(&str, &[f32])> = vec![("king", numbers), ("queen", numbers)];
+        for (header, said) in [("1 2\n", 0), ("2 2\n", 0), ("3 2\n", 1)] {
+            for bytes in [
+                binary(header, &two, true),
+                binary(header, &two, false),
+                [header.as_bytes(), b"king 1 2\nqueen 1 2\n"].concat(),
+            ] {
+                let (ids, errors) = ids("v", &bytes);
+                assert_eq!(
+                    (ids, errors.len()),
+                    (vec!["king".to_owned(), "queen".to_owned()], said),
+                    "{header}{errors:?}"
+                );
+            }
+        }
+        let (ids, errors) = ids("v.vec", b"3 2\nking 1 2\ncaf\xe9 1 2\nqueen 1 2\n");
+        assert_eq!(ids, ["king", "queen"]);
+        assert!(errors.len() == 1 && errors[0].contains("line 3: the word is not UTF-8"), "{errors:?}");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 /// Side of an MNIST image, pixels.
 const SIDE: usize = 28;
+/// Size of the drawn 7, pixels.
+pub(super) const WIDTH: u32 = 240;
+pub(super) const HEIGHT: u32 = 200;
 
 /// Images of 28 x 28 bytes (0 background, 255 ink) side by side, two rows of pixels to a line.
 pub(super) fn in_terminal(images: &[&[u8]]) -> String {
@@ -47,8 +50,6 @@ pub(super) fn png(image: &[u8]) -> anyhow::Result<Vec<u8>> {
 
 /// A 7 drawn with a pen: dark blue on pale paper, off centre. A PNG file.
 pub(super) fn seven() -> anyhow::Result<Vec<u8>> {
-    const WIDTH: u32 = 240;
-    const HEIGHT: u32 = 200;
     const PEN: f32 = 7.0;
     const STROKES: [[(f32, f32); 2]; 3] =
         [[(95.0, 45.0), (170.0, 40.0)], [(170.0, 40.0), (140.0, 100.0)], [(140.0, 100.0), (118.0, 165.0)]];

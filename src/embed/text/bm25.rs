@@ -5,7 +5,7 @@
 
 use crate::embed::nearest::NEAREST;
 use crate::{
-    embed::words::tokenize,
+    embed::words::Tokenizer,
     math::TopK,
     types::{Neighbor, Ordinal},
 };
@@ -32,7 +32,7 @@ impl Bm25 {
         let mut postings = Vec::<Vec<(u32, f32)>>::new();
         let mut lengths = vec![0_u32; texts.len()];
         for ((text, number), length) in texts.iter().zip(0_u32..).zip(&mut lengths) {
-            tokenize::words(text, |word| {
+            Tokenizer::default().words(text, |word| {
                 *length += 1;
                 let known = numbers.get(word).copied();
                 let word = known.unwrap_or_else(|| {
@@ -63,7 +63,7 @@ impl Bm25 {
     pub fn scores(&self, query: &str) -> Vec<f32> {
         let mut scores = vec![0.0; self.texts];
         let mut words = FxHashMap::<u32, f32>::default();
-        tokenize::words(query, |word| {
+        Tokenizer::default().words(query, |word| {
             if let Some(&word) = self.numbers.get(word) {
                 *words.entry(word).or_default() += 1.0;
             }

@@ -14,7 +14,7 @@ use super::{
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
     save::{read_bounded, write_folder},
-    words::{MAX_DIMENSION, WordModel, file, tokenize},
+    words::{MAX_DIMENSION, Term, WordModel, file},
 };
 use crate::math::normalize;
 use serde_json::Value;
@@ -80,10 +80,15 @@ pub(super) fn rarity(words: &WordModel) -> Vec<f32> {
     (0..words.vocabulary().len()).map(|number| rarity_at(share(words, number))).collect()
 }
 
-/// The different words of a text with how often each occurs, rising.
-fn counted(text: &str) -> Vec<(String, f32)> {
+/// The different words of a text, each with its number if it is known, and how often it occurs; rising.
+fn counted(model: &WordModel, text: &str) -> Vec<((String, Option<usize>), f32)> {
     let mut words = Vec::new();
-    tokenize::words(text, |word| words.push(word.to_owned()));
+    model.terms(text, |term| {
+        words.push(match term {
+            Term::Known(number) => (model.vocabulary()[number].clone(), Some(number)),
+            Term::Unknown(word) => (word.to_owned(), None),
+        });
+    });
     words.sort_unstable();
     words.chunk_by_mut(|a, b| a == b).map(|same| (std::mem::take(&mut same[0]), same.len() as f32)).collect()
 }
@@ -155,8 +160,7 @@ impl TextEncoder {
         let mut vector = vec![0.0; self.words.dimension() + self.parts.sketch];
         let (learned, sketch) = vector.split_at_mut(self.words.dimension());
         let mut any = false;
-        for (word, times) in counted(text) {
-            let number = self.words.number(&word);
+        for ((word, number), times) in counted(&self.words, text) {
             if let Some(number) = number {
                 any = true;
                 learned.iter_mut().zip(self.words.row(number)).for_each(|(sum, x)| *sum += times * x);
@@ -165,7 +169,7 @@ impl TextEncoder {
             sketch::add(&word, (1.0 + times.ln()) * rarity, sketch);
         }
         if !any {
-            return Err(nothing_known(self.name(), text));
+            return Err(nothing_known(self.name(), &self.words, text));
         }
         match self.parts.join(&mut vector) {
             true => Ok(vector),

@@ -7,7 +7,7 @@
 
 use crate::embed::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
-    words::{WordModel, out_of_vocabulary, tokenize, weight},
+    words::{Term, WordModel, out_of_vocabulary, weight},
 };
 use std::sync::Arc;
 
@@ -53,15 +53,14 @@ pub(super) fn check_length(text: &str) -> Result<(), Error> {
 }
 
 /// What is wrong with a text of which no word is known.
-pub(super) fn nothing_known(embedder: &str, text: &str) -> Error {
+pub(super) fn nothing_known(embedder: &str, words: &WordModel, text: &str) -> Error {
     let mut unknown: Vec<String> = Vec::new();
-    tokenize::words(text, |word| {
-        if !unknown.iter().take(10).any(|seen| seen == word) {
-            unknown.push(word.into());
-        }
+    words.terms(text, |term| match term {
+        Term::Unknown(word) if !unknown.iter().take(10).any(|seen| seen == word) => unknown.push(word.into()),
+        _ => {}
     });
     match unknown.is_empty() {
-        true => Error::InvalidInput("the text has no word: a word is a run of letters".into()),
+        true => Error::InvalidInput("the text has no word: a word has a letter at least".into()),
         false => out_of_vocabulary(embedder, &unknown),
     }
 }
@@ -109,9 +108,9 @@ impl TextEmbedder {
         let mut known = Vec::new();
         // Words that the vocabulary has not, made of their n-grams; numbered on from it.
         let mut made = Vec::new();
-        tokenize::words(text, |word| match self.words.number(word) {
-            Some(number) => known.push(number as u32),
-            None => {
+        self.words.terms(text, |term| match term {
+            Term::Known(number) => known.push(number as u32),
+            Term::Unknown(word) => {
                 let pieces = self.words.pieces_of(word);
                 if !pieces.is_empty() {
                     known.extend(pieces.iter().map(|&piece| piece as u32));
@@ -122,7 +121,7 @@ impl TextEmbedder {
             }
         });
         if known.is_empty() {
-            return Err(nothing_known(self.name(), text));
+            return Err(nothing_known(self.name(), &self.words, text));
         }
         let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
             let number = number as usize;
@@ -250,6 +249,26 @@ mod tests {
         let embedder = TextEmbedder::new(Arc::new(words)).unwrap();
         let error = embedder.embed(&embedder.taps()[0], &Input::Text("a")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+
+    #[test]
+    fn words_with_capitals_and_marks_count_in_a_text() {
+        let words = Arc::new(crate::embed::words::spelled_model(crate::embed::words::Tokenizer::Uax29));
+        let embedder = TextEmbedder::new(words.clone()).unwrap();
+        let part = |text: &str, word: &str| {
+            let vector = embedder.embed(&embedder.taps()[0], &Input::Text(text)).unwrap();
+            vector[words.number(word).unwrap()]
+        };
+        assert_eq!(part("Paris", "Paris"), 1.0);
+        for (text, word) in [
+            ("the city of Paris", "Paris"),
+            ("the New_York marathon", "New_York"),
+            ("HIV and the city", "HIV"),
+            ("the cafe\u{301}", "café"),
+            ("the किताब", "किताब"),
+        ] {
+            assert!(part(text, word) > 0.5, "{text}: {}", part(text, word));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::embed::{
     Error,
-    words::{data, tokenize},
+    words::{Tokenizer, data},
 };
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
@@ -48,7 +48,7 @@ impl Paragraphs {
                     inside = false;
                 } else if inside {
                     let mut words = 0;
-                    tokenize::words(line, |_| words += 1);
+                    Tokenizer::default().words(line, |_| words += 1);
                     if words >= min_words {
                         let text = line.trim().to_owned();
                         bytes += text.len() as u64;

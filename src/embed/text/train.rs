@@ -10,7 +10,7 @@ use super::{
 use crate::{
     embed::{
         Embedder, Error, ModelCard,
-        words::{MAX_DIMENSION, WordModel, draw::Random, tokenize},
+        words::{MAX_DIMENSION, Term, WordModel, draw::Random},
     },
     types::Precision,
 };
@@ -200,7 +200,11 @@ fn encode(
             .par_iter()
             .map(|text| {
                 let mut numbers = Vec::new();
-                tokenize::words(text, |word| numbers.extend(words.number(word).map(|number| number as u32)));
+                words.terms(text, |term| {
+                    if let Term::Known(number) = term {
+                        numbers.push(number as u32);
+                    }
+                });
                 numbers.sort_unstable();
                 numbers.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect()
             })

@@ -21,7 +21,8 @@
 //! 0.75 ln count.
 
 use super::{
-    WordModel, tokenize,
+    WordModel,
+    model::Term,
     told::{REACH, Told, after, before},
     train::{NOISE_POWER, Objective},
     weight::weight,
@@ -48,7 +49,7 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
             "this model has no output layer (word2vec files do not keep it), so it cannot fill blanks".into(),
         ));
     }
-    let parts = split(pattern);
+    let parts = split(model, pattern);
     let placed = |words: &[String], place: fn(usize) -> usize| -> Vec<(String, usize)> {
         (1..=REACH).zip(words).map(|(distance, word)| (word.clone(), place(distance))).collect()
     };
@@ -96,7 +97,7 @@ pub(super) struct Neighbour {
 }
 
 /// The words before, between and after the blanks.
-fn split(pattern: &str) -> Vec<Vec<String>> {
+fn split(model: &WordModel, pattern: &str) -> Vec<Vec<String>> {
     let mut parts = vec![String::new()];
     let mut rest = pattern;
     while let Some(at) = rest.find("__") {
@@ -105,7 +106,17 @@ fn split(pattern: &str) -> Vec<Vec<String>> {
         rest = rest[at..].trim_start_matches('_');
     }
     parts.last_mut().expect("starts with one").push_str(rest);
-    parts.iter().map(|part| tokenize::list(part)).collect()
+    let words = |part: &String| {
+        let mut words = Vec::new();
+        model.terms(part, |term| {
+            words.push(match term {
+                Term::Known(number) => model.vocabulary()[number].clone(),
+                Term::Unknown(word) => word.to_owned(),
+            });
+        });
+        words
+    };
+    parts.iter().map(words).collect()
 }
 
 /// For each list of words around a blank, one after the other, ln of the probability of every word there, up to a constant;

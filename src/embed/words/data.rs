@@ -16,6 +16,10 @@ pub const MAX_WORD_BYTES: usize = 128;
 pub const STANDARD_INPUT: &str = "-";
 /// Longest stretch of a line that is held at once; a longer line is treated as several.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+/// A file counts as text while at most 1/4 of its characters are control characters or not UTF-8.
+const STRANGE: usize = 4;
+/// Characters read before a file is judged.
+const JUDGED_FROM: usize = 4_096;
 /// Bytes read at once.
 const BUFFER: usize = 1 << 16;
 
@@ -59,6 +63,54 @@ pub(in crate::embed) fn for_each_line_or_tag(
     lines(path, open_unpacked(path)?.0, visit)
 }
 
+/// The bytes without the byte order mark that some programs begin a text with.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Skips a byte order mark.
+pub(super) fn skip_mark(input: &mut dyn BufRead) -> io::Result<()> {
+    let mark = input.fill_buf()?.starts_with(b"\xef\xbb\xbf");
+    input.consume(if mark { 3 } else { 0 });
+    Ok(())
+}
+
+/// What a file has shown of itself: whether it is text.
+#[derive(Default)]
+struct Seen {
+    characters: usize,
+    /// Those that are no text: control characters, and bytes that are not UTF-8.
+    strange: usize,
+}
+
+impl Seen {
+    /// Sees a line.
+    fn line(&mut self, bytes: &[u8], text: &str) {
+        self.characters += text.chars().count();
+        self.strange += bytes.iter().filter(|byte| is_control(**byte)).count();
+        if !text.is_ascii() {
+            self.strange += text.matches('\u{fffd}').count();
+        }
+    }
+
+    /// Whether it is text: in single-byte encodings of Latin letters, of which a few are not UTF-8, it still is.
+    fn is_text(&self) -> bool {
+        self.strange * STRANGE <= self.characters
+    }
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
+}
+
+/// The error for a file that is no text in UTF-8.
+fn no_text(path: &Path, what: &str) -> Error {
+    Error::Corrupt {
+        path: path.into(),
+        what: format!("{what}; text must be UTF-8, plain, gzip or zstd (convert it: iconv -f UTF-16 -t UTF-8)"),
+    }
+}
+
 fn is_tag(line: &str) -> bool {
     line.starts_with("<doc ") || line.starts_with("</doc>")
 }
@@ -95,13 +147,26 @@ fn lines(
     visit: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Io { path: path.into(), source };
-    let mut line = Vec::new();
+    let head = reader.fill_buf().map_err(failed)?;
+    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        return Err(no_text(path, "the text is UTF-16"));
+    }
+    skip_mark(&mut reader).map_err(failed)?;
+    let (mut line, mut seen) = (Vec::new(), Seen::default());
     loop {
         line.clear();
-        if reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        let end = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(failed)? == 0;
+        let text = String::from_utf8_lossy(&line);
+        seen.line(&line, &text);
+        if (end || seen.characters >= JUDGED_FROM) && !seen.is_text() {
+            let Seen { characters, strange } = seen;
+            let what = format!("{strange} of its first {characters} characters are control characters or not UTF-8");
+            return Err(no_text(path, &what));
+        }
+        if end {
             return Ok(());
         }
-        visit(&String::from_utf8_lossy(&line))?;
+        visit(&text)?;
     }
 }
 
@@ -117,6 +182,37 @@ mod tests {
         let mut text = String::new();
         for_each_line(&path, &mut |line| text.push_str(line))?;
         Ok(text)
+    }
+
+    #[test]
+    fn what_is_no_text_in_utf_8_is_refused_with_the_remedy() {
+        let text = "alpha beta gamma\nδέλτα übermut\n".repeat(500);
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let mut random = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 56) as u8
+        })
+        .take(50_000)
+        .collect();
+        let late = [&b"plain words\n".repeat(2_000)[..], &noise].concat();
+        let utf16_le = utf16(u16::to_le_bytes);
+        for (what, bytes) in [
+            ("UTF-16 with a mark", [&[0xff, 0xfe][..], &utf16_le].concat()),
+            ("UTF-16 with a mark", [&[0xfe, 0xff][..], &utf16(u16::to_be_bytes)].concat()),
+            ("UTF-16", utf16_le.clone()),
+            ("UTF-16, short", utf16_le[..20].to_vec()),
+            ("noise", noise.clone()),
+            ("noise, short", noise[..200].to_vec()),
+            ("noise after text", late),
+            ("noise, packed", zstd::encode_all(&noise[..], 1).unwrap()),
+        ] {
+            let error = read(&bytes).expect_err(what).to_string();
+            assert!(error.contains("UTF-8") && error.contains("iconv"), "{what}: {error}");
+        }
+        // Text in a Western encoding has few letters that are not UTF-8.
+        assert!(read(&b"les \xe9l\xe8ves fran\xe7ais \xe9coutent la musique\n".repeat(500)).is_ok());
+        assert!(read("漢字 かな\n".repeat(2_000).as_bytes()).is_ok());
     }
 
     fn gzip(text: &str) -> Vec<u8> {
@@ -146,6 +242,7 @@ mod tests {
                 .is_err_and(|error| format!("{error:?}").contains("other bytes"))
         );
         assert_eq!(read(b"").unwrap(), "");
+        assert_eq!(read("\u{feff}one\r\ntwo".as_bytes()).unwrap(), "one\r\ntwo", "the byte order mark is skipped");
         assert_eq!(read(b"caf\xff bar").unwrap(), "caf\u{fffd} bar");
     }
 }

@@ -3,7 +3,8 @@
 use super::{
     WordModel,
     blank::{self, Neighbour},
-    data, tokenize,
+    data,
+    model::Term,
     told::{REACH, after, before},
 };
 use crate::{embed::Error, math::train::multiply};
@@ -80,7 +81,13 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     let mut drawn: Vec<(usize, Vec<Neighbour>)> = Vec::new();
     let mut seen = 0;
     data::for_each_line(file, &mut |line| {
-        let words: Vec<Option<usize>> = tokenize::list(line).iter().map(|word| model.number(word)).collect();
+        let mut words: Vec<Option<usize>> = Vec::new();
+        model.terms(line, |term| {
+            words.push(match term {
+                Term::Known(number) => Some(number),
+                Term::Unknown(_) => None,
+            });
+        });
         for (at, word) in words.iter().enumerate() {
             let Some(word) = *word else { continue };
             let left = (1..=REACH).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
@@ -188,8 +195,8 @@ fn pair(line: &str) -> Option<(&str, &str, f64)> {
 
 /// The number of a word, or of the word without the mark of its part of speech.
 fn marked(model: &WordModel, word: &str) -> Option<usize> {
-    number(model, word).or_else(|| match word.rsplit_once('-') {
-        Some((word, "n" | "v" | "j" | "a" | "r" | "N" | "V" | "J" | "A" | "R")) => number(model, word),
+    model.find(word).or_else(|| match word.rsplit_once('-') {
+        Some((word, "n" | "v" | "j" | "a" | "r" | "N" | "V" | "J" | "A" | "R")) => model.find(word),
         _ => None,
     })
 }
@@ -219,7 +226,7 @@ pub fn analogies(model: &WordModel, file: &Path, restrict: usize) -> Result<Anal
             sections.push(Section { name: String::new(), correct: 0, total: 0 });
         }
         let section = sections.len() - 1;
-        let numbers = [a, b, c, d].map(|word| number(model, word).filter(|&number| number < restrict));
+        let numbers = [a, b, c, d].map(|word| model.find(word).filter(|&number| number < restrict));
         if let [Some(a), Some(b), Some(c), Some(d)] = numbers {
             sections[section].total += 1;
             questions.push((section, [a, b, c, d]));
@@ -269,11 +276,6 @@ fn read(file: &Path) -> Result<String, Error> {
     let bytes = std::fs::read(file).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-/// The number of a word in lower case, or else as it is written (imported models have capitals).
-fn number(model: &WordModel, word: &str) -> Option<usize> {
-    model.number(&word.to_lowercase()).or_else(|| model.number(word))
 }
 
 fn cosine(model: &WordModel, a: usize, b: usize) -> f64 {

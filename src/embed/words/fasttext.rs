@@ -3,13 +3,13 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::MAX_WORD_BYTES,
     file::Table,
     model::{Parts, imported_card},
+    spelling::{Imported, Taken},
     subwords::{Ngrams, Subwords},
+    tokenize::Tokenizer,
 };
 use crate::{embed::Error, types::Precision};
-use rustc_hash::FxHashSet;
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -63,7 +63,7 @@ impl Reader<'_> {
         self.array(part).map(i64::from_le_bytes)
     }
 
-    fn word(&mut self) -> Result<String, Error> {
+    fn word(&mut self) -> Result<Vec<u8>, Error> {
         let mut word = Vec::new();
         let limit = self.left.min(1 << 20);
         let read = (&mut self.file).take(limit).read_until(0, &mut word);
@@ -71,7 +71,7 @@ impl Reader<'_> {
         if word.pop() != Some(0) {
             return Err(self.corrupt("a word without an end"));
         }
-        Ok(String::from_utf8_lossy(&word).into_owned())
+        Ok(word)
     }
 
     /// A matrix of that many rows, which its header must say too.
@@ -104,12 +104,11 @@ impl Reader<'_> {
 }
 
 impl WordModel {
-    /// Reads a fastText `.bin` file of word vectors. Words longer than this program's limit, or that are the same once they are
-    /// UTF-8, are left out; the card says how many. The output layer is kept where it was trained with negative sampling.
+    /// Reads a fastText `.bin` file of word vectors. The output layer is kept where it was trained with negative sampling.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for another version, a classifier, a quantized model or a damaged file.
-    pub fn from_fasttext(path: &Path) -> Result<Self, Error> {
+    pub fn from_fasttext(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
         let left = file.metadata().map_err(failed)?.len();
@@ -149,7 +148,8 @@ impl WordModel {
         for _ in 0..words {
             let word = reader.word()?;
             let count = reader.i64("the dictionary")?;
-            let count = u64::try_from(count).map_err(|_| reader.corrupt(format!("{word:?} occurs {count} times")))?;
+            let count = u64::try_from(count)
+                .map_err(|_| reader.corrupt(format!("{:?} occurs {count} times", String::from_utf8_lossy(&word))))?;
             reader.array::<1>("the dictionary")?;
             dictionary.push((word, count));
         }
@@ -175,25 +175,28 @@ impl WordModel {
     /// The words that can be taken, most frequent first, with their vectors: the means of their parts.
     fn joined(
         path: &Path,
-        dictionary: Vec<(String, u64)>,
+        dictionary: Vec<(Vec<u8>, u64)>,
         input: Vec<f32>,
         output: Option<Vec<f32>>,
         subwords: Option<Subwords>,
         dimension: usize,
         (objective, window): (&str, i32),
-    ) -> Result<Self, Error> {
-        let all = dictionary.len();
-        let fits = |word: &str| !word.is_empty() && word.len() <= MAX_WORD_BYTES && !word.contains(char::is_whitespace);
-        // Words that are not UTF-8 may have become the same.
-        let mut seen = FxHashSet::default();
-        let taken = |at: &usize| fits(&dictionary[*at].0) && seen.insert(dictionary[*at].0.as_str());
-        let mut order: Vec<usize> = (0..all).filter(taken).collect();
+    ) -> Result<Imported, Error> {
+        let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
+        let mut order: Vec<usize> = (0..dictionary.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(dictionary[at].1));
+        let mut taken = Taken::default();
+        order.retain(|&at| taken.add(&dictionary[at].0, &[]));
+        let Taken { words, notes, .. } = taken;
+        if words.is_empty() {
+            return Err(corrupt(format!("no words; {notes}")));
+        }
         let row = |matrix: &[f32], at: usize| matrix[at * dimension..][..dimension].to_vec();
         let mut vectors = Vec::with_capacity(order.len() * dimension);
         for &at in &order {
             let mut sum = row(&input, at);
-            let word = dictionary[at].0.as_str();
+            // As it is written there, since n-grams go by that; it was seen to be UTF-8.
+            let word = std::str::from_utf8(&dictionary[at].0).unwrap_or_default();
             // The end of a line has no parts.
             if let Some(subwords) = subwords.as_ref().filter(|_| word != "</s>") {
                 let count = subwords.add(word, dimension, &mut sum);
@@ -202,21 +205,13 @@ impl WordModel {
             vectors.append(&mut sum);
         }
         let output = output.map(|output| order.iter().flat_map(|&at| row(&output, at)).collect::<Vec<f32>>());
-        let mut card = imported_card(path, "fastText");
-        if order.len() < all {
-            card.summary += &format!(
-                " {} words were left out: longer than {MAX_WORD_BYTES} bytes, or not UTF-8.",
-                all - order.len()
-            );
-        }
+        let mut card = imported_card(path, "fastText", &notes);
         card.settings.insert("objective".into(), objective.into());
         card.settings.insert("dimension".into(), dimension.into());
         card.settings.insert("window".into(), window.into());
-        let mut dictionary: Vec<Option<(String, u64)>> = dictionary.into_iter().map(Some).collect();
-        let (words, counts) = order.iter().filter_map(|&at| dictionary[at].take()).unzip();
-        Self::new(Parts {
+        let model = Self::new(Parts {
             words,
-            counts,
+            counts: order.iter().map(|&at| dictionary[at].1).collect(),
             dimension,
             input: Table::encode(Precision::F32, vectors, dimension),
             output: output.map(|output| Table::encode(Precision::F32, output, dimension)),
@@ -224,9 +219,11 @@ impl WordModel {
             subwords,
             pieces: None,
             told: None,
+            tokenizer: Tokenizer::default(),
             card,
         })
-        .map_err(|error| Error::Corrupt { path: path.into(), what: error.to_string() })
+        .map_err(|error| corrupt(error.to_string()))?;
+        Ok(Imported { model, notes })
     }
 }
 

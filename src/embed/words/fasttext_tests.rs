@@ -11,7 +11,7 @@ fn read(bytes: &[u8]) -> Result<WordModel, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bin");
     std::fs::write(&path, bytes).unwrap();
-    WordModel::import(&path)
+    WordModel::import(&path).map(|imported| imported.model)
 }
 
 #[test]

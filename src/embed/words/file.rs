@@ -20,6 +20,7 @@ use super::{
     data::MAX_WORD_BYTES,
     model::Parts,
     subwords::{Ngrams, Subwords},
+    tokenize::Tokenizer,
     told::{PLACES, Told},
 };
 use crate::embed::save::{read_bounded, write_folder};
@@ -219,6 +220,7 @@ pub(in crate::embed) fn assemble(
     vocabulary: &[u8],
     pieces: Option<&[u8]>,
 ) -> Result<WordModel, Error> {
+    let tokenizer = Tokenizer::of_card(&card).map_err(|what| Error::Corrupt { path: folder.join(CARD), what })?;
     let (words, counts) = parse_vocabulary(&folder.join(VOCABULARY), vocabulary)?;
     let path = folder.join(TENSORS);
     let tensors = Tensors::open(&path, tensors)?;
@@ -265,7 +267,7 @@ pub(in crate::embed) fn assemble(
             }
         },
     };
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, told, card })
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
@@ -297,7 +299,7 @@ pub(super) fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>
     for (at, line) in text.lines().enumerate() {
         let (word, count) = line.rsplit_once(' ').ok_or_else(|| corrupt(at + 1, "not `word count`"))?;
         let count: u64 = count.parse().map_err(|_| corrupt(at + 1, "the count is not a whole number"))?;
-        if word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains(char::is_whitespace) {
+        if word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains(|c: char| c.is_ascii_whitespace()) {
             return Err(corrupt(at + 1, &format!("a word has 1 to {MAX_WORD_BYTES} bytes and no space")));
         }
         if counts.last().is_some_and(|&before| count > before) {
@@ -370,6 +372,8 @@ impl WordModel {
     /// The same with another card.
     pub(in crate::embed) fn folder_with(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let vocabulary = vocabulary_bytes(&self.words, &self.counts);
+        let mut card = card.clone();
+        self.tokenizer.note_in(&mut card);
         let card = (card.to_json() + "\n").into_bytes();
         let pieces = self.pieces.iter().map(|pieces| (PIECES, pieces.json().to_vec()));
         let files = [(VOCABULARY, vocabulary), (TENSORS, self.tensors(Path::new(TENSORS))?)];

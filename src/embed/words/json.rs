@@ -2,10 +2,10 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{MAX_WORD_BYTES, open_unpacked},
+    data::{open_unpacked, skip_mark},
+    spelling::{Imported, Taken},
 };
 use crate::embed::Error;
-use rustc_hash::FxHashSet;
 use serde::{
     Deserializer,
     de::{self, MapAccess, Visitor},
@@ -15,8 +15,7 @@ use std::{fmt, path::Path};
 /// The words in the order of the file, and their vectors row after row.
 #[derive(Default)]
 struct Read {
-    words: Vec<String>,
-    rows: Vec<f32>,
+    taken: Taken,
     dimension: usize,
 }
 
@@ -28,31 +27,23 @@ impl<'de> Visitor<'de> for Read {
     }
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self, M::Error> {
-        let mut seen = FxHashSet::default();
         while let Some((word, numbers)) = map.next_entry::<String, Vec<f32>>()? {
-            if word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains(char::is_whitespace) {
-                let word: String = word.chars().take(60).collect();
-                return Err(de::Error::custom(format!(
-                    "a word has 1 to {MAX_WORD_BYTES} bytes and no space: {word:?}"
-                )));
-            }
-            if self.words.is_empty() {
+            let named = || word.chars().take(60).collect::<String>();
+            if self.dimension == 0 {
                 self.dimension = numbers.len();
                 if !(1..=MAX_DIMENSION).contains(&self.dimension) {
                     return Err(de::Error::custom(format!(
-                        "{word:?} has {} numbers; 1 to {MAX_DIMENSION} are possible",
+                        "{:?} has {} numbers; 1 to {MAX_DIMENSION} are possible",
+                        named(),
                         numbers.len()
                     )));
                 }
             }
             if numbers.len() != self.dimension || !numbers.iter().all(|x| x.is_finite()) {
                 let expected = self.dimension;
-                return Err(de::Error::custom(format!("{word:?} has not {expected} finite numbers")));
+                return Err(de::Error::custom(format!("{:?} has not {expected} finite numbers", named())));
             }
-            if seen.insert(word.clone()) {
-                self.words.push(word);
-                self.rows.extend_from_slice(&numbers);
-            }
+            self.taken.add(word.as_bytes(), &numbers);
         }
         Ok(self)
     }
@@ -64,31 +55,32 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] naming what is wrong, and where.
-    pub fn from_json(path: &Path) -> Result<Self, Error> {
-        let (input, _) = open_unpacked(path)?;
+    pub fn from_json(path: &Path) -> Result<Imported, Error> {
+        let (mut input, _) = open_unpacked(path)?;
+        skip_mark(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;
         let mut json = serde_json::Deserializer::from_reader(input);
         let read = json.deserialize_map(Read::default()).and_then(|read| json.end().map(|()| read));
-        let Read { words, rows, dimension } = read.map_err(|error| match error.classify() {
+        let Read { taken, dimension } = read.map_err(|error| match error.classify() {
             serde_json::error::Category::Io => Error::Io { path: path.into(), source: error.into() },
             _ => Error::Corrupt { path: path.into(), what: error.to_string() },
         })?;
-        if words.is_empty() {
-            return Err(Error::Corrupt { path: path.into(), what: "no words".into() });
-        }
-        Self::of_vectors(path, "JSON", words, rows, dimension)
+        taken.model(path, "JSON", dimension)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embed::words::Notes;
 
     #[test]
     fn an_object_of_words_and_numbers_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("words.json");
-        std::fs::write(&path, "{\n\"New_York\":[1, -0.5], \"cat\" : [2e-1,3],\"cat\":[9,9]}\n").unwrap();
-        let model = WordModel::import(&path).unwrap();
+        std::fs::write(&path, "\u{feff}{\n\"New York\":[1, -0.5], \"cat\" : [2e-1,3],\"cat\":[9,9], \"\":[1,1]}\n")
+            .unwrap();
+        let Imported { model, notes } = WordModel::import(&path).unwrap();
+        assert_eq!(notes, Notes { empty: 1, twice: 1, spaced: 1, ..Notes::default() });
         assert_eq!(model.vocabulary(), ["New_York", "cat"]);
         assert_eq!(
             (model.vector("New_York").unwrap(), model.vector("cat").unwrap()),
@@ -100,7 +92,7 @@ mod tests {
             ("{\"cat\":[]}", "0 numbers"),
             ("{\"cat\":[1,null]}", "line 1"),
             ("{\"cat\":[1e99]}", "finite"),
-            ("{\"a b\":[1]}", "no space"),
+            ("{\"\":[1]}", "no words; words left out: 1 empty"),
             ("{\"cat\":[1,2]", "EOF"),
             ("{\"cat\":[1,2]} x", "trailing"),
         ] {
@@ -120,7 +112,7 @@ mod tests {
             }
             return;
         }
-        let model = WordModel::import(&path).unwrap();
+        let Imported { model, .. } = WordModel::import(&path).unwrap();
         assert_eq!((model.vocabulary().len(), model.dimension()), (1_000, 300));
         let near: Vec<String> = model.nearest(&["man"], &[], 5).unwrap().into_iter().map(|(word, _)| word).collect();
         assert!(near.contains(&"woman".to_string()), "{near:?}");

@@ -23,6 +23,7 @@
 //! | `model.rs` | the model: vectors, neighbours, the [`Embedder`](super::Embedder) |
 //! | `blank.rs` | blanks filled |
 //! | `file.rs` | the model folder |
+//! | `spelling.rs` | which words of other programs' files are taken, and how they are spelled |
 //! | `word2vec.rs` | the text and binary formats of word2vec |
 //! | `glove.rs` | GloVe's text format, and which format a file has |
 //! | `json.rs` | an object of words and their numbers |
@@ -47,6 +48,7 @@ mod phrases;
 mod pieces;
 mod refine;
 mod rounds;
+pub(crate) mod spelling;
 mod spool;
 mod subwords;
 pub mod tokenize;
@@ -58,11 +60,15 @@ pub mod word2vec;
 
 pub use checkpoint::{Checkpoints, remove_checkpoint};
 pub use glove::write_glove;
-pub(crate) use model::out_of_vocabulary;
 #[cfg(test)]
-pub(crate) use model::tests::{only_common_model, small as small_model, toy as toy_model, toy_word};
+pub(crate) use model::tests::{
+    only_common_model, small as small_model, spelled as spelled_model, toy as toy_model, toy_word,
+};
 pub use model::{MAX_NEIGHBOURS, WordModel};
+pub(crate) use model::{Term, out_of_vocabulary};
 pub use phrases::Phrases;
 pub use refine::Refine;
+pub use spelling::{Imported, Notes};
 pub use subwords::Ngrams;
+pub use tokenize::Tokenizer;
 pub use train::{MAX_DIMENSION, Objective, TrainOptions, TrainProgress, train};

@@ -3,8 +3,9 @@
 use super::{
     blank,
     file::{Table, le_bytes},
+    spelling::Notes,
     subwords::Subwords,
-    tokenize,
+    tokenize::{self, Tokenizer},
     told::Told,
     train::Objective,
     weight,
@@ -26,6 +27,17 @@ pub const MAX_NEIGHBOURS: usize = 1_000;
 const MAX_TERMS: usize = 100;
 /// Rows that are scored at once, so that decoded rows stay in the cache.
 const BLOCK: usize = 512;
+/// Segments of a text without spaces that one word of the vocabulary may have.
+const MAX_SEGMENTS: usize = 16;
+
+/// A word of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Term<'a> {
+    /// Its number in the vocabulary.
+    Known(usize),
+    /// A word that the vocabulary lacks.
+    Unknown(&'a str),
+}
 
 /// Word vectors with their vocabulary and, when trained here, the net's output layer. Immutable.
 pub struct WordModel {
@@ -39,8 +51,11 @@ pub struct WordModel {
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
     pub(super) told: Option<Told>,
+    pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
+    /// Whether a word of the vocabulary has capitals.
+    has_capitals: bool,
     /// The input table as numbers, unless it is that already.
     decoded: Vec<f32>,
     inverse_norms: Vec<f32>,
@@ -59,6 +74,7 @@ pub(super) struct Parts {
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
     pub(super) told: Option<Told>,
+    pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
 }
 
@@ -68,7 +84,8 @@ impl WordModel {
     /// # Errors
     /// [`Error::InvalidInput`] when a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, card } = parts;
+        let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, mut card } =
+            parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -76,6 +93,16 @@ impl WordModel {
                 return Err(Error::InvalidInput(format!("the word {word:?} is twice in the vocabulary")));
             }
         }
+        if tokenizer == Tokenizer::Uax29 {
+            // Words of texts are looked up in NFC.
+            for (number, word) in (0_u32..).zip(&words) {
+                if let Cow::Owned(normal) = tokenize::normal(word) {
+                    numbers.entry(normal.into()).or_insert(number);
+                }
+            }
+        }
+        let has_capitals = words.iter().any(|word| word.chars().any(char::is_uppercase));
+        tokenizer.note_in(&mut card);
         let mut decoded = Vec::new();
         if !matches!(input, Table::F32(_)) {
             decoded.reserve_exact(input.len());
@@ -91,6 +118,7 @@ impl WordModel {
             common.as_deref(),
             (subwords.as_ref(), pieces.as_ref()),
             told.as_ref(),
+            tokenizer,
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
@@ -105,8 +133,10 @@ impl WordModel {
             subwords,
             pieces,
             told,
+            tokenizer,
             card,
             numbers,
+            has_capitals,
             decoded,
             inverse_norms,
             fingerprint,
@@ -118,6 +148,7 @@ impl WordModel {
     #[must_use]
     pub fn with_card(mut self, card: ModelCard) -> Self {
         self.card = card;
+        self.tokenizer.note_in(&mut self.card);
         self
     }
 
@@ -143,8 +174,14 @@ impl WordModel {
             subwords: None,
             pieces: None,
             told: None,
+            tokenizer: self.tokenizer,
             card,
         })
+    }
+
+    /// How texts are cut into words.
+    pub fn tokenizer(&self) -> Tokenizer {
+        self.tokenizer
     }
 
     /// Components of a vector.
@@ -332,16 +369,118 @@ impl WordModel {
         Some(scores)
     }
 
-    /// The one word of `text`, by the tokenizer; a word that is in the vocabulary just so (imported models have
-    /// words of other rules, such as `New_York`) stays as it is.
+    /// Calls `visit` with each word of a text, in order.
+    ///
+    /// A word is looked up as it is written, then in lower case; where a text has no spaces between words, the longest that the
+    /// vocabulary has is taken. Of a word that it lacks the parts between apostrophes, dots and the like are looked up, unless the
+    /// model makes vectors of unknown words.
+    pub(crate) fn terms(&self, text: &str, mut visit: impl FnMut(Term<'_>)) {
+        match self.tokenizer {
+            Tokenizer::Letters => self.tokenizer.words(text, |word| {
+                visit(self.number(word).map_or(Term::Unknown(word), Term::Known));
+            }),
+            Tokenizer::Uax29 => {
+                let text = tokenize::normal(text);
+                // Segments with nothing between them.
+                let mut run: Vec<(usize, usize)> = Vec::new();
+                tokenize::segments(&text, |at, segment| {
+                    if run.last().is_some_and(|&(_, end)| end != at) {
+                        self.run_of_terms(&text, &run, &mut visit);
+                        run.clear();
+                    }
+                    run.push((at, at + segment.len()));
+                });
+                self.run_of_terms(&text, &run, &mut visit);
+            }
+        }
+    }
+
+    fn run_of_terms(&self, text: &str, run: &[(usize, usize)], visit: &mut impl FnMut(Term<'_>)) {
+        let mut at = 0;
+        // Where letters of a script without spaces begin that no known word has.
+        let mut lost = None;
+        while at < run.len() {
+            let from = run[at].0;
+            let unspaced = |at: usize| tokenize::is_unspaced(&text[run[at].0..run[at].1]);
+            let longest = (at + 1..=run.len().min(at + MAX_SEGMENTS)).rev().find_map(|until| {
+                // One letter of a longer word of such a script says nothing.
+                let is_letter = until == at + 1
+                    && unspaced(at)
+                    && (at > 0 && unspaced(at - 1) || until < run.len() && unspaced(until));
+                self.find(&text[from..run[until - 1].1]).filter(|_| !is_letter).map(|number| (number, until))
+            });
+            if longest.is_none() && unspaced(at) {
+                lost.get_or_insert(from);
+                at += 1;
+                continue;
+            }
+            if let Some(from) = lost.take() {
+                self.unknown_terms(&text[from..run[at].0], visit);
+            }
+            match longest {
+                Some((number, until)) => {
+                    visit(Term::Known(number));
+                    at = until;
+                }
+                None => {
+                    self.unknown_terms(&text[from..run[at].1], visit);
+                    at += 1;
+                }
+            }
+        }
+        if let (Some(from), Some((_, end))) = (lost, run.last()) {
+            self.unknown_terms(&text[from..*end], visit);
+        }
+    }
+
+    /// The parts of a word that the vocabulary lacks, or the word itself.
+    fn unknown_terms(&self, word: &str, visit: &mut impl FnMut(Term<'_>)) {
+        let mut any = false;
+        if self.subwords.is_none() && self.pieces.is_none() {
+            for part in tokenize::parts(word) {
+                any = true;
+                visit(self.find(part).map_or(Term::Unknown(&self.spelling(part)), Term::Known));
+            }
+        }
+        if !any {
+            visit(Term::Unknown(&self.spelling(word)));
+        }
+    }
+
+    /// The number of a word as it is written, or else in lower case.
+    pub(super) fn find(&self, word: &str) -> Option<usize> {
+        self.number(word).or_else(|| self.number(tokenize::lower(word, &mut String::new())))
+    }
+
+    /// How an unknown word is spelled: in lower case, unless the vocabulary has capitals.
+    fn spelling<'a>(&self, word: &'a str) -> Cow<'a, str> {
+        if self.has_capitals { word.into() } else { tokenize::lower(word, &mut String::new()).to_owned().into() }
+    }
+
+    /// The one word of `text`, by the tokenizer, as the vocabulary spells it if it has the word; a word that is in the
+    /// vocabulary just so (imported models have words of other rules) stays as it is.
     pub(super) fn single(&self, text: &str) -> Result<String, Error> {
-        if self.numbers.contains_key(text) {
-            return Ok(text.into());
+        if let Some(number) = self.number(text) {
+            return Ok(self.words[number].clone());
         }
         if text.len() > 1_024 {
             return Err(Error::InvalidInput(format!("a word of at most 1024 bytes is expected, got {}", text.len())));
         }
-        let mut words = tokenize::list(text);
+        let mut words = Vec::new();
+        match self.tokenizer {
+            Tokenizer::Letters => words = self.tokenizer.list(text),
+            Tokenizer::Uax29 => {
+                let text = tokenize::normal(text.trim());
+                if let Some(number) = self.find(&text) {
+                    return Ok(self.words[number].clone());
+                }
+                tokenize::written(&text, |word| {
+                    words.push(
+                        self.find(word).map_or_else(|| self.spelling(word).into_owned(), |n| self.words[n].clone()),
+                    );
+                });
+            }
+        }
         match (words.pop(), words.len()) {
             (Some(word), 0) => Ok(word),
             (None, _) => Err(Error::InvalidInput(format!("no word in {text:?}"))),
@@ -378,9 +517,10 @@ fn fingerprint(
     common: Option<&[f32]>,
     (subwords, pieces): (Option<&Subwords>, Option<&Pieces>),
     told: Option<&Told>,
+    tokenizer: Tokenizer,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
-    parts.part("tokenizer", tokenize::RULE.as_bytes());
+    parts.part("tokenizer", tokenizer.rule().as_bytes());
     parts.part("dimension", &(dimension as u64).to_le_bytes());
     let mut vocabulary = Vec::new();
     for (word, count) in words.iter().zip(counts) {
@@ -473,13 +613,12 @@ impl Embedder for WordModel {
 }
 
 impl WordModel {
-    /// A model of nothing but words and their vectors, read from a file of that format: `rows` holds them one after another.
+    /// A model of nothing but words and their vectors; `rows` holds them one after another.
     pub(super) fn of_vectors(
-        path: &Path,
-        format: &str,
         words: Vec<String>,
         rows: Vec<f32>,
         dimension: usize,
+        card: ModelCard,
     ) -> Result<Self, Error> {
         Self::new(Parts {
             counts: vec![0; words.len()],
@@ -491,19 +630,21 @@ impl WordModel {
             subwords: None,
             pieces: None,
             told: None,
-            card: imported_card(path, format),
+            tokenizer: Tokenizer::default(),
+            card,
         })
     }
 }
 
 /// The card of a model that was made elsewhere.
-pub(super) fn imported_card(path: &Path, format: &str) -> ModelCard {
+pub(super) fn imported_card(path: &Path, format: &str, notes: &Notes) -> ModelCard {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    ModelCard {
-        name: "words".into(),
-        summary: format!("Word vectors read from the {format} file {file}; how they were trained is not known."),
-        ..ModelCard::default()
+    let mut summary = format!("Word vectors read from the {format} file {file}; how they were trained is not known.");
+    let notes = notes.to_string();
+    if !notes.is_empty() {
+        summary += &format!(" Of the file: {notes}.");
     }
+    ModelCard { name: "words".into(), summary, ..ModelCard::default() }
 }
 
 #[cfg(test)]

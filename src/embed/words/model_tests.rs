@@ -28,6 +28,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         subwords: None,
         pieces: None,
         told: None,
+        tokenizer: Tokenizer::Letters,
         common: Some(vec![0.0, 0.0, 1.0]),
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
     })
@@ -46,6 +47,7 @@ pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
         subwords: None,
         pieces: None,
         told: None,
+        tokenizer: Tokenizer::Letters,
         common: None,
         card: ModelCard { name: "words".into(), ..ModelCard::default() },
     })
@@ -55,6 +57,39 @@ pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
 /// A word of letters for a number below 676.
 pub(crate) fn toy_word(n: usize) -> String {
     [n / 26, n % 26].iter().map(|&letter| char::from(b'a' + letter as u8)).chain(['q']).collect()
+}
+
+/// Words as other programs spell them, each along an axis of its own.
+pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
+    let words = [
+        "the",
+        "city",
+        "Paris",
+        "New_York",
+        "HIV",
+        "café",
+        "re\u{301}sume\u{301}",
+        "東京",
+        "น้ำ",
+        "किताब",
+        "don't",
+        "dog",
+    ];
+    let n = words.len();
+    WordModel::new(Parts {
+        words: words.map(str::to_owned).to_vec(),
+        counts: vec![0; n],
+        dimension: n,
+        input: Table::F32((0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.0 }).collect()),
+        output: None,
+        subwords: None,
+        pieces: None,
+        told: None,
+        tokenizer,
+        common: None,
+        card: ModelCard { name: "words".into(), ..ModelCard::default() },
+    })
+    .unwrap()
 }
 
 /// One word whose vector is all common component.
@@ -68,6 +103,7 @@ pub(crate) fn only_common_model() -> WordModel {
         subwords: None,
         pieces: None,
         told: None,
+        tokenizer: Tokenizer::Letters,
         common: Some(vec![0.6, 0.8]),
         card: ModelCard::default(),
     })
@@ -131,6 +167,7 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
         subwords: None,
         pieces: None,
         told: None,
+        tokenizer: Tokenizer::Letters,
         common: None,
         card: ModelCard::default(),
     };
@@ -150,4 +187,80 @@ fn fingerprints_follow_the_numbers_not_the_card() {
     let card = ModelCard { summary: "other words".into(), ..ModelCard::default() };
     assert_eq!(model.with_card(card).fingerprint(), before);
     assert_ne!(small_with(Precision::F16).fingerprint(), before);
+}
+
+/// The words of a text: known ones as the vocabulary spells them, unknown ones in brackets.
+fn terms(model: &WordModel, text: &str) -> Vec<String> {
+    let mut terms = Vec::new();
+    model.terms(text, |term| {
+        terms.push(match term {
+            Term::Known(number) => model.vocabulary()[number].clone(),
+            Term::Unknown(word) => format!("[{word}]"),
+        });
+    });
+    terms
+}
+
+#[test]
+fn words_of_a_text_are_found_as_written_or_in_lower_case() {
+    let model = spelled(Tokenizer::Uax29);
+    let check = |text: &str, expected: &[&str]| assert_eq!(terms(&model, text), expected, "{text:?}");
+    check("The city of Paris.", &["the", "city", "[of]", "Paris"]);
+    check("HIV in New_York, paris", &["HIV", "[in]", "New_York", "[paris]"]);
+    check(
+        "cafe\u{301} CAFÉ résumé re\u{301}sume\u{301}",
+        &["café", "café", "re\u{301}sume\u{301}", "re\u{301}sume\u{301}"],
+    );
+    check("Don’t don't", &["don't", "don't"]);
+    check("Paris's dog's", &["Paris", "[s]", "dog", "[s]"]);
+    check("मेरी किताब", &["[मेरी]", "किताब"]);
+    // Between words of these scripts there are no spaces: the longest known ones are taken.
+    check("我在東京。", &["[我]", "[在]", "東京"]);
+    check("ดื่มน้ำ", &["[ดื่ม]", "น้ำ"]);
+    check("... --", &[]);
+}
+
+#[test]
+fn models_that_name_no_rule_keep_the_old_one() {
+    let (old, new) = (spelled(Tokenizer::Letters), spelled(Tokenizer::Uax29));
+    assert_eq!(terms(&old, "The city of Paris"), ["the", "city", "[of]", "[paris]"]);
+    assert_eq!(terms(&old, "dog's"), ["dog", "[s]"]);
+    assert_ne!(old.fingerprint(), new.fingerprint());
+    assert!(old.card().settings.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    for model in [old, new] {
+        // Whatever the new card says, the rule is the model's.
+        let card = ModelCard { name: "words".into(), summary: "another".into(), ..ModelCard::default() };
+        let model = model.with_card(card);
+        model.save(folder.path()).unwrap();
+        let again = WordModel::load(folder.path()).unwrap();
+        assert_eq!((again.tokenizer(), again.fingerprint()), (model.tokenizer(), model.fingerprint()));
+    }
+    let path = folder.path().join("card.json");
+    let card = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, card.replace("\"uax29\"", "\"uax99\"")).unwrap();
+    let error = WordModel::load(folder.path()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("uax99") && error.contains("newer"), "{error}");
+}
+
+#[test]
+fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
+    let model = spelled(Tokenizer::Uax29);
+    for (asked, found) in [
+        ("Paris", "Paris"),
+        (" Paris! ", "Paris"),
+        ("THE", "the"),
+        ("New_York", "New_York"),
+        ("東京", "東京"),
+        ("น้ำ", "น้ำ"),
+        ("resume\u{301}", "resumé"),
+        ("Don’t", "don't"),
+        ("re\u{301}sume\u{301}", "re\u{301}sume\u{301}"),
+        ("résumé", "re\u{301}sume\u{301}"),
+        ("Berlin", "Berlin"),
+    ] {
+        assert_eq!(model.single(asked).unwrap(), found, "{asked:?}");
+    }
+    assert!(model.single("the city").unwrap_err().to_string().contains("has 2"));
+    assert!(model.single("...").unwrap_err().to_string().contains("no word"));
 }

@@ -15,6 +15,7 @@ use super::{
     refine::{Refine, refine},
     spool::Spool,
     subwords::Ngrams,
+    tokenize::Tokenizer,
     told, weight,
 };
 use crate::{
@@ -317,6 +318,7 @@ pub fn train(
         subwords,
         pieces,
         told,
+        tokenizer: Tokenizer::default(),
         card,
     })
 }
@@ -342,7 +344,7 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
         "objective": options.objective.name(), "dimension": options.dimension, "window": options.window, "negative": options.negative,
         "min_count": options.min_count, "subsample": options.subsample, "epochs": options.epochs,
         "learning_rate": rounded(options.learning_rate), "store": options.store.name(),
-        "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
+        "tokenizer": Tokenizer::default().name(), "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
         "refine": {
             "output": rounded(options.refine.output), "spelling": rounded(options.refine.spelling), "spread": rounded(options.refine.spread),
             "nearest": rounded(options.refine.nearest),

@@ -1,18 +1,19 @@
 //! The formats of word2vec.c: a line `words dimension`, then for each word, in text, a line of the word and its numbers,
 //! or, in binary, the word, a space, the numbers as little-endian `f32`, and (from most writers) a newline.
 //!
-//! Files are read as a stream; nothing is allocated by the header's word before the bytes are there. The formats keep
-//! neither counts nor the output layer: an imported model embeds words and finds neighbours, and cannot fill blanks.
+//! Files are read as a stream, to their end: how many words the first line promises is not relied on. Which words are taken, and
+//! how they are spelled, says `spelling.rs`. The formats keep neither counts nor the output layer: an imported model embeds words
+//! and finds neighbours, and cannot fill blanks.
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{MAX_WORD_BYTES, open_unpacked},
+    data::{open_unpacked, without_mark},
     file::le_bytes,
+    spelling::{Imported, LONGEST, Taken},
 };
 use crate::embed::Error;
 use crate::embed::save::write_whole;
 use std::{
-    collections::HashSet,
     io::{BufRead, Read},
     path::{Path, PathBuf},
 };
@@ -20,7 +21,7 @@ use std::{
 /// Most words of a file: numbers of words are 32 bits.
 const MAX_WORDS: u64 = u32::MAX as u64;
 /// Longest line of the text format for each component, and for the word.
-const MAX_NUMBER_BYTES: u64 = 64;
+const MAX_NUMBER_BYTES: usize = 64;
 /// Longest header, bytes.
 const MAX_HEADER_BYTES: u64 = 100;
 
@@ -34,13 +35,59 @@ pub enum Format {
 }
 
 /// The two numbers of a line `words dimension`.
-pub(super) fn sizes(line: &[u8]) -> Option<(u64, u64)> {
-    let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+pub(crate) fn sizes(line: &[u8]) -> Option<(u64, u64)> {
+    let mut fields = std::str::from_utf8(without_mark(line)).ok()?.split_ascii_whitespace();
     let sizes = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     fields.next().is_none().then_some(sizes)
 }
 
-/// Reads a file word after word. Plain or gzip.
+/// Most bytes of a line of the text format.
+pub(crate) fn longest_line(dimension: usize) -> usize {
+    LONGEST + MAX_NUMBER_BYTES * dimension
+}
+
+/// Whether a file of so many bytes, if it is known, is far too short for what its first line promises. One word more or less
+/// is common.
+pub(crate) fn is_far_too_short(format: Format, words: u64, dimension: u64, bytes: Option<u64>) -> bool {
+    // The least that a word takes: a letter and a space, and four bytes, or a space and a digit, for each number.
+    let least = match format {
+        Format::Binary => 2 + 4 * dimension,
+        Format::Text => 1 + 2 * dimension,
+    };
+    bytes.is_some_and(|bytes| (words / 2).saturating_mul(least) > bytes)
+}
+
+/// The word of a line of text, which may be empty or have spaces in it, and its finite numbers: the last `dimension` fields
+/// between spaces and tabs. (Other white space, such as a no-break space, is part of the word.)
+pub(crate) fn text_line(line: &[u8], dimension: usize) -> Result<(&[u8], Vec<f32>), String> {
+    let mut rest = line.trim_ascii_end();
+    let mut numbers = Vec::with_capacity(dimension.min(line.len()));
+    for _ in 0..dimension {
+        let Some(space) = rest.iter().rposition(u8::is_ascii_whitespace) else {
+            return Err(format!("a word and {dimension} numbers are needed, it has {} numbers", numbers.len()));
+        };
+        let field = &rest[space + 1..];
+        let number = std::str::from_utf8(field).ok().and_then(|field| field.parse::<f32>().ok());
+        numbers.push(number.filter(|number| number.is_finite()).ok_or_else(|| {
+            let field: String = String::from_utf8_lossy(field).chars().take(40).collect();
+            format!("{field:?} is not a finite number")
+        })?);
+        rest = rest[..space].trim_ascii_end();
+    }
+    numbers.reverse();
+    Ok((rest.trim_ascii_start(), numbers))
+}
+
+/// The finite numbers of a vector in binary.
+pub(crate) fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
+    let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    match numbers.iter().position(|x| !x.is_finite()) {
+        Some(at) => Err(format!("component {at} is {}, it must be finite", numbers[at])),
+        None => Ok(numbers),
+    }
+}
+
+/// Reads a file word after word, as they are written there. Plain, gzip or zstd.
 pub struct Reader {
     path: PathBuf,
     input: Box<dyn BufRead>,
@@ -48,17 +95,18 @@ pub struct Reader {
     words: u64,
     dimension: usize,
     read: u64,
+    ended: bool,
 }
 
 impl Reader {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for a header that is not `words dimension`, or sizes that no file of this
+    /// [`Error::Io`]; [`Error::Corrupt`] for a header that is not `words dimension`, or promises far more than a file of this
     /// length can have.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let (mut input, gzip) = open_unpacked(path)?;
+        let (mut input, packed) = open_unpacked(path)?;
         let length = std::fs::metadata(path).map_err(failed)?.len();
         let mut header = Vec::new();
         input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut header).map_err(failed)?;
@@ -72,17 +120,12 @@ impl Reader {
         if dimension == 0 || dimension > MAX_DIMENSION as u64 {
             return Err(corrupt(format!("the header says {dimension} components; 1 to {MAX_DIMENSION} are possible")));
         }
-        // The least that a word takes: a letter and a space, and four bytes, or a space and a digit, for each number.
-        let least = match format {
-            Format::Binary => words.saturating_mul(2 + 4 * dimension),
-            Format::Text => words.saturating_mul(1 + 2 * dimension),
-        };
-        if !gzip && least > length {
+        if is_far_too_short(format, words, dimension, (!packed).then_some(length)) {
             return Err(corrupt(format!(
-                "the header says {words} words of {dimension} components, at least {least} bytes; the file has {length}"
+                "the header says {words} words of {dimension} components; the file has {length} bytes, too few for half of them"
             )));
         }
-        Ok(Self { path: path.into(), input, format, words, dimension: dimension as usize, read: 0 })
+        Ok(Self { path: path.into(), input, format, words, dimension: dimension as usize, read: 0, ended: false })
     }
 
     /// Opens a file in whichever format it is: binary unless the second line reads as a word and its numbers.
@@ -107,128 +150,129 @@ impl Reader {
     }
 
     /// The next word and its finite numbers; `None` after the last.
-    fn next_word(&mut self) -> Result<Option<(String, Vec<f32>)>, Error> {
-        if self.read == self.words {
-            return self.finish().map(|()| None);
-        }
-        self.read += 1;
-        let (word, numbers) = match self.format {
+    fn next_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+        let word = match self.format {
             Format::Text => self.text_word()?,
             Format::Binary => self.binary_word()?,
         };
-        if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-            return Err(self.corrupt(&format!("component {at} of {word:?} is not finite")));
+        self.read += u64::from(word.is_some());
+        if self.read >= MAX_WORDS {
+            return Err(self.corrupt(&format!("more than {} words", MAX_WORDS - 1)));
         }
-        Ok(Some((word, numbers)))
+        Ok(word)
     }
 
-    /// Nothing but white space follows the last word.
-    fn finish(&mut self) -> Result<(), Error> {
-        let mut rest = Vec::new();
-        self.input.by_ref().take(16).read_to_end(&mut rest).map_err(|source| self.failed(source))?;
-        if rest.iter().all(u8::is_ascii_whitespace) {
-            Ok(())
-        } else {
-            Err(self.corrupt("more bytes follow the last word that the header counts"))
-        }
-    }
-
-    fn text_word(&mut self) -> Result<(String, Vec<f32>), Error> {
+    fn text_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+        let longest = longest_line(self.dimension);
         let mut line = Vec::new();
-        let limit = MAX_WORD_BYTES as u64 + MAX_NUMBER_BYTES * self.dimension as u64;
-        self.input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|source| self.failed(source))?;
-        if line.is_empty() {
-            return Err(self.corrupt("the file ends here"));
-        }
-        let Ok(line) = std::str::from_utf8(&line) else { return Err(self.corrupt("not UTF-8")) };
-        let mut fields = line.split_ascii_whitespace();
-        let word = self.checked(fields.next().unwrap_or_default().as_bytes())?;
-        let numbers: Option<Vec<f32>> = fields.map(|field| field.parse().ok()).collect();
-        match numbers {
-            Some(numbers) if numbers.len() == self.dimension => Ok((word, numbers)),
-            Some(numbers) => {
-                Err(self.corrupt(&format!("{word:?} has {} numbers, expected {}", numbers.len(), self.dimension)))
+        loop {
+            line.clear();
+            let limit = longest as u64 + 1;
+            self.input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|source| self.failed(source))?;
+            if line.is_empty() {
+                return Ok(None);
             }
-            None => Err(self.corrupt(&format!("{word:?} has a field that is not a number"))),
+            if line.len() > longest {
+                return Err(self.corrupt(&format!("a line of more than {longest} bytes")));
+            }
+            if !line.trim_ascii().is_empty() {
+                break;
+            }
         }
+        let (word, numbers) = text_line(&line, self.dimension).map_err(|what| self.corrupt(&what))?;
+        // One more number may be part of a word ("area 51"), but not of the first of many.
+        let last = word.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
+        if self.read == 0
+            && last.len() < word.len()
+            && std::str::from_utf8(last).is_ok_and(|last| last.parse::<f32>().is_ok())
+        {
+            return Err(self.corrupt(&format!("more than the {} numbers that the header says", self.dimension)));
+        }
+        Ok(Some((word.to_vec(), numbers)))
     }
 
-    fn binary_word(&mut self) -> Result<(String, Vec<f32>), Error> {
+    fn binary_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+        // The newline after the numbers before.
         let mut word = Vec::new();
-        self.input
-            .by_ref()
-            .take(MAX_WORD_BYTES as u64 + 2)
-            .read_until(b' ', &mut word)
-            .map_err(|source| self.failed(source))?;
-        if word.is_empty() {
-            return Err(self.corrupt("the file ends here"));
+        let limit = LONGEST as u64 + 2;
+        self.input.by_ref().take(limit).read_until(b' ', &mut word).map_err(|source| self.failed(source))?;
+        if word.iter().all(|byte| matches!(byte, b'\n' | b'\r')) {
+            return Ok(None);
         }
         if word.pop() != Some(b' ') {
-            return Err(self.corrupt(&format!("no space within {MAX_WORD_BYTES} bytes of the word's start")));
+            return Err(
+                self.corrupt(&format!("the file ends here, or no space within {LONGEST} bytes of the word's start"))
+            );
         }
-        // The newline after the numbers before.
         let start = word.iter().take_while(|&&byte| byte == b'\n').count();
-        let word = self.checked(&word[start..])?;
+        word.drain(..start);
         let mut bytes = vec![0; 4 * self.dimension];
         self.input.read_exact(&mut bytes).map_err(|source| {
             if source.kind() == std::io::ErrorKind::UnexpectedEof {
-                self.corrupt(&format!("the file ends among the numbers of {word:?}"))
+                self.corrupt(&format!("the file ends among the numbers of {:?}", String::from_utf8_lossy(&word)))
             } else {
                 self.failed(source)
             }
         })?;
-        let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok((word, numbers))
-    }
-
-    /// A word of an allowed length; bytes that are not UTF-8 (the Google News file has some) become U+FFFD.
-    fn checked(&self, word: &[u8]) -> Result<String, Error> {
-        let word = String::from_utf8_lossy(word);
-        if word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains(char::is_whitespace) {
-            return Err(self.corrupt(&format!("a word has 1 to {MAX_WORD_BYTES} bytes and no space")));
-        }
-        Ok(word.into_owned())
+        let numbers = binary_numbers(&bytes).map_err(|what| self.corrupt(&what))?;
+        Ok(Some((word, numbers)))
     }
 
     fn corrupt(&self, what: &str) -> Error {
-        Error::Corrupt { path: self.path.clone(), what: format!("word {} of {}: {what}", self.read, self.words) }
+        Error::Corrupt { path: self.path.clone(), what: format!("word {} of {}: {what}", self.read + 1, self.words) }
     }
 
     fn failed(&self, source: std::io::Error) -> Error {
         Error::Io { path: self.path.clone(), source }
     }
+
+    /// All words that are taken.
+    fn taken(mut self) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        for item in &mut self {
+            let (word, numbers) = item?;
+            taken.add(&word, &numbers);
+        }
+        taken.notes.miscounted = (self.read != self.words).then_some((self.words, self.read));
+        Ok(taken)
+    }
 }
 
 impl Iterator for Reader {
-    type Item = Result<(String, Vec<f32>), Error>;
+    type Item = Result<(Vec<u8>, Vec<f32>), Error>;
 
     /// The next word and its vector. After an error nothing more is to be had.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.read > self.words {
+        if self.ended {
             return None;
         }
         let next = self.next_word();
-        if !matches!(next, Ok(Some(_))) {
-            self.read = self.words + 1;
-        }
+        self.ended = !matches!(next, Ok(Some(_)));
         next.transpose()
     }
 }
 
-/// All words of a text file, with their vectors.
+/// The words of a text file that are taken, with their vectors.
 ///
 /// # Errors
 /// As [`Reader::open`]; [`Error::Corrupt`] naming the word that is damaged.
 pub fn read_text(path: &Path) -> Result<Vec<(String, Vec<f32>)>, Error> {
-    Reader::open(path, Format::Text)?.collect()
+    read(path, Format::Text)
 }
 
-/// All words of a binary file, with their vectors.
+/// The words of a binary file that are taken, with their vectors.
 ///
 /// # Errors
 /// As [`read_text`].
 pub fn read_binary(path: &Path) -> Result<Vec<(String, Vec<f32>)>, Error> {
-    Reader::open(path, Format::Binary)?.collect()
+    read(path, Format::Binary)
+}
+
+fn read(path: &Path, format: Format) -> Result<Vec<(String, Vec<f32>)>, Error> {
+    let reader = Reader::open(path, format)?;
+    let dimension = reader.dimension();
+    let Taken { words, rows, .. } = reader.taken()?;
+    Ok(words.into_iter().zip(rows.chunks_exact(dimension).map(<[f32]>::to_vec)).collect())
 }
 
 /// Writes the vectors of a model, numbers written out so that they read back to the same bits.
@@ -287,20 +331,11 @@ impl WordModel {
     /// occurs twice keeps its first vector.
     ///
     /// # Errors
-    /// As [`Reader::open`]; [`Error::Corrupt`] naming the word that is damaged.
-    pub fn from_word2vec(path: &Path) -> Result<Self, Error> {
+    /// As [`Reader::open`]; [`Error::Corrupt`] naming the word that is damaged, or for no words.
+    pub fn from_word2vec(path: &Path) -> Result<Imported, Error> {
         let reader = Reader::detect(path)?;
         let dimension = reader.dimension();
-        let (mut words, mut rows) = (Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
-        for item in reader {
-            let (word, numbers) = item?;
-            if seen.insert(word.clone()) {
-                words.push(word);
-                rows.extend_from_slice(&numbers);
-            }
-        }
-        Self::of_vectors(path, "word2vec", words, rows, dimension)
+        reader.taken()?.model(path, "word2vec", dimension)
     }
 }
 
