@@ -298,19 +298,6 @@ fn plain_vectors_are_not_embedded_anew() {
 }
 
 #[test]
-fn an_item_that_the_embedder_before_made_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = open(dir.path());
-    create(&engine, "counts", 100);
-    let prepared = engine.prepare(&name(), text("a", "abc")).unwrap();
-    engine.upsert(&name(), vec![prepared.clone()]).unwrap();
-    engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
-    let error = engine.upsert(&name(), vec![prepared]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    assert!(error.to_string().contains("send it again"), "{error}");
-}
-
-#[test]
 fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let dir = tempfile::tempdir().unwrap();
     let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();

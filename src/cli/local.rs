@@ -19,7 +19,13 @@ pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
 
 /// Opens (or creates) a data directory; it belongs to this process until the engine is dropped.
 pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEngine> {
-    LocalEngine::open(data, registry(models)?).with_context(|| format!("--data {}: cannot be opened", data.display()))
+    engine_within(data, models, None)
+}
+
+/// The same with a bound of the memory of background jobs, bytes.
+pub(crate) fn engine_within(data: &Path, models: &[PathBuf], job_memory: Option<u64>) -> anyhow::Result<LocalEngine> {
+    LocalEngine::open_within(data, registry(models)?, job_memory)
+        .with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
 /// Writes items as sealed segments; `on_refused` is told of each that the engine does not take: when `keeping`, of those that

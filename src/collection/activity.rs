@@ -1,5 +1,6 @@
 //! What an engine has done since it was opened, counted without locks.
 
+use super::budget::JobMemory;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -29,9 +30,15 @@ pub struct Activity {
     pub graphs: u64,
     /// Graphs whose recall was measured.
     pub calibrations: u64,
+    /// Background jobs that did not begin for want of memory. Each try counts.
+    pub jobs_refused: u64,
+    /// Bytes of memory that the background jobs at work have reserved.
+    pub job_memory_reserved: u64,
+    /// Bytes of memory that all of them together may use now.
+    pub job_memory_capacity: u64,
 }
 
-/// The counters behind an [`Activity`]; one for all collections of an engine.
+/// The counters behind an [`Activity`], and the memory budget of jobs; one for all collections of an engine.
 #[derive(Default)]
 pub(super) struct Meters {
     commits: [AtomicU64; BOUNDS_MICROS.len() + 1],
@@ -40,9 +47,16 @@ pub(super) struct Meters {
     pub(super) merges: AtomicU64,
     pub(super) graphs: AtomicU64,
     pub(super) calibrations: AtomicU64,
+    pub(super) memory: JobMemory,
 }
 
 impl Meters {
+    /// With that budget.
+    #[cfg(test)]
+    pub(super) fn of(memory: JobMemory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     pub(super) fn committed(&self, took: Duration) {
         let micros = took.as_micros() as u64;
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
@@ -61,6 +75,9 @@ impl Meters {
             merges: read(&self.merges),
             graphs: read(&self.graphs),
             calibrations: read(&self.calibrations),
+            jobs_refused: self.memory.refused(),
+            job_memory_reserved: self.memory.reserved(),
+            job_memory_capacity: self.memory.capacity(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! point is there with the same vector and payload is not written again.
 
 use super::open::Collection;
-use super::seal::{MAX_SEGMENT_ROWS, Observe};
+use super::seal::Observe;
 use super::sealed::GRAPH_FROM_ROWS;
 use super::write::{Likeness, Op};
 use super::{Error, Item, Job, Outcome};
@@ -68,14 +68,17 @@ impl Collection {
         observe: Observe<'_>,
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
+        let _folder = self.use_folder()?;
         let mut writer = self.segment_writer()?;
+        // So many that their graph can be built.
+        let most_rows = self.most_rows().max(GRAPH_FROM_ROWS.into());
         // Each id with a hash of its last content, keyed at random: it tells whether the id comes again with the same.
         let mut ids: HashMap<PointId, u64> = HashMap::new();
         let hasher = RandomState::new();
         // Ids that came again: their last item wins, written after the segment.
         let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
         let mut more = true;
-        while more && (ids.len() as u64) < MAX_SEGMENT_ROWS && again.len() < CHUNK {
+        while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
             let chunk: Vec<Item> = items.take(CHUNK).collect();
             more = chunk.len() == CHUNK;
             let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
@@ -118,7 +121,7 @@ impl Collection {
         }
         if !ids.is_empty() {
             let segment = self.ordered(writer.finish()?, observe)?;
-            let graph = self.graph_of(&segment, None, observe)?;
+            let graph = self.graph_of(&segment, observe)?;
             outcome.replaced += self.publish_bulk(segment, graph)?;
         }
         if !again.is_empty()

@@ -3,31 +3,39 @@
 //! A table is written in one transaction, tied to the generation of its graph, and goes with it.
 
 use super::activity::count;
+use super::budget::{Refused, too_little};
 use super::open::Collection;
-use super::seal::Observe;
+use super::seal::{Observe, Step};
 use super::sealed::Sealed;
 use super::{Error, Job};
 use crate::index::calibration;
 use crate::store::Change;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Time before a measurement is tried again that memory was too short for, or whose turn a request has.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Collection {
-    /// Measures a graph of which nothing is known, or not the truth. False when there is none. Left when a request asks for the
-    /// same: the request does it faster.
-    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<bool, Error> {
-        let _turn = self.measuring.behind_requests();
+    /// Measures a graph of which nothing is known, or not the truth. Left when a request asks for the same: the request does it
+    /// faster.
+    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
         if !self.can_be_improved() {
-            return Ok(false);
+            return Ok(Step::Nothing);
         }
-        let view = self.view();
-        let Some(sealed) = view.sealed.iter().find(|sealed| sealed.wants_calibration()) else { return Ok(false) };
         let unasked = |job, done, total| !self.measuring.is_asked() && observe(job, done, total);
-        match self.calibrate(sealed, &unasked) {
-            Err(_) if self.measuring.is_asked() => {}
-            other => other?,
+        let mut step = Step::Nothing;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
+            match self.calibrate(sealed, &unasked) {
+                Ok(true) => return Ok(Step::Done),
+                Ok(false) => step = Step::Later(PAUSE),
+                Err(_) if self.measuring.is_asked() => return Ok(Step::Done),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(true)
+        Ok(step)
     }
 
     /// Measures every such graph, for a request.
@@ -39,32 +47,52 @@ impl Collection {
         Ok(())
     }
 
-    /// Measures the graph of a segment and keeps the table. Ends early, with nothing, when the segment is merged with others
-    /// meanwhile.
-    fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
-        let Some(graph) = sealed.graph() else { return Ok(()) };
+    /// Measures the graph of a segment and keeps the table: on all rows, or on as large a sample as memory allows. Ends early, with
+    /// nothing, when the segment is merged with others meanwhile. False when memory is too short for the smallest sample.
+    fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
+        let Some(graph) = sealed.graph() else { return Ok(true) };
         let generation = sealed.generation.load(Ordering::Relaxed);
         let accept = |row| sealed.is_live(row);
         let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
         let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.tag();
         let rows = sealed.rows(self.metric);
-        let measured = match calibration::measure(rows, &graph, &accept, self.graph_params()?, seed, &progress) {
+        let (params, live) = (self.graph_params()?, u64::from(sealed.live_rows()));
+        let needed = calibration::measure_bytes(rows.len() as u64, live, rows.dimension, self.metric, params.m);
+        let memory = &self.meters.memory;
+        let bytes = memory.capacity().clamp(needed.least, needed.most);
+        let _reserved = match memory.reserve(bytes, &|| progress(0, 1)) {
+            Ok(reserved) => reserved,
+            Err(Refused::TooLittle { capacity }) => {
+                let what = format!("segment {} promises no recall: measuring it", sealed.segment.id().0);
+                sealed.defer(Job::Calibrating, Some(too_little(&what, needed.least, capacity)));
+                return Ok(false);
+            }
+            Err(Refused::Cancelled) if !serves() => return Ok(true),
+            Err(Refused::Cancelled) => {
+                return Err(Error::Unavailable("a measurement was cancelled before it began".into()));
+            }
+        };
+        sealed.defer(Job::Calibrating, None);
+        if bytes < needed.most {
+            tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is measured on a sample");
+        }
+        let measured = match calibration::measure(rows, &graph, &accept, params, bytes, seed, &progress) {
             Err(_) if !serves() => None,
             other => other?,
         };
-        let Some(table) = measured else { return Ok(()) };
+        let Some(table) = measured else { return Ok(true) };
 
         let _held = self.writer.hold();
         let same = sealed.graph().is_some_and(|now| Arc::ptr_eq(&now, &graph));
         if !same || !serves() {
-            return Ok(());
+            return Ok(true);
         }
         let record = table.to_bytes();
         let segment = sealed.segment.id();
         self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
         sealed.set_calibration(Some(table));
         count(&self.meters.calibrations);
-        Ok(())
+        Ok(true)
     }
 }

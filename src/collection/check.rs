@@ -234,6 +234,7 @@ impl Collection {
         let mut check = Check { report: &mut report, collection: self.name.as_str() };
         check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         match self.truth.stopped() {
+            Some(_) if self.is_gone() => return Err(Error::UnknownCollection(self.name.to_string())),
             Some(why) => check.find(Damage::Data, self.truth.path(), why),
             None => {
                 check.growing(&self.truth, self.dimension)?;

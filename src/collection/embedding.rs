@@ -3,7 +3,7 @@
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
 use super::{Error, Item, Payload, Source, limits};
-use crate::embed::{Embedder, Fingerprint, Input, Tap};
+use crate::embed::{Embedder, Input, Tap};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
@@ -85,24 +85,23 @@ impl Collection {
             .collect()
     }
 
-    /// Refuses what another embedder made.
-    fn made_by(&self, by: &Fingerprint, tap: &str) -> Result<(), Error> {
+    /// An item that another embedder made, before this one took its place, as it was given.
+    fn given(&self, mut item: Item) -> Item {
         let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
-        if pinned.is_some_and(|pin| pin.fingerprint == *by && pin.tap == tap) {
-            return Ok(());
+        match item.source {
+            Source::Embedded { by, tap, source, .. }
+                if !pinned.is_some_and(|pin| pin.fingerprint == by && pin.tap == tap) =>
+            {
+                item.source = *source;
+            }
+            other => item.source = other,
         }
-        Err(Error::Fingerprint {
-            collection: self.name.to_string(),
-            embedder: pinned.map_or_else(String::new, |pin| format!("{}:{}", pin.name, pin.tap)),
-            pinned: pinned.map_or_else(String::new, |pin| pin.fingerprint.to_string()),
-            loaded: format!(
-                "the item was embedded at the tap {tap:?} of {by}, before the collection was embedded anew or replaced; send it again"
-            ),
-        })
+        item
     }
 
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
+        let items: Vec<Item> = items.into_iter().map(|item| self.given(item)).collect();
         let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
         let to_embed: Vec<usize> = (0..items.len())
@@ -122,25 +121,23 @@ impl Collection {
             .zip(fields)
             .map(|(mut item, field)| {
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
-                let made = |vector: Vec<f32>| {
+                let made = |vector: Vec<f32>, source: Source| {
                     let (embedder, tap) = self.embedder(&field)?;
-                    Ok::<_, Error>(Source::Embedded { vector, by: embedder.fingerprint(), tap: tap.name })
+                    let (by, source) = (embedder.fingerprint(), Box::new(source));
+                    Ok::<_, Error>(Source::Embedded { vector, by, tap: tap.name, source })
                 };
                 let source = match item.source {
                     Source::Vector(vector) => {
                         limits::vector(&field, &vector, self.dimension, self.metric)?;
                         Source::Vector(vector)
                     }
-                    Source::Embedded { vector, by, tap } => {
-                        self.made_by(&by, tap)?;
-                        Source::Embedded { vector, by, tap }
-                    }
+                    made @ Source::Embedded { .. } => made,
                     Source::Text(text) => {
                         let vector = next();
-                        keep_text(&mut item.payload, text);
-                        made(vector?)?
+                        keep_text(&mut item.payload, &text);
+                        made(vector?, Source::Text(text))?
                     }
-                    Source::Image(_) => made(next()?)?,
+                    image @ Source::Image(_) => made(next()?, image)?,
                 };
                 Ok(Item { id: item.id, source, payload: item.payload })
             })
@@ -167,7 +164,7 @@ impl Collection {
     }
 }
 
-fn keep_text(payload: &mut Payload, text: String) {
+fn keep_text(payload: &mut Payload, text: &str) {
     if !payload.contains_key(TEXT_FIELD) {
         payload.insert(TEXT_FIELD.into(), text.into());
     }

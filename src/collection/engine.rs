@@ -23,7 +23,7 @@ pub enum Source {
     Text(String),
     /// An image for the collection's embedder: the bytes of a file, or raw pixels.
     Image(Vec<u8>),
-    /// A vector that the collection's embedder made, and which one: refused by a collection that has another by now.
+    /// A vector that the collection's embedder made, and from what: a collection that has another embedder by now embeds that again.
     Embedded {
         /// The vector.
         vector: Vec<f32>,
@@ -31,6 +31,8 @@ pub enum Source {
         by: Fingerprint,
         /// Its tap.
         tap: &'static str,
+        /// The text or image.
+        source: Box<Source>,
     },
 }
 

@@ -160,6 +160,11 @@ impl Growing {
         table.vectors.len() * 4 + table.other_bytes
     }
 
+    /// Whether it is to be sealed: it has `rows` rows, or its vectors and payloads take `bytes`.
+    pub(super) fn is_full(&self, rows: u32, bytes: usize) -> bool {
+        self.rows_held() >= rows || self.bytes_held() >= bytes
+    }
+
     /// Moves at most a step of the tail into the graph. Returns whether it did anything.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 use super::open::Collection;
 use super::recall::tests::empty;
+use super::seal::Step;
 use super::turn::Turn;
 use super::write::{Op, Outcome, ReadyItem};
 use super::{Error, Fields};
@@ -60,7 +61,7 @@ fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle
 /// Seals what grows and merges, as the threads in the background do.
 fn look_after(collection: &Collection) {
     while collection.seal_oldest().unwrap() {}
-    while collection.improve(&|_, _, _| true).unwrap() {}
+    while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
 }
 
 #[test]
@@ -188,7 +189,13 @@ fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
             .map(|number| {
                 let (turn, inside) = (turn.clone(), inside.clone());
                 thread::spawn(move || {
-                    let _mine = if number == 0 { turn.behind_requests() } else { turn.of_request().unwrap() };
+                    let background = || loop {
+                        match turn.behind_requests() {
+                            Some(turn) => break turn,
+                            None => thread::yield_now(),
+                        }
+                    };
+                    let _mine = if number == 0 { background() } else { turn.of_request().unwrap() };
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                     thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);

@@ -13,6 +13,7 @@ use super::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use super::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
 use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
+use super::turn::FolderUse;
 use super::write::Op;
 use super::{
     Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
@@ -29,6 +30,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a rollback waits for the jobs of the generation that it goes back to.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two looks at them.
+const FOLDER_PAUSE: Duration = Duration::from_millis(5);
 
 /// A collection, or what is known of one that could not be opened.
 enum Slot {
@@ -54,6 +61,8 @@ struct Inner {
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Creations and deletions, one at a time.
     changing: Mutex<()>,
+    /// Folders of collections that were replaced, and the jobs that still write in them.
+    retired: Mutex<Vec<(PathBuf, FolderUse)>>,
     stop: AtomicBool,
     work: Mutex<Work>,
     wake: Condvar,
@@ -82,7 +91,18 @@ impl LocalEngine {
     /// `Unavailable` when another process has the directory; `Corrupt` or `Internal` when its catalogue cannot
     /// be read. A damaged collection does not stop the others: it answers `Corrupt`.
     pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
-        Self::open_on(&disk::real_fs(), data_dir, registry)
+        Self::open_within(data_dir, registry, None)
+    }
+
+    /// The same with a bound of the memory that background jobs use together, bytes: merges, graph builds and measurements of
+    /// recall. Without one it is half of what the process may use.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_within(data_dir: &Path, registry: Registry, job_memory: Option<u64>) -> Result<Self, Error> {
+        let meters = Meters::default();
+        meters.memory.configure(job_memory.unwrap_or(0));
+        Self::open_with(&disk::real_fs(), data_dir, registry, Arc::new(meters))
     }
 
     /// The same over any file system.
@@ -90,10 +110,13 @@ impl LocalEngine {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
+        Self::open_with(fs, data_dir, registry, Arc::default())
+    }
+
+    fn open_with(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry, meters: Arc<Meters>) -> Result<Self, Error> {
         let catalogue = Catalogue::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let meters = Arc::<Meters>::default();
         let mut slots = BTreeMap::new();
         for (name, entry) in catalogue.list()? {
             let Ok(name) = CollectionName::new(name.as_str()) else {
@@ -124,6 +147,7 @@ impl LocalEngine {
             maps: Maps::default(),
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
+            retired: Mutex::default(),
             stop: AtomicBool::new(false),
             work: Mutex::new(Work { seal: true, improve: true, measure: true }),
             wake: Condvar::new(),
@@ -188,6 +212,7 @@ impl LocalEngine {
         observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
     ) -> Result<BulkOutcome, Error> {
         let outcome = self.inner.get(name)?.bulk_load(items, existing, on_refused, observe);
+        disk::release_freed_memory();
         self.inner.notify(true);
         outcome
     }
@@ -340,6 +365,9 @@ impl Inner {
     fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
         if let Some(before) = before {
             before.end();
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.retain(|(_, folder)| !folder.is_free());
+            retired.push((before.dir.clone(), before.folder_use.clone()));
         }
         // It may have been opened before a model was installed.
         self.models.registry().models().iter().for_each(|model| collection.offer(model));
@@ -357,6 +385,32 @@ impl Inner {
             if let Err(error) = self.catalogue.discard(&folder) {
                 tracing::warn!(collection = %name, %error, "a folder that is of no use any more stays until the next start");
             }
+        }
+    }
+
+    /// Waits until no job of a collection that was replaced writes in this folder any more. They end soon: each sees that its collection
+    /// is gone.
+    ///
+    /// # Errors
+    /// `Unavailable` when that takes too long; that of [`Stop::check`].
+    fn await_folder(&self, dir: &Path) -> Result<(), Error> {
+        let stop = Stop::current();
+        let deadline = Instant::now() + FOLDER_PATIENCE;
+        loop {
+            {
+                let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                retired.retain(|(_, folder)| !folder.is_free());
+                if !retired.iter().any(|(other, _)| other == dir) {
+                    return Ok(());
+                }
+            }
+            stop.check()?;
+            if self.stopping() || Instant::now() > deadline {
+                return Err(Error::Unavailable(
+                    "background jobs of the generation before have not ended yet; try again in a minute".into(),
+                ));
+            }
+            std::thread::sleep(FOLDER_PAUSE);
         }
     }
 
@@ -451,6 +505,12 @@ impl Inner {
                 Slot::Damaged(_) => None,
             })
             .collect()
+    }
+
+    /// The names of the collections that are open.
+    fn open_names(&self) -> Vec<CollectionName> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).map(|(name, _)| name.clone()).collect()
     }
 
     fn notify(&self, improve: bool) {
@@ -631,6 +691,7 @@ impl Engine for LocalEngine {
         let before = inner.get(name)?;
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
         let dir = inner.catalogue.dir_of(&previous);
+        inner.await_folder(&dir)?;
         let registry = inner.models.registry();
         let next = Collection::open(&inner.fs, &previous.record, &dir, &registry, inner.meters.clone())?;
         inner.switch_generation(&before, next, observe, || Ok(inner.catalogue.go_back(name.as_str())?))

@@ -17,7 +17,8 @@
 //! | `scan.rs` | exact scans in pieces, shared by all cores |
 //! | `map/` | layouts of a collection, and what is written to it told as it happens |
 //! | `stop.rs` | whether anybody still waits for what a call computes |
-//! | `turn.rs` | whose turn a background job is |
+//! | `turn.rs` | mutual exclusion of a collection's jobs |
+//! | `budget.rs` | the memory budget of background jobs |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `canary.rs` | whether an embedder still gives the vectors that it gave |
@@ -29,6 +30,7 @@
 
 mod activity;
 pub mod blocks;
+mod budget;
 mod bulk;
 mod calibrate;
 mod canary;

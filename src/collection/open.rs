@@ -8,7 +8,7 @@ use super::canary;
 use super::growing::{Growing, NewRow};
 use super::map::Changes;
 use super::sealed::Sealed;
-use super::turn::Turn;
+use super::turn::{FolderUse, InUse, Turn};
 use super::write::Writer;
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
@@ -22,6 +22,7 @@ use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
+use std::time::Instant;
 
 /// The model folder that a restored collection has in its own, when the server knows no such embedder.
 pub(super) const EMBEDDER_FOLDER: &str = "embedder";
@@ -38,8 +39,14 @@ pub(super) struct Collection {
     pub(super) truth: Truth,
     view: RwLock<Arc<View>>,
     pub(super) writer: Writer,
+    /// A growing segment is sealed when its vectors and payloads take this much, however few its rows.
+    pub(super) seal_bytes: usize,
+    /// The jobs that write files in `dir`.
+    pub(super) folder_use: FolderUse,
     /// Merges, graph builds and compactions.
     pub(super) jobs: Turn,
+    /// Whether the last background job merged: then a graph that no merge will make comes next.
+    pub(super) merged_last: AtomicBool,
     /// Measurements of graphs: beside the jobs, so that no merge waits for one.
     pub(super) measuring: Turn,
     /// For those who watch.
@@ -214,22 +221,32 @@ impl Collection {
             }
             sealed.push(Arc::new(opened));
         }
-        let growing = Arc::new(new_growing(record.dimension, record.metric, settings)?);
-        let mut rows = Vec::new();
+        let seal_bytes = meters.memory.seal_bytes();
+        let params = graph_params(settings)?;
+        let fresh = || Arc::new(Growing::new(record.dimension, record.metric, params, settings.seal_rows));
+        // Of a collection that was not closed there may be more than one segment's rows.
+        let (mut growing, mut frozen) = (fresh(), Vec::new());
+        let mut freeze_if_full = |growing: &mut Arc<Growing>| {
+            if growing.is_full(settings.seal_rows, seal_bytes) {
+                growing.frozen_at.get_or_init(Instant::now);
+                frozen.push(std::mem::replace(growing, fresh()));
+            }
+        };
+        let mut unfit = None;
         truth.growing(&mut |key, id, vector, payload| {
-            rows.push((key, PointId::new(id), vector.to_vec(), Box::from(payload)));
+            match PointId::new(id) {
+                Ok(id) if vector.len() == record.dimension as usize => {
+                    growing.append([NewRow { key, id, vector: vector.to_vec(), payload: Box::from(payload) }]);
+                    freeze_if_full(&mut growing);
+                }
+                Ok(_) | Err(_) => _ = unfit.get_or_insert(key),
+            }
             Ok(())
         })?;
-        let rows = rows
-            .into_iter()
-            .map(|(key, id, vector, payload)| match id {
-                Ok(id) if vector.len() == record.dimension as usize => Ok(NewRow { key, id, vector, payload }),
-                Ok(_) | Err(_) => Err(Error::Damaged {
-                    what: format!("{}: the growing point {key} does not fit its collection", dir.display()),
-                }),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        growing.append(rows);
+        if let Some(key) = unfit {
+            let what = format!("{}: the growing point {key} does not fit its collection", dir.display());
+            return Err(Error::Damaged { what });
+        }
         let embedder = record.embedder.as_ref().map(|pinned| {
             let fingerprint = Fingerprint(pinned.fingerprint);
             let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
@@ -249,9 +266,12 @@ impl Collection {
             settings,
             embedder,
             truth,
-            view: RwLock::new(Arc::new(View { sealed, frozen: Vec::new(), growing, additions: 0, lost })),
+            view: RwLock::new(Arc::new(View { sealed, frozen, growing, additions: 0, lost })),
             writer,
+            seal_bytes,
+            folder_use: FolderUse::default(),
             jobs: Turn::default(),
+            merged_last: AtomicBool::new(false),
             measuring: Turn::default(),
             changes: Arc::default(),
             sealing: Mutex::new(()),
@@ -320,15 +340,27 @@ impl Collection {
         graph_params(self.settings)
     }
 
-    /// It is deleted or replaced. Under the commit lock: later writers, and those that wait for a seal, are refused.
+    /// It is deleted or replaced. Under the commit lock: later writers, and those that wait for a seal, are refused. Its database
+    /// is closed, whoever still reads from its segments, so that the folder can be opened again.
     pub(super) fn end(&self) {
-        self.gone.store(true, Ordering::Release);
-        self.writer.notify_sealed(None);
+        self.gone.store(true, Ordering::SeqCst);
+        self.truth.close();
+        self.writer.wake();
         self.changes.end();
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// For a job that writes files in the folder, as long as it lasts.
+    ///
+    /// # Errors
+    /// `NotFound` when the collection was deleted or replaced: the folder may belong to another by now.
+    pub(super) fn use_folder(&self) -> Result<InUse, Error> {
+        // Before the look: whoever waits for the folder to be free has ended the collection first.
+        let in_use = self.folder_use.begin();
+        if self.is_gone() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
     }
 
     /// The fingerprint of its embedder.
@@ -392,7 +424,10 @@ impl Collection {
                 (true, None) => CollectionState::Serving,
             },
             queries: self.answered.load(Ordering::Relaxed),
-            problems: view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).chain(refused).collect(),
+            problems: {
+                let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
+                view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).chain(refused).chain(deferred).collect()
+            },
         }
     }
 }

@@ -226,12 +226,24 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::seal::Step;
     use super::*;
     use crate::collection::bulk::Existing;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
     /// A collection without points.
     pub(in crate::collection) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
+        drop(crate::store::Truth::create(&crate::disk::real_fs(), dir).unwrap());
+        opened(dir, dimension, seal_rows, std::sync::Arc::default())
+    }
+
+    /// The collection in that folder.
+    pub(in crate::collection) fn opened(
+        dir: &std::path::Path,
+        dimension: u32,
+        seal_rows: u32,
+        meters: std::sync::Arc<super::super::activity::Meters>,
+    ) -> Collection {
         let record = crate::store::CollectionRecord {
             name: crate::types::CollectionName::new("c").unwrap(),
             dimension,
@@ -244,8 +256,7 @@ pub(super) mod tests {
             precision: crate::types::Precision::F32,
         };
         let fs = crate::disk::real_fs();
-        drop(crate::store::Truth::create(&fs, dir).unwrap());
-        Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), std::sync::Arc::default()).unwrap()
+        Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), meters).unwrap()
     }
 
     /// A collection of random points with a measured graph.
@@ -277,7 +288,7 @@ pub(super) mod tests {
         let measure = || collection.measure_recall(&params).unwrap();
         let sound = measure();
         assert!(!sound.recalibrating && !sealed.wants_calibration(), "{sound:?}");
-        let nothing_to_do = || !collection.calibrate_one(&|_, _, _| true).unwrap();
+        let nothing_to_do = || collection.calibrate_one(&|_, _, _| true).unwrap() == Step::Nothing;
         assert!(nothing_to_do());
         let table = sealed.calibration().unwrap();
         // Within the tolerance nothing happens; beyond it, in either direction, the graph is measured anew.
@@ -287,7 +298,7 @@ pub(super) mod tests {
             sealed.set_calibration(Some(saying(wrong)));
             let drifted = measure();
             assert!(drifted.recalibrating && sealed.wants_calibration(), "{wrong}: {drifted:?}");
-            assert!(collection.calibrate_one(&|_, _, _| true).unwrap(), "the measurer has a task");
+            assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done, "the measurer has a task");
             let again = sealed.calibration().unwrap();
             assert!((again.stored(15, 10) - table.stored(15, 10)).abs() < 0.03);
             assert!(!measure().recalibrating && nothing_to_do());
@@ -317,17 +328,20 @@ pub(super) mod tests {
             .unwrap();
         let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
         let observe = |_, _, _| {
-            merged.call_once(|| assert!(collection.improve(&|_, _, _| true).unwrap(), "there is a merge to do"));
+            merged.call_once(|| {
+                assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done, "there is a merge to do")
+            });
             after.fetch_add(1, Ordering::Relaxed);
             true
         };
-        assert!(collection.calibrate_one(&observe).unwrap());
+        assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Done);
         assert!(merged.is_completed());
         assert_eq!(after.load(Ordering::Relaxed), 1, "what is measured serves no more");
         let view = collection.view();
         assert!(view.sealed.len() == 1 && view.sealed[0].live_rows() == 5_000);
         assert!(before.calibration().is_none() && view.sealed[0].wants_calibration());
-        assert!(collection.calibrate_one(&|_, _, _| true).unwrap() && !view.sealed[0].wants_calibration());
+        assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
+        assert!(!view.sealed[0].wants_calibration());
     }
 
     #[test]
@@ -341,10 +355,14 @@ pub(super) mod tests {
             after.fetch_add(1, Ordering::Relaxed);
             true
         };
-        assert!(collection.calibrate_one(&observe).unwrap());
+        assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Done);
         assert_eq!(after.load(Ordering::Relaxed), 1);
         // Otherwise the thread behind would begin it again, for ever.
-        assert!(!collection.calibrate_one(&observe).unwrap(), "there is nothing to do in what is gone");
+        assert_eq!(
+            collection.calibrate_one(&observe).unwrap(),
+            Step::Nothing,
+            "there is nothing to do in what is gone"
+        );
     }
 
     #[test]
@@ -365,12 +383,20 @@ pub(super) mod tests {
             });
             seen.recv().unwrap();
             let observe = |job, _, _| {
-                // Measuring is no job: whoever wants to merge can.
-                assert!(job != super::super::Job::Calibrating || !collection.improve(&|_, _, _| true).unwrap());
+                // Measuring is no job: whoever wants to merge can, one at a time.
+                while job == super::super::Job::Calibrating {
+                    match collection.improve(&|_, _, _| true).unwrap() {
+                        Step::Later(_) => std::thread::yield_now(),
+                        step => {
+                            assert_eq!(step, Step::Nothing);
+                            break;
+                        }
+                    }
+                }
                 true
             };
             collection.compact(&observe).unwrap();
-            assert!(background.join().unwrap().unwrap(), "it was left, not failed");
+            assert_eq!(background.join().unwrap().unwrap(), Step::Done, "it was left, not failed");
         });
         assert!(sealed.calibration().is_some());
     }
@@ -390,7 +416,7 @@ pub(super) mod tests {
         };
         assert!(collection.calibrate_one(&observe).is_err() && told.load(Ordering::Relaxed));
         assert!(sealed.wants_calibration(), "it is tried again");
-        assert!(collection.calibrate_one(&|_, _, _| true).unwrap());
+        assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
         assert!(sealed.calibration().is_some());
         let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
         assert!(kept());

@@ -50,6 +50,8 @@ impl<'g> Follower<'g> {
     /// `Conflict` for a point that keeps no source; `InvalidInput` for one that cannot be embedded; `Unavailable` when writes
     /// come faster than they can be followed, or `observe` says false.
     pub(super) fn approach(&mut self) -> Result<(), Error> {
+        // Nobody seals what nobody serves, and what was opened may have segments that wait for it.
+        while self.to.seal_oldest().map_err(Error::Seal)? {}
         if self.to.view().live() == 0 {
             self.fill()?
         } else {
@@ -249,5 +251,125 @@ impl<'g> Follower<'g> {
         self.to.write(op)?;
         while self.to.seal_oldest().map_err(Error::Seal)? {}
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crash_tests::letters::Letters;
+    use super::super::{CollectionSpec, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
+    use super::*;
+    use crate::embed::{Embedder, Input, Registry};
+    use crate::types::{CollectionName, Metric};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const GO_ON: Observe<'static> = &|_, _, _| true;
+
+    fn name() -> CollectionName {
+        CollectionName::new("texts").unwrap()
+    }
+
+    fn id(text: &str) -> PointId {
+        PointId::new(text).unwrap()
+    }
+
+    fn text(id: &str, text: &str) -> Item {
+        Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+    }
+
+    fn open(dir: &Path) -> LocalEngine {
+        let mut registry = Registry::default();
+        registry.add(Arc::new(Letters::new()));
+        LocalEngine::open(dir, registry).unwrap()
+    }
+
+    /// With a collection of that embedder's tap, which is sealed after 100 points.
+    fn created(dir: &Path, tap: &str) -> LocalEngine {
+        let engine = open(dir);
+        let space = Space::Embedded { embedder: "letters".into(), tap: tap.into() };
+        let index = IndexSettings { seal_rows: 100, ..Default::default() };
+        engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
+        engine
+    }
+
+    #[test]
+    fn an_item_that_the_embedder_before_made_is_embedded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        // The payload has a text of its own, which is not the one that is embedded.
+        let payload: Payload = [("text".to_owned(), "zzz".into())].into_iter().collect();
+        let item = Item { id: id("a"), source: Source::Text("abe".into()), payload };
+        let prepared = engine.prepare(&name(), item).unwrap();
+        engine.upsert(&name(), vec![prepared.clone()]).unwrap();
+        let vector = || {
+            let fields = Fields { payload: true, vector: true };
+            let point = Engine::get(&engine, &name(), &[id("a")], fields).unwrap().pop().unwrap().unwrap();
+            assert_eq!(point.payload.unwrap()["text"], "zzz");
+            point.vector.unwrap()
+        };
+        let letters = Letters::new();
+        let made = |tap: &str| letters.embed(letters.tap(tap).unwrap(), &Input::Text("abe")).unwrap();
+        assert_eq!(vector(), made("counts"));
+        engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
+        engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
+        engine.upsert(&name(), vec![prepared.clone()]).unwrap();
+        assert_eq!(vector(), made("vowels"));
+        engine.rollback(&name(), GO_ON).unwrap();
+        engine.upsert(&name(), vec![prepared]).unwrap();
+        assert_eq!(vector(), made("counts"));
+    }
+
+    #[test]
+    fn a_rollback_follows_at_once_while_the_generation_before_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        let (stop, reads, read) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // Keeps the threads behind at work in the collection.
+            let writer = scope.spawn(|| {
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let items = (0..50).map(|at| text(&format!("p{}", (n * 50 + at) % 2_000), "alligator")).collect();
+                    engine.upsert(&name(), items).expect("written");
+                }
+            });
+            while engine.count(&name(), None).unwrap() < 500 {
+                std::thread::yield_now();
+            }
+            // Holds the generation before until the end.
+            let reader = scope.spawn(|| {
+                let choice = map::MapChoice { dimensions: 2, method: Some(crate::map::Method::Pca) };
+                let params = map::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
+                let tell = |_: map::MapPart| {
+                    reads.store(true, Ordering::SeqCst);
+                    while !read.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    false
+                };
+                engine.project(&name(), &params, &tell)
+            });
+            while !reads.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            let both = || {
+                engine.reembed(&name(), "letters", "vowels", GO_ON)?;
+                engine.rollback(&name(), GO_ON)
+            };
+            let outcomes: Vec<_> = (0..4).map(|_| both()).collect();
+            read.store(true, Ordering::SeqCst);
+            stop.store(true, Ordering::Relaxed);
+            writer.join().expect("every write was taken");
+            reader.join().unwrap().ok();
+            outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().dimension, 26));
+        });
+        let points = engine.count(&name(), None).unwrap();
+        drop(engine);
+        assert_eq!(open(dir.path()).count(&name(), None).unwrap(), points);
+        assert!(check_directory(dir.path()).unwrap().findings.is_empty());
     }
 }

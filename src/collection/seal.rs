@@ -5,6 +5,7 @@
 //! leaves files that nothing names; they are swept at the next open.
 
 use super::activity::count;
+use super::budget::{Refused, Reserved, too_little};
 use super::growing::Growing;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
@@ -21,7 +22,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Most rows of a segment that a merge or a bulk load makes.
-pub(super) const MAX_SEGMENT_ROWS: u64 = 4 << 20;
+const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// A segment is merged with the smaller ones when together they hold one in so many of its rows. The larger it is, the
 /// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
 /// largest input's links are kept.
@@ -32,8 +33,15 @@ const MERGES_BEHIND: usize = 16;
 const SEAL_DELAY: Duration = Duration::from_secs(10);
 /// Generation of a graph that is born with its segment.
 const FIRST_GENERATION: u32 = 1;
+/// Time before a job is tried again whose turn a request has.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
+/// Time before a job is tried again that memory was too short for.
+const MEMORY_PAUSE: Duration = Duration::from_secs(10);
+/// What a row takes while a merge brings near ones together and writes them, beside its graph: its origin, places, the ends and
+/// order of ids. Bytes.
+const MERGE_ROW_BYTES: u64 = 128;
 
-/// What the collection would be better for.
+/// A background job that the collection would profit from.
 pub(super) enum Task {
     /// Write the live rows of these into one new segment.
     Merge(Vec<Arc<Sealed>>),
@@ -41,18 +49,46 @@ pub(super) enum Task {
     Graph(Arc<Sealed>),
 }
 
+/// Most rows of jobs that memory allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Of the segment that a merge makes.
+    merge: u64,
+    /// Of a segment whose graph is built.
+    graph: u64,
+}
+
+/// What a background thread did in a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// One job; there may be more.
+    Done,
+    /// There is no job.
+    Nothing,
+    /// There is a job that cannot be done now; to be tried again after this time.
+    Later(Duration),
+}
+
 pub(super) use super::Observe;
 
 impl Collection {
-    /// Seals the oldest frozen segment. False when there is none. Writers that wait for it are told how it went.
+    /// Seals the oldest frozen segment. False when there is none. Wakes the writers that wait for it, with its error if it failed.
     pub(super) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
         let done = self.try_seal_oldest().map_err(Arc::new);
-        self.writer.notify_sealed(done.as_ref().err().cloned());
+        self.writer.seal_ended(done.as_ref().err().cloned());
         done
+    }
+
+    /// Seals these frozen segments and those before them, but none that was frozen later.
+    fn seal_all_of(&self, frozen: &[Arc<Growing>]) -> Result<(), Error> {
+        let waits = || self.view().frozen.iter().any(|other| frozen.iter().any(|one| Arc::ptr_eq(one, other)));
+        while waits() && self.seal_oldest().map_err(Error::Seal)? {}
+        Ok(())
     }
 
     fn try_seal_oldest(&self) -> Result<bool, Error> {
         let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(_folder) = self.use_folder() else { return Ok(false) };
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
         let rows = frozen.rows_held();
@@ -71,6 +107,9 @@ impl Collection {
         let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
 
         let held = self.writer.hold();
+        if self.is_gone() {
+            return Ok(false);
+        }
         let (first, last, died) = {
             let table = frozen.read();
             let died: Vec<u32> =
@@ -93,19 +132,90 @@ impl Collection {
         Ok(true)
     }
 
-    /// Does the most useful task there is. False when there is none.
-    pub(super) fn improve(&self, observe: Observe<'_>) -> Result<bool, Error> {
-        let _turn = self.jobs.behind_requests();
+    /// Does the most useful job there is: one merge, or one graph.
+    pub(super) fn improve(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
+        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(TURN_PAUSE)) };
         if !self.can_be_improved() {
-            return Ok(false);
+            return Ok(Step::Nothing);
         }
-        let done = match choose(&self.view()) {
-            None => return Ok(false),
-            Some(Task::Merge(inputs)) => self.merge(&inputs, observe),
-            Some(Task::Graph(sealed)) => self.build_graph(&sealed, observe),
+        let (view, capacity) = (self.view(), self.meters.memory.capacity());
+        let deferred = self.note_deferred(&view, capacity);
+        let after_merge = self.merged_last.load(Ordering::Relaxed);
+        let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
+            return Ok(if deferred { Step::Later(MEMORY_PAUSE) } else { Step::Nothing });
         };
-        self.improving_fails.store(done.is_err(), Ordering::Relaxed);
-        done.map(|()| true)
+        self.merged_last.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
+        let done = match &task {
+            Task::Merge(inputs) => self.merge(inputs, observe),
+            Task::Graph(sealed) => self.build_graph(sealed, observe),
+        };
+        let begun = matches!(done, Ok(true));
+        self.improving_fails.store(!begun, Ordering::Relaxed);
+        done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_PAUSE) })
+    }
+
+    /// Bytes of memory that a merge into so many rows takes at most, with their graph.
+    fn merge_bytes(&self, rows: u64) -> u64 {
+        let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
+        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
+    }
+
+    fn graph_bytes(&self, rows: u64, with_reuse: bool) -> u64 {
+        graph::build_bytes(rows, self.dimension as usize, self.metric, self.settings.m, with_reuse)
+    }
+
+    /// What fits into so many bytes of memory.
+    fn room_within(&self, bytes: u64) -> Room {
+        let most = |needed: &dyn Fn(u64) -> u64| {
+            let (mut least, mut most) = (0, u64::from(graph::MAX_ROWS));
+            while least < most {
+                let middle = least + (most - least).div_ceil(2);
+                if needed(middle) <= bytes {
+                    least = middle;
+                } else {
+                    most = middle - 1;
+                }
+            }
+            least
+        };
+        Room { merge: most(&|rows| self.merge_bytes(rows)), graph: most(&|rows| self.graph_bytes(rows, false)) }
+    }
+
+    /// Most rows of a new segment, with the memory that there is.
+    pub(super) fn most_rows(&self) -> u64 {
+        self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+    }
+
+    /// Notes at the segments which jobs on them do not fit into `capacity`. True if there are any.
+    fn note_deferred(&self, view: &View, capacity: u64) -> bool {
+        let mut deferred = false;
+        for sealed in &view.sealed {
+            let id = sealed.segment.id().0;
+            let mut note = |job, wanted: bool, needed: u64, what: &str| {
+                let why = (wanted && needed > capacity)
+                    .then(|| too_little(&format!("segment {id} {what}"), needed, capacity));
+                deferred |= why.is_some();
+                sealed.defer(job, why);
+            };
+            let graph = self.graph_bytes(sealed.segment.rows().into(), false);
+            note(Job::Indexing, sealed.wants_graph(), graph, "has no graph and is scanned: building one");
+            let merge = self.merge_bytes(sealed.live_rows().into());
+            note(Job::Merging, sealed.is_worn(), merge, "keeps its dead rows: writing it anew");
+        }
+        deferred
+    }
+
+    /// Reserves memory for a job. None when there is too little.
+    ///
+    /// # Errors
+    /// `Unavailable` when `observe` says false while it waits for other jobs.
+    pub(super) fn reserve(&self, bytes: u64, job: Job, observe: Observe<'_>) -> Result<Option<Reserved<'_>>, Error> {
+        match self.meters.memory.reserve(bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
+            Ok(reserved) => Ok(Some(reserved)),
+            Err(Refused::TooLittle { .. }) => Ok(None),
+            Err(Refused::Cancelled) => Err(Error::Unavailable("a job was cancelled before it began".into())),
+        }
     }
 
     /// Still there, neither damaged nor stopped by a failed disk.
@@ -121,20 +231,26 @@ impl Collection {
         !self.improving_fails.load(Ordering::Relaxed)
             && view.sealed.len() > MERGES_BEHIND
             && view.frozen.first().is_some_and(fresh)
-            && matches!(choose(&view), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+            && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
-    /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table.
+    /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table. What is written from now
+    /// on is not its business, so that it ends while writers go on. What memory is too short for is left, and noted at the segments.
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
         self.view().whole(&self.name)?;
-        self.freeze(&self.writer.hold())?;
+        let frozen = {
+            let held = self.writer.hold();
+            self.freeze(&held)?;
+            self.view().frozen.clone()
+        };
         let turn = self.jobs.of_request()?;
-        while self.seal_oldest().map_err(Error::Seal)? {}
-        let view = self.view();
+        self.seal_all_of(&frozen)?;
+        let (view, most_rows) = (self.view(), self.most_rows());
         let mut group: Vec<Arc<Sealed>> = Vec::new();
         let mut rows = 0;
         for sealed in &view.sealed {
-            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > MAX_SEGMENT_ROWS {
+            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > most_rows {
                 self.merge_if_useful(&std::mem::take(&mut group), observe)?;
                 rows = 0;
             }
@@ -149,6 +265,7 @@ impl Collection {
 
     /// Builds what is missing of the indexes of the sealed segments, and merges nothing.
     pub(super) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
         let turn = self.jobs.of_request()?;
         self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
         self.build_graphs(observe)?;
@@ -158,12 +275,14 @@ impl Collection {
 
     /// Builds the graphs that are missing, and nothing else, for a request.
     pub(super) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
         let _turn = self.jobs.of_request()?;
         self.build_graphs(observe)
     }
 
     /// The same, for whoever has the turn.
     fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        self.note_deferred(&self.view(), self.meters.memory.capacity());
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
             self.build_graph(sealed, observe)?;
         }
@@ -177,9 +296,10 @@ impl Collection {
         Ok(())
     }
 
-    /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in.
-    fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
+    /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in. False when memory is too short.
+    fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, observe)? else { return Ok(false) };
         // A copy has checksums of its own: what is copied must be sound.
         for sealed in inputs {
             if let Err(error) = sealed.segment.verify() {
@@ -198,13 +318,16 @@ impl Collection {
         } else {
             let segment = self.write_in_order(&segments, &mut origins, observe)?;
             let reusable = Reusable::of(inputs, &origins);
-            let graph = self.graph_of(&segment, reusable.as_ref(), observe)?;
+            let graph = match segment.rows() >= GRAPH_FROM_ROWS {
+                true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
+                false => None,
+            };
             Some((segment, graph))
         };
 
         let held = self.writer.hold();
         if self.is_gone() {
-            return Ok(());
+            return Ok(true);
         }
         let died: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
@@ -241,7 +364,7 @@ impl Collection {
                 self.remove(graph.path());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes rows of segments into a new one, near ones together, as its graph would have them. `rows` has that order
@@ -285,15 +408,17 @@ impl Collection {
         }
     }
 
-    /// Builds the graph of a segment that has none, and swaps it in.
-    fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
+    /// Builds the graph of a segment that has none, and swaps it in. False when memory is too short.
+    fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
         sealed.prepare_payloads();
+        let bytes = self.graph_bytes(sealed.segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, observe)? else { return Ok(false) };
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.writer.hold();
         if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
             self.remove(graph.path());
-            return Ok(());
+            return Ok(true);
         }
         self.truth.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
         let older = sealed.generation.swap(generation, Ordering::Relaxed);
@@ -301,21 +426,19 @@ impl Collection {
             self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
         }
         sealed.set_graph(Some(graph));
+        sealed.defer(Job::Indexing, None);
         count(&self.meters.graphs);
-        Ok(())
+        Ok(true)
     }
 
-    /// The graph of a new segment, where it is large enough to have one.
-    pub(super) fn graph_of(
-        &self,
-        segment: &Segment,
-        reusable: Option<&Reusable>,
-        observe: Observe<'_>,
-    ) -> Result<Option<Graph>, Error> {
+    /// The graph of a new segment, where it is large enough to have one and memory is not too short.
+    pub(super) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
         if segment.rows() < GRAPH_FROM_ROWS {
             return Ok(None);
         }
-        self.publish_graph(segment, FIRST_GENERATION, reusable, observe).map(Some)
+        let bytes = self.graph_bytes(segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, observe)? else { return Ok(None) };
+        self.publish_graph(segment, FIRST_GENERATION, None, observe).map(Some)
     }
 
     fn publish_graph(
@@ -444,15 +567,27 @@ pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
     })
 }
 
-/// Rewrite segments with many dead rows, and merge small ones, before graphs are built.
-pub(super) fn choose(view: &View) -> Option<Task> {
-    if let Some(worn) = view.sealed.iter().find(|sealed| sealed.is_worn()) {
-        return Some(Task::Merge(vec![worn.clone()]));
+/// The next job: segments with many dead rows are written anew and small ones merged before graphs are built, as far
+/// as there is `room`. `after_merge`, a graph comes first that the next merge would not make, so that merges, of which a busy
+/// collection always has one, do not keep it from being built.
+pub(super) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
+    let fits = |sealed: &&Arc<Sealed>| sealed.wants_graph() && u64::from(sealed.segment.rows()) <= room.graph;
+    let merge = choose_merge(view, room.merge);
+    let inputs = merge.as_deref().unwrap_or_default();
+    let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
+    let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
+    graph.cloned().map(Task::Graph).or(merge.map(Task::Merge))
+}
+
+fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
+    let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= most_rows;
+    if let Some(worn) = view.sealed.iter().filter(fits).find(|sealed| sealed.is_worn()) {
+        return Some(vec![worn.clone()]);
     }
     let mut by_size = view.sealed.clone();
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
     for (place, largest) in by_size.iter().enumerate() {
-        let mut room = MAX_SEGMENT_ROWS.saturating_sub(largest.live_rows().into());
+        let mut room = most_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
         let mut smaller: Vec<Arc<Sealed>> = by_size[place + 1..].iter().rev().cloned().collect();
         smaller.retain(|sealed| {
             let rows = u64::from(sealed.live_rows());
@@ -463,18 +598,21 @@ pub(super) fn choose(view: &View) -> Option<Task> {
         let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
         if !smaller.is_empty() && rows * SMALLER_ONE_IN >= largest.live_rows().into() {
             smaller.push(largest.clone());
-            return Some(Task::Merge(smaller));
+            return Some(smaller);
         }
     }
-    view.sealed.iter().find(|sealed| sealed.wants_graph()).cloned().map(Task::Graph)
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::recall::tests::collection;
+    use super::super::activity::Meters;
+    use super::super::budget::tests::memory_of;
+    use super::super::recall::tests::{collection, empty, opened};
     use super::super::write::{Op, ReadyItem};
     use super::*;
     use crate::types::PointId;
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn seals_wait_a_little_while_merging_is_behind() {
@@ -499,8 +637,204 @@ mod tests {
         assert!(collection.delays_seals());
         collection.improving_fails.store(true, Ordering::Relaxed);
         assert!(!collection.delays_seals(), "nobody waits for merges that fail");
-        assert!(collection.improve(&|_, _, _| true).unwrap());
+        assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
         assert!(!collection.improving_fails.load(Ordering::Relaxed), "one that does not ends that");
         assert!(!collection.delays_seals(), "{} segments", collection.view().sealed.len());
+    }
+
+    fn item(at: usize, dimension: usize) -> ReadyItem {
+        let id = PointId::new(format!("q{at}")).unwrap();
+        // Numbers that look drawn by chance: golden ratio steps.
+        let vector = (0..dimension).map(|i| ((at * dimension + i) as f32 * 0.618_034).fract() - 0.5).collect();
+        ReadyItem { id, vector, payload: Box::from(&b"{}"[..]) }
+    }
+
+    #[test]
+    fn a_compaction_ends_while_writers_go_on() {
+        const ENOUGH: usize = 300;
+        let dir = tempfile::tempdir().unwrap();
+        // Each write freezes a segment.
+        let collection = empty(dir.path(), 2, 1);
+        let written = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for at in 0..ENOUGH {
+                    if collection.write(Op::Upsert(vec![item(at, 2)])).is_err() {
+                        return;
+                    }
+                    written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+            while collection.view().frozen.is_empty() {
+                std::thread::yield_now();
+            }
+            collection.compact(&|_, _, _| true).unwrap();
+            let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(so_far < ENOUGH / 2, "it sealed what was written after its begin: {so_far}");
+            // The writer waits for a seal that nobody does any more.
+            let held = collection.writer.hold();
+            collection.end();
+            drop(held);
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = empty(dir.path(), 2, 1_000);
+        collection.write(Op::Upsert((0..10).map(|at| item(at, 2)).collect())).unwrap();
+        drop(collection);
+        let collection = opened(dir.path(), 2, 4, Default::default());
+        let rows = |collection: &Collection| {
+            let view = collection.view();
+            (view.frozen.iter().map(|frozen| frozen.rows_held()).collect::<Vec<_>>(), view.growing.rows_held())
+        };
+        assert_eq!(rows(&collection), (vec![4, 4], 2));
+        while collection.seal_oldest().unwrap() {}
+        let view = collection.view();
+        assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
+        drop((view, collection));
+        // What was sealed is not growing any more.
+        let collection = opened(dir.path(), 2, 4, Default::default());
+        assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
+        // A segment that is just full is frozen too: no write may come to do it.
+        drop(collection);
+        assert_eq!(rows(&opened(dir.path(), 2, 2, Default::default())), (vec![2], 0));
+    }
+
+    #[test]
+    fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = empty(dir.path(), 2, 1);
+        for at in 0..2 {
+            collection.write(Op::Upsert(vec![item(at, 2)])).unwrap();
+        }
+        let failed = || Some(Arc::new(Error::Unavailable("on purpose".into())));
+        std::thread::scope(|scope| {
+            // A writer that has looked and not begun to wait has the lock: it would miss what is told meanwhile.
+            let held = collection.writer.hold();
+            let seal = scope.spawn(|| collection.writer.seal_ended(failed()));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!seal.is_finished());
+            drop(held);
+            seal.join().unwrap();
+        });
+        let begun = std::time::Instant::now();
+        let refused = collection.write(Op::Upsert(vec![item(2, 2)])).err().unwrap();
+        assert!(matches!(refused, Error::Seal(_)) && refused.to_string().contains("on purpose"), "{refused}");
+        // One that waits is woken.
+        collection.writer.seal_ended(None);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| collection.write(Op::Upsert(vec![item(3, 2)])));
+            std::thread::sleep(Duration::from_millis(20));
+            collection.writer.seal_ended(failed());
+            assert!(matches!(writer.join().unwrap(), Err(Error::Seal(_))));
+        });
+        assert!(begun.elapsed() < Duration::from_secs(30), "half of what a writer waits at most");
+    }
+
+    /// A collection with `segments` sealed ones of so many rows each, without graphs.
+    fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collection {
+        drop(empty(dir, 16, 1_000_000));
+        let collection = opened(dir, 16, 1_000_000, meters);
+        let mut next = 0;
+        for &rows in segments {
+            for from in (0..rows).step_by(5_000) {
+                let batch = (from..rows.min(from + 5_000)).map(|at| item(next + at, 16)).collect();
+                collection.write(Op::Upsert(batch)).unwrap();
+            }
+            next += rows;
+            collection.freeze(&collection.writer.hold()).unwrap();
+            assert!(collection.seal_oldest().unwrap());
+        }
+        collection
+    }
+
+    #[test]
+    fn a_graph_comes_between_merges_where_no_merge_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        // The small ones are merged; the large one waits for its graph.
+        let collection = with_segments(dir.path(), &[3_000, 10, 10], Arc::default());
+        let room = Room { merge: 1 << 20, graph: 1 << 20 };
+        let view = collection.view();
+        assert!(matches!(choose(&view, room, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
+        assert!(matches!(choose(&view, room, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
+        // One that the next merge takes gets its graph with it.
+        let (mut both, mut small) = (View::clone(&view), View::clone(&view));
+        both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].as_it_is())];
+        assert!(matches!(choose(&both, room, true), Some(Task::Merge(_))));
+        // What does not fit is not chosen; the rest is.
+        let tight = Room { merge: 3_500, graph: 2_999 };
+        assert!(choose(&both, tight, true).is_none());
+        assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
+        small.sealed.truncate(1);
+        assert!(choose(&small, tight, false).is_none());
+        assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
+        assert!(
+            collection.view().sealed.iter().all(|sealed| sealed.graph().is_none())
+                && collection.view().sealed.len() == 2
+        );
+        assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
+        assert!(collection.view().sealed.iter().any(|sealed| sealed.graph().is_some()));
+    }
+
+    #[test]
+    fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let available = Arc::new(AtomicU64::new(1 << 30));
+        let meters = Meters::of(memory_of(1 << 30, &available));
+        let collection = with_segments(dir.path(), &[3_000], Arc::new(meters));
+        let step = || collection.improve(&|_, _, _| true).unwrap();
+        // Less than an eighth is left.
+        available.store(100 << 20, Ordering::Relaxed);
+        assert!(matches!(step(), Step::Later(_)));
+        let problems = collection.info().problems;
+        assert!(problems.len() == 1 && problems[0].contains("has no graph and is scanned"), "{problems:?}");
+        assert!(problems[0].contains("may use 1 MiB now; raise --background-memory"), "{problems:?}");
+        assert_eq!(collection.info().state, super::super::CollectionState::Serving);
+        // A request leaves it as it is, and ends.
+        collection.compact(&|_, _, _| true).unwrap();
+        assert!(collection.view().sealed[0].graph().is_none() && collection.info().problems.len() == 1);
+        assert!(collection.meters.activity().jobs_refused > 0);
+        available.store(1 << 30, Ordering::Relaxed);
+        assert_eq!(step(), Step::Done);
+        assert!(collection.view().sealed[0].graph().is_some() && collection.info().problems.is_empty());
+        // The same of a measurement.
+        available.store(100 << 20, Ordering::Relaxed);
+        let measure = || collection.calibrate_one(&|_, _, _| true).unwrap();
+        assert!(matches!(measure(), Step::Later(_)));
+        let problems = collection.info().problems;
+        assert!(problems.len() == 1 && problems[0].contains("promises no recall"), "{problems:?}");
+        available.store(1 << 30, Ordering::Relaxed);
+        assert_eq!(measure(), Step::Done);
+        assert!(collection.info().problems.is_empty() && collection.view().sealed[0].calibration().is_some());
+        assert_eq!(collection.meters.activity().job_memory_reserved, 0);
+    }
+
+    #[test]
+    fn merges_and_loads_make_segments_that_memory_allows() {
+        let dir = tempfile::tempdir().unwrap();
+        let available = Arc::new(AtomicU64::new(1 << 30));
+        let meters = Meters::of(memory_of(1 << 30, &available));
+        let collection = with_segments(dir.path(), &[2_500, 2_500, 2_500], Arc::new(meters));
+        // So much that two of them can be merged, and not three.
+        collection.meters.memory.configure(collection.merge_bytes(6_000));
+        assert_eq!(collection.most_rows(), 6_000);
+        while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
+        let mut rows: Vec<u32> = collection.view().sealed.iter().map(|sealed| sealed.live_rows()).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, [2_500, 5_000]);
+        assert!(collection.view().sealed.iter().all(|sealed| sealed.graph().is_some()));
+        collection.compact(&|_, _, _| true).unwrap();
+        assert_eq!(collection.view().sealed.len(), 2);
+        let mut items = (10_000..20_000).map(|at| {
+            let ReadyItem { id, vector, .. } = item(at, 16);
+            super::super::Item { id, source: super::super::Source::Vector(vector), payload: Default::default() }
+        });
+        collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        let view = collection.view();
+        assert_eq!((view.live(), view.sealed.len()), (17_500, 4));
+        assert!(view.sealed.iter().all(|sealed| sealed.graph().is_some()));
     }
 }

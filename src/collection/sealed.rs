@@ -1,10 +1,11 @@
 //! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
 
+use super::Job;
 use super::filter::SealedPayloads;
 use crate::index::{Error, Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, RwLock};
+use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{Metric, Ordinal};
 use std::sync::PoisonError;
 
@@ -31,6 +32,8 @@ pub(super) struct Sealed {
     pub(super) recalibrate: AtomicBool,
     /// What filters are answered from.
     pub(super) payloads: SealedPayloads,
+    /// Jobs that are not done, and why.
+    deferred: Mutex<Vec<(Job, String)>>,
     deleted: Bitmap,
 }
 
@@ -48,6 +51,7 @@ impl Sealed {
             calibration: RwLock::new(None),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            deferred: Mutex::default(),
             deleted: bitmap,
         }
     }
@@ -61,6 +65,7 @@ impl Sealed {
             calibration: RwLock::new(self.calibration()),
             recalibrate: AtomicBool::new(false),
             payloads: SealedPayloads::default(),
+            deferred: Mutex::default(),
             deleted: self.deleted.copy(),
         }
     }
@@ -137,6 +142,27 @@ impl Sealed {
 
     pub(super) fn delete(&self, row: Ordinal) {
         self.deleted.set(row.0);
+    }
+
+    /// Notes why a job on it is not done, or that nothing keeps it from being done.
+    pub(super) fn defer(&self, job: Job, why: Option<String>) {
+        let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = deferred.iter().position(|(other, _)| *other == job);
+        match (known, why) {
+            (Some(at), Some(why)) => deferred[at].1 = why,
+            (Some(at), None) => drop(deferred.remove(at)),
+            (None, Some(why)) => {
+                tracing::warn!(path = %self.segment.path().display(), why, "a background job does not begin");
+                deferred.push((job, why));
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Why jobs on it are not done.
+    pub(super) fn deferred(&self) -> Vec<String> {
+        let deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+        deferred.iter().map(|(_, why)| why.clone()).collect()
     }
 
     /// The bits of rows less those that are dead.

@@ -1,9 +1,9 @@
-//! Whose turn a job is: one at a time, and requests before the threads in the background.
+//! Mutual exclusion of the jobs of one collection: one at a time, requests before the background threads. A background thread
+//! never waits for a turn: it serves another collection meanwhile.
 
 use super::{Error, Stop};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Mutex, MutexGuard, TryLockError, sleep};
-use std::sync::PoisonError;
+use crate::sync::{Arc, Mutex, MutexGuard, TryLockError, sleep};
 use std::time::Duration;
 
 /// How often somebody asks whether the job before its own is done.
@@ -18,12 +18,16 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// For a thread in the background: after all requests, since it would otherwise have the next turn at once.
-    pub(super) fn behind_requests(&self) -> MutexGuard<'_, ()> {
-        while self.is_asked() {
-            sleep(TRY_AGAIN);
+    /// For a background thread. None while a request has the turn or waits for it.
+    pub(super) fn behind_requests(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.is_asked() {
+            return None;
         }
-        self.one.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.one.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Whether a request waits for it.
@@ -53,6 +57,30 @@ impl Turn {
     }
 }
 
+/// The jobs that write files in a collection's folder. The folder is opened again only when none is left: file names would clash.
+#[derive(Clone, Default)]
+pub(super) struct FolderUse(Arc<AtomicU32>);
+
+/// One such job, until it is dropped.
+pub(super) struct InUse(Arc<AtomicU32>);
+
+impl FolderUse {
+    pub(super) fn begin(&self) -> InUse {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        InUse(self.0.clone())
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +89,8 @@ mod tests {
     #[test]
     fn a_request_goes_before_the_background() {
         let turn = Turn::default();
-        let first = turn.behind_requests();
+        let first = turn.behind_requests().unwrap();
+        assert!(turn.behind_requests().is_none(), "one at a time");
         let requested = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -72,8 +101,24 @@ mod tests {
                 std::thread::yield_now();
             }
             drop(first);
-            let _next = turn.behind_requests();
+            let _next = loop {
+                match turn.behind_requests() {
+                    Some(next) => break next,
+                    None => std::thread::yield_now(),
+                }
+            };
             assert!(requested.load(Ordering::SeqCst), "the background was let in first");
         });
+    }
+
+    #[test]
+    fn a_folder_is_free_when_the_last_job_in_it_has_ended() {
+        let folder = FolderUse::default();
+        assert!(folder.is_free());
+        let (one, two) = (folder.begin(), folder.clone().begin());
+        drop(one);
+        assert!(!folder.is_free());
+        drop(two);
+        assert!(folder.is_free());
     }
 }

@@ -16,8 +16,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// A growing segment is sealed when its vectors and payloads take this much, however few its rows.
-const SEAL_BYTES: usize = 128 << 20;
 /// Frozen segments that may wait for their seal before writers wait too.
 const MAX_FROZEN: usize = 2;
 /// How long writers wait for a seal before they are turned away.
@@ -104,15 +102,15 @@ pub(super) struct Writer {
     sequence: AtomicU64,
     /// Odd while a commit changes what is in memory (Lameter 2005, "Effective Synchronization on Linux/NUMA Systems": seqlocks).
     changes: AtomicU64,
-    /// Notified when a frozen segment was sealed, or could not be.
+    /// Notified, under the commit lock, when a frozen segment was sealed or could not be.
     sealed: Condvar,
-    /// Why the last seal failed; none after one that did not.
-    unsealed: Mutex<Option<Arc<Error>>>,
 }
 
 /// What the commit lock guards: the numbers to be given out next, and every change of the view.
 pub(super) struct Counters {
     next_key: u64,
+    /// Why the last seal failed; none after one that did not.
+    unsealed: Option<Arc<Error>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -124,11 +122,10 @@ impl Writer {
     pub(super) fn new(sequence: u64, next_key: u64) -> Self {
         Self {
             queue: Mutex::default(),
-            commit: Mutex::new(Counters { next_key }),
+            commit: Mutex::new(Counters { next_key, unsealed: None }),
             sequence: AtomicU64::new(sequence),
             changes: AtomicU64::new(0),
             sealed: Condvar::new(),
-            unsealed: Mutex::default(),
         }
     }
 
@@ -154,9 +151,15 @@ impl Writer {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    /// Wakes the writers that wait for a seal: it is done, or why it is not.
-    pub(super) fn notify_sealed(&self, failed: Option<Arc<Error>>) {
-        *lock(&self.unsealed) = failed;
+    /// Wakes the writers that wait for a seal: it is done, or why it is not. Takes the commit lock, so that no writer misses it
+    /// between its look and its wait.
+    pub(super) fn seal_ended(&self, failed: Option<Arc<Error>>) {
+        self.hold().unsealed = failed;
+        self.sealed.notify_all();
+    }
+
+    /// Wakes the writers that wait for a seal. Under the commit lock.
+    pub(super) fn wake(&self) {
         self.sealed.notify_all();
     }
 }
@@ -175,7 +178,7 @@ impl Collection {
             if self.is_gone() || self.view().frozen.len() < MAX_FROZEN {
                 break;
             }
-            if let Some(error) = lock(&self.writer.unsealed).clone() {
+            if let Some(error) = counters.unsealed.clone() {
                 lock(&self.writer.queue).retain(|other| !Arc::ptr_eq(other, &pending));
                 return Err(Error::Seal(error));
             }
@@ -197,8 +200,7 @@ impl Collection {
         for (pending, outcome) in batch.iter().zip(outcomes) {
             *lock(&pending.outcome) = Some(outcome);
         }
-        let growing = self.view().growing.clone();
-        if growing.rows_held() >= self.settings.seal_rows || growing.bytes_held() >= SEAL_BYTES {
+        if self.view().growing.is_full(self.settings.seal_rows, self.seal_bytes) {
             self.freeze(&counters)?;
         }
         let outcome = lock(&pending.outcome).take();

@@ -15,7 +15,8 @@
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
 //! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
-//! | `heap.rs` | [`keep_little_freed_memory`] |
+//! | `heap.rs` | [`keep_little_freed_memory`], [`release_freed_memory`] |
+//! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
 //! | `behind.rs` | [`run_behind_others`]: work that may wait |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: make, list, sweep, remove, free space |
@@ -28,6 +29,7 @@ mod heap;
 mod huge;
 mod lock;
 mod mapping;
+mod memory;
 mod publish;
 
 pub use behind::run_behind_others;
@@ -38,8 +40,9 @@ pub use folder::{
 #[cfg(test)]
 pub(crate) use fs::double;
 pub use fs::{Fs, FsFile, FsRandom, RealFs, real_fs};
-pub use heap::keep_little_freed_memory;
+pub use heap::{keep_little_freed_memory, release_freed_memory};
 pub use huge::vec_with_capacity;
 pub use lock::DirLock;
 pub use mapping::Mapping;
+pub use memory::{MemoryStatus, memory_status};
 pub use publish::{Draft, FileWriter, Scratch, SectionMark, publish};

@@ -176,6 +176,12 @@ impl Collector for Now {
         counter(out, "merges", "Merges of segments", activity.merges)?;
         counter(out, "graphs_built", "Graphs that were built behind writes", activity.graphs)?;
         counter(out, "calibrations", "Graphs whose recall was measured", activity.calibrations)?;
+        let help = "Background jobs that did not begin for want of memory";
+        counter(out, "jobs_refused_for_memory", help, activity.jobs_refused)?;
+        let help = "Bytes reserved by the background jobs at work";
+        gauge(out, "job_memory_reserved_bytes", help, activity.job_memory_reserved)?;
+        let help = "Bytes that background jobs may use together";
+        gauge(out, "job_memory_capacity_bytes", help, activity.job_memory_capacity)?;
         let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
         let count = activity.commits.counts.iter().sum();

@@ -90,6 +90,16 @@ impl Quantizer {
         if metric == Metric::Dot { dimension + EXTRA } else { dimension }
     }
 
+    /// Bytes of memory that [`fit`](Self::fit) takes at most: three copies of the sample (its rows, those centred, their
+    /// projections), the rows of the trial and their projections, and a covariance of f32 with twice its directions.
+    pub(super) fn fit_bytes(rows: u64, width: usize) -> u64 {
+        let numbers = |most: usize| rows.min(most as u64).saturating_mul(width as u64);
+        let sample = numbers(SAMPLE.min(SAMPLE_NUMBERS / width.max(1)).max(1));
+        let trial = numbers(TRIAL.1.min(4 * SAMPLE_NUMBERS / width.max(1)));
+        let covariance = if width <= MAX_REDUCED { 3 * (width as u64).pow(2) } else { 0 };
+        4 * (3 * sample + 2 * trial + covariance)
+    }
+
     /// Bytes of a code row.
     pub(super) fn stride(&self) -> usize {
         Self::stride_of(self.width())

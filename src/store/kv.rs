@@ -109,6 +109,12 @@ impl Kv {
         *self.state() = State::Stopped(why.into());
     }
 
+    /// Closes the file: its lock is released as soon as no transaction is under way. Reads and writes fail from now on.
+    pub(super) fn close(&self) {
+        let open = std::mem::replace(&mut *self.state(), State::Stopped("it was closed".into()));
+        drop(open);
+    }
+
     fn current(&self) -> Result<Arc<Open>, Error> {
         let mut state = self.state();
         match &*state {

@@ -412,6 +412,11 @@ impl Truth {
         self.kv.stop(why);
     }
 
+    /// Closes the file, so that it can be opened again. Reads and writes fail from now on.
+    pub fn close(&self) {
+        self.kv.close();
+    }
+
     /// Why nothing is written any more, if so.
     pub fn stopped(&self) -> Option<String> {
         self.kv.stopped()

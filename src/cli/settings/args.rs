@@ -105,6 +105,9 @@ pub(crate) struct ServeArgs {
     /// Searches and embeddings at the same time; 0 takes all cores [default: 0]
     #[arg(long, value_name = "N", env = "NEARNESS_THREADS", value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) threads: Option<u32>,
+    /// Most memory that merges, graph builds and measurements take together, MiB [default: half of the memory limit]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_BACKGROUND_MEMORY", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) background_memory: Option<u32>,
     /// How the log is written to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "NEARNESS_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

@@ -47,6 +47,7 @@ pub(super) struct LimitsSection {
     pub(super) patience_seconds: Option<u32>,
     pub(super) connections: Option<u32>,
     pub(super) threads: Option<u32>,
+    pub(super) background_memory_mib: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +117,7 @@ impl ConfigFile {
             ("limits.patience_seconds", limits.patience_seconds, 1..=86_400),
             ("limits.connections", limits.connections, 1..=1_000_000),
             ("limits.threads", limits.threads, 0..=1_024),
+            ("limits.background_memory_mib", limits.background_memory_mib, 1..=1_048_576),
         ] {
             if let Some(value) = value
                 && !range.contains(&value)
@@ -139,6 +141,7 @@ mod tests {
             ("[tls]\ncert = 'a'", "unknown field `cert`"),
             ("[limits]\nmax_message_mib = 0", "limits.max_message_mib takes 1 to 1024, got 0"),
             ("[limits]\nthreads = -1", "threads = -1"),
+            ("[limits]\nbackground_memory_mib = 0", "limits.background_memory_mib takes 1 to 1048576, got 0"),
             ("[log]\nformat = 'xml'", "format = 'xml'"),
             ("[web]\nlisten = 'off'", "neither an address and port nor none"),
             ("[web]\nport = 1", "unknown field `port`"),

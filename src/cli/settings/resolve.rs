@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) audit: Option<PathBuf>,
     /// Where traces go.
     pub(crate) traces: Option<String>,
+    /// Most bytes of memory of background jobs together, where it is set.
+    pub(crate) background_memory: Option<u64>,
     /// All that the server needs but the audit log.
     pub(crate) options: ServerOptions,
     /// Files that are read again when they change.
@@ -97,6 +99,10 @@ impl Settings {
             log_format: args.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
             audit: args.audit_log.clone().or(file.log.audit),
             traces: args.traces.clone().or(file.traces.endpoint),
+            background_memory: args
+                .background_memory
+                .or(file.limits.background_memory_mib)
+                .map(|mib| u64::from(mib) << 20),
             options,
             watched,
         })
@@ -173,17 +179,20 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\n",
+            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
         let plain = Settings::resolve(&ServeArgs::default()).unwrap();
         assert_eq!((plain.data, plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
+        assert_eq!(plain.background_memory, None);
         let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
         assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
         let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
         assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
-        assert_eq!(filed.models, [PathBuf::from("/m")]);
+        assert_eq!((filed.models, filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
+        let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
+        assert_eq!(flagged.background_memory, Some(7 << 20));
         let flags = ["--config", path, "--data", "e", "--listen", "127.0.0.1:8", "--max-message", "4", "--model", "n"];
         let flagged = Settings::resolve(&serve(&flags)).unwrap();
         assert_eq!((flagged.data, flagged.options.address.port()), ("e".into(), 8));

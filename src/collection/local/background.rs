@@ -1,13 +1,17 @@
 //! What the engine's threads do behind the writers: seal, merge and build graphs, measure them, feed the growing segments' graphs.
+//!
+//! Each thread serves the collections round robin, one job each, so that a collection that always has another job keeps no other
+//! one waiting for longer than a job.
 
 use super::super::open::Collection;
+use super::super::seal::Step;
 use super::super::{Error, ErrorKind, Observe};
 use super::{Inner, Work};
 use crate::disk;
 use crate::types::CollectionName;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the indexer looks for new growing points.
 const INDEX_PAUSE: Duration = Duration::from_millis(100);
@@ -18,9 +22,39 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// How often the sealer looks whether merging has caught up.
 const DELAY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Collections whose jobs wait, and until when.
+type Pauses = BTreeMap<CollectionName, Instant>;
+
+/// Does one job in each collection after the other, and begins again, until none of them has done one. Those that pause are left out.
+/// `names` are asked for before each round, `job` may end it all with none.
+fn round_robin(
+    pauses: &mut Pauses,
+    names: &dyn Fn() -> Vec<CollectionName>,
+    job: &mut dyn FnMut(&CollectionName) -> Option<Step>,
+) {
+    let mut busy = true;
+    while std::mem::take(&mut busy) {
+        let names = names();
+        pauses.retain(|name, _| names.contains(name));
+        for name in &names {
+            if pauses.get(name).is_some_and(|until| *until > Instant::now()) {
+                continue;
+            }
+            pauses.remove(name);
+            match job(name) {
+                Some(Step::Done) => busy = true,
+                Some(Step::Nothing) => {}
+                Some(Step::Later(pause)) => _ = pauses.insert(name.clone(), Instant::now() + pause),
+                None => return,
+            }
+        }
+    }
+}
+
 impl Inner {
-    /// Waits until `flag` is raised (and lowers it) or the engine stops. False when it stops.
-    fn wait(&self, flag: fn(&mut Work) -> &mut bool) -> bool {
+    /// Waits until `flag` is raised (and lowers it), a pause ends, or the engine stops. False when it stops.
+    fn wait(&self, flag: fn(&mut Work) -> &mut bool, pauses: &Pauses) -> bool {
+        let until = pauses.values().min();
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if self.stopping() {
@@ -29,7 +63,11 @@ impl Inner {
             if std::mem::take(flag(&mut work)) {
                 return true;
             }
-            work = self.wake.wait(work).unwrap_or_else(PoisonError::into_inner);
+            work = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.wake.wait(work).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return true,
+                Some(left) => self.wake.wait_timeout(work, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 
@@ -39,44 +77,56 @@ impl Inner {
         drop(self.wake.wait_timeout_while(work, time, |_| !self.stopping()));
     }
 
-    pub(super) fn run_sealer(&self) {
-        while self.wait(|work| &mut work.seal) {
-            let mut again = false;
-            let mut delayed = false;
-            for collection in self.open_collections() {
-                loop {
-                    if collection.delays_seals() {
-                        delayed = true;
-                        break;
-                    }
-                    match collection.seal_oldest() {
-                        Ok(true) => self.notify(true),
-                        Ok(false) => break,
-                        Err(error) => {
-                            tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
-                            // A disk that failed will not work before the collection is opened anew.
-                            again |= error.kind() != ErrorKind::Unavailable;
-                            break;
-                        }
-                    }
+    /// Does `job` in every collection, round robin, whenever the flag is raised.
+    fn serve(&self, flag: fn(&mut Work) -> &mut bool, job: &dyn Fn(&Collection) -> Step) {
+        let mut pauses = Pauses::new();
+        while self.wait(flag, &pauses) {
+            let mut worked = false;
+            // By name: a thread that held the collections would keep those alive that were deleted or replaced meanwhile.
+            round_robin(&mut pauses, &|| self.open_names(), &mut |name| {
+                if self.stopping() {
+                    return None;
                 }
-            }
-            if again || delayed {
-                self.pause(if again { RETRY_PAUSE } else { DELAY_PAUSE });
-                self.notify(false);
+                let Ok(collection) = self.get(name) else { return Some(Step::Nothing) };
+                let step = job(&collection);
+                worked |= step == Step::Done;
+                Some(step)
+            });
+            if worked {
+                disk::release_freed_memory();
             }
         }
+    }
+
+    pub(super) fn run_sealer(&self) {
+        self.serve(|work| &mut work.seal, &|collection| {
+            if collection.delays_seals() {
+                return Step::Later(DELAY_PAUSE);
+            }
+            match collection.seal_oldest() {
+                Ok(true) => {
+                    self.notify(true);
+                    Step::Done
+                }
+                Ok(false) => Step::Nothing,
+                Err(error) => {
+                    tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
+                    // A disk that failed will not work before the collection is opened anew.
+                    if error.kind() == ErrorKind::Unavailable { Step::Nothing } else { Step::Later(RETRY_PAUSE) }
+                }
+            }
+        });
     }
 
     pub(super) fn run_improver(&self) {
         // This thread, and those that it starts, run behind others: queries and writes come first.
         disk::run_behind_others();
-        let job = |collection: &Collection, observe: Observe<'_>| -> Result<bool, Error> {
-            let done = collection.improve(observe)?;
-            if done {
+        let job = |collection: &Collection, observe: Observe<'_>| -> Result<Step, Error> {
+            let step = collection.improve(observe)?;
+            if step == Step::Done {
                 self.notify_measurer();
             }
-            Ok(done)
+            Ok(step)
         };
         self.run_jobs(
             |work| &mut work.improve,
@@ -89,11 +139,11 @@ impl Inner {
     pub(super) fn run_measurer(&self) {
         // As the improver; to audit graphs is to read them whole.
         disk::run_behind_others();
-        for collection in self.open_collections() {
+        for name in self.open_names() {
             if self.stopping() {
                 return;
             }
-            collection.audit_graphs();
+            self.get(&name).iter().for_each(|collection| collection.audit_graphs());
         }
         self.notify(true);
         self.run_jobs(
@@ -105,10 +155,10 @@ impl Inner {
     }
 
     /// Does `job` in every collection until there is none, whenever the flag is raised, with threads of its own.
-    pub(super) fn run_jobs(
+    fn run_jobs(
         &self,
         flag: fn(&mut Work) -> &mut bool,
-        job: &(dyn Fn(&Collection, Observe<'_>) -> Result<bool, Error> + Sync),
+        job: &(dyn Fn(&Collection, Observe<'_>) -> Result<Step, Error> + Sync),
         failed: &str,
         without_threads: &str,
     ) {
@@ -116,34 +166,28 @@ impl Inner {
             Ok(pool) => pool,
             Err(error) => return tracing::error!(%error, "{without_threads}: no threads for it could be started"),
         };
-        while self.wait(flag) {
-            let mut again = false;
-            for collection in self.open_collections() {
-                loop {
-                    let observe = |_, _, _| !self.stopping();
-                    match pool.install(|| job(&collection, &observe)) {
-                        Ok(true) if !self.stopping() => {}
-                        Ok(_) => break,
-                        Err(_) if self.stopping() || collection.is_gone() => break,
-                        Err(error) => {
-                            tracing::error!(collection = %collection.name, %error, "{failed}");
-                            again = true;
-                            break;
-                        }
-                    }
+        self.serve(flag, &|collection| {
+            let observe = |_, _, _| !self.stopping();
+            match pool.install(|| job(collection, &observe)) {
+                Ok(step) => step,
+                Err(_) if self.stopping() || collection.is_gone() => Step::Nothing,
+                Err(error) => {
+                    tracing::error!(collection = %collection.name, %error, "{failed}");
+                    Step::Later(RETRY_PAUSE)
                 }
             }
-            if again {
-                self.pause(RETRY_PAUSE);
-                self.notify(true);
-            }
-        }
+        });
     }
 
     pub(super) fn run_indexer(&self) {
         let mut seen: BTreeMap<CollectionName, u32> = BTreeMap::new();
         while !self.stopping() {
             let mut busy = false;
+            if self.meters.memory.is_short() {
+                // Points of a growing segment without a graph are scanned.
+                self.pause(INDEX_PAUSE);
+                continue;
+            }
             for collection in self.open_collections() {
                 let growing = collection.view().growing.clone();
                 let rows = growing.rows_held();
@@ -167,5 +211,58 @@ impl Inner {
                 self.pause(INDEX_PAUSE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order of the jobs, where each collection has so many; of one that has many the first `limit` of all are looked at.
+    fn order(jobs: &[(&str, usize)], limit: usize) -> String {
+        let mut left: BTreeMap<String, usize> = jobs.iter().map(|(name, jobs)| ((*name).to_owned(), *jobs)).collect();
+        let names: Vec<CollectionName> = jobs.iter().map(|(name, _)| CollectionName::new(*name).unwrap()).collect();
+        let mut done = String::new();
+        round_robin(&mut Pauses::new(), &|| names.clone(), &mut |name| {
+            let left = left.get_mut(name.as_str()).unwrap();
+            if *left == 0 {
+                return Some(Step::Nothing);
+            }
+            *left -= 1;
+            done.push_str(name.as_str());
+            (done.len() < limit).then_some(Step::Done)
+        });
+        done
+    }
+
+    #[test]
+    fn a_busy_collection_waits_for_the_others_after_each_job() {
+        assert_eq!(order(&[("a", usize::MAX), ("b", 3), ("c", 1)], 10), "abcababaaa");
+        assert_eq!(order(&[("a", 1), ("b", 2), ("c", usize::MAX)], 6), "abcbcc");
+        assert_eq!(order(&[("a", 2), ("b", 2)], 10), "abab");
+        assert_eq!(order(&[], 10), "");
+    }
+
+    #[test]
+    fn one_that_pauses_keeps_no_other_waiting() {
+        let names: Vec<CollectionName> = ["a", "b"].map(|name| CollectionName::new(name).unwrap()).into();
+        let (mut pauses, mut order, mut left) = (Pauses::new(), String::new(), 3);
+        let mut run = |pauses: &mut Pauses| {
+            round_robin(pauses, &|| names.clone(), &mut |name| {
+                order.push_str(name.as_str());
+                if name.as_str() == "a" {
+                    return Some(Step::Later(Duration::from_secs(3_600)));
+                }
+                left -= 1;
+                Some(if left >= 0 { Step::Done } else { Step::Nothing })
+            });
+        };
+        run(&mut pauses);
+        run(&mut pauses);
+        assert_eq!(pauses.len(), 1);
+        // Once the pause is over it has its turn again.
+        pauses.values_mut().for_each(|until| *until = Instant::now());
+        run(&mut pauses);
+        assert_eq!(order, "abbbbbab");
     }
 }

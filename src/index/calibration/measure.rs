@@ -14,7 +14,7 @@ use super::{Calibration, Curve, CurvePoint};
 use crate::index::graph::{self, Expected, Graph};
 use crate::index::{Error, GraphParams, Rows};
 use crate::math::Components;
-use crate::types::Ordinal;
+use crate::types::{Metric, Ordinal};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::Path;
@@ -34,8 +34,55 @@ const GROWTH: (f64, f64) = (1.0, 20.0);
 /// What is missed at least, for that multiple.
 const LEAST_MISS: f64 = 1e-4;
 
-/// Measures `graph` over the accepted rows of `rows`, on which it was built with `params`. The same seed draws the same
-/// rows. `progress` is told of steps done and of all steps; returning false cancels. None for fewer than 200 rows.
+/// Fewest rows of a graph that is smaller than the measured one only for want of memory: what fewer show of so much larger a
+/// graph is not worth a promise.
+const LEAST_SUBSET_ROWS: usize = 1 << 14;
+
+/// Bytes of memory that a measurement takes beyond the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureBytes {
+    /// On the smallest sample that is measured.
+    pub least: u64,
+    /// On all rows, or on the largest sample.
+    pub most: u64,
+}
+
+/// The memory that [`measure`] takes for `rows` rows, of which `live` are accepted. For each row of the subset: its vector in f32 and its
+/// norm, what the build of its graph takes, and the graph's bytes. Once: 4 bytes for each row of the segment, and the held-out rows.
+pub fn measure_bytes(rows: u64, live: u64, dimension: usize, metric: Metric, m: u32) -> MeasureBytes {
+    let most = usize::try_from(live).unwrap_or(usize::MAX).min(most_subset_rows(dimension));
+    let bytes = |subset| 4 * rows + subset_bytes(subset, dimension, metric, m);
+    MeasureBytes { least: bytes(most.min(LEAST_SUBSET_ROWS)), most: bytes(most) }
+}
+
+fn most_subset_rows(dimension: usize) -> usize {
+    SUBSET_ROWS.min(SUBSET_COMPONENTS / dimension.max(1)).max(2 * HELD_OUT.0)
+}
+
+fn subset_bytes(rows: usize, dimension: usize, metric: Metric, m: u32) -> u64 {
+    let (rows, vector) = (rows as u64, 4 * dimension as u64 + 4);
+    let asked = 2 * (HELD_OUT.1 + STORED.1) as u64 * vector;
+    let graph = graph::build_bytes(rows, dimension, metric, m, false) + graph::file_bytes(rows, dimension, metric, m);
+    graph.saturating_add(rows * (vector + 4)).saturating_add(asked)
+}
+
+/// The largest subset that takes no more than `memory`.
+fn subset_within(memory: u64, rows: Rows<'_>, m: u32) -> usize {
+    let memory = memory.saturating_sub(4 * rows.len() as u64);
+    let (mut least, mut most) = (0, most_subset_rows(rows.dimension));
+    while least < most {
+        let middle = least + (most - least).div_ceil(2);
+        if subset_bytes(middle, rows.dimension, rows.metric, m) <= memory {
+            least = middle;
+        } else {
+            most = middle - 1;
+        }
+    }
+    least
+}
+
+/// Measures `graph` over the accepted rows of `rows`, on which it was built with `params`, on a subset that takes at most
+/// `memory` bytes (see [`measure_bytes`]). The same seed and memory draw the same rows. `progress` is told of steps done and of all steps; returning false cancels. None for fewer than 200 rows.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; those of the build.
@@ -44,6 +91,7 @@ pub fn measure(
     graph: &Graph,
     accept: Accept<'_>,
     params: GraphParams,
+    memory: u64,
     seed: u64,
     progress: &(dyn Fn(u64, u64) -> bool + Sync),
 ) -> Result<Option<Calibration>, Error> {
@@ -53,7 +101,7 @@ pub fn measure(
     if live < 2 * HELD_OUT.0 || rows.dimension == 0 {
         return Ok(None);
     }
-    let most = SUBSET_ROWS.min(SUBSET_COMPONENTS / rows.dimension).max(2 * HELD_OUT.0);
+    let most = most_subset_rows(rows.dimension).min(subset_within(memory, rows, params.m)).max(2 * HELD_OUT.0);
     let whole = live - held_count <= most;
     let drawn = if whole { live } else { held_count + most };
     let (held, kept) = draw(rows.len(), drawn, held_count, &mut rng, accept);

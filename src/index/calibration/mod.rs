@@ -26,5 +26,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use measure::{measure, sample_rows};
+pub use measure::{MeasureBytes, measure, measure_bytes, sample_rows};
 pub use table::{Calibration, Curve, CurvePoint};

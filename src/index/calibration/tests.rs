@@ -38,7 +38,7 @@ fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]
         let metric = Metric::ALL[seed as usize % 3];
         let sample = Sample::hard(rows, dimension, metric, seed, 1_000);
         let graph = graph(&sample);
-        let table = measure(sample.rows(), &graph, &|_| true, params(), seed, &|_, _| true).unwrap().unwrap();
+        let table = measure(sample.rows(), &graph, &|_| true, params(), u64::MAX, seed, &|_, _| true).unwrap().unwrap();
         let queries = sample.queries(1_000);
         for &k in ks {
             for target in [0.7, 0.8, 0.9, 0.95, 0.98] {
@@ -85,7 +85,7 @@ fn the_table_of_a_large_graph_holds_for_it() {
 fn stored_rows_are_easier_queries() {
     let sample = Sample::hard(6_000, 32, Metric::L2, 5, 400);
     let graph = graph(&sample);
-    let table = measure(sample.rows(), &graph, &|_| true, params(), 1, &|_, _| true).unwrap().unwrap();
+    let table = measure(sample.rows(), &graph, &|_| true, params(), u64::MAX, 1, &|_, _| true).unwrap().unwrap();
     let recall = reached(&sample, &graph, &sample.queries(400), 10, 20);
     assert!((f64::from(table.expected(20, 10)) - recall).abs() < 0.04, "{recall} {}", table.expected(20, 10));
     assert!(f64::from(table.stored(20, 10)) > recall + 0.05, "{recall} {}", table.stored(20, 10));
@@ -96,10 +96,10 @@ fn dead_rows_are_neither_asked_nor_found() {
     let sample = Sample::hard(4_000, 16, Metric::Cosine, 3, 1);
     let graph = graph(&sample);
     let accept = |row: Ordinal| !row.0.is_multiple_of(4);
-    let table = measure(sample.rows(), &graph, &accept, params(), 1, &|_, _| true).unwrap().unwrap();
+    let table = measure(sample.rows(), &graph, &accept, params(), u64::MAX, 1, &|_, _| true).unwrap().unwrap();
     assert_eq!(table.samples(), 300, "one in ten of the live");
     let few = |row: Ordinal| row.0 < 150;
-    assert_eq!(measure(sample.rows(), &graph, &few, params(), 1, &|_, _| true).unwrap(), None);
+    assert_eq!(measure(sample.rows(), &graph, &few, params(), u64::MAX, 1, &|_, _| true).unwrap(), None);
 }
 
 #[test]
@@ -107,11 +107,35 @@ fn the_same_seed_measures_the_same_and_a_measurement_can_be_cancelled() {
     let sample = Sample::hard(3_000, 16, Metric::L2, 3, 1);
     let graph = graph(&sample);
     let one = GraphParams { threads: 1, ..params() };
-    let of = |seed| measure(sample.rows(), &graph, &|_| true, one, seed, &|_, _| true).unwrap().unwrap();
+    let of = |seed| measure(sample.rows(), &graph, &|_| true, one, u64::MAX, seed, &|_, _| true).unwrap().unwrap();
     assert_eq!(of(1), of(1));
     assert_ne!(of(1), of(2));
     for after in [10, 3_000, 3_500] {
-        let stopped = measure(sample.rows(), &graph, &|_| true, one, 1, &|done, _| done < after);
+        let stopped = measure(sample.rows(), &graph, &|_| true, one, u64::MAX, 1, &|done, _| done < after);
         assert!(matches!(stopped, Err(Error::Cancelled { .. })), "after {after}");
     }
+}
+
+#[test]
+fn with_little_memory_a_sample_is_measured_and_the_target_is_still_reached() {
+    let sample = Sample::hard(20_000, 16, Metric::L2, 3, 400);
+    let graph = graph(&sample);
+    let bytes = measure_bytes(20_000, 20_000, 16, Metric::L2, params().m);
+    assert!(bytes.least < bytes.most, "{bytes:?}");
+    let steps = |memory| {
+        let total = std::sync::atomic::AtomicU64::new(0);
+        let progress = |_: u64, of: u64| {
+            total.store(of, std::sync::atomic::Ordering::Relaxed);
+            true
+        };
+        let table = measure(sample.rows(), &graph, &|_| true, params(), memory, 1, &progress).unwrap().unwrap();
+        (total.into_inner(), table)
+    };
+    let (whole, _) = steps(bytes.most);
+    let (sampled, table) = steps(bytes.least);
+    // Rows of the graph that is built, then the held-out rows and the stored ones, which a sample is asked for twice.
+    assert_eq!((whole, sampled), (19_000 + (1_000 + 500) * 6, 16_384 + (1_000 + 2 * 500) * 6));
+    let ef = table.ef_for(0.9, 10).unwrap();
+    let recall = reached(&sample, &graph, &sample.queries(400), 10, ef);
+    assert!(recall >= 0.9, "{recall}");
 }

@@ -22,7 +22,7 @@ use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams, Rows};
 use crate::math;
 use crate::math::codes::{CodeQuery, CodeRows};
-use crate::types::MAX_DIMENSION;
+use crate::types::{MAX_DIMENSION, Metric};
 
 /// Rows that a thread takes at once.
 const CHUNK: usize = 32;
@@ -234,14 +234,37 @@ impl Context {
     }
 }
 
+/// What a row takes during a build beside its codes and links: levels, orders, hashes of its codes, marks of walks, bytes.
+const ROW_BYTES: u64 = 64;
+
+/// Bytes of memory that [`build`] takes at most beyond the rows. For each row: its code row, without reduction; 16 bytes for each
+/// of its `m` links, of which level 0 has twice as many, each with its key; what its share of the upper levels takes; [`ROW_BYTES`]; with the links
+/// of an older graph, their copy of 8 bytes for each of `m`, and 16 more. Once: what [`Quantizer::fit`] takes.
+pub fn build_bytes(rows: u64, dimension: usize, metric: Metric, m: u32, with_reuse: bool) -> u64 {
+    let width = Quantizer::full_width_of(metric, dimension);
+    let m = u64::from(m);
+    let upper = (8 * m + 8).div_ceil(m.saturating_sub(1).max(1));
+    let reuse = if with_reuse { 8 * m + 16 } else { 0 };
+    let row = Quantizer::stride_of(width) as u64 + 16 * m + upper + ROW_BYTES + reuse;
+    rows.saturating_mul(row).saturating_add(Quantizer::fit_bytes(rows, width))
+}
+
+/// Bytes of a graph file for so many rows, at most.
+pub fn file_bytes(rows: u64, dimension: usize, metric: Metric, m: u32) -> u64 {
+    let m = u64::from(m);
+    let stride = Quantizer::stride_of(Quantizer::full_width_of(metric, dimension)) as u64;
+    let upper = (4 * m + 8).div_ceil(m.saturating_sub(1).max(1));
+    rows.saturating_mul(stride + 8 * m + upper + 8)
+}
+
 /// Builds the graph of rows that were checked before (finite, with a direction where the metric needs one; others do no
 /// harm, but are hardly found).
 ///
 /// Rows that an older graph has links for keep them (`reuse`), and only the others look for theirs.
 ///
 /// `progress` is told the rows done and their total, from any of the threads, and returns false to stop. With one
-/// thread the result depends on nothing but the rows and the parameters. Memory beyond the rows: for each row about
-/// `dimension + 16 m` bytes.
+/// thread the result depends on nothing but the rows and the parameters. Memory beyond the rows: at most
+/// [`build_bytes`].
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`Error::InvalidParams`] naming the limit.

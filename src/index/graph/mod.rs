@@ -45,7 +45,7 @@ mod verify;
 mod view;
 mod walk;
 
-pub use build::{Built, build};
+pub use build::{Built, build, build_bytes, file_bytes};
 pub use file::{Expected, Graph};
 pub use layout::MAX_ROWS;
 pub use reuse::Reuse;

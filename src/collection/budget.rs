@@ -1,0 +1,254 @@
+//! The memory budget of background jobs: merges, graph builds and measurements of recall.
+//!
+//! A job reserves the bytes that it needs at most before it begins. Jobs that do not fit beside those that run wait, first come
+//! first served; one that does not fit even alone is refused, and its caller makes it smaller or leaves it for later. So the
+//! process is not killed for a job that could wait.
+
+use crate::disk::{self, MemoryStatus};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, sleep};
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Share of the memory limit that jobs use together, unless the operator sets another number.
+const SHARE: u64 = 2;
+/// Share of the memory limit that no job may use up: for requests and growing segments.
+const RESERVE: u64 = 8;
+/// Share of the memory limit of the vectors and payloads of one growing segment.
+const GROWING_SHARE: u64 = 32;
+/// The same, within limits, bytes.
+const GROWING_BYTES: (u64, u64) = (4 << 20, 128 << 20);
+/// Jobs that need no more than this go on however short memory is, bytes: otherwise small segments would pile up.
+const LEAST: u64 = 1 << 20;
+/// Time between two looks whether memory is free.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// Reads the memory that there is.
+type Probe = Box<dyn Fn() -> Option<MemoryStatus> + Send + Sync>;
+
+/// The budget; one for all collections of an engine.
+pub(super) struct JobMemory {
+    /// Bytes that the operator set; 0 for a share of the limit.
+    configured: AtomicU64,
+    probe: Probe,
+    state: Mutex<State>,
+    refused: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    reserved: u64,
+    next_ticket: u64,
+    /// Tickets of the jobs that wait, in order.
+    waiting: VecDeque<u64>,
+}
+
+/// Bytes of a running job; given back when it is dropped.
+pub(super) struct Reserved<'m> {
+    memory: &'m JobMemory,
+    bytes: u64,
+}
+
+/// Why a job may not begin.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refused {
+    /// Its caller gave up while it waited.
+    Cancelled,
+    /// It needs more than there is, even alone.
+    TooLittle {
+        /// Bytes that all jobs together may use now.
+        capacity: u64,
+    },
+}
+
+impl Default for JobMemory {
+    fn default() -> Self {
+        Self::of(Box::new(disk::memory_status))
+    }
+}
+
+impl JobMemory {
+    fn of(probe: Probe) -> Self {
+        Self { configured: AtomicU64::new(0), probe, state: Mutex::default(), refused: AtomicU64::new(0) }
+    }
+
+    /// Sets the bytes of all jobs together; 0 for a share of the memory limit.
+    pub(super) fn configure(&self, bytes: u64) {
+        self.configured.store(bytes, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The setting, and what is free beside the reserve.
+    fn bounds(&self) -> (u64, u64) {
+        let status = (self.probe)();
+        let configured = self.configured.load(Ordering::Relaxed);
+        let share = match (configured, status) {
+            (0, None) => u64::MAX,
+            (0, Some(status)) => status.limit / SHARE,
+            (bytes, _) => bytes,
+        };
+        let free = status.map_or(u64::MAX, |status| status.available.saturating_sub(status.limit / RESERVE));
+        (share.max(LEAST), free.max(LEAST))
+    }
+
+    /// Bytes that one job could use if no other ran.
+    pub(super) fn capacity(&self) -> u64 {
+        let reserved = self.reserved();
+        let (share, free) = self.bounds();
+        // What runs has taken at most what it reserved.
+        share.min(free.saturating_add(reserved))
+    }
+
+    /// Bytes of the jobs that run.
+    pub(super) fn reserved(&self) -> u64 {
+        self.state().reserved
+    }
+
+    /// Jobs that were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether memory is so short that the reserve is in use.
+    pub(super) fn is_short(&self) -> bool {
+        self.bounds().1 <= LEAST
+    }
+
+    /// Bytes of vectors and payloads from which a growing segment is sealed.
+    pub(super) fn seal_bytes(&self) -> usize {
+        let (least, most) = GROWING_BYTES;
+        let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Reserves bytes for a job, once it is its turn and they are free. `go_on` is asked while it waits.
+    pub(super) fn reserve(&self, bytes: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
+        let ticket = {
+            let mut state = self.state();
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.push_back(ticket);
+            ticket
+        };
+        let leave = |state: &mut State| state.waiting.retain(|&other| other != ticket);
+        loop {
+            {
+                let mut state = self.state();
+                if state.waiting.front() == Some(&ticket) {
+                    let (share, free) = self.bounds();
+                    let alone = state.reserved == 0;
+                    if state.reserved.saturating_add(bytes) <= share.min(free) {
+                        leave(&mut state);
+                        state.reserved += bytes;
+                        return Ok(Reserved { memory: self, bytes });
+                    }
+                    if alone || bytes > share {
+                        leave(&mut state);
+                        self.refused.fetch_add(1, Ordering::Relaxed);
+                        return Err(Refused::TooLittle { capacity: share.min(free) });
+                    }
+                }
+            }
+            if !go_on() {
+                leave(&mut self.state());
+                return Err(Refused::Cancelled);
+            }
+            sleep(TRY_AGAIN);
+        }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        state.reserved = state.reserved.saturating_sub(self.bytes);
+    }
+}
+
+/// What is missing, and what to do about it.
+pub(super) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    format!(
+        "{what} needs {} MiB of memory and background jobs may use {} MiB now; raise --background-memory, or the memory limit of the server",
+        needed.div_ceil(MIB),
+        capacity / MIB
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A budget on a machine of that limit, of which so much is available.
+    pub(in crate::collection) fn memory_of(limit: u64, available: &Arc<AtomicU64>) -> JobMemory {
+        let available = available.clone();
+        JobMemory::of(Box::new(move || Some(MemoryStatus { limit, available: available.load(Ordering::Relaxed) })))
+    }
+
+    const GO_ON: &dyn Fn() -> bool = &|| true;
+
+    #[test]
+    fn half_of_the_limit_is_for_jobs_and_an_eighth_is_never_used_up() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        assert_eq!(memory.capacity(), 400 * MIB);
+        available.store(300 * MIB, Ordering::Relaxed);
+        assert_eq!(memory.capacity(), 200 * MIB);
+        memory.configure(150 * MIB);
+        assert_eq!(memory.capacity(), 150 * MIB);
+        available.store(90 * MIB, Ordering::Relaxed);
+        assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
+        assert!(memory.reserve(LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, GO_ON).is_err());
+        assert_eq!(memory.seal_bytes() as u64, 25 * MIB);
+        assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
+    }
+
+    #[test]
+    fn what_does_not_fit_even_alone_is_refused_and_counted() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let refused = memory.reserve(401 * MIB, GO_ON).err();
+        assert_eq!(refused, Some(Refused::TooLittle { capacity: 400 * MIB }));
+        assert_eq!((memory.refused(), memory.reserved()), (1, 0));
+        let all = memory.reserve(400 * MIB, GO_ON).unwrap();
+        assert_eq!(memory.reserved(), 400 * MIB);
+        assert_eq!(memory.reserve(1, &|| false).err(), Some(Refused::Cancelled));
+        // What can never fit does not wait for the others.
+        assert!(matches!(memory.reserve(401 * MIB, GO_ON), Err(Refused::TooLittle { .. })));
+        drop(all);
+        assert!(memory.reserve(400 * MIB, &|| false).is_ok());
+    }
+
+    #[test]
+    fn jobs_wait_in_the_order_in_which_they_came() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let first = memory.reserve(300 * MIB, GO_ON).unwrap();
+        let (begun, order) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // The second would fit beside the first job, but the one before it came earlier.
+            for (number, bytes) in [(1, 350 * MIB), (2, 100 * MIB)] {
+                let (memory, begun) = (&memory, begun.clone());
+                scope.spawn(move || {
+                    let _mine = memory.reserve(bytes, GO_ON).unwrap();
+                    begun.send(number).unwrap();
+                });
+                while memory.state().waiting.len() < number {
+                    std::thread::yield_now();
+                }
+            }
+            assert!(order.try_recv().is_err());
+            drop(first);
+        });
+        let order: Vec<usize> = order.try_iter().collect();
+        assert_eq!((order[0], order.len(), memory.reserved()), (1, 2, 0));
+    }
+}
