@@ -29,6 +29,8 @@ pub struct Activity {
     pub graphs: u64,
     /// Graphs whose recall was measured.
     pub calibrations: u64,
+    /// Files and folders in `orphans/` of the data directory.
+    pub orphans: u64,
 }
 
 /// The counters behind an [`Activity`]; one for all collections of an engine.
@@ -61,6 +63,7 @@ impl Meters {
             merges: read(&self.merges),
             graphs: read(&self.graphs),
             calibrations: read(&self.calibrations),
+            orphans: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state.
 
 use super::open::Collection;
-use super::seal::{MAX_SEGMENT_ROWS, Observe};
+use super::seal::{MAX_SEGMENT_ROWS, Observe, Uncommitted};
 use super::sealed::GRAPH_FROM_ROWS;
 use super::write::Op;
 use super::{Error, Item, Job, Outcome};
@@ -53,7 +53,7 @@ impl Collection {
         observe: Observe<'_>,
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
-        let mut writer = self.segment_writer()?;
+        let (mut writer, mark) = self.segment_writer()?;
         let mut ids: HashSet<PointId> = HashSet::new();
         // Ids that came again: their last item wins, written after the segment.
         let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
@@ -85,9 +85,9 @@ impl Collection {
             }
         }
         if !ids.is_empty() {
-            let segment = self.ordered(writer.finish()?, observe)?;
-            let graph = self.graph_of(&segment, None, observe)?;
-            outcome.replaced += self.publish_bulk(segment, graph)?;
+            let new = self.ordered((writer.finish()?, mark), observe)?;
+            let graph = self.graph_of(&new.0, None, observe)?;
+            outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()
             && let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))?
@@ -98,13 +98,15 @@ impl Collection {
     }
 
     /// The same points with near ones together, where there are enough of them for a graph.
-    fn ordered(&self, segment: Segment, observe: Observe<'_>) -> Result<Segment, Error> {
-        if segment.rows() < GRAPH_FROM_ROWS {
-            return Ok(segment);
+    fn ordered<'c>(
+        &'c self,
+        new: (Segment, Uncommitted<'c>),
+        observe: Observe<'_>,
+    ) -> Result<(Segment, Uncommitted<'c>), Error> {
+        if new.0.rows() < GRAPH_FROM_ROWS {
+            return Ok(new);
         }
-        let mut rows: Vec<SourceRow> = (0..segment.rows()).map(|row| (0, Ordinal(row))).collect();
-        let ordered = self.write_in_order(&[&segment], &mut rows, observe);
-        self.remove(segment.path());
-        ordered
+        let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
+        self.write_in_order(&[&new.0], &mut rows, observe)
     }
 }

@@ -176,6 +176,7 @@ impl Collector for Now {
         counter(out, "merges", "Merges of segments", activity.merges)?;
         counter(out, "graphs_built", "Graphs that were built behind writes", activity.graphs)?;
         counter(out, "calibrations", "Graphs whose recall was measured", activity.calibrations)?;
+        gauge(out, "orphans", "Files and folders that no record names, moved to orphans/", activity.orphans)?;
         let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
         let count = activity.commits.counts.iter().sum();
