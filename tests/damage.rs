@@ -34,6 +34,11 @@ fn open(dir: &Path) -> LocalEngine {
 
 /// A directory with these collections, each of one sealed segment with graph and payload index, some dead rows, and growing points.
 fn make(dir: &Path, names: &[&str]) {
+    make_of(dir, names, item);
+}
+
+/// The same of other points.
+fn make_of(dir: &Path, names: &[&str], item: fn(u64) -> Item) {
     let engine = open(dir);
     for collection in names {
         let collection = name(collection);
@@ -228,13 +233,13 @@ fn a_check_names_what_is_wrong_and_changes_nothing() {
     flip(&graph, 600);
     let index = file(dir.path(), 2, "payloads");
     flip(&index, 300);
-    std::fs::write(folder(dir.path(), 0).join("00000000000000aa.vectors"), b"x").expect("written");
+    std::fs::write(folder(dir.path(), 0).join("00000000000000aa.payloads"), b"x").expect("written");
     let before = contents(dir.path());
     let report = check_directory(dir.path()).expect("checked");
     assert_eq!(contents(dir.path()), before, "a check changes nothing");
     let mut found: Vec<_> = report.findings.iter().map(|f| (f.damage.name(), f.collection.as_str(), &f.file)).collect();
     found.sort();
-    let stray = folder(dir.path(), 0).join("00000000000000aa.vectors");
+    let stray = folder(dir.path(), 0).join("00000000000000aa.payloads");
     let expected =
         [("cache", "cache", &graph), ("cache", "cache", &index), ("data", "hurt", &hurt), ("stray", "sound", &stray)];
     assert!(expected.iter().all(|one| found.contains(one)) && found.len() == 4, "{found:?}");
@@ -359,4 +364,187 @@ fn rows_that_are_only_deleted_give_their_space_back() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     panic!("{:?}", engine.collection(&name("c")));
+}
+
+/// What is wrong with a collection, in one line.
+fn problems(engine: &LocalEngine, collection: &str) -> (CollectionState, String) {
+    let info = engine.collection(&name(collection)).expect("listed");
+    (info.state, info.problems.join("; "))
+}
+
+/// What a check finds that is data: files, and what is wrong.
+fn damaged(dir: &Path) -> Vec<(PathBuf, String)> {
+    let report = check_directory(dir).expect("checked");
+    let data = report.findings.into_iter().filter(|finding| finding.damage == Damage::Data);
+    data.map(|finding| (finding.file, finding.what)).collect()
+}
+
+#[test]
+fn a_catalogue_older_than_the_collections_is_refused_and_nothing_is_removed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let catalogue = dir.path().join("catalogue.redb");
+    make(dir.path(), &["a"]);
+    let older = std::fs::read(&catalogue).expect("a file");
+    make(dir.path(), &["b"]);
+    let newer = std::fs::read(&catalogue).expect("a file");
+    std::fs::write(&catalogue, &older).expect("written");
+    let before = contents(dir.path());
+    let found = damaged(dir.path());
+    assert!(found.len() == 1 && found[0].0 == folder(dir.path(), 1), "{found:?}");
+    let error = LocalEngine::open(dir.path(), Registry::default()).map(|_| ()).expect_err("refused");
+    let text = error.to_string();
+    assert!(text.contains("0000000000000001") && text.contains("catalogue.redb") && text.contains("older"), "{text}");
+    assert_eq!(contents(dir.path()), before);
+    std::fs::write(&catalogue, &newer).expect("written");
+    let engine = open(dir.path());
+    assert_eq!((ids(&engine, "a"), ids(&engine, "b")), (whole(), whole()));
+}
+
+#[test]
+fn a_catalogue_of_another_directory_answers_for_none_of_the_collections() {
+    let (here, there) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    make(here.path(), &["a"]);
+    make(there.path(), &["a", "b"]);
+    std::fs::copy(there.path().join("catalogue.redb"), here.path().join("catalogue.redb")).expect("copied");
+    let before = contents(&folder(here.path(), 0));
+    assert!(!damaged(here.path()).is_empty());
+    let engine = open(here.path());
+    let (state, why) = problems(&engine, "a");
+    assert_eq!(state, CollectionState::Unavailable);
+    assert!(why.contains("points.redb") && why.contains("catalogue.redb") && why.contains("identity"), "{why}");
+    assert_eq!(near(&engine, "a").expect_err("not answered").kind(), ErrorKind::Corrupt);
+    drop(engine);
+    assert_eq!(contents(&folder(here.path(), 0)), before);
+}
+
+#[test]
+fn swapped_folders_and_files_of_others_are_named_and_not_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["a", "b", "c", "d"]);
+    // The folders of a and b.
+    let (a, b, aside) = (folder(dir.path(), 0), folder(dir.path(), 1), dir.path().join("aside"));
+    for (from, to) in [(&a, &aside), (&b, &a), (&aside, &b)] {
+        std::fs::rename(from, to).expect("renamed");
+    }
+    // c has the points.redb of d.
+    let truth = |number| folder(dir.path(), number).join("points.redb");
+    std::fs::copy(truth(3), truth(2)).expect("copied");
+    let segments = contents(&folder(dir.path(), 2));
+    let found = damaged(dir.path());
+    assert_eq!(found.len(), 3, "{found:?}");
+    let engine = open(dir.path());
+    for collection in ["a", "b", "c"] {
+        let (state, why) = problems(&engine, collection);
+        assert_eq!(state, CollectionState::Unavailable, "{why}");
+        assert!(why.contains("points.redb") && why.contains("catalogue.redb"), "{why}");
+        assert!(near(&engine, collection).is_err() && engine.upsert(&name(collection), vec![item(1)]).is_err());
+    }
+    let (state, why) = problems(&engine, "d");
+    assert_eq!((state, why.as_str()), (CollectionState::Serving, ""));
+    assert_eq!(contents(&folder(dir.path(), 2)), segments, "nothing is removed");
+    // What is there in the place of a removed collection is not removed with it.
+    let points = std::fs::read(truth(0)).expect("a file");
+    engine.delete_collection(&name("a")).expect("deleted");
+    assert!(!folder(dir.path(), 0).exists());
+    drop(engine);
+    let kept = dir.path().join("orphans").join(format!("{:016x}", 0));
+    assert_eq!(std::fs::read(kept.join("points.redb")).expect("a file"), points);
+}
+
+#[test]
+fn a_segment_of_another_collection_is_not_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make_of(dir.path(), &["a"], item);
+    make_of(dir.path(), &["b"], |number| Item { source: item(number + 7).source, ..item(number) });
+    let (ours, theirs) = (file(dir.path(), 0, "vectors"), file(dir.path(), 1, "vectors"));
+    assert_eq!(ours.file_name(), theirs.file_name(), "segments of the same number");
+    std::fs::remove_file(&ours).expect("removed");
+    std::fs::copy(&theirs, &ours).expect("copied");
+    let found = damaged(dir.path());
+    assert!(found.len() == 1 && found[0].0 == ours && found[0].1.contains("content tag"), "{found:?}");
+    let engine = open(dir.path());
+    let (state, why) = problems(&engine, "a");
+    assert_eq!(state, CollectionState::Damaged, "{why}");
+    assert!(why.contains(".vectors") && why.contains("points.redb") && why.contains("content tag"), "{why}");
+    assert!(near(&engine, "a").is_err());
+    assert_eq!(problems(&engine, "b").0, CollectionState::Serving);
+}
+
+#[test]
+fn a_truth_older_than_the_segments_makes_the_collection_unavailable_and_removes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["a"]);
+    let truth = folder(dir.path(), 0).join("points.redb");
+    let older = std::fs::read(&truth).expect("a file");
+    let engine = open(dir.path());
+    let mut more = (10_000..12_500).map(item);
+    engine.bulk_load(&name("a"), &mut more, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    drop(engine);
+    let newer = std::fs::read(&truth).expect("a file");
+    std::fs::write(&truth, &older).expect("written");
+    let vectors = || {
+        let all = contents(&folder(dir.path(), 0));
+        all.into_keys().filter(|path| path.extension().is_some_and(|kind| kind == "vectors")).collect::<Vec<_>>()
+    };
+    let before = vectors();
+    assert!(!damaged(dir.path()).is_empty());
+    let engine = open(dir.path());
+    let (state, why) = problems(&engine, "a");
+    assert_eq!(state, CollectionState::Unavailable, "{why}");
+    assert!(why.contains("older than the segments"), "{why}");
+    drop(engine);
+    assert_eq!(vectors(), before);
+    std::fs::write(&truth, &newer).expect("written");
+    assert_eq!(ids(&open(dir.path()), "a").len(), whole().len() + 2_500);
+}
+
+#[test]
+fn an_orphaned_segment_is_moved_aside_and_reported() {
+    let dir = tempfile::tempdir().expect("a folder");
+    make(dir.path(), &["a"]);
+    let engine = open(dir.path());
+    let mut more = (10_000..12_500).map(item);
+    engine.bulk_load(&name("a"), &mut more, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    let first = file(dir.path(), 0, "vectors");
+    let bytes = std::fs::read(&first).expect("a file");
+    engine.compact(&name("a")).expect("compacted");
+    // Another write, so that no transaction remembers the segment as removed.
+    engine.upsert(&name("a"), vec![item(50_000)]).expect("written");
+    drop(engine);
+    assert!(!first.exists());
+    std::fs::write(&first, &bytes).expect("written");
+    let found = damaged(dir.path());
+    assert!(found.len() == 1 && found[0].0 == first && found[0].1.contains("orphans/"), "{found:?}");
+    let engine = open(dir.path());
+    let (state, why) = problems(&engine, "a");
+    assert_eq!(state, CollectionState::Serving);
+    assert!(why.contains("orphans"), "{why}");
+    assert_eq!(engine.activity().orphans, 1);
+    drop(engine);
+    let orphans = contents(&dir.path().join("orphans"));
+    assert!(orphans.len() == 1 && orphans.values().all(|kept| *kept == bytes) && !first.exists());
+    let report = check_directory(dir.path()).expect("checked");
+    assert!(report.findings.len() == 1 && report.findings[0].damage == Damage::Stray, "{report:?}");
+    assert_eq!(problems(&open(dir.path()), "a").1, "");
+}
+
+#[test]
+fn what_is_written_can_be_read_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let outer = tempfile::tempdir().expect("a folder");
+    let dir = outer.path().join("data");
+    make(&dir, &["a"]);
+    let mut folders = vec![dir.clone()];
+    while let Some(folder) = folders.pop() {
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+            }
+        }
+    }
 }

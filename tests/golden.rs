@@ -214,6 +214,30 @@ fn every_released_format_opens_and_answers() {
 }
 
 #[test]
+fn a_released_directory_gets_identities_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    unpack(&golden(FIRST), dir.path());
+    let contents = || {
+        let folder = dir.path().join("collections");
+        let folders = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut files: Vec<PathBuf> = folders.map(|folder| folder.join("points.redb")).collect();
+        files.push(dir.path().join("catalogue.redb"));
+        files.into_iter().map(|path| (std::fs::read(&path).expect("a file"), path)).collect::<Vec<_>>()
+    };
+    let before = contents();
+    drop(open(dir.path()));
+    let after = contents();
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "identities and content tags");
+    drop(open(dir.path()));
+    assert!(contents() == after, "and then nothing more");
+    // From now on the file of another collection is told from its own.
+    let [first, second] = [&after[0].1, &after[1].1];
+    std::fs::copy(first, second).expect("copied");
+    let found = check_directory(dir.path()).expect("checked").findings;
+    assert!(found.iter().any(|finding| finding.what.contains("identity")), "{found:?}");
+}
+
+#[test]
 fn every_released_format_of_snapshots_is_restored() {
     let (folder, kinds) = FOLDERS[1];
     let dir = tempfile::tempdir().expect("a folder");

@@ -46,6 +46,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("jsonwebtoken", "src/guard/token.rs"),
     ("subtle", "src/guard/"),
     ("getrandom", "src/guard/key.rs"),
+    ("getrandom", "src/store/identity.rs"),
     ("tokio_rustls", "src/grpc/"),
     ("webpki", "src/grpc/connection.rs"),
     ("http_body", "src/grpc/"),

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::disk::{Fs, real_fs};
-use nearness::store::{Catalogue, Change, Truth};
+use nearness::store::{Catalogue, Change, Owner, SegmentId, Truth};
+use nearness::types::Identity;
 use nearness_fuzz::{allow_panics_of_redb, choice, folder, patched};
 use std::sync::{Arc, OnceLock};
 
@@ -11,10 +12,15 @@ fn made() -> &'static [Vec<u8>; 2] {
     static MADE: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     MADE.get_or_init(|| {
         let (fs, dir) = (real_fs(), folder("made"));
-        let truth = Truth::create(&fs, &dir).expect("a truth");
+        let owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
+        let truth = Truth::create(&fs, &dir, owner).expect("a truth");
         let point = |key, id| Change::AddGrowing { key, id, vector: &[1.0, 2.0], payload: b"{}" };
         let canary = Change::AddCanary { place: 0, kind: "text", vector: &[1.0], input: b"a" };
-        truth.commit(&[point(0, "a"), point(1, "b"), canary, Change::Sequence(2)]).expect("a commit");
+        let [first, second] = [1, 2].map(SegmentId);
+        let segment = |segment| Change::AddSegment { segment, graph_generation: None, tag: 7 };
+        let changes = [segment(first), segment(second), Change::RemoveSegment { segment: first }, canary];
+        truth.commit(&[point(0, "a"), point(1, "b"), Change::Sequence(2)]).expect("a commit");
+        truth.commit(&changes).expect("a commit");
         drop(truth);
         let points = std::fs::read(dir.join(Truth::FILE)).expect("the file");
         let dir = folder("made");
@@ -26,6 +32,7 @@ fn made() -> &'static [Vec<u8>; 2] {
 fn visit(fs: &Arc<dyn Fs>, dir: &std::path::Path) {
     let ask = |truth: &Truth| {
         let _ = (truth.sequence(), truth.next_key(), truth.next_segment(), truth.segments(), truth.canaries());
+        let _ = (truth.owner(), truth.unnamed());
         let _ = truth.growing(&mut |_, _, _, _| Ok(()));
     };
     if let Ok(truth) = Truth::look(fs, dir) {
@@ -50,7 +57,7 @@ fuzz_target!(init: { allow_panics_of_redb(); made(); }, |data: &[u8]| {
     } else {
         std::fs::write(dir.join("catalogue.redb"), bytes).expect("a file");
         if let Ok(catalogue) = Catalogue::open(&fs, &dir) {
-            let _ = catalogue.list();
+            let _ = (catalogue.list(), catalogue.unnamed());
         }
     }
 });

@@ -16,6 +16,8 @@ const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments
 const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("deleted");
 const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
+const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
 
 fn name() -> CollectionName {
@@ -32,15 +34,17 @@ fn fill(path: &Path, mut values: &[u8]) {
         let mut deleted = transaction.open_table(DELETED).expect("a table");
         let mut calibrations = transaction.open_table(CALIBRATIONS).expect("a table");
         let mut meta = transaction.open_table(META).expect("a table");
+        let mut identity = transaction.open_table(IDENTITY).expect("a table");
+        let mut removed = transaction.open_table(REMOVED).expect("a table");
         while let Some(([table, key, length], rest)) = values.split_first_chunk::<3>() {
             let (value, rest) = rest.split_at(usize::from(*length).min(rest.len()));
             values = rest;
             let key = if *key == 255 { u64::MAX } else { u64::from(*key) };
             let number = value.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
             let mut value = value.to_vec();
-            match table % 6 {
+            match table % 8 {
                 0 | 1 => {
-                    if table % 6 == 0 {
+                    if table % 8 == 0 {
                         fix_record(&mut value, 8);
                     }
                     drop(growing.insert(key, value.as_slice()).expect("room"));
@@ -50,6 +54,11 @@ fn fill(path: &Path, mut values: &[u8]) {
                 4 => {
                     fix_record(&mut value, 4);
                     drop(calibrations.insert((key, number as u32), value.as_slice()).expect("room"));
+                }
+                5 => drop(removed.insert(key, ()).expect("room")),
+                6 => {
+                    let name = ["directory", "collection"][key as usize % 2];
+                    drop(identity.insert(name, value.as_slice()).expect("room"));
                 }
                 _ => {
                     let name = ["sequence", "next_key", "next_segment", "format"][key as usize % 4];
@@ -79,7 +88,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let folder = catalogue.create(&plain).expect("a new collection");
     drop(catalogue);
-    fill(&folder.join(Truth::FILE), values);
+    fill(&folder.path.join(Truth::FILE), values);
     if kind & 0x80 != 0 {
         let database = Database::open(dir.join("catalogue.redb")).expect("a sound file");
         let transaction = database.begin_write().expect("a transaction");

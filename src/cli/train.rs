@@ -7,6 +7,7 @@ use super::config;
 use super::output;
 use super::progress::{Progress, Step, count, duration, in_words, rate};
 use super::{train_gpt, train_images, train_text};
+use crate::disk;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
@@ -14,6 +15,7 @@ use crate::types::Precision;
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -233,7 +235,8 @@ impl ModelFolder {
             bail!("--out {}: needs a name of its own", out.display());
         }
         let parent = Self::parent(out);
-        fs::create_dir_all(parent).with_context(|| format!("--out {}: its folder cannot be made", out.display()))?;
+        disk::create_private_dirs(parent)
+            .with_context(|| format!("--out {}: its folder cannot be made", out.display()))?;
         Ok(Self { out: out.to_owned(), replaces: taken })
     }
 
@@ -257,7 +260,7 @@ impl ModelFolder {
     pub(super) fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let fresh = self.beside("new");
         let named = || format!("--out {}: cannot be written", self.out.display());
-        let saved = fs::create_dir(&fresh).with_context(named).and_then(|()| save(&fresh));
+        let saved = fs::DirBuilder::new().mode(0o700).create(&fresh).with_context(named).and_then(|()| save(&fresh));
         if let Err(error) = saved {
             let _ = fs::remove_dir_all(&fresh);
             return Err(error);

@@ -36,6 +36,8 @@ pub struct Activity {
     pub job_memory_reserved: u64,
     /// Bytes of memory that all of them together may use now.
     pub job_memory_capacity: u64,
+    /// Files and folders in `orphans/` of the data directory.
+    pub orphans: u64,
 }
 
 /// The counters behind an [`Activity`], and the memory budget of jobs; one for all collections of an engine.
@@ -78,6 +80,7 @@ impl Meters {
             jobs_refused: self.memory.refused(),
             job_memory_reserved: self.memory.reserved(),
             job_memory_capacity: self.memory.capacity(),
+            orphans: 0,
         }
     }
 }

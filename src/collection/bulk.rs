@@ -4,7 +4,7 @@
 //! point is there with the same vector and payload is not written again.
 
 use super::open::Collection;
-use super::seal::Observe;
+use super::seal::{Observe, Uncommitted};
 use super::sealed::GRAPH_FROM_ROWS;
 use super::write::{Likeness, Op};
 use super::{Error, Item, Job, Outcome};
@@ -69,7 +69,7 @@ impl Collection {
         outcome: &mut BulkOutcome,
     ) -> Result<bool, Error> {
         let _folder = self.use_folder()?;
-        let mut writer = self.segment_writer()?;
+        let (mut writer, mark) = self.segment_writer()?;
         // So many that their graph can be built.
         let most_rows = self.most_rows().max(GRAPH_FROM_ROWS.into());
         // Each id with a hash of its last content, keyed at random: it tells whether the id comes again with the same.
@@ -120,9 +120,9 @@ impl Collection {
             }
         }
         if !ids.is_empty() {
-            let segment = self.ordered(writer.finish()?, observe)?;
-            let graph = self.graph_of(&segment, observe)?;
-            outcome.replaced += self.publish_bulk(segment, graph)?;
+            let new = self.ordered((writer.finish()?, mark), observe)?;
+            let graph = self.graph_of(&new.0, observe)?;
+            outcome.replaced += self.publish_bulk(new, graph)?;
         }
         if !again.is_empty()
             && let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))?
@@ -133,13 +133,15 @@ impl Collection {
     }
 
     /// The same points with near ones together, where there are enough of them for a graph.
-    fn ordered(&self, segment: Segment, observe: Observe<'_>) -> Result<Segment, Error> {
-        if segment.rows() < GRAPH_FROM_ROWS {
-            return Ok(segment);
+    fn ordered<'c>(
+        &'c self,
+        new: (Segment, Uncommitted<'c>),
+        observe: Observe<'_>,
+    ) -> Result<(Segment, Uncommitted<'c>), Error> {
+        if new.0.rows() < GRAPH_FROM_ROWS {
+            return Ok(new);
         }
-        let mut rows: Vec<SourceRow> = (0..segment.rows()).map(|row| (0, Ordinal(row))).collect();
-        let ordered = self.write_in_order(&[&segment], &mut rows, observe);
-        self.remove(segment.path());
-        ordered
+        let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
+        self.write_in_order(&[&new.0], &mut rows, observe)
     }
 }

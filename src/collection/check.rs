@@ -11,7 +11,9 @@ use crate::disk::{self, Fs};
 use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::graph::Graph;
-use crate::store::{Catalogue, CollectionRecord, Models, Segment, SegmentId, SegmentRecord, Truth};
+use crate::store::{
+    Catalogue, CollectionDir, CollectionRecord, Fate, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
+};
 use crate::types::{Metric, PointId};
 use rustc_hash::FxHashSet;
 use std::path::Path;
@@ -145,13 +147,15 @@ impl Check<'_> {
     }
 
     /// A collection that nobody has open.
-    fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
+    fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, home: &CollectionDir) -> Result<(), Error> {
+        let dir = home.path.as_path();
         let truth = Truth::look(fs, dir)?;
+        truth.claim(home)?;
         self.count(disk::file_len(truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
         let growing = self.growing(&truth, record.dimension)?;
         let mut sound = Vec::new();
-        for SegmentRecord { id, graph_generation, deleted, calibration } in truth.segments()? {
-            let segment = match open_segment(dir, id, record.dimension) {
+        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in truth.segments()? {
+            let segment = match open_segment(dir, id, record.dimension, tag) {
                 Ok(segment) => segment,
                 Err(error) => {
                     self.find(Damage::Data, &dir.join(id.vectors_file()), error);
@@ -177,13 +181,21 @@ impl Check<'_> {
         }
         let pin = record.embedder.as_ref().map(|pin| (pin.name.as_str(), Fingerprint(pin.fingerprint)));
         self.kept_model(dir, pin)?;
-        let named = truth.named()?;
-        for name in disk::list_files(dir).map_err(crate::store::Error::from)? {
-            if !named.contains(&name) {
-                self.find(Damage::Stray, &dir.join(&name), "nothing names it; it is removed at the next start");
+        self.unnamed(truth.unnamed()?);
+        Ok(())
+    }
+
+    /// Files and folders that no record names.
+    fn unnamed(&mut self, unnamed: Vec<Unnamed>) {
+        for Unnamed { path, fate, what } in unnamed {
+            match fate {
+                Fate::Remove => self.find(Damage::Stray, &path, format!("{what}; the next start removes it")),
+                Fate::SetAside => {
+                    self.find(Damage::Data, &path, format!("{what}; the next start moves it to orphans/"))
+                }
+                Fate::Refuse => self.find(Damage::Data, &path, what),
             }
         }
-        Ok(())
     }
 }
 
@@ -203,13 +215,19 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
             Err(error) => check.find(Damage::Data, catalogue.path(), error),
             Ok(entry) => {
                 for generation in [Some(&entry), entry.previous.as_deref()].into_iter().flatten() {
-                    let dir = catalogue.dir_of(generation);
-                    if let Err(error) = check.closed(&fs, &generation.record, &dir) {
-                        check.find(Damage::Data, &dir.join(Truth::FILE), error);
+                    let home = catalogue.collection_dir(generation);
+                    if let Err(error) = check.closed(&fs, &generation.record, &home) {
+                        check.find(Damage::Data, &home.path.join(Truth::FILE), error);
                     }
                 }
             }
         }
+    }
+    let mut check = Check { report: &mut report, collection: "" };
+    check.unnamed(catalogue.unnamed()?);
+    for orphan in catalogue.orphans()? {
+        let what = "an earlier start moved it here because no record named it; restore the files that belong to it, or remove it";
+        check.find(Damage::Stray, &orphan, what);
     }
     for folder in Models::look(data_dir)? {
         Check { report: &mut report, collection: "" }.model(&folder, load_installed(&folder).map(drop))?;
@@ -221,9 +239,13 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
 ///
 /// # Errors
 /// As [`check_directory`].
-pub(super) fn check_folder(fs: &Arc<dyn Fs>, record: &CollectionRecord, dir: &Path) -> Result<CheckReport, Error> {
+pub(super) fn check_folder(
+    fs: &Arc<dyn Fs>,
+    record: &CollectionRecord,
+    home: &CollectionDir,
+) -> Result<CheckReport, Error> {
     let mut report = CheckReport::default();
-    Check { report: &mut report, collection: record.name.as_str() }.closed(fs, record, dir)?;
+    Check { report: &mut report, collection: record.name.as_str() }.closed(fs, record, home)?;
     Ok(report)
 }
 

@@ -25,6 +25,7 @@ use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,27 +118,48 @@ impl LocalEngine {
         let catalogue = Catalogue::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let mut slots = BTreeMap::new();
+        let mut listed = Vec::new();
         for (name, entry) in catalogue.list()? {
-            let Ok(name) = CollectionName::new(name.as_str()) else {
-                tracing::error!(name, "a name in the catalogue is none; its collection is left alone");
-                continue;
-            };
-            let record = entry.as_ref().ok().map(|entry| entry.record.clone());
-            let opened = entry.map_err(Error::from).and_then(|entry| {
-                let dir = catalogue.dir_of(&entry);
-                let collection = Collection::open(fs, &entry.record, &dir, &registry, meters.clone())?;
-                collection.set_lineage(Lineage::of(&entry));
-                Ok(collection)
-            });
+            match CollectionName::new(name.as_str()) {
+                Ok(name) => listed.push((name, entry)),
+                Err(_) => tracing::error!(name, "skipping a collection with an invalid name"),
+            }
+        }
+        let opened: Vec<_> = listed
+            .into_par_iter()
+            .map(|(name, entry)| {
+                let record = entry.as_ref().ok().map(|entry| entry.record.clone());
+                let opened = entry.map_err(Error::from).and_then(|entry| {
+                    let dir = catalogue.collection_dir(&entry);
+                    let collection = Collection::open(fs, &entry.record, &dir, &registry, meters.clone())?;
+                    collection.set_lineage(Lineage::of(&entry));
+                    let new = entry.identity.is_none() && collection.truth.is_owned();
+                    Ok((collection, new.then_some(entry.folder)))
+                });
+                (name, record, opened)
+            })
+            .collect();
+        let (mut slots, mut identified) = (BTreeMap::new(), Vec::new());
+        for (name, record, opened) in opened {
             let slot = match opened {
-                Ok(collection) => Slot::Open(Arc::new(collection)),
+                Ok((collection, folder)) => {
+                    identified.extend(folder.map(|folder| (name.to_string(), folder, collection.identity)));
+                    Slot::Open(Arc::new(collection))
+                }
                 Err(error) => {
                     tracing::error!(collection = %name, %error, "a collection cannot be opened");
                     Slot::Damaged(Box::new(unopened(record.as_ref(), name.clone(), &error.to_string())))
                 }
             };
             slots.insert(name, slot);
+        }
+        if !identified.is_empty() {
+            match catalogue.identify(&identified) {
+                Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
+                    tracing::warn!(%error, "the identities of collections could not be recorded; the next start records them");
+                }
+                done => done?,
+            }
         }
         let inner = Arc::new(Inner {
             fs: fs.clone(),
@@ -354,6 +376,9 @@ impl Inner {
         // Writers of what is replaced wait here, and find it gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
+        if before.is_none() {
+            self.catalogue.set_foreign_aside(target.as_str())?;
+        }
         let folders = self.catalogue.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
         let info = self.put_in_place(before.as_deref(), collection);
         drop(held);
@@ -378,12 +403,12 @@ impl Inner {
         info
     }
 
-    /// Removes folders of a collection that nothing names any more. Jobs may be at work in them still: what cannot be removed
-    /// is swept at the next open.
+    /// Removes folders of a collection that nothing names any more. Jobs may be at work in them still: the next open removes
+    /// what cannot be removed.
     fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
             if let Err(error) = self.catalogue.discard(&folder) {
-                tracing::warn!(collection = %name, %error, "a folder that is of no use any more stays until the next start");
+                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
             }
         }
     }
@@ -575,7 +600,8 @@ impl Engine for LocalEngine {
     }
 
     fn activity(&self) -> Activity {
-        self.inner.meters.activity()
+        let orphans = self.inner.catalogue.orphans().map_or(0, |orphans| orphans.len() as u64);
+        Activity { orphans, ..self.inner.meters.activity() }
     }
 
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
@@ -646,6 +672,9 @@ impl Engine for LocalEngine {
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
+        if open.is_none() {
+            self.inner.catalogue.set_foreign_aside(name.as_str())?;
+        }
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
         let held = open.as_ref().map(|collection| collection.writer.hold());
         let removed = self.inner.catalogue.remove(name.as_str());
@@ -679,7 +708,8 @@ impl Engine for LocalEngine {
         let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
         let prepared = inner.catalogue.prepare()?;
         let registry = inner.models.registry();
-        let next = Collection::open(&inner.fs, &record, prepared.dir(), &registry, inner.meters.clone())?;
+        let home = prepared.collection_dir();
+        let next = Collection::open(&inner.fs, &record, home, &registry, inner.meters.clone())?;
         inner.switch_generation(&before, next, observe, || {
             inner.has_embedder(&record, prepared.dir())?;
             Ok(inner.catalogue.succeed(&record, prepared)?)
@@ -690,10 +720,13 @@ impl Engine for LocalEngine {
         let inner = &self.inner;
         let before = inner.get(name)?;
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
-        let dir = inner.catalogue.dir_of(&previous);
-        inner.await_folder(&dir)?;
+        let home = inner.catalogue.collection_dir(&previous);
+        inner.await_folder(&home.path)?;
         let registry = inner.models.registry();
-        let next = Collection::open(&inner.fs, &previous.record, &dir, &registry, inner.meters.clone())?;
+        let next = Collection::open(&inner.fs, &previous.record, &home, &registry, inner.meters.clone())?;
+        if previous.identity.is_none() && next.truth.is_owned() {
+            inner.catalogue.identify(&[(name.to_string(), previous.folder, next.identity)])?;
+        }
         inner.switch_generation(&before, next, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
     }
 

@@ -16,10 +16,10 @@ use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
-use crate::store::{CollectionRecord, EmbedderRecord, Entry, Segment, SegmentId, Truth};
+use crate::store::{Change, CollectionDir, CollectionRecord, EmbedderRecord, Entry, Segment, SegmentId, Truth};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
-use crate::types::{CollectionName, Metric, Ordinal, PointId};
+use crate::types::{CollectionName, Identity, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
@@ -32,6 +32,7 @@ pub(super) struct Collection {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) name: CollectionName,
     pub(super) dir: PathBuf,
+    pub(super) identity: Identity,
     pub(super) dimension: u32,
     pub(super) metric: Metric,
     pub(super) settings: IndexSettings,
@@ -61,6 +62,8 @@ pub(super) struct Collection {
     pub(super) answered: AtomicU64,
     /// Whether the last merge, or the last graph in the background, failed.
     pub(super) improving_fails: AtomicBool,
+    /// What became of segment files that no transaction named when it was opened.
+    orphans: Vec<String>,
     lineage: Mutex<Lineage>,
     /// Writers share it from the moment that they embed; whoever makes the next generation present has it alone.
     pub(super) generation: RwLock<()>,
@@ -178,17 +181,19 @@ impl Collection {
     pub(super) fn open(
         fs: &Arc<dyn Fs>,
         record: &CollectionRecord,
-        dir: &Path,
+        home: &CollectionDir,
         registry: &Registry,
         meters: Arc<Meters>,
     ) -> Result<Self, Error> {
         let name = record.name.clone();
         let settings = settings_of(record);
+        let dir = home.path.as_path();
         let truth = Truth::open(fs, dir)?;
-        truth.sweep()?;
-        let (mut sealed, mut lost) = (Vec::new(), Vec::new());
+        let identity = truth.claim(home)?;
+        let orphans = truth.sweep(&home.orphans)?;
+        let (mut sealed, mut lost, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         for found in truth.segments()? {
-            let segment = match open_segment(dir, found.id, record.dimension) {
+            let segment = match open_segment(dir, found.id, record.dimension, found.tag) {
                 Ok(segment) => segment,
                 Err(error) if !is_lost(&error) => return Err(error),
                 Err(error) => {
@@ -197,6 +202,9 @@ impl Collection {
                     continue;
                 }
             };
+            if found.tag.is_none() {
+                tags.push(Change::SetTag { segment: found.id, tag: segment.tag() });
+            }
             let graph = found.graph_generation.and_then(|generation| {
                 let path = graph_path(dir, found.id, generation);
                 match Graph::open(&path, expected(&segment, record.metric)) {
@@ -220,6 +228,14 @@ impl Collection {
                 opened.generation.store(generation, Ordering::Relaxed);
             }
             sealed.push(Arc::new(opened));
+        }
+        if !truth.is_owned() || !tags.is_empty() {
+            match truth.commit(&tags) {
+                Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
+                    tracing::warn!(collection = %name, %error, "the identity of a collection could not be stored; the next write stores it");
+                }
+                done => done?,
+            }
         }
         let seal_bytes = meters.memory.seal_bytes();
         let params = graph_params(settings)?;
@@ -261,6 +277,7 @@ impl Collection {
             fs: fs.clone(),
             name,
             dir: dir.into(),
+            identity,
             dimension: record.dimension,
             metric: record.metric,
             settings,
@@ -280,6 +297,7 @@ impl Collection {
             meters,
             answered: AtomicU64::new(0),
             improving_fails: AtomicBool::new(false),
+            orphans,
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
         })
@@ -426,7 +444,8 @@ impl Collection {
             queries: self.answered.load(Ordering::Relaxed),
             problems: {
                 let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
-                view.lost.iter().map(|lost| lost.what.clone()).chain(stopped).chain(refused).chain(deferred).collect()
+                let lost = view.lost.iter().map(|lost| lost.what.clone());
+                lost.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
             },
         }
     }
@@ -478,9 +497,19 @@ fn settings_of(record: &CollectionRecord) -> IndexSettings {
     }
 }
 
-/// Opens a segment of a collection: its header must hold, and its dimension be the collection's.
-pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32) -> Result<Segment, Error> {
+/// Opens a segment of a collection: its header must hold, its dimension be the collection's, and its content tag the one that
+/// was recorded, if one was.
+pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Option<u64>) -> Result<Segment, Error> {
     let segment = Segment::open(dir, id)?;
+    if let Some(tag) = tag.filter(|tag| *tag != segment.tag()) {
+        let what = format!(
+            "{}: has the content tag {:016x}, but {} records {tag:016x} for it: it is the file of another collection, or of another state of this one",
+            segment.path().display(),
+            segment.tag(),
+            dir.join(Truth::FILE).display()
+        );
+        return Err(Error::Damaged { what });
+    }
     if segment.dimension() != dimension {
         let what = format!("{}: has dimension {}, not {dimension}", segment.path().display(), segment.dimension());
         return Err(Error::Damaged { what });

@@ -256,7 +256,17 @@ pub(super) mod tests {
             precision: crate::types::Precision::F32,
         };
         let fs = crate::disk::real_fs();
-        Collection::open(&fs, &record, dir, &crate::embed::Registry::default(), meters).unwrap()
+        let [directory, collection] = [[1; 16], [2; 16]].map(crate::types::Identity);
+        let owner = crate::store::Owner { directory, collection };
+        drop(crate::store::Truth::create(&fs, dir, owner).unwrap());
+        let home = crate::store::CollectionDir {
+            path: dir.into(),
+            orphans: dir.join("orphans"),
+            directory,
+            collection: Some(collection),
+            catalogue: "catalogue.redb".into(),
+        };
+        Collection::open(&fs, &record, &home, &crate::embed::Registry::default(), meters).unwrap()
     }
 
     /// A collection of random points with a measured graph.

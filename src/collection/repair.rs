@@ -5,10 +5,13 @@
 //! are hurt: it is taken out whole, and its file kept in `damaged/` beside the collections. Nothing is guessed.
 
 use super::open::{is_lost, open_segment};
+use super::seal::Uncommitted;
 use super::{Error, Job, LocalEngine};
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
-use crate::store::{Catalogue, Change, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth};
+use crate::store::{
+    Catalogue, Change, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth,
+};
 use crate::types::{CollectionName, Ordinal, PointId};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -69,7 +72,7 @@ fn repair(
     let catalogue = Catalogue::open(fs, data_dir)?;
     for (name, entry) in catalogue.list()? {
         let repaired = match entry {
-            Ok(entry) => collection(fs, data_dir, &entry.record, &catalogue.dir_of(&entry), done),
+            Ok(entry) => collection(fs, data_dir, &entry.record, &catalogue.collection_dir(&entry), done),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {
@@ -100,11 +103,13 @@ fn collection(
     fs: &Arc<dyn Fs>,
     data_dir: &Path,
     record: &CollectionRecord,
-    dir: &Path,
+    home: &CollectionDir,
     done: &mut Repaired,
 ) -> Result<(), Error> {
+    let dir = home.path.as_path();
     let truth = Truth::open(fs, dir)?;
-    truth.sweep()?;
+    truth.claim(home)?;
+    truth.sweep(&home.orphans)?;
     let name = record.name.as_str();
     let mut changes = Vec::new();
     let mut keys = BTreeSet::new();
@@ -127,8 +132,9 @@ fn collection(
         lost.lost_unnamed.push((name.into(), keys.len() as u64));
     }
     let mut next = truth.next_segment()?;
+    let mut marks = Vec::new();
     for found in truth.segments()? {
-        let segment = open_segment(dir, found.id, record.dimension);
+        let segment = open_segment(dir, found.id, record.dimension, found.tag);
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
                 changes.push(Change::SetGraph { segment: found.id, graph_generation: None });
@@ -137,8 +143,10 @@ fn collection(
             }
             Ok(segment) if segment.rows_are_sound() => {
                 changes.push(Change::RemoveSegment { segment: found.id });
-                if rewrite(fs, dir, &segment, &found, next)? {
-                    changes.push(Change::AddSegment { segment: next, graph_generation: None });
+                let mark = Uncommitted::begin(fs.as_ref(), dir, next)?;
+                if let Some(tag) = rewrite(fs, dir, &segment, &found, next)? {
+                    changes.push(Change::AddSegment { segment: next, graph_generation: None, tag });
+                    marks.push(mark);
                     next = SegmentId(next.0 + 1);
                 }
                 lost.rewritten += 1;
@@ -157,37 +165,39 @@ fn collection(
             }
         }
     }
-    // Kept before the transaction forgets them: afterwards they are swept.
+    // Kept before the transaction ends them: afterwards they are removed.
     for &id in &taken_out {
         lost.taken_out.extend(keep(fs.as_ref(), data_dir, dir, id)?);
     }
-    truth.commit(&changes)?;
+    let committed = truth.commit(&changes);
+    let known = truth.stopped().is_none();
+    marks.into_iter().for_each(|mark| mark.end(committed.is_ok(), known));
+    committed?;
     done.rewritten += lost.rewritten;
     done.taken_out.append(&mut lost.taken_out);
     done.lost.append(&mut lost.lost);
     done.lost_unnamed.append(&mut lost.lost_unnamed);
     done.left.append(&mut lost.left);
-    truth.sweep()?;
+    truth.sweep(&home.orphans)?;
     Ok(())
 }
 
-/// Writes the live rows of a segment again. False when there are none.
+/// Writes the live rows of a segment again. Returns its content tag; none when there are no rows.
 fn rewrite(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     segment: &Segment,
     found: &SegmentRecord,
     id: SegmentId,
-) -> Result<bool, Error> {
+) -> Result<Option<u64>, Error> {
     let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension())?;
     for row in live(segment, found) {
         writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
     }
     if writer.rows() == 0 {
-        return Ok(false);
+        return Ok(None);
     }
-    writer.finish()?;
-    Ok(true)
+    Ok(Some(writer.finish()?.tag()))
 }
 
 fn live(segment: &Segment, found: &SegmentRecord) -> impl Iterator<Item = Ordinal> {

@@ -2,7 +2,7 @@
 //!
 //! A job reads rows that live, writes new immutable files, and publishes them in one transaction under
 //! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
-//! leaves files that nothing names; they are swept at the next open.
+//! leaves files that are marked as not committed ([`Uncommitted`]); the next open removes them.
 
 use super::activity::count;
 use super::budget::{Refused, Reserved, too_little};
@@ -10,10 +10,11 @@ use super::growing::Growing;
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
+use crate::disk::{self, Fs};
 use crate::index::Rows;
 use crate::index::graph::{self, Graph, Reuse};
 use crate::index::order::{self, SourceRow};
-use crate::store::{Change, Segment, SegmentWriter};
+use crate::store::{Change, Segment, SegmentId, SegmentWriter};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
@@ -71,6 +72,59 @@ pub(super) enum Step {
 
 pub(super) use super::Observe;
 
+/// The mark of a segment that no transaction has named yet: an empty file beside the segment's, durable before it. Dropped
+/// before the segment is committed, it removes both.
+pub(super) struct Uncommitted<'c> {
+    fs: &'c dyn Fs,
+    dir: &'c Path,
+    id: SegmentId,
+    /// The segment's file stays.
+    keep: bool,
+}
+
+impl<'c> Uncommitted<'c> {
+    pub(super) fn begin(fs: &'c dyn Fs, dir: &'c Path, id: SegmentId) -> Result<Self, Error> {
+        let mark = dir.join(id.uncommitted_file());
+        let made = || -> Result<(), disk::Error> {
+            fs.create(&mark).map_err(|source| disk::Error::io(&mark, "create", source))?;
+            disk::sync_folder(fs, dir)
+        };
+        made().map_err(crate::store::Error::from)?;
+        Ok(Self { fs, dir, id, keep: false })
+    }
+
+    /// Its transaction has ended. After a failure that leaves open whether it is committed, the file and its mark stay.
+    pub(super) fn end(mut self, committed: bool, known: bool) {
+        self.keep = committed || !known;
+        if committed {
+            self.remove(&self.id.uncommitted_file());
+        }
+    }
+
+    fn remove(&self, name: &str) -> bool {
+        let removed = disk::remove_file(self.fs, &self.dir.join(name));
+        if let Err(error) = &removed {
+            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; it is removed at the next start");
+        }
+        removed.is_ok()
+    }
+}
+
+impl Drop for Uncommitted<'_> {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        self.remove(&self.id.payloads_file());
+        self.remove(&self.id.graph_file(FIRST_GENERATION));
+        // The mark goes last: a crash leaves the segment marked.
+        let gone = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
+        if gone {
+            self.remove(&self.id.uncommitted_file());
+        }
+    }
+}
+
 impl Collection {
     /// Seals the oldest frozen segment. False when there is none. Wakes the writers that wait for it, with its error if it failed.
     pub(super) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
@@ -92,7 +146,7 @@ impl Collection {
         let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
         let rows = frozen.rows_held();
-        let mut writer = self.segment_writer()?;
+        let (mut writer, mark) = self.segment_writer()?;
         let mut origins: Vec<u32> = Vec::new();
         for from in (0..rows).step_by(STEP as usize) {
             // In steps, so that writers that replace a frozen row never wait long.
@@ -118,10 +172,13 @@ impl Collection {
         };
         let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];
         if let Some(segment) = &segment {
-            changes.push(Change::AddSegment { segment: segment.id(), graph_generation: None });
+            changes.push(Change::AddSegment { segment: segment.id(), graph_generation: None, tag: segment.tag() });
             changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
         }
-        self.truth.commit(&changes)?;
+        match &segment {
+            Some(_) => self.commit_segment(mark, &changes)?,
+            None => self.truth.commit(&changes)?,
+        }
         let sealed = segment.map(|segment| Arc::new(Sealed::new(segment, None, &died)));
         self.change_view(|view| {
             view.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
@@ -316,13 +373,13 @@ impl Collection {
         let made = if origins.is_empty() {
             None
         } else {
-            let segment = self.write_in_order(&segments, &mut origins, observe)?;
+            let (segment, mark) = self.write_in_order(&segments, &mut origins, observe)?;
             let reusable = Reusable::of(inputs, &origins);
             let graph = match segment.rows() >= GRAPH_FROM_ROWS {
                 true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
                 false => None,
             };
-            Some((segment, graph))
+            Some((segment, graph, mark))
         };
 
         let held = self.writer.hold();
@@ -337,17 +394,24 @@ impl Collection {
             .collect();
         let mut changes: Vec<Change<'_>> =
             inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
-        if let Some((segment, graph)) = &made {
+        if let Some((segment, graph, _)) = &made {
             changes.push(Change::AddSegment {
                 segment: segment.id(),
                 graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+                tag: segment.tag(),
             });
             changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
         }
-        self.truth.commit(&changes)?;
-        let made = made.map(|(segment, graph)| {
-            Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died))
-        });
+        let made = match made {
+            Some((segment, graph, mark)) => {
+                self.commit_segment(mark, &changes)?;
+                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died)))
+            }
+            None => {
+                self.truth.commit(&changes)?;
+                None
+            }
+        };
         self.change_view(|view| {
             view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
             view.sealed.extend(made.clone());
@@ -357,14 +421,25 @@ impl Collection {
         if let Some(made) = &made {
             made.prepare_payloads();
         }
+        let mut gone = true;
         for input in inputs {
-            self.remove(input.segment.path());
+            gone &= self.remove(input.segment.path());
             self.remove(&self.dir.join(input.segment.id().payloads_file()));
             if let Some(graph) = input.graph() {
                 self.remove(graph.path());
             }
         }
+        if gone && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
+            self.truth.settle(inputs.iter().map(|input| input.segment.id()));
+        }
         Ok(true)
+    }
+
+    /// Commits changes that name the new segment of this mark.
+    fn commit_segment(&self, mark: Uncommitted<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
+        let done = self.truth.commit(changes);
+        mark.end(done.is_ok(), self.truth.stopped().is_none());
+        Ok(done?)
     }
 
     /// Writes rows of segments into a new one, near ones together, as its graph would have them. `rows` has that order
@@ -374,7 +449,7 @@ impl Collection {
         segments: &[&Segment],
         rows: &mut [SourceRow],
         observe: Observe<'_>,
-    ) -> Result<Segment, Error> {
+    ) -> Result<(Segment, Uncommitted<'_>), Error> {
         let total = rows.len() as u64;
         let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
@@ -382,7 +457,7 @@ impl Collection {
         if total >= GRAPH_FROM_ROWS.into() && !order::bring_together(&sources, rows, &|| go_on(0)) {
             return Err(cancelled());
         }
-        let mut writer = self.segment_writer()?;
+        let (mut writer, mark) = self.segment_writer()?;
         for (done, &(input, row)) in (1_u64..).zip(&*rows) {
             let segment = segments[input as usize];
             writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
@@ -390,12 +465,14 @@ impl Collection {
                 return Err(cancelled());
             }
         }
-        Ok(writer.finish()?)
+        Ok((writer.finish()?, mark))
     }
 
-    /// A new segment of this collection, to be written.
-    pub(super) fn segment_writer(&self) -> Result<SegmentWriter, Error> {
-        Ok(SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?)
+    /// Begins a new segment of this collection, marked as not committed.
+    pub(super) fn segment_writer(&self) -> Result<(SegmentWriter, Uncommitted<'_>), Error> {
+        let id = self.take_segment_id();
+        let mark = Uncommitted::begin(self.fs.as_ref(), &self.dir, id)?;
+        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension)?, mark))
     }
 
     /// The vectors of a segment as the index sees them.
@@ -458,7 +535,11 @@ impl Collection {
 
     /// Publishes a segment that a bulk load wrote: points of the same ids elsewhere die in the same transaction.
     /// Returns how many did.
-    pub(super) fn publish_bulk(&self, segment: Segment, graph: Option<Graph>) -> Result<u64, Error> {
+    pub(super) fn publish_bulk(
+        &self,
+        (segment, mark): (Segment, Uncommitted<'_>),
+        graph: Option<Graph>,
+    ) -> Result<u64, Error> {
         let held = self.writer.hold();
         if self.is_gone() {
             return Err(Error::UnknownCollection(self.name.to_string()));
@@ -468,6 +549,7 @@ impl Collection {
         let mut changes = vec![Change::AddSegment {
             segment: segment.id(),
             graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+            tag: segment.tag(),
         }];
         let mut dead_growing = Vec::new();
         let mut dead_sealed = Vec::new();
@@ -487,7 +569,7 @@ impl Collection {
         }
         let sequence = self.writer.sequence() + 1;
         changes.push(Change::Sequence(sequence));
-        self.truth.commit(&changes)?;
+        self.commit_segment(mark, &changes)?;
         let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
         let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         self.writer.change(|| {
@@ -505,11 +587,13 @@ impl Collection {
         Ok(replaced as u64)
     }
 
-    /// Removes a file that nothing names any more; what fails here is swept at the next open.
-    pub(super) fn remove(&self, path: &Path) {
-        if let Err(error) = self.fs.remove(path) {
+    /// Removes a file that nothing names any more, if there is one. If it cannot be removed, the next open removes it.
+    pub(super) fn remove(&self, path: &Path) -> bool {
+        let removed = disk::remove_file(self.fs.as_ref(), path);
+        if let Err(error) = &removed {
             tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
         }
+        removed.is_ok()
     }
 
     /// Reads every byte of the graphs once and drops those that are damaged, so that they are built anew.

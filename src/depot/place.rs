@@ -1,12 +1,18 @@
 //! A place with named files that are written once, front to back, and read front to back.
+//!
+//! In a directory a file is written as `<name>#<n>`, locked, and renamed when it is whole. What an interrupted process left under such
+//! a name is removed when the place is opened next; one that is locked is being written by another process.
 
 use super::Error;
-use crate::disk;
+use crate::disk::{self, Fs};
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, WriteMultipart};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -17,6 +23,10 @@ use url::Url;
 const PIECE: usize = 16 << 20;
 /// Pieces under way.
 const PIECES: usize = 2;
+/// Bytes that are gathered before they go to a file.
+const BUFFER: usize = 1 << 20;
+/// How the names of snapshots end.
+const KIND: &str = ".nearness.tar";
 /// Schemes of places; `file` is a directory.
 const SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"];
 /// Environment variables that are the object stores' begin so.
@@ -35,6 +45,8 @@ pub struct Kept {
 pub struct Depot {
     store: Arc<dyn ObjectStore>,
     folder: Path,
+    /// Where the place is a directory.
+    directory: Option<PathBuf>,
     place: String,
     runtime: Option<Runtime>,
 }
@@ -47,6 +59,7 @@ impl Depot {
     /// [`Error::Place`].
     pub fn open(place: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::Place { place: shown(place), why };
+        let mut local = None;
         let (store, folder) = if place.contains("://") {
             let url = Url::parse(place).map_err(|error| wrong(error.to_string()))?;
             if !SCHEMES.contains(&url.scheme()) {
@@ -54,7 +67,9 @@ impl Depot {
             }
             if url.scheme() == "file" {
                 let path = url.to_file_path().map_err(|()| wrong("not the path of a directory here".into()))?;
-                (directory(&path).map_err(wrong)?, Path::default())
+                let store = directory(&path).map_err(wrong)?;
+                local = Some(path);
+                (store, Path::default())
             } else {
                 let ours = |name: &str| VARIABLES.iter().any(|start| name.starts_with(start));
                 // A variable that is not UTF-8 is none of theirs.
@@ -68,15 +83,17 @@ impl Depot {
         } else if place.is_empty() {
             return Err(wrong("give a directory or a URL".into()));
         } else {
+            local = Some(PathBuf::from(place));
             (directory(std::path::Path::new(place)).map_err(wrong)?, Path::default())
         };
+        local.iter().for_each(|directory| remove_interrupted(directory));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("depot")
             .enable_all()
             .build()
             .map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { store, folder, place: shown(place), runtime: Some(runtime) })
+        Ok(Self { store, folder, directory: local, place: shown(place), runtime: Some(runtime) })
     }
 
     /// The directory or URL, without what is secret in it.
@@ -104,9 +121,14 @@ impl Depot {
     /// # Errors
     /// [`Error::Store`].
     pub fn write(&self, name: &str) -> Result<Upload<'_>, Error> {
+        if let Some(directory) = &self.directory {
+            let (file, path) = begin_file(directory, name).map_err(|source| self.refused(name, source))?;
+            let writer = Some(Writer::File(BufWriter::with_capacity(BUFFER, file), path));
+            return Ok(Upload { depot: self, name: name.to_owned(), writer });
+        }
         let upload = self.wait(self.store.put_multipart(&self.path(name)));
         let upload = upload.map_err(|error| self.failed("write", name, error))?;
-        let writer = WriteMultipart::new_with_chunk_size(upload, PIECE);
+        let writer = Writer::Store(WriteMultipart::new_with_chunk_size(upload, PIECE));
         Ok(Upload { depot: self, name: name.to_owned(), writer: Some(writer) })
     }
 
@@ -131,6 +153,11 @@ impl Depot {
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         // Taken only when the depot is dropped.
         self.runtime.as_ref().expect("a depot that is not dropped").block_on(work)
+    }
+
+    /// A directory did not take a file.
+    fn refused(&self, name: &str, source: io::Error) -> Error {
+        Error::Store { place: self.place.clone(), name: name.to_owned(), action: "write", source: source.into() }
     }
 
     fn failed(&self, action: &'static str, name: &str, error: object_store::Error) -> Error {
@@ -178,11 +205,58 @@ fn shown(place: &str) -> String {
     }
 }
 
+/// Begins a file of a directory under a name that none has, locked. Returns it with its path.
+fn begin_file(directory: &std::path::Path, name: &str) -> io::Result<(File, PathBuf)> {
+    let mut number = 1_u64;
+    loop {
+        let path = directory.join(format!("{name}#{number}"));
+        match disk::private_file().write(true).create_new(true).open(&path) {
+            Ok(file) => {
+                // Where there are no locks, a file that is being written is not told from one that was interrupted.
+                let _ = file.try_lock();
+                // Another process may have removed it before it was locked.
+                if file.metadata()?.nlink() > 0 {
+                    return Ok((file, path));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        number += 1;
+    }
+}
+
+/// Removes what interrupted processes left in a directory.
+fn remove_interrupted(directory: &std::path::Path) {
+    let names = disk::list_files(directory).unwrap_or_default();
+    let unfinished = |name: &&String| {
+        let parts = name.rsplit_once('#');
+        parts.is_some_and(|(name, number)| name.ends_with(KIND) && number.parse::<u64>().is_ok())
+    };
+    for name in names.iter().filter(unfinished) {
+        let path = directory.join(name);
+        let removed = disk::private_file().write(true).open(&path).and_then(|file| {
+            // Held by the process that writes it.
+            file.try_lock().map_err(io::Error::from)?;
+            std::fs::remove_file(&path)
+        });
+        match removed {
+            Ok(()) => tracing::info!(path = %path.display(), "removed an interrupted snapshot"),
+            Err(error) => tracing::debug!(path = %path.display(), %error, "an unfinished snapshot stays"),
+        }
+    }
+}
+
 /// A file in the making. Dropped before it is finished, it is given up.
 pub struct Upload<'d> {
     depot: &'d Depot,
     name: String,
-    writer: Option<WriteMultipart>,
+    writer: Option<Writer>,
+}
+
+enum Writer {
+    File(BufWriter<File>, PathBuf),
+    Store(WriteMultipart),
 }
 
 impl Upload<'_> {
@@ -191,25 +265,58 @@ impl Upload<'_> {
     /// # Errors
     /// [`Error::Store`]: it is not there.
     pub fn finish(mut self) -> Result<(), Error> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        let done = self.depot.wait(writer.finish());
-        done.map(drop).map_err(|error| self.depot.failed("write", &self.name, error))
+        match self.writer.take() {
+            Some(Writer::Store(writer)) => {
+                let done = self.depot.wait(writer.finish());
+                done.map(drop).map_err(|error| self.depot.failed("write", &self.name, error))
+            }
+            Some(Writer::File(writer, path)) => {
+                let done = publish(writer, &path, &self.name);
+                if done.is_err() {
+                    remove_draft(&path);
+                }
+                done.map_err(|source| self.depot.refused(&self.name, source))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes a file durable and gives it its name.
+fn publish(writer: BufWriter<File>, path: &std::path::Path, name: &str) -> io::Result<()> {
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    disk::RealFs.rename(path, &path.with_file_name(name))?;
+    disk::RealFs.sync_dir(path.parent().unwrap_or(std::path::Path::new(".")))
+}
+
+fn remove_draft(path: &std::path::Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "could not remove an interrupted snapshot; the next start removes it");
+        }
+        _ => {}
     }
 }
 
 impl Write for Upload<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(writer) = self.writer.as_mut() else { return Err(io::Error::other("the file is ended")) };
-        // One piece at most, so that no more than a few are in memory.
-        let bytes = &bytes[..bytes.len().min(PIECE)];
-        self.depot
-            .wait(async {
-                writer.wait_for_capacity(PIECES).await?;
-                writer.write(bytes);
-                Ok::<_, object_store::Error>(())
-            })
-            .map_err(io::Error::other)?;
-        Ok(bytes.len())
+        match self.writer.as_mut() {
+            Some(Writer::File(writer, _)) => writer.write(bytes),
+            Some(Writer::Store(writer)) => {
+                // One piece at most, so that no more than a few are in memory.
+                let bytes = &bytes[..bytes.len().min(PIECE)];
+                self.depot
+                    .wait(async {
+                        writer.wait_for_capacity(PIECES).await?;
+                        writer.write(bytes);
+                        Ok::<_, object_store::Error>(())
+                    })
+                    .map_err(io::Error::other)?;
+                Ok(bytes.len())
+            }
+            None => Err(io::Error::other("the file is ended")),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -219,10 +326,17 @@ impl Write for Upload<'_> {
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = self.depot.wait(writer.abort())
-        {
-            tracing::warn!(place = self.depot.place, name = self.name, %error, "pieces of a snapshot that was given up stay behind");
+        match self.writer.take() {
+            Some(Writer::Store(writer)) => {
+                if let Err(error) = self.depot.wait(writer.abort()) {
+                    tracing::warn!(place = self.depot.place, name = self.name, %error, "pieces of a snapshot that was given up stay behind");
+                }
+            }
+            Some(Writer::File(writer, path)) => {
+                drop(writer.into_parts());
+                remove_draft(&path);
+            }
+            None => {}
         }
     }
 }
@@ -284,6 +398,30 @@ mod tests {
         assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "nothing stays of what was given up");
         let url = format!("file://{}", place.display());
         assert_eq!(Depot::open(&url).unwrap().list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_an_interrupted_process_left_is_removed_and_what_is_being_written_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Depot::open(dir.path().to_str().unwrap()).unwrap();
+        let depot = open();
+        let mut interrupted = depot.write("1-2-x.nearness.tar").unwrap();
+        interrupted.write_all(b"half").unwrap();
+        let Some(Writer::File(writer, _)) = interrupted.writer.take() else { panic!("a directory has files") };
+        // As when the process is killed: the file stays, its lock goes.
+        drop(writer.into_parts());
+        drop(interrupted);
+        std::fs::write(dir.path().join("notes#1"), b"the user's").unwrap();
+        let names = || disk::list_files(dir.path()).unwrap();
+        assert_eq!(names(), ["1-2-x.nearness.tar#1", "notes#1"]);
+        let mut writing = depot.write("1-2-x.nearness.tar").unwrap();
+        writing.write_all(b"whole").unwrap();
+        let other = open();
+        assert_eq!(names(), ["1-2-x.nearness.tar#2", "notes#1"], "the one that is written stays");
+        assert!(other.list().unwrap().is_empty());
+        writing.finish().unwrap();
+        assert_eq!(names(), ["1-2-x.nearness.tar", "notes#1"]);
+        assert_eq!(disk::mode_for_others(&dir.path().join("1-2-x.nearness.tar")).unwrap(), None);
     }
 
     #[test]

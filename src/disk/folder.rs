@@ -1,8 +1,8 @@
-//! Folders: make, list, sweep and remove them, and ask how much room is left.
+//! Folders: create, list, move aside and remove them; free space and permissions.
 
 use super::{Error, Fs};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes a folder and those above it, and makes its name durable in the folder above.
 ///
@@ -89,18 +89,36 @@ fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<Str
     Ok(names)
 }
 
-/// Removes the files of a folder that `keep` does not want, folders never. Returns their names.
-/// To be called while nothing is being written there: drafts are files that nothing names.
+/// Moves a file or folder into the folder `aside` (created where there is none) under `name`, or `name.1`, `name.2` and so on
+/// where that name is taken, and makes both names durable. Returns where it is now.
+///
+/// # Errors
+/// [`Error::Io`]: it is where it was, unless only a sync failed.
+pub fn move_aside(fs: &dyn Fs, from: &Path, aside: &Path, name: &str) -> Result<PathBuf, Error> {
+    if !aside.is_dir() {
+        create_folder(fs, aside)?;
+    }
+    let mut to = aside.join(name);
+    let mut taken = 0_u64;
+    while to.symlink_metadata().is_ok() {
+        taken += 1;
+        to = aside.join(format!("{name}.{taken}"));
+    }
+    fs.move_to(from, &to).map_err(|source| Error::io(from, "move aside", source))?;
+    sync_folder(fs, aside)?;
+    sync_folder(fs, from.parent().unwrap_or(Path::new(".")))?;
+    Ok(to)
+}
+
+/// The permission bits of a path if its group or other users have any; none otherwise.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn sweep(fs: &dyn Fs, dir: &Path, keep: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
-    let mut names = list_files(dir)?;
-    names.retain(|name| !keep(name));
-    for name in &names {
-        remove_file(fs, &dir.join(name))?;
-    }
-    Ok(names)
+pub fn mode_for_others(path: &Path) -> Result<Option<u32>, Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 /// Bytes that this user can still write on the file system of `path`.
@@ -128,14 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sweep_removes_what_nothing_names_and_no_folder() {
+    fn folders_are_created_listed_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         create_folder(&RealFs, &dir.path().join("a/b")).unwrap();
-        for name in ["keep", "x.0.tmp", "old"] {
+        for name in ["keep", "old"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        assert_eq!(sweep(&RealFs, dir.path(), |name| name == "keep").unwrap(), ["old", "x.0.tmp"]);
-        assert_eq!(list_files(dir.path()).unwrap(), ["keep"]);
+        assert_eq!(list_files(dir.path()).unwrap(), ["keep", "old"]);
         assert_eq!(list_folders(dir.path()).unwrap(), ["a"]);
         assert_eq!(file_len(&dir.path().join("keep")).unwrap(), Some(4));
         assert_eq!(file_len(&dir.path().join("none")).unwrap(), None);
@@ -144,6 +161,50 @@ mod tests {
         remove_file(&RealFs, &dir.path().join("keep")).unwrap();
         remove_file(&RealFs, &dir.path().join("keep")).unwrap();
         assert!(list_folders(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_moved_aside_never_overwrites() {
+        let dir = tempfile::tempdir().unwrap();
+        let aside = dir.path().join("aside");
+        let mut moved = Vec::new();
+        for content in ["one", "two"] {
+            std::fs::write(dir.path().join("x"), content).unwrap();
+            moved.push(move_aside(&RealFs, &dir.path().join("x"), &aside, "x").unwrap());
+        }
+        create_folder(&RealFs, &dir.path().join("f/g")).unwrap();
+        moved.push(move_aside(&RealFs, &dir.path().join("f"), &aside, "x").unwrap());
+        assert_eq!(moved, [aside.join("x"), aside.join("x.1"), aside.join("x.2")]);
+        assert_eq!(std::fs::read_to_string(&moved[0]).unwrap(), "one");
+        assert_eq!(std::fs::read_to_string(&moved[1]).unwrap(), "two");
+        assert!(moved[2].join("g").is_dir() && list_files(dir.path()).unwrap().is_empty());
+        let taken = RealFs.move_to(&moved[0], &moved[1]).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn what_is_created_is_its_owners_alone() {
+        use std::io::Write;
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        create_folder(&RealFs, &folder).unwrap();
+        RealFs.create(&folder.join("created")).unwrap().append(b"x").unwrap();
+        drop(RealFs.open(&folder.join("opened")).unwrap());
+        drop(super::super::DirLock::take(&folder).unwrap());
+        let mut draft = super::super::Draft::create(super::super::real_fs(), &folder, "published").unwrap();
+        draft.writer().write_all(b"x").unwrap();
+        draft.publish().unwrap();
+        let scratch = super::super::Scratch::create(&folder, "scratch").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&dir.path().join("a"))), (0o700, 0o700));
+        let files = list_files(&folder).unwrap();
+        assert_eq!(files.len(), 5, "{files:?}");
+        files.iter().for_each(|file| assert_eq!(mode(&folder.join(file)), 0o600, "{file}"));
+        drop(scratch);
+        assert_eq!(mode_for_others(&folder).unwrap(), None);
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(mode_for_others(&folder).unwrap(), Some(0o750));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 #[cfg(test)]
 pub(crate) mod double;
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,11 @@ pub trait Fs: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What the operating system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Moves a file or a folder into another folder of the same file system, in one step.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::AlreadyExists`] when `to` exists.
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name, in any folder; a second file with its bytes where file systems know no such names.
     ///
     /// # Errors
@@ -116,6 +121,21 @@ pub trait FsRandom: Send + Sync + std::fmt::Debug {
     fn release(&self) -> io::Result<()>;
 }
 
+/// Options for files that only their owner may read and write: mode 0600 where one is created.
+pub fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+/// Creates a folder and those above it that are missing, with mode 0700. An existing one is no error.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_private_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFs;
@@ -127,7 +147,7 @@ pub fn real_fs() -> Arc<dyn Fs> {
 
 impl Fs for RealFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
-        Ok(Box::new(File::create(path)?))
+        Ok(Box::new(private_file().write(true).create(true).truncate(true).open(path)?))
     }
 
     #[allow(clippy::disallowed_methods)] // the one place that renames; everyone else publishes
@@ -135,10 +155,19 @@ impl Fs for RealFs {
         std::fs::rename(from, to)
     }
 
+    #[allow(clippy::disallowed_methods)] // its callers sync both folders
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // The holder of the directory's lock is the only one that creates names in it.
+        if to.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::fs::rename(from, to)
+    }
+
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         match std::fs::hard_link(from, to) {
             Err(error) if is_no_place_for_links(&error) => {
-                let mut copy = File::create_new(to)?;
+                let mut copy = private_file().write(true).create_new(true).open(to)?;
                 io::copy(&mut File::open(from)?, &mut copy)?;
                 copy.sync_all()
             }
@@ -155,7 +184,7 @@ impl Fs for RealFs {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        create_private_dirs(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
@@ -163,7 +192,7 @@ impl Fs for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn FsRandom>> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = private_file().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -2,7 +2,7 @@
 //!
 //! The operating system gives the lock back when the process ends, however it ends; the file itself means nothing.
 
-use super::Error;
+use super::{Error, private_file};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ impl DirLock {
     /// [`Error::Busy`] when another holds it, [`Error::Io`].
     pub fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(NAME);
-        let file = File::options()
+        let file = private_file()
             .write(true)
             .create(true)
             .truncate(false)

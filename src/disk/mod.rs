@@ -8,6 +8,8 @@
 //!
 //! Invariant: a file is seen under its own name only when it is whole and on the disk.
 //!
+//! Files are created with mode 0600, folders with 0700.
+//!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `error.rs` | [`Error`], [`ErrorKind`]: what a file refused, and where |
@@ -19,7 +21,7 @@
 //! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
 //! | `behind.rs` | [`run_behind_others`]: work that may wait |
 //! | `lock.rs` | [`DirLock`] |
-//! | `folder.rs` | folders: make, list, sweep, remove, free space |
+//! | `folder.rs` | folders: create, list, move aside, remove, free space |
 
 mod behind;
 mod error;
@@ -35,11 +37,12 @@ mod publish;
 pub use behind::run_behind_others;
 pub use error::{Error, ErrorKind};
 pub use folder::{
-    create_folder, file_len, free_bytes, list_files, list_folders, remove_file, remove_folder, sweep, sync_folder,
+    create_folder, file_len, free_bytes, list_files, list_folders, mode_for_others, move_aside, remove_file,
+    remove_folder, sync_folder,
 };
 #[cfg(test)]
 pub(crate) use fs::double;
-pub use fs::{Fs, FsFile, FsRandom, RealFs, real_fs};
+pub use fs::{Fs, FsFile, FsRandom, RealFs, create_private_dirs, private_file, real_fs};
 pub use heap::{keep_little_freed_memory, release_freed_memory};
 pub use huge::vec_with_capacity;
 pub use lock::DirLock;

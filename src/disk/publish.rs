@@ -3,7 +3,7 @@
 //! A crash or an error at any step leaves the old state plus at most a `*.tmp` file, which nothing names and
 //! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the whole new file.
 
-use super::{Error, Fs};
+use super::{Error, Fs, private_file};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -222,7 +222,7 @@ impl Scratch {
     /// [`Error::Io`].
     pub fn create(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(format!("{name}.{}.tmp", DRAFTS.fetch_add(1, Ordering::Relaxed)));
-        let file = File::options()
+        let file = private_file()
             .read(true)
             .write(true)
             .create(true)

@@ -14,12 +14,12 @@ pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// Writes the files of a model folder one after the other; the folder is made where there is none.
+/// Writes the files of a model folder one after the other; the folder is created where there is none, for its owner alone.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Disk`].
 pub(super) fn write_folder(folder: &Path, files: &[(&str, impl AsRef<[u8]>)]) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+    disk::create_private_dirs(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
     files.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes.as_ref()))
 }
 

@@ -182,6 +182,7 @@ impl Collector for Now {
         gauge(out, "job_memory_reserved_bytes", help, activity.job_memory_reserved)?;
         let help = "Bytes that background jobs may use together";
         gauge(out, "job_memory_capacity_bytes", help, activity.job_memory_capacity)?;
+        gauge(out, "orphans", "Files and folders that no record names, moved to orphans/", activity.orphans)?;
         let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
         let count = activity.commits.counts.iter().sum();

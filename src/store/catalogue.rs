@@ -1,24 +1,40 @@
 //! Which collections there are: one small key-value file in the data directory, and a folder for each collection.
 //!
-//! A folder is made, with an empty truth inside, before a transaction names it, and removed after a transaction has
-//! forgotten it; folders that no record names are swept at open. Folder numbers are never used twice.
+//! A folder number is never used twice. A folder that no record names is removed at open only if it is a leftover:
+//!
+//! ```text
+//! in the making   the file `uncommitted` in it, from before its first point until a record names it
+//! removed         its number in the table `removed`, from the transaction that ends its record until the folder is gone
+//! never named     no points in it: its creation did not commit
+//! ```
+//!
+//! Any other is moved to `orphans/`, or the open is refused; see `orphan.rs`.
 
-use super::Error;
-use super::folder_number;
+use super::identity::{self, CollectionDir, Owner};
 use super::kv::Kv;
+use super::orphan::{self, Content, Fate, Unnamed};
 use super::record::{self, CollectionRecord, Entry};
 use super::truth::Truth;
+use super::{Error, folder_number};
 use crate::disk::{self, DirLock, Fs};
-use redb::{ReadableTable, TableDefinition};
+use crate::types::Identity;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Collection name -> JSON of its record.
 const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("collections");
 /// Counters by name.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Identities by name, 16 bytes each.
+const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
+/// Numbers of folders whose record has ended, until they are gone.
+const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 /// In [`META`]: the first folder number never used.
 const NEXT_FOLDER: &str = "next_folder";
+/// In [`IDENTITY`]: that of the data directory.
+const DIRECTORY: &str = "directory";
 
 const FILE: &str = "catalogue.redb";
 const FOLDER: &str = "collections";
@@ -29,6 +45,10 @@ pub struct Catalogue {
     fs: Arc<dyn Fs>,
     kv: Kv,
     folder: PathBuf,
+    orphans: PathBuf,
+    identity: Identity,
+    /// Numbers in the table `removed` whose folders are durably gone: the next transaction takes them out of it.
+    settled: Mutex<Vec<u64>>,
     _lock: DirLock,
 }
 
@@ -45,33 +65,50 @@ pub struct Changed {
 pub type Listed = (String, Result<Entry, Error>);
 
 impl Catalogue {
-    /// Takes the data directory's lock, opens its catalogue (or makes both), and sweeps folders that nothing names.
+    /// Takes the data directory's lock and opens its catalogue (or creates both). Removes leftovers and moves orphans aside. An
+    /// open after a clean end writes nothing.
     ///
     /// # Errors
-    /// `Busy` when another process has the directory; `Corrupt` for a damaged catalogue, or when there are collections
-    /// but no catalogue (nothing is swept then).
+    /// `Busy` when another process has the directory; `Corrupt` for a damaged catalogue, for one that is older than the
+    /// folders or belongs to others, and when there are collections but no catalogue. Nothing is removed then.
     pub fn open(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
-        disk::create_folder(fs.as_ref(), data_dir)?;
-        let lock = DirLock::take(data_dir)?;
-        let folder = data_dir.join(FOLDER);
-        disk::create_folder(fs.as_ref(), &folder)?;
         let path = data_dir.join(FILE);
-        let catalogue = if disk::file_len(&path)?.is_none_or(|length| length == 0) {
+        let folder = data_dir.join(FOLDER);
+        let missing = disk::file_len(&path)?.is_none_or(|length| length == 0);
+        if missing {
+            disk::create_folder(fs.as_ref(), data_dir)?;
+        }
+        let lock = DirLock::take(data_dir)?;
+        warn_of_others(data_dir)?;
+        // Both folders were durable before there was a catalogue.
+        if missing || !folder.is_dir() {
+            disk::create_folder(fs.as_ref(), &folder)?;
+        }
+        let kv = if missing {
             let found = disk::list_folders(&folder)?;
             if !found.is_empty() {
                 let what = format!("missing or empty, but {} holds {} folders", folder.display(), found.len());
                 return Err(Error::corrupt(&path, what));
             }
-            Self { fs: fs.clone(), kv: Kv::create(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
+            Kv::create(fs, &path, CACHE_BYTES)?
         } else {
-            Self { fs: fs.clone(), kv: Kv::open(fs, &path, CACHE_BYTES)?, folder, _lock: lock }
+            Kv::open(fs, &path, CACHE_BYTES)?
         };
-        let kv = &catalogue.kv;
-        kv.write(|transaction| {
-            transaction.open_table(COLLECTIONS).map_err(kv.failed("open a table"))?;
-            transaction.open_table(META).map_err(kv.failed("open a table"))?;
-            Ok(())
-        })?;
+        let identity = match read_identity(&kv)? {
+            Some(identity) => identity,
+            None => {
+                let identity = identity::random(&path)?;
+                kv.write(|transaction| {
+                    transaction.open_table(COLLECTIONS).map_err(kv.failed("open a table"))?;
+                    transaction.open_table(META).map_err(kv.failed("open a table"))?;
+                    let mut table = transaction.open_table(IDENTITY).map_err(kv.failed("open a table"))?;
+                    table.insert(DIRECTORY, identity.0.as_slice()).map_err(kv.failed("write"))?;
+                    Ok(())
+                })?;
+                identity
+            }
+        };
+        let catalogue = Self::with(fs, kv, data_dir, identity, lock);
         catalogue.sweep()?;
         Ok(catalogue)
     }
@@ -86,8 +123,17 @@ impl Catalogue {
             return Err(Error::corrupt(&path, "missing: this is no data directory"));
         }
         let lock = DirLock::take(data_dir)?;
-        let kv = Kv::look(fs.as_ref(), &path)?;
-        Ok(Self { fs: fs.clone(), kv, folder: data_dir.join(FOLDER), _lock: lock })
+        let kv = Kv::look(fs, &path)?;
+        let identity = match read_identity(&kv)? {
+            Some(identity) => identity,
+            None => identity::random(&path)?,
+        };
+        Ok(Self::with(fs, kv, data_dir, identity, lock))
+    }
+
+    fn with(fs: &Arc<dyn Fs>, kv: Kv, data_dir: &Path, identity: Identity, lock: DirLock) -> Self {
+        let (folder, orphans) = (data_dir.join(FOLDER), data_dir.join(orphan::FOLDER));
+        Self { fs: fs.clone(), kv, folder, orphans, identity, settled: Mutex::default(), _lock: lock }
     }
 
     /// The file.
@@ -95,22 +141,159 @@ impl Catalogue {
         self.kv.path()
     }
 
-    /// Removes folders that no record names; none while a record cannot be read, since it may name any of them.
-    fn sweep(&self) -> Result<(), Error> {
+    /// Files and folders that were moved aside because no record named them.
+    ///
+    /// # Errors
+    /// `Internal` when the folder cannot be read.
+    pub fn orphans(&self) -> Result<Vec<PathBuf>, Error> {
+        if !self.orphans.is_dir() {
+            return Ok(Vec::new());
+        }
+        let names = disk::list_folders(&self.orphans)?.into_iter().chain(disk::list_files(&self.orphans)?);
+        Ok(names.map(|name| self.orphans.join(name)).collect())
+    }
+
+    /// Folders that no record names; none while a record cannot be read, since it may name any of them.
+    ///
+    /// # Errors
+    /// `Busy` when one of them is open; `Corrupt`, `Internal`.
+    pub fn unnamed(&self) -> Result<Vec<Unnamed>, Error> {
         let mut named = Vec::new();
         for (_, entry) in self.list()? {
             match entry {
                 Ok(entry) => named.extend(self.dirs_of(&entry)),
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(Vec::new()),
             }
         }
+        if !self.folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let (removed, next) = (self.removed()?, self.next_folder()?);
+        let mut unnamed = Vec::new();
         for name in disk::list_folders(&self.folder)? {
             let path = self.folder.join(&name);
-            if folder_number(&name).is_some() && !named.contains(&path) {
-                disk::remove_folder(self.fs.as_ref(), &path)?;
+            let Some(number) = folder_number(&name).filter(|_| !named.contains(&path)) else { continue };
+            let content = orphan::content(&self.fs, &path)?;
+            let (fate, what) = self.fate_of(number, next, removed.contains(&number), &content);
+            unnamed.push(Unnamed { path, fate, what });
+        }
+        Ok(unnamed)
+    }
+
+    fn fate_of(&self, number: u64, next: u64, removed: bool, content: &Content) -> (Fate, String) {
+        const REMEDY: &str = "restore the catalogue that belongs to it, or move the folder out of the data directory";
+        let catalogue = self.kv.path().display();
+        match (&content.points, content.owner) {
+            (Some(points), Some(owner)) if owner.directory != self.identity => {
+                let (theirs, ours) = (owner.directory, self.identity);
+                let what = format!(
+                    "holds {points} of the data directory {theirs}, but {catalogue} is of the data directory {ours}; {REMEDY}"
+                );
+                (Fate::Refuse, what)
+            }
+            _ if removed => (Fate::Remove, "its collection was removed".into()),
+            (points, _) if number > next || number == next && points.is_some() => {
+                let what = format!(
+                    "is folder {number}, but the next folder of {catalogue} is {next}: the catalogue is older than the data; {REMEDY}"
+                );
+                (Fate::Refuse, what)
+            }
+            (None, _) => (Fate::Remove, "no record names it, and it holds no points".into()),
+            (Some(_), _) if content.uncommitted => (Fate::Remove, "its creation was not completed".into()),
+            (Some(points), _) => (Fate::SetAside, format!("no record of {catalogue} names it, and it holds {points}")),
+        }
+    }
+
+    /// Removes leftovers and moves orphans aside.
+    fn sweep(&self) -> Result<(), Error> {
+        let unnamed = self.unnamed()?;
+        if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
+            return Err(Error::foreign(path, what.clone()));
+        }
+        let mut gone = false;
+        for unnamed in &unnamed {
+            match unnamed.fate {
+                Fate::Remove => {
+                    tracing::info!(folder = %unnamed.path.display(), why = unnamed.what, "removed a leftover folder");
+                    remove_marked(self.fs.as_ref(), &unnamed.path)?;
+                    gone = true;
+                }
+                Fate::SetAside | Fate::Refuse => {
+                    let name = unnamed.path.file_name().unwrap_or_default().to_string_lossy();
+                    orphan::set_aside(self.fs.as_ref(), unnamed, &self.orphans, &name)?;
+                }
             }
         }
+        if gone {
+            disk::sync_folder(self.fs.as_ref(), &self.folder)?;
+        }
+        self.settle(self.removed()?.into_iter().filter(|number| !self.folder_of(*number).exists()));
+        for (_, entry) in self.list()? {
+            // A crash came between the record and the end of the mark.
+            entry.iter().for_each(|entry| self.unmark(&self.dir_of(entry)));
+        }
+        let orphans = self.orphans()?;
+        if !orphans.is_empty() {
+            tracing::warn!(
+                folder = %self.orphans.display(), entries = orphans.len(),
+                "no record names what is in this folder; restore the files that belong to it, or remove it"
+            );
+        }
         Ok(())
+    }
+
+    fn unmark(&self, folder: &Path) {
+        let marker = folder.join(orphan::MARKER);
+        if marker.exists()
+            && let Err(error) = disk::remove_file(self.fs.as_ref(), &marker)
+        {
+            tracing::warn!(path = %marker.display(), %error, "could not remove a mark; it is removed at the next start");
+        }
+    }
+
+    fn removed(&self) -> Result<BTreeSet<u64>, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(REMOVED) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            let numbers = table.iter().map_err(self.kv.failed("read"))?;
+            numbers.map(|entry| Ok(entry.map_err(self.kv.failed("read"))?.0.value())).collect()
+        })
+    }
+
+    fn next_folder(&self) -> Result<u64, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(META) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            Ok(table.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value()))
+        })
+    }
+
+    fn settle(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
+    }
+
+    /// Writes in one transaction, and takes out of `removed` what is gone.
+    fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = self.kv.write(|transaction| {
+            if !settled.is_empty() {
+                let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
+                for number in &settled {
+                    removed.remove(number).map_err(self.kv.failed("write"))?;
+                }
+            }
+            body(transaction)
+        });
+        if done.is_err() {
+            self.settle(settled);
+        }
+        done
     }
 
     /// All collections by name.
@@ -149,8 +332,9 @@ impl Catalogue {
     ///
     /// # Errors
     /// `Internal` (`Refused`) when there is one of that name; what the disk refuses. Nothing is named then.
-    pub fn create(&self, record: &CollectionRecord) -> Result<PathBuf, Error> {
-        self.kv.write(|transaction| {
+    pub fn create(&self, record: &CollectionRecord) -> Result<CollectionDir, Error> {
+        let owner = self.new_owner()?;
+        self.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let mut meta = transaction.open_table(META).map_err(self.kv.failed("open a table"))?;
             let name = record.name.as_str();
@@ -160,31 +344,82 @@ impl Catalogue {
             let number = meta.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value());
             let folder = self.folder_of(number);
             // A create that failed may have left this folder behind, with an empty truth at most.
-            disk::remove_folder(self.fs.as_ref(), &folder)?;
-            drop(Truth::create(&self.fs, &folder)?);
+            self.remove_empty(&folder)?;
+            drop(Truth::create(&self.fs, &folder, owner)?);
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
-            let json = record::encode(&Entry::first(record.clone(), number));
-            table.insert(name, json.as_slice()).map_err(self.kv.failed("write"))?;
-            Ok(folder)
+            let entry = Entry::first(record.clone(), number, Some(owner.collection));
+            table.insert(name, record::encode(&entry).as_slice()).map_err(self.kv.failed("write"))?;
+            Ok(self.collection_dir(&entry))
         })
     }
 
-    /// Makes a folder that no record names yet, with an empty truth inside; it is swept at the next open unless it is
+    fn new_owner(&self) -> Result<Owner, Error> {
+        Ok(Owner { directory: self.identity, collection: identity::random(self.kv.path())? })
+    }
+
+    /// Removes a folder that holds no points, if there is one.
+    fn remove_empty(&self, folder: &Path) -> Result<(), Error> {
+        if folder.is_dir()
+            && let Some(points) = orphan::content(&self.fs, folder)?.points
+        {
+            return Err(Error::foreign(folder, format!("no record names it, and it holds {points}: move it away")));
+        }
+        Ok(disk::remove_folder(self.fs.as_ref(), folder)?)
+    }
+
+    /// Makes a folder that no record names yet, with an empty truth inside; it is removed at the next open unless it is
     /// [adopted](Self::adopt).
     ///
     /// # Errors
     /// What the disk refuses.
     pub fn prepare(&self) -> Result<Prepared, Error> {
-        let number = self.kv.write(|transaction| {
+        let owner = self.new_owner()?;
+        let number = self.write(|transaction| {
             let mut meta = transaction.open_table(META).map_err(self.kv.failed("open a table"))?;
             let number = meta.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value());
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
             Ok(number)
         })?;
-        let prepared = Prepared { fs: self.fs.clone(), number, dir: self.folder_of(number), adopted: false };
-        disk::remove_folder(self.fs.as_ref(), &prepared.dir)?;
-        drop(Truth::create(&self.fs, &prepared.dir)?);
+        let dir = CollectionDir {
+            path: self.folder_of(number),
+            orphans: self.orphans.clone(),
+            directory: self.identity,
+            collection: Some(owner.collection),
+            catalogue: self.kv.path().into(),
+        };
+        self.remove_empty(&dir.path)?;
+        let prepared = Prepared { fs: self.fs.clone(), number, identity: owner.collection, dir, adopted: false };
+        let path = prepared.dir();
+        disk::create_folder(self.fs.as_ref(), path)?;
+        let marker = path.join(orphan::MARKER);
+        // Durable with the name of the truth, before there is a point.
+        self.fs.create(&marker).map_err(|source| disk::Error::io(&marker, "create", source))?;
+        drop(Truth::create(&self.fs, path, owner)?);
         Ok(prepared)
+    }
+
+    /// Records the identities of collections that had none: by name and number of the folder.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn identify(&self, found: &[(String, u64, Identity)]) -> Result<(), Error> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
+            for (name, folder, identity) in found {
+                let json = table.get(name.as_str()).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
+                let Some(mut entry) = json.and_then(|json| self.decode(name, &json).ok()) else { continue };
+                let previous = entry.previous.as_deref_mut().map(|previous| (previous.folder, &mut previous.identity));
+                for (_, slot) in [Some((entry.folder, &mut entry.identity)), previous]
+                    .into_iter()
+                    .flatten()
+                    .filter(|(number, slot)| number == folder && slot.is_none())
+                {
+                    *slot = Some(*identity);
+                }
+                table.insert(name.as_str(), record::encode(&entry).as_slice()).map_err(self.kv.failed("write"))?;
+            }
+            Ok(())
+        })
     }
 
     /// Gives a collection that folder, durably, in place of those that it had, if it had any; they are returned, to
@@ -196,8 +431,10 @@ impl Catalogue {
         let name = record.name.as_str();
         // A transaction that fails may be there after a restart all the same: the folder stays until it is swept.
         prepared.adopted = true;
-        let number = prepared.number;
-        Ok(self.change(name, |_| Ok(Some(Entry::first(record.clone(), number))))?.gone)
+        let entry = Entry::first(record.clone(), prepared.number, Some(prepared.identity));
+        let gone = self.change(name, |_| Ok(Some(entry)))?.gone;
+        self.unmark(prepared.dir());
+        Ok(gone)
     }
 
     /// Makes that folder the next generation of a collection, durably; the one that it had is kept beside it, and none
@@ -208,14 +445,15 @@ impl Catalogue {
     pub fn succeed(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Changed, Error> {
         let name = record.name.as_str();
         prepared.adopted = true;
-        let number = prepared.number;
-        self.change(name, |before| {
+        let first = Entry::first(record.clone(), prepared.number, Some(prepared.identity));
+        let changed = self.change(name, |before| {
             let mut before = before.ok_or_else(|| self.missing(name))?;
             let older = before.previous.take().map_or(0, |older| older.generation);
             let generation = older.max(before.generation).saturating_add(1);
-            let next = Entry { generation, previous: Some(Box::new(before)), ..Entry::first(record.clone(), number) };
-            Ok(Some(next))
-        })
+            Ok(Some(Entry { generation, previous: Some(Box::new(before)), ..first }))
+        })?;
+        self.unmark(prepared.dir());
+        Ok(changed)
     }
 
     /// Makes the generation before the present one again, durably; the present one is kept beside it.
@@ -252,10 +490,10 @@ impl Catalogue {
         name: &str,
         change: impl FnOnce(Option<Entry>) -> Result<Option<Entry>, Error>,
     ) -> Result<Changed, Error> {
-        let (before, entry) = self.kv.write(|transaction| {
+        let (entry, gone) = self.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let json = table.get(name).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
-            // The folders of a record that cannot be read are swept at the next open.
+            // Which folders a record names that cannot be read is not known: what holds points in them is moved aside.
             let before = json.as_ref().and_then(|json| self.decode(name, json).ok());
             let after = change(before.clone())?;
             match &after {
@@ -264,12 +502,18 @@ impl Catalogue {
                 }
                 None => _ = table.remove(name).map_err(self.kv.failed("write"))?,
             }
-            Ok((before, after))
+            let named = after.as_ref().map_or_else(Vec::new, Entry::folders);
+            let gone = before.as_ref().map_or_else(Vec::new, Entry::folders).into_iter();
+            let gone: Vec<u64> = gone.filter(|number| !named.contains(number)).collect();
+            if !gone.is_empty() {
+                let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
+                for number in &gone {
+                    removed.insert(number, ()).map_err(self.kv.failed("write"))?;
+                }
+            }
+            Ok((after, gone))
         })?;
-        let dirs = |entry: &Option<Entry>| entry.as_ref().map_or_else(Vec::new, |entry| self.dirs_of(entry));
-        let (mut gone, named) = (dirs(&before), dirs(&entry));
-        gone.retain(|dir| !named.contains(dir));
-        Ok(Changed { entry, gone })
+        Ok(Changed { entry, gone: gone.into_iter().map(|number| self.folder_of(number)).collect() })
     }
 
     /// Where the files of a generation are.
@@ -277,16 +521,52 @@ impl Catalogue {
         self.folder_of(entry.folder)
     }
 
-    fn dirs_of(&self, entry: &Entry) -> Vec<PathBuf> {
-        std::iter::once(entry).chain(entry.previous.as_deref()).map(|entry| self.dir_of(entry)).collect()
+    /// The same, with what the catalogue records of it.
+    pub fn collection_dir(&self, entry: &Entry) -> CollectionDir {
+        CollectionDir {
+            path: self.dir_of(entry),
+            orphans: self.orphans.clone(),
+            directory: self.identity,
+            collection: entry.identity,
+            catalogue: self.kv.path().into(),
+        }
     }
 
-    /// Removes a folder that no record names any more.
+    fn dirs_of(&self, entry: &Entry) -> Vec<PathBuf> {
+        entry.folders().into_iter().map(|number| self.folder_of(number)).collect()
+    }
+
+    /// Removes a folder whose record has ended, durably.
     ///
     /// # Errors
-    /// What the disk refuses; it is swept at the next open then.
+    /// What the disk refuses; it is removed at the next open then.
     pub fn discard(&self, folder: &Path) -> Result<(), Error> {
-        Ok(disk::remove_folder(self.fs.as_ref(), folder)?)
+        disk::remove_folder(self.fs.as_ref(), folder)?;
+        disk::sync_folder(self.fs.as_ref(), &self.folder)?;
+        self.settle(folder.file_name().and_then(|name| name.to_str()).and_then(folder_number));
+        Ok(())
+    }
+
+    /// Moves aside the folders of a collection that is not open if they hold another one, before it is removed or replaced.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn set_foreign_aside(&self, name: &str) -> Result<(), Error> {
+        // Which folders a record names that cannot be read is not known.
+        let Ok(Some(entry)) = self.entry(name) else { return Ok(()) };
+        for generation in std::iter::once(&entry).chain(entry.previous.as_deref()) {
+            let path = self.dir_of(generation);
+            let owner = if path.is_dir() { orphan::content(&self.fs, &path)?.owner } else { None };
+            let Some(owner) = owner else { continue };
+            if owner.directory != self.identity || generation.identity.is_some_and(|own| own != owner.collection) {
+                let what =
+                    format!("the collection {name:?} was removed, and this is the folder of {}", owner.collection);
+                let folder = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let orphan = Unnamed { path, fate: Fate::SetAside, what };
+                orphan::set_aside(self.fs.as_ref(), &orphan, &self.orphans, &folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// Why nothing is written any more, if so: then what the last write did may be there after a restart, or not.
@@ -312,26 +592,67 @@ impl Catalogue {
     }
 }
 
+/// Logs a warning if other users of the machine can read the data directory.
+fn warn_of_others(data_dir: &Path) -> Result<(), Error> {
+    if let Some(mode) = disk::mode_for_others(data_dir)? {
+        tracing::warn!(
+            folder = %data_dir.display(), mode = format!("{mode:04o}"),
+            "other users can open the data directory; run chmod -R go-rwx on it"
+        );
+    }
+    Ok(())
+}
+
+fn read_identity(kv: &Kv) -> Result<Option<Identity>, Error> {
+    kv.read(|read| {
+        let table = match read.open_table(IDENTITY) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(kv.failed("open a table")(error)),
+        };
+        let Some(value) = table.get(DIRECTORY).map_err(kv.failed("read"))? else { return Ok(None) };
+        let bytes = value.value().try_into();
+        bytes.map(|bytes| Some(Identity(bytes))).map_err(|_| Error::corrupt(kv.path(), "the identity is not 16 bytes"))
+    })
+}
+
+/// Removes a folder, and its mark after all other files: a crash leaves it marked.
+fn remove_marked(fs: &dyn Fs, folder: &Path) -> Result<(), Error> {
+    if folder.is_dir() {
+        for name in disk::list_files(folder)?.iter().filter(|name| *name != orphan::MARKER) {
+            disk::remove_file(fs, &folder.join(name))?;
+        }
+    }
+    Ok(disk::remove_folder(fs, folder)?)
+}
+
 /// A folder in the making. Dropped before a record names it, it is removed.
 pub struct Prepared {
     fs: Arc<dyn Fs>,
     number: u64,
-    dir: PathBuf,
+    identity: Identity,
+    dir: CollectionDir,
     adopted: bool,
 }
 
 impl Prepared {
     /// Where it is.
     pub fn dir(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// The same, with its identity.
+    pub fn collection_dir(&self) -> &CollectionDir {
         &self.dir
     }
 }
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if !self.adopted {
-            // Best effort: what stays is swept at the next open.
-            let _ = disk::remove_folder(self.fs.as_ref(), &self.dir);
+        if !self.adopted
+            && let Err(error) = remove_marked(self.fs.as_ref(), &self.dir.path)
+        {
+            tracing::warn!(folder = %self.dir.path.display(), %error, "could not remove an unused folder; it is removed at the next start");
         }
     }
 }
@@ -365,34 +686,52 @@ mod tests {
         entries.map(|entry| (entry.record.clone(), catalogue.dir_of(&entry))).collect()
     }
 
+    fn create(catalogue: &Catalogue, name: &str) -> PathBuf {
+        catalogue.create(&record(name)).unwrap().path
+    }
+
+    /// Puts a growing point into a collection's folder.
+    fn fill(folder: &Path) {
+        let truth = Truth::open(&disk::real_fs(), folder).unwrap();
+        let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
+        truth.commit(&[point]).unwrap();
+    }
+
+    fn refused(dir: &Path) -> String {
+        let error = open(dir).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        error.to_string()
+    }
+
     fn remove(catalogue: &Catalogue, name: &str) {
         catalogue.remove(name).unwrap().into_iter().for_each(|folder| catalogue.discard(&folder).unwrap());
     }
 
     #[test]
-    fn collections_survive_a_reopen_and_orphans_are_swept() {
+    fn collections_survive_a_reopen_and_leftovers_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let catalogue = open(dir.path()).unwrap();
-        let a = catalogue.create(&record("a")).unwrap();
-        let b = catalogue.create(&record("b")).unwrap();
+        let a = create(&catalogue, "a");
+        let b = create(&catalogue, "b");
         assert_eq!(catalogue.create(&record("a")).unwrap_err().kind(), ErrorKind::Internal);
         assert!(matches!(open(dir.path()).map(|_| ()), Err(error) if error.kind() == ErrorKind::Busy));
         drop(catalogue);
 
-        let orphan = dir.path().join(FOLDER).join("00000000000000ff");
+        // As a creation leaves it that was not committed; and what is not ours.
+        let leftover = dir.path().join(FOLDER).join("0000000000000002");
         let foreign = dir.path().join(FOLDER).join("lost+found");
-        for folder in [&orphan, &foreign] {
-            std::fs::create_dir(folder).unwrap();
-            std::fs::write(folder.join("x.vectors"), b"x").unwrap();
-        }
+        std::fs::create_dir(&leftover).unwrap();
+        std::fs::write(leftover.join("points.redb.tmp"), b"x").unwrap();
+        std::fs::create_dir(&foreign).unwrap();
+        std::fs::write(foreign.join("x.vectors"), b"x").unwrap();
         let catalogue = open(dir.path()).unwrap();
-        assert!(!orphan.exists() && foreign.exists());
+        assert!(!leftover.exists() && foreign.exists());
         assert_eq!(listed(&catalogue), [(record("a"), a.clone()), (record("b"), b.clone())]);
 
         remove(&catalogue, "a");
         remove(&catalogue, "a");
         assert!(!a.exists() && b.exists());
-        let again = catalogue.create(&record("a")).unwrap();
+        let again = create(&catalogue, "a");
         assert_ne!(again, a, "a folder number is never used twice");
         drop(catalogue);
         let names: Vec<_> = listed(&open(dir.path()).unwrap());
@@ -403,7 +742,7 @@ mod tests {
     fn generations_follow_each_other_and_their_folders_go_with_them() {
         let dir = tempfile::tempdir().unwrap();
         let catalogue = open(dir.path()).unwrap();
-        let first = catalogue.create(&record("a")).unwrap();
+        let first = create(&catalogue, "a");
         let entry = || catalogue.list().unwrap().pop().unwrap().1.unwrap();
         let numbers = || (entry().generation, entry().previous.map(|previous| previous.generation));
         assert!(catalogue.go_back("a").is_err() && catalogue.go_back("none").is_err());
@@ -438,7 +777,7 @@ mod tests {
     #[test]
     fn a_lost_catalogue_is_an_error_and_nothing_is_swept() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = open(dir.path()).unwrap().create(&record("a")).unwrap();
+        let folder = create(&open(dir.path()).unwrap(), "a");
         let file = dir.path().join(FILE);
         std::fs::write(&file, b"").unwrap();
         assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Corrupt);
@@ -453,7 +792,7 @@ mod tests {
     fn a_record_that_cannot_be_read_stops_neither_the_others_nor_is_its_folder_swept() {
         let dir = tempfile::tempdir().unwrap();
         let catalogue = open(dir.path()).unwrap();
-        let (a, b) = (catalogue.create(&record("a")).unwrap(), catalogue.create(&record("b")).unwrap());
+        let (a, b) = (create(&catalogue, "a"), create(&catalogue, "b"));
         catalogue
             .kv
             .write(|transaction| {
@@ -472,6 +811,182 @@ mod tests {
         remove(&catalogue, "a");
         drop(catalogue);
         drop(open(dir.path()).unwrap());
-        assert!(!a.exists() && b.exists(), "forgotten, it is swept");
+        assert!(!a.exists() && b.exists(), "forgotten, it is removed, since it holds no points");
+    }
+
+    #[test]
+    fn an_older_catalogue_is_refused_and_removes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        let catalogue = open(dir.path()).unwrap();
+        create(&catalogue, "a");
+        drop(catalogue);
+        let older = std::fs::read(&file).unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        let b = create(&catalogue, "b");
+        fill(&b);
+        let c = create(&catalogue, "c");
+        drop(catalogue);
+        let newer = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &older).unwrap();
+        let text = refused(dir.path());
+        assert!(text.contains("0000000000000001") && text.contains("older than the data"), "{text}");
+        let unnamed = Catalogue::inspect(&disk::real_fs(), dir.path()).unwrap().unnamed().unwrap();
+        assert!(unnamed.len() == 2 && unnamed.iter().all(|one| one.fate == Fate::Refuse), "{unnamed:?}");
+        assert!(b.join(Truth::FILE).exists() && c.join(Truth::FILE).exists());
+        std::fs::write(&file, &newer).unwrap();
+        assert_eq!(listed(&open(dir.path()).unwrap()).len(), 3, "the matching catalogue opens");
+    }
+
+    #[test]
+    fn a_catalogue_of_another_directory_is_refused_and_both_are_named() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let catalogue = open(here.path()).unwrap();
+        let (ours, a) = (catalogue.identity, create(&catalogue, "a"));
+        fill(&a);
+        drop(catalogue);
+        let catalogue = open(there.path()).unwrap();
+        let theirs = catalogue.identity;
+        for name in ["x", "y"] {
+            create(&catalogue, name);
+        }
+        // The folder of ours is one that theirs says was removed.
+        catalogue.remove("x").unwrap();
+        drop(catalogue);
+        std::fs::copy(there.path().join(FILE), here.path().join(FILE)).unwrap();
+        let text = refused(here.path());
+        let named = [ours.to_string(), theirs.to_string(), a.display().to_string(), FILE.into()];
+        assert!(named.iter().all(|name| text.contains(name)), "{text}");
+        assert!(a.join(Truth::FILE).exists());
+    }
+
+    #[test]
+    fn a_folder_with_points_that_no_record_names_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        let folders: Vec<PathBuf> = ["a", "b", "c"].iter().map(|name| create(&catalogue, name)).collect();
+        folders[..2].iter().for_each(|folder| fill(folder));
+        let forget = |name: &str| {
+            catalogue
+                .kv
+                .write(|transaction| Ok(drop(transaction.open_table(COLLECTIONS).unwrap().remove(name).unwrap())))
+        };
+        forget("b").unwrap();
+        forget("c").unwrap();
+        drop(catalogue);
+        let looked = Catalogue::inspect(&disk::real_fs(), dir.path()).unwrap();
+        let fates: Vec<Fate> = looked.unnamed().unwrap().iter().map(|one| one.fate).collect();
+        assert_eq!(fates, [Fate::SetAside, Fate::Remove]);
+        drop(looked);
+        let catalogue = open(dir.path()).unwrap();
+        assert!(folders[0].exists() && !folders[1].exists() && !folders[2].exists());
+        let aside = dir.path().join("orphans/0000000000000001");
+        assert_eq!(catalogue.orphans().unwrap(), std::slice::from_ref(&aside));
+        assert!(aside.join(Truth::FILE).exists());
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_change_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        let a = create(&catalogue, "a");
+        fill(&a);
+        let prepared = catalogue.prepare().unwrap();
+        let making = prepared.dir().to_path_buf();
+        fill(&making);
+        std::mem::forget(prepared);
+        let adopted = catalogue.prepare().unwrap();
+        let named = adopted.dir().to_path_buf();
+        assert!(named.join(orphan::MARKER).exists());
+        catalogue.adopt(&record("b"), adopted).unwrap();
+        assert!(!named.join(orphan::MARKER).exists(), "a record names it");
+        // Removed, and not discarded.
+        assert_eq!(catalogue.remove("a").unwrap(), std::slice::from_ref(&a));
+        drop(catalogue);
+        std::fs::write(named.join(orphan::MARKER), b"").unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        assert!(!a.exists() && !making.exists() && named.exists() && !named.join(orphan::MARKER).exists());
+        assert!(catalogue.orphans().unwrap().is_empty());
+        assert_eq!(catalogue.removed().unwrap(), [0].into(), "written when something else is");
+        create(&catalogue, "c");
+        assert!(catalogue.removed().unwrap().is_empty());
+        let dropped = catalogue.prepare().unwrap();
+        let dropped_at = dropped.dir().to_path_buf();
+        drop(dropped);
+        assert!(!dropped_at.exists());
+    }
+
+    #[test]
+    fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
+        use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
+        let dir = tempfile::tempdir().unwrap();
+        let fs = CrashFs::new(dir.path(), Plan::Nothing);
+        let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+        let catalogue = Catalogue::open(&shared, dir.path()).unwrap();
+        let path = catalogue.create(&record("a")).unwrap().path;
+        let truth = Truth::open(&shared, &path).unwrap();
+        let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
+        truth.commit(&[point]).unwrap();
+        drop(truth);
+        let forget = |transaction: &WriteTransaction| {
+            Ok(drop(transaction.open_table(COLLECTIONS).unwrap().remove("a").unwrap()))
+        };
+        catalogue.kv.write(forget).unwrap();
+        drop(catalogue);
+        let begun = fs.now();
+        drop(Catalogue::open(&shared, dir.path()).unwrap());
+        for moment in begun..=fs.now() {
+            for unsynced in [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..4).map(Unsynced::Torn)) {
+                let image = quick_dir();
+                fs.image(moment, unsynced, image.path());
+                let catalogue = open(image.path()).unwrap();
+                let orphans = catalogue.orphans().unwrap();
+                let whole =
+                    |path: &PathBuf| Truth::look(&disk::real_fs(), path).is_ok_and(|it| it.holds_points().unwrap());
+                assert!(orphans.len() == 1 && whole(&orphans[0]), "{unsynced:?} at {moment}: {orphans:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_after_a_clean_end_writes_nothing() {
+        use crate::disk::double::{CrashFs, Plan};
+        let dir = tempfile::tempdir().unwrap();
+        let fs = CrashFs::new(dir.path(), Plan::Nothing);
+        let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+        let catalogue = Catalogue::open(&shared, dir.path()).unwrap();
+        for name in ["a", "b"] {
+            catalogue.create(&record(name)).unwrap();
+        }
+        drop(catalogue);
+        let before = (fs.now(), fs.syncs());
+        let catalogue = Catalogue::open(&shared, dir.path()).unwrap();
+        assert_eq!(catalogue.list().unwrap().len(), 2);
+        drop(catalogue);
+        assert_eq!((fs.now(), fs.syncs()), before);
+    }
+
+    #[test]
+    fn collections_without_identities_get_them_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = open(dir.path()).unwrap();
+        create(&catalogue, "a");
+        catalogue.succeed(&record("a"), catalogue.prepare().unwrap()).unwrap();
+        let mut entry = catalogue.entry("a").unwrap().unwrap();
+        let identities = |entry: &Entry| (entry.identity, entry.previous.as_ref().unwrap().identity);
+        let (present, previous) = identities(&entry);
+        assert!(present.is_some() && previous.is_some() && present != previous);
+        entry.identity = None;
+        entry.previous.as_mut().unwrap().identity = None;
+        let json = record::encode(&entry);
+        let put = |transaction: &WriteTransaction| {
+            Ok(drop(transaction.open_table(COLLECTIONS).unwrap().insert("a", json.as_slice()).unwrap()))
+        };
+        catalogue.kv.write(put).unwrap();
+        let (new, other) = (Identity([7; 16]), Identity([8; 16]));
+        catalogue.identify(&[("a".into(), 0, new), ("none".into(), 0, new)]).unwrap();
+        assert_eq!(identities(&catalogue.entry("a").unwrap().unwrap()), (None, Some(new)));
+        catalogue.identify(&[("a".into(), 1, other), ("a".into(), 0, other)]).unwrap();
+        assert_eq!(identities(&catalogue.entry("a").unwrap().unwrap()), (Some(other), Some(new)));
     }
 }

@@ -29,6 +29,14 @@ pub enum Error {
         /// What is wrong, and where.
         what: String,
     },
+    /// A file that belongs to another collection or data directory, or is older than the files around it.
+    #[error("{path}: {what}", path = path.display())]
+    Foreign {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What it does not belong to, and what to do.
+        what: String,
+    },
     /// Stored bytes of another version.
     #[error("{path}: {what}", path = path.display())]
     Incompatible {
@@ -68,6 +76,10 @@ impl Error {
         Self::Corrupt { path: path.into(), what: what.into() }
     }
 
+    pub(super) fn foreign(path: &Path, what: impl Into<String>) -> Self {
+        Self::Foreign { path: path.into(), what: what.into() }
+    }
+
     pub(super) fn refused(path: &Path, what: impl Into<String>) -> Self {
         Self::Refused { path: path.into(), what: what.into() }
     }
@@ -95,7 +107,7 @@ impl Error {
                 redb::Error::ValueTooLarge(_) => ErrorKind::Exhausted,
                 _ => ErrorKind::Internal,
             },
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Foreign { .. } => ErrorKind::Corrupt,
             Self::Incompatible { .. } => ErrorKind::Incompatible,
             Self::Stopped { .. } => ErrorKind::Stopped,
             Self::TooLarge { .. } => ErrorKind::Exhausted,

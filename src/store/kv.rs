@@ -1,5 +1,5 @@
-//! How the key-value files (redb) are opened and written: verified before use, durable commits, no panic on damage, and
-//! a failure of the disk that ends all writing.
+//! How the key-value files (redb) are opened and written: verified before use, unchanged until the first transaction, durable
+//! commits, no panic on damage, and a failure of the disk that ends all writing.
 //!
 //! Measured in `benches/results/2026-11-24-kv-choice/README.md`.
 //!
@@ -8,7 +8,7 @@
 //! when there is room. If a sync failed, it is not: the kernel may show pages that the disk does not hold.
 
 use super::Error;
-use super::kv_file::{Cause, KvFile, Overlay};
+use super::kv_file::{Cause, KvFile};
 use crate::disk::{self, ErrorKind, Fs};
 use redb::{Database, ReadTransaction, WriteTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +40,9 @@ enum State {
 struct Open {
     database: Database,
     cause: Arc<Cause>,
+    file: KvFile,
+    /// Nothing may be written to the file.
+    read_only: bool,
 }
 
 impl Kv {
@@ -51,21 +54,22 @@ impl Kv {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
         }
-        drop(verified(fs.as_ref(), path)?);
-        Self::open_at(fs, path, cache)
+        let open = Open::verified(fs.as_ref(), path, cache, false)?;
+        Ok(Self::with(fs, path, cache, open))
     }
 
     /// Opens a file that is there, to look at it: what would be written to it stays in memory.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(super) fn look(fs: &dyn Fs, path: &Path) -> Result<Self, Error> {
+    pub(super) fn look(fs: &Arc<dyn Fs>, path: &Path) -> Result<Self, Error> {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
         }
-        let open = Open { database: verified(fs, path)?, cause: Arc::default() };
-        let state = Mutex::new(State::Open(Arc::new(open)));
-        Ok(Self { fs: disk::real_fs(), path: path.into(), cache: 0, state })
+        /// A look is short; redb needs a little.
+        const CACHE_BYTES: usize = 1 << 20;
+        let open = Open::verified(fs.as_ref(), path, CACHE_BYTES, true)?;
+        Ok(Self::with(fs, path, CACHE_BYTES, open))
     }
 
     /// Makes an empty file, whole and durable before it has its name: a half-made one could not be told from a damaged one.
@@ -73,18 +77,20 @@ impl Kv {
         let draft = path.with_extension("redb.tmp");
         let dir = path.parent().unwrap_or(Path::new("."));
         disk::remove_file(fs.as_ref(), &draft)?;
-        drop(Open::new(fs.as_ref(), &draft, cache)?);
+        let made = Open::new(fs.as_ref(), &draft, cache)?;
+        made.file.write_through().map_err(|source| disk::Error::io(&draft, "write", source))?;
+        drop(made);
         let file = open_file(fs.as_ref(), &draft)?;
         file.sync().map_err(|source| disk::Error::io(&draft, "make durable", source))?;
         drop(file);
         fs.rename(&draft, path).map_err(|source| disk::Error::io(path, "rename into place", source))?;
         disk::sync_folder(fs.as_ref(), dir)?;
-        Self::open_at(fs, path, cache)
+        let open = Open::new(fs.as_ref(), path, cache)?;
+        Ok(Self::with(fs, path, cache, open))
     }
 
-    fn open_at(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
-        let open = Arc::new(Open::new(fs.as_ref(), path, cache)?);
-        Ok(Self { fs: fs.clone(), path: path.into(), cache, state: Mutex::new(State::Open(open)) })
+    fn with(fs: &Arc<dyn Fs>, path: &Path, cache: usize, open: Open) -> Self {
+        Self { fs: fs.clone(), path: path.into(), cache, state: Mutex::new(State::Open(Arc::new(open))) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -137,7 +143,7 @@ impl Kv {
     /// See the module for what follows a failure.
     pub(super) fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
         let open = self.current()?;
-        let result = catch_unwind(AssertUnwindSafe(|| self.transaction(&open.database, body)))
+        let result = catch_unwind(AssertUnwindSafe(|| self.transaction(&open, body)))
             .unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)));
         if let Err(error) = &result {
             self.failed_with(&open, error);
@@ -147,10 +153,13 @@ impl Kv {
 
     fn transaction<T>(
         &self,
-        database: &Database,
+        open: &Open,
         body: impl FnOnce(&WriteTransaction) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut transaction = database.begin_write().map_err(self.failed("begin a write"))?;
+        if !open.read_only {
+            open.file.write_through().map_err(|source| disk::Error::io(&self.path, "write", source))?;
+        }
+        let mut transaction = open.database.begin_write().map_err(self.failed("begin a write"))?;
         if disk::file_len(&self.path)?.is_some_and(|length| length >= QUICK_REPAIR_BYTES) {
             transaction.set_quick_repair(true);
         }
@@ -202,35 +211,36 @@ const GAVE_UP: &str = "the key-value library gave up on its content";
 
 impl Open {
     fn new(fs: &dyn Fs, path: &Path, cache: usize) -> Result<Self, Error> {
-        let file = open_file(fs, path)?;
         let cause = Arc::new(Cause::default());
-        let backend = KvFile::new(file, cause.clone());
+        let file = KvFile::held_back(open_file(fs, path)?, cause.clone())
+            .map_err(|source| disk::Error::io(path, "read", source))?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache);
+        let backend = file.clone();
         let database = guarded(path, || builder.create_with_backend(backend))?;
-        Ok(Self { database, cause })
+        Ok(Self { database, cause, file, read_only: false })
+    }
+
+    /// Reads every page and compares its checksum; changes nothing. What a crash leaves is sound: redb goes back to the last
+    /// commit that was whole.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Incompatible`, `Busy` when it is open elsewhere.
+    fn verified(fs: &dyn Fs, path: &Path, cache: usize, read_only: bool) -> Result<Self, Error> {
+        let mut open = Self::new(fs, path, cache)?;
+        open.read_only = read_only;
+        match catch_unwind(AssertUnwindSafe(|| open.database.check_integrity())) {
+            Ok(Ok(true)) => Ok(open),
+            Ok(Ok(false)) => Err(Error::corrupt(path, "the checksums of its pages do not match")),
+            Ok(Err(error)) => Err(Error::database(path, "check", error)),
+            Err(_) => Err(Error::corrupt(path, GAVE_UP)),
+        }
     }
 }
 
 /// How often, and how far apart, a lock is tried: a process that this one is starting holds what it inherits until it has begun.
 const LOCK_TRIES: u32 = 25;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-
-/// Reads every page and compares its checksum, and changes nothing: what redb would mend goes to memory. What a crash
-/// leaves is sound; redb goes back to the last commit that was whole.
-///
-/// # Errors
-/// `Corrupt`, `Incompatible`, `Busy` when it is open elsewhere.
-fn verified(fs: &dyn Fs, path: &Path) -> Result<Database, Error> {
-    let overlay = Overlay::new(open_file(fs, path)?).map_err(|source| disk::Error::io(path, "read", source))?;
-    let mut database = guarded(path, || Database::builder().create_with_backend(overlay))?;
-    match catch_unwind(AssertUnwindSafe(|| database.check_integrity())) {
-        Ok(Ok(true)) => Ok(database),
-        Ok(Ok(false)) => Err(Error::corrupt(path, "the checksums of its pages do not match")),
-        Ok(Err(error)) => Err(Error::database(path, "check", error)),
-        Err(_) => Err(Error::corrupt(path, GAVE_UP)),
-    }
-}
 
 fn open_file(fs: &dyn Fs, path: &Path) -> Result<Box<dyn disk::FsRandom>, Error> {
     for _ in 0..LOCK_TRIES {

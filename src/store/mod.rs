@@ -9,12 +9,15 @@
 //! <data>/models/<number>/                              model folders, written by others                Models
 //! ```
 //!
-//! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no
-//! transaction names are swept at start. The bytes are described in `docs/FORMAT.md`.
+//! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no transaction names
+//! are removed at open if they are leftovers, and moved to `<data>/orphans/` if they may hold points. The bytes are described
+//! in `docs/FORMAT.md`.
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
+//! | `identity.rs` | [`Owner`], [`CollectionDir`]: which files belong together |
+//! | `orphan.rs` | [`Unnamed`]: files that no record names, and what becomes of them |
 //! | `kv.rs`, `kv_file.rs` | how the key-value files are opened, verified and committed; what redb reads and writes |
 //! | `record.rs` | what is known of a collection, and its stored form |
 //! | `catalogue.rs` | [`Catalogue`] |
@@ -24,9 +27,11 @@
 
 mod catalogue;
 mod error;
+mod identity;
 mod kv;
 mod kv_file;
 mod models;
+mod orphan;
 mod record;
 mod segment;
 mod truth;
@@ -34,7 +39,9 @@ mod truth;
 pub use crate::disk::ErrorKind;
 pub use catalogue::{Catalogue, Changed, Listed, Prepared};
 pub use error::Error;
+pub use identity::{CollectionDir, Owner};
 pub use models::{Models, Upload};
+pub use orphan::{Fate, Unnamed};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Segment, SegmentId, SegmentWriter};
 pub use truth::point::{decode as decode_point, encode as encode_point};

@@ -2,8 +2,8 @@
 //!
 //! The stored form is a type of its own, so that renaming a field here cannot change files.
 
-use super::Error;
-use crate::types::{CollectionName, MAX_DIMENSION, Metric, Precision};
+use super::{Error, identity};
+use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -51,6 +51,8 @@ pub struct Entry {
     pub record: CollectionRecord,
     /// The number of its folder.
     pub folder: u64,
+    /// Its identity, which its `points.redb` holds too; none in the record of a program that knew none.
+    pub identity: Option<Identity>,
     /// Its number: the first is 1, and each re-embedding makes the next.
     pub generation: u32,
     /// The generation that it took the place of, as long as that one is kept. That has none.
@@ -59,15 +61,22 @@ pub struct Entry {
 
 impl Entry {
     /// A collection that was never embedded anew.
-    pub(super) fn first(record: CollectionRecord, folder: u64) -> Self {
-        Self { record, folder, generation: 1, previous: None }
+    pub(super) fn first(record: CollectionRecord, folder: u64, identity: Option<Identity>) -> Self {
+        Self { record, folder, identity, generation: 1, previous: None }
+    }
+}
+
+impl Entry {
+    /// The numbers of its folder and of that of the generation before.
+    pub(super) fn folders(&self) -> Vec<u64> {
+        std::iter::once(self.folder).chain(self.previous.as_deref().map(|previous| previous.folder)).collect()
     }
 }
 
 impl CollectionRecord {
     /// Its stored form, JSON, in no folder.
     pub fn to_json(&self) -> Vec<u8> {
-        encode(&Entry::first(self.clone(), 0))
+        encode(&Entry::first(self.clone(), 0, None))
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote of a collection of that name; `path` is for messages.
@@ -99,6 +108,9 @@ struct Stored {
     /// Absent in the records of programs that knew no other.
     #[serde(default = "f32_name")]
     precision: String,
+    /// 32 hexadecimal digits. Absent in the records of programs that knew none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Absent in a collection that was never embedded anew.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     generation: u32,
@@ -149,6 +161,7 @@ fn stored(entry: &Entry) -> Stored {
         ef_search: record.ef_search,
         seal_rows: record.seal_rows,
         precision: record.precision.name().into(),
+        identity: entry.identity.map(|identity| identity.to_string()),
         generation: entry.generation,
         previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
     }
@@ -196,7 +209,11 @@ fn entry(name: &str, stored: Stored, wrong: &dyn Fn(String) -> Error) -> Result<
         Some(previous) => Some(Box::new(entry(name, *previous, wrong)?)),
         None => None,
     };
-    Ok(Entry { record, folder: stored.folder, generation: stored.generation, previous })
+    let identity = match stored.identity {
+        Some(text) => Some(identity::parse(&text).ok_or_else(|| wrong(format!("not an identity: {text:?}")))?),
+        None => None,
+    };
+    Ok(Entry { record, folder: stored.folder, identity, generation: stored.generation, previous })
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {
@@ -232,15 +249,19 @@ mod tests {
     #[test]
     fn a_record_reads_back_and_damage_is_named() {
         let path = Path::new("catalogue.redb");
-        let json = String::from_utf8(encode(&Entry::first(record(), 7))).unwrap();
+        let json = String::from_utf8(encode(&Entry::first(record(), 7, None))).unwrap();
         assert!(!json.contains("generation") && !json.contains("previous"), "{json}");
-        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), Entry::first(record(), 7));
-        let plain = Entry::first(CollectionRecord { embedder: None, ..record() }, 8);
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), Entry::first(record(), 7, None));
+        let plain = Entry::first(CollectionRecord { embedder: None, ..record() }, 8, None);
         assert_eq!(decode(path, "words", &encode(&plain)).unwrap(), plain);
-        let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9) };
+        let known = Entry { identity: Some(Identity([0xab; 16])), ..plain.clone() };
+        assert_eq!(decode(path, "words", &encode(&known)).unwrap(), known);
+        let hurt = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
+        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9, None) };
         let both = encode(&second);
         assert_eq!(decode(path, "words", &both).unwrap(), second);
-        let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10) };
+        let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10, None) };
         assert_eq!(decode(path, "words", &encode(&third)).unwrap_err().kind(), ErrorKind::Corrupt);
         let hurt = String::from_utf8(both).unwrap().replacen(
             "\"dimension\":100,\"metric\":\"cosine\",\"embedder\":null",

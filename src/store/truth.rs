@@ -4,12 +4,18 @@
 //!
 //! ```text
 //! growing   key u64 -> record (truth/point.rs)     points not yet in a segment, oldest first
-//! segments  id u64 -> 6 bytes                      sealed segments, and the graph that belongs to each
+//! segments  id u64 -> 14 bytes                     sealed segments: the graph that belongs to each, and its content tag
+//! removed   id u64 -> ()                           segments that have ended, until their files are gone
 //! deleted   (segment u64, row u32) -> ()           dead rows
 //! calibrations  (segment u64, generation u32) -> bytes   what was measured of a graph; a cache
 //! canaries      place u32 -> point                       what an embedder made of some inputs when the collection was made
 //! meta      name -> u64                            sequence, next_key, next_segment, format
+//! identity  name -> 16 bytes                       directory, collection: whose file this is
 //! ```
+//!
+//! A segment file that no transaction names is removed at open only if it is a leftover: its id is in `removed`, or the file
+//! `<id>.uncommitted` beside it says that it was never named. Any other is moved to `orphans/`, or, if its id was not given out
+//! yet, proves that this file is older than the segments.
 //!
 //! `Truth` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
 
@@ -17,13 +23,18 @@ pub(super) mod point;
 #[cfg(test)]
 mod tests;
 
-use super::Error;
+use super::identity::{self, CollectionDir, Owner};
 use super::kv::Kv;
+use super::orphan::{self, Fate, Unnamed};
 use super::segment::SegmentId;
+use super::{Error, folder_number};
 use crate::disk::{self, Fs};
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use crate::types::Identity;
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 const GROWING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("growing");
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
@@ -31,16 +42,24 @@ const DELETED: TableDefinition<'_, (u64, u32), ()> = TableDefinition::new("delet
 const CALIBRATIONS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("calibrations");
 const CANARIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("canaries");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
+const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
 
 const SEQUENCE: &str = "sequence";
 const NEXT_KEY: &str = "next_key";
 const NEXT_SEGMENT: &str = "next_segment";
 const FORMAT: &str = "format";
+const DIRECTORY: &str = "directory";
+const COLLECTION: &str = "collection";
 
 /// Version of the tables.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// Version of tables without identities; they become [`VERSION`] with their first commit.
+const ANONYMOUS: u64 = 1;
 /// Version of a value in `segments`.
-const SEGMENT_VERSION: u8 = 1;
+const SEGMENT_VERSION: u8 = 2;
+/// Version of a value in `segments` that has no content tag.
+const UNTAGGED: u8 = 1;
 /// Name of the file in a collection's folder.
 const FILE: &str = "points.redb";
 /// redb's cache; the points themselves are held by others.
@@ -85,6 +104,15 @@ pub enum Change<'a> {
         segment: SegmentId,
         /// Its graph file, when it has one.
         graph_generation: Option<u32>,
+        /// The content tag of its file.
+        tag: u64,
+    },
+    /// The content tag of a segment whose record has none.
+    SetTag {
+        /// Which segment.
+        segment: SegmentId,
+        /// The content tag of its file.
+        tag: u64,
     },
     /// A segment's graph file is this one from now on, or none.
     SetGraph {
@@ -102,7 +130,8 @@ pub enum Change<'a> {
         /// Opaque here.
         record: &'a [u8],
     },
-    /// A segment goes, with its deletions and its calibration.
+    /// A segment goes, with its deletions and its calibration. Its files may be removed afterwards; until
+    /// [`Truth::settle`] is told that they are, an open removes them.
     RemoveSegment {
         /// Which segment.
         segment: SegmentId,
@@ -132,6 +161,8 @@ pub struct SegmentRecord {
     pub id: SegmentId,
     /// The generation of its graph file, when it has one.
     pub graph_generation: Option<u32>,
+    /// The content tag of its file; none in the record of a program that stored none.
+    pub tag: Option<u64>,
     /// Its dead rows, ascending.
     pub deleted: Vec<u32>,
     /// What was measured of that graph, when it was.
@@ -154,6 +185,12 @@ pub struct Truth {
     fs: Arc<dyn Fs>,
     kv: Kv,
     dir: PathBuf,
+    /// Whose it is: as it is stored, or as the next commit stores it.
+    owner: OnceLock<Owner>,
+    /// Whether `owner` is in the file.
+    owned: AtomicBool,
+    /// Ids in the table `removed` whose files are durably gone: the next commit takes them out of it.
+    settled: Mutex<Vec<SegmentId>>,
 }
 
 impl Truth {
@@ -166,7 +203,7 @@ impl Truth {
     /// `Busy` when it is open elsewhere, `Incompatible`, `Corrupt` (a file that is missing or empty too).
     pub fn open(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
         let kv = Kv::open(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
-        Self::prepare(fs, kv, collection_dir)
+        Self::prepare(fs, kv, collection_dir, None)
     }
 
     /// Opens the truth of a collection's folder to look at it: nothing on the disk changes, and nothing may be committed.
@@ -174,8 +211,8 @@ impl Truth {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn look(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
-        let kv = Kv::look(fs.as_ref(), &collection_dir.join(FILE))?;
-        Self::prepare(fs, kv, collection_dir)
+        let kv = Kv::look(fs, &collection_dir.join(FILE))?;
+        Self::prepare(fs, kv, collection_dir, None)
     }
 
     /// The file.
@@ -183,20 +220,31 @@ impl Truth {
         self.kv.path()
     }
 
-    /// Makes an empty truth in a new folder, durably.
+    /// Makes an empty truth of that owner in a new folder, durably.
     ///
     /// # Errors
     /// What the disk refuses.
-    pub fn create(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
+    pub fn create(fs: &Arc<dyn Fs>, collection_dir: &Path, owner: Owner) -> Result<Self, Error> {
         disk::create_folder(fs.as_ref(), collection_dir)?;
         let kv = Kv::create(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
-        Self::prepare(fs, kv, collection_dir)
+        Self::prepare(fs, kv, collection_dir, Some(owner))
     }
 
-    /// Makes the tables where they are missing; checks their version.
-    fn prepare(fs: &Arc<dyn Fs>, kv: Kv, dir: &Path) -> Result<Self, Error> {
-        let truth = Self { fs: fs.clone(), kv, dir: dir.into() };
+    /// Makes the tables where they are missing, for that owner if there is one; checks their version.
+    fn prepare(fs: &Arc<dyn Fs>, kv: Kv, dir: &Path, owner: Option<Owner>) -> Result<Self, Error> {
+        let truth = Self {
+            fs: fs.clone(),
+            kv,
+            dir: dir.into(),
+            owner: owner.map_or_else(OnceLock::new, OnceLock::from),
+            owned: AtomicBool::new(false),
+            settled: Mutex::default(),
+        };
         if truth.ready()? {
+            if let Some(owner) = truth.read_owner()? {
+                truth.owned.store(true, Ordering::Release);
+                truth.owner.get_or_init(|| owner);
+            }
             return Ok(truth);
         }
         truth.kv.write(|transaction| {
@@ -205,9 +253,10 @@ impl Truth {
             transaction.open_table(DELETED).map_err(truth.kv.failed("make a table"))?;
             transaction.open_table(CALIBRATIONS).map_err(truth.kv.failed("make a table"))?;
             let mut meta = transaction.open_table(META).map_err(truth.kv.failed("make a table"))?;
-            meta.insert(FORMAT, VERSION).map_err(truth.kv.failed("write"))?;
-            Ok(())
+            meta.insert(FORMAT, ANONYMOUS).map_err(truth.kv.failed("write"))?;
+            owner.map_or(Ok(()), |owner| truth.write_owner(transaction, &mut meta, owner))
         })?;
+        truth.owned.store(owner.is_some(), Ordering::Release);
         Ok(truth)
     }
 
@@ -222,12 +271,102 @@ impl Truth {
             return Ok(false);
         }
         match self.meta(FORMAT)? {
-            VERSION => Ok(true),
+            VERSION | ANONYMOUS => Ok(true),
             found => {
-                let what = format!("has format version {found}; this program reads version {VERSION}");
+                let what = format!("has format version {found}; this program reads versions {ANONYMOUS} and {VERSION}");
                 Err(Error::Incompatible { path: self.kv.path().into(), what })
             }
         }
+    }
+
+    fn read_owner(&self) -> Result<Option<Owner>, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(IDENTITY) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            let identity = |name: &'static str| -> Result<Identity, Error> {
+                let value = table.get(name).map_err(self.kv.failed("read"))?;
+                let bytes = value.and_then(|value| value.value().try_into().ok());
+                let wrong = || Error::corrupt(self.kv.path(), format!("the identity of its {name} is not 16 bytes"));
+                bytes.map(Identity).ok_or_else(wrong)
+            };
+            Ok(Some(Owner { directory: identity(DIRECTORY)?, collection: identity(COLLECTION)? }))
+        })
+    }
+
+    fn write_owner(
+        &self,
+        transaction: &WriteTransaction,
+        meta: &mut Table<'_, &'static str, u64>,
+        owner: Owner,
+    ) -> Result<(), Error> {
+        let failed = |error| self.kv.failed("write")(error);
+        let mut table = transaction.open_table(IDENTITY).map_err(self.kv.failed("make a table"))?;
+        table.insert(DIRECTORY, owner.directory.0.as_slice()).map_err(failed)?;
+        table.insert(COLLECTION, owner.collection.0.as_slice()).map_err(failed)?;
+        meta.insert(FORMAT, VERSION).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whose it is, once that is known.
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.get().copied()
+    }
+
+    /// Whether the identities are in the file. Those of a file that had none are with the first commit.
+    pub fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Acquire)
+    }
+
+    /// The identity of its collection, once [`claim`](Self::claim) has compared or given it.
+    pub fn identity(&self) -> Option<Identity> {
+        self.owner().map(|owner| owner.collection)
+    }
+
+    /// Compares its identities with those that the catalogue records. A file of a program that knew none gets them, and
+    /// its next commit stores them. Returns the identity of the collection.
+    ///
+    /// # Errors
+    /// `Corrupt` (`Foreign`) for a file of another collection or data directory, or from before it had identities.
+    pub fn claim(&self, dir: &CollectionDir) -> Result<Identity, Error> {
+        const REMEDY: &str = "the two files do not belong together; restore both from the same backup";
+        let catalogue = dir.catalogue.display();
+        match (self.owner(), dir.collection) {
+            (Some(owner), Some(recorded)) if owner.collection != recorded => {
+                let found = owner.collection;
+                let what = format!(
+                    "has the identity {found}, but {catalogue} records {recorded} for this collection; {REMEDY}"
+                );
+                Err(Error::foreign(self.path(), what))
+            }
+            (Some(owner), _) if owner.directory != dir.directory => {
+                let (found, ours) = (owner.directory, dir.directory);
+                let what = format!("belongs to the data directory {found}, but {catalogue} to {ours}; {REMEDY}");
+                Err(Error::foreign(self.path(), what))
+            }
+            (Some(owner), _) => Ok(owner.collection),
+            (None, Some(recorded)) => {
+                let what = format!("has no identity, but {catalogue} records {recorded} for this collection; {REMEDY}");
+                Err(Error::foreign(self.path(), what))
+            }
+            (None, None) => {
+                let collection = identity::random(self.path())?;
+                let owner = Owner { directory: dir.directory, collection };
+                Ok(self.owner.get_or_init(|| owner).collection)
+            }
+        }
+    }
+
+    /// Whether it names a segment or holds a growing point.
+    pub(super) fn holds_points(&self) -> Result<bool, Error> {
+        self.kv.read(|read| {
+            let growing = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
+            let segments = read.open_table(SEGMENTS).map_err(self.kv.failed("open a table"))?;
+            let empty = [growing.is_empty(), segments.is_empty()];
+            empty.into_iter().try_fold(false, |holds, empty| Ok(holds | !empty.map_err(self.kv.failed("read"))?))
+        })
     }
 
     /// Does all changes in their order in one transaction, durable (fsync) when this returns; or none of them. Blocks
@@ -236,7 +375,9 @@ impl Truth {
     /// # Errors
     /// `Internal` (`Refused`) for a change that breaks the rules of [`Change`]; `Exhausted` for a full disk; `Internal`.
     pub fn commit(&self, changes: &[Change<'_>]) -> Result<(), Error> {
-        self.kv.write(|transaction| {
+        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let unstored = self.owner().filter(|_| !self.is_owned());
+        let done = self.kv.write(|transaction| {
             let mut tables = Tables {
                 kv: &self.kv,
                 growing: transaction.open_table(GROWING).map_err(self.kv.failed("open a table"))?,
@@ -248,10 +389,42 @@ impl Truth {
                 next_key: None,
                 record: Vec::new(),
             };
+            if let Some(owner) = unstored {
+                self.write_owner(transaction, &mut tables.meta, owner)?;
+            }
+            if !settled.is_empty() {
+                let mut removed = transaction.open_table(REMOVED).map_err(self.kv.failed("open a table"))?;
+                for segment in &settled {
+                    removed.remove(segment.0).map_err(self.kv.failed("write"))?;
+                }
+            }
             for change in changes {
                 tables.apply(change)?;
             }
             tables.finish()
+        });
+        match done {
+            Ok(()) if unstored.is_some() => self.owned.store(true, Ordering::Release),
+            Ok(()) => {}
+            Err(_) => self.settle(settled),
+        }
+        done
+    }
+
+    /// The files of these segments, which transactions removed, are durably gone.
+    pub fn settle(&self, segments: impl IntoIterator<Item = SegmentId>) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
+    }
+
+    fn removed(&self) -> Result<BTreeSet<SegmentId>, Error> {
+        self.kv.read(|read| {
+            let table = match read.open_table(REMOVED) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
+                Err(error) => return Err(self.kv.failed("open a table")(error)),
+            };
+            let ids = table.iter().map_err(self.kv.failed("read"))?;
+            ids.map(|entry| Ok(SegmentId(entry.map_err(self.kv.failed("read"))?.0.value()))).collect()
         })
     }
 
@@ -317,9 +490,9 @@ impl Truth {
         for entry in segments.iter().map_err(self.kv.failed("read"))? {
             let (id, value) = entry.map_err(self.kv.failed("read"))?;
             let id = SegmentId(id.value());
-            let graph_generation = decode_segment(value.value())
+            let (graph_generation, tag) = decode_segment(value.value())
                 .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {id}")))?;
-            all.push(SegmentRecord { id, graph_generation, deleted: Vec::new(), calibration: None });
+            all.push(SegmentRecord { id, graph_generation, tag, deleted: Vec::new(), calibration: None });
         }
         for entry in deleted.iter().map_err(self.kv.failed("read"))? {
             let (segment, row) = entry.map_err(self.kv.failed("read"))?.0.value();
@@ -376,22 +549,77 @@ impl Truth {
         })
     }
 
-    /// Removes the files of the folder that the truth does not name: drafts, segments and graphs of writes that never
-    /// committed or were replaced. To be called before anything is written there. Returns their names.
+    /// Removes the leftovers in its folder and moves orphans to `orphans`; see the module. To be called before anything is
+    /// written there. Returns what became of the orphans, for the user.
+    ///
+    /// # Errors
+    /// `Corrupt` (`Foreign`) when it is older than the segments in its folder: nothing is removed; `Corrupt`, `Internal`.
+    pub fn sweep(&self, orphans: &Path) -> Result<Vec<String>, Error> {
+        let unnamed = self.unnamed()?;
+        if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
+            return Err(Error::foreign(path, what.clone()));
+        }
+        let (mut aside, mut segments, mut marks) = (Vec::new(), false, Vec::new());
+        for unnamed in unnamed {
+            let name = unnamed.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if unnamed.fate == Fate::SetAside {
+                let collection = self.dir.file_name().unwrap_or_default().to_string_lossy();
+                let to = orphan::set_aside(self.fs.as_ref(), &unnamed, orphans, &format!("{collection}-{name}"))?;
+                aside.push(format!("{}: {}; it was moved to {}", unnamed.path.display(), unnamed.what, to.display()));
+            } else if name.ends_with(UNCOMMITTED) {
+                marks.push(unnamed.path);
+            } else {
+                segments |= name.ends_with(VECTORS);
+                disk::remove_file(self.fs.as_ref(), &unnamed.path)?;
+            }
+        }
+        if segments {
+            disk::sync_folder(self.fs.as_ref(), &self.dir)?;
+        }
+        // After what they mark: a crash leaves it marked.
+        for mark in marks {
+            disk::remove_file(self.fs.as_ref(), &mark)?;
+        }
+        let gone = |id: &SegmentId| !self.dir.join(id.vectors_file()).exists();
+        self.settle(self.removed()?.into_iter().filter(gone));
+        Ok(aside)
+    }
+
+    /// Files of the folder that no transaction names. What has a name that this program gives no file is none of them.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
-    pub fn sweep(&self) -> Result<Vec<String>, Error> {
-        let named = self.named()?;
-        Ok(disk::sweep(self.fs.as_ref(), &self.dir, |name| named.iter().any(|named| named == name))?)
+    pub fn unnamed(&self) -> Result<Vec<Unnamed>, Error> {
+        let (named, removed, next) = (self.named()?, self.removed()?, self.next_segment()?);
+        let files = disk::list_files(&self.dir)?;
+        let marked = |id: SegmentId| files.contains(&id.uncommitted_file());
+        let mut unnamed = Vec::new();
+        for name in files.iter().filter(|name| !named.contains(name)) {
+            let remove = |what: &str| (Fate::Remove, what.to_owned());
+            let (fate, what) = match segment_of(name) {
+                None if name.ends_with(".tmp") => remove("a file that was not completed"),
+                None => continue,
+                Some((id, VECTORS)) if removed.contains(&id) => remove("its segment was removed"),
+                Some((id, VECTORS)) if marked(id) => remove("its segment was not committed"),
+                Some((id, VECTORS)) if id >= next && self.is_owned() => {
+                    let truth = self.path().display();
+                    let what = format!(
+                        "is segment {id}, but the next segment of {truth} is {next}: {truth} is older than the segments; restore the one that belongs to them, or move the segment out of the folder"
+                    );
+                    (Fate::Refuse, what)
+                }
+                Some((_, VECTORS)) => (Fate::SetAside, format!("{} does not name this segment", self.path().display())),
+                Some((_, UNCOMMITTED)) => remove("a mark that is not needed any more"),
+                Some(_) => remove("a cache that belongs to no segment"),
+            };
+            unnamed.push(Unnamed { path: self.dir.join(name), fate, what });
+        }
+        Ok(unnamed)
     }
 
     /// Names of the files of the folder that are the collection's; they need not all be there.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Internal`.
-    pub fn named(&self) -> Result<Vec<String>, Error> {
-        let mut named = vec![FILE.to_owned()];
+    fn named(&self) -> Result<Vec<String>, Error> {
+        let mut named = vec![FILE.to_owned(), orphan::MARKER.to_owned()];
         for SegmentRecord { id, graph_generation, .. } in self.segments()? {
             named.push(id.vectors_file());
             named.push(id.payloads_file());
@@ -421,6 +649,16 @@ impl Truth {
     pub fn stopped(&self) -> Option<String> {
         self.kv.stopped()
     }
+}
+
+const VECTORS: &str = ".vectors";
+const UNCOMMITTED: &str = ".uncommitted";
+
+/// The segment that a file belongs to by its name, and how the name ends.
+fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
+    let (id, end) = name.split_at_checked(name.find('.')?)?;
+    let known = [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph");
+    folder_number(id).filter(|_| known).map(|id| (SegmentId(id), end))
 }
 
 /// The tables of one transaction.
@@ -455,25 +693,29 @@ impl Tables<'_> {
                 self.deleted.insert((segment.0, row), ()).map_err(kv.failed("write"))?;
                 Ok(())
             }
-            Change::AddSegment { segment, graph_generation } => {
+            Change::AddSegment { segment, graph_generation, tag } => {
                 let next = self.get(NEXT_SEGMENT)?;
                 if self.segments.get(segment.0).map_err(kv.failed("read"))?.is_some() || segment.0 == u64::MAX {
                     return Err(Error::refused(kv.path(), format!("segment {segment} is there already")));
                 }
-                self.segments
-                    .insert(segment.0, encode_segment(graph_generation).as_slice())
-                    .map_err(kv.failed("write"))?;
+                self.put_segment(segment, graph_generation, Some(tag))?;
                 self.set(NEXT_SEGMENT, next.max(segment.0 + 1))
             }
             Change::SetGraph { segment, graph_generation } => {
-                self.expect(segment)?;
-                self.segments
-                    .insert(segment.0, encode_segment(graph_generation).as_slice())
-                    .map_err(kv.failed("write"))?;
+                let (_, tag) = self.expect(segment)?;
+                self.put_segment(segment, graph_generation, tag)?;
                 self.forget_calibrations(segment)
             }
+            Change::SetTag { segment, tag } => {
+                let (graph_generation, before) = self.expect(segment)?;
+                if let Some(before) = before.filter(|before| *before != tag) {
+                    let what = format!("the tag {tag:016x} of segment {segment}, whose tag is {before:016x}");
+                    return Err(Error::refused(kv.path(), what));
+                }
+                self.put_segment(segment, graph_generation, Some(tag))
+            }
             Change::SetCalibration { segment, graph_generation, record } => {
-                let graph = self.expect(segment)?;
+                let (graph, _) = self.expect(segment)?;
                 if graph != Some(graph_generation) {
                     let what = format!(
                         "a calibration of graph {graph_generation} of segment {segment}, whose graph is {graph:?}"
@@ -487,6 +729,8 @@ impl Tables<'_> {
                 self.expect(segment)?;
                 self.forget_calibrations(segment)?;
                 self.segments.remove(segment.0).map_err(kv.failed("write"))?;
+                let mut removed = self.transaction.open_table(REMOVED).map_err(kv.failed("open a table"))?;
+                removed.insert(segment.0, ()).map_err(kv.failed("write"))?;
                 self.deleted
                     .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
                     .map_err(kv.failed("write"))
@@ -531,8 +775,14 @@ impl Tables<'_> {
             .map_err(self.kv.failed("write"))
     }
 
-    /// The segment must be there; the generation of its graph.
-    fn expect(&self, segment: SegmentId) -> Result<Option<u32>, Error> {
+    fn put_segment(&mut self, id: SegmentId, graph_generation: Option<u32>, tag: Option<u64>) -> Result<(), Error> {
+        let record = encode_segment(graph_generation, tag);
+        self.segments.insert(id.0, record.as_slice()).map_err(self.kv.failed("write"))?;
+        Ok(())
+    }
+
+    /// The segment must be there; the generation of its graph, and its content tag.
+    fn expect(&self, segment: SegmentId) -> Result<(Option<u32>, Option<u64>), Error> {
         match self.segments.get(segment.0).map_err(self.kv.failed("read"))? {
             Some(value) => decode_segment(value.value())
                 .ok_or_else(|| Error::corrupt(self.kv.path(), format!("the record of segment {segment}"))),
@@ -550,16 +800,26 @@ impl Tables<'_> {
     }
 }
 
-/// Version, whether there is a graph, its generation (little-endian).
-fn encode_segment(graph_generation: Option<u32>) -> [u8; 6] {
-    let [a, b, c, d] = graph_generation.unwrap_or(0).to_le_bytes();
-    [SEGMENT_VERSION, u8::from(graph_generation.is_some()), a, b, c, d]
+/// Version, whether there is a graph, its generation, the content tag (little-endian). Without a tag, version 1.
+fn encode_segment(graph_generation: Option<u32>, tag: Option<u64>) -> Vec<u8> {
+    let version = if tag.is_some() { SEGMENT_VERSION } else { UNTAGGED };
+    let mut bytes = vec![version, u8::from(graph_generation.is_some())];
+    bytes.extend_from_slice(&graph_generation.unwrap_or(0).to_le_bytes());
+    bytes.extend(tag.iter().flat_map(|tag| tag.to_le_bytes()));
+    bytes
 }
 
-fn decode_segment(bytes: &[u8]) -> Option<Option<u32>> {
-    match *bytes {
-        [SEGMENT_VERSION, 0, 0, 0, 0, 0] => Some(None),
-        [SEGMENT_VERSION, 1, a, b, c, d] => Some(Some(u32::from_le_bytes([a, b, c, d]))),
+/// The generation of the graph, and the content tag.
+fn decode_segment(bytes: &[u8]) -> Option<(Option<u32>, Option<u64>)> {
+    let ([version, graph, generation @ ..], tag) = bytes.split_first_chunk::<6>()?;
+    let tag = match (*version, tag) {
+        (UNTAGGED, []) => None,
+        (SEGMENT_VERSION, tag) => Some(u64::from_le_bytes(tag.try_into().ok()?)),
+        _ => return None,
+    };
+    match (graph, u32::from_le_bytes(*generation)) {
+        (0, 0) => Some((None, tag)),
+        (1, generation) => Some((Some(generation), tag)),
         _ => None,
     }
 }

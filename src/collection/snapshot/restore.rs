@@ -12,7 +12,7 @@ use super::selftest::SelfTest;
 use crate::depot::Depot;
 use crate::disk::{self, Draft, Fs};
 use crate::embed::{Fingerprint, Registry};
-use crate::store::{Catalogue, Change, CollectionRecord, Prepared, Truth, decode_point};
+use crate::store::{Catalogue, Change, CollectionRecord, Prepared, Segment, Truth, decode_point};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
 use std::sync::Arc;
@@ -176,16 +176,17 @@ impl Staging<'_> {
             }
         }
         reader.end()?;
-        self.commit(&truth, manifest, &held)?;
+        self.commit(&truth, dir, manifest, &held)?;
         drop(truth);
 
         let record = CollectionRecord { name: target.clone(), ..manifest.record.clone() };
         (self.observe)(Job::Checking, 0, 2);
-        let report = check_folder(self.fs, &record, dir)?;
+        let home = prepared.collection_dir();
+        let report = check_folder(self.fs, &record, home)?;
         if let Some(finding) = report.findings.iter().find(|finding| finding.damage != Damage::Stray) {
             return Err(self.damaged(&finding.what));
         }
-        let collection = Collection::open(self.fs, &record, dir, self.registry, self.meters.clone())?;
+        let collection = Collection::open(self.fs, &record, home, self.registry, self.meters.clone())?;
         if let Some(pinned) = collection.embedder.as_ref().filter(|pinned| pinned.loaded.get().is_none()) {
             return Err(match pinned.refused.get() {
                 Some(why) => Error::SnapshotRefused {
@@ -265,14 +266,17 @@ impl Staging<'_> {
     }
 
     /// The truth of the segments, and the sequence number.
-    fn commit(&self, truth: &Truth, manifest: &Manifest, held: &[(Part, Vec<u8>)]) -> Result<(), Error> {
+    fn commit(&self, truth: &Truth, dir: &Path, manifest: &Manifest, held: &[(Part, Vec<u8>)]) -> Result<(), Error> {
         let wrong = |what| self.damaged(format!("a canary: {what}"));
         let canaries = held.iter().find(|(part, _)| part.kind == Kind::Canaries);
         let canaries = canaries.map_or(Ok(Vec::new()), |(_, bytes)| canary::from_bytes(bytes)).map_err(wrong)?;
         let mut changes = canary::changes(&canaries);
         for Part { kind, .. } in &manifest.parts {
             match *kind {
-                Kind::Vectors(segment) => changes.push(Change::AddSegment { segment, graph_generation: None }),
+                Kind::Vectors(segment) => {
+                    let tag = Segment::open(dir, segment).map_err(|error| self.blame(error.into()))?.tag();
+                    changes.push(Change::AddSegment { segment, graph_generation: None, tag });
+                }
                 Kind::Graph(segment, generation) => {
                     changes.push(Change::SetGraph { segment, graph_generation: Some(generation) });
                 }

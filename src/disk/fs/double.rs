@@ -50,6 +50,8 @@ enum Event {
     /// A sync that failed: what was written before it never reaches the disk, whatever is synced later.
     FailedSync(u64),
     Rename(PathBuf, PathBuf),
+    /// Into another folder, a folder with all that is in it.
+    MoveTo(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
     Remove(PathBuf),
     MakeDir(PathBuf),
@@ -187,6 +189,8 @@ struct Disk {
     contents: HashMap<u64, Content>,
     names: BTreeMap<PathBuf, Option<u64>>,
     durable_names: BTreeMap<PathBuf, Option<u64>>,
+    /// Moves between folders of which neither is synced yet: file systems keep both names of one, or neither.
+    moves: Vec<(PathBuf, PathBuf)>,
 }
 
 #[derive(Default)]
@@ -194,6 +198,20 @@ struct Content {
     durable: Vec<u8>,
     /// Offset and bytes; no bytes: the length becomes that.
     pending: Vec<(u64, Option<Vec<u8>>)>,
+}
+
+/// The path after a move of `from` to `to`.
+fn moved(path: PathBuf, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.into(),
+        Ok(rest) => to.join(rest),
+        Err(_) => path,
+    }
+}
+
+fn move_names(names: &mut BTreeMap<PathBuf, Option<u64>>, from: &Path, to: &Path) {
+    let all = std::mem::take(names);
+    *names = all.into_iter().map(|(path, inode)| (moved(path, from, to), inode)).collect();
 }
 
 fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
@@ -229,11 +247,20 @@ impl Disk {
                 let inode = self.names.remove(from).unwrap();
                 self.names.insert(to.clone(), inode);
             }
+            Event::MoveTo(from, to) => {
+                move_names(&mut self.names, from, to);
+                self.moves.push((from.clone(), to.clone()));
+            }
             Event::Link(from, to) => _ = self.names.insert(to.clone(), self.names[from]),
             Event::Remove(path) => _ = self.names.remove(path),
             Event::MakeDir(path) => _ = self.names.insert(path.clone(), None),
             Event::RemoveDir(path) => self.names.retain(|name, _| !name.starts_with(path)),
             Event::SyncDir(dir) => {
+                let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.moves)
+                    .into_iter()
+                    .partition(|(from, to)| [from, to].iter().any(|path| path.parent() == Some(dir.as_path())));
+                self.moves = open;
+                done.iter().for_each(|(from, to)| move_names(&mut self.durable_names, from, to));
                 let inside = |path: &Path| path.parent() == Some(dir.as_path());
                 let gone: Vec<PathBuf> = self
                     .durable_names
@@ -260,6 +287,14 @@ impl Disk {
             Unsynced::Kept => true,
             Unsynced::Torn(_) => rng.random(),
         };
+        for (from, to) in std::mem::take(&mut self.moves) {
+            if keeps(&mut rng) {
+                move_names(&mut self.durable_names, &from, &to);
+            } else {
+                // What is found is as before the move.
+                move_names(&mut self.names, &to, &from);
+            }
+        }
         let changed: Vec<PathBuf> = self
             .names
             .keys()
@@ -312,6 +347,15 @@ impl Fs for CrashFs {
         let inode = state.inodes.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.inodes.insert(to.into(), inode);
         state.journal.push(Event::Rename(from.into(), to.into()));
+        Ok(())
+    }
+
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.move_to(from, to)?;
+        let mut state = self.lock();
+        let inodes = std::mem::take(&mut state.inodes);
+        state.inodes = inodes.into_iter().map(|(path, inode)| (moved(path, from, to), inode)).collect();
+        state.journal.push(Event::MoveTo(from.into(), to.into()));
         Ok(())
     }
 

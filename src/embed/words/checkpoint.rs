@@ -67,7 +67,7 @@ impl Checkpoint {
     pub(super) fn open(options: &Checkpoints, plan: Value) -> Result<(Self, Option<Corpus>), Error> {
         let folder = &options.folder;
         let failed = |source| Error::Io { path: folder.clone(), source };
-        fs::create_dir_all(folder).map_err(failed)?;
+        crate::disk::create_private_dirs(folder).map_err(failed)?;
         let plan_sum = crc32fast::hash(plan.to_string().as_bytes());
         let this = Self { folder: folder.clone(), every: options.every, plan, plan_sum };
         let path = folder.join(PLAN);

@@ -1,9 +1,10 @@
 //! Word numbers in a file: four bytes a word, little-endian, every sentence followed by [`END`]. What is read of it at once
 //! is a block, so that a corpus may be larger than memory.
 
+use crate::disk::private_file;
 use crate::embed::Error;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     ops::Range,
     os::unix::fs::FileExt,
@@ -41,7 +42,7 @@ impl Spool {
     /// [`Error::Io`].
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
+        let file = private_file().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
         Ok(Self { path: path.into(), file, length: 0, pending: Vec::new() })
     }
 
@@ -204,7 +205,7 @@ pub(super) fn scratch_file(folder: &Path) -> Result<(File, PathBuf), Error> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!(".nearness.{}.{number}.tmp", std::process::id()));
     let failed = |source| Error::Io { path: path.clone(), source };
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+    let file = private_file().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     fs::remove_file(&path).map_err(failed)?;
     Ok((file, path))
 }

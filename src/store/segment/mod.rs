@@ -37,6 +37,11 @@ impl SegmentId {
         format!("{self}.payloads")
     }
 
+    /// Name of the empty file that says that no transaction has named it yet.
+    pub fn uncommitted_file(self) -> String {
+        format!("{self}.uncommitted")
+    }
+
     /// Name of its graph's file in the collection's folder; a generation is a graph's number within the segment.
     pub fn graph_file(self, generation: u32) -> String {
         format!("{self}.{generation}.graph")

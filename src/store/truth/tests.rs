@@ -6,11 +6,16 @@ use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+const TAG: u64 = 0x0123_4567_89ab_cdef;
+const OWNER: Owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
+
 /// What the truth should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     growing: BTreeMap<u64, (String, Vec<u32>, Vec<u8>)>,
     segments: BTreeMap<u64, (Option<u32>, BTreeSet<u32>)>,
+    tags: BTreeMap<u64, u64>,
+    removed: BTreeSet<u64>,
     calibrations: BTreeMap<u64, Vec<u8>>,
     canaries: BTreeMap<u32, (String, Vec<u8>)>,
     sequence: u64,
@@ -48,10 +53,12 @@ impl Model {
             Change::DeleteRow { segment, row } => {
                 self.segments.get_mut(&segment.0).map(|(_, deleted)| deleted.insert(row)).is_some()
             }
-            Change::AddSegment { segment, graph_generation } => {
+            Change::AddSegment { segment, graph_generation, tag } => {
+                self.tags.insert(segment.0, tag);
                 self.next_segment = self.next_segment.max(segment.0 + 1);
                 self.segments.insert(segment.0, (graph_generation, BTreeSet::new())).is_none()
             }
+            Change::SetTag { segment, tag } => self.tags.get(&segment.0) == Some(&tag),
             Change::SetGraph { segment, graph_generation } => {
                 self.calibrations.remove(&segment.0);
                 self.segments.get_mut(&segment.0).map(|(graph, _)| *graph = graph_generation).is_some()
@@ -62,6 +69,8 @@ impl Model {
             }
             Change::RemoveSegment { segment } => {
                 self.calibrations.remove(&segment.0);
+                self.tags.remove(&segment.0);
+                self.removed.insert(segment.0);
                 self.segments.remove(&segment.0).is_some()
             }
             Change::AddCanary { place, kind, vector: _, input } => {
@@ -81,6 +90,7 @@ fn read(truth: &Truth) -> Model {
         sequence: truth.sequence().unwrap(),
         next_key: truth.next_key().unwrap(),
         next_segment: truth.meta(NEXT_SEGMENT).unwrap(),
+        removed: truth.removed().unwrap().into_iter().map(|id| id.0).collect(),
         ..Model::default()
     };
     let mut visit = |key, id: &str, vector: &[f32], payload: &[u8]| {
@@ -91,6 +101,7 @@ fn read(truth: &Truth) -> Model {
     };
     truth.growing(&mut visit).unwrap();
     for record in truth.segments().unwrap() {
+        model.tags.extend(record.tag.map(|tag| (record.id.0, tag)));
         model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
@@ -162,7 +173,7 @@ fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Erro
             Step::RemoveRange(from, until) => Change::RemoveGrowingRange { from: *from, until: *until },
             Step::Delete(segment, row) => Change::DeleteRow { segment: SegmentId(*segment), row: *row },
             Step::Segment(segment, graph) => {
-                Change::AddSegment { segment: SegmentId(*segment), graph_generation: *graph }
+                Change::AddSegment { segment: SegmentId(*segment), graph_generation: *graph, tag: TAG }
             }
             Step::Graph(segment, graph) => Change::SetGraph { segment: SegmentId(*segment), graph_generation: *graph },
             Step::Calibrate(segment, graph_generation, record) => {
@@ -191,7 +202,7 @@ proptest! {
     #[test]
     fn any_changes_are_as_in_a_map(commits in prop::collection::vec((prop::collection::vec(step(), 1..7), prop::bool::weighted(0.15)), 1..25)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut truth = Truth::create(&disk::real_fs(), dir.path()).unwrap();
+        let mut truth = Truth::create(&disk::real_fs(), dir.path(), OWNER).unwrap();
         let mut model = Model::default();
         for (steps, reopen) in &commits {
             commit(&truth, &mut model, steps).unwrap();
@@ -210,7 +221,7 @@ fn open(dir: &Path) -> Result<Truth, Error> {
 
 fn create_on(fs: &CrashFs, dir: &Path) -> Truth {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    Truth::create(&fs, dir).unwrap()
+    Truth::create(&fs, dir, OWNER).unwrap()
 }
 
 #[test]
@@ -340,12 +351,12 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
 }
 
 fn small(dir: &Path) -> Truth {
-    let truth = Truth::create(&disk::real_fs(), dir).unwrap();
+    let truth = Truth::create(&disk::real_fs(), dir, OWNER).unwrap();
     let segment = SegmentId(1);
     truth
         .commit(&[
             Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], payload: b"{}" },
-            Change::AddSegment { segment, graph_generation: Some(3) },
+            Change::AddSegment { segment, graph_generation: Some(3), tag: TAG },
             Change::DeleteRow { segment, row: 4 },
             Change::Sequence(5),
         ])
@@ -378,10 +389,12 @@ fn keys_and_segments_are_not_used_twice() {
     assert_eq!(truth.sequence().unwrap(), before.sequence, "all or nothing");
     let unknown = SegmentId(9);
     for change in [
-        Change::AddSegment { segment: SegmentId(1), graph_generation: None },
+        Change::AddSegment { segment: SegmentId(1), graph_generation: None, tag: TAG },
         Change::DeleteRow { segment: unknown, row: 0 },
         Change::SetGraph { segment: unknown, graph_generation: None },
         Change::RemoveSegment { segment: unknown },
+        Change::SetTag { segment: unknown, tag: TAG },
+        Change::SetTag { segment: SegmentId(1), tag: TAG + 1 },
         Change::SetCalibration { segment: unknown, graph_generation: 3, record: b"x" },
         Change::SetCalibration { segment: SegmentId(1), graph_generation: 4, record: b"x" },
     ] {
@@ -423,23 +436,163 @@ fn a_visitor_can_stop() {
     assert!(stopped.unwrap_err().to_string().contains("enough"));
 }
 
+/// The names in a folder.
+fn files(dir: &Path) -> Vec<String> {
+    disk::list_files(dir).unwrap()
+}
+
 #[test]
-fn the_sweep_keeps_what_the_truth_names() {
+fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("0000000000000007");
+    let truth = small(&folder);
+    let id = SegmentId(1);
+    let add = |number| Change::AddSegment { segment: SegmentId(number), graph_generation: None, tag: TAG };
+    truth.commit(&[add(2), add(3), Change::RemoveSegment { segment: SegmentId(3) }, add(9)]).unwrap();
+    truth.commit(&[Change::RemoveSegment { segment: SegmentId(9) }]).unwrap();
+    let kept =
+        [id.vectors_file(), id.graph_file(3), id.payloads_file(), SegmentId(2).vectors_file(), "notes.txt".into()];
+    let leftovers = [
+        id.graph_file(2),
+        id.uncommitted_file(),
+        "0000000000000002.vectors.0.tmp".into(),
+        SegmentId(3).vectors_file(),
+        SegmentId(3).payloads_file(),
+        SegmentId(10).vectors_file(),
+        SegmentId(10).uncommitted_file(),
+        SegmentId(11).uncommitted_file(),
+    ];
+    // Named once, as its id says, and never removed.
+    let orphan = SegmentId(5).vectors_file();
+    for name in kept.iter().chain(&leftovers).chain([&orphan]) {
+        std::fs::write(folder.join(name), b"x").unwrap();
+    }
+    let orphans = dir.path().join("orphans");
+    let aside = truth.sweep(&orphans).unwrap();
+    assert!(aside.len() == 1 && aside[0].contains(&orphan) && aside[0].contains("points.redb"), "{aside:?}");
+    let mut expected: Vec<String> = kept.iter().cloned().chain([FILE.to_owned()]).collect();
+    expected.sort();
+    assert_eq!(files(&folder), expected);
+    assert_eq!(files(&orphans), [format!("0000000000000007-{orphan}")]);
+    assert_eq!(read(&truth).removed, [3, 9].into(), "written when something else is");
+    truth.commit(&[Change::Sequence(7)]).unwrap();
+    assert_eq!(read(&truth).removed, [].into());
+    assert_eq!(truth.sweep(&orphans).unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn a_truth_older_than_its_segments_is_refused_and_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let truth = small(dir.path());
-    let id = SegmentId(1);
-    let kept = [id.vectors_file(), id.graph_file(3)];
-    let swept = [id.graph_file(2), SegmentId(2).vectors_file(), "0000000000000002.vectors.0.tmp".into()];
-    for name in kept.iter().chain(&swept) {
+    let newer = SegmentId(2).vectors_file();
+    for name in [&newer, &SegmentId(1).graph_file(9)] {
         std::fs::write(dir.path().join(name), b"x").unwrap();
     }
-    let mut removed = truth.sweep().unwrap();
-    removed.sort();
-    let mut expected = swept.to_vec();
-    expected.sort();
-    assert_eq!(removed, expected);
-    assert_eq!(read(&truth).growing.len(), 1);
-    assert!(kept.iter().all(|name| dir.path().join(name).exists()));
+    let before = files(dir.path());
+    let error = truth.sweep(&dir.path().join("orphans")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(text.contains(&newer) && text.contains("points.redb is older"), "{text}");
+    assert_eq!(files(dir.path()), before);
+}
+
+#[test]
+fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(small(dir.path()));
+    let truth = open(dir.path()).unwrap();
+    assert_eq!((truth.owner(), truth.is_owned()), (Some(OWNER), true));
+    let home = |directory, collection| CollectionDir {
+        path: dir.path().into(),
+        orphans: dir.path().join("orphans"),
+        directory,
+        collection,
+        catalogue: "the/catalogue.redb".into(),
+    };
+    let other = Identity([0xee; 16]);
+    assert_eq!(truth.claim(&home(OWNER.directory, Some(OWNER.collection))).unwrap(), OWNER.collection);
+    // The crash came before the catalogue recorded it.
+    assert_eq!(truth.claim(&home(OWNER.directory, None)).unwrap(), OWNER.collection);
+    for (home, found) in [
+        (home(OWNER.directory, Some(other)), OWNER.collection),
+        (home(other, Some(OWNER.collection)), OWNER.directory),
+        (home(other, None), OWNER.directory),
+    ] {
+        let error = truth.claim(&home).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let text = error.to_string();
+        let named = ["points.redb", "the/catalogue.redb", &found.to_string(), &other.to_string()];
+        assert!(named.iter().all(|name| text.contains(name)), "{text}");
+    }
+}
+
+#[test]
+fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = small(dir.path());
+    // As a program wrote it that knew neither identities nor tags.
+    truth
+        .kv
+        .write(|transaction| {
+            transaction.delete_table(IDENTITY).unwrap();
+            transaction.open_table(META).unwrap().insert(FORMAT, ANONYMOUS).unwrap();
+            transaction.open_table(SEGMENTS).unwrap().insert(1, [1, 1, 3, 0, 0, 0].as_slice()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    drop(truth);
+    let truth = open(dir.path()).unwrap();
+    assert_eq!((truth.owner(), truth.is_owned()), (None, false));
+    let record = &truth.segments().unwrap()[0];
+    assert_eq!((record.graph_generation, record.tag), (Some(3), None));
+    // Such a program left segments behind that it had not committed: they prove nothing.
+    std::fs::write(dir.path().join(SegmentId(8).vectors_file()), b"x").unwrap();
+    assert_eq!(truth.unnamed().unwrap()[0].fate, Fate::SetAside);
+    let home = CollectionDir {
+        path: dir.path().into(),
+        orphans: dir.path().join("orphans"),
+        directory: OWNER.directory,
+        collection: Some(OWNER.collection),
+        catalogue: "catalogue.redb".into(),
+    };
+    let error = truth.claim(&home).unwrap_err();
+    assert!(error.to_string().contains("has no identity"), "{error}");
+    let home = CollectionDir { collection: None, ..home };
+    let identity = truth.claim(&home).unwrap();
+    assert_eq!((truth.claim(&home).unwrap(), truth.is_owned()), (identity, false));
+    let segment = SegmentId(1);
+    truth.commit(&[Change::SetGraph { segment, graph_generation: None }]).unwrap();
+    assert_eq!((truth.segments().unwrap()[0].tag, truth.is_owned()), (None, true));
+    truth.commit(&[Change::SetTag { segment, tag: TAG }]).unwrap();
+    drop(truth);
+    let truth = open(dir.path()).unwrap();
+    assert_eq!(truth.owner(), Some(Owner { directory: OWNER.directory, collection: identity }));
+    assert_eq!(truth.segments().unwrap()[0].tag, Some(TAG));
+}
+
+#[test]
+fn an_open_writes_nothing_until_the_first_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = CrashFs::new(dir.path(), Plan::Nothing);
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let mut model = Model::default();
+    let truth = create_on(&fs, dir.path());
+    assert!(commit(&truth, &mut model, &[Step::Add(1, vec![1; 3], vec![1; 9])]).unwrap());
+    let killed = quick_dir();
+    fs.image(fs.now(), Unsynced::Kept, killed.path());
+    drop(truth);
+    let before = std::fs::read(killed.path().join(FILE)).unwrap();
+    let (now, bytes) = (fs.now(), std::fs::read(dir.path().join(FILE)).unwrap());
+    let truth = Truth::open(&shared, dir.path()).unwrap();
+    assert_eq!(read(&truth), model);
+    drop(truth);
+    assert!(fs.now() == now && std::fs::read(dir.path().join(FILE)).unwrap() == bytes, "after a clean end");
+    let truth = open(killed.path()).unwrap();
+    assert_eq!(read(&truth), model);
+    assert_eq!(std::fs::read(killed.path().join(FILE)).unwrap(), before, "after a crash");
+    assert!(commit(&truth, &mut model, &[Step::Add(2, vec![2; 3], vec![2; 9])]).unwrap());
+    drop(truth);
+    assert_eq!(read(&open(killed.path()).unwrap()), model);
 }
 
 #[test]
@@ -449,7 +602,7 @@ fn a_lost_or_foreign_or_newer_file_is_an_error() {
     truth
         .kv
         .write(|transaction| {
-            transaction.open_table(META).unwrap().insert(FORMAT, 2).unwrap();
+            transaction.open_table(META).unwrap().insert(FORMAT, 3).unwrap();
             Ok(())
         })
         .unwrap();
