@@ -17,6 +17,7 @@
 //! | `scan.rs` | exact scans in pieces, shared by all cores |
 //! | `map/` | layouts of a collection, and what is written to it told as it happens |
 //! | `stop.rs` | whether anybody still waits for what a call computes |
+//! | `budget.rs` | the size limit of an answer, checked while it is filled |
 //! | `turn.rs` | whose turn a background job is |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
@@ -29,6 +30,7 @@
 
 mod activity;
 pub mod blocks;
+mod budget;
 mod bulk;
 mod calibrate;
 mod canary;
@@ -66,6 +68,7 @@ mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations};
 pub use blocks::Blocks;
+pub use budget::{Budget, Meter};
 pub use bulk::{BulkOutcome, OnRefused};
 pub use check::check_directory;
 pub use embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64, image_to_base64};

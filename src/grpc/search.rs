@@ -2,6 +2,7 @@
 
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
+use crate::collection::Engine;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -16,7 +17,10 @@ impl pb::search_server::Search for Search {
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
         work.reached(&name, request.min_sequence).await?;
-        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &[query], &params)).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| engine.search(&name, &[query], &params));
+        let answers = work.run(lane, search).await?;
         // One query, one answer.
         work.reply(answers.into_iter().next().map(to_proto::answer).unwrap_or_default())
     }
@@ -29,7 +33,8 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params)?;
         let id = from_proto::id(&"id", request.id)?;
         work.reached(&name, request.min_sequence).await?;
-        let told = work.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let told = work.run(lane, move |engine| engine.explain(&name, &query, &params, &id)).await?;
         work.reply(to_proto::explanation(told))
     }
 
@@ -43,7 +48,10 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params)?;
         let queries = from_proto::queries(request.queries, params.k)?;
         work.reached(&name, request.min_sequence).await?;
-        let answers = work.run(Lane::Compute, move |engine| engine.search(&name, &queries, &params)).await?;
+        let lane = Lane::of_queries(&queries);
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| engine.search(&name, &queries, &params));
+        let answers = work.run(lane, search).await?;
         work.reply(pb::SearchBatchResponse { responses: answers.into_iter().map(to_proto::answer).collect() })
     }
 }
