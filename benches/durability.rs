@@ -38,7 +38,11 @@ fn proto(values: Vec<f32>) -> pb::Vector {
 }
 
 fn item(number: u64) -> pb::Item {
-    pb::Item { id: format!("p{number}"), source: Some(pb::item::Source::Vector(proto(vector(number)))), payload: None }
+    pb::Item {
+        id: format!("p{number}"),
+        source: Some(pb::item::Source::Vector(proto(vector(number)))),
+        ..Default::default()
+    }
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -387,6 +387,40 @@ fn texts_are_embedded_and_found_by_meaning() {
 }
 
 #[test]
+fn integers_keep_all_their_digits_through_a_server() {
+    let here = folder();
+    let lines = [
+        r#"{"id":"a","vector":[1,0],"n":9007199254740993}"#,
+        r#"{"id":"b","vector":[0,1],"n":9007199254740992}"#,
+        r#"{"id":"c","vector":[1,1],"n":18446744073709551615,"deep":[{"m":-9223372036854775808}]}"#,
+    ];
+    fs::write(here.path().join("points.jsonl"), lines.join("\n")).expect("written");
+    let server = server::Server::start(&here.path().join("data"), &[]);
+    let at = ["--server", server.url.as_str()];
+    run(here.path(), &[&["load", "-q", "--collection", "c", "--metric", "l2", "points.jsonl"][..], &at].concat());
+    let scroll = |filter: &str| {
+        let flags = ["scroll", "c", "--json", "--filter", filter];
+        run(here.path(), &[&flags[..], &at].concat())
+    };
+    for (filter, id, n) in [
+        (r#"{"field":"n","equals":9007199254740993}"#, "a", r#""n":9007199254740993"#),
+        (r#"{"field":"n","gte":9007199254740992,"lt":9007199254740993}"#, "b", r#""n":9007199254740992"#),
+        (r#"{"field":"n","in":[18446744073709551615]}"#, "c", r#""m":-9223372036854775808"#),
+    ] {
+        let found = scroll(filter);
+        assert_eq!(found.lines().count(), 1, "{filter}: {found}");
+        assert!(found.contains(&format!("\"id\":\"{id}\"")) && found.contains(n), "{filter}: {found}");
+    }
+    let near = ["query", "c", "--vector", "1,0", "-k", "1", "--json"];
+    assert!(run(here.path(), &[&near[..], &at].concat()).contains("9007199254740993"));
+    let got = run(here.path(), &[&["get", "c", "c"][..], &at].concat());
+    assert!(got.contains("18446744073709551615"), "{got}");
+    let wrong = r#"{"field":"n","equals":18446744073709551616}"#;
+    let error = fails(here.path(), &[&["count", "c", "--filter", wrong][..], &at].concat(), 2);
+    assert!(error.contains("more than 64 bits"), "{error}");
+}
+
+#[test]
 fn training_makes_a_folder_that_the_others_take() {
     let here = folder();
     let sentences =

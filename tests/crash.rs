@@ -225,6 +225,7 @@ fn item(id: String, version: u64) -> pb::Item {
         id,
         source: Some(pb::item::Source::Vector(vector)),
         payload: Some(nearness::grpc::payload::to_struct(payload)),
+        ..Default::default()
     }
 }
 

@@ -22,6 +22,7 @@ fn item(number: u64) -> pb::Item {
         id: format!("p{number:06}"),
         source: Some(pb::item::Source::Vector(vector)),
         payload: payload.as_object().cloned().map(nearness::grpc::payload::to_struct),
+        ..Default::default()
     }
 }
 
@@ -111,4 +112,38 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     assert!(report.findings.iter().all(|finding| finding.damage.name() != "data"), "{report:?}");
     let server = Server::start(mount.path(), &[]);
     check(&server::client(&server.url).await.expect("a connection"), batches).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_snapshots() {
+    let Some(mount) = mount::Mount::tmpfs(1) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = mount.path().to_str().expect("UTF-8");
+    let server = Server::start(&folder.path().join("data"), &["--snapshots", place]);
+    let client = server::client(&server.url).await.expect("a connection");
+    let create = pb::CreateRequest {
+        name: "c".into(),
+        space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
+        metric: pb::Metric::L2.into(),
+        index: None,
+    };
+    client.create_collection(create).await.expect("a collection");
+    for batch in 0..20 {
+        upsert(&client, batch).await.expect("there is room for points");
+    }
+    let mut replies =
+        client.create_snapshot(pb::CreateSnapshotRequest { collection: "c".into() }).await.expect("a stream");
+    let refusal = loop {
+        match replies.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a snapshot of 2 MB fits into 1 MB"),
+            Err(refusal) => break refusal,
+        }
+    };
+    let ClientError::Refused { code, message, .. } = refusal else { panic!("{refusal}") };
+    assert_eq!(code, "RESOURCE_EXHAUSTED", "{message}");
+    assert!(!message.contains(place), "{message}");
+    check(&client, 20).await;
+    assert!(client.list_snapshots(pb::ListSnapshotsRequest {}).await.expect("a list").snapshots.is_empty());
+    server.kill();
 }

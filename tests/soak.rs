@@ -81,6 +81,7 @@ fn item(rng: &mut StdRng) -> pb::Item {
             form: Some(pb::vector::Form::Values(pb::Values { values })),
         })),
         payload: Some(nearness::grpc::payload::to_struct(payload.as_object().cloned().expect("an object"))),
+        ..Default::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `--filter`: conditions on payloads as JSON, shared by the commands that take them.
 
+use crate::grpc::payload::inexact_integer;
 use crate::grpc::pb;
 use clap::Args;
 use pb::filter::Form;
@@ -59,6 +60,9 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D:
 /// The filter of a JSON text. Limits are left to the server.
 pub(crate) fn parse(text: &str) -> Result<pb::Filter, String> {
     let node: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(digits) = inexact_integer(text) {
+        return Err(format!("the integer {digits} has more than 64 bits, no stored integer can equal it"));
+    }
     filter(node)
 }
 
@@ -109,10 +113,11 @@ fn value(value: Value) -> Result<pb::FilterValue, String> {
     let form = match value {
         Value::Bool(value) => ValueForm::BoolValue(value),
         Value::String(value) => ValueForm::StringValue(value),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(value), _) => ValueForm::IntegerValue(value),
-            (None, Some(value)) => ValueForm::NumberValue(value),
-            (None, None) => return Err(format!("{number} is not a number that can be compared")),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(value), _, _) => ValueForm::IntegerValue(value),
+            (None, Some(value), _) => ValueForm::UnsignedValue(value),
+            (None, None, Some(value)) => ValueForm::NumberValue(value),
+            (None, None, None) => return Err(format!("{number} is not a number that can be compared")),
         },
         Value::Null => {
             return Err("null is not a value to compare with; points without a field are found by \
@@ -140,6 +145,13 @@ mod tests {
         let Some(Form::Range(range)) = &all.filters[0].form else { panic!("not a range") };
         assert_eq!(range.gte, Some(pb::FilterValue { form: Some(ValueForm::IntegerValue(1990)) }));
         assert_eq!(range.lt, Some(pb::FilterValue { form: Some(ValueForm::NumberValue(2000.5)) }));
+        let equals =
+            |digits: &str| match parse(&format!("{{\"field\": \"a\", \"equals\": {digits}}}")).expect(digits).form {
+                Some(Form::Equals(equals)) => equals.value.and_then(|value| value.form),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(equals("9007199254740993"), Some(ValueForm::IntegerValue(9_007_199_254_740_993)));
+        assert_eq!(equals("18446744073709551615"), Some(ValueForm::UnsignedValue(u64::MAX)));
         let not = |place: usize| matches!(&all.filters[place].form, Some(Form::Not(inner)) if matches!(inner.form, Some(Form::Exists(_))));
         assert!(not(2) && not(3));
     }
@@ -160,6 +172,7 @@ mod tests {
             (r#"{"field": "a", "equals": null}"#, "\"exists\": true"),
             (r#"{"field": "a", "in": [1, null]}"#, "\"exists\": true"),
             (r#"{"field": "a", "gte": null}"#, "\"exists\": true"),
+            (r#"{"field": "a", "equals": 18446744073709551616}"#, "more than 64 bits"),
             (r#"{"field": "a", "near": {"lat": 1}}"#, "missing field"),
         ] {
             let error = parse(wrong).expect_err(wrong);

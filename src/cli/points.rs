@@ -50,7 +50,8 @@ fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()
     let head: &[&str] = if vectors { &["id", "payload", "vector"] } else { &["id", "payload"] };
     let mut table = Table::new(head);
     for point in points {
-        let mut row = vec![brief(&point.id, 60), brief(&remote::summary(&remote::payload_json(point.payload)?), 100)];
+        let payload = remote::payload_of(point.payload, &point.payload_json)?;
+        let mut row = vec![brief(&point.id, 60), brief(&remote::summary(&payload), 100)];
         if vectors {
             row.push(join(&remote::numbers(point.vector.as_ref())));
         }
@@ -63,7 +64,7 @@ fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()
 fn point_json(point: pb::Point) -> anyhow::Result<Value> {
     let mut object = Map::new();
     object.insert("id".into(), point.id.into());
-    remote::add_fields(&mut object, point.payload, point.vector.as_ref())?;
+    remote::add_fields(&mut object, point.payload, &point.payload_json, point.vector.as_ref())?;
     Ok(Value::Object(object))
 }
 

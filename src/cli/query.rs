@@ -64,7 +64,7 @@ fn print_table(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<(
     }
     let mut table = Table::new(&head);
     for (place, hit) in answer.hits.into_iter().enumerate() {
-        let payload = remote::payload_json(hit.payload)?;
+        let payload = remote::payload_of(hit.payload, &hit.payload_json)?;
         let text =
             if args.payload { Value::Object(payload).to_string() } else { brief(&remote::summary(&payload), 80) };
         let mut row = vec![
@@ -127,7 +127,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             object.insert("id".into(), hit.id.into());
             object.insert("distance".into(), json!(hit.distance));
             object.insert("score".into(), json!(hit.score));
-            remote::add_fields(&mut object, hit.payload, hit.vector.as_ref())?;
+            remote::add_fields(&mut object, hit.payload, &hit.payload_json, hit.vector.as_ref())?;
             Ok(Value::Object(object))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;

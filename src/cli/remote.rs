@@ -93,27 +93,25 @@ pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
     }
 }
 
-/// A payload on its way to the server.
-pub(crate) fn payload(payload: &Payload) -> prost_types::Struct {
-    wire::to_struct(payload.clone())
+/// A payload on its way to the server, and its text where it holds integers that only the text holds exactly.
+pub(crate) fn payload(payload: &Payload) -> (prost_types::Struct, String) {
+    (wire::to_struct(payload.clone()), wire::exact_json(payload))
 }
 
-/// A payload that came back.
-pub(crate) fn payload_json(payload: Option<prost_types::Struct>) -> anyhow::Result<Payload> {
-    payload.map_or_else(
-        || Ok(Payload::new()),
-        |fields| wire::from_struct(fields, &"payload").context("the payload of a point"),
-    )
+/// A payload that came back: its text if there is one.
+pub(crate) fn payload_of(payload: Option<prost_types::Struct>, json: &str) -> anyhow::Result<Payload> {
+    wire::from_wire(payload, json, &"payload").context("the payload of a point")
 }
 
 /// Adds what a point carries beside its id.
 pub(crate) fn add_fields(
     object: &mut Map<String, Value>,
     payload: Option<prost_types::Struct>,
+    payload_json: &str,
     vector: Option<&pb::Vector>,
 ) -> anyhow::Result<()> {
     if payload.is_some() {
-        object.insert("payload".into(), payload_json(payload)?.into());
+        object.insert("payload".into(), payload_of(payload, payload_json)?.into());
     }
     if vector.is_some() {
         object.insert("vector".into(), json!(numbers(vector)));

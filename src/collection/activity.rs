@@ -1,6 +1,6 @@
 //! What an engine has done since it was opened, counted without locks.
 
-use super::budget::JobMemory;
+use super::job_memory::JobMemory;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

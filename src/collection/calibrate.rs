@@ -3,7 +3,7 @@
 //! A table is written in one transaction, tied to the generation of its graph, and goes with it.
 
 use super::activity::count;
-use super::budget::{Refused, too_little};
+use super::job_memory::{Refused, too_little};
 use super::open::Collection;
 use super::seal::{Observe, Step};
 use super::sealed::Sealed;

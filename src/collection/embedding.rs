@@ -2,8 +2,8 @@
 
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
-use super::{Error, Item, Payload, Source, limits};
-use crate::embed::{Embedder, Input, Tap};
+use super::{Error, Item, Payload, Source, Stop, limits};
+use crate::embed::{self, Embedder, Input, Tap, embed_stretches};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
@@ -50,16 +50,25 @@ impl Collection {
         })
     }
 
-    /// One vector for each input, in order. `field` names an input in errors. The first error in order is reported.
+    /// One vector for each input, in order. `field` names an input in errors. The first error in order is reported, and nothing
+    /// is embedded after it.
     pub(super) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
-        self.embed_each(inputs, field).into_iter().collect()
+        if let [input @ Input::Text(_)] = inputs {
+            // A query's text does not wait for the batches of others.
+            Stop::current().check()?;
+            let (embedder, tap) = self.embedder(&field(0))?;
+            return Ok(vec![self.embedded(&field(0), embedder.embed(tap, input))?]);
+        }
+        self.embed_each(inputs, field, true).into_iter().collect()
     }
 
-    /// One vector or one error for each input, in order.
-    pub(super) fn embed_each(
+    /// One vector or one error for each input, in order; with `together` up to the first error. Inputs that are left when the
+    /// call is cancelled are `Abandoned`.
+    fn embed_each(
         &self,
         inputs: &[Input<'_>],
         field: impl Fn(usize) -> String,
+        together: bool,
     ) -> Vec<Result<Vec<f32>, Error>> {
         if inputs.is_empty() {
             return Vec::new();
@@ -71,18 +80,20 @@ impl Collection {
                 return std::iter::once(Err(first)).chain(others).collect();
             }
         };
-        let check = |place: usize, vector: Vec<f32>| {
-            limits::vector(&field(place), &vector, self.dimension, self.metric).map(|()| vector)
-        };
-        embedder
-            .embed_batch(tap, inputs)
-            .into_iter()
-            .enumerate()
-            .map(|(place, result)| match result {
-                Ok(vector) => check(place, vector),
-                Err(source) => Err(Error::Embed { field: field(place), source }),
-            })
-            .collect()
+        let stop = Stop::current();
+        let go_on =
+            |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && !(together && last.iter().any(Result::is_err));
+        let vectors = embed_stretches(embedder.as_ref(), tap, inputs, go_on);
+        let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
+        let each = vectors.into_iter().enumerate();
+        each.map(|(place, result)| self.embedded(&field(place), result)).chain(left).collect()
+    }
+
+    /// A checked vector from what an embedder returned.
+    fn embedded(&self, field: &str, result: Result<Vec<f32>, embed::Error>) -> Result<Vec<f32>, Error> {
+        let vector = result.map_err(|source| Error::Embed { field: field.into(), source })?;
+        limits::vector(field, &vector, self.dimension, self.metric)?;
+        Ok(vector)
     }
 
     /// An item that another embedder made, before this one took its place, as it was given.
@@ -101,6 +112,16 @@ impl Collection {
 
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
+        self.prepare_items(items, root, false)
+    }
+
+    /// The same; with `together` nothing is embedded after the first item that is refused.
+    fn prepare_items(
+        &self,
+        items: Vec<Item>,
+        root: &dyn Fn(usize) -> String,
+        together: bool,
+    ) -> Vec<Result<Item, Error>> {
         let items: Vec<Item> = items.into_iter().map(|item| self.given(item)).collect();
         let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
@@ -115,7 +136,7 @@ impl Collection {
                 Source::Vector(_) | Source::Embedded { .. } => None,
             })
             .collect();
-        let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone()).into_iter();
+        let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone(), together).into_iter();
         items
             .into_iter()
             .zip(fields)
@@ -159,7 +180,7 @@ impl Collection {
     /// Checks and embeds a whole batch; the first error in order refuses it.
     pub(super) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
         let root = |place: usize| format!("items[{place}]");
-        let prepared = self.prepare_each(items, &root);
+        let prepared = self.prepare_items(items, &root, true);
         prepared.into_iter().enumerate().map(|(place, item)| self.ready(&root(place), item?)).collect()
     }
 }

@@ -146,6 +146,12 @@ pub enum Error {
     /// A limit of this process or machine is reached.
     #[error("{0}")]
     Exhausted(String),
+    /// The answer would be larger than the limit of the call.
+    #[error("{0}")]
+    ResponseTooLarge(String),
+    /// The calls that are being answered hold all memory that they may hold.
+    #[error("{0}")]
+    Overloaded(String),
     /// The engine is stopping, or a background job failed in a way that a restart mends.
     #[error("{0}")]
     Unavailable(String),
@@ -211,6 +217,9 @@ impl From<embed::ErrorKind> for ErrorKind {
             embed::ErrorKind::OutOfVocabulary => Self::OutOfVocabulary,
             embed::ErrorKind::Corrupt => Self::Corrupt,
             embed::ErrorKind::Cancelled => Self::Abandoned,
+            // Another build of the program would read it.
+            embed::ErrorKind::Unsupported => Self::Conflict,
+            embed::ErrorKind::Exhausted => Self::Exhausted,
             embed::ErrorKind::Internal => Self::Internal,
         }
     }
@@ -247,9 +256,10 @@ impl Error {
             Self::Depot(error) => match error.kind() {
                 depot::ErrorKind::InvalidInput => ErrorKind::InvalidInput,
                 depot::ErrorKind::NotFound => ErrorKind::NotFound,
+                depot::ErrorKind::Exhausted => ErrorKind::Exhausted,
                 depot::ErrorKind::Unavailable => ErrorKind::Unavailable,
             },
-            Self::Exhausted(_) => ErrorKind::Exhausted,
+            Self::Exhausted(_) | Self::ResponseTooLarge(_) | Self::Overloaded(_) => ErrorKind::Exhausted,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Abandoned => ErrorKind::Abandoned,
             Self::Store(error) => of_store(error),

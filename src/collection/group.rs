@@ -7,11 +7,13 @@ use super::effort::Effort;
 use super::filter::{self, Selection};
 use super::open::{Collection, View};
 use super::query::Resolved;
-use super::{Answer, Error, Fields, SearchParams};
+use super::{Answer, Error, Fields, SearchParams, Stop};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
 /// Points that are asked for at first, for each group; and how many times as many, each time they were too few.
 const MORE: u32 = 4;
+const PAYLOAD: Fields = Fields { payload: true, vector: false };
 
 impl Collection {
     /// The nearest groups by `field`.
@@ -26,30 +28,46 @@ impl Collection {
     ) -> Result<Answer, Error> {
         let mut k = params.k;
         let mut before: Option<Answer> = None;
+        let stop = Stop::current();
         loop {
             k = k.saturating_mul(MORE);
-            let fields = Fields { payload: true, ..params.fields };
-            let asked = SearchParams { k, fields, group_by: None, ..params.clone() };
-            let mut answer = self.answer(view, query, &asked, effort, selection)?;
+            let asked = SearchParams { k, group_by: None, ..params.clone() };
+            let mut enough = false;
+            let mut answer = self.answer_from(view, query, &asked, effort, selection, &mut |mut nearest| {
+                let all = nearest.len() < k as usize;
+                let mut groups: HashSet<[u8; 32]> = HashSet::new();
+                let mut failed = None;
+                let mut left = params.k;
+                nearest.retain(|candidate| {
+                    if left == 0 || failed.is_some() {
+                        return false;
+                    }
+                    let group = stop.check().and_then(|()| self.point_of(candidate, PAYLOAD));
+                    let first = match group {
+                        // Long values are not kept.
+                        Ok(point) => point
+                            .payload
+                            .and_then(|payload| filter::value_at(&payload, field))
+                            .is_none_or(|value| groups.insert(Sha256::digest(value.to_string()).into())),
+                        Err(error) => {
+                            failed = Some(error);
+                            false
+                        }
+                    };
+                    left -= u32::from(first);
+                    first
+                });
+                failed.map_or(Ok(()), Err)?;
+                enough = all || left == 0;
+                Ok(if enough { nearest } else { Vec::new() })
+            })?;
             // What it cost, all rounds together.
             if let Some(before) = before.take() {
                 answer.stats.distances_computed += before.stats.distances_computed;
                 answer.stats.growing_distances += before.stats.growing_distances;
                 answer.stats.search_time += before.stats.search_time;
             }
-            let all = answer.hits.len() < k as usize;
-            let mut seen: HashSet<String> = HashSet::new();
-            answer.hits.retain(|hit| {
-                let payload = hit.point.payload.as_ref();
-                payload
-                    .and_then(|payload| filter::value_at(payload, field))
-                    .is_none_or(|value| seen.insert(value.to_string()))
-            });
-            if all || answer.hits.len() >= params.k as usize {
-                answer.hits.truncate(params.k as usize);
-                if !params.fields.payload {
-                    answer.hits.iter_mut().for_each(|hit| hit.point.payload = None);
-                }
+            if enough {
                 return Ok(answer);
             }
             before = Some(answer);

@@ -18,7 +18,8 @@
 //! | `map/` | layouts of a collection, and what is written to it told as it happens |
 //! | `stop.rs` | whether anybody still waits for what a call computes |
 //! | `turn.rs` | mutual exclusion of a collection's jobs |
-//! | `budget.rs` | the memory budget of background jobs |
+//! | `job_memory.rs` | the memory budget of background jobs |
+//! | `response_budget.rs` | the size limit of an answer, checked while it is filled |
 //! | `explain.rs` | why a point is, or is not, among the hits |
 //! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
 //! | `canary.rs` | whether an embedder still gives the vectors that it gave |
@@ -30,7 +31,6 @@
 
 mod activity;
 pub mod blocks;
-mod budget;
 mod bulk;
 mod calibrate;
 mod canary;
@@ -48,6 +48,7 @@ mod growing;
 mod growing_recall;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
+mod job_memory;
 pub mod limits;
 mod local;
 pub mod map;
@@ -58,6 +59,7 @@ mod read;
 mod recall;
 mod reembed;
 mod repair;
+mod response_budget;
 mod scan;
 mod seal;
 mod sealed;
@@ -77,6 +79,7 @@ pub use filter::Filter;
 pub use local::LocalEngine;
 pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
 pub use repair::{Repaired, repair_directory};
+pub use response_budget::{Budget, Meter};
 pub use stop::Stop;
 use write::Outcome;
 

@@ -363,6 +363,9 @@ fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
             _ => embed::Error::Io { path: short(&path).into(), source },
         },
         embed::Error::Disk(error) => return Error::Store(error.into()),
+        embed::Error::NotBuilt { what, feature, .. } => {
+            embed::Error::NotBuilt { path: "the uploaded model".into(), what, feature }
+        }
         other => other,
     };
     Error::Embed { field: field.into(), source }

@@ -7,7 +7,7 @@ use super::open::{Collection, Place, View};
 use super::scan::{scan, scan_selected};
 use super::sealed::Sealed;
 use super::write::STEADY_TRIES;
-use super::{Answer, Error, Fields, Hit, Path, Query, SearchParams, SearchStats, Stop, limits};
+use super::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
 use crate::embed::Input;
 use crate::index::Rows;
 use crate::math;
@@ -80,6 +80,10 @@ pub(super) struct Candidate<'a> {
     row: Ordinal,
 }
 
+/// Selects hits from the candidates of a search, which come nearest first.
+pub(super) type Choose<'f> =
+    &'f mut dyn for<'c, 's> FnMut(Vec<&'c Candidate<'s>>) -> Result<Vec<&'c Candidate<'s>>, Error>;
+
 impl SearchParams {
     /// Refuses what would be answered in part unasked.
     fn answerable(&self, view: &View, collection: &CollectionName) -> Result<(), Error> {
@@ -123,13 +127,16 @@ impl Collection {
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         params.answerable(&view, &self.name)?;
         let select_time = start.elapsed();
-        let stop = Stop::current();
+        let (stop, budget) = (Stop::current(), Budget::current());
+        // Another view may have been answered from before.
+        budget.restart();
         let answer = |query: &Resolved| {
             // Others may run it.
-            let mut answer = stop.run(|| match &params.group_by {
+            let answer = || match &params.group_by {
                 None => self.answer(&view, query, params, effort, selection.as_ref()),
                 Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
-            })?;
+            };
+            let mut answer = stop.run(|| budget.run(answer))?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)
@@ -238,6 +245,19 @@ impl Collection {
         effort: Effort,
         selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
+        self.answer_from(view, query, params, effort, selection, &mut |nearest| Ok(nearest))
+    }
+
+    /// The answer whose hits are those that `choose` returns of the nearest candidates. Only these are read whole.
+    pub(super) fn answer_from(
+        &self,
+        view: &View,
+        query: &Resolved,
+        params: &SearchParams,
+        effort: Effort,
+        selection: Option<&Selection>,
+        choose: Choose<'_>,
+    ) -> Result<Answer, Error> {
         let start = Instant::now();
         // Excluded points may take places of their own.
         let k = params.k as usize + query.exclude.len();
@@ -291,7 +311,13 @@ impl Collection {
                 params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
             })
             .collect();
-        let hits = chosen.into_iter().map(|candidate| self.hit(candidate, params.fields)).collect::<Result<_, _>>()?;
+        let budget = Budget::current();
+        let hit = |candidate: &Candidate<'_>| {
+            let hit = self.hit(candidate, params.fields)?;
+            budget.add(&hit.point)?;
+            Ok(hit)
+        };
+        let hits = choose(chosen)?.into_iter().map(hit).collect::<Result<_, Error>>()?;
         stats.search_time = start.elapsed();
         Ok(Answer { hits, stats })
     }
@@ -427,12 +453,17 @@ impl Collection {
         }
     }
 
-    fn hit(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Hit, Error> {
+    /// The point of a candidate.
+    pub(super) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
         let place = match candidate.source {
             Source::Growing(growing) => Place::Growing((*growing).clone(), candidate.row.0),
             Source::Sealed(sealed) => Place::Sealed((*sealed).clone(), candidate.row),
         };
-        let point = self.point(candidate.id.clone(), &place, fields)?;
+        self.point(candidate.id.clone(), &place, fields)
+    }
+
+    fn hit(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Hit, Error> {
+        let point = self.point_of(candidate, fields)?;
         Ok(Hit { point, distance: candidate.distance, score: self.metric.score(candidate.distance) })
     }
 }

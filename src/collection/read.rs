@@ -2,7 +2,7 @@
 
 use super::filter::Selection;
 use super::open::{Collection, Place, View};
-use super::{Error, Fields, Filter, Page, Payload, Point};
+use super::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
 use crate::types::{Ordinal, PointId};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -28,10 +28,18 @@ impl Collection {
 
     pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
-        let one = |id: &PointId| match self.locate(&view, id) {
-            Some(place) => self.point(id.clone(), &place, fields).map(Some),
-            // It may be in a segment that cannot be used.
-            None => view.whole(&self.name).map(|()| None),
+        let (stop, budget) = (Stop::current(), Budget::current());
+        let one = |id: &PointId| {
+            stop.check()?;
+            match self.locate(&view, id) {
+                Some(place) => {
+                    let point = self.point(id.clone(), &place, fields)?;
+                    budget.add(&point)?;
+                    Ok(Some(point))
+                }
+                // It may be in a segment that cannot be used.
+                None => view.whole(&self.name).map(|()| None),
+            }
         };
         ids.iter().map(one).collect()
     }
@@ -55,11 +63,25 @@ impl Collection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
             None => self.steady(|view| first_points(view, None, after, limit + 1)),
         };
-        let more = first.len() > limit;
+        let mut more = first.len() > limit;
         if more {
             first.pop_last();
         }
-        let points = first.into_iter().map(|(id, place)| self.point(id, &place, fields)).collect::<Result<_, _>>()?;
+        let (stop, budget) = (Stop::current(), Budget::current());
+        let mut points = Vec::new();
+        for (id, place) in first {
+            stop.check()?;
+            let point = self.point(id, &place, fields)?;
+            match budget.add(&point) {
+                Ok(()) => points.push(point),
+                // The page ends early. A point that is too large for a page of its own is an error.
+                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => {
+                    more = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Page { points, more })
     }
 }

@@ -5,8 +5,8 @@
 //! leaves files that are marked as not committed ([`Uncommitted`]); the next open removes them.
 
 use super::activity::count;
-use super::budget::{Refused, Reserved, too_little};
 use super::growing::Growing;
+use super::job_memory::{Refused, Reserved, too_little};
 use super::open::{Collection, View, expected, graph_path};
 use super::sealed::{GRAPH_FROM_ROWS, Sealed};
 use super::{Error, Job};
@@ -691,7 +691,7 @@ fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
 #[cfg(test)]
 mod tests {
     use super::super::activity::Meters;
-    use super::super::budget::tests::memory_of;
+    use super::super::job_memory::tests::memory_of;
     use super::super::recall::tests::{collection, empty, opened};
     use super::super::write::{Op, ReadyItem};
     use super::*;

@@ -1,5 +1,9 @@
 //! What a depot answers when it cannot do as asked.
 
+use crate::disk;
+use std::error::Error as StdError;
+use std::io;
+
 /// An error of a depot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +43,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// There is no such thing.
     NotFound,
+    /// The disk or the quota of the store is full.
+    Exhausted,
     /// The store does not answer, or refuses.
     Unavailable,
 }
@@ -49,7 +55,45 @@ impl Error {
         match self {
             Self::Place { .. } => ErrorKind::InvalidInput,
             Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Store { source, .. } if is_full(source.as_ref()) => ErrorKind::Exhausted,
             Self::Store { .. } => ErrorKind::Unavailable,
         }
+    }
+}
+
+/// Whether an error comes from a disk or a quota that is full. An I/O error hides what it wraps: [`io::Error::get_ref`] shows it.
+pub(crate) fn is_full(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if disk::ErrorKind::of_io(io) == disk::ErrorKind::Exhausted {
+                return true;
+            }
+            if let Some(inner) = io.get_ref() {
+                next = Some(inner);
+                continue;
+            }
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_seen_however_deep_its_error_lies() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let store = |source: io::Error| Error::Store {
+            place: "/snapshots".into(),
+            name: "s".into(),
+            action: "write",
+            source: Box::new(io::Error::other(object_store::Error::Generic { store: "local", source: source.into() })),
+        };
+        assert_eq!(store(full()).kind(), ErrorKind::Exhausted);
+        assert_eq!(store(io::Error::other(full())).kind(), ErrorKind::Exhausted);
+        assert_eq!(store(io::ErrorKind::PermissionDenied.into()).kind(), ErrorKind::Unavailable);
     }
 }

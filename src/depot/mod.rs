@@ -12,5 +12,6 @@
 mod error;
 mod place;
 
+pub(crate) use error::is_full;
 pub use error::{Error, ErrorKind};
 pub use place::{Depot, Download, Kept, Upload};

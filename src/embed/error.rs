@@ -1,5 +1,6 @@
 //! What can go wrong when something is embedded, or a model is trained, read or written.
 
+use crate::disk;
 use std::path::PathBuf;
 
 /// An embedder's error. A variant says what happened and to what.
@@ -53,8 +54,8 @@ pub enum Error {
         /// What is wrong, and where.
         what: String,
     },
-    /// Whoever watched a training said that it shall end.
-    #[error("the training was ended before it was done")]
+    /// A training was cancelled by its observer.
+    #[error("the training was cancelled before its end")]
     Cancelled,
     /// The net could not be computed.
     #[error("the net could not be computed: {0}")]
@@ -96,6 +97,10 @@ pub enum ErrorKind {
     Corrupt,
     /// Nobody wants the result any more.
     Cancelled,
+    /// This build of the program does not read such models.
+    Unsupported,
+    /// The disk, the quota, memory or the open files are at their limit.
+    Exhausted,
     /// The machine failed.
     Internal,
 }
@@ -109,7 +114,12 @@ impl Error {
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Io { .. } | Self::Disk(_) | Self::Compute(_) | Self::NotBuilt { .. } => ErrorKind::Internal,
+            Self::NotBuilt { .. } => ErrorKind::Unsupported,
+            Self::Io { source, .. } if disk::ErrorKind::of_io(source) == disk::ErrorKind::Exhausted => {
+                ErrorKind::Exhausted
+            }
+            Self::Disk(error) if error.kind() == disk::ErrorKind::Exhausted => ErrorKind::Exhausted,
+            Self::Io { .. } | Self::Disk(_) | Self::Compute(_) => ErrorKind::Internal,
         }
     }
 }

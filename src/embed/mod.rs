@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
+//! | `batch.rs` | many inputs: stretch by stretch, on threads of their own |
 //! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
 //! | `card.rs` | the model card, and the files that it names |
 //! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
@@ -17,6 +18,7 @@
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
 //! | `images/` | a residual net for pictures of any classes: data, model, train, file |
 
+mod batch;
 mod card;
 pub mod digits;
 mod embedder;
@@ -33,6 +35,7 @@ pub mod text;
 pub mod transformers;
 pub mod words;
 
+pub use batch::{embed_stretches, on_embedding_threads};
 pub use card::{DataSource, ModelCard, date, today};
 pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
 pub use error::{Error, ErrorKind};

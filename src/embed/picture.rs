@@ -52,6 +52,13 @@ pub(in crate::embed) fn check_size(bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Pixels of an image file, by its header; none where that cannot be read, or says more than [`MAX_PIXELS`], which are not decoded.
+pub fn pixels(bytes: &[u8]) -> Option<u64> {
+    let format = image::guess_format(bytes).ok().filter(|format| supported(*format))?;
+    let (width, height) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().ok()?;
+    Some(u64::from(width) * u64::from(height)).filter(|pixels| *pixels <= MAX_PIXELS)
+}
+
 /// An opaque picture of 8 bits a channel.
 pub(in crate::embed) struct Picture {
     pub(in crate::embed) width: usize,

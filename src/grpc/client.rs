@@ -3,6 +3,7 @@
 //! Requests and replies are the messages of [`pb`]; [`super::payload`] turns their payloads into JSON. No tonic type
 //! is needed to use it.
 
+use super::limits::MAX_RESPONSE_BYTES;
 use super::{pb, status};
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status, Streaming};
 
-/// A channel that adds the credential to every call.
-type Line = InterceptedService<Channel, Credential>;
+/// A channel that adds credential and response limit to every call.
+type Line = InterceptedService<Channel, Metadata>;
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// How to connect.
@@ -23,7 +24,7 @@ type Cause = Box<dyn StdError + Send + Sync>;
 pub struct ClientOptions {
     /// Compress requests, and ask for compressed replies.
     pub gzip: bool,
-    /// Largest reply that is taken, bytes.
+    /// Largest response that is received, bytes; sent with every call, since servers send at most 4 MiB otherwise.
     pub max_message_bytes: usize,
     /// How long to wait for the connection.
     pub connect_timeout: Duration,
@@ -131,7 +132,7 @@ impl Client {
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
             return Err(wrong("a key or token is sent to another machine over https only".to_owned()));
         }
-        let credential = Credential::new(options.credential.as_deref()).map_err(wrong)?;
+        let metadata = Metadata::new(options).map_err(wrong)?;
         let endpoint = endpoint
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
@@ -143,7 +144,7 @@ impl Client {
             .connect()
             .await
             .map_err(|source| ClientError::Connect { url: url.to_owned(), source: source.into() })?;
-        let line = InterceptedService::new(channel, credential);
+        let line = InterceptedService::new(channel, metadata);
         macro_rules! client {
             ($client:ty) => {{
                 let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
@@ -276,35 +277,42 @@ fn chain(error: &dyn StdError) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// The value of `authorization`, if there is one.
+/// What is sent with every call.
 #[derive(Clone)]
-struct Credential(Option<MetadataValue<Ascii>>);
+struct Metadata {
+    authorization: Option<MetadataValue<Ascii>>,
+    response_bytes: MetadataValue<Ascii>,
+}
 
-impl Credential {
-    fn new(credential: Option<&str>) -> Result<Self, String> {
-        let value = |credential: &str| {
+impl Metadata {
+    fn new(options: &ClientOptions) -> Result<Self, String> {
+        let authorization = |credential: &str| {
             let mut value: MetadataValue<Ascii> =
                 format!("Bearer {credential}").parse().map_err(|_| "the key or token has characters that none has")?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };
-        credential.map(value).transpose().map(Self)
+        Ok(Self {
+            authorization: options.credential.as_deref().map(authorization).transpose()?,
+            response_bytes: (options.max_message_bytes.max(1) as u64).into(),
+        })
     }
 }
 
-impl Interceptor for Credential {
+impl Interceptor for Metadata {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
+        request.metadata_mut().insert(MAX_RESPONSE_BYTES, self.response_bytes.clone());
+        if let Some(value) = &self.authorization {
             request.metadata_mut().insert("authorization", value.clone());
         }
         Ok(request)
     }
 }
 
-/// Without the value.
-impl std::fmt::Debug for Credential {
+/// Without the values.
+impl std::fmt::Debug for Metadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credential")
+        f.write_str("Metadata")
     }
 }
 

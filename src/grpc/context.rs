@@ -1,10 +1,12 @@
 //! What is known of a request beside its message: whose it is, its id, and what it turned out to be about.
 
+use super::limits::{DEFAULT_RESPONSE_BYTES, MAX_RESPONSE_BYTES};
 use super::queue::Client;
-use crate::collection::Path;
+use crate::collection::{Error, Path};
 use crate::guard::{Caller, Role, Scope};
 use crate::types::CollectionName;
 use std::sync::{Arc, OnceLock};
+use tonic::codegen::http::HeaderMap;
 
 /// Longest id that a client may give its request, bytes.
 const MAX_ID_BYTES: usize = 64;
@@ -14,6 +16,8 @@ pub(super) struct Context {
     pub(super) caller: Arc<Caller>,
     /// Whose turn it is when requests wait.
     pub(super) client: Client,
+    /// Bytes of a response that the client can receive.
+    pub(super) response_bytes: usize,
     pub(super) collection: OnceLock<CollectionName>,
     /// How its answer was found.
     pub(super) path: OnceLock<Path>,
@@ -22,14 +26,27 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(caller: Arc<Caller>, client: Client) -> Self {
-        Self { caller, client, collection: OnceLock::new(), path: OnceLock::new(), recall: OnceLock::new() }
+    pub(super) fn new(caller: Arc<Caller>, client: Client, response_bytes: usize) -> Self {
+        let (collection, path, recall) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { caller, client, response_bytes, collection, path, recall }
     }
 
     /// Of a request that did not come through the gate: it may do nothing.
     pub(super) fn nobody() -> Self {
         let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
-        Self::new(Arc::new(caller), "".into())
+        Self::new(Arc::new(caller), "".into(), DEFAULT_RESPONSE_BYTES)
+    }
+}
+
+/// The bytes of a response that the client can receive, if it says so in its metadata.
+pub(super) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error> {
+    let mut given = headers.get_all(MAX_RESPONSE_BYTES).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let bytes = digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|bytes| *bytes > 0);
+    match (bytes, given.next()) {
+        (Some(bytes), None) => Ok(Some(usize::try_from(bytes).unwrap_or(usize::MAX))),
+        _ => Err(Error::invalid(MAX_RESPONSE_BYTES, "takes one whole number of bytes, 1 or more, in decimal digits")),
     }
 }
 
@@ -48,6 +65,22 @@ pub(super) fn new_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_say_what_they_can_receive() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| drop(headers.append(MAX_RESPONSE_BYTES, value.parse().unwrap())));
+            response_bytes(&headers)
+        };
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["1"]).unwrap(), Some(1));
+        assert_eq!(of(&["67108864"]).unwrap(), Some(64 << 20));
+        for wrong in ["", "0", "-1", "+1", "1e6", "4MiB", "99999999999999999999"] {
+            assert!(of(&[wrong]).unwrap_err().to_string().contains(MAX_RESPONSE_BYTES), "{wrong}");
+        }
+        assert!(of(&["1", "2"]).is_err());
+    }
 
     #[test]
     fn ids_are_taken_when_sound() {

@@ -1,11 +1,11 @@
 //! The service `Embedders`: the nets themselves, without a collection.
 
 use super::from_proto::EmbedInput;
-use super::work::{Lane, Shared};
+use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
-use crate::collection::{Engine, Error};
+use crate::collection::{Engine, Error, Stop};
 use crate::embed::transformers::NextToken;
-use crate::embed::{Embedder, Input};
+use crate::embed::{self, Embedder, Input, embed_stretches};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -38,8 +38,9 @@ impl pb::embedders_server::Embedders for Embedders {
         let work = self.0.of(&request);
         let request = request.into_inner();
         let inputs = from_proto::inputs(request.inputs)?;
-        let call = move |engine: &dyn Engine| embed(engine, &request.embedder, &request.tap, &inputs);
-        let reply = work.run(Lane::Compute, call).await?;
+        let limit = work.clone();
+        let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 
@@ -58,7 +59,7 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Compute, call).await?;
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 
@@ -80,7 +81,7 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Compute, call).await?;
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 
@@ -103,7 +104,7 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Compute, call).await?;
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 
@@ -124,7 +125,7 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Compute, call).await?;
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 
@@ -147,7 +148,7 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Compute, call).await?;
+        let reply = work.run(Lane::Embed, call).await?;
         work.reply(reply)
     }
 }
@@ -166,9 +167,17 @@ fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<
     engine.embedders().by_name(name).cloned().map_err(|source| at(field, source))
 }
 
-fn embed(engine: &dyn Engine, name: &str, tap: &str, inputs: &[EmbedInput]) -> Result<pb::EmbedResponse, Error> {
+fn embed(
+    engine: &dyn Engine,
+    work: &Work,
+    name: &str,
+    tap: &str,
+    inputs: &[EmbedInput],
+) -> Result<pb::EmbedResponse, Status> {
     let embedder = named(engine, "embedder", name, "")?;
     let tap = embedder.tap(tap).map_err(|source| at("tap", source))?;
+    // Before the work.
+    work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
         .iter()
         .map(|input| match input {
@@ -176,13 +185,17 @@ fn embed(engine: &dyn Engine, name: &str, tap: &str, inputs: &[EmbedInput]) -> R
             EmbedInput::Image(image) => Input::Image(image),
         })
         .collect();
-    let vectors = embedder.embed_batch(tap, &borrowed).into_iter().zip(&borrowed).enumerate();
-    let vectors = vectors.map(|(place, (vector, input))| {
+    let stop = Stop::current();
+    let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
+    let vectors = embed_stretches(embedder.as_ref(), tap, &borrowed, go_on);
+    let whole = vectors.len() == inputs.len();
+    let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(place, (vector, input))| {
         let field = || format!("inputs[{place}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
-    Ok(pb::EmbedResponse {
-        vectors: vectors.collect::<Result<_, _>>()?,
-        embedder_fingerprint: embedder.fingerprint().to_string(),
-    })
+    let vectors = vectors.collect::<Result<_, _>>()?;
+    if !whole {
+        return Err(Error::Abandoned.into());
+    }
+    Ok(pb::EmbedResponse { vectors, embedder_fingerprint: embedder.fingerprint().to_string() })
 }

@@ -78,6 +78,7 @@ fn scalar(at: &str, value: pb::FilterValue) -> Result<Scalar, Error> {
         }
         Some(Form::BoolValue(value)) => value.into(),
         Some(Form::IntegerValue(value)) => value.into(),
+        Some(Form::UnsignedValue(value)) => Number::from(value).into(),
         Some(Form::StringValue(value)) => value.into(),
         Some(Form::NumberValue(value)) => {
             Number::from_f64(value).ok_or_else(|| Error::invalid(at, format!("is {value}; numbers are finite")))?.into()
@@ -135,9 +136,10 @@ mod tests {
                     values: vec![
                         pb::FilterValue { form: Some(Value::StringValue("x".into())) },
                         pb::FilterValue { form: Some(Value::IntegerValue(i64::MAX)) },
+                        pb::FilterValue { form: Some(Value::UnsignedValue(u64::MAX)) },
                     ],
                 })),
-                Filter::among("a.b", ["x".into(), i64::MAX.into()]),
+                Filter::among("a.b", ["x".into(), i64::MAX.into(), Number::from(u64::MAX).into()]),
             ),
             (of(Form::Range(range)), Filter::range("a.b", Range { gt: number(1.0), ..Default::default() })),
             (

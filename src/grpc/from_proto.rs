@@ -5,10 +5,10 @@
 use super::limits::*;
 use super::{filter, payload, pb};
 use crate::collection::{
-    Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Payload, Query, RecallParams,
-    SearchParams, Source, Space, Training,
+    Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Query, RecallParams, SearchParams,
+    Source, Space, Training,
 };
-use crate::embed::{Fingerprint, digits, words};
+use crate::embed::{Fingerprint, digits, picture, words};
 use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -78,6 +78,18 @@ pub(super) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error>
     Ok(image.to_vec())
 }
 
+/// Refuses images that have too many pixels together: embedding takes time for each of them.
+fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
+    let pixels: u64 = images.filter_map(picture::pixels).sum();
+    if pixels > MAX_REQUEST_PIXELS {
+        let why = format!(
+            "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer at once"
+        );
+        return Err(Error::invalid(field, why));
+    }
+    Ok(())
+}
+
 fn size(field: &dyn Display, found: usize, most: usize) -> Result<(), Error> {
     if found == 0 || found > most {
         return Err(Error::invalid(field.to_string(), format!("takes 1 to {most} bytes, got {found}")));
@@ -88,6 +100,11 @@ fn size(field: &dyn Display, found: usize, most: usize) -> Result<(), Error> {
 /// The items of an `Upsert`.
 pub(super) fn items(items: Vec<pb::Item>) -> Result<Vec<Item>, Error> {
     count("items", items.len(), MAX_ITEMS)?;
+    let images = items.iter().filter_map(|item| match &item.source {
+        Some(pb::item::Source::Image(image)) => Some(image.as_ref()),
+        _ => None,
+    });
+    pixels("items", images)?;
     items.into_iter().enumerate().map(|(place, one)| item(&format_args!("items[{place}]"), one)).collect()
 }
 
@@ -101,10 +118,7 @@ pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
         Some(Wire::Text(given)) => Source::Text(text(&format_args!("{field}.text"), given)?),
         Some(Wire::Image(given)) => Source::Image(image(&format_args!("{field}.image"), &given)?),
     };
-    let payload = match item.payload {
-        None => Payload::new(),
-        Some(object) => payload::from_struct(object, &format_args!("{field}.payload"))?,
-    };
+    let payload = payload::from_wire(item.payload, &item.payload_json, &format_args!("{field}.payload"))?;
     Ok(Item { id, source, payload })
 }
 
@@ -384,6 +398,11 @@ pub(super) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Err
     if hits > MAX_BATCH_HITS {
         return Err(Error::invalid("queries", format!("queries times k is at most {MAX_BATCH_HITS}, got {hits}")));
     }
+    let images = queries.iter().filter_map(|query| match &query.form {
+        Some(pb::query::Form::Image(image)) => Some(image.as_ref()),
+        _ => None,
+    });
+    pixels("queries", images)?;
     queries.into_iter().enumerate().map(|(place, one)| query(&format_args!("queries[{place}]"), Some(one))).collect()
 }
 
@@ -397,6 +416,11 @@ pub(super) enum EmbedInput {
 pub(super) fn inputs(inputs: Vec<pb::EmbedInput>) -> Result<Vec<EmbedInput>, Error> {
     use pb::embed_input::Form;
     count("inputs", inputs.len(), MAX_INPUTS)?;
+    let images = inputs.iter().filter_map(|input| match &input.form {
+        Some(Form::Image(image)) => Some(image.as_ref()),
+        _ => None,
+    });
+    pixels("inputs", images)?;
     let one = |(place, input): (usize, pb::EmbedInput)| match input.form {
         None => Err(Error::invalid(format!("inputs[{place}]"), "give a text or an image")),
         Some(Form::Text(given)) => text(&format_args!("inputs[{place}].text"), given).map(EmbedInput::Text),
@@ -496,7 +520,11 @@ mod tests {
         check(ids(vec![String::new()]), "ids[0]", "1 to 128");
         check(terms(&"query.arithmetic", vec![], vec![]), "query.arithmetic", "1 to 100");
         check(terms(&"a", vec!["x".into()], vec![String::new()]), "a.minus[0]", "1 to 1048576");
-        let two = vec![pb::Item { id: "a".into(), source: Some(pb::item::Source::Text("b".into())), payload: None }; 2];
+        let two =
+            vec![
+                pb::Item { id: "a".into(), source: Some(pb::item::Source::Text("b".into())), ..Default::default() };
+                2
+            ];
         assert_eq!(items(two).unwrap().len(), 2, "ids may repeat");
     }
 

@@ -6,7 +6,7 @@
 
 use super::calls;
 use super::connection::Peer;
-use super::context::{Context as Known, given_id, new_id};
+use super::context::{Context as Known, given_id, new_id, response_bytes};
 use super::memory::{Arriving, Charge, Memory};
 use super::metrics::Requests;
 use super::places::{Place, Places};
@@ -43,6 +43,7 @@ pub(super) struct Door {
     /// How long a client may send nothing of a request that it has begun.
     pub(super) patience: Duration,
     pub(super) max_message_bytes: usize,
+    pub(super) default_response_bytes: usize,
     pub(super) begun: Instant,
     /// Second since the beginning, and strangers in it, in one number.
     pub(super) strangers: AtomicU64,
@@ -108,10 +109,13 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
         _ => caller.name.as_str().into(),
     };
     let allowed = caller.role >= tally.call.role;
-    tally.context = Some(Arc::new(Known::new(caller, client.clone())));
+    let asked = response_bytes(request.headers());
+    let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(door.default_response_bytes);
+    tally.context = Some(Arc::new(Known::new(caller, client.clone(), bytes)));
     if !allowed {
         return Err(status::role_needed(tally.call.role));
     }
+    asked?;
     door.places.take(&client).map_err(status::overloaded)
 }
 
@@ -155,6 +159,7 @@ where
         };
         if let Some(context) = &tally.context {
             request.extensions_mut().insert(context.clone());
+            request.extensions_mut().insert(charge.clone());
         }
         let caller = tally.context.as_ref().map(|context| context.caller.name.clone());
         let span =
@@ -250,6 +255,7 @@ mod tests {
             replies: Arc::new(Replies::new(Duration::from_secs(60))),
             patience: Duration::from_secs(60),
             max_message_bytes: 100,
+            default_response_bytes: 100,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),
         };

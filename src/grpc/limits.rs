@@ -38,10 +38,19 @@ pub const MAX_INPUTS: usize = 1_000;
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Largest image, bytes as they arrive.
 pub const MAX_IMAGE_BYTES: usize = 16 << 20;
+/// Most pixels of all images of a request together: 16 images of the largest size. Files that say of themselves that they are
+/// larger than an image may be are refused when they are read.
+pub const MAX_REQUEST_PIXELS: u64 = 16 * crate::embed::picture::MAX_PIXELS;
 /// Largest payload, bytes as a protobuf message.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Deepest payload: objects and lists inside one another. (Protobuf readers stop at 100 nested messages, and a JSON
 /// object takes three; a deeper payload could be sent by some clients and read back by none.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
-/// Bytes of points after which a page ends before its limit.
+/// Largest response to a client that does not say what it can receive: the default limit of gRPC libraries.
+pub const DEFAULT_RESPONSE_BYTES: usize = 4 << 20;
+/// The metadata in which a client says how many bytes of a response it can receive.
+pub const MAX_RESPONSE_BYTES: &str = "nearness-max-response-bytes";
+/// Bytes of points after which a page ends, however much the client can receive.
 pub const PAGE_BYTES: usize = 16 << 20;
+/// Bytes of a page of a scroll that are kept free for its token.
+pub const TOKEN_BYTES: usize = 1_024;

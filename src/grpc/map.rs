@@ -69,7 +69,8 @@ impl pb::map_server::Map for Map {
         let name = from_proto::collection("collection", &request.collection)?;
         let choice = choice(request.dimensions, request.method)?;
         let queries = from_proto::queries(request.queries, 1)?;
-        let places = work.run(Lane::Compute, move |engine| engine.place(&name, choice, &queries)).await?;
+        let lane = Lane::of_queries(&queries);
+        let places = work.run(lane, move |engine| engine.place(&name, choice, &queries)).await?;
         work.reply(pb::PlaceResponse { places: le_f32(&places) })
     }
 
@@ -140,7 +141,13 @@ fn le_f32(numbers: &[f32]) -> bytes::Bytes {
 }
 
 fn points(offset: u32, ids: Vec<PointId>, fields: FieldValues) -> pb::MapPoints {
-    let field = |values: Vec<_>| pb::MapField { values: values.into_iter().map(payload::to_value).collect() };
+    let field = |values: Vec<serde_json::Value>| {
+        let digits = |(at, value): (usize, &serde_json::Value)| {
+            Some((at as u32, value.as_number().and_then(payload::rounded_integer)?))
+        };
+        let integers = values.iter().enumerate().filter_map(digits).collect();
+        pb::MapField { values: values.into_iter().map(payload::to_value).collect(), integers }
+    };
     pb::MapPoints {
         offset,
         ids: ids.iter().map(ToString::to_string).collect(),

@@ -25,6 +25,8 @@ pub(super) struct Memory {
 pub(super) struct Charge {
     memory: Arc<Memory>,
     bytes: AtomicUsize,
+    /// Of them, those of a response that is being filled.
+    reserved: AtomicUsize,
 }
 
 impl Memory {
@@ -34,7 +36,7 @@ impl Memory {
 
     /// A charge of nothing yet.
     pub(super) fn begin(self: &Arc<Self>) -> Charge {
-        Charge { memory: self.clone(), bytes: AtomicUsize::new(0) }
+        Charge { memory: self.clone(), bytes: AtomicUsize::new(0), reserved: AtomicUsize::new(0) }
     }
 
     /// Bytes that are taken.
@@ -51,6 +53,28 @@ impl Charge {
         let added = self.memory.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         added.map_err(|_| status::memory_full(most))?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes bytes for a response that is being filled, or nothing as [`add`](Self::add).
+    pub(super) fn reserve(&self, bytes: usize) -> Result<(), Status> {
+        self.add(bytes)?;
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back what was reserved.
+    pub(super) fn release(&self) {
+        self.give(self.reserved.swap(0, Ordering::Relaxed));
+    }
+
+    /// Takes the bytes of an encoded response; what was reserved for it counts towards them.
+    pub(super) fn add_encoded(&self, bytes: usize) -> Result<(), Status> {
+        let reserved = self.reserved.swap(0, Ordering::Relaxed);
+        if reserved < bytes {
+            return self.add(bytes - reserved);
+        }
+        self.give(reserved - bytes);
         Ok(())
     }
 
@@ -136,6 +160,17 @@ mod tests {
         assert_eq!(memory.taken(), 4);
         two.add(6).unwrap();
         drop(two);
+        assert_eq!(memory.taken(), 0);
+        let response = memory.begin();
+        response.reserve(8).unwrap();
+        assert!(response.reserve(3).is_err());
+        response.add_encoded(5).unwrap();
+        assert_eq!(memory.taken(), 5);
+        response.reserve(2).unwrap();
+        response.add_encoded(4).unwrap();
+        assert_eq!(memory.taken(), 9);
+        response.release();
+        drop(response);
         assert_eq!(memory.taken(), 0);
     }
 }

@@ -17,6 +17,7 @@
 //! | `calls.rs` | every call, and the role that it needs |
 //! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
 //! | `places.rs` `memory.rs` `queue.rs` | how many are inside at once, with how many bytes, and whose turn it is |
+//! | `meter.rs` | the size of a response while it is filled |
 //! | `reply.rs` | replies on their way, in small pieces; what is not read is let go |
 //! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
 //! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
@@ -44,6 +45,7 @@ mod health;
 pub mod limits;
 mod map;
 mod memory;
+mod meter;
 mod metrics;
 mod page;
 mod page_token;

@@ -4,6 +4,7 @@
 //! answered only when it was sent to a name that is this server's (a name that an attacker's DNS resolves to this machine is
 //! not), and by a page that came from here. No header ever allows another origin.
 
+use super::limits::MAX_RESPONSE_BYTES;
 use crate::web::{self, File};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -130,11 +131,14 @@ where
         Service::<Request<Body>>::poll_ready(&mut self.services, context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let response = if let Some(why) = self.names.refuse(&request) {
             tracing::debug!(why, "a browser's request was refused");
             plain(StatusCode::FORBIDDEN, why)
         } else if is_grpc_web(request.headers()) {
+            // Browsers have no limit of their own.
+            let unlimited = HeaderValue::from_static("18446744073709551615");
+            request.headers_mut().entry(MAX_RESPONSE_BYTES).or_insert(unlimited);
             let answer = self.services.call(request);
             return Box::pin(async move { Ok(dressed(answer.await?)) });
         } else {

@@ -1,11 +1,12 @@
 //! JSON objects to `google.protobuf.Struct` and back.
 //!
-//! A `Struct` has one kind of number, the double: whole numbers come back as integers, and integers beyond 2^53 lose
-//! their last digits on the wire (not in the store).
+//! A `Struct` has one kind of number, the double: whole numbers come back as integers, and integers beyond 2^53 are rounded
+//! to 53 bits. A payload with such integers travels as JSON text beside its `Struct`, and the text counts.
 
 use super::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::collection::{Error, Payload};
 use prost::Message;
+use prost::encoding::encoded_len_varint;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::Value as Json;
 use std::fmt::Display;
@@ -30,6 +31,60 @@ pub fn from_struct(object: Struct, field: &dyn Display) -> Result<Payload, Error
         let place: String = wrong.place.iter().rev().map(String::as_str).collect();
         Error::invalid(format!("{field}{place}"), wrong.why)
     })
+}
+
+/// The payload of a message: its JSON text if there is one, else its `Struct`; `field` is the path of the `Struct`.
+///
+/// # Errors
+/// As [`from_struct`]; [`Error::Invalid`] naming the text when it is not a JSON object, larger than [`MAX_PAYLOAD_BYTES`], or
+/// holds an integer of more than 64 bits.
+pub fn from_wire(object: Option<Struct>, json: &str, field: &dyn Display) -> Result<Payload, Error> {
+    if json.is_empty() {
+        return object.map_or_else(|| Ok(Payload::new()), |object| from_struct(object, field));
+    }
+    let invalid = |why: String| Error::invalid(format!("{field}_json"), why);
+    if json.len() > MAX_PAYLOAD_BYTES {
+        return Err(invalid(format!("takes at most {MAX_PAYLOAD_BYTES} bytes, got {}", json.len())));
+    }
+    let payload = serde_json::from_str(json).map_err(|error| invalid(format!("is not a JSON object: {error}")))?;
+    match inexact_integer(json) {
+        None => Ok(payload),
+        Some(digits) => {
+            let digits = &digits[..digits.len().min(40)];
+            Err(invalid(format!(
+                "the integer {digits} has more than 64 bits; give it as a string, or as a decimal number"
+            )))
+        }
+    }
+}
+
+/// The first integer of a JSON text that has more than 64 bits, so that only a double near to it could be kept.
+pub(crate) fn inexact_integer(json: &str) -> Option<&str> {
+    let mut rest = json;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[at..];
+        if let Some(text) = rest.strip_prefix('"') {
+            rest = text;
+            // To the end of the string.
+            while let Some(at) = rest.find(['"', '\\']) {
+                let escaped = rest[at..].starts_with('\\');
+                rest = &rest[at + 1..];
+                if !escaped {
+                    break;
+                }
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            continue;
+        }
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || "+-.eE".contains(c))).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(end);
+        rest = after;
+        let integer = !number.contains(['.', 'e', 'E']);
+        if integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// A wrong value: its place, innermost step first, and why.
@@ -103,6 +158,58 @@ pub fn to_struct(object: Payload) -> Struct {
     object_to(object, 1)
 }
 
+/// The JSON text of a payload whose `Struct` would round an integer; empty for any other payload.
+pub fn exact_json(payload: &Payload) -> String {
+    if payload.values().any(is_rounded) { serde_json::to_string(payload).unwrap_or_default() } else { String::new() }
+}
+
+/// Whether a double cannot hold an integer in the value.
+fn is_rounded(value: &Json) -> bool {
+    match value {
+        Json::Number(number) => rounded_integer(number).is_some(),
+        Json::Array(values) => values.iter().any(is_rounded),
+        Json::Object(fields) => fields.values().any(is_rounded),
+        Json::Null | Json::Bool(_) | Json::String(_) => false,
+    }
+}
+
+/// The digits of an integer beyond 2^53.
+pub(super) fn rounded_integer(number: &serde_json::Number) -> Option<String> {
+    let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs))?;
+    (magnitude > MAX_SAFE as u64).then(|| number.to_string())
+}
+
+/// Bytes of a message in a field whose number is below 16.
+pub(super) fn field_len(message: usize) -> usize {
+    1 + encoded_len_varint(message as u64) + message
+}
+
+/// Bytes that [`to_struct`] of the payload is encoded in.
+pub(super) fn encoded_len(payload: &Payload) -> usize {
+    object_len(payload, 1)
+}
+
+fn object_len(object: &Payload, depth: usize) -> usize {
+    let entry = |(name, value): (&String, &Json)| {
+        let name = if name.is_empty() { 0 } else { field_len(name.len()) };
+        field_len(name + field_len(value_len(value, depth)))
+    };
+    object.iter().map(entry).sum()
+}
+
+fn value_len(value: &Json, depth: usize) -> usize {
+    match value {
+        Json::Null | Json::Bool(_) => 2,
+        Json::Number(_) => 9,
+        Json::String(text) => field_len(text.len()),
+        deep @ (Json::Object(_) | Json::Array(_)) if depth >= MAX_PAYLOAD_DEPTH => field_len(deep.to_string().len()),
+        Json::Object(object) => field_len(object_len(object, depth + 1)),
+        Json::Array(values) => {
+            field_len(values.iter().map(|value| field_len(value_len(value, depth + 1))).sum::<usize>())
+        }
+    }
+}
+
 fn object_to(object: Payload, depth: usize) -> Struct {
     Struct { fields: object.into_iter().map(|(name, value)| (name, value_to(value, depth))).collect() }
 }
@@ -165,6 +272,55 @@ mod tests {
             "a": null, "b": true, "c": "text", "d": -3, "e": 2.5, "f": [1, [2, {"g": "ä"}], {}], "": {}, "big": 9007199254740991i64
         }));
         assert_eq!(from_struct(to_struct(payload.clone()), &"payload").expect("valid"), payload);
+    }
+
+    #[test]
+    fn the_size_on_the_wire_is_known_before() {
+        for payload in [
+            json!({}),
+            json!({ "": "", "a": null, "b": true, "c": "ä".repeat(100), "d": [1, [], [0.5, "x"]], "e": { "f": {} } }),
+            json!({ "n": u64::MAX, "m": i64::MIN, "long": "x".repeat(20_000), "many": vec![json!({ "a": 1 }); 300] }),
+            nested(MAX_PAYLOAD_DEPTH + 3).into(),
+        ] {
+            let payload = object(payload);
+            assert_eq!(encoded_len(&payload), to_struct(payload.clone()).encoded_len(), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn integers_that_a_double_cannot_hold_travel_as_text() {
+        let exact = |value: Json| exact_json(&object(value));
+        for plain in [json!({}), json!({ "a": 1u64 << 53, "b": -(1i64 << 53), "c": [1e300, 0.5, "9007199254740993"] })]
+        {
+            assert_eq!(exact(plain), "");
+        }
+        for payload in [
+            json!({ "n": 9_007_199_254_740_993i64 }),
+            json!({ "a": [{ "n": i64::MIN }], "b": 1.0 }),
+            json!({ "n": u64::MAX, "s": "\\\"12345678901234567890123" }),
+        ] {
+            let payload = object(payload);
+            let text = exact_json(&payload);
+            let back = from_wire(Some(to_struct(payload.clone())), &text, &"payload").expect("sound");
+            assert_eq!(back, payload, "{text}");
+            assert_eq!(from_wire(None, &text, &"payload").expect("sound"), payload);
+        }
+        assert_eq!(from_wire(None, "", &"payload").expect("sound"), Payload::new());
+        for (wrong, part) in [
+            ("[1]", "not a JSON object"),
+            ("{\"a\":", "not a JSON object"),
+            ("{\"a\": 18446744073709551616}", "18446744073709551616"),
+            ("{\"a\": [\"\\\\\", -9223372036854775809]}", "-9223372036854775809"),
+            (&format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_PAYLOAD_BYTES)), "at most 1048576"),
+        ] {
+            match from_wire(None, wrong, &"items[0].payload") {
+                Err(Error::Invalid { field, why }) => {
+                    assert_eq!(field, "items[0].payload_json");
+                    assert!(why.contains(part), "{why}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
 
-use super::work::{Lane, Shared, Work};
-use super::{filter, from_proto, limits, page_token, pb, to_proto, upsert_stream};
+use super::work::{Lane, Shared};
+use super::{filter, from_proto, page_token, pb, to_proto, upsert_stream};
 use crate::collection::{Engine, Error, Fields, Filter};
 use crate::types::{CollectionName, PointId};
-use prost::Message;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
-
-/// Points fetched from the engine at a time, so that a reply of great vectors is cut before all of it is in memory.
-const PIECE: u32 = 256;
 
 pub(super) struct Points(pub(super) Arc<Shared>);
 
@@ -21,11 +17,12 @@ impl pb::points_server::Points for Points {
         let name = from_proto::collection("collection", &request.collection)?;
         let items = from_proto::items(request.items)?;
         let blocks = from_proto::blocks(request.blocks)?;
+        let lane = Lane::of_items(&items);
         let upsert = move |engine: &dyn Engine| match blocks {
             None => engine.upsert(&name, items),
             Some(blocks) => engine.upsert_blocks(&name, items, blocks),
         };
-        let done = work.run(Lane::Store, upsert).await?;
+        let done = work.run(lane, upsert).await?;
         work.reply(pb::UpsertResponse {
             sequence: done.sequence,
             inserted: done.inserted,
@@ -53,8 +50,9 @@ impl pb::points_server::Points for Points {
         let ids = from_proto::ids(request.ids)?;
         work.reached(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
-        let whole = work.clone();
-        let reply = work.run(Lane::Store, move |engine| get(engine, &whole, &name, &ids, fields)).await?;
+        let budget = work.budget();
+        let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
+        let reply = work.run(Lane::Store, get).await?;
         work.reply(reply)
     }
 
@@ -101,12 +99,13 @@ impl pb::points_server::Points for Points {
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter)?;
         work.reached(&name, request.min_sequence).await?;
+        let budget = work.page_budget();
         let scroll = move |engine: &dyn Engine| {
             let unknown_fields = match &filter {
                 Some(filter) if first => engine.unknown_fields(&name, filter)?,
                 _ => Vec::new(),
             };
-            let page = scroll(engine, &name, after, limit, fields, filter.as_ref())?;
+            let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
             Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
         };
         let reply = work.run(Lane::Store, scroll).await?;
@@ -131,25 +130,16 @@ impl pb::points_server::Points for Points {
 
 fn get(
     engine: &dyn Engine,
-    work: &Work,
     name: &CollectionName,
     ids: &[PointId],
     fields: Fields,
-) -> Result<pb::GetPointsResponse, Status> {
+) -> Result<pb::GetPointsResponse, Error> {
     let mut reply = pb::GetPointsResponse::default();
-    let mut bytes = 0;
-    for piece in ids.chunks(PIECE as usize) {
-        for (id, point) in piece.iter().zip(engine.get(name, piece, fields)?) {
-            match point {
-                Some(point) => {
-                    let point = to_proto::point(point);
-                    bytes += point.encoded_len();
-                    reply.points.push(point);
-                }
-                None => reply.missing.push(id.to_string()),
-            }
+    for (id, point) in ids.iter().zip(engine.get(name, ids, fields)?) {
+        match point {
+            Some(point) => reply.points.push(to_proto::point(point)),
+            None => reply.missing.push(id.to_string()),
         }
-        work.fits(bytes)?;
     }
     Ok(reply)
 }
@@ -157,30 +147,17 @@ fn get(
 fn scroll(
     engine: &dyn Engine,
     name: &CollectionName,
-    mut after: Option<PointId>,
+    after: Option<&PointId>,
     limit: u32,
     fields: Fields,
     filter: Option<&Filter>,
 ) -> Result<pb::ScrollResponse, Error> {
-    let mut reply = pb::ScrollResponse::default();
-    let (mut left, mut bytes) = (limit, 0);
-    loop {
-        let page = engine.scroll(name, after.as_ref(), left.min(PIECE), fields, filter)?;
-        let Some(last) = page.points.last().map(|point| point.id.clone()) else { break };
-        left = left.saturating_sub(page.points.len() as u32);
-        for point in page.points {
-            let point = to_proto::point(point);
-            bytes += point.encoded_len();
-            reply.points.push(point);
-        }
-        if !page.more {
-            break;
-        }
-        if left == 0 || bytes >= limits::PAGE_BYTES {
-            reply.next_page_token = page_token::encode(name, &last);
-            break;
-        }
-        after = Some(last);
-    }
-    Ok(reply)
+    let page = engine.scroll(name, after, limit, fields, filter)?;
+    let last = page.points.last().filter(|_| page.more);
+    let next_page_token = last.map_or_else(String::new, |last| page_token::encode(name, &last.id));
+    Ok(pb::ScrollResponse {
+        points: page.points.into_iter().map(to_proto::point).collect(),
+        next_page_token,
+        ..Default::default()
+    })
 }

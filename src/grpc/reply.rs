@@ -154,7 +154,7 @@ impl State {
             };
             match frame.into_data() {
                 Ok(data) if data.len() <= PIECE => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(data) => match self.inside.as_ref().map_or(Ok(()), |(_, charge)| charge.add(data.len())) {
+                Ok(data) => match self.inside.as_ref().map_or(Ok(()), |(_, charge)| charge.add_encoded(data.len())) {
                     Ok(()) => self.rest = data,
                     Err(full) => self.give_up(full),
                 },

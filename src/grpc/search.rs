@@ -30,8 +30,10 @@ impl pb::search_server::Search for Search {
         let query = from_proto::query(&"query", request.query)?;
         let params = from_proto::params(request.params)?;
         work.reached(&name, request.min_sequence).await?;
-        let (answers, unknown_fields) =
-            work.run(Lane::Compute, move |engine| search(engine, &name, &[query], &params)).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &[query], &params));
+        let (answers, unknown_fields) = work.run(lane, search).await?;
         // One query, one answer.
         let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
         work.reply(pb::SearchResponse { unknown_fields, ..answer })
@@ -45,7 +47,8 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params)?;
         let id = from_proto::id(&"id", request.id)?;
         work.reached(&name, request.min_sequence).await?;
-        let told = work.run(Lane::Compute, move |engine| engine.explain(&name, &query, &params, &id)).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let told = work.run(lane, move |engine| engine.explain(&name, &query, &params, &id)).await?;
         work.reply(to_proto::explanation(told))
     }
 
@@ -59,8 +62,10 @@ impl pb::search_server::Search for Search {
         let params = from_proto::params(request.params)?;
         let queries = from_proto::queries(request.queries, params.k)?;
         work.reached(&name, request.min_sequence).await?;
-        let (answers, unknown_fields) =
-            work.run(Lane::Compute, move |engine| search(engine, &name, &queries, &params)).await?;
+        let lane = Lane::of_queries(&queries);
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &queries, &params));
+        let (answers, unknown_fields) = work.run(lane, search).await?;
         let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
         if let Some(first) = responses.first_mut() {
             first.unknown_fields = unknown_fields;

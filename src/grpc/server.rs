@@ -6,6 +6,7 @@ use super::connection;
 use super::embedders::Embedders;
 use super::gate::{Door, Gate};
 use super::health::Health;
+use super::limits::DEFAULT_RESPONSE_BYTES;
 use super::map::Map;
 use super::memory::Memory;
 use super::metrics::{Metrics, Requests};
@@ -61,6 +62,8 @@ pub struct ServerOptions {
     /// Largest request and largest reply, bytes (after decompression), 64 KiB to 1 GiB. Larger ones are
     /// `RESOURCE_EXHAUSTED`.
     pub max_message_bytes: usize,
+    /// Largest response to a client that does not say how much it can receive, bytes.
+    pub default_response_bytes: usize,
     /// Most requests at once, running and waiting. More are `RESOURCE_EXHAUSTED` at once.
     pub max_concurrent_requests: usize,
     /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
@@ -96,6 +99,7 @@ impl Default for ServerOptions {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 50_051)),
             max_message_bytes: 64 << 20,
+            default_response_bytes: DEFAULT_RESPONSE_BYTES,
             max_concurrent_requests: 1_024,
             max_concurrent_requests_per_client: 512,
             max_request_memory_bytes: 1 << 30,
@@ -332,6 +336,7 @@ impl Server {
             replies: replies.clone(),
             patience: options.patience,
             max_message_bytes: bytes,
+            default_response_bytes: options.default_response_bytes,
             begun: Instant::now(),
             strangers: AtomicU64::new(0),
         });

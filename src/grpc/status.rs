@@ -1,8 +1,10 @@
 //! Errors to status codes: the only file that names `tonic::Code`.
 //!
 //! The first line of an error is sent, with `google.rpc` details: `ErrorInfo` says the kind (domain `nearness`),
-//! `BadRequest` names the field of the request and the limit. The whole chain of causes goes to the log.
+//! `BadRequest` names the field of the request and the limit. The whole chain of causes goes to the log, in the span of the
+//! request with its id. Files are sent without their directories, which only the log names.
 
+use super::limits::MAX_RESPONSE_BYTES;
 use super::pb;
 use super::places::Full;
 use crate::collection::{self, ErrorKind};
@@ -39,6 +41,9 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
 
 impl From<collection::Error> for Status {
     fn from(error: collection::Error) -> Self {
+        if let collection::Error::Overloaded(why) = error {
+            return come_again(why);
+        }
         let kind = error.kind();
         let source = match &error {
             collection::Error::Embed { source, .. } => Some(source),
@@ -50,7 +55,7 @@ impl From<collection::Error> for Status {
         };
         let mut details = details_of(kind, source);
         if let (Some(field), Some(why)) = (error.field(), why) {
-            details.add_bad_request_violation(first_line(field), first_line(&why));
+            details.add_bad_request_violation(first_line(field), first_line(&without_directories(&why)));
         }
         build(kind, &error, details)
     }
@@ -88,7 +93,7 @@ fn build(kind: ErrorKind, error: &(dyn StdError + 'static), details: ErrorDetail
         | ErrorKind::Conflict
         | ErrorKind::Abandoned => tracing::debug!(error = chain, "request refused"),
     }
-    Status::with_error_details(code_of(kind).0, first_line(&error.to_string()), details)
+    Status::with_error_details(code_of(kind).0, first_line(&without_directories(&error.to_string())), details)
 }
 
 /// An error and its causes on one line. A cause that the text above it already holds is not repeated.
@@ -103,6 +108,45 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A text whose absolute paths are cut to their last part, but for those within double quotes: these are what clients sent.
+pub(super) fn without_directories(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut quoted = false;
+    while let Some(c) = rest.chars().next() {
+        let path = rest.strip_prefix("file://").unwrap_or(rest);
+        let begins = !short.ends_with(|before: char| before.is_alphanumeric() || "/._~:%-".contains(before));
+        if !quoted && begins && path.starts_with('/') && path[1..].starts_with(|c: char| !c.is_whitespace() && c != '/')
+        {
+            let ends = |(at, c): (usize, char)| {
+                let stops = c.is_whitespace() || "\"'`,;()[]".contains(c);
+                (stops || c == ':' && !path[at + 1..].starts_with(|c: char| !c.is_whitespace())).then_some(at)
+            };
+            let (whole, after) = path.split_at(path.char_indices().find_map(ends).unwrap_or(path.len()));
+            let whole = whole.trim_end_matches('/');
+            short.push_str(whole.rsplit('/').next().unwrap_or(whole));
+            rest = after;
+            continue;
+        }
+        match c {
+            '\\' if quoted => {
+                // Whatever is escaped ends no quotation.
+                short.push(c);
+                rest = &rest[1..];
+                let Some(escaped) = rest.chars().next() else { break };
+                short.push(escaped);
+                rest = &rest[escaped.len_utf8()..];
+                continue;
+            }
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        short.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    short
 }
 
 /// The first line of a message. It travels in a header, in several copies, and clients take 16 KiB of headers: a long
@@ -124,7 +168,13 @@ fn with_reason(kind: ErrorKind, message: String) -> Status {
 /// A refusal of one item of a stream.
 pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
     let (code, _) = code_of(error.kind());
-    pb::Ack { index, id, sequence: 0, error: first_line(&error.to_string()), error_code: code as i32 }
+    pb::Ack {
+        index,
+        id,
+        sequence: 0,
+        error: first_line(&without_directories(&error.to_string())),
+        error_code: code as i32,
+    }
 }
 
 /// A request that is larger than the server takes.
@@ -135,11 +185,22 @@ pub(super) fn request_too_large(limit: usize) -> Status {
     )
 }
 
-/// A reply that is larger than the server sends.
-pub(super) fn reply_too_large(bytes: usize, limit: usize) -> Status {
-    let why =
-        format!("the reply would have {bytes} bytes, the limit is {limit}; ask for less at once, or without vectors");
-    with_reason(ErrorKind::Exhausted, why)
+/// Why a response is not sent: it has more than `limit` bytes. `most` is the largest limit that the client may ask for.
+pub(super) fn response_limit(limit: usize, most: usize) -> String {
+    let less = "ask for fewer points or fewer fields at once";
+    if limit < most {
+        format!(
+            "the response is too large, the limit is {limit} bytes: {less}, or, if the client can receive more, name its \
+             limit in the metadata {MAX_RESPONSE_BYTES} (at most {most})"
+        )
+    } else {
+        format!("the response is too large, the limit is {limit} bytes: {less}")
+    }
+}
+
+/// A response that is larger than its limit.
+pub(super) fn response_too_large(limit: usize, most: usize) -> Status {
+    with_reason(ErrorKind::Exhausted, response_limit(limit, most))
 }
 
 /// More requests at once than the server admits, or than it admits of one client.
@@ -241,7 +302,9 @@ pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
 }
 
 /// Corrects what tonic answers by itself: an oversize message is `OUT_OF_RANGE` there, and a message that is not
-/// protobuf (or is nested too deeply) is `INTERNAL`; both are the caller's doing. Others are left as they are.
+/// protobuf (or is nested too deeply), ends too early, is missing or cannot be unpacked is `INTERNAL`; all are the caller's
+/// doing. Others are left as they are. (A message that is marked as compressed without naming an encoding is `INTERNAL` by
+/// gRPC's own rules.)
 pub(super) fn corrected(status: Status, limit: usize) -> Status {
     match status.code() {
         Code::OutOfRange => request_too_large(limit),
@@ -252,6 +315,19 @@ pub(super) fn corrected(status: Status, limit: usize) -> Status {
             let (head, tail) = (text.floor_char_boundary(200), text.ceil_char_boundary(text.len().saturating_sub(100)));
             let text = if head < tail { format!("{} ... {}", &text[..head], &text[tail..]) } else { text.to_owned() };
             with_reason(ErrorKind::InvalidInput, first_line(&format!("the request cannot be read: {text}")))
+        }
+        Code::Internal if status.message().starts_with("Unexpected EOF decoding stream") => {
+            with_reason(ErrorKind::InvalidInput, "the request ends in the middle of its message".to_owned())
+        }
+        Code::Internal if status.message().starts_with("Missing request message") => {
+            with_reason(ErrorKind::InvalidInput, "the request has no message".to_owned())
+        }
+        Code::Internal if status.message().starts_with("Error decompressing: ") => {
+            with_reason(ErrorKind::InvalidInput, "the message of the request cannot be decompressed".to_owned())
+        }
+        Code::Internal if status.message().contains("received message with invalid compression flag") => {
+            let why = "the request cannot be read: the first byte of a message is 0, or 1 if it is compressed";
+            with_reason(ErrorKind::InvalidInput, why.to_owned())
         }
         _ => status,
     }
@@ -321,6 +397,42 @@ mod tests {
         assert_eq!(first_line("a\nb"), "a");
         assert_eq!(first_line(""), "");
         assert_eq!(first_line(&format!("a{}", "ä".repeat(5_000))), format!("a{} ...", "ä".repeat(249)));
+    }
+
+    #[test]
+    fn files_are_named_without_their_directories() {
+        for (text, short) in [
+            ("/var/lib/near ness", "near ness"),
+            ("/data/3/points.redb: damaged at byte 5: a/b is wrong", "points.redb: damaged at byte 5: a/b is wrong"),
+            (
+                "the store failed: /data/3/7.seg: cannot open (os error 2)",
+                "the store failed: 7.seg: cannot open (os error 2)",
+            ),
+            ("cannot write \"s\" in /srv/snapshots/: full", "cannot write \"s\" in snapshots: full"),
+            ("in file:///srv/snapshots, or (/a/b)", "in snapshots, or (b)"),
+            ("in s3://bucket/folder/x: 3 / 4, 1/2, and/or", "in s3://bucket/folder/x: 3 / 4, 1/2, and/or"),
+            ("name: \"/etc/\\\"/passwd\" is no name; see /etc/x", "name: \"/etc/\\\"/passwd\" is no name; see x"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(without_directories(text), short);
+        }
+        let path = std::path::PathBuf::from("/secret/place/graph.bin");
+        let error = crate::embed::Error::Corrupt { path, what: "is cut".into() };
+        let status = Status::from(collection::Error::Embed { field: "embedder".into(), source: error });
+        assert_eq!(status.message(), "embedder: graph.bin: is cut");
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().expect("a BadRequest").field_violations[0].description, "graph.bin: is cut");
+    }
+
+    #[test]
+    fn models_that_this_build_does_not_read_and_full_disks_have_codes_of_their_own() {
+        let code = |source| Status::from(collection::Error::Embed { field: "file".into(), source }).code();
+        let path = || "/a/b".into();
+        assert_eq!(code(embed::Error::NotBuilt { path: path(), what: "BERT", feature: "x" }), Code::FailedPrecondition);
+        let io = |kind: std::io::ErrorKind| embed::Error::Io { path: path(), source: kind.into() };
+        assert_eq!(code(io(std::io::ErrorKind::StorageFull)), Code::ResourceExhausted);
+        assert_eq!(code(io(std::io::ErrorKind::PermissionDenied)), Code::Internal);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The domain's words to replies.
 
+use super::status::without_directories;
 use super::{payload, pb};
 use crate::collection::snapshot::{Listed, SnapshotInfo};
 use crate::collection::{
@@ -41,7 +42,10 @@ pub(crate) fn listed(listed: Listed) -> pb::Snapshot {
     let Listed { snapshot: name, bytes, info } = listed;
     match info {
         Ok(info) => snapshot(info),
-        Err(problem) => pb::Snapshot { name: name.to_string(), bytes, problem, ..Default::default() },
+        Err(problem) => {
+            let problem = without_directories(&problem);
+            pb::Snapshot { name: name.to_string(), bytes, problem, ..Default::default() }
+        }
     }
 }
 
@@ -108,7 +112,7 @@ pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
             CollectionState::Unavailable => pb::CollectionState::Unavailable,
         }
         .into(),
-        problems: info.problems,
+        problems: info.problems.iter().map(|problem| without_directories(problem)).collect(),
     }
 }
 
@@ -132,14 +136,35 @@ pub(super) fn vector(values: Vec<f32>) -> pb::Vector {
     pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) }
 }
 
-fn parts(vector: Option<Vec<f32>>, payload: Option<Payload>) -> (Option<pb::Vector>, Option<prost_types::Struct>) {
-    (vector.map(self::vector), payload.map(payload::to_struct))
+/// Vector, payload, and the payload as text where that is needed.
+fn parts(
+    vector: Option<Vec<f32>>,
+    payload: Option<Payload>,
+) -> (Option<pb::Vector>, Option<prost_types::Struct>, String) {
+    let json = payload.as_ref().map(payload::exact_json).unwrap_or_default();
+    (vector.map(self::vector), payload.map(payload::to_struct), json)
+}
+
+/// Bytes that a point takes in a response, at most a few more or less for a hit.
+pub(super) fn point_bytes(point: &Point) -> usize {
+    let field_len = payload::field_len;
+    let vector = point.vector.as_ref().map_or(0, |vector| {
+        let values = if vector.is_empty() { 0 } else { field_len(4 * vector.len()) };
+        field_len(field_len(values))
+    });
+    let payload = point.payload.as_ref().map_or(0, |payload| {
+        let json = payload::exact_json(payload);
+        // The number of the text's field takes two bytes.
+        let json = if json.is_empty() { 0 } else { 1 + field_len(json.len()) };
+        field_len(payload::encoded_len(payload)) + json
+    });
+    field_len(field_len(point.id.as_str().len()) + vector + payload)
 }
 
 /// A stored point.
 pub(super) fn point(point: Point) -> pb::Point {
-    let (vector, payload) = parts(point.vector, point.payload);
-    pb::Point { id: point.id.to_string(), vector, payload }
+    let (vector, payload, payload_json) = parts(point.vector, point.payload);
+    pb::Point { id: point.id.to_string(), vector, payload, payload_json }
 }
 
 /// What a delete did.
@@ -150,8 +175,8 @@ pub(super) fn deleted(deleted: Deleted, unknown_fields: Vec<String>) -> pb::Dele
 }
 
 fn hit(hit: Hit) -> pb::Hit {
-    let (vector, payload) = parts(hit.point.vector, hit.point.payload);
-    pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector }
+    let (vector, payload, payload_json) = parts(hit.point.vector, hit.point.payload);
+    pb::Hit { id: hit.point.id.to_string(), distance: hit.distance, score: hit.score, payload, vector, payload_json }
 }
 
 fn stats(stats: SearchStats) -> pb::SearchStats {
@@ -281,5 +306,29 @@ pub(super) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
         exact_us: micros(report.exact_time),
         recalibrating: report.recalibrating,
         segments: report.segments.into_iter().map(segment).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PointId;
+    use prost::Message;
+
+    #[test]
+    fn the_bytes_of_a_point_are_known_before() {
+        for (vector, payload) in [
+            (None, None),
+            (Some(vec![]), None),
+            (Some(vec![1.0; 1_536]), Some(serde_json::json!({ "a": [1, "x"] }))),
+            (Some(vec![1.0]), Some(serde_json::json!({ "n": u64::MAX, "long": "x".repeat(300) }))),
+            (None, Some(serde_json::json!({}))),
+        ] {
+            let payload = payload.map(|payload| payload.as_object().expect("an object").clone());
+            let point = Point { id: PointId::new("an id").expect("an id"), vector, payload };
+            let bytes = point_bytes(&point);
+            let reply = pb::ScrollResponse { points: vec![super::point(point)], ..Default::default() };
+            assert_eq!(bytes, reply.encoded_len());
+        }
     }
 }

@@ -13,7 +13,8 @@
 use super::memory::Charge;
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
-use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, limits::MAX_BATCH};
+use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
+use crate::embed::on_embedding_threads;
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use prost::Message;
 use rayon::prelude::*;
@@ -207,10 +208,12 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
             Step::End(end) => Step::End(end),
             Step::Batch(target, mut entries, charge) => {
                 let call = move |engine: &dyn Engine| {
-                    entries.par_iter_mut().for_each(|entry| prepare_one(engine, &target, entry));
+                    let stop = Stop::current();
+                    let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
+                    on_embedding_threads(|| entries.par_iter_mut().for_each(prepare));
                     Ok::<_, Error>(Step::Batch(target, entries, charge))
                 };
-                work.run(Lane::Compute, call).await.unwrap_or_else(Step::End)
+                work.run(Lane::Embed, call).await.unwrap_or_else(Step::End)
             }
         };
         let last = matches!(step, Step::End(_));

@@ -4,11 +4,13 @@
 //! by its [`Stop`], which long reads ask; a write that has begun is finished, so that it is whole.
 
 use super::context::Context;
+use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::memory::{Charge, Memory};
+use super::meter::ResponseMeter;
 use super::queue::Queue;
 use super::scoped::Scoped;
 use super::status;
-use crate::collection::{Engine, Error, Stop};
+use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
 use crate::types::CollectionName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +20,12 @@ use tonic::{Request, Response, Status};
 /// Which queue a call waits in.
 #[derive(Clone, Copy)]
 pub(super) enum Lane {
-    /// Searches and embeddings: as many as there are cores.
+    /// Searches: as many as there are cores.
     Compute,
+    /// Embeddings, and searches with images or many texts: as many as there are cores. Searches do not wait for them.
+    Embed,
+    /// Writes of texts and images: many, since the threads that embed are few.
+    EmbedAndStore,
     /// Reads by id and writes: many, since writers wait for the disk together and share its flushes.
     Store,
     /// Layouts of maps: most of their time they wait for one another, or for their client.
@@ -28,6 +34,31 @@ pub(super) enum Lane {
     Maintenance,
     /// Work of hours: one at a time.
     Training,
+}
+
+/// Texts of a search that are embedded among other searches.
+const FEW_TEXTS: usize = 16;
+
+impl Lane {
+    /// The queue for searches with these queries.
+    pub(super) fn of_queries(queries: &[Query]) -> Self {
+        let mut texts = 0;
+        for query in queries {
+            match query {
+                Query::Image(_) => return Self::Embed,
+                Query::Text(_) => texts += 1,
+                Query::Arithmetic { plus, minus } => texts += plus.len() + minus.len(),
+                Query::Vector(_) | Query::Id(_) => {}
+            }
+        }
+        if texts > FEW_TEXTS { Self::Embed } else { Self::Compute }
+    }
+
+    /// The queue for a write of these items.
+    pub(super) fn of_items(items: &[Item]) -> Self {
+        let embeds = |item: &Item| matches!(item.source, Source::Text(_) | Source::Image(_));
+        if items.iter().any(embeds) { Self::EmbedAndStore } else { Self::Store }
+    }
 }
 
 /// How long a read waits at most for the sequence number that it asks for.
@@ -40,6 +71,8 @@ const MAP_CALLS: usize = 8;
 pub(super) struct Shared {
     engine: Arc<dyn Engine>,
     compute: Arc<Queue>,
+    embed: Arc<Queue>,
+    embed_and_store: Arc<Queue>,
     store: Arc<Queue>,
     maintenance: Arc<Queue>,
     map: Arc<Queue>,
@@ -56,6 +89,8 @@ pub(super) struct Shared {
 pub(super) struct Work {
     shared: Arc<Shared>,
     context: Arc<Context>,
+    /// The request's charge, which its response is added to.
+    charge: Arc<Charge>,
 }
 
 impl Shared {
@@ -70,6 +105,8 @@ impl Shared {
         Self {
             engine,
             compute: queue(threads),
+            embed: queue(threads),
+            embed_and_store: queue(STORE_CALLS),
             store: queue(STORE_CALLS),
             maintenance: queue(MAINTENANCE_CALLS),
             map: queue(MAP_CALLS),
@@ -83,13 +120,20 @@ impl Shared {
     /// The work of this request, for its caller.
     pub(super) fn of<T>(self: &Arc<Self>, request: &Request<T>) -> Work {
         let context = request.extensions().get::<Arc<Context>>().cloned();
-        Work { shared: self.clone(), context: context.unwrap_or_else(|| Arc::new(Context::nobody())) }
+        let charge = request.extensions().get::<Arc<Charge>>().cloned();
+        Work {
+            shared: self.clone(),
+            context: context.unwrap_or_else(|| Arc::new(Context::nobody())),
+            charge: charge.unwrap_or_else(|| Arc::new(self.memory.begin())),
+        }
     }
 
     /// Calls that wait, by the name of their queue.
-    pub(super) fn waiting(&self) -> [(&'static str, usize); 5] {
+    pub(super) fn waiting(&self) -> [(&'static str, usize); 7] {
         [
             ("compute", self.compute.waiting()),
+            ("embed", self.embed.waiting()),
+            ("embed_and_store", self.embed_and_store.waiting()),
             ("store", self.store.waiting()),
             ("maintenance", self.maintenance.waiting()),
             ("map", self.map.waiting()),
@@ -111,6 +155,8 @@ impl Work {
     {
         let queue = match lane {
             Lane::Compute => &self.shared.compute,
+            Lane::Embed => &self.shared.embed,
+            Lane::EmbedAndStore => &self.shared.embed_and_store,
             Lane::Store => &self.shared.store,
             Lane::Maintenance => &self.shared.maintenance,
             Lane::Map => &self.shared.map,
@@ -175,15 +221,35 @@ impl Work {
         self.shared.stopping.clone()
     }
 
-    /// Fails when a reply of so many bytes may not be sent.
+    /// The largest response to this request, bytes: what its client can receive and the server sends.
+    pub(super) fn response_limit(&self) -> usize {
+        self.context.response_bytes.min(self.shared.max_message_bytes)
+    }
+
+    /// Counts the points of the response to this request.
+    pub(super) fn budget(&self) -> Budget {
+        self.budget_of(self.response_limit())
+    }
+
+    /// Counts the points of a page of this response, which leaves room for a token.
+    pub(super) fn page_budget(&self) -> Budget {
+        self.budget_of(self.response_limit().saturating_sub(TOKEN_BYTES).min(PAGE_BYTES))
+    }
+
+    fn budget_of(&self, limit: usize) -> Budget {
+        Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.charge.clone())))
+    }
+
+    /// Fails when a response of so many bytes may not be sent.
     pub(super) fn fits(&self, bytes: usize) -> Result<(), Status> {
-        if bytes > self.shared.max_message_bytes {
-            return Err(status::reply_too_large(bytes, self.shared.max_message_bytes));
+        let limit = self.response_limit();
+        if bytes > limit {
+            return Err(status::response_too_large(limit, self.shared.max_message_bytes));
         }
         Ok(())
     }
 
-    /// The reply, if it may be sent.
+    /// The response, if it may be sent.
     pub(super) fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
         self.fits(message.encoded_len())?;
         Ok(Response::new(message))

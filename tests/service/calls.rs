@@ -48,8 +48,11 @@ pub(crate) async fn points_are_written_read_replaced_and_deleted(engine: Arc<dyn
     client.create_collection(plain("c", 2, pb::Metric::L2)).await.unwrap();
     let mut first = vector_item("one", &[1.0, 0.0]);
     first.payload = payload(j!({"n": 1, "deep": {"list": [1.5, null, "ä"]}}));
-    let second =
-        pb::Item { id: "two".into(), source: Some(pb::item::Source::Vector(le_f32(&[0.0, 2.0]))), payload: None };
+    let second = pb::Item {
+        id: "two".into(),
+        source: Some(pb::item::Source::Vector(le_f32(&[0.0, 2.0]))),
+        ..Default::default()
+    };
     let written = client.upsert(upsert("c", vec![first, second])).await.unwrap();
     assert_eq!((written.inserted, written.replaced, written.embedder_fingerprint.as_str()), (2, 0, ""));
     let again = client.upsert(upsert("c", vec![vector_item("two", &[0.0, 3.0])])).await.unwrap();
@@ -178,7 +181,7 @@ pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
         vector_item("nan", &[1.0, f32::NAN]),
         vector_item("zero", &[0.0, 0.0]),
         text_item("text", "abc"),
-        pb::Item { id: "nothing".into(), source: None, payload: None },
+        pb::Item { id: "nothing".into(), source: None, ..Default::default() },
     ] {
         let (code, message) = refused(client.upsert(upsert("c", vec![good(), bad])).await);
         assert_eq!(code, "INVALID_ARGUMENT", "{message}");

@@ -70,11 +70,11 @@ pub(crate) fn le_f32(values: &[f32]) -> pb::Vector {
 }
 
 pub(crate) fn vector_item(id: &str, vector: &[f32]) -> pb::Item {
-    pb::Item { id: id.into(), source: Some(pb::item::Source::Vector(values(vector))), payload: None }
+    pb::Item { id: id.into(), source: Some(pb::item::Source::Vector(values(vector))), ..Default::default() }
 }
 
 pub(crate) fn text_item(id: &str, text: &str) -> pb::Item {
-    pb::Item { id: id.into(), source: Some(pb::item::Source::Text(text.into())), payload: None }
+    pb::Item { id: id.into(), source: Some(pb::item::Source::Text(text.into())), ..Default::default() }
 }
 
 pub(crate) fn payload(json: serde_json::Value) -> Option<prost_types::Struct> {

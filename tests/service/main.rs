@@ -7,6 +7,8 @@
 //! | `quality.rs` | `Explain`, recall asked for and measured, over each engine |
 //! | `filters.rs` | conditions on payloads, over each engine |
 //! | `streams.rs` | `UpsertStream`, over each engine |
+//! | `responses.rs` | how large responses become, what their errors say, integers beyond 2^53 |
+//! | `embedding.rs` | embeddings that take long: where they run, when they end |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
 //! | `generations.rs` | a collection under one embedder after the other |
@@ -23,6 +25,7 @@ mod support;
 
 mod blocks;
 mod calls;
+mod embedding;
 mod filters;
 mod generations;
 mod guard;
@@ -32,6 +35,7 @@ mod limits;
 mod map;
 mod page;
 mod quality;
+mod responses;
 mod scars;
 mod server;
 mod streams;

@@ -231,6 +231,22 @@ async fn keys_are_asked_for_as_ever() {
 }
 
 #[tokio::test]
+async fn browsers_receive_more_than_the_default_of_grpc_libraries() {
+    let page = start_page(ServerOptions { default_response_bytes: 100, ..options() }).await;
+    let client = Client::connect(&page.url, &ClientOptions::default()).await.unwrap();
+    for n in 0..10 {
+        client.create_collection(plain(&format!("c{n}"), 2, pb::Metric::L2)).await.unwrap();
+    }
+    let (_, reply, status) = list(&page, HERE).await;
+    assert_eq!((reply.unwrap().collections.len(), status.as_deref()), (10, Some("0")));
+    let limited = list(&page, &format!("{HERE}\r\nnearness-max-response-bytes: 100")).await;
+    assert_eq!(limited.2.as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
+    let mut stock = pb::collections_client::CollectionsClient::connect(page.url.clone()).await.unwrap();
+    let status = stock.list(pb::ListRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+}
+
+#[tokio::test]
 async fn the_port_is_closed_at_the_end() {
     let page = start_page(options()).await;
     assert_eq!(get(page.address, "/", "").await.code, 200);

@@ -120,8 +120,11 @@ async fn vectors_that_are_none() {
         }
         for (vector, part) in &wrong {
             for form in [values(vector), le_f32(vector)] {
-                let item =
-                    pb::Item { id: "bad".into(), source: Some(pb::item::Source::Vector(form.clone())), payload: None };
+                let item = pb::Item {
+                    id: "bad".into(),
+                    source: Some(pb::item::Source::Vector(form.clone())),
+                    ..Default::default()
+                };
                 let status = write(&server, upsert(name, vec![good(), item])).await.expect_err(part);
                 assert_eq!(status.code(), Code::InvalidArgument, "{name} {vector:?}: {status}");
                 assert!(
@@ -338,11 +341,13 @@ async fn pictures_that_lie() {
         let status = search(&server, near("d", Form::Image(image.clone().into()), 1)).await.expect_err(what);
         assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");
         assert!(status.message().contains("query.image") && status.message().contains(part), "{what}: {status}");
-        let item = pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(image.into())), payload: None };
+        let item =
+            pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(image.into())), ..Default::default() };
         let status = write(&server, upsert("d", vec![item])).await.expect_err(what);
         assert!(status.message().contains("items[0].image"), "{what}: {status}");
     }
-    let item = pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(sound.clone().into())), payload: None };
+    let item =
+        pb::Item { id: "p".into(), source: Some(pb::item::Source::Image(sound.clone().into())), ..Default::default() };
     server.client.upsert(upsert("d", vec![item])).await.expect("the uncut one is sound");
     let reply = server.client.search(near("d", Form::Image(sound.into()), 1)).await.unwrap();
     assert_eq!(hit_ids(&reply), ["p"]);

@@ -38,7 +38,7 @@ pub(crate) async fn bad_items_among_good_ones(engine: Arc<dyn Engine>) {
         request("", Some(text_item("", "abc"))),
         request("", None),
         request("", Some(vector_item("nan", &[f32::NAN; 5]))),
-        request("", Some(pb::Item { id: "empty".into(), source: None, payload: None })),
+        request("", Some(pb::Item { id: "empty".into(), source: None, ..Default::default() })),
         request("", Some(vector_item("v", &[2.0; 5]))),
     ];
     let (acks, end) = send(client, requests).await;

@@ -213,7 +213,7 @@ async fn a_model_folder_is_installed_kept_and_serves_those_who_missed_it() {
         let drawn = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 255 } else { 0 }]));
         drawn.write_to(&mut image, image::ImageFormat::Png).unwrap();
         let source = Some(pb::item::Source::Image(image.into_inner().into()));
-        upsert("d", vec![pb::Item { id: "a".into(), source, payload: None }])
+        upsert("d", vec![pb::Item { id: "a".into(), source, ..Default::default() }])
     };
     let (code, message) = refused(server.client.upsert(picture()).await);
     assert!(code == "FAILED_PRECONDITION" && message.contains("models install"), "{code}: {message}");

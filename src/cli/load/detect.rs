@@ -1,8 +1,8 @@
 //! The format of a file, by its first bytes and its length; the name only breaks ties. Data that `load` does not read is
 //! refused here, before it is taken for text.
 
-use super::source::{Fill, HEAD_BYTES, Source};
 use super::foreign;
+use super::source::{Fill, HEAD_BYTES, Source};
 use crate::embed::words::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};

@@ -233,5 +233,7 @@ fn item_to_pb(item: Item) -> pb::Item {
         Source::Image(image) => pb::item::Source::Image(image.into()),
     };
     let payload = (!item.payload.is_empty()).then(|| remote::payload(&item.payload));
-    pb::Item { id: item.id.as_str().into(), source: Some(source), payload }
+    let (payload, payload_json) = payload.unzip();
+    let payload_json = payload_json.unwrap_or_default();
+    pb::Item { id: item.id.as_str().into(), source: Some(source), payload, payload_json }
 }

@@ -103,7 +103,7 @@ async fn near_digits(client: &Client, digits: &Digits) -> anyhow::Result<()> {
 
 async fn upsert(client: &Client, collection: &str, id: &str, source: pb::item::Source) -> anyhow::Result<Duration> {
     let start = Instant::now();
-    let item = pb::Item { id: id.into(), source: Some(source), payload: None };
+    let item = pb::Item { id: id.into(), source: Some(source), ..Default::default() };
     let request = pb::UpsertRequest { collection: collection.into(), items: vec![item], ..Default::default() };
     client.upsert(request).await?;
     Ok(start.elapsed())

@@ -87,6 +87,9 @@ pub(crate) struct ServeArgs {
     /// Largest message taken and sent, MiB [default: 64]
     #[arg(long, value_name = "MIB", env = "NEARNESS_MAX_MESSAGE", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) max_message: Option<u32>,
+    /// Largest response to a client that does not say how much it can receive, MiB [default: 4]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_DEFAULT_RESPONSE", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) default_response: Option<u32>,
     /// Most requests at once, running and waiting; more are turned away [default: 1024]
     #[arg(long, value_name = "N", env = "NEARNESS_CONCURRENT_REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) concurrent_requests: Option<u32>,

@@ -41,6 +41,7 @@ pub(super) struct TlsSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsSection {
     pub(super) max_message_mib: Option<u32>,
+    pub(super) default_response_mib: Option<u32>,
     pub(super) concurrent_requests: Option<u32>,
     pub(super) concurrent_requests_per_client: Option<u32>,
     pub(super) request_memory_mib: Option<u32>,
@@ -111,6 +112,7 @@ impl ConfigFile {
         let limits = &file.limits;
         for (key, value, range) in [
             ("limits.max_message_mib", limits.max_message_mib, 1..=1_024),
+            ("limits.default_response_mib", limits.default_response_mib, 1..=1_024),
             ("limits.concurrent_requests", limits.concurrent_requests, 1..=1_000_000),
             ("limits.concurrent_requests_per_client", limits.concurrent_requests_per_client, 1..=1_000_000),
             ("limits.request_memory_mib", limits.request_memory_mib, 1..=1_048_576),

@@ -68,6 +68,10 @@ impl Settings {
                 .max_message
                 .or(limits.max_message_mib)
                 .map_or(defaults.max_message_bytes, |mib| (mib as usize) << 20),
+            default_response_bytes: args
+                .default_response
+                .or(limits.default_response_mib)
+                .map_or(defaults.default_response_bytes, |mib| (mib as usize) << 20),
             max_concurrent_requests: most,
             max_concurrent_requests_per_client: each.map_or(most.div_ceil(2), |number| number as usize),
             max_request_memory_bytes: args

@@ -11,6 +11,7 @@ use super::super::Error;
 use super::super::Job;
 use super::super::seal::Observe;
 use super::manifest::{Manifest, Part, SnapshotName};
+use crate::depot::is_full;
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read, Write};
 
@@ -83,9 +84,10 @@ impl<'w> Writer<'w> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
         for piece in bytes.chunks(PIECE) {
-            self.out
-                .write_all(piece)
-                .map_err(|error| Error::Unavailable(format!("the snapshot cannot be written: {error}")))?;
+            self.out.write_all(piece).map_err(|error| {
+                let why = format!("the snapshot cannot be written: {error}");
+                if is_full(&error) { Error::Exhausted(why) } else { Error::Unavailable(why) }
+            })?;
             self.done += piece.len() as u64;
             told(self.observe, self.done, self.total)?;
         }
