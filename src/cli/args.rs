@@ -486,8 +486,9 @@ pub(crate) enum StoredAs {
                   The folder is accepted by `serve --model`, `load --model` and `eval words --model`."
 )]
 pub(crate) struct TrainWordsArgs {
-    /// Plain text or WikiExtractor files, plain, gzip or zstd; - is standard input. They are read as a stream, so they may be
-    /// larger than memory; four bytes a word are needed on disk, beside --out or in --checkpoint.
+    /// Plain text or WikiExtractor files in UTF-8, plain, gzip or zstd; - is standard input. They are read as a stream, so they may
+    /// be larger than memory; four bytes a word are needed on disk, beside --out or in --checkpoint. Words lie between the
+    /// boundaries of Unicode Standard Annex 29 and are trained in lower case.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
     /// What the net learns to tell: from a word those around it, or (cbow) from those around it the word.

@@ -274,8 +274,8 @@ fn read(file: &Path) -> Result<String, Error> {
         return Err(Error::Corrupt { path: file.into(), what });
     }
     let bytes = std::fs::read(file).map_err(failed)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    String::from_utf8(data::without_mark(&bytes).to_vec())
+        .map_err(|_| Error::Corrupt { path: file.into(), what: "not UTF-8".into() })
 }
 
 fn cosine(model: &WordModel, a: usize, b: usize) -> f64 {
@@ -330,7 +330,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pairs.txt");
         let model = small();
-        std::fs::write(&file, "King\tqueen\t9\nman woman 8\nking woman 1.5\nking unicorn 3\n\n").unwrap();
+        std::fs::write(&file, "\u{feff}King\tqueen\t9\nman woman 8\nking woman 1.5\nking unicorn 3\n\n").unwrap();
         let found = similarity(&model, &file).unwrap();
         assert_eq!((found.file.as_str(), found.pairs, found.missing), ("pairs.txt", 3, 1));
         assert!(found.spearman > 0.4, "{found:?}");
