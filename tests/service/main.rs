@@ -9,6 +9,7 @@
 //! | `streams.rs` | `UpsertStream`, over each engine |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
+//! | `hostile.rs` | clients that take what others need |
 //! | `generations.rs` | a collection under one embedder after the other |
 //! | `training.rs` | models trained, installed and deleted |
 //! | `guard.rs` | who is let in, and what is noted of it |
@@ -27,6 +28,7 @@ mod filters;
 mod generations;
 mod guard;
 mod harness;
+mod hostile;
 mod kept;
 mod limits;
 mod map;
