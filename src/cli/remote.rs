@@ -42,9 +42,11 @@ pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::
         credential: std::env::var(config::KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
         ..ClientOptions::default()
     };
-    Client::connect(&url, &options)
-        .await
-        .with_context(|| format!("no server at {url} (is `nearness serve` running? --server names another address)"))
+    Client::connect(&url, &options).await.map_err(|error| match error {
+        ClientError::Connect { .. } => anyhow::Error::from(error)
+            .context(format!("no server at {url} (is `nearness serve` running? --server names another address)")),
+        other => other.into(),
+    })
 }
 
 /// A refusal of several lines, escaped for a terminal.

@@ -22,6 +22,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     settings.options.check()?;
     remote::block_on(async {
         let _log = log::start(&settings)?;
+        // Before the data directory is opened, which may take long.
+        ignore_signals()?;
+        let again = reload_signal()?;
         let audit = settings.audit.as_deref();
         let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
@@ -31,7 +34,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
             Some(depot) => Arc::new(engine.with_depot(depot)),
             None => Arc::new(engine),
         };
-        serve(engine, args, &settings, options).await
+        serve(engine, args, &settings, options, again).await
     })
 }
 
@@ -59,10 +62,10 @@ async fn serve(
     args: &ServeArgs,
     settings: &Settings,
     options: ServerOptions,
+    again: impl AsyncFnMut(),
 ) -> anyhow::Result<()> {
     // Before the address is known to anyone, so that no signal is missed.
     let stop = stop_signal()?;
-    let again = reload_signal()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let open = options.access.get().is_open();
     let server = Server::bind(engine, options.clone()).with_context(|| format!("listen {}", options.address))?;
@@ -140,6 +143,30 @@ fn reload_signal() -> anyhow::Result<impl AsyncFnMut()> {
     }
     #[cfg(not(unix))]
     Ok(async || std::future::pending::<()>().await)
+}
+
+/// Handles the signals that would otherwise end the process without draining: SIGUSR1, SIGUSR2 and SIGALRM. Each is logged
+/// and has no other effect. (The standard library ignores SIGPIPE.)
+pub(super) fn ignore_signals() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        for (name, kind) in [
+            ("SIGUSR1", SignalKind::user_defined1()),
+            ("SIGUSR2", SignalKind::user_defined2()),
+            ("SIGALRM", SignalKind::alarm()),
+        ] {
+            let mut signals = signal(kind).context(name)?;
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    tracing::info!(
+                        "{name} is ignored: SIGHUP reads keys and certificates again, SIGTERM stops the server"
+                    );
+                }
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Completes at SIGINT (Ctrl-C) or SIGTERM.

@@ -231,9 +231,13 @@ pub(super) mod tests {
     use crate::collection::bulk::Existing;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
+    /// Whose files the collections of these tests are.
+    const OWNER: crate::store::Owner =
+        crate::store::Owner { directory: crate::types::Identity([1; 16]), collection: crate::types::Identity([2; 16]) };
+
     /// A collection without points.
     pub(in crate::collection) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
-        drop(crate::store::Truth::create(&crate::disk::real_fs(), dir).unwrap());
+        drop(crate::store::Truth::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
         opened(dir, dimension, seal_rows, std::sync::Arc::default())
     }
 
@@ -256,9 +260,7 @@ pub(super) mod tests {
             precision: crate::types::Precision::F32,
         };
         let fs = crate::disk::real_fs();
-        let [directory, collection] = [[1; 16], [2; 16]].map(crate::types::Identity);
-        let owner = crate::store::Owner { directory, collection };
-        drop(crate::store::Truth::create(&fs, dir, owner).unwrap());
+        let crate::store::Owner { directory, collection } = OWNER;
         let home = crate::store::CollectionDir {
             path: dir.into(),
             orphans: dir.join("orphans"),

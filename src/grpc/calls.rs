@@ -7,16 +7,21 @@ use crate::guard::Role;
 pub(super) struct Call {
     /// Its path without the first slash: `package.Service/Method`.
     pub(super) name: &'static str,
-    /// The least role that may make it.
-    pub(super) role: Role,
+    /// The least role that may make it; none for a call that anyone may make.
+    pub(super) role: Option<Role>,
 }
 
 const fn call(name: &'static str, role: Role) -> Call {
-    Call { name, role }
+    Call { name, role: Some(role) }
 }
 
-/// The calls. Health is not among them: it needs no role.
+/// Largest message of a call that asks only for a name, bytes.
+pub(super) const SMALL_MESSAGE: usize = 4 << 10;
+
+/// The calls.
 pub(super) const CALLS: &[Call] = &[
+    Call { name: "grpc.health.v1.Health/Check", role: None },
+    Call { name: WATCH, role: None },
     call("nearness.v1.Collections/Create", Role::Admin),
     call("nearness.v1.Collections/Get", Role::Read),
     call("nearness.v1.Collections/List", Role::Read),
@@ -62,7 +67,19 @@ pub(super) const CALLS: &[Call] = &[
     call("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::Read),
 ];
 
+const WATCH: &str = "grpc.health.v1.Health/Watch";
+
 impl Call {
+    /// Whether it is the one call without a role that does not end by itself.
+    pub(super) fn is_health_watch(&self) -> bool {
+        self.name == WATCH
+    }
+
+    /// The largest message it takes, where the server takes `most` bytes.
+    pub(super) fn largest_message(&self, most: usize) -> usize {
+        if self.name.starts_with("grpc.") { SMALL_MESSAGE.min(most) } else { most }
+    }
+
     /// Whether its request is a stream, which has bounds of its own.
     pub(super) fn is_stream(&self) -> bool {
         let method = self.name.rsplit('/').next().unwrap_or_default();
@@ -101,8 +118,10 @@ mod tests {
         let ours = |name: &&str| name.starts_with("nearness.");
         let listed: BTreeSet<String> = CALLS.iter().map(|call| call.name).filter(ours).map(str::to_owned).collect();
         assert_eq!(listed, described);
-        assert_eq!(listed.len() + 2, CALLS.len(), "a call is listed twice");
-        assert!(find("/nearness.v1.Points/Upsert").is_some_and(|call| call.role == Role::Write));
+        assert_eq!(listed.len() + 4, CALLS.len(), "a call is listed twice");
+        let anyone = CALLS.iter().filter(|call| call.role.is_none()).map(|call| call.name);
+        assert!(anyone.eq(["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"]));
+        assert!(find("/nearness.v1.Points/Upsert").is_some_and(|call| call.role == Some(Role::Write)));
         assert!(find("nearness.v1.Points/Upsert").is_none() && find("/nearness.v1.Points/Drop").is_none());
     }
 }

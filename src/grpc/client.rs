@@ -4,7 +4,7 @@
 //! is needed to use it.
 
 use super::limits::MAX_RESPONSE_BYTES;
-use super::{pb, status};
+use super::{hints, pb, status};
 use std::error::Error as StdError;
 use std::time::Duration;
 use tokio_stream::Stream;
@@ -68,6 +68,16 @@ pub enum ClientError {
         /// Why.
         source: Cause,
     },
+    /// Something answers there, and no TLS connection can be made with it.
+    #[error("{url}: {why}")]
+    Tls {
+        /// As asked.
+        url: String,
+        /// What is wrong, and the remedy.
+        why: &'static str,
+        /// The error of the transport.
+        source: Cause,
+    },
     /// The server refused, or the connection broke.
     #[error("{message} ({code})")]
     Refused {
@@ -87,7 +97,7 @@ impl ClientError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "INVALID_ARGUMENT",
-            Self::Connect { .. } => "UNAVAILABLE",
+            Self::Connect { .. } | Self::Tls { .. } => "UNAVAILABLE",
             Self::Refused { code, .. } => code,
         }
     }
@@ -95,7 +105,10 @@ impl ClientError {
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        let status::Told { code, message, reason, fields } = status::told(&status);
+        let status::Told { code, mut message, reason, fields } = status::told(&status);
+        if let Some(why) = status.source().and_then(|source| hints::of_tls(source)) {
+            message = format!("{why} ({message})");
+        }
         Self::Refused { code, message, reason, fields }
     }
 }
@@ -118,7 +131,7 @@ impl Client {
     /// Connects to `http://host:port` (or `host:port`).
     ///
     /// # Errors
-    /// [`ClientError::Address`], [`ClientError::Connect`].
+    /// [`ClientError::Address`], [`ClientError::Connect`], [`ClientError::Tls`].
     pub async fn connect(url: &str, options: &ClientOptions) -> Result<Self, ClientError> {
         let wrong = |why: String| ClientError::Address { url: url.to_owned(), why };
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
@@ -128,7 +141,11 @@ impl Client {
         }
         let mut endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
         if secure {
-            endpoint = endpoint.tls_config(tls(options)).map_err(|error| wrong(chain(&error)))?;
+            endpoint = endpoint.tls_config(tls(options)).map_err(|source| ClientError::Tls {
+                url: url.to_owned(),
+                why: "the certificates of this client cannot be used; --ca names the roots to trust",
+                source: source.into(),
+            })?;
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
             return Err(wrong("a key or token is sent to another machine over https only".to_owned()));
         }
@@ -140,10 +157,10 @@ impl Client {
             .initial_connection_window_size(8 << 20)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|source| ClientError::Connect { url: url.to_owned(), source: source.into() })?;
+        let channel = endpoint.connect().await.map_err(|source| match hints::of_tls(&source) {
+            Some(why) => ClientError::Tls { url: url.to_owned(), why, source: source.into() },
+            None => ClientError::Connect { url: url.to_owned(), source: source.into() },
+        })?;
         let line = InterceptedService::new(channel, metadata);
         macro_rules! client {
             ($client:ty) => {{
@@ -271,10 +288,6 @@ fn tls(options: &ClientOptions) -> ClientTlsConfig {
 fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn chain(error: &dyn StdError) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// What is sent with every call.

@@ -1,27 +1,57 @@
-//! Connections: taken up to a number, each with its TLS handshake in a task of its own, so that a slow or broken
-//! client keeps no other from coming in.
+//! Connections: accepted up to a number in total and per address, each with its TLS handshake in a task of its own, so that a
+//! slow or broken client keeps no other from coming in.
+//!
+//! A connection is closed when its client does not shake hands or send its first bytes in time, when it reads nothing of what is
+//! sent for the patience of the server, and when it has had no request for the idle time. What speaks another protocol
+//! than the port (plain text to TLS, TLS to plain text, HTTP/1 to the gRPC port) gets an answer that says so.
 
+use super::hints::{NO_TLS, WANTS_TLS};
+use super::places::{Place, Places};
+use super::queue::Client;
 use super::tls::{Speech, Tls};
 use crate::guard::Live;
+use bytes::Bytes;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
 use tonic::transport::server::Connected;
 
-/// How long a client may take to shake hands, or to send its first byte.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long nothing is accepted after the system refused to (it is out of file descriptors).
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take to read why its connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Time between two warnings that connections are refused.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+/// What a client sends first when it speaks HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What HTTP/1 is told on the gRPC port.
+const WANTS_HTTP2: &str = "this port speaks gRPC, which is HTTP/2; the page for browsers has a port of its own";
+
+/// The time limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// From the connection to the end of the TLS handshake and the first bytes of HTTP.
+    pub(super) handshake: Duration,
+    /// Without a request.
+    pub(super) idle: Duration,
+    /// With bytes to send of which the client takes none.
+    pub(super) patience: Duration,
+}
 
 enum Wire {
     Plain(TcpStream),
@@ -31,8 +61,14 @@ enum Wire {
 /// An open connection.
 pub(super) struct Connection {
     wire: Wire,
+    /// What was read of it to see what it speaks.
+    head: Bytes,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    times: Times,
+    idle: Pin<Box<Sleep>>,
+    /// The limit of a write that waits for the client.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _place: Place,
 }
 
 /// Who is at its other end. Travels with each request as an extension.
@@ -41,6 +77,7 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// DNS names in the certificate that the client has proved to have.
     pub(super) names: Arc<[String]>,
+    open: Arc<OpenRequests>,
 }
 
 impl Connected for Connection {
@@ -51,13 +88,111 @@ impl Connected for Connection {
     }
 }
 
+/// The key under which an address is counted: IPv4 as it is, of IPv6 the /64 network, which one host can have for itself.
+pub(super) fn client_of(address: IpAddr) -> Client {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string().into(),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            format!("{}/64", Ipv6Addr::from(network)).into()
+        }
+    }
+}
+
+/// The requests of one connection that have not ended, and when the last one did.
+#[derive(Debug)]
+struct OpenRequests(Mutex<(usize, Instant)>);
+
+impl OpenRequests {
+    fn state(&self) -> MutexGuard<'_, (usize, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.state().0 += 1;
+        OpenRequest(self.clone())
+    }
+
+    /// When the connection is to be closed if nothing changes.
+    fn deadline(&self, idle: Duration) -> Instant {
+        let (open, since) = *self.state();
+        if open > 0 { Instant::now() + idle } else { since + idle }
+    }
+}
+
+/// One of them; ended when dropped.
+struct OpenRequest(Arc<OpenRequests>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        *state = (state.0.saturating_sub(1), Instant::now());
+    }
+}
+
+/// A service whose requests are counted on their connections, up to the end of each response.
+#[derive(Clone)]
+pub(super) struct Counted<S>(pub(super) S);
+
+struct CountedBody {
+    inner: Body,
+    _open: Option<OpenRequest>,
+}
+
+impl<S> Service<http::Request<Body>> for Counted<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<Self::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let open = request.extensions().get::<Peer>().map(|peer| peer.open.begin());
+        let answer = self.0.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|inner| Body::new(CountedBody { inner, _open: open }))) })
+    }
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// The connections, as they are ready.
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
-/// Begins to accept; ends when the receiver is dropped. `open` has a place for each connection.
-pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, speech: Speech, open: Arc<Semaphore>) -> Incoming {
+/// Begins to accept; ends when the receiver is dropped. Each connection has one of the places of its address.
+pub(super) fn accept(
+    listener: TcpListener,
+    tls: Option<Live<Tls>>,
+    speech: Speech,
+    places: Arc<Places>,
+    times: Times,
+) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
+        let mut warned: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -71,15 +206,30 @@ pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, speech: Spee
                     continue;
                 }
             };
-            let Ok(place) = open.clone().try_acquire_owned() else {
-                tracing::warn!(peer = %address, "closed: as many connections are open as may be");
-                continue;
+            let place = match places.take(&client_of(address.ip())) {
+                Ok(place) => place,
+                Err(full) => {
+                    if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(peer = %address, limit = ?full, "connections are closed: the limit is reached");
+                    }
+                    continue;
+                }
             };
             let (tls, ready) = (tls.as_ref().map(Live::get), ready.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(HANDSHAKE, shake_hands(stream, tls, speech)).await {
-                    Ok(Ok((wire, names))) => {
-                        let connection = Connection { wire, peer: Peer { address, names }, _place: place };
+                match tokio::time::timeout(times.handshake, shake_hands(stream, tls, speech)).await {
+                    Ok(Ok((wire, head, names))) => {
+                        let open = Arc::new(OpenRequests(Mutex::new((0, Instant::now()))));
+                        let connection = Connection {
+                            wire,
+                            head,
+                            peer: Peer { address, names, open },
+                            times,
+                            idle: Box::pin(tokio::time::sleep(times.idle)),
+                            stalled: None,
+                            _place: place,
+                        };
                         // Without a receiver the server has stopped.
                         let _ = ready.send(Ok(connection)).await;
                     }
@@ -92,15 +242,97 @@ pub(super) fn accept(listener: TcpListener, tls: Option<Live<Tls>>, speech: Spee
     ReceiverStream::new(incoming)
 }
 
-async fn shake_hands(stream: TcpStream, tls: Option<Arc<Tls>>, speech: Speech) -> io::Result<(Wire, Arc<[String]>)> {
+/// What is on the wire, what was read of it, and the names of the client.
+async fn shake_hands(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    speech: Speech,
+) -> io::Result<(Wire, Bytes, Arc<[String]>)> {
     stream.set_nodelay(true)?;
-    let Some(tls) = tls else {
-        stream.readable().await?;
-        return Ok((Wire::Plain(stream), Arc::default()));
+    let mut first = [0; 3];
+    let first = {
+        let found = stream.peek(&mut first).await?;
+        &first[..found]
     };
-    let stream = TlsAcceptor::from(tls.config(speech)).accept(stream).await?;
-    let names = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(dns_names).unwrap_or_default();
-    Ok((Wire::Tls(Box::new(stream)), names.into()))
+    let speaks_tls = match first {
+        [] => return Err(io::ErrorKind::UnexpectedEof.into()),
+        [first, ..] => *first == TLS_HANDSHAKE,
+    };
+    if speaks_tls != tls.is_some() {
+        let (why, http2) = if speaks_tls { (NO_TLS, false) } else { (WANTS_TLS, PREFACE.starts_with(first)) };
+        return Err(farewell(Wire::Plain(stream), why, http2).await);
+    }
+    let (mut wire, names) = match tls {
+        None => (Wire::Plain(stream), Vec::new()),
+        Some(tls) => {
+            let stream = TlsAcceptor::from(tls.config(speech)).accept(stream).await?;
+            let names =
+                stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(dns_names).unwrap_or_default();
+            (Wire::Tls(Box::new(stream)), names)
+        }
+    };
+    let head = first_bytes(&mut wire).await?;
+    if head != PREFACE && matches!(speech, Speech::Grpc) {
+        return Err(farewell(wire, WANTS_HTTP2, false).await);
+    }
+    Ok((wire, head.into(), names.into()))
+}
+
+/// Reads the preface of HTTP/2, or what came first instead of it.
+async fn first_bytes(wire: &mut Wire) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(PREFACE.len());
+    while head.len() < PREFACE.len() && PREFACE.starts_with(&head) {
+        let mut buffer = [0; PREFACE.len()];
+        let mut buffer = ReadBuf::new(&mut buffer[head.len()..]);
+        std::future::poll_fn(|context| Pin::new(&mut *wire).poll_read(context, &mut buffer)).await?;
+        if buffer.filled().is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(buffer.filled());
+    }
+    Ok(head)
+}
+
+/// Says why the connection is closed, in HTTP/1 or HTTP/2, and waits a moment until the client has closed its side, since what it
+/// sent meanwhile would make the system throw away what it has not read.
+async fn farewell(mut wire: Wire, why: &str, http2: bool) -> io::Error {
+    let bytes = if http2 {
+        // SETTINGS, then GOAWAY with INADEQUATE_SECURITY and the reason as debug data.
+        let length = (8 + why.len()) as u32;
+        let frame: [&[u8]; 5] = [
+            &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+            &length.to_be_bytes()[1..],
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 0xc],
+            why.as_bytes(),
+        ];
+        frame.concat()
+    } else {
+        let length = why.len() + 1;
+        format!(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{why}\n"
+        )
+        .into_bytes()
+    };
+    let send = async {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let sent = std::future::poll_fn(|context| Pin::new(&mut wire).poll_write(context, rest)).await?;
+            rest = &rest[sent..];
+        }
+        std::future::poll_fn(|context| Pin::new(&mut wire).poll_shutdown(context)).await?;
+        let mut buffer = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            std::future::poll_fn(|context| Pin::new(&mut wire).poll_read(context, &mut buffer)).await?;
+            if buffer.filled().is_empty() {
+                return Ok::<_, io::Error>(());
+            }
+        }
+    };
+    // Whether it arrives is up to the client.
+    let _ = tokio::time::timeout(FAREWELL, pin!(send)).await;
+    io::Error::new(io::ErrorKind::InvalidData, format!("the client speaks another protocol; {why}"))
 }
 
 pub(super) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
@@ -110,18 +342,18 @@ pub(super) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.wire {
+        match &mut *self {
             Wire::Plain(stream) => Pin::new(stream).poll_read(context, to),
             Wire::Tls(stream) => Pin::new(stream).poll_read(context, to),
         }
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        match &mut *self {
             Wire::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Wire::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
@@ -132,30 +364,133 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        match &mut *self {
             Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.wire {
+        match self {
             Wire::Plain(stream) => stream.is_write_vectored(),
             Wire::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.wire {
+        match &mut *self {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(context),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.wire {
+        match &mut *self {
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+impl Connection {
+    /// Ends a write that the client has kept waiting for too long.
+    fn keep_patience<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let patience = self.times.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(context));
+        tracing::debug!(peer = %self.peer.address, "connection closed: the client reads nothing");
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.head.is_empty() {
+            let some = self.head.len().min(to.remaining());
+            to.put_slice(&self.head.split_to(some));
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(read) = Pin::new(&mut self.wire).poll_read(context, to) {
+            return Poll::Ready(read);
+        }
+        while self.idle.as_mut().poll(context).is_ready() {
+            let deadline = self.peer.open.deadline(self.times.idle);
+            if deadline <= Instant::now() {
+                tracing::debug!(peer = %self.peer.address, "connection closed: it was idle");
+                // The end of what the client sends, so that HTTP closes it as if the client had.
+                return Poll::Ready(Ok(()));
+            }
+            self.idle.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.wire).poll_write(context, bytes);
+        self.keep_patience(context, wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.wire).poll_write_vectored(context, parts);
+        self.keep_patience(context, wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.wire).poll_flush(context);
+        self.keep_patience(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.wire).poll_shutdown(context);
+        self.keep_patience(context, closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_by_host() {
+        let of = |address: &str| client_of(address.parse().unwrap()).to_string();
+        assert_eq!(of("10.0.0.7"), "10.0.0.7");
+        assert_eq!(of("::ffff:10.0.0.7"), "10.0.0.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn a_connection_is_idle_from_the_end_of_its_last_request() {
+        let idle = Duration::from_secs(1_000);
+        let pause = || std::thread::sleep(Duration::from_millis(2));
+        let begun = Instant::now();
+        let open = Arc::new(OpenRequests(Mutex::new((0, begun))));
+        pause();
+        assert_eq!(open.deadline(idle), begun + idle);
+        let (first, second) = (open.begin(), open.begin());
+        assert!(open.deadline(idle) > begun + idle);
+        drop(first);
+        let one_is_open = open.deadline(idle);
+        pause();
+        assert!(open.deadline(idle) > one_is_open);
+        drop(second);
+        let ended = open.deadline(idle);
+        pause();
+        assert_eq!(open.deadline(idle), ended);
     }
 }

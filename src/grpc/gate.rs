@@ -5,16 +5,16 @@
 //! `status::corrected`), and calls a passed deadline a cancellation. The gate is where both are put right.
 
 use super::calls;
-use super::connection::Peer;
+use super::connection::{Peer, client_of};
 use super::context::{Context as Known, given_id, new_id, response_bytes};
-use super::memory::{Arriving, Charge, Memory};
+use super::memory::{Arriving, Charge, Memory, Meter};
 use super::metrics::Requests;
 use super::places::{Place, Places};
 use super::queue::Client;
 use super::reply::Replies;
 use super::status;
 use super::tally::Tally;
-use crate::guard::{Access, Audit, Live};
+use crate::guard::{Access, Audit, Caller, Live, Role, Scope};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,32 @@ use tracing::field::Empty;
 const REQUEST_ID: &str = "x-request-id";
 /// Strangers whose refusal goes into the audit log, a second: more would only fill the disk.
 const STRANGERS_A_SECOND: u64 = 20;
+/// Health checks at once, in total and of one address. They have limits of their own, so that health is known when the server has
+/// all the requests that it takes, and so that checks, which need no credential, take nothing from other calls.
+const CHECKS: (usize, usize) = (256, 64);
+/// Health watches at once, in total and of one address.
+const WATCHES: (usize, usize) = (256, 32);
+/// Time limit of a health check, and of the request of a health watch.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The limits of the health service.
+pub(super) struct HealthLimits {
+    checks: Arc<Places>,
+    pub(super) watches: Arc<Places>,
+    /// Never full: it holds the messages of all checks and watches that there may be.
+    memory: Arc<Memory>,
+}
+
+impl Default for HealthLimits {
+    fn default() -> Self {
+        let bytes = (CHECKS.0 + WATCHES.0) * 2 * calls::SMALL_MESSAGE;
+        Self {
+            checks: Arc::new(Places::new(CHECKS.0, CHECKS.1)),
+            watches: Arc::new(Places::new(WATCHES.0, WATCHES.1)),
+            memory: Arc::new(Memory::new(bytes)),
+        }
+    }
+}
 
 /// What all gates of a server share.
 pub(super) struct Door {
@@ -39,6 +65,7 @@ pub(super) struct Door {
     pub(super) audit: Option<Arc<Audit>>,
     pub(super) requests: Requests,
     pub(super) memory: Arc<Memory>,
+    pub(super) health: HealthLimits,
     pub(super) replies: Arc<Replies>,
     /// How long a client may send nothing of a request that it has begun.
     pub(super) patience: Duration,
@@ -77,12 +104,17 @@ impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// What a request is charged at its begin: the most that it may become, where it is compressed.
+/// The memory that a call is charged to.
+fn memory_of(tally: &Tally) -> &Arc<Memory> {
+    if tally.call.role.is_some() { &tally.door.memory } else { &tally.door.health.memory }
+}
+
+/// The first charge of a request: the most that it may become, where it is compressed.
 fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, Status> {
-    let charge = tally.door.memory.begin();
+    let charge = memory_of(tally).begin();
     let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
     if compressed && !tally.call.is_stream() {
-        charge.add(tally.door.max_message_bytes)?;
+        charge.add(tally.call.largest_message(tally.door.max_message_bytes))?;
     }
     Ok(Arc::new(charge))
 }
@@ -90,8 +122,16 @@ fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, S
 /// Who sent a request, and its place; or what it is answered instead.
 fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
     let door = tally.door.clone();
-    let access = door.access.get();
     let peer = request.extensions().get::<Peer>();
+    let address = || peer.map_or_else(|| "".into(), |peer| client_of(peer.address.ip()));
+    let Some(role) = tally.call.role else {
+        let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
+        let (client, health) = (address(), &door.health);
+        tally.context = Some(Arc::new(Known::new(Arc::new(caller), client.clone(), door.default_response_bytes)));
+        let places = if tally.call.is_health_watch() { &health.watches } else { &health.checks };
+        return places.take(&client).map_err(status::overloaded);
+    };
+    let access = door.access.get();
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
@@ -105,15 +145,15 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
     })?;
     // Where everybody may come in, the machines they come from are told apart.
     let client: Client = match peer {
-        Some(peer) if access.is_open() => peer.address.ip().to_string().into(),
+        Some(_) if access.is_open() => address(),
         _ => caller.name.as_str().into(),
     };
-    let allowed = caller.role >= tally.call.role;
+    let allowed = caller.role >= role;
     let asked = response_bytes(request.headers());
     let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(door.default_response_bytes);
     tally.context = Some(Arc::new(Known::new(caller, client.clone(), bytes)));
     if !allowed {
-        return Err(status::role_needed(tally.call.role));
+        return Err(status::role_needed(role));
     }
     asked?;
     door.places.take(&client).map_err(status::overloaded)
@@ -168,12 +208,21 @@ where
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
         // A client may ask for longer than clocks go.
         let deadline = deadline.and_then(|time| tally.begun.checked_add(time));
-        let limit = self.door.max_message_bytes;
-        let (charged, patience) = ((!call.is_stream()).then(|| charge.clone()), self.door.patience);
-        request = request.map(|inner| Body::new(Arriving::new(inner, charged, patience)));
+        // A health check has one of ours; a health watch, until it begins to answer.
+        let ours = call.role.is_none().then(|| tally.begun.checked_add(HEALTH_DEADLINE)).flatten();
+        let answer_by = deadline.into_iter().chain(ours).min();
+        let deadline = if call.is_health_watch() { deadline } else { answer_by };
+        let limit = call.largest_message(self.door.max_message_bytes);
+        let meter = if call.is_stream() {
+            Meter::stream(memory_of(&tally).begin(), limit)
+        } else {
+            Meter::whole(charge.clone(), limit)
+        };
+        let patience = self.door.patience;
+        request = request.map(|inner| Body::new(Arriving::new(inner, meter, patience)));
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
-            let response = match deadline {
+            let response = match answer_by {
                 Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
                     Ok(response) => response?,
                     Err(_) => status::deadline_passed().into_http(),
@@ -252,6 +301,7 @@ mod tests {
             audit: None,
             requests: Requests::default(),
             memory: Arc::new(Memory::new(1 << 20)),
+            health: HealthLimits::default(),
             replies: Arc::new(Replies::new(Duration::from_secs(60))),
             patience: Duration::from_secs(60),
             max_message_bytes: 100,
@@ -296,6 +346,25 @@ mod tests {
         let request = http::Request::builder().uri("/nearness.v1.Points/Drop").body(Body::empty()).unwrap();
         let response = gate(None, 1).call(request).await.unwrap();
         assert_eq!(status::name_in(response.headers()), Some("UNIMPLEMENTED"));
+    }
+
+    #[tokio::test]
+    async fn health_has_places_of_its_own() {
+        let mut gate = gate(Some(Status::ok("")), 0);
+        let ask = async |gate: &mut Gate<Fake>, name: &str| {
+            let request = http::Request::builder().uri(format!("/grpc.health.v1.Health/{name}"));
+            let response = gate.call(request.body(Body::empty()).unwrap()).await.unwrap();
+            status::name_in(response.headers())
+        };
+        let client: Client = "".into();
+        let watches: Vec<_> = (0..WATCHES.1).map(|_| gate.door.health.watches.take(&client).ok().unwrap()).collect();
+        assert_eq!(ask(&mut gate, "Watch").await, Some("RESOURCE_EXHAUSTED"));
+        assert_eq!(ask(&mut gate, "Check").await, Some("OK"), "watches take nothing from checks");
+        drop(watches);
+        assert_eq!(ask(&mut gate, "Watch").await, Some("OK"));
+        let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.door.health.checks.take(&client).ok().unwrap()).collect();
+        assert_eq!(ask(&mut gate, "Check").await, Some("RESOURCE_EXHAUSTED"));
+        drop(checks);
     }
 
     #[test]

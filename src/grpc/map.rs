@@ -1,8 +1,10 @@
 //! The service `Map`: layouts as streams, in pieces, and what is written told as it happens.
 //!
-//! Whatever a client does not read waits in a channel of a few pieces. What may be missed is left out while that is full; for
-//! the rest the work waits, until the reply is given up.
+//! What a client has not read yet waits in an outbox, charged to the memory that all requests share, so that a layout gives back
+//! its thread and its place in the queue although nobody reads it. What may be missed is left out while a few pieces wait. When the
+//! outbox is full, the layout waits for a client that reads, and ends for one that does not.
 
+use super::memory::Charge;
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, payload, pb, status};
 use crate::collection::map::{
@@ -11,16 +13,24 @@ use crate::collection::map::{
 use crate::collection::{Engine, Error};
 use crate::map::Method;
 use crate::types::{CollectionName, PointId};
-use std::sync::Arc;
+use prost::Message;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 /// Places of one message.
 const PIECE_NUMBERS: usize = 1 << 17;
-/// Messages that wait for a client.
-const PIECES: usize = 8;
+/// Messages that wait for a client before others are left out.
+const PIECES: u64 = 8;
+/// Bytes of messages that may wait for a client.
+const OUTBOX_BYTES: usize = 8 << 20;
+/// How long a layout waits for a client that takes nothing from a full outbox.
+const STALL: Duration = Duration::from_secs(2);
 /// How often a watcher looks for news.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Points of one message to a watcher.
@@ -29,10 +39,12 @@ const NEWS: usize = 512;
 pub(super) struct Map(pub(super) Arc<Shared>);
 
 type Replies<M> = ReceiverStream<Result<M, Status>>;
+/// The replies of a layout.
+type Parts = Pin<Box<dyn Stream<Item = Result<pb::ProjectResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl pb::map_server::Map for Map {
-    type ProjectStream = Replies<pb::ProjectResponse>;
+    type ProjectStream = Parts;
     type WatchStream = Replies<pb::WatchResponse>;
 
     async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
@@ -46,21 +58,20 @@ impl pb::map_server::Map for Map {
             fresh: request.fresh,
             seed: request.seed,
         };
-        let (replies, receiver) = mpsc::channel(PIECES);
+        let (outbox, parts) = Outbox::new(work.clone());
         tokio::spawn(async move {
-            let (told, gone) = (replies.clone(), replies.clone());
-            let run =
-                work.run(Lane::Map, move |engine| engine.project(&name, &params, &|part| tell(&told, &params, part)));
+            let telling = outbox.clone();
+            let run = work
+                .run(Lane::Map, move |engine| engine.project(&name, &params, &|part| tell(&telling, &params, part)));
             let result = tokio::select! {
                 result = run => result,
-                () = gone.closed() => return,
+                () = outbox.sender.closed() => return,
             };
             if let Err(status) = result {
-                // Nobody listens any more, or it is sent.
-                let _ = replies.send(Err(status)).await;
+                outbox.end(status);
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(parts))
     }
 
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
@@ -104,36 +115,122 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
     Ok(MapChoice { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
 }
 
+/// A reply with what it takes until it is read.
+struct Waiting {
+    reply: pb::ProjectResponse,
+    _room: OwnedSemaphorePermit,
+    _charge: Charge,
+}
+
+/// The replies of a layout that its client has not read yet.
+struct Outbox {
+    sender: mpsc::UnboundedSender<Result<Waiting, Status>>,
+    /// KiB that may still wait.
+    room: Arc<Semaphore>,
+    sent: AtomicU64,
+    taken: Arc<AtomicU64>,
+    work: Work,
+    runtime: tokio::runtime::Handle,
+    /// Why no more is sent.
+    failed: Mutex<Option<Status>>,
+}
+
+impl Outbox {
+    fn new(work: Work) -> (Arc<Self>, Parts) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let taken = Arc::new(AtomicU64::new(0));
+        let outbox = Self {
+            sender,
+            room: Arc::new(Semaphore::new(OUTBOX_BYTES >> 10)),
+            sent: AtomicU64::new(0),
+            taken: taken.clone(),
+            work,
+            runtime: tokio::runtime::Handle::current(),
+            failed: Mutex::new(None),
+        };
+        let read = move |waiting: Waiting| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            waiting.reply
+        };
+        let parts = UnboundedReceiverStream::new(receiver).map(move |part| part.map(&read));
+        (Arc::new(outbox), Box::pin(parts))
+    }
+
+    /// How many replies wait.
+    fn waiting(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Sends a reply; false when there is no client, no memory, or no room that a client makes. Not for an asynchronous thread.
+    fn send(&self, part: pb::project_response::Part) -> bool {
+        let reply = pb::ProjectResponse { part: Some(part) };
+        let bytes = reply.encoded_len();
+        let charge = self.work.charge();
+        let room = charge.add(bytes).and_then(|()| self.room(bytes));
+        let room = match room {
+            Ok(room) => room,
+            Err(why) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                return false;
+            }
+        };
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.sender.send(Ok(Waiting { reply, _room: room, _charge: charge })).is_ok()
+    }
+
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let kib = bytes.div_ceil(1 << 10).clamp(1, OUTBOX_BYTES >> 10) as u32;
+        if let Ok(room) = self.room.clone().try_acquire_many_owned(kib) {
+            return Ok(room);
+        }
+        loop {
+            let taken = self.taken.load(Ordering::Relaxed);
+            let acquire = self.room.clone().acquire_many_owned(kib);
+            match self.runtime.block_on(async { tokio::time::timeout(STALL, acquire).await }) {
+                Ok(Ok(room)) => return Ok(room),
+                Err(_) if self.taken.load(Ordering::Relaxed) > taken => {}
+                Ok(Err(_)) | Err(_) => return Err(status::not_read(STALL)),
+            }
+        }
+    }
+
+    /// Ends the stream with this status, or with what no more was sent for.
+    fn end(&self, status: Status) {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nobody listens any more, or it is sent.
+        let _ = self.sender.send(Err(failed.unwrap_or(status)));
+    }
+}
+
 /// Sends a part; false when nobody listens any more.
-fn tell(replies: &mpsc::Sender<Result<pb::ProjectResponse, Status>>, params: &MapParams, part: MapPart) -> bool {
+fn tell(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
     use pb::project_response::Part;
-    let reply = |part| Ok(pb::ProjectResponse { part: Some(part) });
     let dimensions = params.choice.dimensions;
-    let parts = match part {
+    match part {
         MapPart::Start { total, points, sequence } => {
             let payload_fields = params.fields.clone();
-            vec![Part::Start(pb::MapStart { total, points, dimensions, sequence, payload_fields })]
+            outbox.send(Part::Start(pb::MapStart { total, points, dimensions, sequence, payload_fields }))
         }
-        MapPart::Points { offset, ids, fields } => vec![Part::Points(points(offset, ids, fields))],
+        MapPart::Points { offset, ids, fields } => outbox.send(Part::Points(points(offset, ids, fields))),
         MapPart::Frame { round, places, last } => {
             let piece = PIECE_NUMBERS / 6 * dimensions as usize;
-            let pieces = places.len().div_ceil(piece);
-            if !last && replies.capacity() < pieces.min(PIECES) {
-                return !replies.is_closed();
+            let pieces = places.len().div_ceil(piece) as u64;
+            if !last && outbox.waiting() + pieces.min(PIECES) > PIECES {
+                return !outbox.sender.is_closed();
             }
-            let frame = |(at, places): (usize, &[f32])| {
+            places.chunks(piece).enumerate().all(|(at, places)| {
                 let offset = (at * piece) as u32 / dimensions;
-                Part::Frame(pb::MapFrame { round, offset, places: le_f32(places) })
-            };
-            places.chunks(piece).enumerate().map(frame).collect()
+                outbox.send(Part::Frame(pb::MapFrame { round, offset, places: le_f32(places) }))
+            })
         }
         MapPart::Progress(progress) => {
-            let _ = replies.try_send(reply(Part::Progress(progress_message(progress))));
-            return !replies.is_closed();
+            if outbox.waiting() < PIECES {
+                return outbox.send(Part::Progress(progress_message(progress)));
+            }
+            !outbox.sender.is_closed()
         }
-        MapPart::End(end) => vec![Part::End(end_message(end))],
-    };
-    parts.into_iter().all(|part| replies.blocking_send(reply(part)).is_ok())
+        MapPart::End(end) => outbox.send(Part::End(end_message(end))),
+    }
 }
 
 fn le_f32(numbers: &[f32]) -> bytes::Bytes {

@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Ended {
@@ -81,14 +80,9 @@ impl Requests {
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(
-        door: &Door,
-        engine: Arc<dyn Engine>,
-        shared: Arc<Shared>,
-        connections: (Arc<Semaphore>, usize),
-    ) -> Self {
+    pub(super) fn new(door: &Door, engine: Arc<dyn Engine>, shared: Arc<Shared>, connections: Arc<Places>) -> Self {
         let requests = door.requests.clone();
-        let (places, memory) = (door.places.clone(), door.memory.clone());
+        let (places, memory, watches) = (door.places.clone(), door.memory.clone(), door.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";
@@ -99,6 +93,7 @@ impl Metrics {
             shared,
             places,
             memory,
+            watches,
             connections,
         }));
         Self(registry)
@@ -119,7 +114,8 @@ struct Now {
     shared: Arc<Shared>,
     places: Arc<Places>,
     memory: Arc<Memory>,
-    connections: (Arc<Semaphore>, usize),
+    watches: Arc<Places>,
+    connections: Arc<Places>,
 }
 
 impl fmt::Debug for Now {
@@ -163,8 +159,8 @@ impl Collector for Now {
         let out = &mut encoder;
         gauge(out, "requests_in_flight", "Requests that are inside", self.places.count() as u64)?;
         gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory.taken() as u64)?;
-        let (free, most) = &self.connections;
-        gauge(out, "connections", "Open connections", most.saturating_sub(free.available_permits()) as u64)?;
+        gauge(out, "health_watches", "Open watches of health", self.watches.count() as u64)?;
+        gauge(out, "connections", "Open connections", self.connections.count() as u64)?;
         let help = "Requests that wait for their turn";
         let mut waiting = out.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
         for (queue, depth) in self.shared.waiting() {

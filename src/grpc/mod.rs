@@ -29,6 +29,7 @@
 //! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
+//! | `hints.rs` | explanations of failed connections |
 
 mod calls;
 pub mod client;
@@ -42,6 +43,7 @@ mod from_proto;
 pub mod fuzzing;
 mod gate;
 mod health;
+mod hints;
 pub mod limits;
 mod map;
 mod memory;

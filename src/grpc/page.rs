@@ -8,8 +8,9 @@ use super::limits::MAX_RESPONSE_BYTES;
 use crate::web::{self, File};
 use bytes::Bytes;
 use http_body_util::Full;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::codegen::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -200,13 +201,26 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
     response
 }
 
+/// Files that were unpacked, by the hash of their content. Kept, so that replies that are not read share one copy.
+static UNPACKED: Mutex<BTreeMap<&'static str, Bytes>> = Mutex::new(BTreeMap::new());
+
 /// The entity tag and the bytes of a file, in the form that is asked for.
 fn content(file: &File, gzip: bool) -> Option<(String, Bytes)> {
     if gzip {
         return Some((format!("\"{}-gzip\"", file.hash), Bytes::from_static(file.gzip)));
     }
-    let content = file.content().inspect_err(|error| tracing::error!(%error, "a file of the page is damaged")).ok()?;
-    Some((format!("\"{}\"", file.hash), content.into()))
+    let mut unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let content = match unpacked.get(file.hash) {
+        Some(content) => content.clone(),
+        None => {
+            let content = file.content();
+            let content: Bytes =
+                content.inspect_err(|error| tracing::error!(%error, "a file of the page is damaged")).ok()?.into();
+            unpacked.insert(file.hash, content.clone());
+            content
+        }
+    };
+    Some((format!("\"{}\"", file.hash), content))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

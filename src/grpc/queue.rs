@@ -8,12 +8,17 @@ use tokio::sync::oneshot;
 /// Whose requests are counted together.
 pub(super) type Client = Arc<str>;
 
+/// A request that waits: its number, and where its place is sent.
+type Waiting = (u64, oneshot::Sender<Place>);
+
 #[derive(Default)]
 struct State {
     free: usize,
     /// Clients that have someone waiting, in the order of their turns; each once.
     turns: VecDeque<Client>,
-    waiting: HashMap<Client, VecDeque<oneshot::Sender<Place>>>,
+    /// The requests of each, by rising numbers; no line is empty.
+    waiting: HashMap<Client, VecDeque<Waiting>>,
+    next: u64,
 }
 
 /// The queue.
@@ -21,6 +26,13 @@ pub(super) struct Queue(Mutex<State>);
 
 /// A place; given back when dropped, to whoever's turn it is.
 pub(super) struct Place(Option<Arc<Queue>>);
+
+/// Takes a request out of the queue when it is dropped, if it still waits.
+struct Leave<'q> {
+    queue: &'q Queue,
+    client: &'q Client,
+    number: u64,
+}
 
 impl Queue {
     pub(super) fn new(places: usize) -> Self {
@@ -31,27 +43,30 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place.
+    /// Waits for a place. A request that is dropped meanwhile leaves the queue at once.
     pub(super) async fn enter(self: &Arc<Self>, client: &Client) -> Place {
-        let turn = {
+        let (sender, turn) = oneshot::channel();
+        let number = {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
                 return Place(Some(self.clone()));
             }
-            let (sender, turn) = oneshot::channel();
+            let number = state.next;
+            state.next += 1;
             let line = state.waiting.entry(client.clone()).or_default();
-            line.push_back(sender);
+            line.push_back((number, sender));
             if line.len() == 1 {
                 state.turns.push_back(client.clone());
             }
-            turn
+            number
         };
+        let _leave = Leave { queue: self, client, number };
         // The sender is dropped unused only with the queue, which this call holds.
         turn.await.unwrap_or(Place(None))
     }
 
-    /// How many wait, those among them that have given up since.
+    /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.state().waiting.values().map(VecDeque::len).sum()
     }
@@ -67,14 +82,28 @@ impl Queue {
             } else {
                 state.turns.push_back(client);
             }
-            let Some(next) = next else { continue };
+            let Some((_, next)) = next else { continue };
             match next.send(Place(Some(self.clone()))) {
                 Ok(()) => return,
-                // It gave up; what comes back must not be dropped under the lock.
+                // It is being dropped; what comes back must not be dropped under the lock.
                 Err(mut place) => place.0 = None,
             }
         }
         state.free += 1;
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        let Some(line) = state.waiting.get_mut(self.client) else { return };
+        // Not there when it was given its place.
+        let Ok(at) = line.binary_search_by_key(&self.number, |(number, _)| *number) else { return };
+        line.remove(at);
+        if line.is_empty() {
+            state.waiting.remove(self.client);
+            state.turns.retain(|client| client != self.client);
+        }
     }
 }
 
@@ -108,6 +137,7 @@ mod tests {
         }
         tasks[3].abort();
         assert!((&mut tasks[3]).await.unwrap_err().is_cancelled());
+        assert_eq!(queue.waiting(), 4);
         drop((first, order));
         let mut seen = Vec::new();
         while let Some(client) = served.recv().await {
@@ -115,6 +145,38 @@ mod tests {
         }
         assert_eq!(seen, ["greedy", "modest", "greedy", "greedy"]);
         assert_eq!((queue.waiting(), queue.state().free), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_is_no_longer_counted() {
+        let queue = Arc::new(Queue::new(1));
+        let place = queue.enter(&"holder".into()).await;
+        let (greedy, modest): (Client, Client) = ("greedy".into(), "modest".into());
+        let mut waiting = Vec::new();
+        for at in 0..50 {
+            let mut enter = Box::pin(queue.enter(if at % 2 == 0 { &greedy } else { &modest }));
+            assert!(futures_now(&mut enter).await.is_none());
+            waiting.push(enter);
+        }
+        assert_eq!(queue.waiting(), 50);
+        // From the middle, from the front, and the whole line of a client.
+        drop(waiting.remove(20));
+        drop(waiting.remove(0));
+        assert_eq!(queue.waiting(), 48);
+        let mut at = 0;
+        waiting.retain(|_| {
+            at += 1;
+            at == 48
+        });
+        let lines = || {
+            let state = queue.state();
+            (state.waiting.len(), state.turns.len(), state.free)
+        };
+        assert_eq!((queue.waiting(), lines()), (1, (1, 1, 0)));
+        drop(place);
+        assert!(futures_now(&mut waiting[0]).await.is_some());
+        drop(waiting);
+        assert_eq!((queue.waiting(), lines()), (0, (0, 0, 1)));
     }
 
     #[tokio::test]

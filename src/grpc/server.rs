@@ -1,10 +1,11 @@
 //! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port,
 //! and for browsers on another.
 
+use super::calls::SMALL_MESSAGE;
 use super::collections::Collections;
-use super::connection;
+use super::connection::{self, Counted, Times};
 use super::embedders::Embedders;
-use super::gate::{Door, Gate};
+use super::gate::{Door, Gate, HealthLimits};
 use super::health::Health;
 use super::limits::DEFAULT_RESPONSE_BYTES;
 use super::map::Map;
@@ -28,7 +29,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -73,6 +74,12 @@ pub struct ServerOptions {
     pub max_request_memory_bytes: usize,
     /// Most open connections. More are closed at once.
     pub max_connections: usize,
+    /// Of them, most of one address (of IPv6: one /64 network). More are closed at once.
+    pub max_connections_per_address: usize,
+    /// How long a client may take from its connection to the end of the TLS handshake and its first bytes of HTTP.
+    pub handshake_timeout: Duration,
+    /// How long a connection stays open without a request.
+    pub idle_timeout: Duration,
     /// Searches and embeddings that run at the same time; 0 for the number of cores.
     pub threads: usize,
     /// How long a client may send nothing of a request that it has begun (a stream of items too), or leave its reply unread.
@@ -104,6 +111,9 @@ impl Default for ServerOptions {
             max_concurrent_requests_per_client: 512,
             max_request_memory_bytes: 1 << 30,
             max_connections: 4_096,
+            max_connections_per_address: 2_048,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
             threads: 0,
             patience: Duration::from_secs(60),
             drain: Duration::from_secs(10),
@@ -139,14 +149,21 @@ impl ServerOptions {
             ("max_concurrent_requests", self.max_concurrent_requests),
             ("max_concurrent_requests_per_client", self.max_concurrent_requests_per_client),
             ("max_connections", self.max_connections),
+            ("max_connections_per_address", self.max_connections_per_address),
         ] {
-            if !(1..=Semaphore::MAX_PERMITS).contains(&found) {
+            if found == 0 {
                 return Err(ServerError::Option { option, range: "1 or more", found });
             }
         }
-        if self.patience < Duration::from_millis(100) {
-            let found = self.patience.as_millis() as usize;
-            return Err(ServerError::Option { option: "patience", range: "100 ms or more", found });
+        for (option, time) in [
+            ("patience", self.patience),
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ] {
+            if !(Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&time) {
+                let found = time.as_millis() as usize;
+                return Err(ServerError::Option { option, range: "100 to 86400000 ms", found });
+            }
         }
         if self.threads > 1_024 {
             return Err(ServerError::Option { option: "threads", range: "0 to 1024", found: self.threads });
@@ -314,9 +331,11 @@ impl Server {
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
-        let connections = Arc::new(Semaphore::new(options.max_connections));
-        let incoming =
-            connection::accept(polled((listener, address))?, options.tls.clone(), Speech::Grpc, connections.clone());
+        let connections = Arc::new(Places::new(options.max_connections, options.max_connections_per_address));
+        let times =
+            Times { handshake: options.handshake_timeout, idle: options.idle_timeout, patience: options.patience };
+        let (tls, listener) = (options.tls.clone(), polled((listener, address))?);
+        let incoming = connection::accept(listener, tls, Speech::Grpc, connections.clone(), times);
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -333,6 +352,7 @@ impl Server {
             audit: options.audit,
             requests: Requests::default(),
             memory,
+            health: HealthLimits::default(),
             replies: replies.clone(),
             patience: options.patience,
             max_message_bytes: bytes,
@@ -344,15 +364,26 @@ impl Server {
         let mut beside = tokio::task::JoinSet::new();
         beside.spawn(replies.watch());
         if let Some(listening) = metrics {
-            let connections = (connections.clone(), options.max_connections);
-            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections);
+            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections.clone());
             beside.spawn(scrape::serve(polled(listening)?, metrics));
         }
 
         let mut services = vec![""];
         let mut routes = Routes::default()
-            .add_service(Gate::new(reflection()?.build_v1().map_err(ServerError::Reflection)?, door.clone()))
-            .add_service(Gate::new(reflection()?.build_v1alpha().map_err(ServerError::Reflection)?, door.clone()));
+            .add_service(Gate::new(
+                reflection()?
+                    .build_v1()
+                    .map_err(ServerError::Reflection)?
+                    .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
+                door.clone(),
+            ))
+            .add_service(Gate::new(
+                reflection()?
+                    .build_v1alpha()
+                    .map_err(ServerError::Reflection)?
+                    .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
+                door.clone(),
+            ));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
                 let service = <$server>::new($handler)
@@ -371,12 +402,9 @@ impl Server {
         serve!(pb::snapshots_server::SnapshotsServer<Snapshots>, Snapshots(work.clone()));
         serve!(pb::training_server::TrainingServer<Training>, Training(work.clone()));
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
-        let routes = routes.add_service(HealthServer::new(Health {
-            engine,
-            access: options.access,
-            services,
-            stopping: stopping.clone(),
-        }));
+        let health = Health { engine, access: options.access, services, stopping: stopping.clone() };
+        let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE.min(bytes));
+        let routes = routes.add_service(Gate::new(health, door));
 
         let shutdown = async move {
             shutdown.await;
@@ -395,14 +423,15 @@ impl Server {
             (Some(listening), Some(web)) => {
                 let names = web.names.iter().map(|name| name.to_ascii_lowercase()).collect();
                 let page = Page::new(routes.clone(), Names { names, tls: options.tls.is_some() });
-                let incoming = connection::accept(polled(listening)?, options.tls, Speech::Web, connections);
+                let page = Counted(page);
+                let incoming = connection::accept(polled(listening)?, options.tls, Speech::Web, connections, times);
                 let told = stopped(stopping.clone());
                 Some(transport.clone().accept_http1(true).serve_with_incoming_shutdown(page, incoming, told))
             }
             _ => None,
         };
         let told = stopped(stopping.clone());
-        let grpc = transport.serve_with_incoming_shutdown(routes.prepare(), incoming, told);
+        let grpc = transport.serve_with_incoming_shutdown(Counted(routes.prepare()), incoming, told);
         let serving = async move {
             let browsers = async move {
                 match browsers {

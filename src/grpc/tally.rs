@@ -42,7 +42,7 @@ impl Tally {
         let ms = took.as_secs_f64() * 1e3;
         tracing::debug!(request_id, call, caller, collection, outcome, ms, "request ended");
         let refused = self.context.is_none() || outcome == "PERMISSION_DENIED";
-        if (self.call.role > Role::Read || refused)
+        if (self.call.role > Some(Role::Read) || refused)
             && (self.context.is_some() || self.door.may_audit_stranger())
             && let Some(audit) = &self.door.audit
         {

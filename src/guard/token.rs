@@ -99,6 +99,10 @@ impl Trust {
     /// The caller that a token speaks for. Why a token is refused is for the log, not for the caller.
     pub(super) fn caller(&self, token: &[u8]) -> Result<Caller, String> {
         let header = decode_header(token).map_err(|error| format!("the header of the token: {error}"))?;
+        // RFC 7515, 4.1.11: a token is refused when it has extensions that are not understood, and none are understood here.
+        if let Some(names) = &header.crit {
+            return Err(format!("the header of the token has crit: {names:?}, and no extension is known here"));
+        }
         let mut why = "no trusted key has the token's kid and algorithm".to_owned();
         for trusted in &self.keys {
             let named = trusted.id.is_none() || trusted.id == header.kid;

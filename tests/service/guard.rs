@@ -222,6 +222,10 @@ async fn tokens_are_taken_only_when_all_is_right() {
     let eddsa = |claims: Value, header: Header| {
         encode(&header, &claims, &EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap()).unwrap()
     };
+    let critical = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Header { crit: Some(names), ..with_id(Algorithm::EdDSA, "now") }
+    };
     let code = async |token: &str| {
         let client = holder(&server.url, token).await;
         client.count(count("films")).await.map_or_else(|error| error.code(), |_| "OK")
@@ -272,6 +276,9 @@ async fn tokens_are_taken_only_when_all_is_right() {
         ("the public key as a shared secret, DER", hs(&der)),
         ("an empty shared secret", hs(b"")),
         ("another key", es(claims(json!({})), &stranger)),
+        ("an extension", eddsa(claims(json!({})), critical(&["exp"]))),
+        ("an unknown extension", eddsa(claims(json!({})), critical(&["urn:example:must-be-understood"]))),
+        ("an empty list of extensions", eddsa(claims(json!({})), critical(&[]))),
         ("a key by another id", eddsa(claims(json!({})), with_id(Algorithm::EdDSA, "then"))),
         ("a key without its id", eddsa(claims(json!({})), Header::new(Algorithm::EdDSA))),
         ("changed after signing", tampered),
@@ -381,6 +388,47 @@ async fn certificates_are_replaced_without_a_restart() {
     assert!(Tls::read(&files).unwrap_err().to_string().contains("server.key"));
     std::fs::write(&files.certificate, "not PEM").unwrap();
     assert!(Tls::read(&files).unwrap_err().to_string().contains("server.pem"));
+}
+
+#[tokio::test]
+async fn a_wrong_scheme_or_certificate_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let read = |clients| Some(Live::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
+    let url = serve_tls(ServerOptions { tls: read(None), ..options() }).await;
+    let failed = async |url: &str, ca: Option<&Authority>| {
+        let ca = ca.map(|ca| ca.pem.clone().into_bytes());
+        let options = ClientOptions { ca, ..Default::default() };
+        match Client::connect(url, &options).await {
+            Ok(client) => client.serving("").await.expect_err("it should fail").to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    // The certificate is of a root that the client does not know.
+    let why = failed(&url, Some(&Authority::new())).await;
+    assert!(why.contains("no root trusts the certificate") && why.contains("--ca"), "{why}");
+    let why = failed(&url.replace("127.0.0.1", "localhost"), Some(&authority)).await;
+    assert!(why.contains("the certificate is not for this name"), "{why}");
+    let why = failed(&url.replace("https", "http"), None).await;
+    assert!(why.contains("use https://"), "{why}");
+    let why = failed(&serve_tls(options()).await, Some(&authority)).await;
+    assert!(why.contains("use http://"), "{why}");
+    let url = serve_tls(ServerOptions { tls: read(Some(&authority)), ..options() }).await;
+    let why = failed(&url, Some(&authority)).await;
+    assert!(why.contains("asks for a client certificate"), "{why}");
+
+    // The certificate of an authority, shown by a server.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    let files = authority.serve_from(folder.path(), None);
+    std::fs::write(&files.certificate, &pem).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    let url = serve_tls(ServerOptions { tls: Some(Live::new(Tls::read(&files).unwrap())), ..options() }).await;
+    let own = Authority { pem, issuer: Authority::new().issuer };
+    let why = failed(&url, Some(&own)).await;
+    assert!(why.contains("CA:FALSE"), "{why}");
 }
 
 #[tokio::test]

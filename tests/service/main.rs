@@ -11,6 +11,7 @@
 //! | `embedding.rs` | embeddings that take long: where they run, when they end |
 //! | `limits.rs` | what is refused at the edge, over each engine |
 //! | `scars.rs` | what has hurt other databases: no vectors, bombs, duplicates, clients that stop |
+//! | `hostile.rs` | clients that take what others need |
 //! | `generations.rs` | a collection under one embedder after the other |
 //! | `training.rs` | models trained, installed and deleted |
 //! | `guard.rs` | who is let in, and what is noted of it |
@@ -30,6 +31,7 @@ mod filters;
 mod generations;
 mod guard;
 mod harness;
+mod hostile;
 mod kept;
 mod limits;
 mod map;

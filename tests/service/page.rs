@@ -295,10 +295,8 @@ async fn with_tls_browsers_speak_tls_too() {
     let path = "nearness.v1.Collections/List";
     let (code, _, status) = call::<pb::ListResponse>(connect().await, path, &pb::ListRequest {}, HERE).await;
     assert_eq!((code, status.as_deref()), (200, Some("0")));
-    // Plain text is not answered.
-    let mut plain = TcpStream::connect(page.address).await.unwrap();
-    plain.write_all(format!("GET / HTTP/1.1{HERE}\r\n\r\n").as_bytes()).await.unwrap();
-    let mut reply = Vec::new();
-    let _ = plain.read_to_end(&mut reply).await;
-    assert!(!reply.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&reply));
+    // Plain text gets no more than the reason.
+    let plain = TcpStream::connect(page.address).await.unwrap();
+    let reply = ask_over(plain, &format!("GET / HTTP/1.1{HERE}"), &[]).await;
+    assert_eq!((reply.code, reply.body.as_slice()), (400, b"this port speaks TLS: use https://\n".as_slice()));
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Status line, head and body of one request.
-async fn http(address: SocketAddr, request: &str) -> (String, String) {
+pub(crate) async fn http(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut reply = String::new();
@@ -20,13 +20,13 @@ async fn http(address: SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 }
 
 /// The number of the line that begins so.
 #[track_caller]
-fn value(text: &str, line: &str) -> f64 {
+pub(crate) fn value(text: &str, line: &str) -> f64 {
     let found = text.lines().find_map(|other| other.strip_prefix(line)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
 }

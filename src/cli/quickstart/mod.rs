@@ -44,6 +44,7 @@ pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Runtime::new().context("the async runtime")?;
     runtime.block_on(async {
+        super::serve::ignore_signals()?;
         let web = settings::web(args.web, Vec::new());
         let options = ServerOptions { address: args.listen, web, ..ServerOptions::default() };
         let server = Server::bind(engine as Arc<dyn Engine>, options)?;

@@ -105,6 +105,15 @@ pub(crate) struct ServeArgs {
     /// Most open connections [default: 4096]
     #[arg(long, value_name = "N", env = "NEARNESS_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: Option<u32>,
+    /// Of them, most of one address (of IPv6: one /64 network) [default: half of them]
+    #[arg(long, value_name = "N", env = "NEARNESS_CONNECTIONS_PER_ADDRESS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections_per_address: Option<u32>,
+    /// Time limit from a connection to the end of its TLS handshake and its first bytes, seconds [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "NEARNESS_HANDSHAKE", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) handshake: Option<u32>,
+    /// Close connections that have had no request for this long, seconds [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "NEARNESS_IDLE", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) idle: Option<u32>,
     /// Searches and embeddings at the same time; 0 takes all cores [default: 0]
     #[arg(long, value_name = "N", env = "NEARNESS_THREADS", value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) threads: Option<u32>,

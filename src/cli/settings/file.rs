@@ -47,6 +47,9 @@ pub(super) struct LimitsSection {
     pub(super) request_memory_mib: Option<u32>,
     pub(super) patience_seconds: Option<u32>,
     pub(super) connections: Option<u32>,
+    pub(super) connections_per_address: Option<u32>,
+    pub(super) handshake_seconds: Option<u32>,
+    pub(super) idle_seconds: Option<u32>,
     pub(super) threads: Option<u32>,
     pub(super) background_memory_mib: Option<u32>,
 }
@@ -118,6 +121,9 @@ impl ConfigFile {
             ("limits.request_memory_mib", limits.request_memory_mib, 1..=1_048_576),
             ("limits.patience_seconds", limits.patience_seconds, 1..=86_400),
             ("limits.connections", limits.connections, 1..=1_000_000),
+            ("limits.connections_per_address", limits.connections_per_address, 1..=1_000_000),
+            ("limits.handshake_seconds", limits.handshake_seconds, 1..=3_600),
+            ("limits.idle_seconds", limits.idle_seconds, 1..=86_400),
             ("limits.threads", limits.threads, 0..=1_024),
             ("limits.background_memory_mib", limits.background_memory_mib, 1..=1_048_576),
         ] {
@@ -142,6 +148,8 @@ mod tests {
             ("listen = 'here'", "listen"),
             ("[tls]\ncert = 'a'", "unknown field `cert`"),
             ("[limits]\nmax_message_mib = 0", "limits.max_message_mib takes 1 to 1024, got 0"),
+            ("[limits]\nconnections_per_address = 0", "limits.connections_per_address takes 1 to 1000000, got 0"),
+            ("[limits]\nidle_seconds = 86401", "limits.idle_seconds takes 1 to 86400, got 86401"),
             ("[limits]\nthreads = -1", "threads = -1"),
             ("[limits]\nbackground_memory_mib = 0", "limits.background_memory_mib takes 1 to 1048576, got 0"),
             ("[log]\nformat = 'xml'", "format = 'xml'"),

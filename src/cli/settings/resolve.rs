@@ -62,6 +62,11 @@ impl Settings {
         let limits = &file.limits;
         let most = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
         let each = args.concurrent_requests_per_client.or(limits.concurrent_requests_per_client);
+        let connections = number(args.connections, limits.connections, defaults.max_connections);
+        let of_address = args.connections_per_address.or(limits.connections_per_address);
+        let seconds = |flag: Option<u32>, file: Option<u32>, default: Duration| {
+            flag.or(file).map_or(default, |seconds| Duration::from_secs(seconds.into()))
+        };
         let options = ServerOptions {
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
@@ -78,11 +83,11 @@ impl Settings {
                 .request_memory
                 .or(limits.request_memory_mib)
                 .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
-            patience: args
-                .patience
-                .or(limits.patience_seconds)
-                .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
-            max_connections: number(args.connections, limits.connections, defaults.max_connections),
+            patience: seconds(args.patience, limits.patience_seconds, defaults.patience),
+            handshake_timeout: seconds(args.handshake, limits.handshake_seconds, defaults.handshake_timeout),
+            idle_timeout: seconds(args.idle, limits.idle_seconds, defaults.idle_timeout),
+            max_connections_per_address: of_address.map_or(connections.div_ceil(2), |number| number as usize),
+            max_connections: connections,
             threads: number(args.threads, limits.threads, defaults.threads),
             tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
             insecure: args.insecure.or(file.insecure).unwrap_or(false),
@@ -183,7 +188,7 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\n",
+            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nconnections = 9\nidle_seconds = 7\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
@@ -194,6 +199,8 @@ mod tests {
         assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
         let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
         assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
+        let (connections, of_address) = (filed.options.max_connections, filed.options.max_connections_per_address);
+        assert_eq!((connections, of_address, filed.options.idle_timeout), (9, 5, Duration::from_secs(7)));
         assert_eq!((filed.models, filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
         let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
         assert_eq!(flagged.background_memory, Some(7 << 20));

@@ -1,0 +1,71 @@
+//! Explanations of failed connections for users of the client: what the error of the transport means, and the remedy.
+
+use std::error::Error as StdError;
+use std::io;
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
+
+/// What the server of this program says to plain text on a port with TLS.
+pub(super) const WANTS_TLS: &str = "this port speaks TLS: use https://";
+/// What it says to TLS on a port of plain text.
+pub(super) const NO_TLS: &str = "this port speaks plain text, not TLS: use http://";
+
+const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
+const TLS_TO_PLAIN_TEXT: &str = "the server does not speak TLS: use http://";
+const ANOTHER_NAME: &str =
+    "the certificate is not for this name: use a name that it has, or make one whose subjectAltName has this";
+const UNKNOWN_ROOT: &str = "no root trusts the certificate: name its root, or a self-signed certificate itself, with --ca FILE (or \
+                            NEARNESS_CA)";
+const AN_AUTHORITY: &str = "the server shows the certificate of an authority (CA:TRUE): make one for the server with CA:FALSE, as \
+                            docs/SECURITY.md shows";
+const CLIENT_CERTIFICATE: &str =
+    "the server asks for a client certificate: --certificate FILE and --certificate-key FILE";
+const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verified";
+const OTHER_ALERT: &str = "the server refused the TLS handshake";
+
+/// What is wrong with the TLS of a connection; none when the error has another cause.
+pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<TlsError>());
+        match tls {
+            Some(TlsError::InvalidCertificate(why)) => return Some(of_certificate(why)),
+            Some(TlsError::AlertReceived(alert)) => return Some(of_alert(*alert)),
+            Some(TlsError::InvalidMessage(_) | TlsError::InappropriateMessage { .. }) => {
+                return Some(TLS_TO_PLAIN_TEXT);
+            }
+            _ => {}
+        }
+        // What passes through HTTP/2 keeps only its text.
+        let text = error.to_string();
+        if text.contains("received fatal alert: CertificateRequired") {
+            return Some(CLIENT_CERTIFICATE);
+        }
+        if text.contains("tls handshake eof") {
+            return Some(TLS_TO_PLAIN_TEXT);
+        }
+        // HTTP/2 that reads an alert of TLS finds the length of a frame in it that no frame has.
+        if text.contains(WANTS_TLS) || text.contains("frame with invalid size") {
+            return Some(PLAIN_TEXT_TO_TLS);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn of_certificate(why: &CertificateError) -> &'static str {
+    match why {
+        // The signature is wrong when another root has the name of the issuer.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_ROOT,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => ANOTHER_NAME,
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => AN_AUTHORITY,
+        _ => OTHER_CERTIFICATE,
+    }
+}
+
+fn of_alert(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => CLIENT_CERTIFICATE,
+        _ => OTHER_ALERT,
+    }
+}
