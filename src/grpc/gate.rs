@@ -107,10 +107,10 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
         Some(peer) if access.is_open() => peer.address.ip().to_string().into(),
         _ => caller.name.as_str().into(),
     };
-    let allowed = caller.role >= tally.call.role;
+    let role = caller.role;
     tally.context = Some(Arc::new(Known::new(caller, client.clone())));
-    if !allowed {
-        return Err(status::role_needed(tally.call.role));
+    if role < tally.call.role {
+        return Err(status::role_needed(tally.call.name, tally.call.role, role));
     }
     door.places.take(&client).map_err(status::overloaded)
 }

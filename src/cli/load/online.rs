@@ -11,7 +11,7 @@ use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source};
-use crate::grpc::pb;
+use crate::grpc::{ClientError, pb};
 use anyhow::{Context, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,10 +41,25 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let request = remote::create_request(&target::spec(args, &first.0)?);
-            client.create_collection(request).await.map_err(told)?;
+            client.create_collection(request).await.map_err(|error| not_created(args, error))?;
         }
         stream(client, args, blocks, files, first, report, progress).await
     })
+}
+
+/// A collection that is missing and could not be created: with what to do where the key is not enough.
+fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
+    let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
+        let name = args.collection.as_str();
+        format!(
+            "the collection {name} does not exist and this key may not create it: create it first with `nearness \
+             collections create {name}` and an admin key"
+        )
+    });
+    match remedy {
+        Some(remedy) => told(error).context(remedy),
+        None => told(error),
+    }
 }
 
 /// The collection, if the server has it.
