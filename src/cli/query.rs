@@ -103,6 +103,9 @@ fn cost(stats: &pb::SearchStats) -> String {
     if let Some(recall) = stats.expected_recall.filter(|_| stats.path() != pb::Path::Exact) {
         text += &format!(", expected recall {recall:.3}");
     }
+    if stats.recall_unmeasured {
+        text += ", recall not measured yet";
+    }
     if let Some(matches) = stats.filter_matches {
         text += &format!(", {} points match", super::progress::count(matches));
     }
@@ -140,6 +143,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
             "segments_by_graph": stats.segments_by_graph,
             "segments_by_scan": stats.segments_by_scan,
             "expected_recall": stats.expected_recall,
+            "recall_unmeasured": stats.recall_unmeasured,
             "embed_us": stats.embed_us,
             "search_us": stats.search_us,
             "embedder_fingerprint": stats.embedder_fingerprint,
@@ -178,6 +182,8 @@ mod tests {
         assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms; embedder 0123456789ab");
         let stats = pb::SearchStats { expected_recall: Some(0.9512), embedder_fingerprint: String::new(), ..stats };
         assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms, expected recall 0.951");
+        let stats = pb::SearchStats { expected_recall: None, recall_unmeasured: true, ..stats };
+        assert_eq!(cost(&stats), "by graph (ef 100), 1,234 distances, 0.35 ms, recall not measured yet");
     }
 
     #[test]

@@ -378,6 +378,8 @@ pub struct SearchStats {
     /// The mean recall to expect of such a search, 0 to 1: segments weighted by their live rows, a scan counts as 1.
     /// None when a graph was used of which nothing was measured yet.
     pub expected_recall: Option<f32>,
+    /// A target recall was asked for, and at least one graph that was searched has not been measured yet.
+    pub recall_unmeasured: bool,
     /// Live points that match the filter; none without one.
     pub filter_matches: Option<u64>,
     /// Damaged segments that were left out.

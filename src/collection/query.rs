@@ -270,6 +270,7 @@ impl Collection {
             segments_by_graph: 0,
             segments_by_scan: 0,
             expected_recall: None,
+            recall_unmeasured: false,
             filter_matches: selection.map(|selection| selection.count),
             lost_segments: view.lost.len() as u32,
             embed_time: Duration::ZERO,
@@ -294,6 +295,8 @@ impl Collection {
                     sealed.live_rows().into()
                 }
             };
+            stats.recall_unmeasured |=
+                matches!(effort, Effort::Target(_)) && found.ef.is_some() && found.recall.is_none();
             expectation.add(selected.map_or(live, Selected::count), found.recall);
         })?;
         stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());

@@ -148,12 +148,12 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
         Some(_) if access.is_open() => address(),
         _ => caller.name.as_str().into(),
     };
-    let allowed = caller.role >= role;
+    let has = caller.role;
     let asked = response_bytes(request.headers());
     let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(door.default_response_bytes);
     tally.context = Some(Arc::new(Known::new(caller, client.clone(), bytes)));
-    if !allowed {
-        return Err(status::role_needed(role));
+    if has < role {
+        return Err(status::role_needed(tally.call.name, role, has));
     }
     asked?;
     door.places.take(&client).map_err(status::overloaded)

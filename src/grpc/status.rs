@@ -237,9 +237,13 @@ pub(super) fn unauthenticated() -> Status {
     Status::with_error_details(Code::Unauthenticated, "this server asks for a valid credential", details)
 }
 
-/// A caller whose role is not enough.
-pub(super) fn role_needed(needed: Role) -> Status {
-    with_reason(ErrorKind::Forbidden, format!("this call needs the role {}", needed.name()))
+/// A caller whose role is not enough for a call, `package.Service/Method`.
+pub(super) fn role_needed(call: &str, needed: Role, has: Role) -> Status {
+    let call = call.rsplit_once('.').map_or(call, |(_, call)| call);
+    with_reason(
+        ErrorKind::Forbidden,
+        format!("{call} needs the role {}; this caller has the role {}", needed.name(), has.name()),
+    )
 }
 
 /// A call that no service has.

@@ -197,6 +197,7 @@ fn stats(stats: SearchStats) -> pb::SearchStats {
         search_us: micros(stats.search_time),
         embedder_fingerprint: fingerprint(stats.fingerprint),
         expected_recall: stats.expected_recall,
+        recall_unmeasured: stats.recall_unmeasured,
         lost_segments: stats.lost_segments,
         filter_matches: stats.filter_matches,
     }

@@ -86,11 +86,14 @@ async fn keys_open_what_their_role_and_scope_say() {
     assert_eq!(names(&reader).await, ["films-a"]);
 
     // A role that is not enough.
-    let role = |needed: &str| ("PERMISSION_DENIED", format!("this call needs the role {needed}"));
-    assert_eq!(refused(reader.upsert(one("films-a")).await), role("write"));
-    assert_eq!(refused(writer.create_collection(plain("films-c", 2, pb::Metric::L2)).await), role("admin"));
+    let role = |call: &str, needed: &str, has: &str| {
+        ("PERMISSION_DENIED", format!("{call} needs the role {needed}; this caller has the role {has}"))
+    };
+    assert_eq!(refused(reader.upsert(one("films-a")).await), role("Points/Upsert", "write", "read"));
+    let create = writer.create_collection(plain("films-c", 2, pb::Metric::L2)).await;
+    assert_eq!(refused(create), role("Collections/Create", "admin", "write"));
     let delete = pb::DeleteCollectionRequest { name: "films-a".into() };
-    assert_eq!(refused(writer.delete_collection(delete).await), role("admin"));
+    assert_eq!(refused(writer.delete_collection(delete).await), role("Collections/Delete", "admin", "write"));
     // A collection out of reach is refused alike, whether it is there or not.
     let out = ("PERMISSION_DENIED", "the caller may not touch this collection".to_owned());
     for name in ["words", "films", "nowhere"] {

@@ -154,6 +154,7 @@ impl MemoryEngine {
             segments_by_graph: 0,
             segments_by_scan: 0,
             expected_recall: Some(1.0),
+            recall_unmeasured: false,
             lost_segments: 0,
             filter_matches: params.filter.as_deref().map(|filter| count(collection, filter)),
             embed_time: Duration::ZERO,

@@ -80,7 +80,7 @@ export function cost(stats: SearchStats | undefined): HTMLElement {
   const sure = exact
     ? "certain: nothing was left out"
     : stats.expectedRecall === undefined
-      ? "how sure: not measured for this search"
+      ? stats.recallUnmeasured ? "the recall of this index is not measured yet" : "how sure: not measured for this search"
       : `expected recall ${(stats.expectedRecall * 100).toFixed(1)} %`;
   const cells: [string, string][] = [
     ["Search", micros(stats.searchUs)],

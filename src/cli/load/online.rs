@@ -11,7 +11,7 @@ use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source};
-use crate::grpc::{Written, pb};
+use crate::grpc::{ClientError, Written, pb};
 use anyhow::{Context, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
             let request = remote::create_request(&target::spec(args, &first.0)?);
-            client.create_collection(request).await.map_err(told)?;
+            client.create_collection(request).await.map_err(|error| not_created(args, error))?;
         }
         let sending =
             Sending { collection: args.collection.as_str(), limit: args.limit.unwrap_or(u64::MAX), blocks, keeping };
@@ -53,6 +53,21 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         report.collection = self::existing(&client, args).await?;
         Ok(report)
     })
+}
+
+/// A collection that is missing and could not be created: with what to do where the key is not enough.
+fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
+    let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
+        let name = args.collection.as_str();
+        format!(
+            "the collection {name} does not exist and this key may not create it: create it first with `nearness \
+             collections create {name}` and an admin key"
+        )
+    });
+    match remedy {
+        Some(remedy) => told(error).context(remedy),
+        None => told(error),
+    }
 }
 
 /// The collection, if the server has it.
