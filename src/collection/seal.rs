@@ -182,11 +182,13 @@ impl Collection {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
         // A copy has checksums of its own: what is copied must be sound.
         for sealed in inputs {
-            if let Err(error) = sealed.segment.verify() {
-                self.lose(sealed.segment.id(), &error);
+            if let Err(error) = sealed.segment.verify_rows() {
+                self.quarantine(&sealed.segment, &error);
                 return Err(error.into());
             }
         }
+        // Rows that are hidden because they are damaged would be taken for dead.
+        self.view().whole(&self.name)?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
@@ -205,6 +207,13 @@ impl Collection {
         let held = self.writer.hold();
         if self.is_gone() {
             return Ok(());
+        }
+        if let Err(error) = self.view().whole(&self.name) {
+            if let Some((segment, graph)) = &made {
+                self.remove(segment.path());
+                graph.iter().for_each(|graph| self.remove(graph.path()));
+            }
+            return Err(error);
         }
         let died: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
@@ -272,7 +281,7 @@ impl Collection {
 
     /// A new segment of this collection, to be written.
     pub(super) fn segment_writer(&self) -> Result<SegmentWriter, Error> {
-        Ok(SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension)?)
+        Ok(SegmentWriter::create(&self.fs, &self.dir, self.take_segment_id(), self.dimension, self.identity)?)
     }
 
     /// The vectors of a segment as the index sees them.
@@ -288,6 +297,10 @@ impl Collection {
     /// Builds the graph of a segment that has none, and swaps it in.
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<(), Error> {
         sealed.prepare_payloads();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.writer.hold();
@@ -362,6 +375,8 @@ impl Collection {
                 dead_sealed.push((sealed.clone(), row));
             }
         }
+        // An id that could not be read on the way may be one of those that are replaced.
+        view.whole(&self.name)?;
         let sequence = self.writer.sequence() + 1;
         changes.push(Change::Sequence(sequence));
         self.truth.commit(&changes)?;
@@ -427,17 +442,17 @@ impl Reusable {
 
 /// Rows of two segments that have the same id: one pass over both in the order of their ids.
 pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
-    let (mut left, mut right) = (a.sorted().iter().peekable(), b.sorted().iter().peekable());
+    let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
     std::iter::from_fn(move || {
         loop {
-            let (&&x, &&y) = (left.peek()?, right.peek()?);
-            match a.point_id(Ordinal(x)).as_bytes().cmp(b.point_id(Ordinal(y)).as_bytes()) {
+            let (&x, &y) = (left.peek()?, right.peek()?);
+            match a.point_id(x).as_bytes().cmp(b.point_id(y).as_bytes()) {
                 std::cmp::Ordering::Less => _ = left.next(),
                 std::cmp::Ordering::Greater => _ = right.next(),
                 std::cmp::Ordering::Equal => {
                     left.next();
                     right.next();
-                    return Some((Ordinal(x), Ordinal(y)));
+                    return Some((x, y));
                 }
             }
         }

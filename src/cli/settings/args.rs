@@ -105,6 +105,9 @@ pub(crate) struct ServeArgs {
     /// Searches and embeddings at the same time; 0 takes all cores [default: 0]
     #[arg(long, value_name = "N", env = "NEARNESS_THREADS", value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) threads: Option<u32>,
+    /// Stored bytes compared with their checksums in the background, MiB a second; 0 for none [default: 16]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_SCRUB_RATE", value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    pub(crate) scrub_rate: Option<u32>,
     /// How the log is written to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "NEARNESS_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

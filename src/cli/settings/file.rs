@@ -47,6 +47,7 @@ pub(super) struct LimitsSection {
     pub(super) patience_seconds: Option<u32>,
     pub(super) connections: Option<u32>,
     pub(super) threads: Option<u32>,
+    pub(super) scrub_rate_mib: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
