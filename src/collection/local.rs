@@ -154,12 +154,6 @@ impl LocalEngine {
         self
     }
 
-    /// The same, with a scrubber that reads so many bytes a second; 0 stops it, as without this.
-    pub fn with_scrub_rate(self, bytes_per_second: u64) -> Self {
-        self.inner.scrub_rate.store(bytes_per_second, Ordering::Relaxed);
-        self
-    }
-
     /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. `observe` is told of
     /// progress and may cancel by returning false.
     ///

@@ -201,8 +201,11 @@ fn collection(
 /// Writes rows of a segment again. False when there are none.
 fn rewrite(fs: &Arc<dyn Fs>, dir: &Path, segment: &Segment, rows: &[Ordinal], id: SegmentId) -> Result<bool, Error> {
     let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension(), IDENTITY)?;
+    let (vectors, dimension) = (segment.vectors(), segment.dimension() as usize);
     for &row in rows {
-        writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+        // Their vectors were compared; a norm that is damaged is computed anew.
+        let vector = vectors.vector(dimension, row.0 as usize).to_floats();
+        writer.append(segment.point_id(row), &vector, segment.payload(row))?;
     }
     if writer.rows() == 0 {
         return Ok(false);

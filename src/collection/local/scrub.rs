@@ -6,7 +6,7 @@
 use super::super::activity::{Meters, count};
 use super::super::open::Collection;
 use super::super::sealed::Sealed;
-use super::Inner;
+use super::{Inner, LocalEngine};
 use crate::disk;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,14 @@ use std::time::{Duration, SystemTime};
 const LOOK: Duration = Duration::from_secs(1);
 /// Least time from the begin of a pass to that of the next.
 const PASS: Duration = Duration::from_secs(600);
+
+impl LocalEngine {
+    /// Sets the rate of the scrubber, bytes a second; 0, the default, stops it.
+    pub fn with_scrub_rate(self, bytes_per_second: u64) -> Self {
+        self.inner.scrub_rate.store(bytes_per_second, Ordering::Relaxed);
+        self
+    }
+}
 
 impl Inner {
     pub(super) fn run_scrubber(&self) {
