@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nearness::store::{Segment, SegmentId};
+use nearness::store::{Loss, Segment, SegmentId};
 use nearness::types::Ordinal;
 use nearness_fuzz::{file, fix_segment, scratch};
 
@@ -17,11 +17,15 @@ fn read(bytes: &[u8]) {
             assert!([0, segment.dimension() as usize].contains(&vector.len()));
             let _ = segment.payload(row);
             let found = segment.find(&id);
-            let after = segment.sorted_after(&id);
-            assert!(!sound || row.0 >= segment.rows() || (found == Some(row) && after > 0));
+            let after = segment.in_order(Some(&id)).take(200).count();
+            assert!(!sound || row.0 >= segment.rows() || (found == Some(row) && after < segment.rows() as usize));
         }
-        let _ = (segment.norms().len(), segment.sorted().len(), segment.rows_are_sound(), segment.ids_are_sound());
-        assert!(!sound || segment.rows_are_sound() && segment.ids_are_sound());
+        let _ = (segment.norms().len(), segment.in_order(None).take(200).count(), segment.identity());
+        assert!(!sound || segment.rows_are_sound() && segment.ids_are_sound() && segment.describe_damage().is_none());
+        let scrubbed = segment.scrub(&mut |_| true);
+        assert!(!sound || scrubbed.is_ok() && segment.loss() != Loss::Rows);
+        let lost: usize = segment.damaged_rows().iter().map(|range| range.len()).sum();
+        assert!(lost <= segment.rows() as usize);
     }
     let _ = std::fs::remove_file(path);
 }

@@ -83,17 +83,33 @@ fn section(bytes: &[u8], offset: u64, length: u64) -> Option<u32> {
     bytes.get(usize::try_from(offset).ok()?..end).map(crc32fast::hash)
 }
 
-/// Makes the checksums, the tag and the length of a segment file right.
+/// Makes the checksums, the tag, the length and the copy of the header of a segment file right. A file of version 3 gets the
+/// checksums of its blocks where the bytes of its first sections lie as its header says.
 pub fn fix_segment(bytes: &mut [u8]) {
     const ENTRIES: usize = 64;
+    const SUMS: usize = 8;
+    let with_sums = u32_at(bytes, 8) == 3 && bytes.len() >= 2 * 320;
+    let header = if with_sums { 320 } else { 256 };
     let narrow = u32_at(bytes, 48) == 3;
+    if with_sums {
+        fix_sums(bytes);
+    }
     let mut hash = Sha256::new();
     hash.update(&bytes[16..24]);
     hash.update(&bytes[32..40]);
-    if u32_at(bytes, 48) != 0 {
+    if u32_at(bytes, 48) != 0 || with_sums {
         hash.update(&bytes[48..52]);
     }
-    for place in 0..if narrow { 8 } else { 7 } {
+    if with_sums {
+        hash.update(&bytes[280..296]);
+        hash.update(&bytes[52..56]);
+    }
+    let present = (0..SUMS + 1).filter(|place| match *place {
+        7 => narrow,
+        SUMS => with_sums,
+        _ => true,
+    });
+    for place in present {
         let at = ENTRIES + 24 * place;
         let (offset, length) = (u64_at(bytes, at), u64_at(bytes, at + 8));
         if let Some(crc) = section(bytes, offset, length) {
@@ -106,8 +122,49 @@ pub fn fix_segment(bytes: &mut [u8]) {
     let length = bytes.len() as u64;
     put(bytes, 40, &length.to_le_bytes());
     put(bytes, 12, &[0; 4]);
-    let crc = crc32fast::hash(&bytes[..256]);
+    let crc = crc32fast::hash(&bytes[..header]);
     put(bytes, 12, &crc.to_le_bytes());
+    if with_sums {
+        let (first, copy) = bytes.split_at_mut(length as usize - header);
+        copy.copy_from_slice(&first[..header]);
+    }
+}
+
+/// Makes the checksums of blocks right, as far as sections lie in the file.
+fn fix_sums(bytes: &mut [u8]) {
+    /// More blocks are too many for a test.
+    const MOST: u64 = 64;
+    let (rows, block_rows) = (u64::from(u32_at(bytes, 32)), u64::from(u32_at(bytes, 52)).max(1));
+    let width = u64::from(u32_at(bytes, 36)) * [4, 2, 1, 1].get(u32_at(bytes, 48) as usize).copied().unwrap_or(4);
+    // What lies farther is in no file.
+    let in_file = |at: u64| at.min(1 << 40) as usize;
+    let offset = |bytes: &[u8], section: usize| u64_at(bytes, 64 + 24 * section);
+    let end = |bytes: &[u8], section: usize, row: u64| match section {
+        3 => u64::from(u32_at(bytes, in_file(offset(bytes, 2).saturating_add(4 * row)))),
+        _ => u64_at(bytes, in_file(offset(bytes, 4).saturating_add(8 * row))),
+    };
+    for block in 0..rows.div_ceil(block_rows).min(MOST) {
+        let (from, until) = (block * block_rows, rows.min((block + 1) * block_rows));
+        for place in 0..8 {
+            let (begin, end) = match place {
+                0 => (from.saturating_mul(width), until.saturating_mul(width)),
+                2 => (from * 4, (until + 1) * 4),
+                4 => (from * 8, (until + 1) * 8),
+                3 | 5 => (end(bytes, place, from), end(bytes, place, until)),
+                _ => (from * 4, until * 4),
+            };
+            let start = offset(bytes, place).saturating_add(begin);
+            let crc = if place == 7 && u32_at(bytes, 48) != 3 {
+                Some(0)
+            } else {
+                section(bytes, start, end.saturating_sub(begin))
+            };
+            let at = offset(bytes, 8).saturating_add((block * 8 + place as u64) * 4);
+            if let Some(crc) = crc {
+                put(bytes, in_file(at), &crc.to_le_bytes());
+            }
+        }
+    }
 }
 
 /// Makes a graph file as long as its counts say (as far as that is little), its sections lie in their places, and its

@@ -243,7 +243,7 @@ pub(crate) struct QueryArgs {
     /// Of the points with the same value in this payload field only the nearest: `parent` for texts in blocks.
     #[arg(long, value_name = "FIELD")]
     pub(crate) group_by: Option<String>,
-    /// Of a damaged collection answer from what is sound; how much was left out is said.
+    /// Of a damaged collection answer from all rows that are sound, and say that some were left out.
     #[arg(long)]
     pub(crate) allow_partial: bool,
     /// Show the payload of each hit whole.

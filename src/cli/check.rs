@@ -5,7 +5,7 @@ use super::config;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};
-use crate::collection::{CheckReport, Damage, Finding, Job, Repaired, check_directory, repair_directory};
+use crate::collection::{CheckReport, Damage, Finding, Job, LostUnnamed, Repaired, check_directory, repair_directory};
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use anyhow::Context;
@@ -38,8 +38,8 @@ pub(crate) struct CheckArgs {
 /// `repair`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness repair --data ./nearness-data\n\n\
-                  Points whose bytes cannot be trusted are taken out and listed by id where that can be told; files of\n\
-                  segments that were taken out are kept in DIR/damaged. Every graph and payload index is built anew.\n\
+                  Points whose bytes do not match their checksums are removed and listed, by id where that can be read;\n\
+                  all others are kept. Files of segments that lost points are kept in DIR/damaged. Every graph and payload index is built anew.\n\
                   Copy the directory first.\n\n\
                   Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was.")]
 pub(crate) struct RepairArgs {
@@ -129,7 +129,7 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();
         let unnamed: Vec<_> = lost_unnamed
             .iter()
-            .map(|(collection, points)| json!({ "collection": collection, "points": points }))
+            .map(|lost| json!({ "collection": lost.collection, "points": lost.points, "place": lost.place }))
             .collect();
         output::json(&json!({
             "collections": rebuilt,
@@ -141,13 +141,13 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         }))?;
     } else {
         for file in taken_out {
-            output::line(&format!("taken out: a segment, kept in {}", file.display()))?;
+            output::line(&format!("kept: the file of a segment that lost points, in {}", file.display()))?;
         }
         for (collection, id) in lost {
             output::line(&format!("lost: {collection} {id}"))?;
         }
-        for (collection, points) in lost_unnamed {
-            output::line(&format!("lost: {collection}, {points} points whose ids cannot be told"))?;
+        for LostUnnamed { collection, points, place } in lost_unnamed {
+            output::line(&format!("lost: {collection}, {points} points whose ids cannot be read ({place})"))?;
         }
         for what in left {
             output::line(&format!("left as it was: {what}"))?;
@@ -158,6 +158,6 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
     if lost.is_empty() && lost_unnamed.is_empty() && left.is_empty() {
         return Ok(());
     }
-    let points = lost.len() as u64 + lost_unnamed.iter().map(|(_, points)| points).sum::<u64>();
+    let points = lost.len() as u64 + lost_unnamed.iter().map(|lost| lost.points).sum::<u64>();
     Err(Damaged(format!("{points} points are lost, {} things are left as they were", left.len())).into())
 }

@@ -110,7 +110,7 @@ fn cost(stats: &pb::SearchStats) -> String {
         text += &format!(", {} points match", super::progress::count(matches));
     }
     if stats.lost_segments > 0 {
-        text += &format!(", WITHOUT {} damaged segments", stats.lost_segments);
+        text += &format!(", WITHOUT the damaged rows of {} segments", stats.lost_segments);
     }
     if stats.embed_us > 0 {
         text += &format!(" and {:.2} ms to embed", stats.embed_us as f64 / 1e3);

@@ -29,7 +29,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
         let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
-        let engine = local::engine_within(&settings.data, &settings.models, settings.background_memory)?;
+        let engine = local::engine_within(&settings.data, &settings.models, settings.background_memory)?
+            .with_scrub_rate(settings.scrub_rate);
         let engine: Arc<dyn Engine> = match depot {
             Some(depot) => Arc::new(engine.with_depot(depot)),
             None => Arc::new(engine),

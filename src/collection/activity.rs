@@ -38,6 +38,25 @@ pub struct Activity {
     pub job_memory_capacity: u64,
     /// Files and folders in `orphans/` of the data directory.
     pub orphans: u64,
+    /// What the scrubber has done.
+    pub scrub: Scrub,
+}
+
+/// What the scrubber has done since the engine was opened, and where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrub {
+    /// Bytes read and compared with their checksums.
+    pub bytes: u64,
+    /// Damaged blocks of segments found, by it or by a reader; a segment without blocks and a graph count as one.
+    pub damaged_blocks: u64,
+    /// Passes over all collections completed.
+    pub passes: u64,
+    /// When the last one ended, seconds since 1970; 0 before the first has.
+    pub last_pass: u64,
+    /// Bytes of the present pass that are done.
+    pub position: u64,
+    /// Bytes of the present pass, as counted when it began.
+    pub total: u64,
 }
 
 /// The counters behind an [`Activity`], and the memory budget of jobs; one for all collections of an engine.
@@ -50,6 +69,12 @@ pub(super) struct Meters {
     pub(super) graphs: AtomicU64,
     pub(super) calibrations: AtomicU64,
     pub(super) memory: JobMemory,
+    pub(super) scrubbed: AtomicU64,
+    pub(super) damaged: AtomicU64,
+    pub(super) scrub_passes: AtomicU64,
+    pub(super) scrub_last_pass: AtomicU64,
+    pub(super) scrub_position: AtomicU64,
+    pub(super) scrub_total: AtomicU64,
 }
 
 impl Meters {
@@ -81,6 +106,14 @@ impl Meters {
             job_memory_reserved: self.memory.reserved(),
             job_memory_capacity: self.memory.capacity(),
             orphans: 0,
+            scrub: Scrub {
+                bytes: read(&self.scrubbed),
+                damaged_blocks: read(&self.damaged),
+                passes: read(&self.scrub_passes),
+                last_pass: read(&self.scrub_last_pass),
+                position: read(&self.scrub_position),
+                total: read(&self.scrub_total),
+            },
         }
     }
 }

@@ -56,6 +56,10 @@ impl Collection {
         let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
         let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
         let seed = sealed.segment.tag();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
         let rows = sealed.rows(self.metric);
         let (params, live) = (self.graph_params()?, u64::from(sealed.live_rows()));
         let needed = calibration::measure_bytes(rows.len() as u64, live, rows.dimension, self.metric, params.m);

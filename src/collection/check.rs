@@ -4,7 +4,7 @@
 
 use super::filter::check_payloads;
 use super::models::load_installed;
-use super::open::{Collection, EMBEDDER_FOLDER, expected, graph_path, open_segment};
+use super::open::{Collection, EMBEDDER_FOLDER, Lost, expected, graph_path, open_segment};
 use super::seal::common_ids;
 use super::{CheckReport, Damage, Error, Finding, Stop};
 use crate::disk::{self, Fs};
@@ -12,7 +12,7 @@ use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::graph::Graph;
 use crate::store::{
-    Catalogue, CollectionDir, CollectionRecord, Fate, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
+    Catalogue, CollectionDir, CollectionRecord, Fate, Loss, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
 };
 use crate::types::{Metric, PointId};
 use rustc_hash::FxHashSet;
@@ -44,7 +44,17 @@ impl Check<'_> {
         self.count(segment.mapped_bytes());
         let verified = segment.verify();
         if let Err(error) = &verified {
-            self.find(Damage::Data, segment.path(), error);
+            match segment.loss() {
+                Loss::Nothing => {
+                    let what = format!("{error}; no row is lost, and nearness repair writes the segment again");
+                    self.find(Damage::Cache, segment.path(), what);
+                }
+                Loss::Rows => {
+                    let what = segment.describe_damage().unwrap_or_else(|| error.to_string());
+                    self.find(Damage::Data, segment.path(), what);
+                }
+                Loss::Segment => self.find(Damage::Data, segment.path(), error),
+            }
         }
         if let Some((path, bytes, checked)) = check_payloads(segment) {
             self.count(bytes);
@@ -268,16 +278,17 @@ impl Collection {
         let pin = self.embedder.as_ref().map(|pinned| (pinned.pin.name.as_str(), pinned.pin.fingerprint));
         check.kept_model(&self.dir, pin)?;
         let view = self.view();
-        for lost in &view.lost {
+        let in_view = |lost: &&Lost| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
+        for lost in view.lost.iter().filter(in_view) {
             check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
         }
         let stop = Stop::current();
         for sealed in &view.sealed {
             stop.check()?;
             if !check.segment(&sealed.segment) {
-                let last = check.report.findings.iter().rev().find(|finding| finding.damage == Damage::Data);
-                self.lose(sealed.segment.id(), &last.map_or_else(String::new, |finding| finding.what.clone()));
-                continue;
+                let path = sealed.segment.path();
+                let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
+                self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));
             }
             match sealed.verified_graph() {
                 Ok(graph) => graph.iter().for_each(|graph| check.count(graph.mapped_bytes())),

@@ -382,7 +382,7 @@ pub struct SearchStats {
     pub recall_unmeasured: bool,
     /// Live points that match the filter; none without one.
     pub filter_matches: Option<u64>,
-    /// Damaged segments that were left out.
+    /// Damaged segments whose damaged rows were left out.
     pub lost_segments: u32,
     /// Embedding the query.
     pub embed_time: Duration,

@@ -21,6 +21,10 @@ const WALKED: usize = 64;
 
 impl Collection {
     pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
+        self.noting_damage(|| self.explain_once(query, params, id))
+    }
+
+    fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         let effort = limits::search(params, self.settings.ef_search)?;
         limits::query("query", query)?;
         if params.group_by.is_some() {
@@ -31,10 +35,14 @@ impl Collection {
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
         let Some(place) = view.locate(id) else {
+            view.whole(&self.name)?;
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
         let (source, row) = Source::of(&place);
+        if let Source::Sealed(sealed) = &source {
+            sealed.ensure_vectors(row.0..row.0 + 1)?;
+        }
         let norm = math::norm(&resolved.vector);
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
         told.distance = Some(distance);
@@ -133,6 +141,7 @@ impl Collection {
                     let of_piece = |from: u32| {
                         stop.check()?;
                         let until = sealed.segment.rows().min(from.saturating_add(PIECE));
+                        sealed.ensure_vectors(from..until)?;
                         Ok((from..until).map(Ordinal).filter(nearer).count())
                     };
                     let pieces = (0..sealed.segment.rows()).into_par_iter().step_by(PIECE as usize);

@@ -1,10 +1,11 @@
 //! The engine of one node: the collections of one data directory, and the threads that look after them.
 //!
-//! Four threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
+//! Five threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
 //! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
-//! indexer feeds the growing segments' graphs.
+//! indexer feeds the growing segments' graphs, the scrubber compares stored bytes with their checksums.
 
 mod background;
+mod scrub;
 
 use super::activity::{Activity, Meters};
 use super::bulk::Existing;
@@ -28,7 +29,7 @@ use crate::types::{CollectionName, PointId};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ struct Inner {
     stop: AtomicBool,
     work: Mutex<Work>,
     wake: Condvar,
+    /// Bytes that the scrubber reads a second; 0: none.
+    scrub_rate: AtomicU64,
 }
 
 /// Flags for the background threads: something may be there to do.
@@ -173,12 +176,14 @@ impl LocalEngine {
             stop: AtomicBool::new(false),
             work: Mutex::new(Work { seal: true, improve: true, measure: true }),
             wake: Condvar::new(),
+            scrub_rate: AtomicU64::new(0),
         });
         let threads = [
             ("sealer", Inner::run_sealer as fn(&Inner)),
             ("improver", Inner::run_improver),
             ("measurer", Inner::run_measurer),
             ("indexer", Inner::run_indexer),
+            ("scrubber", Inner::run_scrubber),
         ]
         .into_iter()
         .map(|(name, run)| {
@@ -233,7 +238,9 @@ impl LocalEngine {
         on_refused: OnRefused<'_>,
         observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
     ) -> Result<BulkOutcome, Error> {
-        let outcome = self.inner.get(name)?.bulk_load(items, existing, on_refused, observe);
+        let collection = self.inner.get(name)?;
+        let outcome = collection.bulk_load(items, existing, on_refused, observe);
+        collection.note_damage();
         disk::release_freed_memory();
         self.inner.notify(true);
         outcome
@@ -290,7 +297,8 @@ impl LocalEngine {
             if !std::mem::take(&mut more) {
                 return None;
             }
-            let page = collection.scroll(after.as_ref(), PAGE, Fields { payload: true, vector: false }, None);
+            let fields = Fields { payload: true, vector: false };
+            let page = collection.noting_damage(|| collection.scroll(after.as_ref(), PAGE, fields, None));
             Some(page.map(|page| {
                 more = page.more;
                 after = page.points.last().map(|point| point.id.clone());
@@ -308,6 +316,7 @@ impl LocalEngine {
 
     fn write_to(&self, collection: &Collection, op: Op) -> Result<Outcome, Error> {
         let outcome = collection.write(op);
+        collection.note_damage();
         let view = collection.view();
         let worn = view.sealed.iter().any(|sealed| sealed.is_worn());
         if worn || !view.frozen.is_empty() {
@@ -796,7 +805,7 @@ impl Engine for LocalEngine {
         filter.check("filter")?;
         let prepare = |collection: &Collection| {
             // Indexes that are not there yet are built here, before writers would wait for them.
-            collection.view_and_selection(Some(filter))?;
+            collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
             Ok(Op::DeleteMatching(filter.clone()))
         };
         self.write(name, prepare)?.deleted()
@@ -804,7 +813,8 @@ impl Engine for LocalEngine {
 
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        self.inner.get(name)?.get(ids, fields)
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.get(ids, fields))
     }
 
     fn scroll(
@@ -819,15 +829,18 @@ impl Engine for LocalEngine {
         if limit == 0 || limit > limits::MAX_PAGE {
             return Err(Error::invalid("limit", format!("must be 1 to {}, got {limit}", limits::MAX_PAGE)));
         }
-        self.inner.get(name)?.scroll(after, limit as usize, fields, filter)
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.scroll(after, limit as usize, fields, filter))
     }
 
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
         let collection = self.inner.get(name)?;
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
-        let (view, selection) = collection.view_and_selection(filter)?;
-        view.whole(name)?;
-        Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
+        collection.noting_damage(|| {
+            let (view, selection) = collection.view_and_selection(filter)?;
+            view.whole(name)?;
+            Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
+        })
     }
 
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
@@ -849,7 +862,9 @@ impl Engine for LocalEngine {
 
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let depot = self.depot.as_ref().ok_or(Error::NoDepot)?;
-        self.inner.get(name)?.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
+        let collection = self.inner.get(name)?;
+        collection.note_damage();
+        collection.snapshot(depot, &|job, done, total| !self.inner.stopping() && observe(job, done, total))
     }
 
     fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
@@ -876,11 +891,16 @@ impl Engine for LocalEngine {
     }
 
     fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
-        self.inner.get(name)?.project(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part))
+        let collection = self.inner.get(name)?;
+        collection.note_damage();
+        let told = collection.project(&self.inner.maps, params, &|part| !self.inner.stopping() && tell(part));
+        collection.note_damage();
+        told
     }
 
     fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
-        self.inner.get(name)?.place(&self.inner.maps, choice, queries)
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.place(&self.inner.maps, choice, queries))
     }
 
     fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
@@ -894,7 +914,8 @@ impl Engine for LocalEngine {
         ids: &[PointId],
         fields: &[String],
     ) -> Result<Placed, Error> {
-        self.inner.get(name)?.placed(&self.inner.maps, choice, ids, fields)
+        let collection = self.inner.get(name)?;
+        collection.noting_damage(|| collection.placed(&self.inner.maps, choice, ids, fields))
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {

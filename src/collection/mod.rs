@@ -68,7 +68,7 @@ mod stop;
 mod turn;
 mod write;
 
-pub use activity::{Activity, BOUNDS_MICROS, Durations};
+pub use activity::{Activity, BOUNDS_MICROS, Durations, Scrub};
 pub use blocks::Blocks;
 pub use bulk::{BulkOutcome, OnRefused};
 pub use check::check_directory;
@@ -78,7 +78,7 @@ pub use error::{Error, ErrorKind};
 pub use filter::Filter;
 pub use local::LocalEngine;
 pub use models::{DIGIT_FILES, Lesson, ModelInfo, ObserveTraining, TrainStep, Training, Upload};
-pub use repair::{Repaired, repair_directory};
+pub use repair::{LostUnnamed, Repaired, repair_directory};
 pub use response_budget::{Budget, Meter};
 pub use stop::Stop;
 use write::Outcome;

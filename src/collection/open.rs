@@ -9,16 +9,18 @@ use super::growing::{Growing, NewRow};
 use super::map::Changes;
 use super::sealed::Sealed;
 use super::turn::{FolderUse, InUse, Turn};
-use super::write::Writer;
+use super::write::{Counters, Writer};
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
 use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
-use crate::store::{Change, CollectionDir, CollectionRecord, EmbedderRecord, Entry, Segment, SegmentId, Truth};
+use crate::store::{
+    Change, CollectionDir, CollectionRecord, EmbedderRecord, Entry, Loss, Segment, SegmentId, Truth, damage_found,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, RwLock};
+use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::types::{CollectionName, Identity, Metric, Ordinal, PointId};
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
@@ -67,7 +69,19 @@ pub(super) struct Collection {
     lineage: Mutex<Lineage>,
     /// Writers share it from the moment that they embed; whoever makes the next generation present has it alone.
     pub(super) generation: RwLock<()>,
+    /// What its segments carry, so that they are not taken for those of another collection.
+    pub(super) identity: Identity,
+    /// Damage in any segment of the process that was looked at here.
+    damage_seen: AtomicU64,
+    /// Counts up when damage of this collection is noted.
+    damage_noted: AtomicU64,
 }
+
+/// What to do about a damaged segment.
+const REMEDY: &str = "nearness repair removes what is damaged and keeps the rest";
+
+/// Readings that are repeated because damage was found meanwhile, of a collection that is known to be damaged.
+const DAMAGED_TRIES: u32 = 3;
 
 /// Which generation of its collection this is.
 #[derive(Clone, Debug)]
@@ -123,11 +137,13 @@ pub(super) struct View {
     pub(super) growing: Arc<Growing>,
     /// How often a segment was added to which points move that older views have elsewhere.
     pub(super) additions: u64,
-    /// Segments that cannot be used: while there are any, only points that are found elsewhere are answered.
+    /// Segments that are damaged, those of which some rows are still used among them: while there are any, only points that
+    /// are found elsewhere are answered.
     pub(super) lost: Vec<Lost>,
 }
 
-/// A sealed segment that is damaged: what is wrong with it, its file and where in it.
+/// A sealed segment that is damaged: what is wrong with it, its file and where in it. Either all of it is out of use, or it is
+/// in the view, and the damaged rows are hidden.
 #[derive(Clone, Debug)]
 pub(super) struct Lost {
     pub(super) segment: SegmentId,
@@ -158,16 +174,15 @@ impl View {
 
     /// Refuses what would be answered in part.
     pub(super) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
-        match self.lost.first() {
-            None => Ok(()),
-            Some(Lost { segment, what }) => Err(Error::Damaged {
-                what: format!(
-                    "segment {} of the collection {:?} cannot be used ({what}); nearness repair takes it out",
-                    segment.0,
-                    collection.as_str()
-                ),
-            }),
+        if let Some(Lost { segment, what }) = self.lost.first() {
+            let what = format!(
+                "segment {} of the collection {:?} is damaged ({what}); {REMEDY}",
+                segment.0,
+                collection.as_str()
+            );
+            return Err(Error::Damaged { what });
         }
+        self.sealed.iter().find(|sealed| sealed.has_new_damage()).map_or(Ok(()), |sealed| Err(sealed.damage()))
     }
 
     pub(super) fn live(&self) -> u64 {
@@ -300,6 +315,8 @@ impl Collection {
             orphans,
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
+            damage_seen: AtomicU64::new(0),
+            damage_noted: AtomicU64::new(0),
         })
     }
 
@@ -329,6 +346,74 @@ impl Collection {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What `read` gives while no damage is found on its way. Rows that are found damaged are hidden, and it is done again:
+    /// then it is refused, or leaves them out if it may. Not under the commit lock.
+    pub(super) fn noting_damage<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let mut tries = 0;
+        loop {
+            let known = self.note_damage();
+            let found = read();
+            tries += 1;
+            // A scrub may go on finding more, which changes nothing for what is damaged already.
+            let enough = tries >= DAMAGED_TRIES && !self.view().lost.is_empty();
+            if self.note_damage() == known || enough {
+                return found;
+            }
+        }
+    }
+
+    /// Hides what was found damaged since. Returns a number that is another one whenever there was something.
+    pub(super) fn note_damage(&self) -> u64 {
+        if damage_found() != self.damage_seen.load(Ordering::Acquire) {
+            let held = self.writer.hold();
+            self.note_damage_held(&held);
+        }
+        self.damage_noted.load(Ordering::Acquire)
+    }
+
+    /// The same, under the commit lock.
+    pub(super) fn note_damage_held(&self, _held: &MutexGuard<'_, Counters>) {
+        let seen = damage_found();
+        if seen == self.damage_seen.load(Ordering::Acquire) {
+            return;
+        }
+        let damaged: Vec<Arc<Sealed>> =
+            self.view().sealed.iter().filter(|sealed| sealed.has_new_damage()).cloned().collect();
+        for sealed in &damaged {
+            let id = sealed.segment.id();
+            let what = sealed.segment.describe_damage();
+            if let Some(what) = &what {
+                tracing::error!(collection = %self.name, segment = %id, what, "a segment is damaged");
+            }
+            self.change_view(|view| {
+                if let Some(what) = what {
+                    view.lost.retain(|lost| lost.segment != id);
+                    view.lost.push(Lost { segment: id, what });
+                }
+                if sealed.segment.is_lost() {
+                    view.sealed.retain(|other| other.segment.id() != id);
+                }
+            });
+            let blocks = sealed.hide_damage();
+            self.meters.damaged.fetch_add(blocks, Ordering::Relaxed);
+        }
+        if !damaged.is_empty() {
+            self.damage_noted.fetch_add(1, Ordering::AcqRel);
+        }
+        self.damage_seen.store(seen, Ordering::Release);
+    }
+
+    /// Stops using what is damaged of a segment whose check failed with `error`.
+    pub(super) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
+        match segment.loss() {
+            Loss::Nothing => {
+                tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged where it costs no rows");
+            }
+            Loss::Rows => _ = self.note_damage(),
+            Loss::Segment => self.lose(segment.id(), error),
+        }
+    }
+
     /// Takes a segment that was found damaged out of the view, so that nothing is answered or copied from it.
     pub(super) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
         tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
@@ -337,6 +422,7 @@ impl Collection {
             let before = view.sealed.len();
             view.sealed.retain(|sealed| sealed.segment.id() != segment);
             if view.sealed.len() < before {
+                view.lost.retain(|lost| lost.segment != segment);
                 view.lost.push(Lost { segment, what: error.to_string() });
             }
         });
@@ -444,7 +530,7 @@ impl Collection {
             queries: self.answered.load(Ordering::Relaxed),
             problems: {
                 let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
-                let lost = view.lost.iter().map(|lost| lost.what.clone());
+                let lost = view.lost.iter().map(|lost| format!("{}; {REMEDY}", lost.what));
                 lost.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
             },
         }

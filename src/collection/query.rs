@@ -13,6 +13,7 @@ use crate::index::Rows;
 use crate::math;
 use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,6 +94,10 @@ impl SearchParams {
 
 impl Collection {
     pub(super) fn search(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
+        self.noting_damage(|| self.search_once(queries, params))
+    }
+
+    fn search_once(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let effort = limits::search(params, self.settings.ef_search)?;
         for (place, query) in queries.iter().enumerate() {
@@ -193,6 +198,7 @@ impl Collection {
     pub(super) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
         match self.locate(view, id) {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
+            Some(Place::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
             Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             // It may be in a segment that cannot be used.
             None => Err(view
@@ -328,7 +334,9 @@ impl Collection {
     /// The `k` nearest of all parts, which are searched in their order; `each` is told what a part gave.
     ///
     /// A part after the first is searched for as many hits as its share of the rows lets expect. One that turns out to have
-    /// more of them is searched anew, for all.
+    /// more of them is searched anew, for all. A point that was there and is replaced before that is then found neither in its
+    /// old row, which is dead, nor in the growing segments, which were searched before it came: after a write they are searched
+    /// anew too.
     pub(super) fn search_parts<'a>(
         &self,
         parts: &'a [Part<'a>],
@@ -344,10 +352,12 @@ impl Collection {
             let hits = if bound == f32::INFINITY { k } else { hits };
             let effort = effort.of_part(hits, k);
             let found = self.search_source(&part.source, query, k, hits, effort, bound, part.selected)?;
-            self.name_candidates(&part.source, &found.neighbors, candidates);
+            name_candidates(&part.source, &found.neighbors, candidates)?;
             keep_nearest(candidates, k);
             Ok((found, hits))
         };
+        let before = self.writer.changes();
+        let mut any_again = false;
         let mut candidates = Vec::new();
         let mut searched = Vec::with_capacity(parts.len());
         for part in parts.iter().filter(|part| part.selected.is_none_or(|selected| selected.count() > 0)) {
@@ -356,7 +366,9 @@ impl Collection {
         }
         for (part, mut found, hits) in searched {
             let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
-            if found.ef.is_some() && has > hits {
+            let grows = matches!(part.source, Source::Growing(_)) && part.selected.is_none();
+            if (found.ef.is_some() && has > hits) || (grows && any_again && self.writer.changed_since(before)) {
+                any_again = true;
                 let (again, _) = search(part, k, &mut candidates)?;
                 found = SourceFound { distances: found.distances + again.distances, ..again };
             }
@@ -407,18 +419,26 @@ impl Collection {
                             _ if scanned => Some(1.0),
                             table => table.map(|table| table.expected(ef, hits)),
                         };
-                        let found = match selected {
-                            None => graph.search(rows, query, k, ef as usize, bound, accept),
-                            Some(selected) => {
-                                graph.search_among(rows, query, k, ef as usize, bound, selected.matching())
+                        let damaged = Cell::new(false);
+                        let check = |row| {
+                            let sound = sealed.segment.vector_is_sound(row);
+                            if !sound && sealed.is_live(row) {
+                                damaged.set(true);
                             }
+                            sound
                         };
+                        let among = selected.map(Selected::matching);
+                        let found = graph.search_checked(rows, query, k, ef as usize, bound, among, &accept, &check);
+                        if damaged.get() {
+                            return Err(sealed.damage());
+                        }
                         (found, Some(ef), recall)
                     }
                     None => {
+                        let verify = |rows| sealed.ensure_vectors(rows);
                         let found = match selected {
-                            None => scan(rows, query, k, bound, &accept),
-                            Some(selected) => scan_selected(rows, query, k, selected),
+                            None => scan(rows, query, k, bound, &accept, &verify),
+                            Some(selected) => scan_selected(rows, query, k, selected, &verify),
                         }?;
                         (found, None, Some(1.0))
                     }
@@ -436,26 +456,6 @@ impl Collection {
         }
     }
 
-    fn name_candidates<'a>(&self, source: &'a Source<'a>, found: &[Neighbor], candidates: &mut Vec<Candidate<'a>>) {
-        let mut push = |neighbor: &Neighbor, id: PointId| {
-            candidates.push(Candidate { distance: neighbor.distance, id, source, row: neighbor.row });
-        };
-        match source {
-            Source::Growing(growing) => {
-                let table = growing.read();
-                found.iter().for_each(|neighbor| push(neighbor, table.ids[neighbor.row.0 as usize].clone()));
-            }
-            Source::Sealed(sealed) => {
-                for neighbor in found {
-                    // A row whose id is damaged cannot be named; a check of the files reports it.
-                    if let Ok(id) = PointId::new(sealed.segment.point_id(neighbor.row)) {
-                        push(neighbor, id);
-                    }
-                }
-            }
-        }
-    }
-
     /// The point of a candidate.
     pub(super) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
         let place = match candidate.source {
@@ -469,6 +469,32 @@ impl Collection {
         let point = self.point_of(candidate, fields)?;
         Ok(Hit { point, distance: candidate.distance, score: self.metric.score(candidate.distance) })
     }
+}
+
+/// Adds what was found in a segment, by id.
+///
+/// # Errors
+/// `Damaged` for an id that cannot be read.
+fn name_candidates<'a>(
+    source: &'a Source<'a>,
+    found: &[Neighbor],
+    candidates: &mut Vec<Candidate<'a>>,
+) -> Result<(), Error> {
+    let mut push = |neighbor: &Neighbor, id: PointId| {
+        candidates.push(Candidate { distance: neighbor.distance, id, source, row: neighbor.row });
+    };
+    match source {
+        Source::Growing(growing) => {
+            let table = growing.read();
+            found.iter().for_each(|neighbor| push(neighbor, table.ids[neighbor.row.0 as usize].clone()));
+        }
+        Source::Sealed(sealed) => {
+            for neighbor in found {
+                push(neighbor, sealed.id_of(neighbor.row)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The segments of a view in the order in which they are searched, each with what is selected of it.
@@ -527,4 +553,66 @@ fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
 /// `query` for one, `queries[i]` for one of several.
 fn field(place: usize, count: usize) -> String {
     if count == 1 { "query".into() } else { format!("queries[{place}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recall::tests::empty;
+    use super::super::write::{Op, ReadyItem};
+    use super::super::{Item, Payload, Source as Given};
+    use super::*;
+
+    /// Components of a point, a number from 0 to 1 each.
+    fn vector(number: usize, offset: f32) -> Vec<f32> {
+        (0..8).map(|place| ((number * 8 + place) * 2_654_435_761 % 10_007) as f32 / 10_007.0 + offset).collect()
+    }
+
+    #[test]
+    fn a_point_that_is_replaced_between_the_passes_of_a_search_is_found() {
+        let (dir, k) = (tempfile::tempdir().unwrap(), 100);
+        let collection = empty(dir.path(), 8, 50_000);
+        // Far points, then fewer near ones: the second segment has more of the nearest than its share.
+        for (numbers, offset) in [(10_000..14_000, 100.0), (0..2_100, 0.0)] {
+            let mut items = numbers.map(|number| Item {
+                id: PointId::new(format!("p{number}")).unwrap(),
+                source: Given::Vector(vector(number, offset)),
+                payload: Payload::new(),
+            });
+            collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        }
+        let view = collection.view();
+        let parts = sources(&view, None, k);
+        assert!(parts.len() == 3 && parts[1].hits < k);
+        let (query, effort) = (vec![0.5; 8], Effort::Ef(k as u32));
+        let search = |part: &Part<'_>, effort, bound| {
+            collection.search_source(&part.source, &query, k, part.hits, effort, bound, None).unwrap().neighbors
+        };
+        let bound = search(&parts[0], effort, f32::INFINITY).last().unwrap().distance;
+        let first_pass = search(&parts[1], effort.of_part(parts[1].hits, k), bound);
+        let all = search(&parts[1], Effort::Exact, f32::INFINITY);
+        let Source::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
+        let missed: Vec<PointId> = all
+            .iter()
+            .filter(|neighbor| first_pass.iter().all(|found| found.row != neighbor.row))
+            .map(|neighbor| near.id_of(neighbor.row).unwrap())
+            .collect();
+        assert!(!missed.is_empty(), "the first pass finds all of them");
+        let mut written = false;
+        let found = collection
+            .search_parts(&parts, &query, k, effort, &mut |_, _| {
+                // Told of the first segment, before the second is searched anew.
+                if !std::mem::replace(&mut written, true) {
+                    let items = missed.iter().map(|id| ReadyItem {
+                        id: id.clone(),
+                        vector: vector(id.as_str()[1..].parse().unwrap(), 0.0),
+                        payload: Box::from(&b"{}"[..]),
+                    });
+                    collection.write(Op::Upsert(items.collect())).unwrap();
+                }
+            })
+            .unwrap();
+        for id in &missed {
+            assert!(found.iter().any(|candidate| candidate.id == *id), "{id} was there all the time");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::filter::Selection;
 use super::open::{Collection, Place, View};
 use super::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
-use crate::types::{Ordinal, PointId};
+use crate::types::PointId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -17,6 +17,12 @@ impl Collection {
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
                     fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
                 )
+            }
+            Place::Sealed(sealed, row)
+                if (fields.vector && !sealed.segment.vector_is_sound(*row))
+                    || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
+            {
+                return Err(sealed.damage());
             }
             Place::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
@@ -67,6 +73,8 @@ impl Collection {
         if more {
             first.pop_last();
         }
+        // Of points whose ids cannot be read, some may be among the first.
+        self.view().whole(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
         let mut points = Vec::new();
         for (id, place) in first {
@@ -132,13 +140,11 @@ fn first_points(
     for sealed in &view.sealed {
         let selected = next();
         let segment = &sealed.segment;
-        let start = after.map_or(0, |after| segment.sorted_after(after.as_str()));
-        for &row in segment.sorted().get(start..).unwrap_or_default() {
-            let row = Ordinal(row);
+        for row in segment.in_order(after.map(PointId::as_str)) {
             if !selected.map_or_else(|| sealed.is_live(row), |selected| selected.contains(row.0)) {
                 continue;
             }
-            // A damaged id cannot be named and is left out here; a check of the files reports it.
+            // What is left out here is known to be damaged then.
             let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
             if !take(&id, Place::Sealed(sealed.clone(), row)) {
                 break;

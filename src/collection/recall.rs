@@ -38,6 +38,10 @@ struct Sample {
 
 impl Collection {
     pub(super) fn measure_recall(&self, params: &RecallParams) -> Result<RecallReport, Error> {
+        self.noting_damage(|| self.measure_recall_once(params))
+    }
+
+    fn measure_recall_once(&self, params: &RecallParams) -> Result<RecallReport, Error> {
         let search = SearchParams {
             k: params.k,
             accuracy: params.accuracy,

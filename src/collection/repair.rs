@@ -1,8 +1,9 @@
 //! Repair of a data directory that nobody has open: what is provably lost is taken out and listed, everything that can be
 //! computed is computed anew.
 //!
-//! A segment whose vectors, ids and payloads are sound is written again. Of any other the checksums cannot tell which rows
-//! are hurt: it is taken out whole, and its file kept in `damaged/` beside the collections. Nothing is guessed.
+//! A damaged segment is written again with the rows whose vectors, ids and payloads are sound. Where checksums cannot tell
+//! which rows are damaged (formats 1 and 2, a header that is damaged with its copy), it is taken out whole. The file of a segment
+//! that lost rows is kept in `damaged/` beside the collections. Nothing is guessed.
 
 use super::open::{is_lost, open_segment};
 use super::seal::Uncommitted;
@@ -12,7 +13,7 @@ use crate::embed::Registry;
 use crate::store::{
     Catalogue, Change, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth,
 };
-use crate::types::{CollectionName, Ordinal, PointId};
+use crate::types::{CollectionName, Identity, Ordinal, PointId};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,18 +24,29 @@ pub(super) const KEPT: &str = "damaged";
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Segments that were written again, with all their points.
+    /// Segments that were written again, with all their points that are sound.
     pub rewritten: u64,
-    /// Segments that were taken out: where their files are kept now.
+    /// Segments that lost points: where their files are kept now.
     pub taken_out: Vec<PathBuf>,
     /// Collection and id of each point that is lost.
     pub lost: Vec<(String, String)>,
-    /// Collection and number of lost points whose ids cannot be told.
-    pub lost_unnamed: Vec<(String, u64)>,
+    /// Lost points whose ids cannot be told.
+    pub lost_unnamed: Vec<LostUnnamed>,
     /// Collections whose graphs and payload indexes were built anew.
     pub rebuilt: u64,
     /// What could not be repaired, each with its file.
     pub left: Vec<String>,
+}
+
+/// Lost points whose ids cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostUnnamed {
+    /// The collection.
+    pub collection: String,
+    /// How many.
+    pub points: u64,
+    /// Where they were.
+    pub place: String,
 }
 
 /// Repairs all collections of a data directory, and builds all their indexes anew. What was done is told after an error too.
@@ -108,7 +120,7 @@ fn collection(
 ) -> Result<(), Error> {
     let dir = home.path.as_path();
     let truth = Truth::open(fs, dir)?;
-    truth.claim(home)?;
+    let identity = truth.claim(home)?;
     truth.sweep(&home.orphans)?;
     let name = record.name.as_str();
     let mut changes = Vec::new();
@@ -129,7 +141,8 @@ fn collection(
     changes.extend(keys.iter().map(|&key| Change::RemoveGrowing { key }));
     let (mut taken_out, mut lost) = (Vec::new(), Repaired::default());
     if !keys.is_empty() {
-        lost.lost_unnamed.push((name.into(), keys.len() as u64));
+        let place = "growing points".into();
+        lost.lost_unnamed.push(LostUnnamed { collection: name.into(), points: keys.len() as u64, place });
     }
     let mut next = truth.next_segment()?;
     let mut marks = Vec::new();
@@ -141,13 +154,21 @@ fn collection(
                 let index = dir.join(found.id.payloads_file());
                 disk::remove_file(fs.as_ref(), &index).map_err(crate::store::Error::from)?;
             }
-            Ok(segment) if segment.rows_are_sound() => {
+            Ok(segment) if segment.rows_are_sound() || segment.salvageable().is_some() => {
                 changes.push(Change::RemoveSegment { segment: found.id });
+                let sound = segment.salvageable().unwrap_or_else(|| (0..segment.rows()).map(Ordinal).collect());
+                let live = live(&segment, &found);
+                let (sound, damaged): (Vec<Ordinal>, Vec<Ordinal>) =
+                    live.partition(|row| sound.binary_search(row).is_ok());
                 let mark = Uncommitted::begin(fs.as_ref(), dir, next)?;
-                if let Some(tag) = rewrite(fs, dir, &segment, &found, next)? {
+                if let Some(tag) = rewrite(fs, dir, &segment, &sound, next, identity)? {
                     changes.push(Change::AddSegment { segment: next, graph_generation: None, tag });
                     marks.push(mark);
                     next = SegmentId(next.0 + 1);
+                }
+                if !damaged.is_empty() {
+                    list_lost(name, &segment, &damaged, &mut lost);
+                    taken_out.push(found.id);
                 }
                 lost.rewritten += 1;
             }
@@ -160,7 +181,13 @@ fn collection(
             }
             segment => {
                 changes.push(Change::RemoveSegment { segment: found.id });
-                list_lost(name, segment.as_ref().ok(), &found, &mut lost);
+                match &segment {
+                    Ok(segment) => list_lost(name, segment, &live(segment, &found).collect::<Vec<_>>(), &mut lost),
+                    Err(_) => lost.left.push(format!(
+                        "the collection {name:?}: how many points segment {} held cannot be told",
+                        found.id
+                    )),
+                }
                 taken_out.push(found.id);
             }
         }
@@ -182,17 +209,21 @@ fn collection(
     Ok(())
 }
 
-/// Writes the live rows of a segment again. Returns its content tag; none when there are no rows.
+/// Writes rows of a segment again. Returns the content tag of the new one; none when there are no rows.
 fn rewrite(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     segment: &Segment,
-    found: &SegmentRecord,
+    rows: &[Ordinal],
     id: SegmentId,
+    identity: Identity,
 ) -> Result<Option<u64>, Error> {
-    let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension())?;
-    for row in live(segment, found) {
-        writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+    let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension(), identity)?;
+    let (vectors, dimension) = (segment.vectors(), segment.dimension() as usize);
+    for &row in rows {
+        // Their vectors were compared; a norm that is damaged is computed anew.
+        let vector = vectors.vector(dimension, row.0 as usize).to_floats();
+        writer.append(segment.point_id(row), &vector, segment.payload(row))?;
     }
     if writer.rows() == 0 {
         return Ok(None);
@@ -205,15 +236,16 @@ fn live(segment: &Segment, found: &SegmentRecord) -> impl Iterator<Item = Ordina
     (0..segment.rows()).filter(move |row| !dead.contains(row)).map(Ordinal)
 }
 
-fn list_lost(name: &str, segment: Option<&Segment>, found: &SegmentRecord, done: &mut Repaired) {
-    match segment {
-        Some(segment) if segment.ids_are_sound() => {
-            done.lost.extend(live(segment, found).map(|row| (name.to_owned(), segment.point_id(row).to_owned())));
-        }
-        Some(segment) => done.lost_unnamed.push((name.into(), live(segment, found).count() as u64)),
-        None => {
-            done.left.push(format!("the collection {name:?}: how many points segment {} held cannot be told", found.id))
-        }
+/// Lists rows that are lost: by id where that can be read.
+fn list_lost(name: &str, segment: &Segment, rows: &[Ordinal], done: &mut Repaired) {
+    // Without checksums of blocks an id is told only if all are sound.
+    let named = segment.identity().is_some() || segment.ids_are_sound();
+    let id = |row: &Ordinal| named.then(|| segment.point_id(*row)).filter(|id| !id.is_empty());
+    let unnamed: Vec<u32> = rows.iter().filter(|row| id(row).is_none()).map(|row| row.0).collect();
+    done.lost.extend(rows.iter().filter_map(id).map(|id| (name.to_owned(), id.to_owned())));
+    if let (Some(first), Some(last)) = (unnamed.first(), unnamed.last()) {
+        let place = format!("rows {first} to {last} of segment {}", segment.id());
+        done.lost_unnamed.push(LostUnnamed { collection: name.into(), points: unnamed.len() as u64, place });
     }
 }
 

@@ -12,24 +12,29 @@ const PARALLEL: usize = 1 << 23;
 /// Components between two looks at whether to stop: about a millisecond.
 const PIECE: usize = 1 << 21;
 
-/// The `k` nearest accepted rows. What is farther than `bound` may be left out.
+/// Says whether the vectors of some rows may be read.
+pub(super) type Verify<'a> = &'a (dyn Fn(Range<u32>) -> Result<(), Error> + Sync);
+
+/// The `k` nearest accepted rows. What is farther than `bound` may be left out. `verify` is asked before rows are read.
 ///
 /// # Errors
-/// `Abandoned`.
+/// `Abandoned`, or that of `verify`.
 pub(super) fn scan(
     rows: Rows<'_>,
     query: &[f32],
     k: usize,
     bound: f32,
     accept: &(dyn Fn(Ordinal) -> bool + Sync),
+    verify: Verify<'_>,
 ) -> Result<Found, Error> {
     let piece = |part: Range<usize>, so_far: &Found| {
+        verify(part.start as u32..part.end as u32)?;
         let bound = so_far.neighbors.get(k.wrapping_sub(1)).map_or(bound, |kth| bound.min(kth.distance));
         let from = part.start as u32;
         let mut found =
             exact::search_within(rows.part(part.start, part.end), query, k, bound, |row| accept(Ordinal(row.0 + from)));
         found.neighbors.iter_mut().for_each(|neighbor| neighbor.row.0 += from);
-        found
+        Ok(found)
     };
     let step = (PIECE / rows.dimension.max(1)).max(1);
     in_pieces(rows.len(), step, rows.vectors.len() >= PARALLEL, k, &piece)
@@ -38,10 +43,20 @@ pub(super) fn scan(
 /// The same of the selected rows.
 ///
 /// # Errors
-/// `Abandoned`.
-pub(super) fn scan_selected(rows: Rows<'_>, query: &[f32], k: usize, selected: &Selected) -> Result<Found, Error> {
+/// As [`scan`].
+pub(super) fn scan_selected(
+    rows: Rows<'_>,
+    query: &[f32],
+    k: usize,
+    selected: &Selected,
+    verify: Verify<'_>,
+) -> Result<Found, Error> {
     let components = selected.count() as usize * rows.dimension;
-    let piece = |part: Range<usize>, _: &Found| exact::search_rows(rows, query, k, selected.rows_of_words(part));
+    let piece = |part: Range<usize>, _: &Found| {
+        let mut given = selected.rows_of_words(part.clone());
+        given.try_for_each(|row| verify(row.0..row.0.saturating_add(1)))?;
+        Ok(exact::search_rows(rows, query, k, selected.rows_of_words(part)))
+    };
     // Words have as many selected rows as it happens; on average the piece is of the wanted size.
     let step = selected.words().div_ceil(components.div_ceil(PIECE).max(1)).max(1);
     in_pieces(selected.words(), step, components >= PARALLEL, k, &piece)
@@ -53,14 +68,14 @@ fn in_pieces(
     step: usize,
     parallel: bool,
     k: usize,
-    piece: &(dyn Fn(Range<usize>, &Found) -> Found + Sync),
+    piece: &(dyn Fn(Range<usize>, &Found) -> Result<Found, Error> + Sync),
 ) -> Result<Found, Error> {
     let stop = Stop::current();
     let share = |of: Range<usize>| {
         let mut found = Found::default();
         for from in of.clone().step_by(step) {
             stop.check()?;
-            let more = piece(from..of.end.min(from + step), &found);
+            let more = piece(from..of.end.min(from + step), &found)?;
             found = if from == of.start { more } else { nearest_of([found, more], k) };
         }
         Ok(found)
@@ -112,7 +127,7 @@ mod tests {
             let rows = Rows { vectors: Components::F32(&values), norms: &norms, dimension: DIMENSION, metric };
             let accept = |row: Ordinal| !row.0.is_multiple_of(3);
             let whole = exact::search(rows, &query, 50, accept);
-            let found = scan(rows, &query, 50, f32::INFINITY, &accept).unwrap();
+            let found = scan(rows, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
             assert_eq!((&found.neighbors, found.distances), (&whole.neighbors, whole.distances), "{metric}");
             // Not shared, but in pieces all the same.
             let few = Rows {
@@ -120,13 +135,17 @@ mod tests {
                 norms: &norms[..PARALLEL / 2 / DIMENSION],
                 ..rows
             };
-            let found = scan(few, &query, 50, f32::INFINITY, &accept).unwrap();
+            let found = scan(few, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
             assert_eq!(found.neighbors, exact::search(few, &query, 50, accept).neighbors, "{metric}");
             let in_range = |row: &Ordinal| (row.0 as usize) < ROWS;
             let selected = Selected::new(words.clone());
             let given: Vec<Ordinal> = selected.rows().filter(in_range).collect();
             let whole = exact::search_rows(rows, &query, 50, given.into_iter());
-            assert_eq!(scan_selected(rows, &query, 50, &selected).unwrap().neighbors, whole.neighbors, "{metric}");
+            assert_eq!(
+                scan_selected(rows, &query, 50, &selected, &|_| Ok(())).unwrap().neighbors,
+                whole.neighbors,
+                "{metric}"
+            );
         }
     }
 
@@ -142,11 +161,12 @@ mod tests {
             }
             true
         };
-        let found = stop.run(|| scan(rows, &[0.0; DIMENSION], 5, f32::INFINITY, &accept));
+        let found = stop.run(|| scan(rows, &[0.0; DIMENSION], 5, f32::INFINITY, &accept, &|_| Ok(())));
         assert!(matches!(found, Err(Error::Abandoned)));
         let at_most = rayon::current_num_threads() * PIECE / DIMENSION + 1_000;
         assert!((seen.load(Ordering::Relaxed) as usize) <= at_most, "{seen:?} of {ROWS} rows");
         let all = Selected::new(vec![u64::MAX; ROWS / 64]);
-        assert!(matches!(stop.run(|| scan_selected(rows, &[0.0; DIMENSION], 5, &all)), Err(Error::Abandoned)));
+        let of_all = stop.run(|| scan_selected(rows, &[0.0; DIMENSION], 5, &all, &|_| Ok(())));
+        assert!(matches!(of_all, Err(Error::Abandoned)));
     }
 }

@@ -359,11 +359,13 @@ impl Collection {
         let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, observe)? else { return Ok(false) };
         // A copy has checksums of its own: what is copied must be sound.
         for sealed in inputs {
-            if let Err(error) = sealed.segment.verify() {
-                self.lose(sealed.segment.id(), &error);
+            if let Err(error) = sealed.segment.verify_rows() {
+                self.quarantine(&sealed.segment, &error);
                 return Err(error.into());
             }
         }
+        // Rows that are hidden because they are damaged would be taken for dead.
+        self.view().whole(&self.name)?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
@@ -386,6 +388,8 @@ impl Collection {
         if self.is_gone() {
             return Ok(true);
         }
+        // Dropping the mark removes what was made.
+        self.view().whole(&self.name)?;
         let died: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];
@@ -472,7 +476,7 @@ impl Collection {
     pub(super) fn segment_writer(&self) -> Result<(SegmentWriter, Uncommitted<'_>), Error> {
         let id = self.take_segment_id();
         let mark = Uncommitted::begin(self.fs.as_ref(), &self.dir, id)?;
-        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension)?, mark))
+        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
     }
 
     /// The vectors of a segment as the index sees them.
@@ -488,6 +492,10 @@ impl Collection {
     /// Builds the graph of a segment that has none, and swaps it in. False when memory is too short.
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
         sealed.prepare_payloads();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
         let bytes = self.graph_bytes(sealed.segment.rows().into(), false);
         let Some(_memory) = self.reserve(bytes, Job::Indexing, observe)? else { return Ok(false) };
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
@@ -567,6 +575,8 @@ impl Collection {
                 dead_sealed.push((sealed.clone(), row));
             }
         }
+        // An id that could not be read on the way may be one of those that are replaced.
+        view.whole(&self.name)?;
         let sequence = self.writer.sequence() + 1;
         changes.push(Change::Sequence(sequence));
         self.commit_segment(mark, &changes)?;
@@ -634,17 +644,17 @@ impl Reusable {
 
 /// Rows of two segments that have the same id: one pass over both in the order of their ids.
 pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
-    let (mut left, mut right) = (a.sorted().iter().peekable(), b.sorted().iter().peekable());
+    let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
     std::iter::from_fn(move || {
         loop {
-            let (&&x, &&y) = (left.peek()?, right.peek()?);
-            match a.point_id(Ordinal(x)).as_bytes().cmp(b.point_id(Ordinal(y)).as_bytes()) {
+            let (&x, &y) = (left.peek()?, right.peek()?);
+            match a.point_id(x).as_bytes().cmp(b.point_id(y).as_bytes()) {
                 std::cmp::Ordering::Less => _ = left.next(),
                 std::cmp::Ordering::Greater => _ = right.next(),
                 std::cmp::Ordering::Equal => {
                     left.next();
                     right.next();
-                    return Some((Ordinal(x), Ordinal(y)));
+                    return Some((x, y));
                 }
             }
         }

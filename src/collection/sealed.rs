@@ -6,7 +6,8 @@ use crate::index::{Error, Rows, calibration::Calibration, graph::Graph};
 use crate::store::Segment;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
-use crate::types::{Metric, Ordinal};
+use crate::types::{Metric, Ordinal, PointId};
+use std::ops::Range;
 use std::sync::PoisonError;
 
 /// Fewer rows than this get no graph: a scan is as fast.
@@ -34,12 +35,17 @@ pub(super) struct Sealed {
     pub(super) payloads: SealedPayloads,
     /// Jobs that are not done, and why.
     deferred: Mutex<Vec<(Job, String)>>,
+    /// Rows that are dead or hidden.
     deleted: Bitmap,
+    /// Rows that were alive when they were found damaged: left out of everything until a repair.
+    hidden: Bitmap,
+    /// How much damage of the segment is hidden.
+    noted: AtomicU64,
 }
 
 impl Sealed {
     pub(super) fn new(segment: Segment, graph: Option<(u32, Graph)>, deleted: &[u32]) -> Self {
-        let bitmap = Bitmap::new(segment.rows());
+        let (bitmap, hidden) = (Bitmap::new(segment.rows()), Bitmap::new(segment.rows()));
         for &row in deleted {
             bitmap.set(row);
         }
@@ -53,6 +59,8 @@ impl Sealed {
             payloads: SealedPayloads::default(),
             deferred: Mutex::default(),
             deleted: bitmap,
+            hidden,
+            noted: AtomicU64::new(0),
         }
     }
 
@@ -67,12 +75,59 @@ impl Sealed {
             payloads: SealedPayloads::default(),
             deferred: Mutex::default(),
             deleted: self.deleted.copy(),
+            hidden: self.hidden.copy(),
+            noted: AtomicU64::new(self.noted.load(Ordering::Relaxed)),
         }
     }
 
     /// Its dead rows, ascending.
     pub(super) fn dead(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.segment.rows()).filter(|&row| self.deleted.get(row))
+        (0..self.segment.rows()).filter(|&row| self.deleted.get(row) && !self.hidden.get(row))
+    }
+
+    /// Whether damage was found that is not hidden yet.
+    pub(super) fn has_new_damage(&self) -> bool {
+        self.segment.damage_found() != self.noted.load(Ordering::Acquire)
+    }
+
+    /// Hides the rows that were found damaged. Returns how many blocks are new.
+    pub(super) fn hide_damage(&self) -> u64 {
+        let found = self.segment.damage_found();
+        for row in self.segment.damaged_rows().into_iter().flatten() {
+            if !self.deleted.get(row) {
+                self.hidden.set(row);
+                self.deleted.set(row);
+            }
+        }
+        found - self.noted.swap(found, Ordering::AcqRel).min(found)
+    }
+
+    /// Fails if the vector of one of these rows, alive, is damaged.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(super) fn ensure_vectors(&self, mut rows: Range<u32>) -> Result<(), super::Error> {
+        while let Some(row) = self.segment.unsound_vector(rows.clone()) {
+            if self.is_live(row) {
+                return Err(self.damage());
+            }
+            rows.start = row.0 + 1;
+        }
+        Ok(())
+    }
+
+    /// The error for what of it cannot be read.
+    pub(super) fn damage(&self) -> super::Error {
+        let path = || format!("{}: damaged", self.segment.path().display());
+        super::Error::Damaged { what: self.segment.describe_damage().unwrap_or_else(path) }
+    }
+
+    /// The id of a row.
+    ///
+    /// # Errors
+    /// `Damaged` when it cannot be read.
+    pub(super) fn id_of(&self, row: Ordinal) -> Result<PointId, super::Error> {
+        PointId::new(self.segment.point_id(row)).map_err(|_| self.damage())
     }
 
     pub(super) fn rows(&self, metric: Metric) -> Rows<'_> {
@@ -171,11 +226,11 @@ impl Sealed {
     }
 
     pub(super) fn deleted_rows(&self) -> u32 {
-        self.deleted.count.load(Ordering::Relaxed)
+        self.deleted.count().saturating_sub(self.hidden.count())
     }
 
     pub(super) fn live_rows(&self) -> u32 {
-        self.segment.rows() - self.deleted_rows()
+        self.segment.rows() - self.deleted.count()
     }
 
     /// The live row of that id.
@@ -200,6 +255,10 @@ impl Bitmap {
         let words: Vec<AtomicU64> =
             self.words.iter().map(|word| AtomicU64::new(word.load(Ordering::Relaxed))).collect();
         Self { words, count: AtomicU32::new(self.count.load(Ordering::Relaxed)), rows: self.rows }
+    }
+
+    fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
     }
 
     fn get(&self, row: u32) -> bool {

@@ -138,6 +138,17 @@ impl Writer {
         lock(&self.commit)
     }
 
+    /// A number that [`changed_since`](Self::changed_since) takes.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whether a commit changed what is in memory since, or is about to.
+    pub(super) fn changed_since(&self, before: u64) -> bool {
+        fence(Ordering::Acquire);
+        !before.is_multiple_of(2) || before != self.changes.load(Ordering::Relaxed)
+    }
+
     /// Changes what is in memory: new versions appear and old ones die. Under the commit lock.
     pub(super) fn change<T>(&self, change: impl FnOnce() -> T) -> T {
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -208,10 +219,11 @@ impl Collection {
     }
 
     /// Commits operations in order, in one transaction, and makes them visible.
-    fn commit(&self, counters: &mut Counters, ops: Vec<Op>) -> Vec<Result<Outcome, Error>> {
+    fn commit(&self, counters: &mut MutexGuard<'_, Counters>, ops: Vec<Op>) -> Vec<Result<Outcome, Error>> {
         if self.is_gone() {
             return ops.iter().map(|_| Err(Error::UnknownCollection(self.name.to_string()))).collect();
         }
+        self.note_damage_held(counters);
         let view = self.view();
         if view.whole(&self.name).is_err() {
             // Of a point that is written, an older version may be in the segment that cannot be used.
@@ -326,6 +338,10 @@ impl Collection {
             });
         }
         changes.push(Change::Sequence(sequence));
+        if view.whole(&self.name).is_err() {
+            // An id that could not be read on the way may be one of those that are written.
+            return outcomes.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
+        }
         let begun = Instant::now();
         let durable = self.truth.commit(&changes);
         self.meters.committed(begun.elapsed());
@@ -424,8 +440,9 @@ impl Collection {
             );
         }
         for (sealed, of) in view.sealed.iter().zip(selected) {
-            // A damaged id cannot be named; a check of the files reports it.
-            ids.extend(of.rows().filter_map(|row| PointId::new(sealed.segment.point_id(row)).ok()));
+            for row in of.rows() {
+                ids.push(sealed.id_of(row)?);
+            }
         }
         ids.retain(|id| !moved.contains_key(id));
         for row in born.iter().flatten() {
@@ -440,10 +457,9 @@ impl Collection {
     /// replaced, one version is there, and not two.
     pub(super) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
         for _ in 0..STEADY_TRIES {
-            let before = self.writer.changes.load(Ordering::Acquire);
+            let before = self.writer.changes();
             let found = read(&self.view());
-            fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && before == self.writer.changes.load(Ordering::Relaxed) {
+            if !self.writer.changed_since(before) {
                 return found;
             }
         }

@@ -4,6 +4,7 @@
 
 use super::Error;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,17 +67,17 @@ impl Mapping {
 
     /// Bytes of the file that are in memory now (whole pages, at most the file's length). 0 where the system cannot say.
     pub fn resident_bytes(&self) -> u64 {
-        // SAFETY: sysconf has no preconditions.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let Ok(page) = usize::try_from(page) else { return 0 };
-        if page == 0 {
-            return 0;
-        }
+        self.resident_in(0..self.map.len())
+    }
+
+    /// The same of a part of the file, which counts with the whole pages that it touches.
+    pub fn resident_in(&self, part: Range<usize>) -> u64 {
+        let Some((page, part)) = self.pages_of(part) else { return 0 };
         const PAGES: usize = 1 << 16;
-        let mut states = vec![0u8; PAGES.min(self.map.len().div_ceil(page))];
+        let mut states = vec![0u8; PAGES.min(part.len().div_ceil(page))];
         let mut resident = 0u64;
-        for chunk in self.map.chunks(PAGES * page) {
-            // SAFETY: the map begins at a page and `chunks` steps by whole pages, so `chunk` does too; it is mapped
+        for chunk in part.chunks(PAGES * page) {
+            // SAFETY: `part` begins at a page and `chunks` steps by whole pages, so `chunk` does too; it is mapped
             // for its whole length; `states` has one byte for each of its at most PAGES pages.
             let failed = unsafe { libc::mincore(chunk.as_ptr() as *mut _, chunk.len(), states.as_mut_ptr().cast()) };
             if failed != 0 {
@@ -84,7 +85,28 @@ impl Mapping {
             }
             resident += states[..chunk.len().div_ceil(page)].iter().filter(|state| **state & 1 == 1).count() as u64;
         }
-        (resident * page as u64).min(self.len())
+        (resident * page as u64).min(part.len() as u64)
+    }
+
+    /// Lets the operating system take the memory of a part of the file first when it needs some. Where it knows no such
+    /// advice, nothing changes.
+    pub fn advise_cold(&self, part: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Some((_, part)) = self.pages_of(part) {
+            // SAFETY: `part` begins at a page and is mapped for its whole length; the advice changes no byte. A refusal
+            // changes nothing that is observable.
+            let _ = unsafe { libc::madvise(part.as_ptr() as *mut _, part.len(), libc::MADV_COLD) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = part;
+    }
+
+    /// The size of a page, and the bytes of a part from the beginning of its first page.
+    fn pages_of(&self, part: Range<usize>) -> Option<(usize, &[u8])> {
+        // SAFETY: sysconf has no preconditions.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|page| *page > 0)?;
+        let part = self.map.get(part.start / page * page..part.end)?;
+        (!part.is_empty()).then_some((page, part))
     }
 }
 
@@ -103,6 +125,8 @@ mod tests {
         assert_eq!(mapping.bytes().iter().map(|b| u64::from(*b)).sum::<u64>(), 900_003);
         mapping.advise_random();
         mapping.advise_normal();
+        mapping.advise_cold(5_000..200_000);
+        assert_eq!((mapping.resident_in(0..0), mapping.resident_in(10..300_002)), (0, 0));
         assert_eq!((mapping.len(), mapping.resident_bytes()), (300_001, 300_001), "it has just been read");
         assert_eq!(mapping.path(), path);
     }

@@ -179,6 +179,14 @@ impl Collector for Now {
         let help = "Bytes that background jobs may use together";
         gauge(out, "job_memory_capacity_bytes", help, activity.job_memory_capacity)?;
         gauge(out, "orphans", "Files and folders that no record names, moved to orphans/", activity.orphans)?;
+        let scrub = activity.scrub;
+        counter(out, "scrub_bytes", "Bytes that were compared with their checksums in the background", scrub.bytes)?;
+        counter(out, "scrub_passes", "Passes of the scrubber over all collections", scrub.passes)?;
+        counter(out, "damaged_blocks", "Damaged blocks found, by the scrubber or by readers", scrub.damaged_blocks)?;
+        gauge(out, "scrub_position_bytes", "Bytes of the present pass of the scrubber that are done", scrub.position)?;
+        gauge(out, "scrub_total_bytes", "Bytes of the present pass of the scrubber", scrub.total)?;
+        let help = "End of the last pass of the scrubber, seconds since 1970; 0 before the first has ended";
+        gauge(out, "scrub_last_pass_seconds", help, scrub.last_pass)?;
         let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(activity.commits.counts).collect();
         let count = activity.commits.counts.iter().sum();

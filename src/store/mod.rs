@@ -43,7 +43,7 @@ pub use identity::{CollectionDir, Owner};
 pub use models::{Models, Upload};
 pub use orphan::{Fate, Unnamed};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
-pub use segment::{Segment, SegmentId, SegmentWriter};
+pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
 pub use truth::point::{decode as decode_point, encode as encode_point};
 pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
 

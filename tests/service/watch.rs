@@ -83,6 +83,12 @@ pub(crate) async fn metrics_say_what_happened(engine: Arc<dyn Engine>) {
     for name in ["segments", "growing_points", "mapped_bytes", "resident_bytes", "segments_without_graph"] {
         value(&text, &format!("nearness_collection_{name}{{collection=\"c\"}}"));
     }
+    for name in ["scrub_bytes_total", "scrub_passes_total", "damaged_blocks_total"] {
+        value(&text, &format!("nearness_{name}"));
+    }
+    for name in ["scrub_position_bytes", "scrub_total_bytes", "scrub_last_pass_seconds"] {
+        value(&text, &format!("nearness_{name}"));
+    }
     for name in ["merges_total", "seals_total", "commit_seconds_count", "commit_seconds_bucket{le=\"+Inf\"}"] {
         value(&text, &format!("nearness_{name}"));
     }

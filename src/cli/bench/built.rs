@@ -10,7 +10,7 @@ use crate::disk;
 use crate::index::order::{self, SourceRow};
 use crate::index::{GraphParams, Rows, graph};
 use crate::store::{Segment, SegmentId, SegmentWriter};
-use crate::types::Ordinal;
+use crate::types::{Identity, Ordinal};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -106,7 +106,8 @@ fn write_segment(
 ) -> anyhow::Result<(Segment, Vec<SourceRow>, f64)> {
     let progress = Progress::start("store", "vectors", quiet);
     let start = Instant::now();
-    let mut writer = SegmentWriter::create(&disk::real_fs(), folder, SEGMENT, base.dimension() as u32)?;
+    let mut writer =
+        SegmentWriter::create(&disk::real_fs(), folder, SEGMENT, base.dimension() as u32, Identity([0; 16]))?;
     let mut numbers: Vec<SourceRow> = (0..base.len()).map(|row| (0, Ordinal(row as u32))).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("threads of the build")?;
     pool.install(|| order::bring_together(&[base.rows()], &mut numbers, &|| true));

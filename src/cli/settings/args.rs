@@ -120,6 +120,9 @@ pub(crate) struct ServeArgs {
     /// Most memory that merges, graph builds and measurements take together, MiB [default: half of the memory limit]
     #[arg(long, value_name = "MIB", env = "NEARNESS_BACKGROUND_MEMORY", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) background_memory: Option<u32>,
+    /// Stored bytes compared with their checksums in the background, MiB a second; 0 for none [default: 16]
+    #[arg(long, value_name = "MIB", env = "NEARNESS_SCRUB_RATE", value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    pub(crate) scrub_rate: Option<u32>,
     /// How the log is written to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "NEARNESS_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

@@ -52,6 +52,7 @@ pub(super) struct LimitsSection {
     pub(super) idle_seconds: Option<u32>,
     pub(super) threads: Option<u32>,
     pub(super) background_memory_mib: Option<u32>,
+    pub(super) scrub_rate_mib: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -15,6 +15,8 @@ const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 50_051);
 const DEFAULT_WEB: ([u8; 4], u16) = ([127, 0, 0, 1], 7_700);
 /// Where its data is.
 const DEFAULT_DATA: &str = "./nearness-data";
+/// MiB that are scrubbed a second.
+const DEFAULT_SCRUB_RATE: u32 = 16;
 /// What is logged.
 const DEFAULT_FILTER: &str = "warn,nearness=info";
 
@@ -24,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) models: Vec<PathBuf>,
     /// Where snapshots are kept.
     pub(crate) snapshots: Option<String>,
+    /// Bytes that are scrubbed a second; 0: none.
+    pub(crate) scrub_rate: u64,
     pub(crate) log_filter: String,
     pub(crate) log_format: LogFormat,
     pub(crate) audit: Option<PathBuf>,
@@ -104,6 +108,7 @@ impl Settings {
             data: args.data.clone().or(file.data).unwrap_or_else(|| DEFAULT_DATA.into()),
             models: if args.models.is_empty() { file.models } else { args.models.clone() },
             snapshots: args.snapshots.clone().or(file.snapshots),
+            scrub_rate: u64::from(args.scrub_rate.or(file.limits.scrub_rate_mib).unwrap_or(DEFAULT_SCRUB_RATE)) << 20,
             log_filter: from_environment.or(file.log.filter).unwrap_or_else(|| DEFAULT_FILTER.into()),
             log_format: args.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
             audit: args.audit_log.clone().or(file.log.audit),
@@ -188,13 +193,13 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nconnections = 9\nidle_seconds = 7\n",
+            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nscrub_rate_mib = 2\nconnections = 9\nidle_seconds = 7\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
         let plain = Settings::resolve(&ServeArgs::default()).unwrap();
         assert_eq!((plain.data, plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
-        assert_eq!(plain.background_memory, None);
+        assert_eq!((plain.background_memory, plain.scrub_rate), (None, 16 << 20));
         let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
         assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
         let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
@@ -202,12 +207,27 @@ mod tests {
         let (connections, of_address) = (filed.options.max_connections, filed.options.max_connections_per_address);
         assert_eq!((connections, of_address, filed.options.idle_timeout), (9, 5, Duration::from_secs(7)));
         assert_eq!((filed.models, filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
+        assert_eq!(filed.scrub_rate, 2 << 20);
         let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
         assert_eq!(flagged.background_memory, Some(7 << 20));
-        let flags = ["--config", path, "--data", "e", "--listen", "127.0.0.1:8", "--max-message", "4", "--model", "n"];
+        let flags = [
+            "--config",
+            path,
+            "--data",
+            "e",
+            "--listen",
+            "127.0.0.1:8",
+            "--max-message",
+            "4",
+            "--model",
+            "n",
+            "--scrub-rate",
+            "0",
+        ];
         let flagged = Settings::resolve(&serve(&flags)).unwrap();
         assert_eq!((flagged.data, flagged.options.address.port()), ("e".into(), 8));
         assert_eq!((flagged.options.max_message_bytes, flagged.models), (4 << 20, vec![PathBuf::from("n")]));
+        assert_eq!(flagged.scrub_rate, 0);
         for half in [["--tls-certificate", "c"], ["--tls-key", "c"], ["--tls-client-ca", "c"]] {
             let error = Settings::resolve(&serve(&half)).err().unwrap().to_string();
             assert!(error.contains("is missing"), "{error}");

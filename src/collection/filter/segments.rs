@@ -60,11 +60,18 @@ impl SealedPayloads {
         let index = match open(segment) {
             Some(index) => index,
             None => {
-                let bytes =
-                    build(segment.tag(), segment.rows(), &|row| segment.payload(Ordinal(row)), &|row, error| {
-                        damaged(segment.point_id(Ordinal(row)), &error)
-                    })?;
-                publish(segment, bytes)?
+                // A damaged row is left out of every answer; its payload counts as empty.
+                let payload = |row| match segment.payload_is_sound(Ordinal(row)) {
+                    true => segment.payload(Ordinal(row)),
+                    false => b"{}",
+                };
+                let unreadable = |row, error| damaged(segment.point_id(Ordinal(row)), &error);
+                let bytes = build(segment.tag(), segment.rows(), &payload, &unreadable)?;
+                match segment.damaged_rows().is_empty() {
+                    true => publish(segment, bytes)?,
+                    // The file would not hold what the segment holds.
+                    false => own(bytes, segment.tag(), segment.rows())?,
+                }
             }
         };
         Ok(self.index.get_or_init(|| index))
@@ -81,7 +88,10 @@ impl SealedPayloads {
         if let Some(words) = known {
             return Ok(words);
         }
-        let payload = |row: u32| parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row)));
+        let payload = |row: u32| match segment.payload_is_sound(Ordinal(row)) {
+            true => parse(segment.payload(Ordinal(row)), segment.point_id(Ordinal(row))),
+            false => Ok(Payload::new()),
+        };
         let rows = self.prepare(segment)?.select(filter, &payload)?;
         let mut words = vec![0_u64; segment.rows().div_ceil(64) as usize];
         set(&mut words, 0, rows);

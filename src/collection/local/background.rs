@@ -72,7 +72,7 @@ impl Inner {
     }
 
     /// Waits, but not for ever. Returns early when the engine stops.
-    fn pause(&self, time: Duration) {
+    pub(super) fn pause(&self, time: Duration) {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.wake.wait_timeout_while(work, time, |_| !self.stopping()));
     }

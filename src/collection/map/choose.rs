@@ -3,6 +3,7 @@
 //! Points are taken in the order of a hash of their id, so that the same are taken whichever segments they lie in, that points
 //! which are written later take only the places that are theirs, and that the first points of a layout are a sample of it.
 
+use crate::collection::Error;
 use crate::collection::filter::Selected;
 use crate::collection::open::{Collection, View};
 use crate::collection::query::{Source, sources};
@@ -39,7 +40,10 @@ pub(super) fn hash(id: &str, seed: u64) -> u64 {
 
 impl<'a> Chosen<'a> {
     /// The points of a view with the `limit` least hashes.
-    pub(super) fn of(collection: &'a Collection, view: &'a View, limit: usize, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(super) fn of(collection: &'a Collection, view: &'a View, limit: usize, seed: u64) -> Result<Self, Error> {
         let sources: Vec<Source<'a>> = sources(view, None, 1).into_iter().map(|part| part.source).collect();
         let mut heap: BinaryHeap<ChosenPoint> = BinaryHeap::new();
         let mut total = 0;
@@ -78,10 +82,16 @@ impl<'a> Chosen<'a> {
                 points[at].source = u32::MAX;
             }
         }
-        // A row whose id is damaged cannot be named; a check of the files reports it.
         points.retain(|point| point.source != u32::MAX && chosen.id_of(*point).is_some());
+        // Their vectors are read where nothing can fail.
+        for point in &points {
+            if let Source::Sealed(sealed) = &chosen.sources[point.source as usize] {
+                sealed.ensure_vectors(point.row..point.row + 1)?;
+            }
+        }
         chosen.points = points;
-        chosen
+        view.whole(&collection.name)?;
+        Ok(chosen)
     }
 
     fn id_of(&self, point: ChosenPoint) -> Option<PointId> {
@@ -166,7 +176,15 @@ impl Vectors for Chosen<'_> {
     }
     fn copy(&self, point: usize, out: &mut [f32]) {
         match self.place(point) {
-            (Source::Sealed(sealed), row) => out.copy_from_slice(&sealed.segment.vector(row)),
+            // It was sound when it was chosen; of one that is damaged since there is nothing.
+            (Source::Sealed(sealed), row) => {
+                let vector = sealed.segment.vector(row);
+                if vector.len() == out.len() {
+                    out.copy_from_slice(&vector);
+                } else {
+                    out.fill(0.0);
+                }
+            }
             (Source::Growing(growing), row) => {
                 out.copy_from_slice(growing.read().vector(row.0, self.collection.dimension as usize));
             }

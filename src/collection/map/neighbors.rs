@@ -53,7 +53,8 @@ impl<'a> Rows<'a> {
             let neighbors: Vec<Neighbor> = match source {
                 Source::Sealed(sealed) if exactly => {
                     let accept = |row| self.place(at, row).is_some();
-                    scan(sealed.rows(collection.metric), &vector, k + 1, bound, &accept)?.neighbors
+                    let verify = |rows| sealed.ensure_vectors(rows);
+                    scan(sealed.rows(collection.metric), &vector, k + 1, bound, &accept, &verify)?.neighbors
                 }
                 _ => {
                     let selected = self.selected.as_ref().map(|selected| &selected[at]);

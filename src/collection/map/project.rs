@@ -69,7 +69,7 @@ impl Making<'_> {
         let sequence = self.collection.writer.sequence();
         let view = self.collection.view();
         view.whole(&self.collection.name)?;
-        let chosen = self.aside(maps, || Ok(Chosen::of(self.collection, &view, limit as usize, seed)))?;
+        let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
         self.tell(MapPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
         let method = match choice.method {

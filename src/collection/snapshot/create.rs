@@ -145,7 +145,7 @@ impl Collection {
                 return Err(Error::Unavailable("it was cancelled".into()));
             }
             let id = sealed.segment.id();
-            sealed.segment.verify().inspect_err(|error| self.lose(id, error))?;
+            sealed.segment.verify().inspect_err(|error| self.quarantine(&sealed.segment, error))?;
             let length = sealed.segment.mapped_bytes();
             contents.push((Part { kind: Kind::Vectors(id), bytes: length }, Content::Vectors(sealed.clone())));
             let dead: Vec<u8> = sealed.dead().flat_map(u32::to_le_bytes).collect();

@@ -51,10 +51,15 @@ pub(super) struct FloatScorer<'a> {
     pub(super) point: &'a [f32],
     pub(super) max_norm: f32,
     pub(super) kernels: &'a Kernels,
+    /// Whether the vector of a row may be read; one that may not is infinitely far.
+    pub(super) check: &'a dyn Fn(Ordinal) -> bool,
 }
 
 impl FloatScorer<'_> {
     fn key_of(&self, row: Ordinal) -> u32 {
+        if !(self.check)(row) {
+            return f32::INFINITY.to_bits();
+        }
         let vector = self.rows.row(row);
         let key = match self.rows.metric {
             Metric::L2 => vector.l2_squared(self.point, self.kernels),

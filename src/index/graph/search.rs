@@ -66,8 +66,7 @@ impl Graph {
         bound: f32,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Found {
-        let ask = Ask { rows, query, k, ef, bound };
-        self.search_with(ask, &accept, &mut None, |walker| walker.walk_through())
+        self.search_checked(rows, query, k, ef, bound, None, &accept, &|_| true)
     }
 
     /// The same among the rows that a filter keeps: by scanning their codes while that is cheaper than a walk through
@@ -81,9 +80,31 @@ impl Graph {
         bound: f32,
         matching: Matching<'_>,
     ) -> Found {
-        let accept = |row: Ordinal| matching.contains(row);
-        let ask = Ask { rows, query, k, ef, bound };
-        self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
+        self.search_checked(rows, query, k, ef, bound, Some(matching), &|_| true, &|_| true)
+    }
+
+    /// [`search`](Self::search), or with `among` [`search_among`](Self::search_among) (where nothing else is accepted), that
+    /// asks `check` of each row before it reads its full vector, and leaves out those of which it is false.
+    #[allow(clippy::too_many_arguments)]
+    pub fn search_checked(
+        &self,
+        rows: Rows<'_>,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        bound: f32,
+        among: Option<Matching<'_>>,
+        accept: &impl Fn(Ordinal) -> bool,
+        check: &dyn Fn(Ordinal) -> bool,
+    ) -> Found {
+        let ask = Ask { rows, query, k, ef, bound, check };
+        match among {
+            None => self.search_with(ask, accept, &mut None, |walker| walker.walk_through()),
+            Some(matching) => {
+                let accept = |row: Ordinal| matching.contains(row);
+                self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
+            }
+        }
     }
 
     /// The rows that [`search`](Self::search) expands on the lowest level, in order; empty where it would scan.
@@ -95,7 +116,7 @@ impl Graph {
         ef: usize,
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -110,7 +131,7 @@ impl Graph {
         matching: Matching<'_>,
     ) -> Vec<Ordinal> {
         let accept = |row: Ordinal| matching.contains(row);
-        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY }, Some(Vec::new()));
+        let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
         self.search_with(ask, &accept, &mut path, |walker| walker.walk_among(matching));
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
@@ -122,7 +143,8 @@ impl Graph {
         path: &mut Option<Vec<u32>>,
         find: impl Fn(&mut Walker<'_, A>) -> Walked,
     ) -> Found {
-        let Ask { rows, query, bound, .. } = ask;
+        let Ask { rows, query, bound, check, .. } = ask;
+        let sound = |row: Ordinal| accept(row) && check(row);
         if query.len() != rows.dimension || ask.k == 0 || rows.is_empty() {
             return Found::default();
         }
@@ -132,7 +154,7 @@ impl Graph {
             && rows.dimension == self.quantizer.dimension
             && rows.metric == self.quantizer.metric;
         let prepared = if fitting && ef <= rows.len() / 2 { self.quantizer.query(query) } else { None };
-        let Some(prepared) = prepared else { return exact::search(rows, query, k, accept) };
+        let Some(prepared) = prepared else { return exact::search(rows, query, k, sound) };
         let (view, kernels, query_norm) = (self.view(), math::kernels(), math::norm(query));
         let mut scratch = self.take_scratch();
         scratch.path = path.take();
@@ -141,7 +163,7 @@ impl Graph {
             true => AnyScorer::Codes(CodeScorer { rows: view.codes, query: codes, kernels }),
             false => {
                 let max_norm = self.quantizer.max_norm;
-                AnyScorer::Floats(FloatScorer { rows, point: &prepared.point, max_norm, kernels })
+                AnyScorer::Floats(FloatScorer { rows, point: &prepared.point, max_norm, kernels, check })
             }
         };
         // Keys of codes tell what is beyond a distance; those of floats are another number.
@@ -156,7 +178,7 @@ impl Graph {
         found.distances += walked.scored;
         // Behind a bound there may be fewer, and nobody asks for them; but a walk that gave up has not looked.
         if walked.gave_up || (found.neighbors.len() < k && bound == f32::INFINITY) {
-            let scanned = exact::search(rows, query, k, accept);
+            let scanned = exact::search(rows, query, k, sound);
             found.neighbors = scanned.neighbors;
             found.distances += scanned.distances;
         }
@@ -172,6 +194,8 @@ struct Ask<'a> {
     k: usize,
     ef: usize,
     bound: f32,
+    /// Whether the full vector of a row may be read.
+    check: &'a dyn Fn(Ordinal) -> bool,
 }
 
 /// Distances by codes, or by floats for a query outside their range.
@@ -306,7 +330,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
     /// squared distance, by its key and the tightness, would leave it behind the k-th, or beyond the bound.
     fn rerank(&self) -> Found {
-        let (Ask { rows, query, k, bound, .. }, view, accept) = (self.ask, &self.view, self.accept);
+        let (Ask { rows, query, k, bound, check, .. }, view, accept) = (self.ask, &self.view, self.accept);
         let quantizer = &self.graph.quantizer;
         let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
         let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
@@ -335,6 +359,9 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
             }
             if let Some(&(_, ahead)) = candidates.get(at + ahead) {
                 rows.row(ahead).prefetch(LINES_AHEAD);
+            }
+            if !check(row) {
+                continue;
             }
             top.push(Neighbor { row, distance: exact::distance(rows, row, query, self.query_norm) });
             distances += 1;

@@ -6,7 +6,7 @@
 use super::SegmentId;
 use crate::disk::{Error, SectionMark};
 use crate::math::Element;
-use crate::types::MAX_DIMENSION;
+use crate::types::{Identity, MAX_DIMENSION};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
@@ -17,24 +17,55 @@ compile_error!("segment files are little-endian and are mapped, not converted");
 
 /// First bytes of a segment file.
 pub(super) const MAGIC: [u8; 8] = *b"NEARSEG\0";
-/// Version of the format where vectors are kept as f32.
-pub(super) const VERSION: u32 = 1;
-/// Version of the format where they are kept in less.
+/// Version of files without sums of blocks, with vectors of f32.
+const PLAIN_VERSION: u32 = 1;
+/// Version of files without sums of blocks, with vectors of less.
 const NARROW_VERSION: u32 = 2;
+/// Version of the files that are written: an identity, a checksum for each block of rows, a copy of the header at the end.
+const VERSION: u32 = 3;
 /// Every section begins at a multiple of this: a cache line, and enough for any SIMD load.
 pub(super) const ALIGNMENT: u64 = 64;
 /// Sections of a file, in the order of [`Section`].
-pub(super) const SECTIONS: usize = 8;
+pub(super) const SECTIONS: usize = 9;
 /// Bytes before the section table.
 const FIXED: usize = 64;
 /// Bytes of an entry of the section table.
 const ENTRY: usize = 24;
-/// Bytes of the header with its table, padded.
-pub(super) const HEADER: usize = (FIXED + SECTIONS * ENTRY).next_multiple_of(ALIGNMENT as usize);
+/// Sections of versions 1 and 2: all but the sums.
+const OLD_SECTIONS: usize = SECTIONS - 1;
+/// Bytes of the header of versions 1 and 2.
+const OLD_HEADER: usize = (FIXED + OLD_SECTIONS * ENTRY).next_multiple_of(ALIGNMENT as usize);
+/// Offset of the identity, behind the section table.
+const IDENTITY: usize = FIXED + SECTIONS * ENTRY;
+/// Bytes of the header with its table and the identity, padded.
+pub(super) const HEADER: usize = (IDENTITY + 16).next_multiple_of(ALIGNMENT as usize);
 /// Where the header's checksum lies.
 const CRC: Range<usize> = 12..16;
+/// Bytes of f32 vectors in a block of rows, about.
+const BLOCK_BYTES: u32 = 16 << 10;
+/// Most rows of a block that is written.
+const BLOCK_ROWS: u32 = 256;
+/// Most rows of a block that is read.
+const MAX_BLOCK_ROWS: u32 = 4_096;
+/// Checksums of a block: one for each section but the sums.
+pub(super) const SUMS: usize = SECTIONS - 1;
 
-const _: () = assert!(HEADER == 256);
+const _: () = assert!(OLD_HEADER == 256 && HEADER == 320);
+
+/// What a file of version 3 has more than those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// The collection that it belongs to.
+    pub(super) identity: Identity,
+    /// Rows of each block but the last, which may have fewer: a power of two.
+    pub(super) rows: u32,
+}
+
+/// Rows of a block of vectors of `dimension` components.
+pub(super) fn block_rows(dimension: u32) -> u32 {
+    let rows = (BLOCK_BYTES / 4 / dimension.max(1)).clamp(1, BLOCK_ROWS);
+    1 << rows.ilog2()
+}
 
 /// A section, in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +86,8 @@ pub(super) enum Section {
     Sorted,
     /// rows f32, the scale of each vector's components; not there unless they are i8.
     Scales,
+    /// [`SUMS`] u32 a block of rows: CRC-32 of the block's bytes in each section above. Not in versions 1 and 2.
+    Sums,
 }
 
 impl Section {
@@ -67,13 +100,8 @@ impl Section {
         Self::Payloads,
         Self::Sorted,
         Self::Scales,
+        Self::Sums,
     ];
-
-    /// The sections of a file whose vectors are kept so, in order.
-    pub(super) fn of(element: Element) -> &'static [Self] {
-        const { assert!(Self::ALL[SECTIONS - 1] as usize == Self::Scales as usize) };
-        if element == Element::I8 { &Self::ALL } else { &Self::ALL[..SECTIONS - 1] }
-    }
 }
 
 /// The number that a header has for an element.
@@ -87,20 +115,48 @@ pub(super) struct Layout {
     pub(super) dimension: u32,
     /// What components are kept in.
     pub(super) element: Element,
+    /// None in versions 1 and 2.
+    pub(super) blocks: Option<Blocks>,
     pub(super) sections: [SectionMark; SECTIONS],
 }
 
 impl Layout {
+    /// The sections of the file, in order.
+    pub(super) fn present(&self) -> impl DoubleEndedIterator<Item = Section> + use<> {
+        let (scales, sums) = (self.element == Element::I8, self.blocks.is_some());
+        Section::ALL.into_iter().filter(move |section| match section {
+            Section::Scales => scales,
+            Section::Sums => sums,
+            _ => true,
+        })
+    }
+
+    /// Blocks of rows. None in versions 1 and 2.
+    pub(super) fn block_count(&self) -> usize {
+        self.blocks.map_or(0, |blocks| self.rows.div_ceil(blocks.rows) as usize)
+    }
+
+    /// The rows of a block.
+    pub(super) fn rows_of_block(&self, block: usize) -> Range<usize> {
+        let rows = self.blocks.map_or(self.rows, |blocks| blocks.rows) as usize;
+        let from = block.saturating_mul(rows).min(self.rows as usize);
+        from..from.saturating_add(rows).min(self.rows as usize)
+    }
+
     /// Content tag: changes with any byte of any section (SHA-256 over ids, counts, lengths and checksums, cut to 64 bits).
     pub(super) fn tag(&self) -> u64 {
         let mut hash = Sha256::new();
         hash.update(self.id.0.to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         hash.update(self.dimension.to_le_bytes());
-        if self.element != Element::F32 {
+        if self.element != Element::F32 || self.blocks.is_some() {
             hash.update(self.element_number().to_le_bytes());
         }
-        for &section in Section::of(self.element) {
+        if let Some(Blocks { identity, rows }) = self.blocks {
+            hash.update(identity.0);
+            hash.update(rows.to_le_bytes());
+        }
+        for section in self.present() {
             let mark = self.sections[section as usize];
             hash.update(mark.length.to_le_bytes());
             hash.update(mark.crc.to_le_bytes());
@@ -109,14 +165,31 @@ impl Layout {
         u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"))
     }
 
-    /// Bytes of the whole file: the end of the last section.
-    pub(super) fn file_len(&self) -> u64 {
-        let last = self.sections[Section::of(self.element).len() - 1];
+    /// The end of the last section.
+    pub(super) fn sections_end(&self) -> u64 {
+        let last = self.present().next_back().map_or(SectionMark::default(), |last| self.sections[last as usize]);
         last.offset + last.length
     }
 
+    /// Bytes of the whole file, with the copy of the header.
+    pub(super) fn file_len(&self) -> u64 {
+        match self.blocks {
+            Some(_) => self.sections_end().next_multiple_of(ALIGNMENT) + HEADER as u64,
+            None => self.sections_end(),
+        }
+    }
+
+    /// Bytes of the header.
+    pub(super) fn header_len(&self) -> usize {
+        if self.blocks.is_some() { HEADER } else { OLD_HEADER }
+    }
+
     fn version(&self) -> u32 {
-        if self.element == Element::F32 { VERSION } else { NARROW_VERSION }
+        match (self.blocks, self.element) {
+            (Some(_), _) => VERSION,
+            (None, Element::F32) => PLAIN_VERSION,
+            (None, _) => NARROW_VERSION,
+        }
     }
 
     fn element_number(&self) -> u32 {
@@ -130,8 +203,8 @@ impl Layout {
     }
 
     /// The header's bytes.
-    pub(super) fn encode(&self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.header_len()];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
         put(0, &MAGIC);
         put(8, &self.version().to_le_bytes());
@@ -141,8 +214,12 @@ impl Layout {
         put(36, &self.dimension.to_le_bytes());
         put(40, &self.file_len().to_le_bytes());
         put(48, &self.element_number().to_le_bytes());
-        for (index, mark) in self.sections.iter().enumerate() {
-            let at = FIXED + index * ENTRY;
+        if let Some(Blocks { identity, rows }) = self.blocks {
+            put(52, &rows.to_le_bytes());
+            put(IDENTITY, &identity.0);
+        }
+        for section in self.present() {
+            let (at, mark) = (FIXED + section as usize * ENTRY, self.sections[section as usize]);
             put(at, &mark.offset.to_le_bytes());
             put(at + 8, &mark.length.to_le_bytes());
             put(at + 16, &mark.crc.to_le_bytes());
@@ -152,36 +229,68 @@ impl Layout {
         bytes
     }
 
-    /// Reads and checks the header of a whole file's bytes; touches nothing behind it.
+    /// Reads and checks the header of a whole file's bytes; touches nothing behind it, unless it is damaged: then its copy
+    /// at the end.
     pub(super) fn decode(path: &Path, file: &[u8], id: SegmentId) -> Result<Self, Error> {
+        Self::read(path, file, file, id).or_else(|error| {
+            let at = file.len().saturating_sub(HEADER);
+            match Self::read(path, file, &file[at..], id) {
+                Ok(copy) if copy.blocks.is_some() => Ok(copy),
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// Reads and checks the header that `bytes` begin with.
+    fn read(path: &Path, file: &[u8], bytes: &[u8], id: SegmentId) -> Result<Self, Error> {
         let wrong = |offset: usize, what: String| Err(Error::corrupt(path, offset as u64, what));
-        let Some(header) = file.first_chunk::<HEADER>() else {
-            return wrong(file.len(), format!("the file ends inside its header of {HEADER} bytes"));
-        };
-        if header[..8] != MAGIC {
+        let cut = |length: usize| format!("the file ends inside its header of {length} bytes");
+        if bytes.len() < OLD_HEADER {
+            return wrong(bytes.len(), cut(OLD_HEADER));
+        }
+        if bytes[..8] != MAGIC {
             return wrong(0, "not a segment file".into());
         }
-        let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-        let mut hashed = *header;
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let length = if u32_at(8) == VERSION { HEADER } else { OLD_HEADER };
+        let Some(header) = bytes.get(..length) else { return wrong(bytes.len(), cut(length)) };
+        let mut hashed = header.to_vec();
         hashed[CRC].fill(0);
         let intact = crc32fast::hash(&hashed) == u32_at(CRC.start);
         // A newer version may hash otherwise, so it is looked at first; with a fitting checksum here it is surely one.
-        let known = [VERSION, NARROW_VERSION].contains(&u32_at(8));
+        let known = [PLAIN_VERSION, NARROW_VERSION, VERSION].contains(&u32_at(8));
         if !known && (intact || u32_at(8) < 1 << 16) {
-            return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: NARROW_VERSION });
+            return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: VERSION });
         }
         if !intact {
             return wrong(CRC.start, "the header's checksum does not match".into());
         }
+        let blocks = if u32_at(8) == VERSION {
+            let mut identity = [0; 16];
+            identity.copy_from_slice(&header[IDENTITY..IDENTITY + 16]);
+            Some(Blocks { identity: Identity(identity), rows: u32_at(52) })
+        } else {
+            None
+        };
+        if let Some(Blocks { rows, .. }) = blocks
+            && !(rows.is_power_of_two() && rows <= MAX_BLOCK_ROWS)
+        {
+            return wrong(52, format!("blocks of {rows} rows, not of a power of two up to {MAX_BLOCK_ROWS}"));
+        }
+        let in_table = if blocks.is_some() { SECTIONS } else { OLD_SECTIONS };
         let sections = std::array::from_fn(|index| {
+            if index >= in_table {
+                return SectionMark::default();
+            }
             let at = FIXED + index * ENTRY;
             SectionMark { offset: u64_at(at), length: u64_at(at + 8), crc: u32_at(at + 16) }
         });
         let Some(&element) = ELEMENTS.get(u32_at(48) as usize) else {
             return wrong(48, format!("there are no components of kind {}", u32_at(48)));
         };
-        let layout = Self { id: SegmentId(u64_at(16)), rows: u32_at(32), dimension: u32_at(36), element, sections };
+        let (rows, dimension) = (u32_at(32), u32_at(36));
+        let layout = Self { id: SegmentId(u64_at(16)), rows, dimension, element, blocks, sections };
         if layout.id != id {
             return wrong(16, format!("this is segment {}, not {id}", layout.id));
         }
@@ -205,14 +314,15 @@ impl Layout {
     /// Sections follow one another, aligned, inside the file, with the lengths that rows and dimension demand.
     fn check_sections(&self, path: &Path, file_len: u64) -> Result<(), Error> {
         let rows = u64::from(self.rows);
-        let mut next = HEADER as u64;
-        for &section in Section::of(self.element) {
+        let mut next = self.header_len() as u64;
+        for section in self.present() {
             let mark = self.sections[section as usize];
             let demanded = match section {
                 Section::Vectors => rows.checked_mul(u64::from(self.dimension) * self.element.bytes() as u64),
                 Section::Norms | Section::Sorted | Section::Scales => Some(rows * 4),
                 Section::IdEnds => Some((rows + 1) * 4),
                 Section::PayloadEnds => Some((rows + 1) * 8),
+                Section::Sums => Some(self.block_count() as u64 * SUMS as u64 * 4),
                 Section::Ids if mark.length > u64::from(u32::MAX) => Some(u64::from(u32::MAX)),
                 Section::Ids | Section::Payloads => Some(mark.length),
             };

@@ -1,16 +1,18 @@
 //! Sealed points: one file a segment, written once, never changed, mapped as a whole.
 //!
 //! ```text
-//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids | scales of i8
+//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids | scales of i8 | checksums of blocks | header
 //! ```
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `layout.rs` | the bytes of the header, and what must hold among its numbers |
+//! | `blocks.rs` | which blocks of rows were compared with their checksums |
 //! | `narrow.rs` | vectors in the making, in the narrowest element that holds them |
 //! | `writer.rs` | [`SegmentWriter`]: streams points into a file |
 //! | `reader.rs` | [`Segment`]: reads the mapped file |
 
+mod blocks;
 mod layout;
 mod narrow;
 mod reader;
@@ -18,7 +20,8 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use reader::Segment;
+pub use blocks::damage_found;
+pub use reader::{Loss, Segment};
 use std::fmt;
 pub use writer::SegmentWriter;
 

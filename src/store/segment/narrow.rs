@@ -3,6 +3,7 @@
 //! Most vectors are f32 from the first on and cost nothing here. Narrow ones wait in a side file, because one that comes
 //! later may need a wider element, and all are written again in it: at most three times.
 
+use super::blocks::RowSums;
 use crate::disk::{FileWriter, Scratch};
 use crate::math::Element;
 use crate::store::Error;
@@ -13,7 +14,10 @@ pub(super) struct Narrow {
     dir: PathBuf,
     name: String,
     dimension: usize,
+    block_rows: usize,
     element: Element,
+    /// Checksums of the blocks of f32.
+    sums: RowSums,
     /// The vectors, unless they are f32 and in the file already.
     side: Option<Scratch>,
     scales: Vec<f32>,
@@ -22,17 +26,27 @@ pub(super) struct Narrow {
 
 impl Narrow {
     /// Makes the side file in `dir`.
-    pub(super) fn create(dir: &Path, name: &str, dimension: usize) -> Result<Self, Error> {
-        let side = Some(Scratch::create(dir, name)?);
-        let element = Element::ALL[0];
-        let (dir, name) = (dir.to_owned(), name.to_owned());
-        Ok(Self { dir, name, dimension, element, side, scales: Vec::new(), encoded: Vec::new() })
+    pub(super) fn create(dir: &Path, name: &str, dimension: usize, block_rows: usize) -> Result<Self, Error> {
+        Ok(Self {
+            dir: dir.to_owned(),
+            name: name.to_owned(),
+            dimension,
+            block_rows,
+            element: Element::ALL[0],
+            sums: RowSums::new(block_rows),
+            side: Some(Scratch::create(dir, name)?),
+            scales: Vec::new(),
+            encoded: Vec::new(),
+        })
     }
 
     /// Adds a vector. `writer` stands in the section of the vectors.
     pub(super) fn append(&mut self, vector: &[f32], writer: &mut FileWriter) -> Result<(), Error> {
         loop {
-            let Some(side) = &mut self.side else { return Ok(writer.put(bytemuck::cast_slice(vector))?) };
+            let Some(side) = &mut self.side else {
+                self.sums.add(bytemuck::cast_slice(vector));
+                return Ok(writer.put(bytemuck::cast_slice(vector))?);
+            };
             self.encoded.clear();
             if let Some(scale) = self.element.encode(vector, &mut self.encoded) {
                 side.put(&self.encoded)?;
@@ -45,15 +59,20 @@ impl Narrow {
         }
     }
 
-    /// Writes what is in the side file to `writer`; returns what it is, and the scales of i8.
-    pub(super) fn finish(self, writer: &mut FileWriter) -> Result<(Element, Vec<f32>), Error> {
-        match self.side {
+    /// Writes what is in the side file to `writer`; returns what it is, the scales of i8, and the checksum of each block.
+    pub(super) fn finish(self, writer: &mut FileWriter) -> Result<(Element, Vec<f32>, Vec<u32>), Error> {
+        let Some(mut side) = self.side else { return Ok((self.element, self.scales, self.sums.finish())) };
+        if side.is_empty() {
             // Nothing was appended: as plain as can be.
-            Some(side) if side.is_empty() => return Ok((Element::F32, Vec::new())),
-            Some(side) => side.copy_into(writer)?,
-            None => {}
+            return Ok((Element::F32, Vec::new(), Vec::new()));
         }
-        Ok((self.element, self.scales))
+        let mut sums = Vec::new();
+        side.read_back::<Error>(self.dimension * self.element.bytes() * self.block_rows, |block| {
+            sums.push(crc32fast::hash(block));
+            writer.put(block)?;
+            Ok(true)
+        })?;
+        Ok((self.element, self.scales, sums))
     }
 
     /// Goes on to the next element that holds all vectors so far.
@@ -75,7 +94,10 @@ impl Narrow {
                 let Some(scale) = to.encode(&floats, encoded) else { return Ok(false) };
                 match &mut new {
                     Some(new) => new.put(encoded)?,
-                    None => writer.put(encoded)?,
+                    None => {
+                        self.sums.add(encoded);
+                        writer.put(encoded)?;
+                    }
                 }
                 if to == Element::I8 {
                     new_scales.push(scale);

@@ -3,13 +3,14 @@
 //! Vectors are kept in the fewest bytes that hold all of them exactly. While that may be less than f32 they go into a side
 //! file, as payloads do (sections are contiguous); from then on straight into the draft. Ids and 12 bytes a point stay in memory. Nothing is seen under the segment's name before [`SegmentWriter::finish`] has made it durable.
 
-use super::layout::{ALIGNMENT, HEADER, Layout, SECTIONS, Section};
+use super::blocks::RowSums;
+use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, block_rows};
 use super::narrow::Narrow;
 use super::{Segment, SegmentId};
 use crate::disk::{Draft, Fs, Scratch, SectionMark};
-use crate::math;
+use crate::math::{self, Element};
 use crate::store::Error;
-use crate::types::{MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
+use crate::types::{Identity, MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
 use rayon::slice::ParallelSliceMut;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +24,11 @@ pub struct SegmentWriter {
     path: PathBuf,
     id: SegmentId,
     dimension: u32,
+    blocks: Blocks,
     draft: Draft,
     vectors: Narrow,
     payloads: Scratch,
+    payload_sums: RowSums,
     payload_ends: Vec<u64>,
     ids: String,
     id_ends: Vec<u32>,
@@ -33,11 +36,17 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins the segment `id` in a collection's folder, for vectors of `dimension` components.
+    /// Begins the segment `id` in the folder of the collection of that identity, for vectors of `dimension` components.
     ///
     /// # Errors
     /// `Internal` (`Refused`) for a dimension out of range; what the disk refuses.
-    pub fn create(fs: &Arc<dyn Fs>, dir: &Path, id: SegmentId, dimension: u32) -> Result<Self, Error> {
+    pub fn create(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        id: SegmentId,
+        dimension: u32,
+        identity: Identity,
+    ) -> Result<Self, Error> {
         let path = dir.join(id.vectors_file());
         if dimension == 0 || dimension > MAX_DIMENSION {
             return Err(Error::refused(&path, format!("dimension {dimension}, not 1 to {MAX_DIMENSION}")));
@@ -45,16 +54,19 @@ impl SegmentWriter {
         let mut draft = Draft::create(fs.clone(), dir, &id.vectors_file())?;
         draft.writer().put(&[0; HEADER])?;
         draft.writer().start_section(ALIGNMENT)?;
-        let vectors = Narrow::create(dir, &format!("{id}.narrow"), dimension as usize)?;
+        let blocks = Blocks { identity, rows: block_rows(dimension) };
+        let vectors = Narrow::create(dir, &format!("{id}.narrow"), dimension as usize, blocks.rows as usize)?;
         let payloads = Scratch::create(dir, &format!("{id}.payloads"))?;
         Ok(Self {
             dir: dir.into(),
             path,
             id,
             dimension,
+            blocks,
             draft,
             vectors,
             payloads,
+            payload_sums: RowSums::new(blocks.rows as usize),
             payload_ends: vec![0],
             ids: String::new(),
             id_ends: vec![0],
@@ -90,6 +102,7 @@ impl SegmentWriter {
             .map_err(|_| Error::TooLarge { what: "bytes of ids in a segment", limit: u64::from(u32::MAX) })?;
         self.vectors.append(vector, self.draft.writer())?;
         self.payloads.put(payload)?;
+        self.payload_sums.add(payload);
         self.payload_ends.push(self.payloads.len());
         self.ids.push_str(id);
         self.id_ends.push(id_end);
@@ -104,13 +117,45 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<Segment, Error> {
         let sorted = self.sort()?;
         let rows = self.rows();
-        let Self { dir, id, dimension, mut draft, vectors, payloads, payload_ends, ids, id_ends, norms, .. } = self;
+        let Self {
+            dir,
+            id,
+            dimension,
+            blocks,
+            mut draft,
+            vectors,
+            payloads,
+            payload_sums,
+            payload_ends,
+            ids,
+            id_ends,
+            norms,
+            ..
+        } = self;
         let writer = draft.writer();
-        let (element, scales) = vectors.finish(writer)?;
+        let (element, scales, vector_sums) = vectors.finish(writer)?;
         let mut sections = [SectionMark::default(); SECTIONS];
         sections[Section::Vectors as usize] = writer.section();
+        let mut layout = Layout { id, rows, dimension, element, blocks: Some(blocks), sections };
+        let mut sums: Vec<u32> = Vec::with_capacity(SUMS * layout.block_count());
+        for (block, (of_vectors, of_payloads)) in vector_sums.into_iter().zip(payload_sums.finish()).enumerate() {
+            let part = layout.rows_of_block(block);
+            let with_end = part.start..part.end + 1;
+            let id_bytes = id_ends[part.start] as usize..id_ends[part.end] as usize;
+            let of_scales = if element == Element::I8 { sum(&scales[part.clone()]) } else { 0 };
+            sums.extend([
+                of_vectors,
+                sum(&norms[part.clone()]),
+                sum(&id_ends[with_end.clone()]),
+                crc32fast::hash(&ids.as_bytes()[id_bytes]),
+                sum(&payload_ends[with_end]),
+                of_payloads,
+                sum(&sorted[part]),
+                of_scales,
+            ]);
+        }
         let mut payloads = Some(payloads);
-        for section in &Section::of(element)[1..] {
+        for section in layout.present().skip(1) {
             writer.start_section(ALIGNMENT)?;
             match section {
                 Section::Vectors => {}
@@ -125,11 +170,14 @@ impl SegmentWriter {
                 }
                 Section::Sorted => writer.put(bytemuck::cast_slice(&sorted))?,
                 Section::Scales => writer.put(bytemuck::cast_slice(&scales))?,
+                Section::Sums => writer.put(bytemuck::cast_slice(&sums))?,
             }
-            sections[*section as usize] = writer.section();
+            layout.sections[section as usize] = writer.section();
         }
-        let layout = Layout { id, rows, dimension, element, sections };
-        writer.patch(0, &layout.encode())?;
+        writer.pad_to(ALIGNMENT)?;
+        let header = layout.encode();
+        writer.put(&header)?;
+        writer.patch(0, &header)?;
         draft.publish()?;
         Segment::open(&dir, id)
     }
@@ -155,4 +203,9 @@ fn prefix(id: &str) -> u64 {
     let length = id.len().min(8);
     bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
     u64::from_be_bytes(bytes)
+}
+
+/// The checksum of numbers as they lie in the file.
+fn sum<T: bytemuck::NoUninit>(numbers: &[T]) -> u32 {
+    crc32fast::hash(bytemuck::cast_slice(numbers))
 }
