@@ -654,6 +654,8 @@ fn what_is_written_can_be_read_by_its_owner_only() {
             }
         }
     }
+}
+
 /// Points of the collection that is damaged at many places.
 const POINTS: u64 = 2_200;
 const WIDTH: u64 = 32;

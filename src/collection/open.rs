@@ -34,7 +34,6 @@ pub(super) struct Collection {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) name: CollectionName,
     pub(super) dir: PathBuf,
-    pub(super) identity: Identity,
     pub(super) dimension: u32,
     pub(super) metric: Metric,
     pub(super) settings: IndexSettings,
