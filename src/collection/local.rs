@@ -6,6 +6,7 @@
 
 mod background;
 mod scrub;
+mod start;
 
 use super::activity::{Activity, Meters};
 use super::bulk::Existing;
@@ -26,7 +27,6 @@ use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -121,49 +121,7 @@ impl LocalEngine {
         let catalogue = Catalogue::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let mut listed = Vec::new();
-        for (name, entry) in catalogue.list()? {
-            match CollectionName::new(name.as_str()) {
-                Ok(name) => listed.push((name, entry)),
-                Err(_) => tracing::error!(name, "skipping a collection with an invalid name"),
-            }
-        }
-        let opened: Vec<_> = listed
-            .into_par_iter()
-            .map(|(name, entry)| {
-                let record = entry.as_ref().ok().map(|entry| entry.record.clone());
-                let opened = entry.map_err(Error::from).and_then(|entry| {
-                    let dir = catalogue.collection_dir(&entry);
-                    let collection = Collection::open(fs, &entry.record, &dir, &registry, meters.clone())?;
-                    collection.set_lineage(Lineage::of(&entry));
-                    let new = entry.identity.is_none() && collection.truth.is_owned();
-                    Ok((collection, new.then_some(entry.folder)))
-                });
-                (name, record, opened)
-            })
-            .collect();
-        let (mut slots, mut identified) = (BTreeMap::new(), Vec::new());
-        for (name, record, opened) in opened {
-            let slot = match opened {
-                Ok((collection, folder)) => {
-                    identified.extend(folder.map(|folder| (name.to_string(), folder, collection.identity)));
-                    Slot::Open(Arc::new(collection))
-                }
-                Err(error) => {
-                    tracing::error!(collection = %name, %error, "a collection cannot be opened");
-                    Slot::Damaged(Box::new(unopened(record.as_ref(), name.clone(), &error.to_string())))
-                }
-            };
-            slots.insert(name, slot);
-        }
-        if !identified.is_empty() {
-            match catalogue.identify(&identified) {
-                Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
-                    tracing::warn!(%error, "the identities of collections could not be recorded; the next start records them");
-                }
-                done => done?,
-            }
-        }
+        let slots = start::open_all(fs, &catalogue, &registry, &meters)?;
         let inner = Arc::new(Inner {
             fs: fs.clone(),
             catalogue,

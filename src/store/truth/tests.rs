@@ -3,6 +3,7 @@
 use super::*;
 use crate::disk::ErrorKind;
 use crate::disk::double::{CrashFs, Plan, Unsynced, quick_dir};
+use crate::store::Fate;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
