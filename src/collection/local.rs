@@ -2,7 +2,7 @@
 //!
 //! Four threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
 //! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
-//! indexer feeds the growing segments' graphs.
+//! indexer feeds the growing segments' graphs. It is one file because it implements one trait.
 
 mod background;
 
