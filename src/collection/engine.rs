@@ -1,6 +1,7 @@
 //! The [`Engine`] trait: everything that can be asked of the database, in the domain's own words.
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
+//! It is one file because it is one trait with its words.
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};

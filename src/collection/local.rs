@@ -2,7 +2,8 @@
 //!
 //! Five threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
 //! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
-//! indexer feeds the growing segments' graphs, the scrubber compares stored bytes with their checksums.
+//! indexer feeds the growing segments' graphs, the scrubber compares stored bytes with their checksums. It is one file because
+//! it implements one trait.
 
 mod background;
 mod scrub;

@@ -119,7 +119,7 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
         None => DigitNet::default_model().context("the model in the binary")?,
     };
     let images = LabelledImages::read(&args.images, &args.labels)?;
-    if images.len() == 0 {
+    if images.is_empty() {
         bail!("--images {}: there is no image in it", args.images.display());
     }
     let found = digits::evaluate(&net, &images);

@@ -60,6 +60,9 @@ pub(crate) enum Line {
 impl Source {
     /// Opens a regular file.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            bail!("-: standard input is not read here; write it to a file first (a file of this name is ./-)");
+        }
         let named = || format!("{}: cannot be opened", path.display());
         let file = File::open(path).with_context(named)?;
         let meta = file.metadata().with_context(named)?;
@@ -258,5 +261,6 @@ mod tests {
     fn folders_and_missing_files_are_refused() {
         assert!(Source::open(Path::new("/")).is_err());
         assert!(Source::open(Path::new("/nonexistent/file")).is_err());
+        assert!(Source::open(Path::new("-")).err().unwrap().to_string().contains("standard input"));
     }
 }
