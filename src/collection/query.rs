@@ -243,6 +243,7 @@ impl Collection {
         Ok(Resolved { vector: sum, exclude })
     }
 
+    #[allow(clippy::redundant_closure, reason = "`Ok` itself is not general enough")]
     pub(super) fn answer(
         &self,
         view: &View,
