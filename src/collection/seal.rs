@@ -108,6 +108,7 @@ impl Collection {
 
         let held = self.writer.hold();
         if self.is_gone() {
+            segment.iter().for_each(|segment| self.remove(segment.path()));
             return Ok(false);
         }
         let (first, last, died) = {
