@@ -6,6 +6,7 @@
 //! it implements one trait.
 
 mod background;
+mod generations;
 mod scrub;
 mod start;
 
@@ -14,7 +15,6 @@ use super::bulk::Existing;
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
 use super::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use super::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
-use super::reembed::Follower;
 use super::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use super::turn::FolderUse;
 use super::write::Op;
@@ -33,12 +33,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// How long a rollback waits for the jobs of the generation that it goes back to.
-const FOLDER_PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two looks at them.
-const FOLDER_PAUSE: Duration = Duration::from_millis(5);
 
 /// A collection, or what is known of one that could not be opened.
 enum Slot {
@@ -351,84 +345,6 @@ impl Inner {
         let info = self.put_in_place(before.as_deref(), collection);
         drop(held);
         self.discard(target, folders);
-        Ok(info)
-    }
-
-    /// Serves a collection from now on, and the one that it takes the place of no more. Under the commit lock of that.
-    fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
-        if let Some(before) = before {
-            before.end();
-            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-            retired.retain(|(_, folder)| !folder.is_free());
-            retired.push((before.dir.clone(), before.folder_use.clone()));
-        }
-        // It may have been opened before a model was installed.
-        self.models.registry().models().iter().for_each(|model| collection.offer(model));
-        let info = collection.info();
-        let slot = Slot::Open(Arc::new(collection));
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
-        self.notify(true);
-        info
-    }
-
-    /// Removes folders of a collection that nothing names any more. Jobs may be at work in them still: the next open removes
-    /// what cannot be removed.
-    fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
-        for folder in folders {
-            if let Err(error) = self.catalogue.discard(&folder) {
-                tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
-            }
-        }
-    }
-
-    /// Waits until no job of a collection that was replaced writes in this folder any more. They end soon: each sees that its collection
-    /// is gone.
-    ///
-    /// # Errors
-    /// `Unavailable` when that takes too long; that of [`Stop::check`].
-    fn await_folder(&self, dir: &Path) -> Result<(), Error> {
-        let stop = Stop::current();
-        let deadline = Instant::now() + FOLDER_PATIENCE;
-        loop {
-            {
-                let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-                retired.retain(|(_, folder)| !folder.is_free());
-                if !retired.iter().any(|(other, _)| other == dir) {
-                    return Ok(());
-                }
-            }
-            stop.check()?;
-            if self.stopping() || Instant::now() > deadline {
-                return Err(Error::Unavailable(
-                    "background jobs of the generation before have not ended yet; try again in a minute".into(),
-                ));
-            }
-            std::thread::sleep(FOLDER_PAUSE);
-        }
-    }
-
-    /// Lets `next` follow the collection `before`, then makes it durable that it takes its place, by `switch`.
-    fn switch_generation(
-        &self,
-        before: &Collection,
-        next: Collection,
-        observe: Observe<'_>,
-        switch: impl FnOnce() -> Result<Changed, Error>,
-    ) -> Result<CollectionInfo, Error> {
-        let observe = |job, done, total| !self.stopping() && observe(job, done, total);
-        let mut follower = Follower::new(before, &next, &observe);
-        follower.approach()?;
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writes that are under way end; those that come now wait for the next generation.
-        let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
-        let held = before.writer.hold();
-        follower.finish(&held)?;
-        drop(follower);
-        let Changed { entry, gone } = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;
-        entry.iter().for_each(|entry| next.set_lineage(Lineage::of(entry)));
-        let info = self.put_in_place(Some(before), next);
-        drop((held, gate, changing));
-        self.discard(&before.name, gone);
         Ok(info)
     }
 

@@ -257,7 +257,7 @@ impl<'g> Follower<'g> {
 #[cfg(test)]
 mod tests {
     use super::super::crash_tests::letters::Letters;
-    use super::super::{CollectionSpec, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
+    use super::super::{CollectionSpec, Damage, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
     use super::*;
     use crate::embed::{Embedder, Input, Registry};
     use crate::types::{CollectionName, Metric};
@@ -370,6 +370,8 @@ mod tests {
         let points = engine.count(&name(), None).unwrap();
         drop(engine);
         assert_eq!(open(dir.path()).count(&name(), None).unwrap(), points);
-        assert!(check_directory(dir.path()).unwrap().findings.is_empty());
+        // A job may have been left when its generation was: its file is swept at the next open.
+        let findings = check_directory(dir.path()).unwrap().findings;
+        assert!(findings.iter().all(|finding| finding.damage == Damage::Stray), "{findings:?}");
     }
 }
