@@ -2,7 +2,7 @@
 
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
-use super::{Error, Item, Payload, Source, limits};
+use super::{Error, Item, Payload, Source, canary, limits};
 use crate::embed::{Embedder, Fingerprint, Input, Tap};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -102,6 +102,9 @@ impl Collection {
     }
 
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
+    ///
+    /// Re-embedding reads the payload fields [`TEXT_FIELD`] and [`IMAGE_FIELD`], so an item whose payload holds another text
+    /// or image than its source is refused.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
         let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
@@ -117,10 +120,18 @@ impl Collection {
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone()).into_iter();
+        // Other bytes may be the same image: a BMP and a PNG of it give the same vector.
+        let others: Vec<(usize, Vec<u8>)> =
+            items.iter().enumerate().filter_map(|(place, item)| Some((place, other_image(item)?))).collect();
+        let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
+        let of_others = self.embed_each(&inputs, |place| fields[others[place].0].clone());
+        let mut of_others = others.iter().map(|(place, _)| *place).zip(of_others).peekable();
         items
             .into_iter()
             .zip(fields)
-            .map(|(mut item, field)| {
+            .enumerate()
+            .map(|(place, (mut item, field))| {
+                let of_other = of_others.next_if(|(of, _)| *of == place).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
                 let made = |vector: Vec<f32>| {
                     let (embedder, tap) = self.embedder(&field)?;
@@ -137,10 +148,17 @@ impl Collection {
                     }
                     Source::Text(text) => {
                         let vector = next();
-                        keep_text(&mut item.payload, text);
+                        keep_text(&root(place), &mut item.payload, text)?;
                         made(vector?)?
                     }
-                    Source::Image(_) => made(next()?)?,
+                    Source::Image(_) => {
+                        let vector = next()?;
+                        let same = |other: &[f32]| canary::off(other, &vector) <= canary::ROUNDING;
+                        if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
+                            return Err(ambiguous(&root(place), IMAGE_FIELD));
+                        }
+                        made(vector)?
+                    }
                 };
                 Ok(Item { id: item.id, source, payload: item.payload })
             })
@@ -167,10 +185,31 @@ impl Collection {
     }
 }
 
-fn keep_text(payload: &mut Payload, text: String) {
-    if !payload.contains_key(TEXT_FIELD) {
-        payload.insert(TEXT_FIELD.into(), text.into());
+/// Keeps the text that an item is embedded from in its payload; refuses a payload that has another.
+fn keep_text(root: &str, payload: &mut Payload, text: String) -> Result<(), Error> {
+    match payload.get(TEXT_FIELD) {
+        None => drop(payload.insert(TEXT_FIELD.into(), text.into())),
+        Some(kept) if kept.as_str() == Some(&text) => {}
+        Some(_) => return Err(ambiguous(root, TEXT_FIELD)),
     }
+    Ok(())
+}
+
+/// The image in the payload of an item that is embedded from an image of other bytes. A field that holds something else
+/// than an image as base64, such as a URL, is not read again.
+fn other_image(item: &Item) -> Option<Vec<u8>> {
+    let Source::Image(image) = &item.source else { return None };
+    let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
+    (kept != *image).then_some(kept)
+}
+
+fn ambiguous(root: &str, field: &str) -> Error {
+    Error::invalid(
+        format!("{root}.payload.{field}"),
+        format!(
+            "is not the {field} that the item is embedded from, and re-embedding reads this payload field; leave it out, or give it another name"
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::write::Op;
 use super::{
     Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
     Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Space, Stop, TEXT_FIELD, Upserted, blocks, limits,
+    Space, Stop, TEXT_FIELD, Upserted, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -339,11 +339,12 @@ impl Inner {
         &self,
         before: &Collection,
         next: Collection,
+        trust_payloads: bool,
         observe: Observe<'_>,
         switch: impl FnOnce() -> Result<Changed, Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
-        let mut follower = Follower::new(before, &next, &observe);
+        let mut follower = Follower::new(before, &next, trust_payloads, &observe);
         follower.approach()?;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Writes that are under way end; those that come now wait for the next generation.
@@ -357,6 +358,33 @@ impl Inner {
         drop((held, gate, changing));
         self.discard(&before.name, gone);
         Ok(info)
+    }
+
+    fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        trust_payloads: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let before = self.get(name)?;
+        if before.embedder.is_none() {
+            let why = format!(
+                "{:?} is a collection of plain vectors: nothing made them that another could take the place of",
+                name.as_str()
+            );
+            return Err(Error::invalid("name", why));
+        }
+        let (dimension, pin) = self.pin(embedder, tap)?;
+        let record = CollectionRecord { dimension, embedder: Some(pin), ..self.entry(name)?.record };
+        let prepared = self.catalogue.prepare()?;
+        let registry = self.models.registry();
+        let next = Collection::open(&self.fs, &record, prepared.dir(), &registry, self.meters.clone())?;
+        self.switch_generation(&before, next, trust_payloads, observe, || {
+            self.has_embedder(&record, prepared.dir())?;
+            Ok(self.catalogue.succeed(&record, prepared)?)
+        })
     }
 
     /// What the catalogue says of a collection.
@@ -468,6 +496,7 @@ impl Engine for LocalEngine {
         mut upload: Upload,
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error> {
+        self.inner.models.check_names(training)?;
         if let Some(name) = training.texts_of() {
             models::add_texts(&mut upload, self.texts(name)?)?;
         }
@@ -580,24 +609,17 @@ impl Engine for LocalEngine {
         tap: &str,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let inner = &self.inner;
-        let before = inner.get(name)?;
-        if before.embedder.is_none() {
-            let why = format!(
-                "{:?} is a collection of plain vectors: nothing made them that another could take the place of",
-                name.as_str()
-            );
-            return Err(Error::invalid("name", why));
-        }
-        let (dimension, pin) = inner.pin(embedder, tap)?;
-        let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
-        let prepared = inner.catalogue.prepare()?;
-        let registry = inner.models.registry();
-        let next = Collection::open(&inner.fs, &record, prepared.dir(), &registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || {
-            inner.has_embedder(&record, prepared.dir())?;
-            Ok(inner.catalogue.succeed(&record, prepared)?)
-        })
+        self.inner.reembed(name, embedder, tap, false, observe)
+    }
+
+    fn reembed_trusting_payloads(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.inner.reembed(name, embedder, tap, true, observe)
     }
 
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
@@ -607,7 +629,7 @@ impl Engine for LocalEngine {
         let dir = inner.catalogue.dir_of(&previous);
         let registry = inner.models.registry();
         let next = Collection::open(&inner.fs, &previous.record, &dir, &registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
+        inner.switch_generation(&before, next, false, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -646,8 +668,7 @@ impl Engine for LocalEngine {
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        let stale = blocks::of_parents(texts.iter());
-        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, stale)))?.upserted()
+        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?.upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {

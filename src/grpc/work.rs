@@ -7,7 +7,7 @@ use super::context::Context;
 use super::memory::{Charge, Memory};
 use super::queue::Queue;
 use super::scoped::Scoped;
-use super::status;
+use super::{pb, status};
 use crate::collection::{Engine, Error, Stop};
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     memory: Arc<Memory>,
     /// Largest message in and out, bytes.
     max_message_bytes: usize,
+    /// The embedder and the tap of new collections that name none.
+    default_embedder: (String, String),
     /// True from the moment the server stops.
     stopping: watch::Receiver<bool>,
 }
@@ -64,6 +66,7 @@ impl Shared {
         threads: usize,
         memory: Arc<Memory>,
         max_message_bytes: usize,
+        default_embedder: (String, String),
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let queue = |places| Arc::new(Queue::new(places));
@@ -76,8 +79,15 @@ impl Shared {
             training: queue(1),
             memory,
             max_message_bytes,
+            default_embedder,
             stopping,
         }
+    }
+
+    /// The embedder of new collections that name none.
+    pub(super) fn default_embedder(&self) -> pb::EmbedderRef {
+        let (name, tap) = self.default_embedder.clone();
+        pb::EmbedderRef { name, tap }
     }
 
     /// The work of this request, for its caller.

@@ -2,6 +2,7 @@
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
+use crate::cli::config;
 use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
 use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
@@ -60,7 +61,11 @@ impl Settings {
         let limits = &file.limits;
         let most = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
         let each = args.concurrent_requests_per_client.or(limits.concurrent_requests_per_client);
+        let filed = file.default_embedder.as_deref().map(config::tapped).transpose().map_err(anyhow::Error::msg)?;
+        let default_embedder = args.default_embedder.clone().or(filed);
         let options = ServerOptions {
+            default_embedder: default_embedder
+                .map_or(defaults.default_embedder.clone(), |tapped| (tapped.embedder, tapped.tap)),
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
                 .max_message
@@ -173,19 +178,23 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\n",
+            "data = 'd'\ndefault_embedder = 'words'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
         let plain = Settings::resolve(&ServeArgs::default()).unwrap();
-        assert_eq!((plain.data, plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
+        assert_eq!((plain.data.clone(), plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
         let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
-        assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
+        assert_eq!((filed.data.clone(), filed.options.address.port()), (folder.path().join("d"), 7));
         let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
         assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
         assert_eq!(filed.models, [PathBuf::from("/m")]);
+        let default = |settings: &Settings| settings.options.default_embedder.clone();
+        assert_eq!((default(&plain).0.as_str(), default(&filed).0.as_str()), ("text", "words"));
         let flags = ["--config", path, "--data", "e", "--listen", "127.0.0.1:8", "--max-message", "4", "--model", "n"];
+        let flags = [&flags[..], &["--default-embedder", "digits:logits"]].concat();
         let flagged = Settings::resolve(&serve(&flags)).unwrap();
+        assert_eq!(default(&flagged), ("digits".to_owned(), "logits".to_owned()));
         assert_eq!((flagged.data, flagged.options.address.port()), ("e".into(), 8));
         assert_eq!((flagged.options.max_message_bytes, flagged.models), (4 << 20, vec![PathBuf::from("n")]));
         for half in [["--tls-certificate", "c"], ["--tls-key", "c"], ["--tls-client-ca", "c"]] {
