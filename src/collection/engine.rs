@@ -525,8 +525,8 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Exhausted`, `Internal`.
     fn upload(&self) -> Result<Upload, Error>;
-    /// Makes an uploaded model folder durable and its embedders known; collections that miss them can embed again. Names that
-    /// the engine was opened with stand for what they stood for.
+    /// Makes an uploaded model folder durable and its embedders known, without names that the engine was opened with; collections
+    /// that miss them can embed again.
     ///
     /// # Errors
     /// `InvalidInput` or `Corrupt` for files that are no model, `AlreadyExists`, `Exhausted`, `Internal`.
@@ -582,12 +582,12 @@ pub trait Engine: Send + Sync {
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
 
     /// Makes the next generation of a collection by another embedder, from what the points keep of their sources (the present
-    /// embedder must make the stored vectors from them), while the present one serves and is written to; then it takes its place, and the one
-    /// before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
+    /// embedder must make the stored vectors from them), while the present one serves and is written to; then it takes its place,
+    /// and the one before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for points whose
-    /// source is not certain, or while the present embedder is not loaded; `Unavailable` when `observe` says false, or writes come faster than they can be followed.
+    /// source is not certain, or while the present embedder is not loaded; `Unavailable` when `observe` says false, or writes come too fast.
     fn reembed(
         &self,
         name: &CollectionName,
@@ -598,11 +598,10 @@ pub trait Engine: Send + Sync {
         let _ = (embedder, tap, observe);
         Err(Error::NoPrevious { collection: name.to_string() })
     }
-    /// The same, believing that each point was made from the source in its payload: for a collection whose embedder is not
-    /// available any more.
+    /// The same, believing that each point was made from the source in its payload: for a collection whose embedder is lost.
     ///
     /// # Errors
-    /// As [`reembed`](Self::reembed); `Conflict` only for points that keep no source.
+    /// As [`reembed`](Self::reembed).
     fn reembed_trusting_payloads(
         &self,
         name: &CollectionName,
@@ -610,8 +609,7 @@ pub trait Engine: Send + Sync {
         tap: &str,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let _ = (embedder, tap, observe);
-        Err(Error::NoPrevious { collection: name.to_string() })
+        self.reembed(name, embedder, tap, observe)
     }
     /// Makes the generation before the present one again, with everything that was written since; the other one is kept.
     ///
