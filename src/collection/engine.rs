@@ -1,6 +1,7 @@
 //! The [`Engine`] trait: everything that can be asked of the database, in the domain's own words.
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
+//! It is one file because a trait cannot be split, and its types are read beside it.
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
