@@ -632,9 +632,9 @@ fn models_come_and_go_while_a_server_runs() {
     assert!(error.contains("notes"), "{error}");
 
     let train = ["models", "train-words", "text.txt", "--seed", "9"];
-    let error = fails(here.path(), &[&train, &small[..], &at[..]].concat(), 2);
+    let error = fails(here.path(), &[&train[..], &small[..], &at[..]].concat(), 2);
     assert!(error.contains("--name"), "{error}");
-    let trained = ask(&[&train, &["--name", "mine"], &small[..]].concat());
+    let trained = ask(&[&train[..], &["--name", "mine"], &small[..]].concat());
     assert_eq!(names(&trained).as_deref(), Some("mine"));
     assert!(trained["warnings"][0].as_str().is_some_and(|warning| warning.contains("6 words")), "{trained}");
     assert_ne!(trained["fingerprint"], installed["fingerprint"]);
