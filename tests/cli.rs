@@ -656,14 +656,22 @@ fn models_come_and_go_while_a_server_runs() {
     let installed = ask(&["models", "install", "mine", "--quiet"]);
     assert_eq!((names(&installed).as_deref(), &installed["origin"]), (Some("words"), &"installed".into()));
     let fingerprint = installed["fingerprint"].as_str().expect("a fingerprint").to_owned();
-    assert_eq!(ask(&["embed", "words", "boat"])["embedder_fingerprint"], fingerprint.as_str());
+    assert_eq!(installed["current"], false, "the name stands for the model of the program");
+    assert_ne!(ask(&["embed", "words", "boat"])["embedder_fingerprint"], fingerprint.as_str());
+    let exact = format!("words@{}", &fingerprint[..12]);
+    assert_eq!(ask(&["embed", exact.as_str(), "boat"])["embedder_fingerprint"], fingerprint.as_str());
     let error = fails(here.path(), &[&["models", "install", "mine"], &at[..]].concat(), 1);
     assert!(error.contains("there already"), "{error}");
-    ask(&["collections", "create", "notes", "--embedder", "words"]);
+    ask(&["collections", "create", "notes", "--embedder", exact.as_str()]);
     let error = fails(here.path(), &[&["models", "delete", &fingerprint[..8]], &at[..]].concat(), 1);
     assert!(error.contains("notes"), "{error}");
 
-    let trained = ask(&[&["models", "train-words", "text.txt", "--seed", "9"], &small[..]].concat());
+    let train = ["models", "train-words", "text.txt", "--seed", "9"];
+    let error = fails(here.path(), &[&train[..], &small[..], &at[..]].concat(), 2);
+    assert!(error.contains("--name"), "{error}");
+    let trained = ask(&[&train[..], &["--name", "mine"], &small[..]].concat());
+    assert_eq!(names(&trained).as_deref(), Some("mine"));
+    assert!(trained["warnings"][0].as_str().is_some_and(|warning| warning.contains("6 words")), "{trained}");
     assert_ne!(trained["fingerprint"], installed["fingerprint"]);
     let card =
         run(here.path(), &[&["models", "get", trained["fingerprint"].as_str().expect("text")], &at[..]].concat());

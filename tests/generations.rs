@@ -7,7 +7,7 @@ use base64::Engine as _;
 use letters::Letters;
 use nearness::collection::*;
 use nearness::embed::{Embedder, Input, Registry};
-use nearness::types::{CollectionName, Metric, PointId};
+use nearness::types::{CollectionName, Metric, PointId, Precision};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,6 +42,17 @@ fn id(text: &str) -> PointId {
 
 fn text(id: &str, text: &str) -> Item {
     Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+}
+
+/// A point given as a vector, with a text beside it.
+fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
+    let payload = [(TEXT_FIELD.to_owned(), text.into())].into_iter().collect();
+    Item { id: self::id(id), source: Source::Vector(vector), payload }
+}
+
+fn counts(text: &str) -> Vec<f32> {
+    let letters = Letters::new();
+    letters.embed(letters.tap("counts").unwrap(), &Input::Text(text)).unwrap()
 }
 
 fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
@@ -269,10 +280,9 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
     let bare = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload: Payload::new() };
     engine.upsert(&name(), vec![bare]).unwrap();
     unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
-    let payload: Payload = [("text".to_owned(), "123".into())].into_iter().collect();
-    let unknown = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload };
+    let unknown = by_vector("bare", vec![1.0; 26], "123");
     engine.upsert(&name(), vec![unknown]).unwrap();
-    unchanged(reembed("vowels", GO_ON), ErrorKind::OutOfVocabulary, "\"bare\"");
+    unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
     // The collection goes away while it is embedded anew.
     engine.upsert(&name(), vec![text("bare", "abc")]).unwrap();
     let once = AtomicBool::new(true);
@@ -285,6 +295,132 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
     let error = engine.reembed(&name(), "letters", "vowels", &delete).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(folders(dir.path()), 0);
+}
+
+#[test]
+fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 100);
+    // More than a page, most of them fine: texts, and vectors with the texts that give them.
+    engine.upsert(&name(), (0..1_500).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
+    engine.upsert(&name(), vec![by_vector("proven", counts("ocean"), "ocean")]).unwrap();
+    let wrong: Vec<Item> = (0..12).map(|n| by_vector(&format!("p{}", n * 100), counts("ship"), "alligator")).collect();
+    engine.upsert(&name(), wrong).unwrap();
+    let refused = |error: Error, parts: &[&str]| {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        parts.iter().for_each(|part| assert!(error.to_string().contains(part), "{error} should name {part}"));
+        let info = engine.collection(&name()).unwrap();
+        assert_eq!((info.generation, info.previous, folders(dir.path())), (1, None, 1));
+    };
+    let error = engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap_err();
+    refused(error, &["12 points", "\"p0\"", "\"p100\"", "\"text\""]);
+    let nearest_ship = |engine: &LocalEngine| {
+        let answers = engine.search(&name(), &[Query::Vector(counts("ship"))], &PARAMS).unwrap();
+        answers[0].hits[0].distance
+    };
+    assert_eq!(nearest_ship(&engine), 0.0, "the vectors are as they were");
+    // Asked to, it believes the payloads.
+    let info = engine.reembed_trusting_payloads(&name(), "letters", "vowels", GO_ON).unwrap();
+    assert_eq!((info.generation, info.points), (2, 1_501));
+    assert_eq!(texts(&engine, "vowels")["p0"], "alligator");
+    // Going back, what was written since must have a certain source too.
+    engine.upsert(&name(), vec![by_vector("late", vec![1.0; 5], "alligator")]).unwrap();
+    let error = engine.rollback(&name(), GO_ON).unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("\"late\""), "{error}");
+    engine.upsert(&name(), vec![text("late", "alligator")]).unwrap();
+    engine.rollback(&name(), GO_ON).unwrap();
+    assert_eq!(nearest_ship(&engine), 0.0);
+}
+
+#[test]
+fn each_block_is_embedded_anew_from_its_own_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 100);
+    let blocks = Blocks { words: 2, overlap: 1 };
+    engine.upsert_blocks(&name(), vec![text("a", "aaa bee ccc ddi"), text("b", "ooo uuu")], blocks).unwrap();
+    let before = texts(&engine, "counts");
+    assert_eq!((before["a#1"].as_str(), before.len()), ("bee ccc", 4));
+    engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
+    assert_eq!(texts(&engine, "vowels"), before);
+}
+
+#[test]
+fn rounded_vectors_prove_their_texts() {
+    for precision in [Precision::F16, Precision::I8] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
+        let spec = CollectionSpec {
+            name: name(),
+            space: Space::Embedded { embedder: "text".into(), tap: String::new() },
+            metric: Metric::Cosine,
+            index: IndexSettings { precision, ..Default::default() },
+        };
+        engine.create_collection(&spec).unwrap();
+        let items = ["the ship was sunk by a storm", "alligator and crocodile", "a war of salt"];
+        engine.upsert(&name(), items.iter().map(|item| text(item, item)).collect()).unwrap();
+        let info = engine.reembed(&name(), "text", "", GO_ON).unwrap();
+        assert_eq!((info.generation, info.points), (2, 3), "{precision:?}");
+    }
+}
+
+#[test]
+fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    create(&engine, "counts", 100);
+    engine.upsert(&name(), vec![text("a", "the ship"), text("b", "alligator")]).unwrap();
+    drop(engine);
+    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
+    let error = engine.reembed(&name(), "text", "", GO_ON).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("letters") && error.to_string().contains("models install"), "{error}");
+    assert_eq!(engine.collection(&name()).unwrap().generation, 1);
+    let info = engine.reembed_trusting_payloads(&name(), "text", "", GO_ON).unwrap();
+    assert_eq!((info.generation, info.points), (2, 2));
+}
+
+#[test]
+fn an_image_whose_payload_has_another_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
+    let spec = CollectionSpec {
+        name: name(),
+        space: Space::Embedded { embedder: "digits".into(), tap: String::new() },
+        metric: Metric::Cosine,
+        index: IndexSettings::default(),
+    };
+    engine.create_collection(&spec).unwrap();
+    let bar = |from: usize| -> Vec<u8> {
+        (0..784).map(|at| if (from..from + 4).contains(&(at % 28)) { 255 } else { 0 }).collect()
+    };
+    let file = |pixels: &[u8], format: image::ImageFormat| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let drawn = image::GrayImage::from_raw(28, 28, pixels.to_vec()).unwrap();
+        drawn.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let item = |id: &str, pixels: Vec<u8>, kept: String| {
+        let payload = [(IMAGE_FIELD.to_owned(), kept.into())].into_iter().collect();
+        Item { id: self::id(id), source: Source::Image(pixels), payload }
+    };
+    let other = item("a", bar(10), image_to_base64(&bar(3)));
+    let error = engine.upsert(&name(), vec![other]).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("items[0].payload.image"), "{error}");
+    let unreadable = item("a", bar(10), image_to_base64(b"no image at all"));
+    assert_eq!(engine.upsert(&name(), vec![unreadable]).unwrap_err().kind(), ErrorKind::InvalidInput);
+    // The same image in another file, and what is no image in base64.
+    let [png, bmp] = [image::ImageFormat::Png, image::ImageFormat::Bmp].map(|format| file(&bar(10), format));
+    let same = item("same", png, image_to_base64(&bmp));
+    let url = item("url", bar(10), "https://example.org/a.png".into());
+    engine.upsert(&name(), vec![item("good", bar(3), image_to_base64(&bar(3))), same, url]).unwrap();
+    let error = engine.reembed(&name(), "digits", "logits", GO_ON).unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("1 points"), "{error}");
+    assert!(error.to_string().contains("\"url\""), "{error}");
+    engine.delete_points(&name(), &[id("url")]).unwrap();
+    assert_eq!(engine.reembed(&name(), "digits", "logits", GO_ON).unwrap().points, 2);
 }
 
 #[test]

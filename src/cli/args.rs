@@ -505,6 +505,9 @@ pub(crate) struct TrainWordsArgs {
     /// any word of any language has one then. Needs a program built with the cargo feature `transformers`.
     #[arg(long, value_name = "N", conflicts_with_all = ["ngrams", "phrases"])]
     pub(crate) pieces: Option<usize>,
+    /// Name of the embedder; another than `words` gives a second one, of texts, called NAME-text.
+    #[arg(long, default_value = "words", value_parser = config::embedder_name)]
+    pub(crate) name: String,
     /// Components of a word's vector.
     #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
     pub(crate) dim: usize,
@@ -612,6 +615,9 @@ pub(crate) struct TrainDigitsArgs {
     /// IDX file of their labels.
     #[arg(long, value_name = "FILE", requires = "test_images")]
     pub(crate) test_labels: Option<PathBuf>,
+    /// Name of the embedder.
+    #[arg(long, default_value = "digits", value_parser = config::embedder_name)]
+    pub(crate) name: String,
     /// Passes over the images [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
@@ -901,9 +907,13 @@ pub(crate) struct ReembedArgs {
     /// The collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
-    /// By which embedder that the server has.
+    /// By which embedder that the server has: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
     #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
     pub(crate) embedder: Tapped,
+    /// Take the text or image in each payload for the source of its point, unchecked: for a collection whose embedder is not
+    /// available any more.
+    #[arg(long)]
+    pub(crate) trust_payload: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

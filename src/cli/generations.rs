@@ -13,7 +13,8 @@ pub(super) fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
     let made = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
-        let request = pb::ReembedRequest { name: args.name.as_str().into(), embedder: Some(embedder) };
+        let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
+        let request = pb::ReembedRequest { name, embedder: Some(embedder), trust_payload };
         follow(client.reembed(request).await.map_err(told)?, &progress).await
     })?;
     finish(made, &progress, args.json)

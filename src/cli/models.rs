@@ -34,7 +34,7 @@ pub(crate) enum ModelsCommand {
     /// One model: on what it was trained, how, and how good it is.
     #[command(after_help = "Example:\n  nearness models get 1f3a9c")]
     Get(OneArgs),
-    /// Install a model folder that `nearness train` or `nearness import` made; it is known at once.
+    /// Install a model folder that `nearness train` or `nearness import` made; it is known at once, and takes no other model's name.
     #[command(after_help = "Example:\n  nearness models install ./my-words")]
     Install {
         /// The model folder, on this machine.
@@ -44,13 +44,13 @@ pub(crate) enum ModelsCommand {
     },
     /// Train word vectors on the server, on files of this machine or on the texts of a collection.
     #[command(
-        after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --epochs 3\n  nearness models train-words --collection paragraphs\n\n\
+        after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --name wiki --epochs 3\n  nearness models train-words --collection paragraphs --name paragraph-words\n\n\
                       It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
     )]
     TrainWords(TrainWordsThereArgs),
     /// Train the digit net on the server, on files of this machine.
     #[command(
-        after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --epochs 2"
+        after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --name my-digits --epochs 2"
     )]
     TrainDigits(TrainDigitsThereArgs),
     /// Delete an installed model that no collection needs.
@@ -80,6 +80,9 @@ pub(crate) struct OneArgs {
 /// What every training takes. What is not given is the server's default.
 #[derive(Debug, Args)]
 pub(crate) struct TrainingArgs {
+    /// Name of the embedder, not one that the server was started with; of words a second one, of texts, is called NAME-text.
+    #[arg(long, value_parser = config::embedder_name)]
+    name: String,
     /// Threads; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     threads: u32,
@@ -234,6 +237,7 @@ fn model_json(model: &pb::Model) -> Value {
         "origin": origin(model),
         "current": model.current,
         "used_by": model.used_by,
+        "warnings": model.warnings,
         "embedders": model.embedders.iter().map(embedder_json).collect::<Vec<_>>(),
     })
 }
@@ -245,6 +249,7 @@ fn get(args: &OneArgs) -> anyhow::Result<()> {
         return Ok(output::json(&model_json(&model))?);
     }
     table(std::slice::from_ref(&model))?;
+    notes(&model)?;
     let card = model.embedders.first().map_or("", |first| first.card_json.as_str());
     Ok(output::lines(&format!("\n{}", output::escaped_json(card)))?)
 }
@@ -328,7 +333,23 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
 }
 
 fn show(model: &pb::Model, common: &CommonArgs) -> anyhow::Result<()> {
-    if common.json { Ok(output::json(&model_json(model))?) } else { table(std::slice::from_ref(model)) }
+    if common.json {
+        return Ok(output::json(&model_json(model))?);
+    }
+    table(std::slice::from_ref(model))?;
+    notes(model)
+}
+
+/// What to know before using a model.
+fn notes(model: &pb::Model) -> anyhow::Result<()> {
+    for warning in &model.warnings {
+        output::line(&format!("warning: {warning}"))?;
+    }
+    if let (false, Some(first)) = (model.current, model.embedders.first()) {
+        let (name, digits) = (&first.name, first.fingerprint.get(..12).unwrap_or_default());
+        output::line(&format!("the name {name} stands for another model; {name}@{digits} stands for this one"))?;
+    }
+    Ok(())
 }
 
 fn train_words(args: TrainWordsThereArgs, quiet: bool) -> anyhow::Result<()> {
@@ -385,8 +406,13 @@ fn train(
     use pb::train_embedder_request::Part;
     use pb::train_embedder_response::State;
     let wrap = |part| pb::TrainEmbedderRequest { part: Some(part) };
-    let settings =
-        pb::TrainSettings { lesson: Some(lesson), seed: args.seed, threads: args.threads, licence: args.licence };
+    let settings = pb::TrainSettings {
+        lesson: Some(lesson),
+        seed: args.seed,
+        threads: args.threads,
+        licence: args.licence,
+        name: args.name,
+    };
     let progress = Progress::start("train", unit, quiet);
     let made = remote::block_on(async {
         let client = remote::connect(&args.common.server).await?;

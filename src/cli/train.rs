@@ -10,7 +10,7 @@ use super::{train_gpt, train_images, train_text};
 use crate::disk;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{self, WordModel, data::STANDARD_INPUT, word2vec};
-use crate::embed::{DataSource, Embedder, ModelCard, today};
+use crate::embed::{DIGITS, DataSource, Embedder, ModelCard, WORDS, today};
 use crate::types::Precision;
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -99,17 +99,16 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     let from_input = model.card().data.iter().cloned();
     data.extend(from_input.map(|source| DataSource { licence: args.made.licence.clone(), ..source }));
     let card = ModelCard {
-        name: "words".into(),
-        family: String::new(),
         command: command_line(),
         data,
         seed: args.seed,
         threads,
         date: today(),
         quality: object(quality.clone()),
-        ..ModelCard::default()
+        ..ModelCard::named(WORDS, &args.name)
     };
     let card = card.completed_by(model.card());
+    let warnings = card.warnings.clone();
     let model = model.with_card(card);
     folder.publish(|path| Ok(model.save(path)?))?;
     write_word2vec(args, &model)?;
@@ -118,8 +117,9 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     }
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
     if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
+        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
+        warn(&warnings)?;
         output::line(&format!(
             "{}: {} words, trained in {}{}",
             args.made.out.display(),
@@ -127,6 +127,14 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             duration(seconds),
             in_words(words_per_second, "words")
         ))?;
+    }
+    Ok(())
+}
+
+/// Prints what makes a model of little use.
+fn warn(warnings: &[String]) -> anyhow::Result<()> {
+    for warning in warnings {
+        output::line(&format!("warning: {warning}"))?;
     }
     Ok(())
 }
@@ -176,8 +184,6 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         "training_seconds": (seconds * 10.0).round() / 10.0,
     });
     let card = ModelCard {
-        name: "digits".into(),
-        family: String::new(),
         summary: "The 11-layer convolutional net for handwritten digits.".into(),
         command: command_line(),
         data,
@@ -189,13 +195,16 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         })),
         date: today(),
         quality: object(quality.clone()),
+        ..ModelCard::named(DIGITS, &args.name)
     };
     let card = card.completed_by(net.card());
+    let warnings = card.warnings.clone();
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
     if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
+        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
+        warn(&warnings)?;
         let accuracy =
             accuracy.map_or(String::new(), |accuracy| format!(", {:.2} % of the test images right", accuracy * 100.0));
         output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;

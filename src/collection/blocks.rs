@@ -1,12 +1,17 @@
 //! Long texts as overlapping blocks, each a point of its own that knows its parent and its place in it.
 //!
-//! The text `a` becomes the points `a#0`, `a#1` and so on. Their payloads are that of the text with four more fields: `parent`
-//! (`a`), `block` (0, 1, ...), `start` and `end` (characters of the text, counted from 0, the end not included).
+//! The text `a` becomes the points `a#0`, `a#1` and so on. Their payloads are that of the text with five more fields: `parent`
+//! (`a`), `block` (0, 1, ...), `start` and `end` (characters of the text, counted from 0, the end not included), and `text`, that of
+//! the block.
+//!
+//! A point is a block of a text only if its id and all of `parent`, `block`, `start` and `end` say so ([`parent_of`]): users have
+//! fields named `parent` of their own.
 
 use super::filter::{Filter, Scalar};
 use super::limits::{self, MAX_BATCH};
-use super::{Error, Item, Source};
+use super::{Error, Item, Payload, Source, TEXT_FIELD};
 use crate::types::PointId;
+use serde_json::Value;
 
 /// Payload field with the id of the text.
 pub const PARENT_FIELD: &str = "parent";
@@ -123,9 +128,10 @@ impl Blocks {
         };
         let [start, end] = PLACE_FIELDS;
         if let Some(taken) =
-            [PARENT_FIELD, BLOCK_FIELD, start, end].into_iter().find(|name| payload.contains_key(*name))
+            [PARENT_FIELD, BLOCK_FIELD, start, end, TEXT_FIELD].into_iter().find(|name| payload.contains_key(*name))
         {
-            return Err(Error::invalid(format!("{field}.payload.{taken}"), "is a field that blocks have themselves"));
+            let why = "is a field that each block sets itself; leave it out, or give it another name";
+            return Err(Error::invalid(format!("{field}.payload.{taken}"), why));
         }
         let blocks = self.split(&text);
         if blocks.is_empty() {
@@ -161,9 +167,29 @@ fn within(field: &str, what: &str, blocks: usize, bytes: usize) -> Result<(), Er
     Ok(())
 }
 
-/// The blocks of these texts, whatever they were split like.
-pub(super) fn of_parents<'a>(ids: impl Iterator<Item = &'a PointId>) -> Filter {
-    Filter::among(PARENT_FIELD, ids.map(|id| Scalar::from(id.as_str())))
+/// Matches the blocks of these texts, and other points that name one of them in their field `parent`: [`parent_of`] decides.
+pub(super) fn candidates<'a>(texts: impl Iterator<Item = &'a PointId>) -> Filter {
+    Filter::among(PARENT_FIELD, texts.map(|id| Scalar::from(id.as_str())))
+}
+
+/// The id of the text that a block of this id would belong to.
+pub(super) fn parent_by_id(id: &PointId) -> Option<&str> {
+    id.as_str().rsplit_once('#').map(|(parent, _)| parent)
+}
+
+/// The id of the text that a point is a block of; none unless its id and all fields of a block agree.
+pub fn parent_of<'a>(id: &PointId, payload: &'a Payload) -> Option<&'a str> {
+    let whole = |field: &str| {
+        let value = payload.get(field)?;
+        // Numbers that came over the wire may be floats.
+        value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x)).map(|x| x as u64))
+    };
+    let parent = payload.get(PARENT_FIELD).and_then(Value::as_str)?;
+    let [start, end] = PLACE_FIELDS.map(whole);
+    let is_block = start? < end? && id.as_str() == format!("{parent}#{}", whole(BLOCK_FIELD)?);
+    is_block.then_some(parent)
 }
 
 #[cfg(test)]

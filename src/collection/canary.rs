@@ -9,7 +9,7 @@ use crate::embed::{Embedder, Input, Modality, Tap};
 use crate::store::{Canary, Change, Truth, decode_point, encode_point};
 
 /// How far off a vector may be, as a share of its length: sums in another order, by other instructions, differ by some 1e-6.
-const ROUNDING: f32 = 1e-3;
+pub(super) const ROUNDING: f32 = 1e-3;
 
 /// Compares the embedder with the canaries; the first time it makes them.
 ///
@@ -111,7 +111,7 @@ fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<()
 }
 
 /// How far one vector is from another, as a share of that one's length.
-fn off(now: &[f32], then: &[f32]) -> f32 {
+pub(super) fn off(now: &[f32], then: &[f32]) -> f32 {
     if now.len() != then.len() {
         return f32::INFINITY;
     }

@@ -2,7 +2,7 @@
 
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
-use super::{Error, Item, Payload, Source, Stop, limits};
+use super::{Error, Item, Payload, Source, Stop, canary, limits};
 use crate::embed::{self, Embedder, Input, Tap, embed_stretches};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -111,6 +111,9 @@ impl Collection {
     }
 
     /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
+    ///
+    /// Re-embedding reads the payload fields [`TEXT_FIELD`] and [`IMAGE_FIELD`], so an item whose payload holds another text
+    /// or image than its source is refused.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
         self.prepare_items(items, root, false)
     }
@@ -137,10 +140,18 @@ impl Collection {
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone(), together).into_iter();
+        // Other bytes may be the same image: a BMP and a PNG of it give the same vector.
+        let others: Vec<(usize, Vec<u8>)> =
+            items.iter().enumerate().filter_map(|(place, item)| Some((place, other_image(item)?))).collect();
+        let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
+        let of_others = self.embed_each(&inputs, |place| fields[others[place].0].clone(), together);
+        let mut of_others = others.iter().map(|(place, _)| *place).zip(of_others).peekable();
         items
             .into_iter()
             .zip(fields)
-            .map(|(mut item, field)| {
+            .enumerate()
+            .map(|(place, (mut item, field))| {
+                let of_other = of_others.next_if(|(of, _)| *of == place).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
                 let made = |vector: Vec<f32>, source: Source| {
                     let (embedder, tap) = self.embedder(&field)?;
@@ -155,10 +166,17 @@ impl Collection {
                     made @ Source::Embedded { .. } => made,
                     Source::Text(text) => {
                         let vector = next();
-                        keep_text(&mut item.payload, &text);
+                        keep_text(&root(place), &mut item.payload, &text)?;
                         made(vector?, Source::Text(text))?
                     }
-                    image @ Source::Image(_) => made(next()?, image)?,
+                    image @ Source::Image(_) => {
+                        let vector = next()?;
+                        let same = |other: &[f32]| canary::off(other, &vector) <= canary::ROUNDING;
+                        if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
+                            return Err(ambiguous(&root(place), IMAGE_FIELD));
+                        }
+                        made(vector, image)?
+                    }
                 };
                 Ok(Item { id: item.id, source, payload: item.payload })
             })
@@ -185,10 +203,31 @@ impl Collection {
     }
 }
 
-fn keep_text(payload: &mut Payload, text: &str) {
-    if !payload.contains_key(TEXT_FIELD) {
-        payload.insert(TEXT_FIELD.into(), text.into());
+/// Keeps the text that an item is embedded from in its payload; refuses a payload that has another.
+fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error> {
+    match payload.get(TEXT_FIELD) {
+        None => drop(payload.insert(TEXT_FIELD.into(), text.into())),
+        Some(kept) if kept.as_str() == Some(text) => {}
+        Some(_) => return Err(ambiguous(root, TEXT_FIELD)),
     }
+    Ok(())
+}
+
+/// The image in the payload of an item that is embedded from an image of other bytes. A field that holds something else
+/// than an image as base64, such as a URL, is not read again.
+fn other_image(item: &Item) -> Option<Vec<u8>> {
+    let Source::Image(image) = &item.source else { return None };
+    let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;
+    (kept != *image).then_some(kept)
+}
+
+fn ambiguous(root: &str, field: &str) -> Error {
+    Error::invalid(
+        format!("{root}.payload.{field}"),
+        format!(
+            "is not the {field} that the item is embedded from, and re-embedding reads this payload field; leave it out, or give it another name"
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The [`Engine`] trait: everything that can be asked of the database, in the domain's own words.
 //!
 //! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
-//! It is one file because it is one trait with its words.
+//! It is one file because a trait cannot be split, and its types are read beside it.
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
@@ -532,8 +532,8 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Exhausted`, `Internal`.
     fn upload(&self) -> Result<Upload, Error>;
-    /// Makes an uploaded model folder durable and its embedders known; the names of these stand for them from now on, and
-    /// collections that miss them can embed again.
+    /// Makes an uploaded model folder durable and its embedders known, without names that the engine was opened with; collections
+    /// that miss them can embed again.
     ///
     /// # Errors
     /// `InvalidInput` or `Corrupt` for files that are no model, `AlreadyExists`, `Exhausted`, `Internal`.
@@ -588,13 +588,13 @@ pub trait Engine: Send + Sync {
     /// `NotFound`, or what stopped the work.
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
 
-    /// Makes the next generation of a collection by another embedder (the one of that name that was loaded last), from what the
-    /// points keep of their sources, while the present one serves and is written to; then it takes its place, and the one
-    /// before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
+    /// Makes the next generation of a collection by another embedder, from what the points keep of their sources (the present
+    /// embedder must make the stored vectors from them), while the present one serves and is written to; then it takes its place,
+    /// and the one before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for a point that
-    /// keeps no source; `Unavailable` when `observe` says false, or writes come faster than they can be followed.
+    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for points whose
+    /// source is not certain, or while the present embedder is not loaded; `Unavailable` when `observe` says false, or writes come too fast.
     fn reembed(
         &self,
         name: &CollectionName,
@@ -604,6 +604,19 @@ pub trait Engine: Send + Sync {
     ) -> Result<CollectionInfo, Error> {
         let _ = (embedder, tap, observe);
         Err(Error::NoPrevious { collection: name.to_string() })
+    }
+    /// The same, believing that each point was made from the source in its payload: for a collection whose embedder is lost.
+    ///
+    /// # Errors
+    /// As [`reembed`](Self::reembed).
+    fn reembed_trusting_payloads(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.reembed(name, embedder, tap, observe)
     }
     /// Makes the generation before the present one again, with everything that was written since; the other one is kept.
     ///

@@ -87,16 +87,19 @@ pub enum Error {
         /// What is loaded instead.
         loaded: String,
     },
-    /// A point that does not keep what it was embedded from.
+    /// Points that keep no source, or one that does not give their vector.
     #[error(
-        "the point {id:?} of the collection {collection:?} keeps no {reads} in the field {field:?} of its payload, so it cannot be embedded anew; nothing was changed"
+        "{count} points of the collection {collection:?} cannot be embedded anew, for example {}: the field {field:?} of their payload is missing, or the present embedder makes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
+        quoted(.ids)
     )]
-    NoSource {
+    UncertainSource {
         /// Which collection.
         collection: String,
-        /// Which point.
-        id: String,
-        /// What the embedder reads.
+        /// How many points.
+        count: u64,
+        /// The ids of the first of them.
+        ids: Vec<String>,
+        /// What the next embedder reads.
         reads: &'static str,
         /// Where it would be.
         field: &'static str,
@@ -173,6 +176,11 @@ pub enum Error {
     Index(#[from] index::Error),
 }
 
+/// `"a", "b"`
+fn quoted(ids: &[String]) -> String {
+    ids.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
+}
+
 /// What a caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -247,9 +255,10 @@ impl Error {
             Self::CollectionExists(_) | Self::ModelExists { .. } | Self::PointTaken { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } | Self::Name(_) => ErrorKind::InvalidInput,
             Self::Embed { source, .. } => source.kind().into(),
-            Self::Fingerprint { .. } | Self::NoSource { .. } | Self::NoPrevious { .. } | Self::ModelStays { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Fingerprint { .. }
+            | Self::UncertainSource { .. }
+            | Self::NoPrevious { .. }
+            | Self::ModelStays { .. } => ErrorKind::Conflict,
             Self::Forbidden | Self::ForbiddenModels => ErrorKind::Forbidden,
             Self::Damaged { .. } | Self::SnapshotDamaged { .. } => ErrorKind::Corrupt,
             Self::SnapshotRefused { .. } | Self::NoDepot | Self::NoMap { .. } => ErrorKind::Conflict,

@@ -21,7 +21,7 @@ use super::write::Op;
 use super::{
     Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
     Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Space, Stop, TEXT_FIELD, Upserted, blocks, limits,
+    Space, Stop, TEXT_FIELD, Upserted, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -463,6 +463,7 @@ impl Engine for LocalEngine {
         mut upload: Upload,
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error> {
+        self.inner.models.check_names(training)?;
         if let Some(name) = training.texts_of() {
             models::add_texts(&mut upload, self.texts(name)?)?;
         }
@@ -579,25 +580,17 @@ impl Engine for LocalEngine {
         tap: &str,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let inner = &self.inner;
-        let before = inner.get(name)?;
-        if before.embedder.is_none() {
-            let why = format!(
-                "{:?} is a collection of plain vectors: nothing made them that another could take the place of",
-                name.as_str()
-            );
-            return Err(Error::invalid("name", why));
-        }
-        let (dimension, pin) = inner.pin(embedder, tap)?;
-        let record = CollectionRecord { dimension, embedder: Some(pin), ..inner.entry(name)?.record };
-        let prepared = inner.catalogue.prepare()?;
-        let registry = inner.models.registry();
-        let home = prepared.collection_dir();
-        let next = Collection::open(&inner.fs, &record, home, &registry, inner.meters.clone())?;
-        inner.switch_generation(&before, next, observe, || {
-            inner.has_embedder(&record, prepared.dir())?;
-            Ok(inner.catalogue.succeed(&record, prepared)?)
-        })
+        self.inner.reembed(name, embedder, tap, false, observe)
+    }
+
+    fn reembed_trusting_payloads(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        self.inner.reembed(name, embedder, tap, true, observe)
     }
 
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
@@ -611,7 +604,7 @@ impl Engine for LocalEngine {
         if previous.identity.is_none() && next.truth.is_owned() {
             inner.catalogue.identify(&[(name.to_string(), previous.folder, next.identity)])?;
         }
-        inner.switch_generation(&before, next, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
+        inner.switch_generation(&before, next, false, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -659,8 +652,7 @@ impl Engine for LocalEngine {
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        let stale = blocks::of_parents(texts.iter());
-        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, stale)))?.upserted()
+        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?.upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {

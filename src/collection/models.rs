@@ -1,7 +1,7 @@
 //! The models of a server: those it was started with, and those that are installed, trained and deleted while it serves.
 //!
 //! An installed model lies in the data directory, whole or not at all, and is loaded at every start after those that the
-//! command names: of several embedders of one name the last stands for it. Whether a collection needs a model is asked, and
+//! command names, whose names stay theirs. Whether a collection needs a model is asked, and
 //! the model deleted, under the lock that creating a collection takes too.
 
 use super::{Error, limits};
@@ -9,8 +9,8 @@ use crate::disk::{self, Fs};
 use crate::embed::digits::{self, LabelledImages};
 use crate::embed::words::{self, TrainOptions as WordOptions};
 use crate::embed::{
-    self, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, load_folder, of_words,
-    today,
+    self, DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS,
+    load_folder, of_words, text::OF_TEXTS, today,
 };
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
@@ -29,7 +29,7 @@ const TEXTS: &str = "texts";
 pub struct ModelInfo {
     /// Where it comes from, and its embedders.
     pub model: Arc<Model>,
-    /// Whether the names of its embedders stand for them; false when a later model took all of them.
+    /// Whether the name of one of its embedders stands for it; false when another model has all of them.
     pub current: bool,
     /// The collections that are pinned to one of its embedders, or whose generation before is.
     pub used_by: Vec<CollectionName>,
@@ -54,11 +54,21 @@ pub enum Lesson {
 pub struct Training {
     /// What and how.
     pub lesson: Lesson,
+    /// What its embedder is called.
+    pub name: String,
     /// The licence of what it is trained on, for the card.
     pub licence: String,
 }
 
 impl Training {
+    /// The names that its embedders will have.
+    pub fn names(&self) -> Vec<String> {
+        match &self.lesson {
+            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{OF_TEXTS}", self.name)],
+            Lesson::Digits(_) => vec![self.name.clone()],
+        }
+    }
+
     /// The collection whose texts are read.
     pub fn texts_of(&self) -> Option<&CollectionName> {
         match &self.lesson {
@@ -202,6 +212,18 @@ impl Models {
         Ok(Self { folders, registry: RwLock::new(Arc::new(registry)) })
     }
 
+    /// Refuses a training whose embedders would have names that stand for others, which they could not take.
+    pub(super) fn check_names(&self, training: &Training) -> Result<(), Error> {
+        let registry = self.registry();
+        match training.names().into_iter().find(|name| registry.is_started_with(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid(
+                "settings.name",
+                format!("{name:?} is the name of an embedder that the server was started with; give another name"),
+            )),
+        }
+    }
+
     pub(super) fn registry(&self) -> Arc<Registry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -268,9 +290,7 @@ impl Models {
     /// All models, with what `entries`, those of the catalogue, say of their use.
     pub(super) fn list(&self, entries: &[(CollectionName, Entry)]) -> Vec<ModelInfo> {
         let registry = self.registry();
-        let current = registry.current();
         let info = |model: &Arc<Model>| {
-            let stands = |one: &Arc<dyn Embedder>| current.iter().any(|other| Arc::ptr_eq(one, other));
             let uses = |entry: &Entry| {
                 std::iter::successors(Some(entry), |entry| entry.previous.as_deref()).any(|entry| {
                     let pin = entry.record.embedder.as_ref();
@@ -278,7 +298,7 @@ impl Models {
                 })
             };
             let used_by = entries.iter().filter(|(_, entry)| uses(entry)).map(|(name, _)| name.clone()).collect();
-            ModelInfo { model: model.clone(), current: model.embedders.iter().any(stands), used_by }
+            ModelInfo { model: model.clone(), current: registry.is_current(model), used_by }
         };
         registry.models().iter().map(info).collect()
     }
@@ -371,14 +391,13 @@ fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
     Error::Embed { field: field.into(), source }
 }
 
-fn card(name: &str, training: &Training, upload: &Upload, seed: u64) -> Result<ModelCard, embed::Error> {
+fn card(family: &str, training: &Training, upload: &Upload, seed: u64) -> Result<ModelCard, embed::Error> {
     Ok(ModelCard {
-        name: name.into(),
         command: "Training.TrainEmbedder".into(),
         data: upload.sources(&training.licence)?,
         seed,
         date: today(),
-        ..ModelCard::default()
+        ..ModelCard::named(family, &training.name)
     })
 }
 
@@ -408,13 +427,13 @@ fn train_words(
             test_accuracy: None,
         })
     })?;
-    let mut card = card("words", training, upload, options.seed)?;
+    let mut card = card(WORDS, training, upload, options.seed)?;
     card.threads = options.resolved_threads();
     card.quality.insert("training_seconds".into(), seconds(begun).into());
     card.quality.insert("vocabulary".into(), model.vocabulary().len().into());
     if let Some(name) = texts_of {
         let texts = card.data.iter_mut().filter(|source| source.file == TEXTS);
-        texts.for_each(|source| source.file = format!("the texts of the collection {name}"));
+        texts.for_each(|source| *source = std::mem::take(source).of_collection(name.as_str()));
     }
     let card = card.completed_by(model.card());
     of_words(model.with_card(card))
@@ -450,7 +469,7 @@ fn train_digits(
             test_accuracy: seen.test_accuracy,
         })
     })?;
-    let mut card = card("digits", training, upload, options.seed)?;
+    let mut card = card(DIGITS, training, upload, options.seed)?;
     card.threads = net.card().threads;
     card.quality.insert("training_seconds".into(), seconds(begun).into());
     let card = card.completed_by(net.card());

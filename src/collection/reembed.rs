@@ -4,17 +4,22 @@
 //! what is written meanwhile. For the last few points writers wait; then one transaction of the catalogue names the new
 //! folder. A crash before it leaves the present generation, whole, and one after it the next. The one before is kept, and
 //! going back to it is the same in the other direction: it follows what was written since, then takes its place again.
+//!
+//! The source of a point is a field of its payload, and payloads are the users': an item may have been written as a vector with a
+//! text beside it. So the present embedder embeds each source again. It is certain only if that gives the stored vector; else
+//! nothing is changed, and the points are listed.
 
 use super::bulk::Existing;
 use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::map::Feed;
 use super::open::Collection;
 use super::write::{Counters, Op};
-use super::{Error, Fields, Item, Job, Observe, Payload, Source};
-use crate::embed::Modality;
+use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, canary, limits};
+use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
-use crate::types::PointId;
+use crate::types::{PointId, Precision};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Points that are compared, or embedded, together.
 const PAGE: usize = 1_024;
@@ -25,7 +30,37 @@ const ROUNDS: usize = 1_000;
 /// How often everything is compared because writes came faster than they could be told.
 const COMPARISONS: usize = 16;
 
+/// Points without a certain source that an error names.
+const NAMED: usize = 10;
+
 const PAYLOADS: Fields = Fields { payload: true, vector: false };
+const WHOLE: Fields = Fields { payload: true, vector: true };
+
+/// How far what the embedder gives now may be from a stored vector, as a share of its length: steps of I8 are coarse, and a
+/// component on the edge between two may be rounded either way.
+fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 | Precision::F16 => canary::ROUNDING,
+        Precision::I8 => 20.0 * canary::ROUNDING,
+    }
+}
+
+/// Points whose source is not certain.
+#[derive(Default)]
+struct Uncertain {
+    count: u64,
+    /// The first of them.
+    ids: Vec<String>,
+}
+
+impl Uncertain {
+    fn add(&mut self, id: &PointId) {
+        self.count += 1;
+        if self.ids.len() < NAMED {
+            self.ids.push(id.to_string());
+        }
+    }
+}
 
 /// One generation on its way to hold what another one holds.
 pub(super) struct Follower<'g> {
@@ -35,20 +70,22 @@ pub(super) struct Follower<'g> {
     /// What is written to `from`.
     feed: Feed,
     comparisons: usize,
+    /// Whether payloads are believed without embedding them by the present embedder.
+    trust_payloads: bool,
     observe: Observe<'g>,
 }
 
 impl<'g> Follower<'g> {
-    pub(super) fn new(from: &'g Collection, to: &'g Collection, observe: Observe<'g>) -> Self {
+    pub(super) fn new(from: &'g Collection, to: &'g Collection, trust_payloads: bool, observe: Observe<'g>) -> Self {
         let feed = Feed::new(&from.changes, || from.writer.sequence());
-        Self { from, to, feed, comparisons: 0, observe }
+        Self { from, to, feed, comparisons: 0, trust_payloads, observe }
     }
 
     /// Makes up for all differences but a few.
     ///
     /// # Errors
-    /// `Conflict` for a point that keeps no source; `InvalidInput` for one that cannot be embedded; `Unavailable` when writes
-    /// come faster than they can be followed, or `observe` says false.
+    /// `Conflict` for points whose source is not certain, or while the present embedder is not loaded; `InvalidInput` for a point
+    /// that cannot be embedded; `Unavailable` when writes come faster than they can be followed, or `observe` says false.
     pub(super) fn approach(&mut self) -> Result<(), Error> {
         // Nobody seals what nobody serves, and what was opened may have segments that wait for it.
         while self.to.seal_oldest().map_err(Error::Seal)? {}
@@ -89,13 +126,15 @@ impl<'g> Follower<'g> {
     fn progress(&self, done: u64) -> Result<(), Error> {
         let total = self.from.view().live().max(done);
         let goes_on = (self.observe)(Job::Embedding, done, total);
-        if goes_on { Ok(()) } else { Err(Error::Unavailable("it was cancelled; nothing was changed".into())) }
+        if goes_on { Ok(()) } else { Err(cancelled()) }
     }
 
     /// Everything, into one that is empty: straight into sealed segments, with their graphs.
     fn fill(&mut self) -> Result<(), Error> {
-        let mut failed = None;
+        let (mut failed, mut uncertain) = (None, Uncertain::default());
         let (mut after, mut more, mut page) = (None, true, Vec::new().into_iter());
+        // Set when what is loaded is of no use: no graph is built of it.
+        let ended = AtomicBool::new(false);
         let mut items = std::iter::from_fn(|| {
             loop {
                 if let Some(item) = page.next() {
@@ -104,55 +143,124 @@ impl<'g> Follower<'g> {
                 if !more || failed.is_some() {
                     return None;
                 }
-                match self.page(after.as_ref()) {
-                    Ok((items, goes_on)) => {
-                        after = items.last().map(|item| item.id.clone());
-                        (page, more) = (items.into_iter(), goes_on);
-                    }
+                match self.page(&mut after, &mut uncertain) {
+                    // The rest is only counted.
+                    Ok((_, goes_on)) if uncertain.count > 0 => more = goes_on,
+                    Ok((items, goes_on)) => (page, more) = (items.into_iter(), goes_on),
                     Err(error) => failed = Some(error),
                 }
+                ended.store(failed.is_some() || uncertain.count > 0, Ordering::Relaxed);
             }
         });
         let mut refuse = |id: &PointId, error: Error| -> Result<(), Error> { Err(self.refused(id, error)) };
         let total = self.from.view().live();
         let observe = |job: Job, done: u64, of: u64| match job {
+            _ if ended.load(Ordering::Relaxed) => false,
             Job::Loading => (self.observe)(Job::Embedding, done, total.max(done)),
             other => (self.observe)(other, done, of),
         };
         let loaded = self.to.bulk_load(&mut items, Existing::Replace, &mut refuse, &observe);
         failed.map_or(Ok(()), Err)?;
+        self.check(uncertain)?;
         loaded.map(drop)
     }
 
     /// The next points in the order of their ids, as items; whether more follow.
-    fn page(&self, after: Option<&PointId>) -> Result<(Vec<Item>, bool), Error> {
-        let page = self.from.scroll(after, PAGE, PAYLOADS, None)?;
-        let items = page.points.into_iter().map(|point| self.item(point.id, point.payload.unwrap_or_default()));
-        Ok((items.collect::<Result<_, _>>()?, page.more))
+    fn page(&self, after: &mut Option<PointId>, uncertain: &mut Uncertain) -> Result<(Vec<Item>, bool), Error> {
+        let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
+        if uncertain.count > 0 && !(self.observe)(Job::Embedding, 0, self.from.view().live()) {
+            return Err(cancelled());
+        }
+        if let Some(last) = page.points.last() {
+            *after = Some(last.id.clone());
+        }
+        Ok((self.items(page.points, uncertain)?, page.more))
     }
 
-    /// A point as it was given: its source, and its payload.
-    fn item(&self, id: PointId, payload: Payload) -> Result<Item, Error> {
-        let embedder = &self.to.embedder("embedder")?.0;
-        let field = |reads: Modality| match reads {
-            Modality::Text => TEXT_FIELD,
-            Modality::Image => IMAGE_FIELD,
-        };
-        let kept = |reads: Modality| {
-            let kept = payload.get(field(reads)).and_then(serde_json::Value::as_str)?;
-            match reads {
-                Modality::Text => Some(Source::Text(kept.into())),
-                Modality::Image => image_from_base64(kept).map(Source::Image),
-            }
-        };
+    /// Points as they were given: their sources, and their payloads. Leaves out those whose source is not certain.
+    fn items(&self, points: Vec<Point>, uncertain: &mut Uncertain) -> Result<Vec<Item>, Error> {
+        if points.is_empty() {
+            return Ok(Vec::new());
+        }
+        let to = &self.to.embedder("embedder")?.0;
+        let from = if self.trust_payloads { to } else { &self.from.embedder("name")?.0 };
         // An image's text may only be about it: where both are read, the image comes first.
-        let source =
-            [Modality::Image, Modality::Text].into_iter().filter(|&reads| embedder.reads(reads)).find_map(kept);
-        let Some(source) = source else {
-            let (collection, id, reads) = (self.from.name.to_string(), id.to_string(), embedder.modality());
-            return Err(Error::NoSource { collection, id, reads: reads.name(), field: field(reads) });
+        let kept = |payload: &Payload| -> Vec<Source> {
+            let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
+            read.filter_map(|reads| {
+                let kept = payload.get(field_of(reads))?.as_str()?;
+                match reads {
+                    Modality::Text => Some(Source::Text(kept.into())),
+                    Modality::Image => image_from_base64(kept).map(Source::Image),
+                }
+            })
+            .collect()
         };
-        Ok(Item { id, source, payload })
+        let none = Payload::new();
+        let sources: Vec<Vec<Source>> =
+            points.iter().map(|point| kept(point.payload.as_ref().unwrap_or(&none))).collect();
+        let mut certain = self.certain(&points, &sources)?.into_iter();
+        let mut items = Vec::with_capacity(points.len());
+        for (point, sources) in points.into_iter().zip(sources) {
+            let certain = sources.into_iter().zip(certain.by_ref()).filter_map(|(source, is)| is.then_some(source));
+            // All of them are asked: `certain` has one answer for each.
+            let certain: Vec<Source> = certain.collect();
+            let read = |source: &Source| match source {
+                Source::Text(_) => to.reads(Modality::Text),
+                Source::Image(_) => to.reads(Modality::Image),
+                Source::Vector(_) | Source::Embedded { .. } => false,
+            };
+            match certain.into_iter().find(read) {
+                Some(source) => items.push(Item { id: point.id, source, payload: point.payload.unwrap_or_default() }),
+                None => uncertain.add(&point.id),
+            }
+        }
+        Ok(items)
+    }
+
+    /// For each source of each point, in order: whether the present embedder makes the stored vector from it.
+    ///
+    /// # Errors
+    /// `Abandoned` when the call was cancelled.
+    fn certain(&self, points: &[Point], sources: &[Vec<Source>]) -> Result<Vec<bool>, Error> {
+        let inputs: Vec<Input<'_>> = sources
+            .iter()
+            .flatten()
+            .filter_map(|source| match source {
+                Source::Text(text) => Some(Input::Text(text)),
+                Source::Image(image) => Some(Input::Image(image)),
+                Source::Vector(_) | Source::Embedded { .. } => None,
+            })
+            .collect();
+        if self.trust_payloads {
+            return Ok(vec![true; inputs.len()]);
+        }
+        let (from, precision) = (self.from, self.from.settings.precision);
+        let stored = points.iter().zip(sources).flat_map(|(point, sources)| sources.iter().map(|_| &point.vector));
+        let made = from.embed_each(&inputs, |_| "payload".to_owned(), false);
+        made.into_iter()
+            .zip(stored)
+            .map(|(made, stored)| {
+                let rounded =
+                    |made| limits::rounded(&|| "payload".to_owned(), made, precision, from.dimension, from.metric);
+                match (made.and_then(rounded), stored) {
+                    (Ok(made), Some(stored)) => Ok(canary::off(&made, stored) <= tolerance(precision)),
+                    (Err(Error::Abandoned), _) => Err(Error::Abandoned),
+                    _ => Ok(false),
+                }
+            })
+            .collect()
+    }
+
+    /// Refuses when there are points whose source is not certain.
+    fn check(&self, uncertain: Uncertain) -> Result<(), Error> {
+        let Uncertain { count, ids } = uncertain;
+        if count == 0 {
+            return Ok(());
+        }
+        let reads = self.to.embedder("embedder")?.0.modality();
+        let collection = self.from.name.to_string();
+        Err(Error::UncertainSource { collection, count, ids, reads: reads.name(), field: field_of(reads) })
     }
 
     fn refused(&self, id: &PointId, error: Error) -> Error {
@@ -168,9 +276,9 @@ impl<'g> Follower<'g> {
         if self.comparisons > COMPARISONS {
             return Err(self.too_fast());
         }
-        let (mut after, mut done) = (None, 0);
+        let (mut after, mut done, mut uncertain) = (None, 0, Uncertain::default());
         loop {
-            let page = self.from.scroll(after.as_ref(), PAGE, PAYLOADS, None)?;
+            let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
             let ids: Vec<PointId> = page.points.iter().map(|point| point.id.clone()).collect();
             let there = self.to.get(&ids, PAYLOADS)?;
             done += ids.len() as u64;
@@ -180,13 +288,17 @@ impl<'g> Follower<'g> {
                 .into_iter()
                 .zip(there)
                 .filter(|(here, there)| there.as_ref().is_none_or(|there| there.payload != here.payload));
-            let items = differs.map(|(point, _)| self.item(point.id, point.payload.unwrap_or_default()));
-            self.upsert(items.collect::<Result<_, _>>()?)?;
+            let items = self.items(differs.map(|(point, _)| point).collect(), &mut uncertain)?;
+            // After one without a certain source the rest is only counted.
+            if uncertain.count == 0 {
+                self.upsert(items)?;
+            }
             self.progress(done)?;
             if !page.more {
                 break;
             }
         }
+        self.check(uncertain)?;
         let mut after = None;
         loop {
             let page = self.to.scroll(after.as_ref(), PAGE, Fields::default(), None)?;
@@ -215,14 +327,16 @@ impl<'g> Follower<'g> {
         if count == 0 {
             return Ok(0);
         }
-        let now = self.from.get(&news.ids, PAYLOADS)?;
-        let (mut items, mut gone) = (Vec::new(), Vec::new());
+        let now = self.from.get(&news.ids, WHOLE)?;
+        let (mut points, mut gone, mut uncertain) = (Vec::new(), Vec::new(), Uncertain::default());
         for (id, point) in news.ids.into_iter().zip(now) {
             match point {
-                Some(point) => items.push(self.item(id, point.payload.unwrap_or_default())?),
+                Some(point) => points.push(point),
                 None => gone.push(id),
             }
         }
+        let items = self.items(points, &mut uncertain)?;
+        self.check(uncertain)?;
         self.upsert(items)?;
         self.delete(gone)?;
         self.progress(self.to.view().live())?;
@@ -251,6 +365,18 @@ impl<'g> Follower<'g> {
         self.to.write(op)?;
         while self.to.seal_oldest().map_err(Error::Seal)? {}
         Ok(())
+    }
+}
+
+fn cancelled() -> Error {
+    Error::Unavailable("it was cancelled; nothing was changed".into())
+}
+
+/// The payload field that keeps such a source.
+fn field_of(reads: Modality) -> &'static str {
+    match reads {
+        Modality::Text => TEXT_FIELD,
+        Modality::Image => IMAGE_FIELD,
     }
 }
 
@@ -298,15 +424,13 @@ mod tests {
     fn an_item_that_the_embedder_before_made_is_embedded_again() {
         let dir = tempfile::tempdir().unwrap();
         let engine = created(dir.path(), "counts");
-        // The payload has a text of its own, which is not the one that is embedded.
-        let payload: Payload = [("text".to_owned(), "zzz".into())].into_iter().collect();
-        let item = Item { id: id("a"), source: Source::Text("abe".into()), payload };
+        let item = text("a", "abe");
         let prepared = engine.prepare(&name(), item).unwrap();
         engine.upsert(&name(), vec![prepared.clone()]).unwrap();
         let vector = || {
             let fields = Fields { payload: true, vector: true };
             let point = Engine::get(&engine, &name(), &[id("a")], fields).unwrap().pop().unwrap().unwrap();
-            assert_eq!(point.payload.unwrap()["text"], "zzz");
+            assert_eq!(point.payload.unwrap()["text"], "abe");
             point.vector.unwrap()
         };
         let letters = Letters::new();

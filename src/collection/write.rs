@@ -7,7 +7,7 @@
 use super::growing::NewRow;
 use super::open::{Collection, Place, View};
 use super::read::parse;
-use super::{Deleted, Error, Filter, Stop, Upserted, limits};
+use super::{Deleted, Error, Filter, Stop, Upserted, blocks, limits};
 use crate::store::Change;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -50,8 +50,8 @@ pub(super) enum Op {
     Upsert(Vec<ReadyItem>),
     /// The same, refused whole where it would change a point.
     UpsertKeeping(Vec<ReadyItem>),
-    /// The same, and what else matches goes away.
-    UpsertInstead(Vec<ReadyItem>, Filter),
+    /// The same, and the other blocks of these texts go away.
+    UpsertInstead(Vec<ReadyItem>, Vec<PointId>),
     Delete(Vec<PointId>),
     /// Whatever matches when its turn comes.
     DeleteMatching(Filter),
@@ -253,7 +253,7 @@ impl Collection {
                 true
             };
             let stale = match &op {
-                Op::UpsertInstead(_, filter) => Some(self.matching(&view, filter, &moved, &born)),
+                Op::UpsertInstead(_, texts) => Some(self.blocks_of(&view, texts, &moved, &born)),
                 Op::Upsert(_) | Op::UpsertKeeping(_) | Op::Delete(_) | Op::DeleteMatching(_) => None,
             };
             let taken = match &op {
@@ -449,6 +449,55 @@ impl Collection {
             if filter.matches(&parse(&self.name, &row.id, &row.payload)?) {
                 ids.push(row.id.clone());
             }
+        }
+        Ok(ids)
+    }
+
+    /// The ids of the blocks of these texts, as [`matching`](Self::matching) finds points.
+    fn blocks_of(
+        &self,
+        view: &View,
+        texts: &[PointId],
+        moved: &Moved,
+        born: &[Option<NewRow>],
+    ) -> Result<Vec<PointId>, Error> {
+        let selection = self.select(view, &blocks::candidates(texts.iter()))?;
+        let texts: FxHashSet<&str> = texts.iter().map(PointId::as_str).collect();
+        // The id is looked at first: any number of points may name a text in a field of their own.
+        let is_block = |id: &PointId, payload: &[u8]| -> Result<bool, Error> {
+            Ok(blocks::parent_by_id(id).is_some_and(|parent| texts.contains(parent))
+                && blocks::parent_of(id, &parse(&self.name, id, payload)?).is_some())
+        };
+        let mut ids = Vec::new();
+        let mut selected = selection.segments.iter();
+        for growing in view.growing_newest_first() {
+            let table = growing.read();
+            for row in selected.next().into_iter().flat_map(|of| of.rows()) {
+                let (id, payload) = (&table.ids[row.0 as usize], &table.payloads[row.0 as usize]);
+                if !moved.contains_key(id) && is_block(id, payload)? {
+                    ids.push(id.clone());
+                }
+            }
+        }
+        for (sealed, of) in view.sealed.iter().zip(selected) {
+            for row in of.rows() {
+                // A damaged id cannot be named; a check of the files reports it.
+                let Ok(id) = PointId::new(sealed.segment.point_id(row)) else { continue };
+                if !moved.contains_key(&id) && is_block(&id, sealed.segment.payload(row))? {
+                    ids.push(id);
+                }
+            }
+        }
+        for row in born.iter().flatten() {
+            if is_block(&row.id, &row.payload)? {
+                ids.push(row.id.clone());
+            }
+        }
+        if ids.len() as u64 > limits::MAX_DELETE_MATCHES {
+            let (found, most) = (ids.len(), limits::MAX_DELETE_MATCHES);
+            let why =
+                format!("these texts have {found} blocks; at most {most} are replaced at once: write fewer texts");
+            return Err(Error::invalid("items", why));
         }
         Ok(ids)
     }

@@ -9,6 +9,13 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The family of word vectors, and the name of those that have no other.
+pub const WORDS: &str = "words";
+/// The family of the digit net, and the name of one that has no other.
+pub const DIGITS: &str = "digits";
+/// What the file of a [`DataSource`] begins with that is a collection's texts: all that older cards say of it.
+const TEXTS_OF: &str = "the texts of the collection ";
+
 /// Stored as `card.json` in a model folder. (A file format of its own, hence serde here.)
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,6 +41,9 @@ pub struct ModelCard {
     pub date: String,
     /// Measured quality by name.
     pub quality: serde_json::Map<String, serde_json::Value>,
+    /// What makes it of little use, for people; none for most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One file that a model was trained on.
@@ -48,6 +58,9 @@ pub struct DataSource {
     pub sha256: String,
     /// Licence, as far as it is known.
     pub licence: String,
+    /// The collection whose texts it holds; empty for a file.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub collection: String,
 }
 
 impl ModelCard {
@@ -60,6 +73,12 @@ impl ModelCard {
             .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a model card: {error}") })
     }
 
+    /// A card of that name. It has a family only where the name does not say it: older cards have none.
+    pub fn named(family: &str, name: &str) -> Self {
+        let family = if name == family { "" } else { family };
+        Self { name: name.into(), family: family.into(), ..Self::default() }
+    }
+
     /// This card of who had a net trained, with the summary, settings and measurements of `trainer`, the trainer's own card.
     pub fn completed_by(mut self, trainer: &Self) -> Self {
         if !trainer.summary.is_empty() {
@@ -68,7 +87,18 @@ impl ModelCard {
         for (own, theirs) in [(&mut self.settings, &trainer.settings), (&mut self.quality, &trainer.quality)] {
             own.extend(theirs.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
+        self.warnings.extend(trainer.warnings.iter().cloned());
         self
+    }
+
+    /// What kind of net it is: the family, or, of cards that have none, the name.
+    pub(super) fn family_or_name(&self) -> &str {
+        if self.family.is_empty() { &self.name } else { &self.family }
+    }
+
+    /// The name, or `default` for a card without one.
+    pub(super) fn name_or<'a>(&'a self, default: &'a str) -> &'a str {
+        if self.name.is_empty() { default } else { &self.name }
     }
 
     /// Refuses a card whose name could not be typed: `EMBEDDER:TAP`.
@@ -76,12 +106,7 @@ impl ModelCard {
     /// # Errors
     /// [`Error::Corrupt`] naming `path`.
     pub(super) fn check_name(&self, path: &Path) -> Result<(), Error> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES || !self.name.bytes().all(plain) {
-            let what = format!("an embedder's name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - .");
-            return Err(Error::Corrupt { path: path.into(), what });
-        }
-        Ok(())
+        check_name(&self.name).map_err(|what| Error::Corrupt { path: path.into(), what })
     }
 
     /// The card as indented JSON.
@@ -90,7 +115,32 @@ impl ModelCard {
     }
 }
 
+/// Refuses a name that an embedder cannot have.
+///
+/// # Errors
+/// The characters and lengths that it takes.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
+        return Err(format!("an embedder's name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - ."));
+    }
+    Ok(())
+}
+
 impl DataSource {
+    /// The texts of a collection, of that size and hash.
+    pub fn of_collection(self, name: &str) -> Self {
+        Self { file: format!("{TEXTS_OF}{name}"), collection: name.into(), ..self }
+    }
+
+    /// The collection whose texts it holds.
+    pub fn collection(&self) -> Option<&str> {
+        match self.collection.as_str() {
+            "" => self.file.strip_prefix(TEXTS_OF),
+            name => Some(name),
+        }
+    }
+
     /// The file at `path`, its name without folders.
     ///
     /// # Errors
@@ -110,7 +160,7 @@ impl DataSource {
         }
         let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok(Self { file, bytes, sha256, licence: licence.into() })
+        Ok(Self { file, bytes, sha256, licence: licence.into(), collection: String::new() })
     }
 }
 
@@ -149,6 +199,25 @@ mod tests {
         ] {
             assert_eq!(date(days), text);
         }
+    }
+
+    #[test]
+    fn a_card_says_whose_texts_it_was_trained_on() {
+        let source = DataSource { bytes: 7, ..Default::default() }.of_collection("notes");
+        assert_eq!((source.collection(), source.bytes), (Some("notes"), 7));
+        let json = serde_json::to_string(&source).unwrap();
+        assert_eq!(serde_json::from_str::<DataSource>(&json).unwrap(), source);
+        // Cards of before name the collection in the file alone.
+        let old = DataSource { file: source.file, ..Default::default() };
+        assert_eq!(old.collection(), Some("notes"));
+        assert_eq!(DataSource { file: "notes".into(), ..Default::default() }.collection(), None);
+    }
+
+    #[test]
+    fn a_family_is_said_only_where_the_name_does_not_say_it() {
+        let (plain, own) = (ModelCard::named(WORDS, WORDS), ModelCard::named(WORDS, "mine"));
+        assert_eq!((plain.family.as_str(), plain.family_or_name()), ("", WORDS));
+        assert_eq!((own.name.as_str(), own.family_or_name()), ("mine", WORDS));
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub mod transformers;
 pub mod words;
 
 pub use batch::{embed_stretches, on_embedding_threads};
-pub use card::{DataSource, ModelCard, date, today};
+pub use card::{DIGITS, DataSource, ModelCard, WORDS, check_name, date, today};
 pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{Fingerprint, Fingerprinter};
-pub use registry::{Model, Origin, Registry, load_folder, of_words};
+pub use registry::{BUILT_IN, Model, Origin, Registry, load_folder, of_words};

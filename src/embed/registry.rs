@@ -1,7 +1,7 @@
 //! The embedders that a process knows: the defaults in the binary, model folders given by the user, and what was installed.
 
 use super::{
-    Embedder, Error, Fingerprint,
+    DIGITS, DataSource, Embedder, Error, Fingerprint, WORDS,
     digits::DigitNet,
     images::{self, PictureNet},
     save::read_bounded,
@@ -39,14 +39,32 @@ impl Model {
         self.embedders[0].fingerprint()
     }
 
+    /// The names of the collections whose texts it was trained on.
+    pub fn trained_on(&self) -> impl Iterator<Item = &str> {
+        self.embedders[0].card().data.iter().filter_map(DataSource::collection)
+    }
+
+    fn is_installed(&self) -> bool {
+        matches!(self.origin, Origin::Installed(_))
+    }
+
     /// Whether an embedder of that name and fingerprint is one of its own.
     pub fn has(&self, name: &str, fingerprint: &Fingerprint) -> bool {
         self.embedders.iter().any(|one| one.name() == name && one.fingerprint() == *fingerprint)
     }
 }
 
-/// Embedders by name (the latest added wins) and by fingerprint (all of them stay reachable, so that
-/// collections made with an earlier model can still embed).
+/// The embedders of the models that the program carries.
+pub const BUILT_IN: [&str; 3] = [WORDS, "text", DIGITS];
+/// Fewest digits of the fingerprint in `NAME@FINGERPRINT`.
+const LEAST_DIGITS: usize = 8;
+
+/// Embedders by name and by fingerprint (all of them stay reachable, so that collections made with an earlier model can still
+/// embed).
+///
+/// A name stands for the embedder that the process was started with, of several the one added last. Where there is none, it stands
+/// for the one installed last: so what is installed never changes what a name stands for that was known before. `NAME@FINGERPRINT`,
+/// with the first 8 digits or more, stands for one embedder always.
 #[derive(Clone, Default)]
 pub struct Registry {
     models: Vec<Arc<Model>>,
@@ -99,15 +117,56 @@ impl Registry {
         self.models.iter().flat_map(|model| &model.embedders)
     }
 
-    /// The embedder of that name that was added last.
+    /// Forgets the models for which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&Model) -> bool) {
+        self.models.retain(|model| keep(model));
+    }
+
+    /// The embedder that `NAME` or `NAME@FINGERPRINT` stands for.
     ///
     /// # Errors
     /// [`Error::UnknownEmbedder`] naming those there are.
     pub fn by_name(&self, name: &str) -> Result<&Arc<dyn Embedder>, Error> {
-        self.embedders().rev().find(|embedder| embedder.name() == name).ok_or_else(|| Error::UnknownEmbedder {
+        let found = match name.split_once('@') {
+            Some((name, digits)) => self.by_digits(name, digits),
+            None => self.named(name),
+        };
+        found.ok_or_else(|| Error::UnknownEmbedder {
             name: name.chars().take(80).collect(),
             known: self.current().iter().map(|embedder| embedder.name()).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<dyn Embedder>> {
+        let last = |installed: bool| {
+            let models = self.models.iter().rev().filter(move |model| model.is_installed() == installed);
+            models.flat_map(|model| &model.embedders).find(|embedder| embedder.name() == name)
+        };
+        last(false).or_else(|| last(true))
+    }
+
+    /// None, too, where several fingerprints begin with these digits.
+    fn by_digits(&self, name: &str, digits: &str) -> Option<&Arc<dyn Embedder>> {
+        if digits.len() < LEAST_DIGITS {
+            return None;
+        }
+        let digits = digits.to_ascii_lowercase();
+        let meant = |one: &&Arc<dyn Embedder>| one.name() == name && one.fingerprint().to_string().starts_with(&digits);
+        let mut found = self.embedders().filter(meant);
+        let first = found.next()?;
+        found.all(|other| other.fingerprint() == first.fingerprint()).then_some(first)
+    }
+
+    /// Whether the process was started with an embedder of that name.
+    pub fn is_started_with(&self, name: &str) -> bool {
+        let mut started = self.models.iter().filter(|model| !model.is_installed()).flat_map(|model| &model.embedders);
+        started.any(|embedder| embedder.name() == name)
+    }
+
+    /// Whether a name stands for one of the embedders of a model.
+    pub fn is_current(&self, model: &Model) -> bool {
+        let stands = |one: &Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
+        model.embedders.iter().any(stands)
     }
 
     /// The embedder of that name and fingerprint, whenever it was added.
@@ -117,9 +176,8 @@ impl Registry {
 
     /// The embedders that names stand for, in the order they were added.
     pub fn current(&self) -> Vec<&Arc<dyn Embedder>> {
-        let all: Vec<_> = self.embedders().collect();
-        let is_last = |place: usize| !all[place + 1..].iter().any(|later| later.name() == all[place].name());
-        (0..all.len()).filter(|&place| is_last(place)).map(|place| all[place]).collect()
+        let stands = |one: &&Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
+        self.embedders().filter(stands).collect()
     }
 }
 
@@ -138,6 +196,11 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     }
     let json = read_bounded(&path, MAX_CARD_BYTES)?;
     let card = super::ModelCard::parse(&path, &json)?;
+    match card.family_or_name() {
+        WORDS => return of_words(WordModel::load(folder)?),
+        DIGITS => return Ok(vec![Arc::new(DigitNet::load(folder)?)]),
+        _ => {}
+    }
     if card.family == images::FAMILY {
         return Ok(vec![Arc::new(PictureNet::load(folder)?)]);
     }
@@ -150,14 +213,11 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
         };
         return Ok(vec![transformers::load(family, folder, card)?]);
     }
-    match card.name.as_str() {
-        "words" => of_words(WordModel::load(folder)?),
-        "digits" => Ok(vec![Arc::new(DigitNet::load(folder)?)]),
-        other => Err(unknown_family(path, other)),
-    }
+    Err(unknown_family(path, &card.name))
 }
 
-/// A word model gives two embedders: `words` and, by weighting them, `text`.
+/// A word model gives two embedders: of words and, by weighting them, of texts. They are called `words` and `text`, or
+/// `NAME` and `NAME-text`.
 ///
 /// # Errors
 /// As [`TextEmbedder::new`].
@@ -174,5 +234,73 @@ fn unknown_family(path: PathBuf, family: &str) -> Error {
             "a model of the unknown family {family:?}; known: words, digits, images, text-contrast, {}",
             Family::ALL.map(Family::name).join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embed::{Fingerprinter, Input, Modality, ModelCard, Tap};
+
+    struct Named(ModelCard, Fingerprint);
+
+    impl Embedder for Named {
+        fn name(&self) -> &str {
+            &self.0.name
+        }
+        fn modality(&self) -> Modality {
+            Modality::Text
+        }
+        fn taps(&self) -> &[Tap] {
+            &[]
+        }
+        fn fingerprint(&self) -> Fingerprint {
+            self.1
+        }
+        fn card(&self) -> &ModelCard {
+            &self.0
+        }
+        fn embed(&self, _: &Tap, _: &Input<'_>) -> Result<Vec<f32>, Error> {
+            Err(Error::InvalidInput("it embeds nothing".into()))
+        }
+    }
+
+    fn model(origin: Origin, name: &str, what: &str) -> Arc<Model> {
+        let card = ModelCard { name: name.into(), ..Default::default() };
+        let embedder: Arc<dyn Embedder> = Arc::new(Named(card, Fingerprinter::new(what).finish()));
+        Arc::new(Model { origin, embedders: vec![embedder] })
+    }
+
+    #[test]
+    fn what_is_installed_takes_no_name_that_the_process_was_started_with() {
+        let mut registry = Registry::default();
+        let models = [
+            model(Origin::Program, "words", "program"),
+            model(Origin::Folder, "text", "first folder"),
+            model(Origin::Folder, "text", "second folder"),
+            model(Origin::Installed(0), "words", "installed"),
+            model(Origin::Installed(1), "mine", "older"),
+            model(Origin::Installed(2), "mine", "newer"),
+        ];
+        models.iter().for_each(|model| registry.add_model(model.clone()));
+        let stands = |name: &str| registry.by_name(name).ok().map(|embedder| embedder.fingerprint());
+        for (name, place) in [("words", 0), ("text", 2), ("mine", 5)] {
+            assert_eq!(stands(name), Some(models[place].fingerprint()), "{name}");
+        }
+        let current: Vec<bool> = models.iter().map(|model| registry.is_current(model)).collect();
+        assert_eq!(current, [true, false, true, false, false, true]);
+        assert_eq!(registry.current().iter().map(|one| one.name()).collect::<Vec<_>>(), ["words", "text", "mine"]);
+        assert!(registry.is_started_with("words") && !registry.is_started_with("mine"));
+        // By its fingerprint each of them is meant.
+        for model in &models {
+            let (name, digits) = (model.embedders[0].name(), model.fingerprint().to_string());
+            for digits in [&digits[..], &digits[..8], &digits[..20].to_ascii_uppercase()] {
+                assert_eq!(stands(&format!("{name}@{digits}")), Some(model.fingerprint()));
+            }
+            assert_eq!(stands(&format!("{name}@{}", &digits[..7])), None, "too few digits");
+            assert_eq!(stands(&format!("other@{digits}")), None);
+        }
+        let error = registry.by_name("none").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("words, text, mine"), "{error}");
     }
 }

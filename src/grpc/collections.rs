@@ -30,7 +30,7 @@ impl pb::collections_server::Collections for Collections {
 
     async fn create(&self, request: Request<pb::CreateRequest>) -> Result<Response<pb::CreateResponse>, Status> {
         let work = self.0.of(&request);
-        let spec = from_proto::spec(request.into_inner())?;
+        let spec = from_proto::spec(request.into_inner(), self.0.default_embedder())?;
         let info = work.run(Lane::Store, move |engine| engine.create_collection(&spec)).await?;
         work.reply(pb::CreateResponse { collection: Some(to_proto::collection(info)) })
     }
@@ -65,8 +65,12 @@ impl pb::collections_server::Collections for Collections {
         let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("name", &request.name)?;
-        let embedder = from_proto::embedder(request.embedder.unwrap_or_default())?;
-        Ok(generation(work, move |engine, observe| engine.reembed(&name, &embedder.name, &embedder.tap, observe)))
+        let pb::EmbedderRef { name: embedder, tap } = from_proto::embedder(request.embedder.unwrap_or_default())?;
+        let trust = request.trust_payload;
+        Ok(generation(work, move |engine, observe| match trust {
+            false => engine.reembed(&name, &embedder, &tap, observe),
+            true => engine.reembed_trusting_payloads(&name, &embedder, &tap, observe),
+        }))
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<Self::RollbackStream>, Status> {

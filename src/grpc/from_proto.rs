@@ -8,8 +8,8 @@ use crate::collection::{
     Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Query, RecallParams, SearchParams,
     Source, Space, Training,
 };
-use crate::embed::{Fingerprint, digits, picture, words};
-use crate::types::{CollectionName, MAX_DIMENSION, Metric, PointId, Precision};
+use crate::embed::{BUILT_IN, Fingerprint, check_name, digits, picture, text::OF_TEXTS, words};
+use crate::types::{CollectionName, MAX_DIMENSION, MAX_NAME_BYTES, Metric, PointId, Precision};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -151,6 +151,7 @@ pub(super) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
         return Err(Error::invalid("settings.licence", why));
     }
     let (seed, threads) = (settings.seed.max(1), settings.threads as usize);
+    let name = model_name(settings.name)?;
     let lesson = match settings.lesson {
         None => return Err(Error::invalid("settings.lesson", "give words or digits")),
         Some(Wire::Words(lesson)) => words_lesson(&lesson, seed, threads)?,
@@ -168,7 +169,27 @@ pub(super) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
             })
         }
     };
-    Ok(Training { lesson, licence: settings.licence })
+    let training = Training { lesson, name, licence: settings.licence };
+    match training.names().into_iter().find(|name| BUILT_IN.contains(&name.as_str())) {
+        None => Ok(training),
+        Some(name) => Err(Error::invalid(
+            "settings.name",
+            format!("{name:?} is the name of an embedder that the program carries; give another name"),
+        )),
+    }
+}
+
+/// The name of a model that is to be trained, with room for what stands behind it.
+fn model_name(name: String) -> Result<String, Error> {
+    let most = MAX_NAME_BYTES - OF_TEXTS.len();
+    if name.is_empty() {
+        return Err(Error::invalid("settings.name", "is missing: a model has a name of its own, such as my-words"));
+    }
+    if name.len() > most {
+        return Err(Error::invalid("settings.name", format!("takes 1 to {most} bytes, got {}", name.len())));
+    }
+    check_name(&name).map_err(|what| Error::invalid("settings.name", what))?;
+    Ok(name)
 }
 
 fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<Lesson, Error> {
@@ -213,8 +234,8 @@ fn or<T: Default + PartialEq>(given: T, default: T) -> T {
     if given == T::default() { default } else { given }
 }
 
-/// What to create.
-pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> {
+/// What to create; by the embedder `default` where the request names none.
+pub(super) fn spec(request: pb::CreateRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
     use pb::create_request::Space as Wire;
     let name = collection("name", &request.name)?;
     let space = match request.space {
@@ -226,7 +247,10 @@ pub(super) fn spec(request: pb::CreateRequest) -> Result<CollectionSpec, Error> 
             Space::Plain { dimension }
         }
         Some(Wire::Embedder(given)) => {
-            let given = embedder(given)?;
+            let given = match given.name.is_empty() && given.tap.is_empty() {
+                true => default,
+                false => embedder(given)?,
+            };
             Space::Embedded { embedder: given.name, tap: given.tap }
         }
     };
@@ -531,11 +555,21 @@ mod tests {
     #[test]
     fn specs() {
         use pb::create_request::Space as Wire;
+        let default = || pb::EmbedderRef { name: "text".into(), tap: "vector".into() };
+        let spec = |request| spec(request, default());
         let plain = pb::CreateRequest { name: "c".into(), space: Some(Wire::Dimension(3)), ..Default::default() };
         assert_eq!(spec(plain.clone()).unwrap().metric, Metric::Cosine);
         check(spec(pb::CreateRequest { name: "/".into(), ..plain.clone() }), "name", "a-z");
         check(spec(pb::CreateRequest { space: None, ..plain.clone() }), "space", "dimension or an embedder");
         check(spec(pb::CreateRequest { space: Some(Wire::Dimension(0)), ..plain.clone() }), "dimension", "got 0");
+        let by = |name: &str, tap: &str| {
+            let space = Some(Wire::Embedder(pb::EmbedderRef { name: name.into(), tap: tap.into() }));
+            spec(pb::CreateRequest { space, ..plain.clone() })
+        };
+        let embedded = |embedder: &str, tap: &str| Space::Embedded { embedder: embedder.into(), tap: tap.into() };
+        assert_eq!(by("", "").unwrap().space, embedded("text", "vector"));
+        assert_eq!(by("words", "").unwrap().space, embedded("words", ""));
+        check(by("", "vector"), "embedder.name", "is empty");
         check(spec(pb::CreateRequest { metric: 9, ..plain.clone() }), "metric", "9");
         let index = Some(pb::IndexSettings { m: 1, ..Default::default() });
         check(spec(pb::CreateRequest { index, ..plain }), "index.m", "2 to 128");

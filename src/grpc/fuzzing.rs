@@ -60,7 +60,7 @@ fn named(name: &str) -> Result<(), Error> {
 
 fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
     match kind {
-        0 => from_proto::spec(decode(bytes)?).map(drop),
+        0 => from_proto::spec(decode(bytes)?, pb::EmbedderRef::default()).map(drop),
         1 => {
             let request: pb::UpsertRequest = decode(bytes)?;
             named(&request.collection)?;

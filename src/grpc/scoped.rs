@@ -1,17 +1,18 @@
 //! The engine as one caller sees it: every call that names a collection first asks whether the caller may touch it.
 //!
 //! Handlers get this and never the engine behind it, so that none can forget to ask. A collection out of reach is
-//! refused alike whether it exists or not.
+//! refused alike whether it exists or not. A model that was trained on the texts of a collection out of reach is not there:
+//! embedders are looked up among those that the caller may see, and named to the engine by their fingerprints.
 
 use super::context::Context;
 use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
     Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
-    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Training,
-    Upload, Upserted,
+    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space,
+    Training, Upload, Upserted,
 };
-use crate::embed::{Fingerprint, Registry};
+use crate::embed::{Fingerprint, Model, Registry};
 use crate::types::{CollectionName, PointId};
 use std::sync::Arc;
 
@@ -27,6 +28,20 @@ impl Scoped<'_> {
         if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
 
+    /// Whether the caller may read all collections that a model was trained on.
+    fn may_see(&self, model: &Model) -> bool {
+        let scope = &self.context.caller.scope;
+        model.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
+    }
+
+    /// The name of an embedder, of those that the caller may see, that no other one can have.
+    fn exactly(&self, embedder: &str) -> Result<String, Error> {
+        let registry = self.embedders();
+        let found = registry.by_name(embedder);
+        let found = found.map_err(|source| Error::Embed { field: "embedder.name".into(), source })?;
+        Ok(format!("{}@{}", found.name(), found.fingerprint()))
+    }
+
     /// What stands for all collections may be changed by those who may touch all.
     fn everything(&self) -> Result<&dyn Engine, Error> {
         if self.context.caller.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
@@ -35,12 +50,23 @@ impl Scoped<'_> {
 
 impl Engine for Scoped<'_> {
     fn embedders(&self) -> Arc<Registry> {
-        self.engine.embedders()
+        let all = self.engine.embedders();
+        if self.context.caller.scope.is_all() {
+            return all;
+        }
+        let mut seen = Registry::clone(&all);
+        seen.retain(|model| self.may_see(model));
+        Arc::new(seen)
     }
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let mut infos = self.engine.models()?;
         let scope = &self.context.caller.scope;
-        infos.iter_mut().for_each(|info| info.used_by.retain(|name| scope.covers(name)));
+        infos.retain(|info| self.may_see(&info.model));
+        let seen = self.embedders();
+        for info in &mut infos {
+            info.used_by.retain(|name| scope.covers(name));
+            info.current = seen.is_current(&info.model);
+        }
         Ok(infos)
     }
     fn upload(&self) -> Result<Upload, Error> {
@@ -65,7 +91,14 @@ impl Engine for Scoped<'_> {
         self.engine.activity()
     }
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        self.enter(&spec.name)?.create_collection(spec)
+        let engine = self.enter(&spec.name)?;
+        match &spec.space {
+            Space::Plain { .. } => engine.create_collection(spec),
+            Space::Embedded { embedder, tap } => {
+                let space = Space::Embedded { embedder: self.exactly(embedder)?, tap: tap.clone() };
+                engine.create_collection(&CollectionSpec { space, ..spec.clone() })
+            }
+        }
     }
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         self.enter(name)?.collection(name)
@@ -91,7 +124,20 @@ impl Engine for Scoped<'_> {
         tap: &str,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        self.enter(name)?.reembed(name, embedder, tap, observe)
+        let engine = self.enter(name)?;
+        engine.collection(name)?;
+        engine.reembed(name, &self.exactly(embedder)?, tap, observe)
+    }
+    fn reembed_trusting_payloads(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let engine = self.enter(name)?;
+        engine.collection(name)?;
+        engine.reembed_trusting_payloads(name, &self.exactly(embedder)?, tap, observe)
     }
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         self.enter(name)?.rollback(name, observe)

@@ -99,7 +99,12 @@ pub struct ServerOptions {
     pub metrics: Option<SocketAddr>,
     /// Where browsers get the page, and speak gRPC-web with the same services.
     pub web: Option<WebOptions>,
+    /// The embedder, and the tap, of new collections that name none.
+    pub default_embedder: (String, String),
 }
+
+/// The embedder of new collections that name none, where the configuration names none either.
+const DEFAULT_EMBEDDER: &str = "text";
 
 impl Default for ServerOptions {
     fn default() -> Self {
@@ -123,6 +128,7 @@ impl Default for ServerOptions {
             audit: None,
             metrics: None,
             web: None,
+            default_embedder: (DEFAULT_EMBEDDER.into(), String::new()),
         }
     }
 }
@@ -253,6 +259,12 @@ pub enum ServerError {
         /// As asked.
         found: usize,
     },
+    /// The embedder of new collections is not there.
+    #[error("the default embedder of new collections cannot be used: {source}")]
+    DefaultEmbedder {
+        /// Why.
+        source: crate::embed::Error,
+    },
     /// The descriptors in the binary are not sound.
     #[error("the reflection service cannot read its descriptors")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -285,9 +297,17 @@ impl Server {
     /// Takes the port. Clients that connect from now on wait for [`serve`](Self::serve).
     ///
     /// # Errors
-    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`].
+    /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`],
+    /// [`ServerError::DefaultEmbedder`].
     pub fn bind(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self, ServerError> {
         options.check()?;
+        let (name, tap) = &options.default_embedder;
+        if *name != DEFAULT_EMBEDDER || !tap.is_empty() {
+            // The built-in default need not be there: an engine may have other embedders only.
+            let embedders = engine.embedders();
+            let found = embedders.by_name(name).and_then(|embedder| embedder.tap(tap).map(drop));
+            found.map_err(|source| ServerError::DefaultEmbedder { source })?;
+        }
         let (listener, address) = listen(options.address)?;
         let metrics = options.metrics.map(listen).transpose()?;
         let web = match &options.web {
@@ -343,7 +363,14 @@ impl Server {
         };
         let bytes = options.max_message_bytes;
         let memory = Arc::new(Memory::new(options.max_request_memory_bytes));
-        let work = Arc::new(Shared::new(engine.clone(), threads, memory.clone(), bytes, stopping.clone()));
+        let work = Arc::new(Shared::new(
+            engine.clone(),
+            threads,
+            memory.clone(),
+            bytes,
+            options.default_embedder,
+            stopping.clone(),
+        ));
         let replies = Arc::new(Replies::new(options.patience));
         let most = options.max_concurrent_requests;
         let door = Arc::new(Door {

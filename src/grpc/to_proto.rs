@@ -239,6 +239,7 @@ pub(super) fn model(info: &ModelInfo) -> pb::Model {
         embedders: info.model.embedders.iter().map(|one| embedder(one.as_ref())).collect(),
         current: info.current,
         used_by: info.used_by.iter().map(ToString::to_string).collect(),
+        warnings: info.model.embedders[0].card().warnings.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::memory::{Charge, Memory};
 use super::meter::ResponseMeter;
 use super::queue::Queue;
 use super::scoped::Scoped;
-use super::status;
+use super::{pb, status};
 use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
 use crate::types::CollectionName;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub(super) struct Shared {
     memory: Arc<Memory>,
     /// Largest message in and out, bytes.
     max_message_bytes: usize,
+    /// The embedder and the tap of new collections that name none.
+    default_embedder: (String, String),
     /// True from the moment the server stops.
     stopping: watch::Receiver<bool>,
 }
@@ -99,6 +101,7 @@ impl Shared {
         threads: usize,
         memory: Arc<Memory>,
         max_message_bytes: usize,
+        default_embedder: (String, String),
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let queue = |places| Arc::new(Queue::new(places));
@@ -113,8 +116,15 @@ impl Shared {
             training: queue(1),
             memory,
             max_message_bytes,
+            default_embedder,
             stopping,
         }
+    }
+
+    /// The embedder of new collections that name none.
+    pub(super) fn default_embedder(&self) -> pb::EmbedderRef {
+        let (name, tap) = self.default_embedder.clone();
+        pb::EmbedderRef { name, tap }
     }
 
     /// The work of this request, for its caller.

@@ -51,6 +51,45 @@ pub(crate) async fn long_texts_become_blocks_that_know_their_place(engine: Arc<d
     assert_eq!(count(client, "c").await, 3);
 }
 
+pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    let with = |id: &str, kept| pb::Item { payload: payload(kept), ..text_item(id, "fff") };
+    // Users' own points: each says something of a block of "a", and no one is such a block.
+    let own = vec![
+        with("note", j!({"parent": "a"})),
+        with("a#9", j!({"parent": "a"})),
+        with("a#8", j!({"parent": "a", "block": 8})),
+        with("a#7", j!({"parent": "b", "block": 7, "start": 0, "end": 3})),
+        with("a#6", j!({"parent": "a", "block": 5, "start": 0, "end": 3})),
+        with("a#05", j!({"parent": "a", "block": 5, "start": 0, "end": 3})),
+        with("a#4x", j!({"parent": "a", "block": 4, "start": 0, "end": 3})),
+        with("b#3", j!({"parent": "a", "block": 3, "start": 0, "end": 3})),
+        with("a#2", j!({"parent": "a", "block": 2, "start": 3, "end": 3})),
+    ];
+    let kept: Vec<String> = own.iter().map(|item| item.id.clone()).collect();
+    client.upsert(upsert("c", own)).await.unwrap();
+    // A block that was written before, and came back over the wire.
+    let old = with("a#10", j!({"parent": "a", "block": 10, "start": 40, "end": 43}));
+    client.upsert(upsert("c", vec![old])).await.unwrap();
+    let written = client.upsert(blocks(vec![text_item("a", "aaa bbb")], 1, 0)).await.unwrap();
+    assert_eq!((written.inserted, written.removed), (2, 1));
+    let request = pb::UpsertStreamRequest {
+        collection: "c".into(),
+        item: Some(text_item("a", "ccc")),
+        blocks: Some(pb::Blocks { words: 1, overlap: 0 }),
+    };
+    let (acks, end) = streams::send(client, vec![request]).await;
+    end.unwrap();
+    assert!(acks[0].error.is_empty(), "{acks:?}");
+    let found: Vec<String> = all(client).await.into_iter().map(|(id, _)| id).collect();
+    for id in &kept {
+        assert!(found.contains(id), "{id} is gone: {found:?}");
+    }
+    assert_eq!(found.len(), kept.len() + 1, "one block of \"a\" is left: {found:?}");
+}
+
 pub(crate) async fn a_stream_of_long_texts_is_acknowledged_text_by_text(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;

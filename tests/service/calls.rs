@@ -170,6 +170,31 @@ pub(crate) async fn text_is_embedded(engine: Arc<dyn Engine>) {
     assert_eq!(code, "INVALID_ARGUMENT", "nothing embeds there");
 }
 
+pub(crate) async fn payloads_that_contradict_their_source_are_refused(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    let client = &server.client;
+    client.create_collection(embedded("c", "")).await.unwrap();
+    let with = |id: &str, kept: serde_json::Value| pb::Item { payload: payload(kept), ..text_item(id, "ship") };
+    for kept in [j!({"text": "alligator"}), j!({"text": ""}), j!({"text": null}), j!({"text": ["ship"]})] {
+        let (code, message) = refused(client.upsert(upsert("c", vec![text_item("a", "ab"), with("b", kept)])).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains("items[1].payload.text"), "{code}: {message}");
+    }
+    assert_eq!(count(client, "c").await, 0, "a batch is refused whole");
+    let request = |item| pb::UpsertStreamRequest { collection: "c".into(), item: Some(item), ..Default::default() };
+    let items = [with("a", j!({"text": "alligator"})), with("b", j!({"text": "ship", "x": 1})), text_item("c", "boat")];
+    let (acks, end) = crate::streams::send(client, items.map(request).to_vec()).await;
+    end.unwrap();
+    assert!(acks[0].error.contains("item.payload.text"), "{acks:?}");
+    assert!(acks[1].error.is_empty() && acks[2].error.is_empty(), "{acks:?}");
+    // Each block has a text of its own.
+    let blocks = pb::Blocks { words: 1, overlap: 0 };
+    let long = pb::Item { payload: payload(j!({"text": "ship boat"})), ..text_item("d", "ship boat") };
+    let (code, message) =
+        refused(client.upsert(pb::UpsertRequest { blocks: Some(blocks), ..upsert("c", vec![long]) }).await);
+    assert!(code == "INVALID_ARGUMENT" && message.contains("items[0].payload.text"), "{code}: {message}");
+    assert_eq!(count(client, "c").await, 2);
+}
+
 pub(crate) async fn a_batch_is_checked_whole(engine: Arc<dyn Engine>) {
     let server = start(engine).await;
     let client = &server.client;

@@ -22,7 +22,7 @@ async fn follow(
 
 fn reembed(name: &str, tap: &str) -> pb::ReembedRequest {
     let embedder = pb::EmbedderRef { name: "letters".into(), tap: tap.into() };
-    pb::ReembedRequest { name: name.into(), embedder: Some(embedder) }
+    pb::ReembedRequest { name: name.into(), embedder: Some(embedder), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn a_collection_changes_its_embedder_and_back() {
         (reembed("none", ""), "NOT_FOUND", "none"),
         (reembed("c", "consonants"), "INVALID_ARGUMENT", "embedder.tap"),
         (reembed("", ""), "INVALID_ARGUMENT", "name"),
-        (pb::ReembedRequest { name: "c".into(), embedder: None }, "INVALID_ARGUMENT", "embedder.name"),
+        (pb::ReembedRequest { name: "c".into(), ..Default::default() }, "INVALID_ARGUMENT", "embedder.name"),
     ] {
         let (found, message) = refused(follow(client.reembed(request).await).await);
         assert!(found == code && message.contains(part), "{found}: {message}");

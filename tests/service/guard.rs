@@ -642,3 +642,162 @@ async fn requests_share_a_bound_of_memory() {
     points.upsert(upsert("c", items())).await.expect("the memory is given back");
     zipped.count(count("c")).await.unwrap();
 }
+
+/// Trains words on the texts of a collection, or on a file; their fingerprint.
+async fn trained(client: &Client, name: &str, collection: &str, text: &str) -> String {
+    use pb::train_embedder_request::Part;
+    let lesson = pb::WordsLesson {
+        dimension: 4,
+        min_count: 1,
+        epochs: 1,
+        subsample: Some(0.0),
+        collection: collection.into(),
+        ..Default::default()
+    };
+    let lesson = Some(pb::train_settings::Lesson::Words(lesson));
+    let settings = pb::TrainSettings { lesson, threads: 1, name: name.into(), ..Default::default() };
+    let piece = pb::FilePiece { file: "words.txt".into(), data: text.as_bytes().to_vec().into() };
+    let parts = [Some(Part::Settings(settings)), (!text.is_empty()).then_some(Part::Piece(piece))];
+    let parts: Vec<_> = parts.into_iter().flatten().map(|part| pb::TrainEmbedderRequest { part: Some(part) }).collect();
+    let mut replies = client.train_embedder(tokio_stream::iter(parts)).await.unwrap();
+    let mut made = None;
+    while let Some(reply) = replies.next().await.unwrap() {
+        if let Some(pb::train_embedder_response::State::Model(model)) = reply.state {
+            made = Some(model.fingerprint);
+        }
+    }
+    made.expect("the last reply is the model")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_seen_by_those_who_may_read_its_texts() {
+    let (engine, _guard) = crate::local();
+    let (root, root_grant) = grant("root", Role::Admin, &["*"]);
+    let (other, other_grant) = grant("other", Role::Admin, &["public-*"]);
+    let (insider, insider_grant) = grant("insider", Role::Read, &["secret"]);
+    let access = Access::only(vec![root_grant, other_grant, insider_grant], vec![], None);
+    let server = start_with(engine, with_access(access)).await;
+    let root = holder(&server.url, &root).await;
+    let (other, insider) = (holder(&server.url, &other).await, holder(&server.url, &insider).await);
+    root.create_collection(embedded("secret", "")).await.unwrap();
+    let texts = (0..50).map(|n| text_item(&format!("t{n}"), "codename albatross flies at midnight")).collect();
+    root.upsert(upsert("secret", texts)).await.unwrap();
+    // Of two models of one name the earlier one is open to all.
+    let open = trained(&root, "shared", "", &"river boat water\n".repeat(50)).await;
+    let hidden = trained(&root, "hush", "secret", "").await;
+    let shadow = trained(&root, "shared", "secret", "codename codename albatross\n").await;
+
+    let by = |collection: &str, name: &str| {
+        let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
+        let space = Some(pb::create_request::Space::Embedder(space));
+        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+    };
+    let models = async |client: &Client| -> Vec<(String, bool)> {
+        let listed = client.models(pb::ListModelsRequest {}).await.unwrap().models;
+        // The card of the one names the other.
+        let told = format!("{listed:?}");
+        assert!(told.contains("secret") == told.contains("hush"), "{told}");
+        listed.into_iter().map(|model| (model.fingerprint, model.current)).collect()
+    };
+    let names = async |client: &Client| -> Vec<String> {
+        let listed = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+        listed.into_iter().map(|one| one.name).collect()
+    };
+    for client in [&root, &insider] {
+        let seen = models(client).await;
+        let current =
+            |fingerprint: &String| seen.iter().find(|(one, _)| one == fingerprint).map(|(_, current)| *current);
+        assert_eq!((current(&open), current(&hidden), current(&shadow)), (Some(false), Some(true), Some(true)));
+        assert!(names(client).await.contains(&"hush".to_owned()));
+        let near = pb::NearestWordsRequest {
+            embedder: "hush".into(),
+            plus: vec!["albatross".into()],
+            k: 1,
+            ..Default::default()
+        };
+        assert_eq!(client.nearest_words(near).await.unwrap().words.len(), 1);
+    }
+
+    // For the others there is no such model: the answers are those to a name of nothing.
+    let seen = models(&other).await;
+    assert!(seen.iter().any(|(one, current)| *one == open && *current), "{seen:?}");
+    assert!(!seen.iter().any(|(one, _)| *one == hidden || *one == shadow), "{seen:?}");
+    let names = names(&other).await;
+    assert!(!names.iter().any(|name| name.contains("hush")) && names.contains(&"shared".to_owned()), "{names:?}");
+    other.create_collection(embedded("public-a", "")).await.unwrap();
+    for hidden_name in ["hush".to_owned(), "hush-text".to_owned(), format!("hush@{hidden}"), format!("shared@{shadow}")]
+    {
+        let mut answers = Vec::new();
+        for name in [hidden_name.as_str(), "nothing"] {
+            let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Text("albatross".into())) };
+            let embedder = name.to_owned();
+            let told = [
+                refused(other.embedder(pb::GetEmbedderRequest { name: embedder.clone() }).await),
+                refused(
+                    other
+                        .embed(pb::EmbedRequest { embedder: embedder.clone(), tap: String::new(), inputs: vec![input] })
+                        .await,
+                ),
+                refused(
+                    other
+                        .nearest_words(pb::NearestWordsRequest {
+                            embedder: embedder.clone(),
+                            plus: vec!["albatross".into()],
+                            minus: vec![],
+                            k: 3,
+                        })
+                        .await,
+                ),
+                refused(
+                    other
+                        .fill_blank(pb::FillBlankRequest {
+                            embedder: embedder.clone(),
+                            pattern: "codename ___".into(),
+                            k: 3,
+                        })
+                        .await,
+                ),
+                refused(
+                    other
+                        .next_token(pb::NextTokenRequest { embedder: embedder.clone(), text: "codename".into(), k: 3 })
+                        .await,
+                ),
+                refused(
+                    other
+                        .classify(pb::ClassifyRequest { embedder: embedder.clone(), image: vec![0; 784].into() })
+                        .await,
+                ),
+                refused(
+                    other
+                        .activations(pb::ActivationsRequest { embedder: embedder.clone(), image: vec![0; 784].into() })
+                        .await,
+                ),
+                refused(other.create_collection(by("public-b", name)).await),
+                {
+                    let embedder = Some(pb::EmbedderRef { name: embedder.clone(), tap: String::new() });
+                    let request = pb::ReembedRequest { name: "public-a".into(), embedder, trust_payload: false };
+                    let mut replies = other.reembed(request).await.unwrap();
+                    refused(replies.next().await)
+                },
+            ];
+            answers.push(told.map(|(code, message)| (code, message.replace(name, "NAME"))));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert!(answers[0].iter().all(|(code, _)| *code == "NOT_FOUND"), "{answers:?}");
+        assert!(answers[0].iter().all(|(_, message)| !message.contains("secret") && !message.contains("hush")));
+    }
+    let get = |fingerprint: &str| other.model(pb::GetModelRequest { fingerprint: fingerprint.into() });
+    let unknown = "0".repeat(64);
+    let answer = |(code, message): (&'static str, String), of: &str| (code, message.replace(of, "FINGERPRINT"));
+    for fingerprint in [&hidden, &shadow] {
+        assert_eq!(
+            answer(refused(get(fingerprint).await), fingerprint),
+            answer(refused(get(&unknown).await), &unknown)
+        );
+    }
+    // A name that is shared stands for the model that the caller sees.
+    let made = other.create_collection(by("public-c", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(made.embedder_fingerprint, open);
+    let made = root.create_collection(by("public-d", "shared")).await.unwrap().collection.unwrap();
+    assert_eq!(made.embedder_fingerprint, shadow);
+}

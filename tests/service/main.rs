@@ -92,6 +92,7 @@ macro_rules! every_test_over {
                 points_are_written_read_replaced_and_deleted
                 searches_find_the_nearest
                 text_is_embedded
+                payloads_that_contradict_their_source_are_refused
                 a_batch_is_checked_whole
                 reads_wait_for_the_sequence_they_ask_for
                 scrolls_reach_the_end
@@ -104,6 +105,7 @@ macro_rules! every_test_over {
                 a_stream_of_long_texts_is_acknowledged_text_by_text
                 the_best_block_of_each_text_is_found
                 wrong_blocks_and_groups_are_refused
+                points_that_only_name_a_parent_outlive_its_blocks
             }
             quality {
                 explanations_name_the_reason

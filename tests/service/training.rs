@@ -24,7 +24,7 @@ fn piece(file: &str, data: impl Into<Vec<u8>>) -> pb::FilePiece {
 fn words(lesson: pb::WordsLesson) -> pb::TrainSettings {
     let lesson = pb::WordsLesson { dimension: 8, min_count: 1, epochs: 4, subsample: Some(0.0), ..lesson };
     let lesson = Some(pb::train_settings::Lesson::Words(lesson));
-    pb::TrainSettings { lesson, seed: 5, threads: 1, licence: "CC0".into() }
+    pb::TrainSettings { lesson, seed: 5, threads: 1, licence: "CC0".into(), name: "topics".into() }
 }
 
 /// Settings, then pieces; the progress, and the model.
@@ -85,7 +85,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     let (told, model) = train(client, Some(words(pb::WordsLesson::default())), pieces).await.unwrap();
     assert!(!told.is_empty() && told.iter().all(|at| at.total == 0 || at.done <= at.total), "{told:?}");
     assert_eq!(model.origin(), pb::ModelOrigin::Installed);
-    assert_eq!(model.embedders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["words", "text"]);
+    assert_eq!(model.embedders.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["topics", "topics-text"]);
     assert!(model.current && model.used_by.is_empty() && model.fingerprint == model.embedders[0].fingerprint);
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
     assert_eq!((&card["seed"], &card["settings"]["epochs"]), (&5.into(), &4.into()), "{card}");
@@ -96,7 +96,7 @@ async fn words_are_trained_on_a_stream_used_and_deleted_when_nobody_needs_them()
     assert!(card["quality"]["vocabulary"] == 8 && card["date"].as_str().unwrap().len() == 10, "{card}");
 
     // It is known at once, and the same when it is trained again, so that it is refused.
-    let spec = pb::EmbedderRef { name: "words".into(), tap: String::new() };
+    let spec = pb::EmbedderRef { name: "topics".into(), tap: String::new() };
     let spec = pb::create_request::Space::Embedder(spec);
     client
         .create_collection(pb::CreateRequest { name: "c".into(), space: Some(spec), ..Default::default() })
@@ -136,7 +136,8 @@ async fn a_collection_brings_the_texts() {
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
     assert_eq!(card["data"][0]["file"], "the texts of the collection notes");
     assert_eq!((&card["quality"]["vocabulary"], &card["data"][0]["bytes"]), (&8.into(), &text().len().into()));
-    let request = pb::NearestWordsRequest { plus: vec!["river".into()], k: 3, ..Default::default() };
+    let request =
+        pb::NearestWordsRequest { embedder: "topics".into(), plus: vec!["river".into()], k: 3, ..Default::default() };
     let near = client.nearest_words(request).await.unwrap().words;
     assert_eq!(near.iter().filter(|one| ["boat", "water", "fish"].contains(&one.word.as_str())).count(), 3, "{near:?}");
 }
@@ -164,7 +165,8 @@ async fn digits_are_trained_and_measured() {
     let client = &server.client;
     let lesson = pb::DigitsLesson { epochs: 2, batch: 20, no_augment: true, ..Default::default() };
     let lesson = Some(pb::train_settings::Lesson::Digits(lesson));
-    let settings = || Some(pb::TrainSettings { lesson: lesson.clone(), ..Default::default() });
+    let settings =
+        || Some(pb::TrainSettings { lesson: lesson.clone(), name: "my-digits".into(), ..Default::default() });
     let ((images, labels), (test, truth)) = (bars(400), bars(50));
     let files = vec![
         piece("images", images.clone()),
@@ -176,6 +178,7 @@ async fn digits_are_trained_and_measured() {
     assert!(told.iter().all(|at| at.phase == "training" && at.total == 800 && at.loss.is_some()), "{told:?}");
     let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
     assert!(card["quality"]["test_accuracy"].as_f64().unwrap() > 0.9, "{card}");
+    assert!(model.embedders[0].name == "my-digits" && model.current && model.warnings.is_empty(), "{model:?}");
     assert_eq!((&card["seed"], card["data"].as_array().unwrap().len()), (&1.into(), 4));
     for (files, part) in [
         (vec![piece("images", images.clone())], "\"labels\" are needed"),
@@ -298,7 +301,7 @@ async fn what_is_no_model_leaves_nothing() {
     let before = folders(folder.path());
     for (settings, pieces, part) in [
         (None, vec![piece("a", "b")], "settings"),
-        (Some(pb::TrainSettings::default()), vec![], "settings.lesson"),
+        (Some(pb::TrainSettings { name: "x".into(), ..Default::default() }), vec![], "settings.lesson"),
         (Some(pb::TrainSettings { threads: 5_000, ..default().unwrap() }), vec![], "settings.threads"),
         (Some(pb::TrainSettings { licence: "x".repeat(2_000), ..default().unwrap() }), vec![], "settings.licence"),
         (wrong(|lesson| lesson.dimension = 1_025), vec![], "settings.words.dimension"),
@@ -360,7 +363,7 @@ async fn only_an_administrator_of_everything_may() {
     let default = || Some(words(pb::WordsLesson::default()));
     let (_, model) = train(&root, default(), vec![piece("a", text())]).await.unwrap();
     for name in ["some-words", "other-words"] {
-        let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "words".into(), tap: String::new() });
+        let spec = pb::create_request::Space::Embedder(pb::EmbedderRef { name: "topics".into(), tap: String::new() });
         root.create_collection(pb::CreateRequest { name: name.into(), space: Some(spec), ..Default::default() })
             .await
             .unwrap();
@@ -375,4 +378,85 @@ async fn only_an_administrator_of_everything_may() {
     let reader = holder(&server.url, &reader).await;
     let seen = list(&reader).await.into_iter().find(|one| one.fingerprint == model.fingerprint).expect("it is listed");
     assert_eq!(seen.used_by, ["some-words"], "what is out of reach is not told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trained_model_has_a_name_of_its_own_and_changes_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut registry = Registry::with_defaults().unwrap();
+    registry.add(Arc::new(crate::support::letters::Letters::new()));
+    let server = start(Arc::new(LocalEngine::open(folder.path(), registry).unwrap())).await;
+    let client = &server.client;
+    let before = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+    let named = |name: &str| pb::TrainSettings { name: name.into(), ..words(pb::WordsLesson::default()) };
+    let long = "n".repeat(nearness::types::MAX_NAME_BYTES);
+    for (name, part) in [
+        ("", "is missing"),
+        ("words", "\"words\""),
+        ("text", "\"text\""),
+        ("digits", "\"digits\""),
+        ("letters", "\"letters\""),
+        ("a:b", "characters"),
+        ("a@b", "characters"),
+        (&long, "bytes"),
+    ] {
+        let (code, message) = refused(train(client, Some(named(name)), vec![piece("a", text())]).await);
+        assert!(code == "INVALID_ARGUMENT" && message.contains("settings.name"), "{name}: {code}: {message}");
+        assert!(message.contains(part), "{name}: {message}");
+    }
+    let (_, model) = train(client, Some(named("topics")), vec![piece("a", text())]).await.unwrap();
+    let after = client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+    assert_eq!(after[..before.len()], before, "every name stands for what it stood for");
+    assert_eq!(after[before.len()..], model.embedders[..]);
+    let by = |collection: &str, name: &str| {
+        let space = pb::EmbedderRef { name: name.into(), tap: String::new() };
+        let space = Some(pb::create_request::Space::Embedder(space));
+        pb::CreateRequest { name: collection.into(), space, ..Default::default() }
+    };
+    let of = |name: &str| after.iter().find(|one| one.name == name).unwrap().fingerprint.clone();
+    let exact = format!("topics-text@{}", &of("topics-text")[..8]);
+    for (collection, name, expected) in
+        [("a", "", "text"), ("b", "words", "words"), ("c", "topics", "topics"), ("d", &exact, "topics-text")]
+    {
+        let made = client.create_collection(by(collection, name)).await.unwrap().collection.unwrap();
+        assert_eq!(made.embedder.unwrap().name, expected);
+        assert_eq!(made.embedder_fingerprint, of(expected));
+    }
+    for name in ["topics@", "topics@00000000", "topics-text@1", "nothing@00000000"] {
+        assert_eq!(refused(client.create_collection(by("e", name)).await).0, "NOT_FOUND", "{name}");
+    }
+    server.stop().await.unwrap().unwrap();
+
+    // After a restart too; a model folder at the start is asked for, and has its name.
+    let mut registry = Registry::with_defaults().unwrap();
+    registry.add(Arc::new(crate::support::letters::Letters::new()));
+    let engine = Arc::new(LocalEngine::open(folder.path(), registry).unwrap());
+    let options = nearness::grpc::ServerOptions { default_embedder: ("letters".into(), "vowels".into()), ..options() };
+    let server = start_with(engine.clone(), options.clone()).await;
+    let listed = server.client.list_embedders(pb::ListEmbeddersRequest {}).await.unwrap().embedders;
+    assert_eq!(listed, after);
+    let made = server.client.create_collection(by("f", "")).await.unwrap().collection.unwrap();
+    let embedder = made.embedder.unwrap();
+    assert_eq!((embedder.name.as_str(), embedder.tap.as_str()), ("letters", "vowels"));
+    for default in [("none", ""), ("letters", "consonants")] {
+        let default_embedder = (default.0.to_owned(), default.1.to_owned());
+        let options = nearness::grpc::ServerOptions { default_embedder, ..options.clone() };
+        let error = nearness::grpc::Server::bind(engine.clone(), options).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("default embedder") && error.contains("letters"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn useless_models_are_marked() {
+    let (engine, _guard) = crate::local();
+    let server = start(engine).await;
+    let (_, model) =
+        train(&server.client, Some(words(pb::WordsLesson::default())), vec![piece("a", "tick tock\n".repeat(200))])
+            .await
+            .unwrap();
+    assert!(model.warnings.iter().any(|warning| warning.contains("2 words")), "{:?}", model.warnings);
+    assert!(model.warnings.iter().any(|warning| warning.contains("8 components for 2 words")), "{:?}", model.warnings);
+    let card: serde_json::Value = serde_json::from_str(&model.embedders[0].card_json).unwrap();
+    assert_eq!(card["warnings"].as_array().map(Vec::len), Some(model.warnings.len()), "{card}");
+    assert_eq!(list(&server.client).await[0].warnings.len() + list(&server.client).await[1].warnings.len(), 2);
 }

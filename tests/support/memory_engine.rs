@@ -77,7 +77,9 @@ impl MemoryEngine {
             Source::Vector(vector) | Source::Embedded { vector, .. } => vector,
             Source::Text(text) => {
                 let vector = self.embed(collection, &format!("{field}.text"), &Input::Text(&text))?;
-                payload.entry("text").or_insert(text.into());
+                if *payload.entry("text").or_insert(text.clone().into()) != *text {
+                    return Err(Error::invalid(format!("{field}.payload.text"), "is another text"));
+                }
                 vector
             }
             Source::Image(image) => self.embed(collection, &format!("{field}.image"), &Input::Image(&image))?,
@@ -397,7 +399,7 @@ impl Engine for MemoryEngine {
         self.write(name, |collection| {
             let before = collection.points.len();
             collection.points.retain(|id, (_, payload)| {
-                let parent = payload.get("parent").and_then(|parent| parent.as_str());
+                let parent = blocks::parent_of(id, payload);
                 fresh.contains(id) || !parent.is_some_and(|parent| texts.iter().any(|one| one.as_str() == parent))
             });
             done.removed = (before - collection.points.len()) as u64;

@@ -10,7 +10,7 @@ use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
-use crate::collection::{Blocks, Item, Source};
+use crate::collection::{Blocks, Item, Source, Space};
 use crate::grpc::{ClientError, Written, pb};
 use anyhow::{Context, bail};
 use std::collections::VecDeque;
@@ -44,7 +44,14 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let mut report = Report::new(args.strict, files.formats());
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
-            let request = remote::create_request(&target::spec(args, &first.0)?);
+            let mut spec = target::spec(args, &first.0)?;
+            if let (None, None, Source::Text(_)) = (&args.embedder, &args.tap, &first.0.source)
+                && let Space::Embedded { embedder, .. } = &mut spec.space
+            {
+                // The server's default.
+                embedder.clear();
+            }
+            let request = remote::create_request(&spec);
             client.create_collection(request).await.map_err(|error| not_created(args, error))?;
         }
         let sending =

@@ -8,7 +8,7 @@ use crate::collection::{
     CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
     image_to_base64,
 };
-use crate::embed::digits::LabelledImages;
+use crate::embed::{Input, digits::LabelledImages};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
 use clap::Parser;
@@ -21,6 +21,8 @@ pub(super) const PARAGRAPHS: &str = "paragraphs";
 /// MNIST's 10,000 test images: the net never saw them in training.
 pub(super) const DIGITS: &str = "digits";
 
+/// Digits that are embedded together.
+const EMBEDDED_TOGETHER: usize = 1_000;
 const ARTICLES: &str = "wikipedia/enwiki-good-sample-2019.txt.gz";
 
 /// The images behind the digits collection, to be drawn.
@@ -104,13 +106,22 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
         &data.join("mnist/t10k-labels-idx1-ubyte.gz"),
     )?;
     let digits = Digits(images);
-    let mut items = (0..digits.0.len()).filter_map(|index| {
-        let mut payload = Payload::new();
-        payload.insert("label".into(), digits.label(index).into());
-        // The page shows it.
-        payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
-        let id = PointId::new(digits.id(index)).ok()?;
-        Some(Item { id, source: Source::Image(digits.image(index).to_vec()), payload })
+    // Embedded here, from the pixels as they are: a picture, such as the page shows, is first searched for ink and scaled.
+    let net = engine.embedders().by_name("digits")?.clone();
+    let tap = net.tap("")?.clone();
+    let mut items = (0..digits.0.len()).step_by(EMBEDDED_TOGETHER).flat_map(|first| {
+        let indexes = first..digits.0.len().min(first + EMBEDDED_TOGETHER);
+        let inputs: Vec<Input<'_>> = indexes.clone().map(|index| Input::Image(digits.image(index))).collect();
+        let vectors = net.embed_batch(&tap, &inputs);
+        let items = indexes.zip(vectors).filter_map(|(index, vector)| {
+            let mut payload = Payload::new();
+            payload.insert("label".into(), digits.label(index).into());
+            // The page shows it.
+            payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
+            let id = PointId::new(digits.id(index)).ok()?;
+            Some(Item { id, source: Source::Vector(vector.ok()?), payload })
+        });
+        items.collect::<Vec<_>>()
     });
     load(engine, DIGITS, "digits", &mut items)?;
     Ok(digits)

@@ -1,5 +1,6 @@
 //! The flags of `serve`. Each can be given as an environment variable too, which counts less than the flag.
 
+use crate::cli::config::{self, Tapped};
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,9 +70,12 @@ pub(crate) struct ServeArgs {
     /// Name under which browsers may ask for the page without TLS, beside IP addresses and localhost; may be repeated.
     #[arg(long = "web-name", value_name = "NAME", env = "NEARNESS_WEB_NAMES", value_delimiter = ',')]
     pub(crate) web_names: Vec<String>,
-    /// Model folder made by `nearness train`, used instead of the default of its family; may be repeated.
+    /// Model folder made by `nearness train`; its name stands for it, instead of for what the program carries. May be repeated.
     #[arg(long = "model", value_name = "DIR", env = "NEARNESS_MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
+    /// Embedder of new collections that name none. What is installed or trained later never takes its place [default: text]
+    #[arg(long, value_name = "EMBEDDER[:TAP]", env = "NEARNESS_DEFAULT_EMBEDDER", value_parser = config::tapped)]
+    pub(crate) default_embedder: Option<Tapped>,
     /// Serve other machines without TLS, or without asking who they are: whoever reaches the address may read, or do, all.
     #[arg(long, value_name = "BOOL", env = "NEARNESS_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) insecure: Option<bool>,

@@ -2,6 +2,7 @@
 
 use super::access::AccessSection;
 use super::args::{LogFormat, WebListen};
+use crate::cli::config;
 use anyhow::Context;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) models: Vec<PathBuf>,
+    /// `EMBEDDER` or `EMBEDDER:TAP`.
+    pub(super) default_embedder: Option<String>,
     /// A directory, or the URL of an object store.
     pub(super) snapshots: Option<String>,
     pub(super) insecure: Option<bool>,
@@ -113,6 +116,9 @@ impl ConfigFile {
 
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let file: Self = toml::from_str(text)?;
+        if let Some(named) = &file.default_embedder {
+            config::tapped(named).map_err(|why| anyhow::anyhow!("default_embedder: {why}"))?;
+        }
         let limits = &file.limits;
         for (key, value, range) in [
             ("limits.max_message_mib", limits.max_message_mib, 1..=1_024),
@@ -147,6 +153,7 @@ mod tests {
         for (text, named) in [
             ("lisen = '127.0.0.1:1'", "unknown field `lisen`"),
             ("listen = 'here'", "listen"),
+            ("default_embedder = 'text:'", "default_embedder: expected EMBEDDER"),
             ("[tls]\ncert = 'a'", "unknown field `cert`"),
             ("[limits]\nmax_message_mib = 0", "limits.max_message_mib takes 1 to 1024, got 0"),
             ("[limits]\nconnections_per_address = 0", "limits.connections_per_address takes 1 to 1000000, got 0"),

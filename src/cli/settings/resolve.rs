@@ -2,6 +2,7 @@
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
+use crate::cli::config;
 use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
 use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
@@ -71,7 +72,11 @@ impl Settings {
         let seconds = |flag: Option<u32>, file: Option<u32>, default: Duration| {
             flag.or(file).map_or(default, |seconds| Duration::from_secs(seconds.into()))
         };
+        let filed = file.default_embedder.as_deref().map(config::tapped).transpose().map_err(anyhow::Error::msg)?;
+        let default_embedder = args.default_embedder.clone().or(filed);
         let options = ServerOptions {
+            default_embedder: default_embedder
+                .map_or(defaults.default_embedder.clone(), |tapped| (tapped.embedder, tapped.tap)),
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
                 .max_message
@@ -193,23 +198,25 @@ mod tests {
         let path = folder.path().join("nearness.toml");
         std::fs::write(
             &path,
-            "data = 'd'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nscrub_rate_mib = 2\nconnections = 9\nidle_seconds = 7\n",
+            "data = 'd'\ndefault_embedder = 'words'\nlisten = '127.0.0.1:7'\nmodels = ['/m']\n[limits]\nconcurrent_requests = 10\nmax_message_mib = 3\nbackground_memory_mib = 64\nscrub_rate_mib = 2\nconnections = 9\nidle_seconds = 7\n",
         )
         .unwrap();
         let path = path.to_str().unwrap();
         let plain = Settings::resolve(&ServeArgs::default()).unwrap();
-        assert_eq!((plain.data, plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
+        assert_eq!((plain.data.clone(), plain.options.address.port()), (DEFAULT_DATA.into(), 50_051));
         assert_eq!((plain.background_memory, plain.scrub_rate), (None, 16 << 20));
         let filed = Settings::resolve(&serve(&["--config", path])).unwrap();
-        assert_eq!((filed.data, filed.options.address.port()), (folder.path().join("d"), 7));
+        assert_eq!((filed.data.clone(), filed.options.address.port()), (folder.path().join("d"), 7));
         let (each, bytes) = (filed.options.max_concurrent_requests_per_client, filed.options.max_message_bytes);
         assert_eq!((filed.options.max_concurrent_requests, each, bytes), (10, 5, 3 << 20));
         let (connections, of_address) = (filed.options.max_connections, filed.options.max_connections_per_address);
         assert_eq!((connections, of_address, filed.options.idle_timeout), (9, 5, Duration::from_secs(7)));
-        assert_eq!((filed.models, filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
+        assert_eq!((filed.models.clone(), filed.background_memory), (vec![PathBuf::from("/m")], Some(64 << 20)));
         assert_eq!(filed.scrub_rate, 2 << 20);
         let flagged = Settings::resolve(&serve(&["--config", path, "--background-memory", "7"])).unwrap();
         assert_eq!(flagged.background_memory, Some(7 << 20));
+        let default = |settings: &Settings| settings.options.default_embedder.clone();
+        assert_eq!((default(&plain).0.as_str(), default(&filed).0.as_str()), ("text", "words"));
         let flags = [
             "--config",
             path,
@@ -223,8 +230,11 @@ mod tests {
             "n",
             "--scrub-rate",
             "0",
+            "--default-embedder",
+            "digits:logits",
         ];
         let flagged = Settings::resolve(&serve(&flags)).unwrap();
+        assert_eq!(default(&flagged), ("digits".to_owned(), "logits".to_owned()));
         assert_eq!((flagged.data, flagged.options.address.port()), ("e".into(), 8));
         assert_eq!((flagged.options.max_message_bytes, flagged.models), (4 << 20, vec![PathBuf::from("n")]));
         assert_eq!(flagged.scrub_rate, 0);

@@ -4,7 +4,7 @@ use super::super::open::{Collection, Lineage};
 use super::super::reembed::Follower;
 use super::super::{CollectionInfo, Error, Observe, Stop};
 use super::{Inner, Slot};
-use crate::store::Changed;
+use crate::store::{Changed, CollectionRecord};
 use crate::types::CollectionName;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -74,11 +74,12 @@ impl Inner {
         &self,
         before: &Collection,
         next: Collection,
+        trust_payloads: bool,
         observe: Observe<'_>,
         switch: impl FnOnce() -> Result<Changed, Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
-        let mut follower = Follower::new(before, &next, &observe);
+        let mut follower = Follower::new(before, &next, trust_payloads, &observe);
         follower.approach()?;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Writes that are under way end; those that come now wait for the next generation.
@@ -92,5 +93,31 @@ impl Inner {
         drop((held, gate, changing));
         self.discard(&before.name, gone);
         Ok(info)
+    }
+
+    /// Embeds a collection anew, and puts the result in its place.
+    pub(super) fn reembed(
+        &self,
+        name: &CollectionName,
+        embedder: &str,
+        tap: &str,
+        trust_payloads: bool,
+        observe: Observe<'_>,
+    ) -> Result<CollectionInfo, Error> {
+        let before = self.get(name)?;
+        if before.embedder.is_none() {
+            let why = format!("the collection {:?} has no embedder, so it cannot be re-embedded", name.as_str());
+            return Err(Error::invalid("name", why));
+        }
+        let (dimension, pin) = self.pin(embedder, tap)?;
+        let record = CollectionRecord { dimension, embedder: Some(pin), ..self.entry(name)?.record };
+        let prepared = self.catalogue.prepare()?;
+        let registry = self.models.registry();
+        let home = prepared.collection_dir();
+        let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
+        self.switch_generation(&before, next, trust_payloads, observe, || {
+            self.has_embedder(&record, prepared.dir())?;
+            Ok(self.catalogue.succeed(&record, prepared)?)
+        })
     }
 }

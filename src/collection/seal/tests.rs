@@ -225,7 +225,9 @@ fn merges_and_loads_make_segments_that_memory_allows() {
         let ReadyItem { id, vector, .. } = item(at, 16);
         super::super::Item { id, source: super::super::Source::Vector(vector), payload: Default::default() }
     });
-    collection.bulk_load(&mut items, crate::collection::bulk::Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+    collection
+        .bulk_load(&mut items, crate::collection::bulk::Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .unwrap();
     let view = collection.view();
     assert_eq!((view.live(), view.sealed.len()), (17_500, 4));
     assert!(view.sealed.iter().all(|sealed| sealed.graph().is_some()));

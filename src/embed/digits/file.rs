@@ -5,7 +5,7 @@ use super::{
     model::{TENSORS, WEIGHTS},
 };
 use crate::embed::save::{read_bounded, write_folder};
-use crate::embed::{Embedder, Error, ModelCard, ModelFiles};
+use crate::embed::{DIGITS, Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::path::Path;
 
@@ -61,7 +61,8 @@ impl DigitNet {
 fn parse(folder: &Path, card: &[u8], weights: &[u8]) -> Result<DigitNet, Error> {
     let path = folder.join(CARD_FILE);
     let card = ModelCard::parse(&path, card)?;
-    if card.name != "digits" {
+    card.check_name(&path)?;
+    if card.family_or_name() != DIGITS {
         return Err(Error::Corrupt { path, what: format!("the card is of {:?}, not of a digit net", card.name) });
     }
     Ok(DigitNet::new(parse_weights(&folder.join(WEIGHTS_FILE), weights)?, card))

@@ -6,7 +6,7 @@
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
 use crate::embed::nearest::same_class;
-use crate::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::embed::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
 use crate::math;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -163,7 +163,7 @@ impl DigitNet {
 
 impl Embedder for DigitNet {
     fn name(&self) -> &str {
-        "digits"
+        self.card.name_or(DIGITS)
     }
 
     fn modality(&self) -> Modality {

@@ -66,6 +66,16 @@ impl TrainOptions {
     }
 }
 
+/// Why a net of these images is of little use.
+fn warnings(train: &LabelledImages) -> Vec<String> {
+    let missing: Vec<String> =
+        (0..CLASSES).filter(|&class| !train.labels().contains(&(class as u8))).map(|class| class.to_string()).collect();
+    match missing.is_empty() {
+        true => Vec::new(),
+        false => vec![format!("no image shows the digit {}: it will not be recognised", missing.join(", "))],
+    }
+}
+
 /// Trains a net on `train`; `test` only measures. `observe` is told every 50 steps and at the end of each epoch, and
 /// ends the training by returning false.
 ///
@@ -90,6 +100,7 @@ pub fn train(
         data: train.sources().iter().chain(test.map_or(&[][..], LabelledImages::sources)).cloned().collect(),
         seed: options.seed,
         threads: pool.current_num_threads(),
+        warnings: warnings(train),
         ..ModelCard::default()
     };
     for (name, value) in [

@@ -66,7 +66,8 @@ fn read_folder(
     }
     let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let file = root.canonicalize().ok().and_then(|root| Some(root.file_name()?.to_string_lossy().into_owned()));
-    Ok(DataSource { file: file.unwrap_or_default() + "/", bytes: total, sha256, licence: licence.into() })
+    let file = file.unwrap_or_default() + "/";
+    Ok(DataSource { file, bytes: total, sha256, licence: licence.into(), ..DataSource::default() })
 }
 
 /// Whether a file or folder is hidden: its name begins with a dot, as in `.ipynb_checkpoints`, `.git` and `._photo.jpg`.

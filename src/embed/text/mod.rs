@@ -23,5 +23,5 @@ mod sketch;
 mod train;
 
 pub use encoder::{CONTRAST, TextEncoder};
-pub use model::{MAX_TEXT_BYTES, TextEmbedder};
+pub use model::{MAX_TEXT_BYTES, OF_TEXTS, TextEmbedder};
 pub use train::{TrainOptions, TrainProgress, train};

@@ -6,7 +6,7 @@
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
 
 use crate::embed::{
-    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
     words::{Term, WordModel, out_of_vocabulary, weight},
 };
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// A mean this short is the remains of rounding, not a direction.
 const MIN_NORM: f64 = 1e-5;
+
+/// What the name of a word model has behind it that is the name of its texts.
+pub const OF_TEXTS: &str = "-text";
 
 /// Embeds sentences and blocks of text with the words of a [`WordModel`].
 pub struct TextEmbedder {
@@ -85,7 +88,10 @@ impl TextEmbedder {
         parts.part("words", &words.fingerprint().0);
         parts.part("a", &weight::A.to_le_bytes());
         let mut card = words.card().clone();
-        card.name = "text".into();
+        card.name = match words.name() {
+            WORDS => "text".into(),
+            name => format!("{name}{OF_TEXTS}"),
+        };
         let without = match (words.common(), total > 0) {
             (Some(_), true) => "",
             (None, true) => " The model has no common component, so none is removed.",

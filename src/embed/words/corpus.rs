@@ -125,7 +125,7 @@ impl Corpus {
                     file: "standard input".into(),
                     bytes: seen.1,
                     sha256: seen.0.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect(),
-                    licence: String::new(),
+                    ..DataSource::default()
                 });
             } else {
                 let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;

@@ -24,7 +24,7 @@ use super::{
     told::{PLACES, Told},
 };
 use crate::embed::save::{read_bounded, write_folder};
-use crate::embed::{Error, ModelCard, ModelFiles, transformers::Pieces};
+use crate::embed::{Error, ModelCard, ModelFiles, WORDS, transformers::Pieces};
 use crate::types::Precision;
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -206,9 +206,10 @@ pub(super) fn parse(
 ) -> Result<WordModel, Error> {
     let card_path = folder.join(CARD);
     let card = ModelCard::parse(&card_path, card)?;
-    if card.name != "words" {
+    if card.family_or_name() != WORDS {
         return Err(Error::Corrupt { path: card_path, what: format!("the card of {:?}, not of \"words\"", card.name) });
     }
+    card.check_name(&card_path)?;
     assemble(folder, card, tensors, vocabulary, pieces)
 }
 

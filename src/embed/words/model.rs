@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     embed::{
-        Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, transformers::Pieces,
+        Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
+        transformers::Pieces,
     },
     math::train::{dot_rows, multiply},
     types::Precision,
@@ -301,7 +302,7 @@ impl WordModel {
             }
         }
         if !unknown.is_empty() {
-            return Err(out_of_vocabulary("words", &unknown));
+            return Err(out_of_vocabulary(self.name(), &unknown));
         }
         let mut query = vec![0.0_f32; self.dimension];
         for (_, vector, sign) in &terms {
@@ -560,7 +561,7 @@ fn fingerprint(
 
 impl Embedder for WordModel {
     fn name(&self) -> &str {
-        "words"
+        self.card.name_or(WORDS)
     }
 
     fn modality(&self) -> Modality {
@@ -593,9 +594,9 @@ impl Embedder for WordModel {
     /// The vector of one word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
-        let word = self.single(input.text_for("words")?)?;
+        let word = self.single(input.text_for(self.name())?)?;
         let vector =
-            self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary("words", std::slice::from_ref(&word)))?;
+            self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary(self.name(), std::slice::from_ref(&word)))?;
         if weight::inverse_norm(&vector) == 0.0 {
             return Err(Error::InvalidInput(format!("the vector of {word:?} is zero in this model")));
         }
@@ -644,7 +645,7 @@ pub(super) fn imported_card(path: &Path, format: &str, notes: &Notes) -> ModelCa
     if !notes.is_empty() {
         summary += &format!(" Of the file: {notes}.");
     }
-    ModelCard { name: "words".into(), summary, ..ModelCard::default() }
+    ModelCard { name: WORDS.into(), summary, ..ModelCard::default() }
 }
 
 #[cfg(test)]

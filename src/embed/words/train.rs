@@ -306,7 +306,11 @@ pub fn train(
         (told, output) = (Some(layer), Some(its_output));
     }
     let common = weight::common_component(&corpus, &input, options.dimension, observe)?;
-    let card = ModelCard { data: corpus.standard_input.iter().cloned().collect(), ..card(options) };
+    let card = ModelCard {
+        data: corpus.standard_input.iter().cloned().collect(),
+        warnings: warnings(corpus.words.len(), options.dimension),
+        ..card(options)
+    };
     let Corpus { words, counts, pieces, .. } = corpus;
     WordModel::new(Parts {
         words,
@@ -321,6 +325,25 @@ pub fn train(
         tokenizer: Tokenizer::default(),
         card,
     })
+}
+
+/// Fewer words than this tell hardly anything apart.
+const FEW_WORDS: usize = 100;
+
+/// Why word vectors are of little use.
+fn warnings(words: usize, dimension: usize) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if words < FEW_WORDS {
+        warnings.push(format!(
+            "the vocabulary has {words} words, fewer than {FEW_WORDS}: most texts will have no word that is known; train on more text, or lower min_count"
+        ));
+    }
+    if dimension > words {
+        warnings.push(format!(
+            "the vectors have {dimension} components for {words} words: train on more text, or with a smaller dimension"
+        ));
+    }
+    warnings
 }
 
 /// What must be alike for a training to go on from another's checkpoint.
