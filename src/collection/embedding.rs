@@ -64,7 +64,7 @@ impl Collection {
 
     /// One vector or one error for each input, in order; with `together` up to the first error. Inputs that are left when the
     /// call is cancelled are `Abandoned`.
-    fn embed_each(
+    pub(super) fn embed_each(
         &self,
         inputs: &[Input<'_>],
         field: impl Fn(usize) -> String,

@@ -579,7 +579,14 @@ mod tests {
                 source: Given::Vector(vector(number, offset)),
                 payload: Payload::new(),
             });
-            collection.bulk_load(&mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+            collection
+                .bulk_load(
+                    &mut items,
+                    crate::collection::bulk::Existing::Replace,
+                    &mut |_, error| Err(error),
+                    &|_, _, _| true,
+                )
+                .unwrap();
         }
         let view = collection.view();
         let mut parts = sources(&view, None, k);

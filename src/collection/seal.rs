@@ -162,7 +162,7 @@ impl Collection {
 
         let held = self.writer.hold();
         if self.is_gone() {
-            segment.iter().for_each(|segment| self.remove(segment.path()));
+            // Dropping the mark removes the segment.
             return Ok(false);
         }
         let (first, last, died) = {

@@ -79,6 +79,7 @@ pub(crate) async fn points_that_only_name_a_parent_outlive_its_blocks(engine: Ar
         collection: "c".into(),
         item: Some(text_item("a", "ccc")),
         blocks: Some(pb::Blocks { words: 1, overlap: 0 }),
+        ..Default::default()
     };
     let (acks, end) = streams::send(client, vec![request]).await;
     end.unwrap();
