@@ -94,7 +94,7 @@ fn item(number: u64) -> pb::Item {
     };
     let bytes: Vec<u8> = (0..DIMENSION as u64).flat_map(component).collect();
     let vector = pb::Vector { form: Some(pb::vector::Form::LeF32(bytes.into())) };
-    pb::Item { id: format!("p{number}"), source: Some(pb::item::Source::Vector(vector)), payload: None }
+    pb::Item { id: format!("p{number}"), source: Some(pb::item::Source::Vector(vector)), ..Default::default() }
 }
 
 async fn collection(client: &Client) -> pb::Collection {
