@@ -1,6 +1,8 @@
 //! Clients that take what others need: messages that never become whole, health without end, connections that say nothing,
 //! layouts that nobody reads. What the server holds is read from its metrics.
 
+#![allow(clippy::print_stderr, reason = "the rounds are counted and printed")]
+
 use crate::guard::Authority;
 use crate::harness::*;
 use crate::support::memory_engine::MemoryEngine;
