@@ -14,9 +14,13 @@ use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The folders that [`make_golden`] writes, with what they hold: collections, and in the second a snapshot too.
-const FOLDERS: [(&str, [Kind; 2]); 2] =
-    [("0.1.0", [Kind::Bytes, Kind::Halves]), ("0.1.0-floats", [Kind::Floats, Kind::Signed])];
+/// The folders that [`make_golden`] writes, with their collections. All but the first hold a snapshot too. Segments have format 1
+/// or 2 in the first two, format 3 with identities and content tags in the third.
+const FOLDERS: [(&str, [Kind; 2]); 3] = [
+    ("0.1.0", [Kind::Bytes, Kind::Halves]),
+    ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
+    ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
+];
 const FIRST: &str = FOLDERS[0].0;
 /// Where snapshots are in such a folder, if there are.
 const SNAPSHOTS: &str = "snapshots";
@@ -239,18 +243,19 @@ fn a_released_directory_gets_identities_once() {
 
 #[test]
 fn every_released_format_of_snapshots_is_restored() {
-    let (folder, kinds) = FOLDERS[1];
-    let dir = tempfile::tempdir().expect("a folder");
-    unpack(&golden(folder), dir.path());
-    let snapshots = dir.path().join(SNAPSHOTS);
-    let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
-    let listed = engine.snapshots().expect("listed");
-    let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };
-    assert!(snapshot.info.is_ok(), "{snapshot:?}");
-    engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("sound");
-    let target = CollectionName::new("restored").expect("a name");
-    engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
-    assert_holds(&engine, &target, kinds[0]);
+    for (folder, kinds) in &FOLDERS[1..] {
+        let dir = tempfile::tempdir().expect("a folder");
+        unpack(&golden(folder), dir.path());
+        let snapshots = dir.path().join(SNAPSHOTS);
+        let engine = open(dir.path()).with_depot(Depot::open(snapshots.to_str().expect("UTF-8")).expect("a depot"));
+        let listed = engine.snapshots().expect("listed");
+        let [snapshot] = listed.as_slice() else { panic!("{listed:?}") };
+        assert!(snapshot.info.is_ok(), "{snapshot:?}");
+        engine.verify_snapshot(&snapshot.snapshot, &|_, _, _| true).expect("sound");
+        let target = CollectionName::new("restored").expect("a name");
+        engine.restore_snapshot(&snapshot.snapshot, &target, false, &|_, _, _| true).expect("restored");
+        assert_holds(&engine, &target, kinds[0]);
+    }
 }
 
 /// Overwrites bytes of the only file of that kind below a folder.

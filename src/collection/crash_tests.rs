@@ -386,7 +386,9 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     assert!(done.left.is_empty() && done.taken_out.len() == files.len(), "{:?} {:?}", done.left, done.taken_out);
     assert!(done.taken_out.iter().all(|path| path.is_file()), "{:?}", done.taken_out);
     let kept = read(&LocalEngine::open(dir.path(), Registry::default()).unwrap());
-    assert!(kept["a"].len() == 90, "{:?}", brief(&kept));
+    // A block of rows in each segment, and no more.
+    let lost = state["a"].len() - kept["a"].len();
+    assert!((1..=files.len() * 256).contains(&lost), "{lost} lost: {:?}", brief(&kept));
     assert!(kept["a"].iter().all(|(id, version)| state["a"].get(id) == Some(version)));
     let moments: Vec<usize> = fs.moments().into_iter().filter(|moment| *moment >= begun).collect();
     assert!(moments.len() > 10, "{moments:?}");
