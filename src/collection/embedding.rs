@@ -82,7 +82,7 @@ impl Collection {
         };
         let stop = Stop::current();
         let go_on =
-            |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && !(together && last.iter().any(Result::is_err));
+            |last: &[Result<Vec<f32>, embed::Error>]| !(stop.is_over() || together && last.iter().any(Result::is_err));
         let vectors = embed_stretches(embedder.as_ref(), tap, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();

@@ -62,14 +62,11 @@ pub(super) fn scan_selected(
     in_pieces(selected.words(), step, components >= PARALLEL, k, &piece)
 }
 
+/// Searches a range, given what was found before it.
+type Piece<'p> = dyn Fn(Range<usize>, &Found) -> Result<Found, Error> + Sync + 'p;
+
 /// The `k` nearest of `0..n`, searched `step` at a time, on all cores or on this one.
-fn in_pieces(
-    n: usize,
-    step: usize,
-    parallel: bool,
-    k: usize,
-    piece: &(dyn Fn(Range<usize>, &Found) -> Result<Found, Error> + Sync),
-) -> Result<Found, Error> {
+fn in_pieces(n: usize, step: usize, parallel: bool, k: usize, piece: &Piece<'_>) -> Result<Found, Error> {
     let stop = Stop::current();
     let share = |of: Range<usize>| {
         let mut found = Found::default();

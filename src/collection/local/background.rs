@@ -221,7 +221,7 @@ mod tests {
     /// The order of the jobs, where each collection has so many; of one that has many the first `limit` of all are looked at.
     fn order(jobs: &[(&str, usize)], limit: usize) -> String {
         let mut left: BTreeMap<String, usize> = jobs.iter().map(|(name, jobs)| ((*name).to_owned(), *jobs)).collect();
-        let names: Vec<CollectionName> = jobs.iter().map(|(name, _)| CollectionName::new(*name).unwrap()).collect();
+        let names: Vec<CollectionName> = jobs.iter().map(|(name, _)| CollectionName::new(name).unwrap()).collect();
         let mut done = String::new();
         round_robin(&mut Pauses::new(), &|| names.clone(), &mut |name| {
             let left = left.get_mut(name.as_str()).unwrap();

@@ -106,7 +106,10 @@ impl Inner {
     ) -> Result<CollectionInfo, Error> {
         let before = self.get(name)?;
         if before.embedder.is_none() {
-            let why = format!("the collection {:?} holds plain vectors and has no embedder, so it cannot be re-embedded", name.as_str());
+            let why = format!(
+                "the collection {:?} holds plain vectors and has no embedder, so it cannot be re-embedded",
+                name.as_str()
+            );
             return Err(Error::invalid("name", why));
         }
         let (dimension, pin) = self.pin(embedder, tap)?;

@@ -117,8 +117,7 @@ impl WordModel {
             dimension,
             [Some(&input), output.as_ref()],
             common.as_deref(),
-            (subwords.as_ref(), pieces.as_ref()),
-            told.as_ref(),
+            (subwords.as_ref(), pieces.as_ref(), told.as_ref()),
             tokenizer,
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
@@ -516,8 +515,7 @@ fn fingerprint(
     dimension: usize,
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
-    (subwords, pieces): (Option<&Subwords>, Option<&Pieces>),
-    told: Option<&Told>,
+    (subwords, pieces, told): (Option<&Subwords>, Option<&Pieces>, Option<&Told>),
     tokenizer: Tokenizer,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");

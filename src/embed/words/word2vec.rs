@@ -98,6 +98,9 @@ pub struct Reader {
     ended: bool,
 }
 
+/// A word as it is written, and its numbers.
+type Vector = (Vec<u8>, Vec<f32>);
+
 impl Reader {
     /// Opens a file and reads its header.
     ///
@@ -150,7 +153,7 @@ impl Reader {
     }
 
     /// The next word and its finite numbers; `None` after the last.
-    fn next_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+    fn next_word(&mut self) -> Result<Option<Vector>, Error> {
         let word = match self.format {
             Format::Text => self.text_word()?,
             Format::Binary => self.binary_word()?,
@@ -162,7 +165,7 @@ impl Reader {
         Ok(word)
     }
 
-    fn text_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+    fn text_word(&mut self) -> Result<Option<Vector>, Error> {
         let longest = longest_line(self.dimension);
         let mut line = Vec::new();
         loop {
@@ -191,7 +194,7 @@ impl Reader {
         Ok(Some((word.to_vec(), numbers)))
     }
 
-    fn binary_word(&mut self) -> Result<Option<(Vec<u8>, Vec<f32>)>, Error> {
+    fn binary_word(&mut self) -> Result<Option<Vector>, Error> {
         // The newline after the numbers before.
         let mut word = Vec::new();
         let limit = LONGEST as u64 + 2;

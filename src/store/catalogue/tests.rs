@@ -208,7 +208,10 @@ fn a_folder_with_points_that_no_record_names_is_set_aside() {
     let folders: Vec<PathBuf> = ["a", "b", "c"].iter().map(|name| create(&catalogue, name)).collect();
     folders[..2].iter().for_each(|folder| fill(folder));
     let forget = |name: &str| {
-        catalogue.kv.write(|transaction| Ok(drop(transaction.open_table(COLLECTIONS).unwrap().remove(name).unwrap())))
+        catalogue.kv.write(|transaction| {
+            drop(transaction.open_table(COLLECTIONS).unwrap().remove(name).unwrap());
+            Ok(())
+        })
     };
     forget("b").unwrap();
     forget("c").unwrap();
@@ -267,8 +270,10 @@ fn a_crash_while_an_orphan_is_set_aside_loses_none_of_it() {
     let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
     truth.commit(&[point]).unwrap();
     drop(truth);
-    let forget =
-        |transaction: &WriteTransaction| Ok(drop(transaction.open_table(COLLECTIONS).unwrap().remove("a").unwrap()));
+    let forget = |transaction: &WriteTransaction| {
+        drop(transaction.open_table(COLLECTIONS).unwrap().remove("a").unwrap());
+        Ok(())
+    };
     catalogue.kv.write(forget).unwrap();
     drop(catalogue);
     let begun = fs.now();
@@ -317,7 +322,8 @@ fn collections_without_identities_get_them_recorded() {
     entry.previous.as_mut().unwrap().identity = None;
     let json = record::encode(&entry);
     let put = |transaction: &WriteTransaction| {
-        Ok(drop(transaction.open_table(COLLECTIONS).unwrap().insert("a", json.as_slice()).unwrap()))
+        drop(transaction.open_table(COLLECTIONS).unwrap().insert("a", json.as_slice()).unwrap());
+        Ok(())
     };
     catalogue.kv.write(put).unwrap();
     let (new, other) = (Identity([7; 16]), Identity([8; 16]));

@@ -207,7 +207,7 @@ impl Segment {
     /// The rows that were found damaged so far, as ranges in order.
     pub fn damaged_rows(&self) -> Vec<Range<u32>> {
         if self.checks.is_lost() {
-            return vec![0..self.layout.rows];
+            return std::iter::once(0..self.layout.rows).collect();
         }
         let blocks = Group::OF_ROWS.into_iter().flat_map(|group| self.checks.damaged(group));
         joined(blocks.map(|block| self.row_range(block)).collect())

@@ -221,7 +221,10 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
 }
 
 /// A segment of many blocks, the kind of its components by `of`, and its rows.
-fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<(String, Vec<f32>, Vec<u8>)>) {
+/// Id, vector and payload of a row.
+type Row = (String, Vec<f32>, Vec<u8>);
+
+fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Row>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
         .map(|row| {
@@ -325,7 +328,10 @@ fn files_of_old_formats_are_read_and_an_id_that_is_none_makes_one_damaged() {
         hurt[layout.range(layout::Section::Ids).start + 1] = 0xff;
         let segment = open(&hurt);
         assert_eq!((segment.find("p500"), segment.damage_found()), (rows_of(&rows, "p500"), 0), "not on the way");
-        assert_eq!((segment.point_id(Ordinal(0)), segment.damaged_rows()), ("", vec![0..1_000]));
+        assert_eq!(
+            (segment.point_id(Ordinal(0)), segment.damaged_rows()),
+            ("", Vec::from_iter(std::iter::once(0..1_000)))
+        );
         assert!(segment.is_lost() && segment.loss() == Loss::Segment);
         let scrubbed = open(&hurt);
         scrubbed.scrub(&mut |_| true).unwrap();
