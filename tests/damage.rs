@@ -525,6 +525,7 @@ fn a_catalogue_of_another_directory_answers_for_none_of_the_collections() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it does what an operator does by mistake")]
 fn swapped_folders_and_files_of_others_are_named_and_not_served() {
     let dir = tempfile::tempdir().expect("a folder");
     make(dir.path(), &["a", "b", "c", "d"]);

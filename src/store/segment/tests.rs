@@ -220,11 +220,11 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
     }
 }
 
-/// A segment of many blocks, the kind of its components by `of`, and its rows.
-/// Id, vector and payload of a row.
-type Row = (String, Vec<f32>, Vec<u8>);
+/// Id, vector and payload of a row that is stored.
+type Stored = (String, Vec<f32>, Vec<u8>);
 
-fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Row>) {
+/// A segment of many blocks, the kind of its components by `of`, and its rows.
+fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
         .map(|row| {
