@@ -178,7 +178,7 @@ fn picture(name: &str) -> Vec<u8> {
 
 fn picture_item(id: &str, kept: serde_json::Value) -> pb::Item {
     let source = Some(pb::item::Source::Image(picture(id).into()));
-    pb::Item { id: id.into(), source, payload: payload(kept) }
+    pb::Item { id: id.into(), source, payload: payload(kept), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
