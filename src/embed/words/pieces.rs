@@ -85,7 +85,7 @@ mod tests {
         assert!(sentences.iter().all(|sentence| sentence.len() <= SENTENCE));
         let long: Vec<&str> = sentences[600..].concat().into_iter().take_while(|piece| !piece.contains('漢')).collect();
         assert_eq!(long, of(["lowest"; SENTENCE].join(" ").as_str()));
-        assert_eq!(sentences[sentences.len() - 2], of("漢字 漢字"));
+        assert_eq!(sentences[sentences.len() - 2], of("漢 字 漢 字"), "each ideograph is a word (UAX 29)");
         let mut counted = vec![0; corpus.words.len()];
         tokens.iter().filter(|&&token| token != END).for_each(|&token| counted[token as usize] += 1);
         assert_eq!(corpus.counts, counted);
