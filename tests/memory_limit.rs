@@ -129,12 +129,13 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
             client.upsert(request).await.unwrap_or_else(|error| panic!("{mib} MiB, at {from}: {error}"));
         }
         println!("{mib} MiB: {rows} rows written after {:?}, memory {:?}", begun.elapsed(), server.memory());
-        // Until nothing changes any more.
-        let (mut before, mut same) = (String::new(), 0);
-        while same < 12 && begun.elapsed() < Duration::from_secs(1_200) {
+        // Until nothing changes any more: a long merge changes nothing for a while, so what is left out must have a reason too.
+        let (mut before, mut same, mut explained) = (String::new(), 0, false);
+        while (same < 12 || !explained) && begun.elapsed() < Duration::from_secs(300) {
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(server.is_alive(), "{mib} MiB: the server was ended");
             let mut now = collection(&client).await;
+            explained = now.segments.iter().all(|segment| segment.graph) || !now.problems.is_empty();
             // What is free changes all the time.
             (now.resident_bytes, now.queries) = (0, 0);
             now.problems.iter_mut().for_each(|problem| problem.truncate(20));

@@ -7,7 +7,7 @@
 //! | `letters` (no name in the card) | runs of letters (Unicode `Alphabetic`); a combining mark ends a word |
 //!
 //! Words are counted and trained in lower case. A text is looked up by `uax29` as it is written first, then in lower case
-//! ([`WordModel::terms`](super::WordModel::terms)).
+//! (`WordModel::terms`).
 //!
 //! `uax29` leaves scripts without spaces to a dictionary: between Thai, Lao, Khmer and Burmese letters it finds a boundary at
 //! every letter, so those are joined into a run. Ideographs and Hiragana stay one word each.

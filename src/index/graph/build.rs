@@ -238,8 +238,8 @@ impl Context {
 const ROW_BYTES: u64 = 64;
 
 /// Bytes of memory that [`build`] takes at most beyond the rows. For each row: its code row, without reduction; 16 bytes for each
-/// of its `m` links, of which level 0 has twice as many, each with its key; what its share of the upper levels takes; [`ROW_BYTES`]; with the links
-/// of an older graph, their copy of 8 bytes for each of `m`, and 16 more. Once: what [`Quantizer::fit`] takes.
+/// of its `m` links, of which level 0 has twice as many, each with its key; what its share of the upper levels takes; `ROW_BYTES`; with the links
+/// of an older graph, their copy of 8 bytes for each of `m`, and 16 more. Once: what `Quantizer::fit` takes.
 pub fn build_bytes(rows: u64, dimension: usize, metric: Metric, m: u32, with_reuse: bool) -> u64 {
     let width = Quantizer::full_width_of(metric, dimension);
     let m = u64::from(m);
