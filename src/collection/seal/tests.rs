@@ -5,8 +5,8 @@ use super::super::job_memory::tests::memory_of;
 use super::super::recall::tests::{collection, empty, opened};
 use super::super::write::{Op, ReadyItem};
 use super::*;
+use crate::sync::atomic::AtomicU64;
 use crate::types::PointId;
-use std::sync::atomic::AtomicU64;
 
 #[test]
 fn seals_wait_a_little_while_merging_is_behind() {
