@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams, Source,
-    Space,
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -44,7 +44,7 @@ fn main() {
         .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::L2, index })
         .expect("a collection");
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
-    engine.bulk_load(&name, &mut items.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    engine.bulk_load(&name, &mut items.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     // Nothing is left to do behind the queries.
     engine.compact(&name).expect("one measured segment");
     let params = SearchParams {

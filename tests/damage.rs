@@ -3,7 +3,7 @@
 
 use nearness::collection::{
     Accuracy, Answer, CollectionSpec, CollectionState, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings,
-    Item, LocalEngine, Query, SearchParams, Source, Space, check_directory, repair_directory,
+    Item, LocalEngine, OnConflict, Query, SearchParams, Source, Space, check_directory, repair_directory,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -49,7 +49,13 @@ fn make_of(dir: &Path, names: &[&str], item: fn(u64) -> Item) {
         let spec = CollectionSpec { name: collection.clone(), space, metric: Metric::L2, index };
         engine.create_collection(&spec).expect("made");
         engine
-            .bulk_load(&collection, &mut (0..SEALED).map(item), &mut |_, error| Err(error), &|_, _, _| true)
+            .bulk_load(
+                &collection,
+                &mut (0..SEALED).map(item),
+                OnConflict::Replace,
+                &mut |_, error| Err(error),
+                &|_, _, _| true,
+            )
             .expect("loaded");
         engine.upsert(&collection, (SEALED..SEALED + GROWING).map(item).collect()).expect("written");
         engine.delete_points(&collection, &[id(3), id(5)]).expect("deleted");
@@ -586,7 +592,9 @@ fn a_truth_older_than_the_segments_makes_the_collection_unavailable_and_removes_
     let older = std::fs::read(&truth).expect("a file");
     let engine = open(dir.path());
     let mut more = (10_000..12_500).map(item);
-    engine.bulk_load(&name("a"), &mut more, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    engine
+        .bulk_load(&name("a"), &mut more, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .expect("loaded");
     drop(engine);
     let newer = std::fs::read(&truth).expect("a file");
     std::fs::write(&truth, &older).expect("written");
@@ -612,7 +620,9 @@ fn an_orphaned_segment_is_moved_aside_and_reported() {
     make(dir.path(), &["a"]);
     let engine = open(dir.path());
     let mut more = (10_000..12_500).map(item);
-    engine.bulk_load(&name("a"), &mut more, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    engine
+        .bulk_load(&name("a"), &mut more, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .expect("loaded");
     let first = file(dir.path(), 0, "vectors");
     let bytes = std::fs::read(&first).expect("a file");
     engine.compact(&name("a")).expect("compacted");
@@ -713,7 +723,9 @@ fn damage_everywhere(damages: u64, repaired: u64) {
     let space = Space::Plain { dimension: WIDTH as u32 };
     engine.create_collection(&CollectionSpec { name: name("c"), space, metric: Metric::Cosine, index }).expect("made");
     let mut items = (0..POINTS).map(wide);
-    engine.bulk_load(&name("c"), &mut items, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+    engine
+        .bulk_load(&name("c"), &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .expect("loaded");
     engine.build_indexes(&name("c"), &|_, _, _| true).expect("indexed");
     let gone = [id(3), id(5)];
     engine.delete_points(&name("c"), &gone).expect("deleted");

@@ -5,8 +5,8 @@
 
 use nearness::collection::filter::{Range, Scalar};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Payload, Query, SearchParams,
-    Source, Space,
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -239,7 +239,13 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                         .insert(item.id.clone(), (vector.clone(), item.payload["version"].as_u64().expect("a number")));
                 }
                 engine
-                    .bulk_load(&name(), &mut items.into_iter(), &mut |_, error| Err(error), &|_, _, _| true)
+                    .bulk_load(
+                        &name(),
+                        &mut items.into_iter(),
+                        OnConflict::Replace,
+                        &mut |_, error| Err(error),
+                        &|_, _, _| true,
+                    )
                     .expect("a bulk load");
             }
             85..88 => {

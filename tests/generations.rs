@@ -117,7 +117,7 @@ fn a_collection_is_embedded_anew_and_back() {
         phases.lock().unwrap().push(job);
         true
     };
-    let info = engine.reembed(&name(), "letters", "vowels", &observe).unwrap();
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).unwrap();
     assert_eq!((info.generation, info.dimension, info.points), (2, 5, before.len() as u64));
     assert_eq!(info.embedder.unwrap().tap, "vowels");
     assert_eq!(info.previous.map(|previous| (previous.generation, previous.embedder.tap)), Some((1, "counts".into())));
@@ -154,7 +154,7 @@ fn a_collection_is_embedded_anew_and_back() {
     for error in [engine.rollback(&name(), GO_ON).unwrap_err(), engine.drop_previous(&name()).unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
-    let info = engine.reembed(&name(), "letters", "", GO_ON).unwrap();
+    let info = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap();
     assert_eq!((info.generation, info.previous.unwrap().generation), (3, 2));
     assert_eq!(texts(&engine, "counts"), after);
     let report = check_directory(dir.path()).unwrap_err();
@@ -220,7 +220,10 @@ fn writers_go_on_while_generations_follow_each_other() {
                 std::thread::yield_now();
             }
             match round % 3 {
-                0 => engine.reembed(&name(), "letters", "vowels", GO_ON).map(drop).expect("embedded anew"),
+                0 => engine
+                    .reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON)
+                    .map(drop)
+                    .expect("embedded anew"),
                 1 => engine.rollback(&name(), GO_ON).map(drop).expect("gone back"),
                 _ => engine.drop_previous(&name()).map(drop).expect("dropped"),
             }
@@ -241,7 +244,7 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
     create(&engine, "counts", 50_000);
     let load = |from: usize, until: usize, word: &str| {
         let mut items = (from..until).map(|n| text(&format!("p{n}"), &format!("{word}{}", "e".repeat(n % 4))));
-        engine.bulk_load(&name(), &mut items, &mut |_, error| Err(error), GO_ON).expect("loaded");
+        engine.bulk_load(&name(), &mut items, OnConflict::Replace, &mut |_, error| Err(error), GO_ON).expect("loaded");
     };
     load(0, 4_000, "ab");
     let told = AtomicU32::new(0);
@@ -253,7 +256,7 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
         }
         true
     };
-    let info = engine.reembed(&name(), "letters", "vowels", &observe).expect("embedded anew");
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &observe).expect("embedded anew");
     assert_eq!(info.points, 4_998);
     let found = texts(&engine, "vowels");
     assert!(found["p3600"].starts_with("uo") && found["p3400"].starts_with("ab"));
@@ -270,11 +273,17 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
         let info = engine.collection(&name()).unwrap();
         assert_eq!((info.generation, info.dimension, info.previous, folders(dir.path())), (1, 26, None, 1));
     };
-    assert_eq!(engine.reembed(&name(), "letters", "", GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err().kind(), ErrorKind::NotFound);
     create(&engine, "counts", 100);
     engine.upsert(&name(), (0..200).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
-    let reembed = |tap: &str, observe: Observe<'_>| engine.reembed(&name(), "letters", tap, observe).unwrap_err();
-    unchanged(engine.reembed(&name(), "numbers", "", GO_ON).unwrap_err(), ErrorKind::NotFound, "letters");
+    let reembed = |tap: &str, observe: Observe<'_>| {
+        engine.reembed(&name(), "letters", tap, Sources::Proved, observe).unwrap_err()
+    };
+    unchanged(
+        engine.reembed(&name(), "numbers", "", Sources::Proved, GO_ON).unwrap_err(),
+        ErrorKind::NotFound,
+        "letters",
+    );
     unchanged(reembed("consonants", GO_ON), ErrorKind::InvalidInput, "vowels");
     unchanged(reembed("vowels", &|_, _, _| false), ErrorKind::Unavailable, "cancelled");
     let bare = Item { id: id("bare"), source: Source::Vector(vec![1.0; 26]), payload: Payload::new() };
@@ -292,7 +301,7 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
         }
         true
     };
-    let error = engine.reembed(&name(), "letters", "vowels", &delete).unwrap_err();
+    let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, &delete).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(folders(dir.path()), 0);
 }
@@ -313,7 +322,7 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
         let info = engine.collection(&name()).unwrap();
         assert_eq!((info.generation, info.previous, folders(dir.path())), (1, None, 1));
     };
-    let error = engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap_err();
     refused(error, &["12 points", "\"p0\"", "\"p100\"", "\"text\""]);
     let nearest_ship = |engine: &LocalEngine| {
         let answers = engine.search(&name(), &[Query::Vector(counts("ship"))], &PARAMS).unwrap();
@@ -321,7 +330,7 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
     };
     assert_eq!(nearest_ship(&engine), 0.0, "the vectors are as they were");
     // Asked to, it believes the payloads.
-    let info = engine.reembed_trusting_payloads(&name(), "letters", "vowels", GO_ON).unwrap();
+    let info = engine.reembed(&name(), "letters", "vowels", Sources::Trusted, GO_ON).unwrap();
     assert_eq!((info.generation, info.points), (2, 1_501));
     assert_eq!(texts(&engine, "vowels")["p0"], "alligator");
     // Going back, what was written since must have a certain source too.
@@ -342,7 +351,7 @@ fn each_block_is_embedded_anew_from_its_own_text() {
     engine.upsert_blocks(&name(), vec![text("a", "aaa bee ccc ddi"), text("b", "ooo uuu")], blocks).unwrap();
     let before = texts(&engine, "counts");
     assert_eq!((before["a#1"].as_str(), before.len()), ("bee ccc", 4));
-    engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
+    engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
     assert_eq!(texts(&engine, "vowels"), before);
 }
 
@@ -360,7 +369,7 @@ fn rounded_vectors_prove_their_texts() {
         engine.create_collection(&spec).unwrap();
         let items = ["the ship was sunk by a storm", "alligator and crocodile", "a war of salt"];
         engine.upsert(&name(), items.iter().map(|item| text(item, item)).collect()).unwrap();
-        let info = engine.reembed(&name(), "text", "", GO_ON).unwrap();
+        let info = engine.reembed(&name(), "text", "", Sources::Proved, GO_ON).unwrap();
         assert_eq!((info.generation, info.points), (2, 3), "{precision:?}");
     }
 }
@@ -373,11 +382,11 @@ fn a_collection_whose_embedder_is_lost_is_embedded_anew_only_on_trust() {
     engine.upsert(&name(), vec![text("a", "the ship"), text("b", "alligator")]).unwrap();
     drop(engine);
     let engine = LocalEngine::open(dir.path(), Registry::with_defaults().unwrap()).unwrap();
-    let error = engine.reembed(&name(), "text", "", GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "text", "", Sources::Proved, GO_ON).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.to_string().contains("letters") && error.to_string().contains("models install"), "{error}");
     assert_eq!(engine.collection(&name()).unwrap().generation, 1);
-    let info = engine.reembed_trusting_payloads(&name(), "text", "", GO_ON).unwrap();
+    let info = engine.reembed(&name(), "text", "", Sources::Trusted, GO_ON).unwrap();
     assert_eq!((info.generation, info.points), (2, 2));
 }
 
@@ -416,11 +425,11 @@ fn an_image_whose_payload_has_another_is_refused() {
     let same = item("same", png, image_to_base64(&bmp));
     let url = item("url", bar(10), "https://example.org/a.png".into());
     engine.upsert(&name(), vec![item("good", bar(3), image_to_base64(&bar(3))), same, url]).unwrap();
-    let error = engine.reembed(&name(), "digits", "logits", GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("1 points"), "{error}");
     assert!(error.to_string().contains("\"url\""), "{error}");
     engine.delete_points(&name(), &[id("url")]).unwrap();
-    assert_eq!(engine.reembed(&name(), "digits", "logits", GO_ON).unwrap().points, 2);
+    assert_eq!(engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap().points, 2);
 }
 
 #[test]
@@ -429,7 +438,7 @@ fn plain_vectors_are_not_embedded_anew() {
     let engine = open(dir.path());
     let (space, index) = (Space::Plain { dimension: 2 }, IndexSettings::default());
     engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
-    let error = engine.reembed(&name(), "letters", "", GO_ON).unwrap_err();
+    let error = engine.reembed(&name(), "letters", "", Sources::Proved, GO_ON).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("plain vectors"), "{error}");
 }
 
@@ -448,7 +457,7 @@ fn images_are_embedded_anew_from_what_the_payload_keeps() {
     let kept = base64::engine::general_purpose::STANDARD.encode(&pixels);
     let payload: Payload = [("image".to_owned(), kept.into())].into_iter().collect();
     engine.upsert(&name(), vec![Item { id: id("one"), source: Source::Image(pixels.clone()), payload }]).unwrap();
-    let info = engine.reembed(&name(), "digits", "logits", GO_ON).unwrap();
+    let info = engine.reembed(&name(), "digits", "logits", Sources::Proved, GO_ON).unwrap();
     assert_eq!(info.dimension, 10);
     let point = engine.get(&name(), &[id("one")], Fields { payload: false, vector: true }).unwrap().remove(0).unwrap();
     let digits = engine.embedders().by_name("digits").unwrap().clone();

@@ -5,8 +5,8 @@
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::collection::{
-    Accuracy, CollectionSpec, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine, Query,
-    SearchParams, Source, Space, check_directory,
+    Accuracy, CollectionSpec, Damage, Engine, ErrorKind, Fields, Filter, Hit, IndexSettings, Item, LocalEngine,
+    OnConflict, Query, SearchParams, Source, Space, check_directory,
 };
 use nearness::depot::Depot;
 use nearness::embed::Registry;
@@ -122,7 +122,11 @@ fn make_golden() {
             engine.create_collection(&CollectionSpec { name: collection.clone(), space, metric, index }).expect("made");
             for part in [0..2_100, 2_100..2_200] {
                 let mut items = part.map(|number| item(number, 1, of));
-                engine.bulk_load(&collection, &mut items, &mut |_, error| Err(error), &|_, _, _| true).expect("loaded");
+                engine
+                    .bulk_load(&collection, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {
+                        true
+                    })
+                    .expect("loaded");
             }
             engine.build_indexes(&collection, &|_, _, _| true).expect("indexed and measured");
             let items = (0..40).chain(2_300..2_340).map(|number| item(number, 2, of)).collect();

@@ -3,8 +3,8 @@
 
 use nearness::collection::filter::Range;
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Payload, Query, Reason,
-    RecallParams, Residence, SearchParams, Source, Space,
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    Reason, RecallParams, Residence, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -75,7 +75,9 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
     };
     engine.create_collection(&spec).expect("a new collection");
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
-    engine.bulk_load(&name(), &mut items(vectors, 0).into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    engine
+        .bulk_load(&name(), &mut items(vectors, 0).into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true)
+        .expect("a load");
     engine.compact(&name()).expect("a graph and its table");
     assert!(engine.activity().calibrations > 0, "what was measured is counted");
     (engine, dir)
@@ -310,7 +312,7 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
     let few = items(elsewhere(cloud.vectors(2_100)), 20_000);
     let of_few = few[0].id.clone();
     let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
-    engine.bulk_load(&name(), &mut few.into_iter(), &mut refuse, &|_, _, _| true).expect("a load");
+    engine.bulk_load(&name(), &mut few.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     engine.build_indexes(&name(), &|_, _, _| true).expect("both measured");
     let rows: Vec<u64> = engine.collection(&name()).expect("there").segments.iter().map(|part| part.rows).collect();
     assert_eq!((rows.len(), rows.iter().sum::<u64>()), (2, 20_100), "{rows:?}");

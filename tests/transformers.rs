@@ -12,7 +12,7 @@ mod harness;
 mod server;
 
 use harness::*;
-use nearness::collection::{Engine, LocalEngine};
+use nearness::collection::{Engine, LocalEngine, Sources};
 use nearness::depot::Depot;
 use nearness::embed::transformers::{Family, import};
 use nearness::embed::{Input, ModelCard, Registry};
@@ -233,9 +233,9 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     import(Family::Clip, folder.path(), other.path(), card).unwrap();
     let engine = LocalEngine::open(data.path(), registry(&[clip.path(), other.path(), dino.path()])).unwrap();
     let name = CollectionName::new("c").unwrap();
-    let refused = engine.reembed(&name, "dino", "", &|_, _, _| true).unwrap_err().to_string();
+    let refused = engine.reembed(&name, "dino", "", Sources::Proved, &|_, _, _| true).unwrap_err().to_string();
     assert!(refused.contains("words") && refused.contains("image"), "{refused}");
-    assert_eq!(engine.reembed(&name, "other", "", &|_, _, _| true).unwrap().points, 3);
+    assert_eq!(engine.reembed(&name, "other", "", Sources::Proved, &|_, _, _| true).unwrap().points, 3);
     let fields = nearness::collection::Fields { payload: false, vector: true };
     for (id, input) in [("words", Input::Text("a red ball")), ("tall.jpg", Input::Image(&picture("tall.jpg")))] {
         let id = nearness::types::PointId::new(id).unwrap();

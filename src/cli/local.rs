@@ -1,8 +1,7 @@
 //! What the offline commands share: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
-use crate::collection::{BulkOutcome, Job, LocalEngine};
-use crate::collection::{Error, Item};
+use crate::collection::{BulkOutcome, Error, Item, Job, LocalEngine, OnConflict};
 use crate::embed::Registry;
 use crate::types::{CollectionName, PointId};
 use anyhow::Context;
@@ -28,13 +27,12 @@ pub(crate) fn engine_within(data: &Path, models: &[PathBuf], job_memory: Option<
         .with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
-/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take: when `keeping`, of those that
-/// would change a point too.
+/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
 pub(crate) fn bulk_load(
     engine: &LocalEngine,
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
-    keeping: bool,
+    on_conflict: OnConflict,
     on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
     progress: &Progress,
 ) -> anyhow::Result<BulkOutcome> {
@@ -45,10 +43,6 @@ pub(crate) fn bulk_load(
         }
         true
     };
-    let outcome = if keeping {
-        engine.bulk_load_keeping(name, items, on_refused, &observe)
-    } else {
-        engine.bulk_load(name, items, on_refused, &observe)
-    };
+    let outcome = engine.bulk_load(name, items, on_conflict, on_refused, &observe);
     outcome.with_context(|| format!("the collection {name}"))
 }

@@ -35,7 +35,8 @@ pub type OnRefused<'a> = &'a mut dyn FnMut(&PointId, Error) -> Result<(), Error>
 
 /// What becomes of a point that an item would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Existing {
+#[non_exhaustive]
+pub enum OnConflict {
     /// The item replaces it.
     Replace,
     /// It stays, and the item is refused.
@@ -46,13 +47,13 @@ impl Collection {
     pub(super) fn bulk_load(
         &self,
         items: &mut dyn Iterator<Item = Item>,
-        existing: Existing,
+        on_conflict: OnConflict,
         on_refused: OnRefused<'_>,
         observe: Observe<'_>,
     ) -> Result<BulkOutcome, Error> {
         let mut outcome = BulkOutcome::default();
         loop {
-            let more = self.bulk_segment(items, existing, on_refused, observe, &mut outcome)?;
+            let more = self.bulk_segment(items, on_conflict, on_refused, observe, &mut outcome)?;
             if !more {
                 return Ok(outcome);
             }
@@ -63,7 +64,7 @@ impl Collection {
     fn bulk_segment(
         &self,
         items: &mut dyn Iterator<Item = Item>,
-        existing: Existing,
+        on_conflict: OnConflict,
         on_refused: OnRefused<'_>,
         observe: Observe<'_>,
         outcome: &mut BulkOutcome,
@@ -101,7 +102,7 @@ impl Collection {
                 };
                 match likeness {
                     Some(Likeness::Same) => outcome.unchanged += 1,
-                    Some(Likeness::Other) if existing == Existing::Keep => {
+                    Some(Likeness::Other) if on_conflict == OnConflict::Keep => {
                         outcome.refused += 1;
                         on_refused(&id, self.point_taken(&id))?;
                         continue;

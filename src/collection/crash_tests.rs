@@ -149,7 +149,15 @@ impl Step {
             }
             Self::Bulk(collection, from, until, version) => {
                 let mut items = (from..until).map(|number| item(number, version));
-                engine.bulk_load(&name(collection), &mut items, &mut |_, error| Err(error), &|_, _, _| true).map(drop)
+                engine
+                    .bulk_load(
+                        &name(collection),
+                        &mut items,
+                        OnConflict::Replace,
+                        &mut |_, error| Err(error),
+                        &|_, _, _| true,
+                    )
+                    .map(drop)
             }
             Self::Compact(collection) => engine.compact(&name(collection)).map(drop),
             Self::Drop(collection) => engine.delete_collection(&name(collection)).map(drop),
@@ -454,12 +462,12 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
     let steps: [&dyn Fn(); 10] = [
         &|| drop(engine.create_collection(&spec).unwrap()),
         &|| write(0, 250, "a"),
-        &|| drop(engine.reembed(&a, "letters", "vowels", go_on).unwrap()),
+        &|| drop(engine.reembed(&a, "letters", "vowels", Sources::Proved, go_on).unwrap()),
         &|| write(200, 300, "ee"),
         &|| drop(engine.delete_points(&a, &[PointId::new(id(5)).unwrap()]).unwrap()),
         &|| drop(engine.rollback(&a, go_on).unwrap()),
         &|| write(0, 20, "ooo"),
-        &|| drop(engine.reembed(&a, "letters", "vowels", go_on).unwrap()),
+        &|| drop(engine.reembed(&a, "letters", "vowels", Sources::Proved, go_on).unwrap()),
         &|| drop(engine.drop_previous(&a).unwrap()),
         &|| assert!(engine.delete_collection(&a).unwrap() > 0),
     ];

@@ -518,6 +518,16 @@ pub struct Explanation {
     pub walked: Vec<PointId>,
 }
 
+/// Which sources of points are embedded anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sources {
+    /// Those from which the present embedder makes the stored vector.
+    Proved,
+    /// What each payload holds: for a collection whose embedder is lost.
+    Trusted,
+}
+
 /// The database. Every call checks its input whole before it changes anything; see [`Error`].
 pub trait Engine: Send + Sync {
     /// The embedders of this process.
@@ -588,9 +598,8 @@ pub trait Engine: Send + Sync {
     /// `NotFound`, or what stopped the work.
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
 
-    /// Makes the next generation of a collection by another embedder, from what the points keep of their sources (the present
-    /// embedder must make the stored vectors from them), while the present one serves and is written to; then it takes its place,
-    /// and the one before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
+    /// Makes the next generation of a collection by another embedder, from what the points keep of their sources, while the present
+    /// one serves and is written to; then it takes its place, and the one before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for points whose
@@ -600,23 +609,11 @@ pub trait Engine: Send + Sync {
         name: &CollectionName,
         embedder: &str,
         tap: &str,
+        sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let _ = (embedder, tap, observe);
+        let _ = (embedder, tap, sources, observe);
         Err(Error::NoPrevious { collection: name.to_string() })
-    }
-    /// The same, believing that each point was made from the source in its payload: for a collection whose embedder is lost.
-    ///
-    /// # Errors
-    /// As [`reembed`](Self::reembed).
-    fn reembed_trusting_payloads(
-        &self,
-        name: &CollectionName,
-        embedder: &str,
-        tap: &str,
-        observe: Observe<'_>,
-    ) -> Result<CollectionInfo, Error> {
-        self.reembed(name, embedder, tap, observe)
     }
     /// Makes the generation before the present one again, with everything that was written since; the other one is kept.
     ///

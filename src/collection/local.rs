@@ -11,7 +11,6 @@ mod scrub;
 mod start;
 
 use super::activity::{Activity, Meters};
-use super::bulk::Existing;
 use super::map::{Feed, MapChoice, MapParams, Maps, Placed, Tell};
 use super::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use super::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
@@ -20,8 +19,8 @@ use super::turn::FolderUse;
 use super::write::Op;
 use super::{
     Answer, BulkOutcome, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields,
-    Filter, Item, Job, Observe, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport, SearchParams,
-    Space, Stop, TEXT_FIELD, Upserted, limits,
+    Filter, Item, Job, Observe, OnConflict, OnRefused, Outcome, Page, Point, Query, RecallParams, RecallReport,
+    SearchParams, Sources, Space, Stop, TEXT_FIELD, Upserted, limits,
 };
 use crate::depot::Depot;
 use crate::disk::{self, Fs};
@@ -154,8 +153,8 @@ impl LocalEngine {
         self
     }
 
-    /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. `observe` is told of
-    /// progress and may cancel by returning false.
+    /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an item that would
+    /// change a point is refused with [`Error::PointTaken`]. `observe` is told of progress and may cancel by returning false.
     ///
     /// # Errors
     /// Those of `on_refused`, and what stopped the load; the segments published before stay.
@@ -163,36 +162,12 @@ impl LocalEngine {
         &self,
         name: &CollectionName,
         items: &mut dyn Iterator<Item = Item>,
-        on_refused: OnRefused<'_>,
-        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
-    ) -> Result<BulkOutcome, Error> {
-        self.bulk(name, items, Existing::Replace, on_refused, observe)
-    }
-
-    /// The same, but an item that would change a point is refused with [`Error::PointTaken`].
-    ///
-    /// # Errors
-    /// As [`bulk_load`](Self::bulk_load).
-    pub fn bulk_load_keeping(
-        &self,
-        name: &CollectionName,
-        items: &mut dyn Iterator<Item = Item>,
-        on_refused: OnRefused<'_>,
-        observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
-    ) -> Result<BulkOutcome, Error> {
-        self.bulk(name, items, Existing::Keep, on_refused, observe)
-    }
-
-    fn bulk(
-        &self,
-        name: &CollectionName,
-        items: &mut dyn Iterator<Item = Item>,
-        existing: Existing,
+        on_conflict: OnConflict,
         on_refused: OnRefused<'_>,
         observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
     ) -> Result<BulkOutcome, Error> {
         let collection = self.inner.get(name)?;
-        let outcome = collection.bulk_load(items, existing, on_refused, observe);
+        let outcome = collection.bulk_load(items, on_conflict, on_refused, observe);
         collection.note_damage();
         disk::release_freed_memory();
         self.inner.notify(true);
@@ -578,19 +553,10 @@ impl Engine for LocalEngine {
         name: &CollectionName,
         embedder: &str,
         tap: &str,
+        sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        self.inner.reembed(name, embedder, tap, false, observe)
-    }
-
-    fn reembed_trusting_payloads(
-        &self,
-        name: &CollectionName,
-        embedder: &str,
-        tap: &str,
-        observe: Observe<'_>,
-    ) -> Result<CollectionInfo, Error> {
-        self.inner.reembed(name, embedder, tap, true, observe)
+        self.inner.reembed(name, embedder, tap, sources, observe)
     }
 
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {

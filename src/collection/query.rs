@@ -582,7 +582,7 @@ mod tests {
             collection
                 .bulk_load(
                     &mut items,
-                    crate::collection::bulk::Existing::Replace,
+                    crate::collection::bulk::OnConflict::Replace,
                     &mut |_, error| Err(error),
                     &|_, _, _| true,
                 )

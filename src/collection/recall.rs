@@ -232,7 +232,7 @@ fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
 pub(super) mod tests {
     use super::super::seal::Step;
     use super::*;
-    use crate::collection::bulk::Existing;
+    use crate::collection::bulk::OnConflict;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
     /// Whose files the collections of these tests are.
@@ -284,7 +284,7 @@ pub(super) mod tests {
             source: super::super::Source::Vector((0..16).map(|_| rng.random_range(-1.0..1.0)).collect()),
             payload: super::super::Payload::new(),
         });
-        collection.bulk_load(&mut items, Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+        collection.bulk_load(&mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
         collection.compact(&|_, _, _| true).unwrap();
         collection
     }
@@ -342,7 +342,7 @@ pub(super) mod tests {
             payload: super::super::Payload::new(),
         };
         collection
-            .bulk_load(&mut (0..1_000).map(item), Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+            .bulk_load(&mut (0..1_000).map(item), OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true)
             .unwrap();
         let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
         let observe = |_, _, _| {

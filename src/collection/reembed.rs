@@ -9,12 +9,12 @@
 //! text beside it. So the present embedder embeds each source again. It is certain only if that gives the stored vector; else
 //! nothing is changed, and the points are listed.
 
-use super::bulk::Existing;
+use super::bulk::OnConflict;
 use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::map::Feed;
 use super::open::Collection;
 use super::write::{Counters, Op};
-use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, canary, limits};
+use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, canary, limits};
 use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
@@ -71,14 +71,14 @@ pub(super) struct Follower<'g> {
     feed: Feed,
     comparisons: usize,
     /// Whether payloads are believed without embedding them by the present embedder.
-    trust_payloads: bool,
+    sources: Sources,
     observe: Observe<'g>,
 }
 
 impl<'g> Follower<'g> {
-    pub(super) fn new(from: &'g Collection, to: &'g Collection, trust_payloads: bool, observe: Observe<'g>) -> Self {
+    pub(super) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
         let feed = Feed::new(&from.changes, || from.writer.sequence());
-        Self { from, to, feed, comparisons: 0, trust_payloads, observe }
+        Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
     /// Makes up for all differences but a few.
@@ -159,7 +159,7 @@ impl<'g> Follower<'g> {
             Job::Loading => (self.observe)(Job::Embedding, done, total.max(done)),
             other => (self.observe)(other, done, of),
         };
-        let loaded = self.to.bulk_load(&mut items, Existing::Replace, &mut refuse, &observe);
+        let loaded = self.to.bulk_load(&mut items, OnConflict::Replace, &mut refuse, &observe);
         failed.map_or(Ok(()), Err)?;
         self.check(uncertain)?;
         loaded.map(drop)
@@ -183,7 +183,7 @@ impl<'g> Follower<'g> {
             return Ok(Vec::new());
         }
         let to = &self.to.embedder("embedder")?.0;
-        let from = if self.trust_payloads { to } else { &self.from.embedder("name")?.0 };
+        let from = if self.sources == Sources::Trusted { to } else { &self.from.embedder("name")?.0 };
         // An image's text may only be about it: where both are read, the image comes first.
         let kept = |payload: &Payload| -> Vec<Source> {
             let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
@@ -232,7 +232,7 @@ impl<'g> Follower<'g> {
                 Source::Vector(_) | Source::Embedded { .. } => None,
             })
             .collect();
-        if self.trust_payloads {
+        if self.sources == Sources::Trusted {
             return Ok(vec![true; inputs.len()]);
         }
         let (from, precision) = (self.from, self.from.settings.precision);
@@ -437,7 +437,7 @@ mod tests {
         let made = |tap: &str| letters.embed(letters.tap(tap).unwrap(), &Input::Text("abe")).unwrap();
         assert_eq!(vector(), made("counts"));
         engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
-        engine.reembed(&name(), "letters", "vowels", GO_ON).unwrap();
+        engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
         engine.upsert(&name(), vec![prepared.clone()]).unwrap();
         assert_eq!(vector(), made("vowels"));
         engine.rollback(&name(), GO_ON).unwrap();
@@ -481,7 +481,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let both = || {
-                engine.reembed(&name(), "letters", "vowels", GO_ON)?;
+                engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON)?;
                 engine.rollback(&name(), GO_ON)
             };
             let outcomes: Vec<_> = (0..4).map(|_| both()).collect();

@@ -250,28 +250,44 @@ impl Collection {
         let mut deferred = false;
         for sealed in &view.sealed {
             let id = sealed.segment.id().0;
-            let mut note = |job, wanted: bool, needed: u64, what: &str| {
+            let mut note = |job, wanted: bool, needed: u64| {
                 let why = (wanted && needed > capacity)
-                    .then(|| too_little(&format!("segment {id} {what}"), needed, capacity));
+                    .then(|| too_little(&format!("segment {id} {}", left_out(job)), needed, capacity));
                 deferred |= why.is_some();
                 sealed.defer(job, why);
             };
             let graph = self.graph_bytes(sealed.segment.rows().into(), false);
-            note(Job::Indexing, sealed.wants_graph(), graph, "has no graph and is scanned: building one");
+            note(Job::Indexing, sealed.wants_graph(), graph);
             let merge = self.merge_bytes(sealed.live_rows().into());
-            note(Job::Merging, sealed.is_worn(), merge, "keeps its dead rows: writing it anew");
+            note(Job::Merging, sealed.is_worn(), merge);
         }
         deferred
     }
 
-    /// Reserves memory for a job. None when there is too little.
+    /// Reserves memory for a job on these segments, at each of which it is noted when there is too little: then none.
     ///
     /// # Errors
     /// `Unavailable` when `observe` says false while it waits for other jobs.
-    pub(super) fn reserve(&self, bytes: u64, job: Job, observe: Observe<'_>) -> Result<Option<Reserved<'_>>, Error> {
+    pub(super) fn reserve(
+        &self,
+        bytes: u64,
+        job: Job,
+        inputs: &[Arc<Sealed>],
+        observe: Observe<'_>,
+    ) -> Result<Option<Reserved<'_>>, Error> {
         match self.meters.memory.reserve(bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
             Ok(reserved) => Ok(Some(reserved)),
-            Err(Refused::TooLittle { .. }) => Ok(None),
+            Err(Refused::TooLittle { capacity }) => {
+                for sealed in inputs {
+                    let id = sealed.segment.id().0;
+                    let what = match inputs.len() {
+                        1 => format!("segment {id} {}", left_out(job)),
+                        others => format!("segment {id} is not merged: merging it with {} others", others - 1),
+                    };
+                    sealed.defer(job, Some(too_little(&what, bytes, capacity)));
+                }
+                Ok(None)
+            }
             Err(Refused::Cancelled) => Err(Error::Unavailable("a job was cancelled before it began".into())),
         }
     }
@@ -357,7 +373,9 @@ impl Collection {
     /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in. False when memory is too short.
     fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
-        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, observe)? else { return Ok(false) };
+        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
+            return Ok(false);
+        };
         // A copy has checksums of its own: what is copied must be sound.
         for sealed in inputs {
             if let Err(error) = sealed.segment.verify_rows() {
@@ -498,7 +516,9 @@ impl Collection {
             return Err(error);
         }
         let bytes = self.graph_bytes(sealed.segment.rows().into(), false);
-        let Some(_memory) = self.reserve(bytes, Job::Indexing, observe)? else { return Ok(false) };
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, std::slice::from_ref(sealed), observe)? else {
+            return Ok(false);
+        };
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
         let _held = self.writer.hold();
@@ -523,7 +543,7 @@ impl Collection {
             return Ok(None);
         }
         let bytes = self.graph_bytes(segment.rows().into(), false);
-        let Some(_memory) = self.reserve(bytes, Job::Indexing, observe)? else { return Ok(None) };
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, &[], observe)? else { return Ok(None) };
         self.publish_graph(segment, FIRST_GENERATION, None, observe).map(Some)
     }
 
@@ -612,6 +632,14 @@ impl Collection {
         for sealed in &self.view().sealed {
             _ = sealed.verified_graph();
         }
+    }
+}
+
+/// What a segment lacks until that job is done.
+fn left_out(job: Job) -> &'static str {
+    match job {
+        Job::Merging => "keeps its dead rows: writing it anew",
+        _ => "has no graph and is scanned: building one",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::progress::{Replies, of_generation, stream};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
-use crate::collection::{CollectionInfo, Engine, Error, Observe};
+use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -66,11 +66,8 @@ impl pb::collections_server::Collections for Collections {
         let request = request.into_inner();
         let name = from_proto::collection("name", &request.name)?;
         let pb::EmbedderRef { name: embedder, tap } = from_proto::embedder(request.embedder.unwrap_or_default())?;
-        let trust = request.trust_payload;
-        Ok(generation(work, move |engine, observe| match trust {
-            false => engine.reembed(&name, &embedder, &tap, observe),
-            true => engine.reembed_trusting_payloads(&name, &embedder, &tap, observe),
-        }))
+        let sources = if request.trust_payload { Sources::Trusted } else { Sources::Proved };
+        Ok(generation(work, move |engine, observe| engine.reembed(&name, &embedder, &tap, sources, observe)))
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<Self::RollbackStream>, Status> {

@@ -1,6 +1,7 @@
 //! `grpc.health.v1`: the true state of each service, by name; the empty name stands for the whole server, and
 //! `collection/NAME` for a collection: `SERVING` while everything can be asked of it. (Where not everybody may come in, nobody is
-//! told of collections here: `Collections.Get` tells those who may see them.)
+//! told of collections here: `Collections.Get` tells those who may see them.) `orphans` is `NOT_SERVING` while the folder `orphans/` of
+//! the data directory holds something: points that no record names.
 //!
 //! A server exists only over an open engine, so every service is `SERVING` from the first moment, and `NOT_SERVING`
 //! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
@@ -27,6 +28,8 @@ pub(super) struct Health {
 
 /// Before the name of a collection.
 const COLLECTION: &str = "collection/";
+/// The name that stands for what was moved to `orphans/`.
+const ORPHANS: &str = "orphans";
 
 fn reply(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
@@ -44,6 +47,9 @@ impl health_server::Health for Health {
             let name = from_proto::collection("service", name)?;
             let serving = self.engine.collection(&name)?.state == CollectionState::Serving;
             return Ok(Response::new(reply(state(*self.stopping.borrow() || !serving))));
+        }
+        if request.get_ref().service == ORPHANS {
+            return Ok(Response::new(reply(state(*self.stopping.borrow() || self.engine.activity().orphans > 0))));
         }
         if !self.services.contains(&request.get_ref().service.as_str()) {
             return Err(Status::not_found("there is no such service here"));

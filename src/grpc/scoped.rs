@@ -9,8 +9,8 @@ use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
     Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Engine, Error, Explanation, Fields, Filter,
-    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Space,
-    Training, Upload, Upserted,
+    Item, ModelInfo, Observe, ObserveTraining, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources,
+    Space, Training, Upload, Upserted,
 };
 use crate::embed::{Fingerprint, Model, Registry};
 use crate::types::{CollectionName, PointId};
@@ -122,22 +122,12 @@ impl Engine for Scoped<'_> {
         name: &CollectionName,
         embedder: &str,
         tap: &str,
+        sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
         let engine = self.enter(name)?;
         engine.collection(name)?;
-        engine.reembed(name, &self.exactly(embedder)?, tap, observe)
-    }
-    fn reembed_trusting_payloads(
-        &self,
-        name: &CollectionName,
-        embedder: &str,
-        tap: &str,
-        observe: Observe<'_>,
-    ) -> Result<CollectionInfo, Error> {
-        let engine = self.enter(name)?;
-        engine.collection(name)?;
-        engine.reembed_trusting_payloads(name, &self.exactly(embedder)?, tap, observe)
+        engine.reembed(name, &self.exactly(embedder)?, tap, sources, observe)
     }
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         self.enter(name)?.rollback(name, observe)

@@ -229,6 +229,14 @@ async fn tokens_are_taken_only_when_all_is_right() {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Header { crit: Some(names), ..with_id(Algorithm::EdDSA, "now") }
     };
+    // jsonwebtoken's `Header` cannot be written with it.
+    let critical_null = {
+        let header = base64(r#"{"alg":"EdDSA","typ":"JWT","kid":"now","crit":null}"#);
+        let signed = format!("{header}.{}", base64(&claims(json!({})).to_string()));
+        let key = EncodingKey::from_ed_pem(ed.serialize_pem().as_bytes()).unwrap();
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
+        format!("{signed}.{signature}")
+    };
     let code = async |token: &str| {
         let client = holder(&server.url, token).await;
         client.count(count("films")).await.map_or_else(|error| error.code(), |_| "OK")
@@ -282,6 +290,7 @@ async fn tokens_are_taken_only_when_all_is_right() {
         ("an extension", eddsa(claims(json!({})), critical(&["exp"]))),
         ("an unknown extension", eddsa(claims(json!({})), critical(&["urn:example:must-be-understood"]))),
         ("an empty list of extensions", eddsa(claims(json!({})), critical(&[]))),
+        ("no list of extensions", critical_null),
         ("a key by another id", eddsa(claims(json!({})), with_id(Algorithm::EdDSA, "then"))),
         ("a key without its id", eddsa(claims(json!({})), Header::new(Algorithm::EdDSA))),
         ("changed after signing", tampered),

@@ -1,7 +1,7 @@
 //! Maps: layouts streamed, queries placed, writes told as they happen.
 
 use crate::harness::*;
-use nearness::collection::{Engine, LocalEngine};
+use nearness::collection::{Engine, LocalEngine, OnConflict};
 use nearness::grpc::{Client, Replies, pb};
 use pb::project_response::Part;
 use std::sync::Arc;
@@ -359,7 +359,7 @@ async fn a_bulk_load_is_missed_by_watchers() {
         source: nearness::collection::Source::Vector(vec![at as f32; 8]),
         payload: Default::default(),
     });
-    engine.bulk_load(&name, &mut items, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
+    engine.bulk_load(&name, &mut items, OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| true).unwrap();
     let told = news(&mut watch).await;
     assert!(told.missed && told.points.is_none() && told.sequence == 2, "{told:?}");
 }

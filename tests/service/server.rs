@@ -4,7 +4,7 @@ use crate::harness::*;
 use crate::registry;
 use crate::streams;
 use crate::support::memory_engine::MemoryEngine;
-use nearness::collection::Error;
+use nearness::collection::{Error, LocalEngine};
 use nearness::grpc::{ClientError, Server, ServerOptions, pb};
 use nearness::{embed, store};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,6 +282,17 @@ async fn a_slow_disk_holds_the_client_back() {
         done += some.len();
     }
     assert_eq!((done, count(&server.client, "c").await as usize), (ITEMS, ITEMS));
+}
+
+#[tokio::test]
+async fn health_tells_that_something_was_moved_to_orphans() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(data.path(), registry()).unwrap();
+    let server = start(Arc::new(engine)).await;
+    assert!(server.client.serving("orphans").await.unwrap());
+    std::fs::create_dir_all(data.path().join("orphans/0000000000000007")).unwrap();
+    assert!(!server.client.serving("orphans").await.unwrap());
+    assert!(server.client.serving("").await.unwrap(), "what is named serves");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
-use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item};
+use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, OnConflict};
 use crate::types::PointId;
 use anyhow::Context;
 use std::cell::RefCell;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         blocks: target::blocks(args)?,
     };
     let files = Files::new(&args.files, args.format, &args.labels, options)?;
-    let keeping = files.ids_are_places() && !args.replace;
+    let on_conflict = if files.ids_are_places() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
     let report = Report::new(args.strict, files.formats());
     let account = RefCell::new(Account { report, places: VecDeque::new(), taken: None });
     let mut stream =
@@ -64,7 +64,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         account.refused(id, &error, progress);
         Ok(())
     };
-    let outcome = local::bulk_load(&engine, &args.collection, &mut stream, keeping, &mut refused, progress);
+    let outcome = local::bulk_load(&engine, &args.collection, &mut stream, on_conflict, &mut refused, progress);
     let Account { mut report, taken, .. } = account.into_inner();
     if let Some((place, why)) = taken {
         return Err(target::taken(&place, &why));

@@ -5,8 +5,8 @@ use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, Payload, Source, Space,
-    image_to_base64,
+    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload, Source,
+    Space, image_to_base64,
 };
 use crate::embed::{Input, digits::LabelledImages};
 use crate::types::{CollectionName, Metric, PointId, Precision};
@@ -168,7 +168,7 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
         example.get_or_insert_with(|| format!("{id}: {error}"));
         Ok(())
     };
-    let outcome = engine.bulk_load(&name, items, &mut on_refused, &observe)?;
+    let outcome = engine.bulk_load(&name, items, OnConflict::Replace, &mut on_refused, &observe)?;
     progress.finish(&format!("{} points in {:.1} s", count(outcome.loaded), progress.seconds()));
     if let Some(example) = example {
         println!("  {name:<11} {} could not be embedded, for example {example}", count(outcome.refused));

@@ -2,7 +2,7 @@
 
 use super::super::open::{Collection, Lineage};
 use super::super::reembed::Follower;
-use super::super::{CollectionInfo, Error, Observe, Stop};
+use super::super::{CollectionInfo, Error, Observe, Sources, Stop};
 use super::{Inner, Slot};
 use crate::store::{Changed, CollectionRecord};
 use crate::types::CollectionName;
@@ -74,12 +74,12 @@ impl Inner {
         &self,
         before: &Collection,
         next: Collection,
-        trust_payloads: bool,
+        sources: Sources,
         observe: Observe<'_>,
         switch: impl FnOnce() -> Result<Changed, Error>,
     ) -> Result<CollectionInfo, Error> {
         let observe = |job, done, total| !self.stopping() && observe(job, done, total);
-        let mut follower = Follower::new(before, &next, trust_payloads, &observe);
+        let mut follower = Follower::new(before, &next, sources, &observe);
         follower.approach()?;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Writes that are under way end; those that come now wait for the next generation.
@@ -101,7 +101,7 @@ impl Inner {
         name: &CollectionName,
         embedder: &str,
         tap: &str,
-        trust_payloads: bool,
+        sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
         let before = self.get(name)?;
@@ -118,7 +118,7 @@ impl Inner {
         let registry = self.models.registry();
         let home = prepared.collection_dir();
         let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
-        self.switch_generation(&before, next, trust_payloads, observe, || {
+        self.switch_generation(&before, next, sources, observe, || {
             self.has_embedder(&record, prepared.dir())?;
             Ok(self.catalogue.succeed(&record, prepared)?)
         })

@@ -226,7 +226,9 @@ fn merges_and_loads_make_segments_that_memory_allows() {
         super::super::Item { id, source: super::super::Source::Vector(vector), payload: Default::default() }
     });
     collection
-        .bulk_load(&mut items, crate::collection::bulk::Existing::Replace, &mut |_, error| Err(error), &|_, _, _| true)
+        .bulk_load(&mut items, crate::collection::bulk::OnConflict::Replace, &mut |_, error| Err(error), &|_, _, _| {
+            true
+        })
         .unwrap();
     let view = collection.view();
     assert_eq!((view.live(), view.sealed.len()), (17_500, 4));
