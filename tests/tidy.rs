@@ -66,6 +66,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("tonic_web", "src/grpc/page.rs"),
     ("tower_layer", "src/grpc/page.rs"),
     ("base64", "src/collection/embedding.rs"),
+    ("base64", "src/guard/token.rs"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
     ("indicatif", "src/cli/"),
