@@ -7,21 +7,12 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-// What the tests share names the crate as they do.
-#[cfg(test)]
-extern crate self as nearness;
-
 pub mod cli;
-pub mod collection;
-pub mod depot;
-pub mod disk;
-pub mod embed;
 pub mod grpc;
 pub mod guard;
-pub mod index;
-pub mod map;
-pub mod math;
-pub mod store;
-mod sync;
-pub mod types;
 pub mod web;
+
+pub use nearness_base::{disk, types};
+pub use nearness_core::{collection, depot, index, map, store};
+pub use nearness_embed as embed;
+pub use nearness_math as math;

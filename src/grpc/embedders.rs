@@ -1,5 +1,6 @@
 //! The service `Embedders`: the nets themselves, without a collection.
 
+use super::status::{IntoStatus, OrStatus};
 use super::from_proto::EmbedInput;
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
@@ -37,7 +38,7 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let inputs = from_proto::inputs(request.inputs)?;
+        let inputs = from_proto::inputs(request.inputs).or_status()?;
         let limit = work.clone();
         let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
         let reply = work.run(Lane::Embed, call).await?;
@@ -47,7 +48,7 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let image = from_proto::image(&"image", &request.image)?;
+        let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "does not classify"))?;
@@ -69,7 +70,7 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::ActivationsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let image = from_proto::image(&"image", &request.image)?;
+        let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder
@@ -91,8 +92,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::NearestWordsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
@@ -114,8 +115,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::FillBlankResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let pattern = from_proto::text(&"pattern", request.pattern)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let pattern = from_proto::text(&"pattern", request.pattern).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
@@ -135,8 +136,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::NextTokenResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let text = from_proto::text(&"text", request.text)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let text = from_proto::text(&"text", request.text).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
             let model = embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is no language model"))?;
@@ -174,8 +175,8 @@ fn embed(
     tap: &str,
     inputs: &[EmbedInput],
 ) -> Result<pb::EmbedResponse, Status> {
-    let embedder = named(engine, "embedder", name, "")?;
-    let tap = embedder.tap(tap).map_err(|source| at("tap", source))?;
+    let embedder = named(engine, "embedder", name, "").or_status()?;
+    let tap = embedder.tap(tap).map_err(|source| at("tap", source)).or_status()?;
     // Before the work.
     work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
@@ -193,9 +194,9 @@ fn embed(
         let field = || format!("inputs[{place}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
-    let vectors = vectors.collect::<Result<_, _>>()?;
+    let vectors = vectors.collect::<Result<_, _>>().or_status()?;
     if !whole {
-        return Err(Error::Abandoned.into());
+        return Err(Error::Abandoned.into_status());
     }
     Ok(pb::EmbedResponse { vectors, embedder_fingerprint: embedder.fingerprint().to_string() })
 }

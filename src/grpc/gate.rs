@@ -4,6 +4,7 @@
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
 //! `status::corrected`), and calls a passed deadline a cancellation. The gate is where both are put right.
 
+use super::status::OrStatus;
 use super::calls;
 use super::connection::{Peer, client_of};
 use super::context::{Context as Known, given_id, new_id, response_bytes};
@@ -155,7 +156,7 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
     if has < role {
         return Err(status::role_needed(tally.call.name, role, has));
     }
-    asked?;
+    asked.or_status()?;
     door.places.take(&client).map_err(status::overloaded)
 }
 

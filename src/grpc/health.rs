@@ -7,6 +7,7 @@
 //! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
 //! watch does not keep the server from stopping.
 
+use super::status::OrStatus;
 use super::from_proto;
 use crate::collection::{CollectionState, Engine};
 use crate::guard::{Access, Live};
@@ -44,8 +45,8 @@ impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let collection = request.get_ref().service.strip_prefix(COLLECTION);
         if let Some(name) = collection.filter(|_| self.access.get().is_open()) {
-            let name = from_proto::collection("service", name)?;
-            let serving = self.engine.collection(&name)?.state == CollectionState::Serving;
+            let name = from_proto::collection("service", name).or_status()?;
+            let serving = self.engine.collection(&name).or_status()?.state == CollectionState::Serving;
             return Ok(Response::new(reply(state(*self.stopping.borrow() || !serving))));
         }
         if request.get_ref().service == ORPHANS {

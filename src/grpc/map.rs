@@ -4,6 +4,7 @@
 //! its thread and its place in the queue although nobody reads it. What may be missed is left out while a few pieces wait. When the
 //! outbox is full, the layout waits for a client that reads, and ends for one that does not.
 
+use super::status::{IntoStatus, OrStatus};
 use super::memory::Charge;
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, payload, pb, status};
@@ -50,9 +51,9 @@ impl pb::map_server::Map for Map {
     async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = MapParams {
-            choice: choice(request.dimensions, request.method)?,
+            choice: choice(request.dimensions, request.method).or_status()?,
             fields: request.payload_fields,
             limit: if request.limit == 0 { DEFAULT_MAP_POINTS } else { request.limit },
             fresh: request.fresh,
@@ -77,9 +78,9 @@ impl pb::map_server::Map for Map {
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let choice = choice(request.dimensions, request.method)?;
-        let queries = from_proto::queries(request.queries, 1)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let choice = choice(request.dimensions, request.method).or_status()?;
+        let queries = from_proto::queries(request.queries, 1).or_status()?;
         let lane = Lane::of_queries(&queries);
         let places = work.run(lane, move |engine| engine.place(&name, choice, &queries)).await?;
         work.reply(pb::PlaceResponse { places: le_f32(&places) })
@@ -88,11 +89,11 @@ impl pb::map_server::Map for Map {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let choice = choice(request.dimensions, request.method)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let choice = choice(request.dimensions, request.method).or_status()?;
         let fields = request.payload_fields;
         // Refuses what is wrong before the stream begins.
-        let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from)?);
+        let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from).or_status()?);
         let feed = work.run(Lane::Store, {
             let fields = fields.clone();
             move |engine| engine.placed(&of, choice, &[no_point], &fields).and_then(|_| engine.watch(&of))
@@ -295,7 +296,7 @@ async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Send
         let news = feed.take(NEWS);
         let empty = news.ids.is_empty() && !news.missed;
         if news.ended {
-            break Error::UnknownCollection(watched.name.to_string()).into();
+            break Error::UnknownCollection(watched.name.to_string()).into_status();
         }
         if empty && told.is_some_and(|told| news.sequence <= told) {
             tokio::select! {

@@ -1,5 +1,6 @@
 //! The service `Search`.
 
+use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Answer, Engine, Error, Query, SearchParams};
@@ -26,9 +27,9 @@ impl pb::search_server::Search for Search {
     async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let query = from_proto::query(&"query", request.query)?;
-        let params = from_proto::params(request.params)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
         let budget = work.budget();
@@ -42,10 +43,10 @@ impl pb::search_server::Search for Search {
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let query = from_proto::query(&"query", request.query)?;
-        let params = from_proto::params(request.params)?;
-        let id = from_proto::id(&"id", request.id)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let id = from_proto::id(&"id", request.id).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
         let told = work.run(lane, move |engine| engine.explain(&name, &query, &params, &id)).await?;
@@ -58,9 +59,9 @@ impl pb::search_server::Search for Search {
     ) -> Result<Response<pb::SearchBatchResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let params = from_proto::params(request.params)?;
-        let queries = from_proto::queries(request.queries, params.k)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let queries = from_proto::queries(request.queries, params.k).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(&queries);
         let budget = work.budget();

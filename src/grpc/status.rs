@@ -39,8 +39,31 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
     }
 }
 
-impl From<collection::Error> for Status {
-    fn from(error: collection::Error) -> Self {
+/// An error as the status that its client receives. (`From` cannot be implemented: both types are of other crates.)
+pub(super) trait IntoStatus {
+    fn into_status(self) -> Status;
+}
+
+/// Either the value, or the status of the error.
+pub(super) trait OrStatus<T> {
+    fn or_status(self) -> Result<T, Status>;
+}
+
+impl<T, E: IntoStatus> OrStatus<T> for Result<T, E> {
+    fn or_status(self) -> Result<T, Status> {
+        self.map_err(IntoStatus::into_status)
+    }
+}
+
+impl IntoStatus for Status {
+    fn into_status(self) -> Status {
+        self
+    }
+}
+
+impl IntoStatus for collection::Error {
+    fn into_status(self) -> Status {
+        let error = self;
         if let collection::Error::Overloaded(why) = error {
             return come_again(why);
         }
@@ -61,8 +84,9 @@ impl From<collection::Error> for Status {
     }
 }
 
-impl From<embed::Error> for Status {
-    fn from(error: embed::Error) -> Self {
+impl IntoStatus for embed::Error {
+    fn into_status(self) -> Status {
+        let error = self;
         let kind = ErrorKind::from(error.kind());
         build(kind, &error, details_of(kind, Some(&error)))
     }
@@ -423,7 +447,7 @@ mod tests {
         }
         let path = std::path::PathBuf::from("/secret/place/graph.bin");
         let error = crate::embed::Error::Corrupt { path, what: "is cut".into() };
-        let status = Status::from(collection::Error::Embed { field: "embedder".into(), source: error });
+        let status = collection::Error::Embed { field: "embedder".into(), source: error }.into_status();
         assert_eq!(status.message(), "embedder: graph.bin: is cut");
         let details = status.get_error_details();
         assert_eq!(details.bad_request().expect("a BadRequest").field_violations[0].description, "graph.bin: is cut");
@@ -431,7 +455,7 @@ mod tests {
 
     #[test]
     fn models_that_this_build_does_not_read_and_full_disks_have_codes_of_their_own() {
-        let code = |source| Status::from(collection::Error::Embed { field: "file".into(), source }).code();
+        let code = |source| collection::Error::Embed { field: "file".into(), source }.into_status().code();
         let path = || "/a/b".into();
         assert_eq!(code(embed::Error::NotBuilt { path: path(), what: "BERT", feature: "x" }), Code::FailedPrecondition);
         let io = |kind: std::io::ErrorKind| embed::Error::Io { path: path(), source: kind.into() };
@@ -442,7 +466,7 @@ mod tests {
     #[test]
     fn unknown_words_are_named() {
         let source = embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx, wvv".into() };
-        let status = Status::from(collection::Error::Embed { field: "query.text".into(), source });
+        let status = collection::Error::Embed { field: "query.text".into(), source }.into_status();
         let details = status.get_error_details();
         let info = details.error_info().expect("an ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OUT_OF_VOCABULARY", "nearness"));

@@ -1,5 +1,6 @@
 //! The service `Training`: models that are trained, installed and deleted while the server runs.
 
+use super::status::{IntoStatus, OrStatus};
 use super::progress::{Pace, Replies, telling};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, status, to_proto};
@@ -22,10 +23,10 @@ impl pb::training_server::Training for Training {
         let work = self.0.of(&request);
         let mut incoming = request.into_inner();
         let training = match next(&work, &mut incoming).await?.and_then(|first| first.part) {
-            Some(Part::Settings(settings)) => from_proto::training(settings)?,
+            Some(Part::Settings(settings)) => from_proto::training(settings).or_status()?,
             _ => {
                 return Err(
-                    Error::invalid("settings", "are missing: the first request of the stream holds them").into()
+                    Error::invalid("settings", "are missing: the first request of the stream holds them").into_status()
                 );
             }
         };
@@ -33,7 +34,7 @@ impl pb::training_server::Training for Training {
         while let Some(request) = next(&work, &mut incoming).await? {
             match request.part {
                 Some(Part::Piece(piece)) => intake.take(piece).await?,
-                _ => return Err(Error::invalid("piece", "is missing: only the first request holds settings").into()),
+                _ => return Err(Error::invalid("piece", "is missing: only the first request holds settings").into_status()),
             }
         }
         let upload = intake.end()?;
@@ -68,7 +69,7 @@ impl pb::training_server::Training for Training {
         let mut incoming = request.into_inner();
         let mut intake = Intake::begin(&work, Upload::begin_model_file).await?;
         while let Some(request) = next(&work, &mut incoming).await? {
-            let piece = request.piece.ok_or_else(|| Error::invalid("piece", "is missing"))?;
+            let piece = request.piece.ok_or_else(|| Error::invalid("piece", "is missing")).or_status()?;
             intake.take(piece).await?;
         }
         let upload = intake.end()?;
@@ -84,10 +85,10 @@ impl pb::training_server::Training for Training {
 
     async fn get(&self, request: Request<pb::GetModelRequest>) -> Result<Response<pb::GetModelResponse>, Status> {
         let work = self.0.of(&request);
-        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint)?;
+        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint).or_status()?;
         let models = work.run(Lane::Store, |engine| engine.models()).await?;
         let found = models.iter().rev().find(|info| info.model.fingerprint() == fingerprint);
-        let model = found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?;
+        let model = found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string())).or_status()?;
         work.reply(pb::GetModelResponse { model: Some(to_proto::model(model)) })
     }
 
@@ -96,7 +97,7 @@ impl pb::training_server::Training for Training {
         request: Request<pb::DeleteModelRequest>,
     ) -> Result<Response<pb::DeleteModelResponse>, Status> {
         let work = self.0.of(&request);
-        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint)?;
+        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint).or_status()?;
         work.run(Lane::Store, move |engine| engine.delete_model(&fingerprint)).await?;
         work.reply(pb::DeleteModelResponse {})
     }
@@ -133,7 +134,7 @@ impl Intake {
         charge.add(piece.data.len())?;
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
         if !piece.file.is_empty() {
-            (self.begin)(&mut upload, &piece.file)?;
+            (self.begin)(&mut upload, &piece.file).or_status()?;
         }
         let append = move |_: &dyn Engine| {
             let _until_written = charge;
@@ -145,6 +146,6 @@ impl Intake {
 
     /// What came.
     fn end(self) -> Result<Upload, Status> {
-        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into())
+        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into_status())
     }
 }

@@ -10,6 +10,7 @@
 //! share until it is written; where that is full, the stream ends. While the writer is busy the batch being gathered
 //! grows, so that a slow disk gets larger transactions instead of more of them.
 
+use super::status::{IntoStatus, OrStatus};
 use super::memory::Charge;
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
@@ -145,28 +146,28 @@ impl Reader {
 
     /// Adds a message to the batch; the error ends the stream.
     async fn take(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
-        let blocks = from_proto::blocks(message.blocks)?;
+        let blocks = from_proto::blocks(message.blocks).or_status()?;
         let blocks = match &self.target {
             Some(Target { collection, .. })
                 if !message.collection.is_empty() && message.collection != collection.as_str() =>
             {
                 let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
-                return Err(Error::invalid("collection", why).into());
+                return Err(Error::invalid("collection", why).into_status());
             }
             Some(Target { blocks: begun, .. }) if blocks.is_some() && blocks != *begun => {
                 return Err(
-                    Error::invalid("blocks", "must be in the stream's first message, and the same after it").into()
+                    Error::invalid("blocks", "must be in the stream's first message, and the same after it").into_status()
                 );
             }
             Some(Target { keep_existing, .. }) if message.keep_existing && !keep_existing => {
-                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into());
+                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into_status());
             }
             Some(Target { blocks, .. }) => *blocks,
             None if message.keep_existing && blocks.is_some() => {
-                return Err(Error::invalid("keep_existing", "does not go together with blocks").into());
+                return Err(Error::invalid("keep_existing", "does not go together with blocks").into_status());
             }
             None => {
-                let collection = from_proto::collection("collection", &message.collection)?;
+                let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
                 self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
@@ -292,7 +293,7 @@ fn write_batch(
                                 id: content.id.to_string(),
                             };
                             acks.push(status::refused(index, id, &error));
-                            end.get_or_insert_with(|| error.into());
+                            end.get_or_insert_with(|| error.into_status());
                             continue;
                         }
                         reply.replaced += points;
@@ -309,7 +310,7 @@ fn write_batch(
             Err(error) => {
                 acks.push(status::refused(index, id, &error));
                 if ends_stream(&error) && end.is_none() {
-                    end = Some(error.into());
+                    end = Some(error.into_status());
                 }
             }
         }
@@ -341,7 +342,7 @@ fn write_batch(
                     let ack = &mut acks[place];
                     *ack = status::refused(ack.index, std::mem::take(&mut ack.id), &error);
                 }
-                end = Some(error.into());
+                end = Some(error.into_status());
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun is told
 //! by its [`Stop`], which long reads ask; a write that has begun is finished, so that it is whole.
 
+use super::status::{IntoStatus, OrStatus};
 use super::context::Context;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::memory::{Charge, Memory};
@@ -161,7 +162,7 @@ impl Work {
     ) -> Result<T, Status>
     where
         T: Send + 'static,
-        E: Into<Status> + Send + 'static,
+        E: IntoStatus + Send + 'static,
     {
         let queue = match lane {
             Lane::Compute => &self.shared.compute,
@@ -180,9 +181,9 @@ impl Work {
             let _place = place; // given back when the work ends, not when its caller leaves
             let _inside = span.entered();
             if stop.is_over() {
-                return Err(Error::Abandoned.into());
+                return Err(Error::Abandoned.into_status());
             }
-            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).map_err(Into::into))
+            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).or_status())
         });
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
@@ -199,7 +200,7 @@ impl Work {
         let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
-            let reached = Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name)?;
+            let reached = Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name).or_status()?;
             if reached >= least {
                 return Ok(());
             }

@@ -1,0 +1,306 @@
+//! The embedders that a process knows: the defaults in the binary, model folders given by the user, and what was installed.
+
+use super::{
+    DIGITS, DataSource, Embedder, Error, Fingerprint, WORDS,
+    digits::DigitNet,
+    images::{self, PictureNet},
+    save::read_bounded,
+    text::{self, TextEmbedder, TextEncoder},
+    transformers::{self, Family},
+    words::WordModel,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where a model comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program carries it.
+    Program,
+    /// A folder named at the start.
+    Folder,
+    /// The data directory, under this number.
+    Installed(u64),
+}
+
+/// A model: what one model folder gives.
+pub struct Model {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its embedders, at least one. All of them share its card and its files.
+    pub embedders: Vec<Arc<dyn Embedder>>,
+}
+
+impl Model {
+    /// The fingerprint of its first embedder, which stands for the whole.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.embedders[0].fingerprint()
+    }
+
+    /// The names of the collections whose texts it was trained on.
+    pub fn trained_on(&self) -> impl Iterator<Item = &str> {
+        self.embedders[0].card().data.iter().filter_map(DataSource::collection)
+    }
+
+    fn is_installed(&self) -> bool {
+        matches!(self.origin, Origin::Installed(_))
+    }
+
+    /// Whether an embedder of that name and fingerprint is one of its own.
+    pub fn has(&self, name: &str, fingerprint: &Fingerprint) -> bool {
+        self.embedders.iter().any(|one| one.name() == name && one.fingerprint() == *fingerprint)
+    }
+}
+
+/// The embedders of the models that the program carries.
+pub const BUILT_IN: [&str; 3] = [WORDS, "text", DIGITS];
+/// Fewest digits of the fingerprint in `NAME@FINGERPRINT`.
+const LEAST_DIGITS: usize = 8;
+
+/// Embedders by name and by fingerprint (all of them stay reachable, so that collections made with an earlier model can still
+/// embed).
+///
+/// A name stands for the embedder that the process was started with, of several the one added last. Where there is none, it stands
+/// for the one installed last: so what is installed never changes what a name stands for that was known before. `NAME@FINGERPRINT`,
+/// with the first 8 digits or more, stands for one embedder always.
+#[derive(Clone, Default)]
+pub struct Registry {
+    models: Vec<Arc<Model>>,
+}
+
+impl Registry {
+    /// The defaults that the binary carries: `words`, `text`, `digits`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the bytes in the binary are damaged.
+    pub fn with_defaults() -> Result<Self, Error> {
+        let mut registry = Self::default();
+        let mut carry = |embedders| registry.add_model(Arc::new(Model { origin: Origin::Program, embedders }));
+        carry(of_words(WordModel::default_model()?)?);
+        carry(vec![Arc::new(DigitNet::default_model()?)]);
+        Ok(registry)
+    }
+
+    /// Adds the embedders of a model folder made by `nearness train` or `nearness import`.
+    ///
+    /// # Errors
+    /// [`Error`] when the folder holds no model, or a damaged one.
+    pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
+        let embedders = load_folder(folder)?;
+        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders }));
+        Ok(())
+    }
+
+    /// Adds one embedder.
+    pub fn add(&mut self, embedder: Arc<dyn Embedder>) {
+        self.add_model(Arc::new(Model { origin: Origin::Folder, embedders: vec![embedder] }));
+    }
+
+    /// Adds a model of at least one embedder.
+    pub fn add_model(&mut self, model: Arc<Model>) {
+        self.models.push(model);
+    }
+
+    /// Forgets the model of that origin.
+    pub fn remove(&mut self, origin: Origin) {
+        self.models.retain(|model| model.origin != origin);
+    }
+
+    /// The models in the order they were added.
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    fn embedders(&self) -> impl DoubleEndedIterator<Item = &Arc<dyn Embedder>> {
+        self.models.iter().flat_map(|model| &model.embedders)
+    }
+
+    /// Forgets the models for which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&Model) -> bool) {
+        self.models.retain(|model| keep(model));
+    }
+
+    /// The embedder that `NAME` or `NAME@FINGERPRINT` stands for.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEmbedder`] naming those there are.
+    pub fn by_name(&self, name: &str) -> Result<&Arc<dyn Embedder>, Error> {
+        let found = match name.split_once('@') {
+            Some((name, digits)) => self.by_digits(name, digits),
+            None => self.named(name),
+        };
+        found.ok_or_else(|| Error::UnknownEmbedder {
+            name: name.chars().take(80).collect(),
+            known: self.current().iter().map(|embedder| embedder.name()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<dyn Embedder>> {
+        let last = |installed: bool| {
+            let models = self.models.iter().rev().filter(move |model| model.is_installed() == installed);
+            models.flat_map(|model| &model.embedders).find(|embedder| embedder.name() == name)
+        };
+        last(false).or_else(|| last(true))
+    }
+
+    /// None, too, where several fingerprints begin with these digits.
+    fn by_digits(&self, name: &str, digits: &str) -> Option<&Arc<dyn Embedder>> {
+        if digits.len() < LEAST_DIGITS {
+            return None;
+        }
+        let digits = digits.to_ascii_lowercase();
+        let meant = |one: &&Arc<dyn Embedder>| one.name() == name && one.fingerprint().to_string().starts_with(&digits);
+        let mut found = self.embedders().filter(meant);
+        let first = found.next()?;
+        found.all(|other| other.fingerprint() == first.fingerprint()).then_some(first)
+    }
+
+    /// Whether the process was started with an embedder of that name.
+    pub fn is_started_with(&self, name: &str) -> bool {
+        let mut started = self.models.iter().filter(|model| !model.is_installed()).flat_map(|model| &model.embedders);
+        started.any(|embedder| embedder.name() == name)
+    }
+
+    /// Whether a name stands for one of the embedders of a model.
+    pub fn is_current(&self, model: &Model) -> bool {
+        let stands = |one: &Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
+        model.embedders.iter().any(stands)
+    }
+
+    /// The embedder of that name and fingerprint, whenever it was added.
+    pub fn by_fingerprint(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Arc<dyn Embedder>> {
+        self.embedders().rev().find(|embedder| embedder.name() == name && embedder.fingerprint() == *fingerprint)
+    }
+
+    /// The embedders that names stand for, in the order they were added.
+    pub fn current(&self) -> Vec<&Arc<dyn Embedder>> {
+        let stands = |one: &&Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
+        self.embedders().filter(stands).collect()
+    }
+}
+
+/// Largest model card, bytes.
+const MAX_CARD_BYTES: u64 = 1 << 20;
+
+/// The embedders of a model folder.
+///
+/// # Errors
+/// As [`Registry::add_folder`].
+pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    let path = folder.join("card.json");
+    if !path.exists() && folder.join("config.json").exists() {
+        let what = "is missing; a folder of another program becomes a model folder by `nearness import`".into();
+        return Err(Error::Corrupt { path, what });
+    }
+    let json = read_bounded(&path, MAX_CARD_BYTES)?;
+    let card = super::ModelCard::parse(&path, &json)?;
+    match card.family_or_name() {
+        WORDS => return of_words(WordModel::load(folder)?),
+        DIGITS => return Ok(vec![Arc::new(DigitNet::load(folder)?)]),
+        _ => {}
+    }
+    if card.family == images::FAMILY {
+        return Ok(vec![Arc::new(PictureNet::load(folder)?)]);
+    }
+    if card.family == text::CONTRAST {
+        return Ok(vec![Arc::new(TextEncoder::load(folder, card)?)]);
+    }
+    if !card.family.is_empty() {
+        let Some(family) = Family::from_name(&card.family) else {
+            return Err(unknown_family(path, &card.family));
+        };
+        return Ok(vec![transformers::load(family, folder, card)?]);
+    }
+    Err(unknown_family(path, &card.name))
+}
+
+/// A word model gives two embedders: of words and, by weighting them, of texts. They are called `words` and `text`, or
+/// `NAME` and `NAME-text`.
+///
+/// # Errors
+/// As [`TextEmbedder::new`].
+pub fn of_words(words: WordModel) -> Result<Vec<Arc<dyn Embedder>>, Error> {
+    let words = Arc::new(words);
+    Ok(vec![words.clone(), Arc::new(TextEmbedder::new(words)?)])
+}
+
+fn unknown_family(path: PathBuf, family: &str) -> Error {
+    let family: String = family.chars().take(40).collect();
+    Error::Corrupt {
+        path,
+        what: format!(
+            "a model of the unknown family {family:?}; known: words, digits, images, text-contrast, {}",
+            Family::ALL.map(Family::name).join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fingerprinter, Input, Modality, ModelCard, Tap};
+
+    struct Named(ModelCard, Fingerprint);
+
+    impl Embedder for Named {
+        fn name(&self) -> &str {
+            &self.0.name
+        }
+        fn modality(&self) -> Modality {
+            Modality::Text
+        }
+        fn taps(&self) -> &[Tap] {
+            &[]
+        }
+        fn fingerprint(&self) -> Fingerprint {
+            self.1
+        }
+        fn card(&self) -> &ModelCard {
+            &self.0
+        }
+        fn embed(&self, _: &Tap, _: &Input<'_>) -> Result<Vec<f32>, Error> {
+            Err(Error::InvalidInput("it embeds nothing".into()))
+        }
+    }
+
+    fn model(origin: Origin, name: &str, what: &str) -> Arc<Model> {
+        let card = ModelCard { name: name.into(), ..Default::default() };
+        let embedder: Arc<dyn Embedder> = Arc::new(Named(card, Fingerprinter::new(what).finish()));
+        Arc::new(Model { origin, embedders: vec![embedder] })
+    }
+
+    #[test]
+    fn what_is_installed_takes_no_name_that_the_process_was_started_with() {
+        let mut registry = Registry::default();
+        let models = [
+            model(Origin::Program, "words", "program"),
+            model(Origin::Folder, "text", "first folder"),
+            model(Origin::Folder, "text", "second folder"),
+            model(Origin::Installed(0), "words", "installed"),
+            model(Origin::Installed(1), "mine", "older"),
+            model(Origin::Installed(2), "mine", "newer"),
+        ];
+        models.iter().for_each(|model| registry.add_model(model.clone()));
+        let stands = |name: &str| registry.by_name(name).ok().map(|embedder| embedder.fingerprint());
+        for (name, place) in [("words", 0), ("text", 2), ("mine", 5)] {
+            assert_eq!(stands(name), Some(models[place].fingerprint()), "{name}");
+        }
+        let current: Vec<bool> = models.iter().map(|model| registry.is_current(model)).collect();
+        assert_eq!(current, [true, false, true, false, false, true]);
+        assert_eq!(registry.current().iter().map(|one| one.name()).collect::<Vec<_>>(), ["words", "text", "mine"]);
+        assert!(registry.is_started_with("words") && !registry.is_started_with("mine"));
+        // By its fingerprint each of them is meant.
+        for model in &models {
+            let (name, digits) = (model.embedders[0].name(), model.fingerprint().to_string());
+            for digits in [&digits[..], &digits[..8], &digits[..20].to_ascii_uppercase()] {
+                assert_eq!(stands(&format!("{name}@{digits}")), Some(model.fingerprint()));
+            }
+            assert_eq!(stands(&format!("{name}@{}", &digits[..7])), None, "too few digits");
+            assert_eq!(stands(&format!("other@{digits}")), None);
+        }
+        let error = registry.by_name("none").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("words, text, mine"), "{error}");
+    }
+}
