@@ -1,7 +1,7 @@
 //! A filtered search, by the share of the rows that match: `cargo bench --bench filters -- 200000 128`.
 //!
 //! Prints the microseconds a query of comparing every match, and of the graph, which scans codes or walks; and the graph's
-//! recall@10 among the matches. The constants of `src/collection/filter/plan.rs` and of `src/index/graph/search.rs` follow.
+//! recall@10 among the matches. The constants of `crates/core/src/collection/filter/plan.rs` and of `crates/core/src/index/graph/search.rs` follow.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;

@@ -2,7 +2,7 @@
 //!
 //! Prints the recall@10, the distances and the microseconds of a query, by ef: of one graph, of parts as merging leaves them
 //! (nine tenths, and most of the rest), and of equal parts. Each part after the first is told the distance of the tenth hit so
-//! far and is searched for the hits that its share of the rows lets expect, and anew if it has more in the end, as `src/collection/query.rs`
+//! far and is searched for the hits that its share of the rows lets expect, and anew if it has more in the end, as `crates/core/src/collection/query.rs`
 //! does. Then the seconds of a merge that keeps the links of a graph over
 //! half, seven eighths and all of the rows (of these one in ten is gone), beside those of a build from nothing.
 #![allow(clippy::print_stdout, missing_docs)]

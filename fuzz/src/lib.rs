@@ -270,7 +270,7 @@ fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     file.resize(file.len().next_multiple_of(512), 0);
 }
 
-/// Lets panics inside redb pass that this crate turns into errors (`src/store/kv.rs`); every other one still ends the run.
+/// Lets panics inside redb pass that this crate turns into errors (`crates/core/src/store/kv.rs`); every other one still ends the run.
 pub fn allow_panics_of_redb() {
     let ends = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

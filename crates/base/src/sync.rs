@@ -1,6 +1,6 @@
 //! Locks and atomics of what several threads change: those of std; with the feature `interleavings` those of a scheduler that
 //! tries orders of the threads' steps (shuttle; Burckhardt et al. 2010, "A Randomized Scheduler with Probabilistic Guarantees of
-//! Finding Bugs"), for the tests in `src/collection/interleavings.rs`.
+//! Finding Bugs"), for the tests in `crates/core/src/collection/interleavings.rs`.
 
 #[cfg(not(feature = "interleavings"))]
 pub use std::{

@@ -1,4 +1,4 @@
-//! From the bytes of an image to the net's 28x28 numbers. Pictures are decoded by `src/embed/picture.rs` and go through
+//! From the bytes of an image to the net's 28x28 numbers. Pictures are decoded by `crates/embed/src/picture.rs` and go through
 //! `ink.rs`; raw pixels are taken as they are.
 
 use super::{PIXELS, SIDE, ink};
