@@ -1,6 +1,5 @@
 //! The house rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, commands in the README.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Module -> modules of the same crate that it may import; the compiler checks what crates import. A new folder needs a row here.
@@ -161,7 +160,10 @@ fn external_crates_stay_where_they_belong() {
             }
             let at_home = path.starts_with("crates/math/src/") || path.starts_with("crates/base/src/disk/");
             if code(line).contains("unsafe ") && !at_home {
-                broken.push(format!("{path}:{}: unsafe code belongs in crates/math and crates/base/src/disk", number + 1));
+                broken.push(format!(
+                    "{path}:{}: unsafe code belongs in crates/math and crates/base/src/disk",
+                    number + 1
+                ));
             }
         }
     }
@@ -213,7 +215,8 @@ fn paths_in_the_docs_exist() {
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("a document");
         for word in quoted(&text) {
-            let inside = ["src/", "crates/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/", "fuzz/"];
+            let inside =
+                ["src/", "crates/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/", "fuzz/"];
             let plain = !word.contains([' ', '*', '<', '{', '\n']);
             if plain && inside.iter().any(|start| word.starts_with(start)) && !root().join(word).exists() {
                 broken.push(format!("{}: names `{word}`, which does not exist", document.display()));

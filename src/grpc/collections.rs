@@ -1,7 +1,7 @@
 //! The service `Collections`.
 
-use super::status::OrStatus;
 use super::progress::{Replies, of_generation, stream};
+use super::status::OrStatus;
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
@@ -66,7 +66,8 @@ impl pb::collections_server::Collections for Collections {
         let work = self.0.of(&request);
         let request = request.into_inner();
         let name = from_proto::collection("name", &request.name).or_status()?;
-        let pb::EmbedderRef { name: embedder, tap } = from_proto::embedder(request.embedder.unwrap_or_default()).or_status()?;
+        let pb::EmbedderRef { name: embedder, tap } =
+            from_proto::embedder(request.embedder.unwrap_or_default()).or_status()?;
         let sources = if request.trust_payload { Sources::Trusted } else { Sources::Proved };
         Ok(generation(work, move |engine, observe| engine.reembed(&name, &embedder, &tap, sources, observe)))
     }

@@ -1,7 +1,7 @@
 //! The service `Embedders`: the nets themselves, without a collection.
 
-use super::status::{IntoStatus, OrStatus};
 use super::from_proto::EmbedInput;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Engine, Error, Stop};

@@ -4,7 +4,6 @@
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
 //! `status::corrected`), and calls a passed deadline a cancellation. The gate is where both are put right.
 
-use super::status::OrStatus;
 use super::calls;
 use super::connection::{Peer, client_of};
 use super::context::{Context as Known, given_id, new_id, response_bytes};
@@ -14,6 +13,7 @@ use super::places::{Place, Places};
 use super::queue::Client;
 use super::reply::Replies;
 use super::status;
+use super::status::OrStatus;
 use super::tally::Tally;
 use crate::guard::{Access, Audit, Caller, Live, Role, Scope};
 use std::convert::Infallible;

@@ -7,8 +7,8 @@
 //! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
 //! watch does not keep the server from stopping.
 
-use super::status::OrStatus;
 use super::from_proto;
+use super::status::OrStatus;
 use crate::collection::{CollectionState, Engine};
 use crate::guard::{Access, Live};
 use std::sync::Arc;

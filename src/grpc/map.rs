@@ -4,8 +4,8 @@
 //! its thread and its place in the queue although nobody reads it. What may be missed is left out while a few pieces wait. When the
 //! outbox is full, the layout waits for a client that reads, and ends for one that does not.
 
-use super::status::{IntoStatus, OrStatus};
 use super::memory::Charge;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, payload, pb, status};
 use crate::collection::map::{

@@ -1,7 +1,7 @@
 //! The service `Snapshots`: long work on a maintenance thread, its progress as a stream.
 
-use super::status::OrStatus;
 use super::progress::{Replies, stream};
+use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use crate::collection::Job;

@@ -1,7 +1,7 @@
 //! The service `Training`: models that are trained, installed and deleted while the server runs.
 
-use super::status::{IntoStatus, OrStatus};
 use super::progress::{Pace, Replies, telling};
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, status, to_proto};
 use crate::collection::{Engine, Error, Upload};
@@ -34,7 +34,11 @@ impl pb::training_server::Training for Training {
         while let Some(request) = next(&work, &mut incoming).await? {
             match request.part {
                 Some(Part::Piece(piece)) => intake.take(piece).await?,
-                _ => return Err(Error::invalid("piece", "is missing: only the first request holds settings").into_status()),
+                _ => {
+                    return Err(
+                        Error::invalid("piece", "is missing: only the first request holds settings").into_status()
+                    );
+                }
             }
         }
         let upload = intake.end()?;

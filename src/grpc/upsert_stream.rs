@@ -10,8 +10,8 @@
 //! share until it is written; where that is full, the stream ends. While the writer is busy the batch being gathered
 //! grows, so that a slow disk gets larger transactions instead of more of them.
 
-use super::status::{IntoStatus, OrStatus};
 use super::memory::Charge;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
@@ -155,9 +155,8 @@ impl Reader {
                 return Err(Error::invalid("collection", why).into_status());
             }
             Some(Target { blocks: begun, .. }) if blocks.is_some() && blocks != *begun => {
-                return Err(
-                    Error::invalid("blocks", "must be in the stream's first message, and the same after it").into_status()
-                );
+                return Err(Error::invalid("blocks", "must be in the stream's first message, and the same after it")
+                    .into_status());
             }
             Some(Target { keep_existing, .. }) if message.keep_existing && !keep_existing => {
                 return Err(Error::invalid("keep_existing", "must be in the stream's first message").into_status());

@@ -3,13 +3,13 @@
 //! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun is told
 //! by its [`Stop`], which long reads ask; a write that has begun is finished, so that it is whole.
 
-use super::status::{IntoStatus, OrStatus};
 use super::context::Context;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::memory::{Charge, Memory};
 use super::meter::ResponseMeter;
 use super::queue::Queue;
 use super::scoped::Scoped;
+use super::status::{IntoStatus, OrStatus};
 use super::{pb, status};
 use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
 use crate::types::CollectionName;
@@ -200,7 +200,8 @@ impl Work {
         let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
-            let reached = Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name).or_status()?;
+            let reached =
+                Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name).or_status()?;
             if reached >= least {
                 return Ok(());
             }

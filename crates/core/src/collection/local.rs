@@ -570,7 +570,9 @@ impl Engine for LocalEngine {
         if previous.identity.is_none() && next.truth.is_owned() {
             inner.catalogue.identify(&[(name.to_string(), previous.folder, next.identity)])?;
         }
-        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalogue.go_back(name.as_str())?))
+        inner.switch_generation(&before, next, Sources::Proved, observe, || {
+            Ok(inner.catalogue.go_back(name.as_str())?)
+        })
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {

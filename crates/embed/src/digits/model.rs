@@ -5,9 +5,9 @@
 //! and among others.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
+use crate::math;
 use crate::nearest::same_class;
 use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
-use crate::math;
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -2,8 +2,8 @@
 
 use super::{LabelledPictures, PictureNet};
 use crate::Error;
-use crate::nearest::same_class;
 use crate::math;
+use crate::nearest::same_class;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq)]

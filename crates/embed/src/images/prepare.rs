@@ -2,8 +2,8 @@
 
 use super::shape::Shape;
 use crate::Error;
-use crate::picture::{Picture, check_size, decode, invalid, supported};
 use crate::math::convolution::rows;
+use crate::picture::{Picture, check_size, decode, invalid, supported};
 use image::{RgbImage, imageops};
 
 /// Family and version of the preprocessing, part of the fingerprint: a change of any number that reaches the net for

@@ -6,8 +6,8 @@ use super::shape::Places;
 use super::train::start;
 use super::worker::{Packed, Worker};
 use super::*;
-use crate::{Embedder, Error, ErrorKind, Input, MODEL_FILES, load_folder};
 use crate::math::convolution::{bare, bordered, rows};
+use crate::{Embedder, Error, ErrorKind, Input, MODEL_FILES, load_folder};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,

@@ -5,9 +5,9 @@
 
 use crate::nearest::NEAREST;
 use crate::{
-    words::Tokenizer,
     math::TopK,
     types::{Neighbor, Ordinal},
+    words::Tokenizer,
 };
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;

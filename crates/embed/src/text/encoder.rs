@@ -11,12 +11,12 @@ use super::{
     model::{canaries, check_length, nothing_known, share, share_of_unknown},
     sketch,
 };
+use crate::math::normalize;
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
     save::{read_bounded, write_folder},
     words::{MAX_DIMENSION, Term, WordModel, file},
 };
-use crate::math::normalize;
 use serde_json::Value;
 use std::path::Path;
 

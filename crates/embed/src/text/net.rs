@@ -6,8 +6,8 @@
 
 use super::encoder::rarity;
 use crate::{
-    words::{WordModel, draw::Random, weight::inverse_norm},
     math::gemm::{Matrix, multiply},
+    words::{WordModel, draw::Random, weight::inverse_norm},
 };
 use rayon::prelude::*;
 

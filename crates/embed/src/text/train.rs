@@ -8,11 +8,11 @@ use super::{
     paragraphs::Paragraphs,
 };
 use crate::{
+    types::Precision,
     {
         Embedder, Error, ModelCard,
         words::{MAX_DIMENSION, Term, WordModel, draw::Random},
     },
-    types::Precision,
 };
 use rayon::prelude::*;
 use serde_json::json;

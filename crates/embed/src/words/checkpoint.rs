@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{
     disk,
+    math::train::SharedMatrix,
     {
         DataSource, Error,
         save::{read_bounded, write_whole},
         transformers::Pieces,
     },
-    math::train::SharedMatrix,
 };
 use serde_json::Value;
 use std::{

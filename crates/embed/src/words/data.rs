@@ -56,10 +56,7 @@ pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Err
 ///
 /// # Errors
 /// [`Error::Io`], and what `visit` gives.
-pub(crate) fn for_each_line_or_tag(
-    path: &Path,
-    visit: &mut dyn FnMut(&str) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(crate) fn for_each_line_or_tag(path: &Path, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
     lines(path, open_unpacked(path)?.0, visit)
 }
 

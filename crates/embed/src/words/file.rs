@@ -24,8 +24,8 @@ use super::{
     told::{PLACES, Told},
 };
 use crate::save::{read_bounded, write_folder};
-use crate::{Error, ModelCard, ModelFiles, WORDS, transformers::Pieces};
 use crate::types::Precision;
+use crate::{Error, ModelCard, ModelFiles, WORDS, transformers::Pieces};
 use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::HashMap, fs, path::Path};

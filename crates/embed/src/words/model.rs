@@ -11,10 +11,9 @@ use super::{
     weight,
 };
 use crate::{
-    
-        Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
-        transformers::Pieces,
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
     math::train::{dot_rows, multiply},
+    transformers::Pieces,
     types::Precision,
 };
 use rustc_hash::FxHashMap;
@@ -255,6 +254,7 @@ impl WordModel {
         if let Table::F32(rows) = &self.input { rows } else { &self.decoded }
     }
 
+    /// The vector of a word by its number in the vocabulary; panics where there is none.
     pub fn row(&self, number: usize) -> &[f32] {
         &self.rows()[number * self.dimension..][..self.dimension]
     }

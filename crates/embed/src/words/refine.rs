@@ -15,8 +15,8 @@
 //!    (Cheng 1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
 use super::{draw::hash, train::TrainProgress};
-use crate::nearest::nearest_among;
 use crate::math::{symmetric, train::multiply};
+use crate::nearest::nearest_among;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 

@@ -15,9 +15,13 @@ pub const LONGEST: usize = 4 << 10;
 /// Why a word is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
+    /// It has no character.
     Empty,
+    /// It has so many bytes.
     TooLong(usize),
+    /// It is not UTF-8.
     NotUtf8,
+    /// It came before.
     Twice,
 }
 

@@ -1,8 +1,8 @@
 //! Word numbers in a file: four bytes a word, little-endian, every sentence followed by [`END`]. What is read of it at once
 //! is a block, so that a corpus may be larger than memory.
 
-use crate::disk::private_file;
 use crate::Error;
+use crate::disk::private_file;
 use std::{
     fs::{self, File},
     io,

@@ -18,10 +18,7 @@ use super::{
     tokenize::Tokenizer,
     told, weight,
 };
-use crate::{
-    Error, ModelCard, transformers::Pieces,
-    types::Precision,
-};
+use crate::{Error, ModelCard, transformers::Pieces, types::Precision};
 use serde_json::json;
 use std::{path::PathBuf, thread};
 

@@ -3,9 +3,9 @@
 use super::*;
 use crate::disk::Fs;
 use crate::disk::double::{CrashFs, Plan, Unsynced};
-use crate::quick_dir;
 use crate::disk::{ErrorKind, list_files};
 use crate::math::{Components, Element};
+use crate::quick_dir;
 use crate::store::Error;
 use crate::types::{Identity, Ordinal};
 use proptest::prelude::*;
