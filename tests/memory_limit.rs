@@ -102,12 +102,17 @@ async fn collection(client: &Client) -> pb::Collection {
     client.collection(request).await.expect("the server lives").collection.expect("a collection")
 }
 
+/// Segments without a graph.
+fn left_out(info: &pb::Collection) -> usize {
+    info.segments.iter().filter(|segment| !segment.graph).count()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: minutes; needs to make memory cgroups"]
 async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let rows = number("NEARNESS_TEST_ROWS", 250_000);
-    let limits = std::env::var("NEARNESS_TEST_LIMITS").unwrap_or_else(|_| "450".into());
+    let limits = std::env::var("NEARNESS_TEST_LIMITS").unwrap_or_else(|_| "450,200".into());
     for mib in limits.split(',').map(|limit| limit.parse::<u64>().expect("MiB")) {
         let group = match Group::new(mib << 20) {
             Ok(group) => group,
@@ -129,13 +134,14 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
             client.upsert(request).await.unwrap_or_else(|error| panic!("{mib} MiB, at {from}: {error}"));
         }
         println!("{mib} MiB: {rows} rows written after {:?}, memory {:?}", begun.elapsed(), server.memory());
-        // Until nothing changes any more: a long merge changes nothing for a while, so what is left out must have a reason too.
+        // Until nothing changes any more: a long merge changes nothing for a while, so each segment that is left out must have a
+        // reason too.
         let (mut before, mut same, mut explained) = (String::new(), 0, false);
         while (same < 12 || !explained) && begun.elapsed() < Duration::from_secs(1_200) {
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(server.is_alive(), "{mib} MiB: the server was ended");
             let mut now = collection(&client).await;
-            explained = now.segments.iter().all(|segment| segment.graph) || !now.problems.is_empty();
+            explained = left_out(&now) <= now.problems.len();
             // What is free changes all the time.
             (now.resident_bytes, now.queries) = (0, 0);
             now.problems.iter_mut().for_each(|problem| problem.truncate(20));
@@ -154,7 +160,7 @@ async fn a_load_in_a_small_memory_cgroup_does_not_end_the_server() {
             info.problems
         );
         assert_eq!(info.points, rows);
-        assert!(graphs == info.segments.len() || !info.problems.is_empty(), "what is left out has a reason");
+        assert!(left_out(&info) <= info.problems.len(), "what is left out has a reason");
         let query = pb::query::Form::Id("p7".into());
         let search = pb::SearchRequest {
             collection: "c".into(),

@@ -64,8 +64,7 @@ impl Collection {
         let (params, live) = (self.graph_params()?, u64::from(sealed.live_rows()));
         let needed = calibration::measure_bytes(rows.len() as u64, live, rows.dimension, self.metric, params.m);
         let memory = &self.meters.memory;
-        let bytes = memory.capacity().clamp(needed.least, needed.most);
-        let _reserved = match memory.reserve(bytes, &|| progress(0, 1)) {
+        let reserved = match memory.reserve(needed.least, needed.most, &|| progress(0, 1)) {
             Ok(reserved) => reserved,
             Err(Refused::TooLittle { capacity }) => {
                 let what = format!("segment {} promises no recall: measuring it", sealed.segment.id().0);
@@ -78,6 +77,7 @@ impl Collection {
             }
         };
         sealed.defer(Job::Calibrating, None);
+        let bytes = reserved.bytes();
         if bytes < needed.most {
             tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is measured on a sample");
         }

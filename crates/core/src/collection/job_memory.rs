@@ -125,8 +125,9 @@ impl JobMemory {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Reserves bytes for a job, once it is its turn and they are free. `go_on` is asked while it waits.
-    pub(super) fn reserve(&self, bytes: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
+    /// Reserves `most` bytes for a job, once it is its turn and they are free; less, but at least `least`, when it is the only one and
+    /// there are no more. `go_on` is asked while it waits.
+    pub(super) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
         let ticket = {
             let mut state = self.state();
             let ticket = state.next_ticket;
@@ -140,16 +141,17 @@ impl JobMemory {
                 let mut state = self.state();
                 if state.waiting.front() == Some(&ticket) {
                     let (share, free) = self.bounds();
-                    let alone = state.reserved == 0;
-                    if state.reserved.saturating_add(bytes) <= share.min(free) {
+                    let (capacity, alone) = (share.min(free), state.reserved == 0);
+                    let bytes = if alone { most.min(capacity) } else { most };
+                    if bytes >= least && state.reserved.saturating_add(bytes) <= capacity {
                         leave(&mut state);
                         state.reserved += bytes;
                         return Ok(Reserved { memory: self, bytes });
                     }
-                    if alone || bytes > share {
+                    if alone || least > share {
                         leave(&mut state);
                         self.refused.fetch_add(1, Ordering::Relaxed);
-                        return Err(Refused::TooLittle { capacity: share.min(free) });
+                        return Err(Refused::TooLittle { capacity });
                     }
                 }
             }
@@ -159,6 +161,12 @@ impl JobMemory {
             }
             sleep(TRY_AGAIN);
         }
+    }
+}
+
+impl Reserved<'_> {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -206,7 +214,7 @@ pub(super) mod tests {
         assert_eq!(memory.capacity(), 150 * MIB);
         available.store(90 * MIB, Ordering::Relaxed);
         assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
-        assert!(memory.reserve(LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, GO_ON).is_err());
+        assert!(memory.reserve(LEAST, LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, LEAST + 1, GO_ON).is_err());
         assert_eq!(memory.seal_bytes() as u64, 25 * MIB);
         assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
     }
@@ -215,30 +223,43 @@ pub(super) mod tests {
     fn what_does_not_fit_even_alone_is_refused_and_counted() {
         let available = Arc::new(AtomicU64::new(800 * MIB));
         let memory = memory_of(800 * MIB, &available);
-        let refused = memory.reserve(401 * MIB, GO_ON).err();
+        let refused = memory.reserve(401 * MIB, 401 * MIB, GO_ON).err();
         assert_eq!(refused, Some(Refused::TooLittle { capacity: 400 * MIB }));
         assert_eq!((memory.refused(), memory.reserved()), (1, 0));
-        let all = memory.reserve(400 * MIB, GO_ON).unwrap();
+        let all = memory.reserve(400 * MIB, 400 * MIB, GO_ON).unwrap();
         assert_eq!(memory.reserved(), 400 * MIB);
-        assert_eq!(memory.reserve(1, &|| false).err(), Some(Refused::Cancelled));
+        assert_eq!(memory.reserve(1, 1, &|| false).err(), Some(Refused::Cancelled));
         // What can never fit does not wait for the others.
-        assert!(matches!(memory.reserve(401 * MIB, GO_ON), Err(Refused::TooLittle { .. })));
+        assert!(matches!(memory.reserve(401 * MIB, 401 * MIB, GO_ON), Err(Refused::TooLittle { .. })));
         drop(all);
-        assert!(memory.reserve(400 * MIB, &|| false).is_ok());
+        assert!(memory.reserve(400 * MIB, 400 * MIB, &|| false).is_ok());
+    }
+
+    #[test]
+    fn a_job_that_can_do_with_less_gets_what_there_is_when_it_is_alone() {
+        let available = Arc::new(AtomicU64::new(300 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let bytes = |least: u64, most: u64| memory.reserve(least, most, &|| false).map(|reserved| reserved.bytes());
+        assert_eq!(bytes(50 * MIB, 900 * MIB), Ok(200 * MIB));
+        assert_eq!(bytes(50 * MIB, 60 * MIB), Ok(60 * MIB));
+        assert_eq!(bytes(201 * MIB, 900 * MIB), Err(Refused::TooLittle { capacity: 200 * MIB }));
+        let other = memory.reserve(MIB, MIB, GO_ON).unwrap();
+        assert_eq!(bytes(50 * MIB, 900 * MIB), Err(Refused::Cancelled), "it waits until it is alone");
+        drop(other);
     }
 
     #[test]
     fn jobs_wait_in_the_order_in_which_they_came() {
         let available = Arc::new(AtomicU64::new(800 * MIB));
         let memory = memory_of(800 * MIB, &available);
-        let first = memory.reserve(300 * MIB, GO_ON).unwrap();
+        let first = memory.reserve(300 * MIB, 300 * MIB, GO_ON).unwrap();
         let (begun, order) = mpsc::channel();
         std::thread::scope(|scope| {
             // The second would fit beside the first job, but the one before it came earlier.
             for (number, bytes) in [(1, 350 * MIB), (2, 100 * MIB)] {
                 let (memory, begun) = (&memory, begun.clone());
                 scope.spawn(move || {
-                    let _mine = memory.reserve(bytes, GO_ON).unwrap();
+                    let _mine = memory.reserve(bytes, bytes, GO_ON).unwrap();
                     begun.send(number).unwrap();
                 });
                 while memory.state().waiting.len() < number {

@@ -275,7 +275,7 @@ impl Collection {
         inputs: &[Arc<Sealed>],
         observe: Observe<'_>,
     ) -> Result<Option<Reserved<'_>>, Error> {
-        match self.meters.memory.reserve(bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
+        match self.meters.memory.reserve(bytes, bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
             Ok(reserved) => Ok(Some(reserved)),
             Err(Refused::TooLittle { capacity }) => {
                 for sealed in inputs {
