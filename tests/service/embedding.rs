@@ -84,14 +84,6 @@ fn texts(first: &str, count: usize) -> pb::EmbedRequest {
     pb::EmbedRequest { embedder: "slow".into(), tap: String::new(), inputs }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn searches_do_not_wait_for_embeddings() {
     let (server, slow, _folder) = slow().await;

@@ -319,26 +319,34 @@ fn fail_sync(at: u64) -> bool {
     failed
 }
 
+/// Does steps that succeed; what there is then.
+fn run_all(engine: &LocalEngine, steps: &[Step]) -> State {
+    let mut state = State::new();
+    for step in steps {
+        step.run(engine, &state, &mut None).unwrap();
+        step.apply(&mut state, &None);
+    }
+    state
+}
+
 #[test]
 fn an_open_of_what_is_up_to_date_writes_nothing() {
     let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let engine = open(&fs, dir.path(), depot.path());
-    let mut state = State::new();
-    let steps = [
-        Step::Create("a"),
-        Step::Upsert("a", 0, 60, 1),
-        Step::Create("b"),
-        Step::Upsert("b", 0, 20, 2),
-        Step::Upsert("a", 40, 70, 3),
-        Step::Compact("a"),
-        Step::Create("c"),
-        Step::Drop("c"),
-    ];
-    for step in steps {
-        step.run(&engine, &state, &mut None).unwrap();
-        step.apply(&mut state, &None);
-    }
+    run_all(
+        &engine,
+        &[
+            Step::Create("a"),
+            Step::Upsert("a", 0, 60, 1),
+            Step::Create("b"),
+            Step::Upsert("b", 0, 20, 2),
+            Step::Upsert("a", 40, 70, 3),
+            Step::Compact("a"),
+            Step::Create("c"),
+            Step::Drop("c"),
+        ],
+    );
     drop(engine);
     let before = (fs.now(), fs.syncs());
     let engine = open(&fs, dir.path(), depot.path());
@@ -365,19 +373,17 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let engine = open(&fs, dir.path(), depot.path());
-    let mut state = State::new();
-    let steps = [
-        Step::Create("a"),
-        Step::Bulk("a", 0, 2_100, 1),
-        Step::Bulk("a", 3_000, 3_300, 2),
-        // Fewer than are sealed: they stay in the growing store.
-        Step::Upsert("a", 2_050, 2_140, 3),
-        Step::Delete("a", 3_000, 3_010),
-    ];
-    for step in steps {
-        step.run(&engine, &state, &mut None).unwrap();
-        step.apply(&mut state, &None);
-    }
+    let state = run_all(
+        &engine,
+        &[
+            Step::Create("a"),
+            Step::Bulk("a", 0, 2_100, 1),
+            Step::Bulk("a", 3_000, 3_300, 2),
+            // Fewer than are sealed: they stay in the growing store.
+            Step::Upsert("a", 2_050, 2_140, 3),
+            Step::Delete("a", 3_000, 3_010),
+        ],
+    );
     drop(engine);
     // A payload is hurt in each segment.
     let folder = dir.path().join("collections").join(format!("{:016x}", 0));
