@@ -211,7 +211,7 @@ fn quoted(text: &str) -> Vec<&str> {
 fn paths_in_the_docs_exist() {
     let mut broken = Vec::new();
     let mut documents = files(&root().join("docs"), "md");
-    documents.push(root().join("README.md"));
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("a document");
         for word in quoted(&text) {
@@ -250,9 +250,17 @@ fn every_module_is_in_the_architecture() {
     }
 }
 
+/// The README, the other documents of the root and the guides, one after the other.
+fn manual() -> String {
+    let mut paths = files(&root().join("docs/guides"), "md");
+    paths
+        .extend(["README.md", "CONTRIBUTING.md", "docs/README.md", "docs/BENCHMARKS.md"].map(|name| root().join(name)));
+    paths.iter().map(|path| std::fs::read_to_string(path).expect("a document") + "\n").collect()
+}
+
 #[test]
-fn commands_in_the_readme_parse() {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+fn commands_in_the_manual_parse() {
+    let text = manual();
     let mut seen = 0;
     let joined = text.replace("\\\n", " ");
     for line in joined.lines().map(str::trim) {
@@ -262,16 +270,16 @@ fn commands_in_the_readme_parse() {
         };
         let words = shell_words(arguments);
         if let Err(error) = nearness::cli::parses(&words) {
-            panic!("README.md: `{line}` is not understood: {error}");
+            panic!("`{line}` is not understood: {error}");
         }
         seen += 1;
     }
-    assert!(seen >= 8, "the README shows only {seen} commands");
+    assert!(seen >= 60, "the manual shows only {seen} commands");
 }
 
 #[test]
-fn commands_in_the_readme_that_need_a_feature_say_so() {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+fn commands_in_the_manual_that_need_a_feature_say_so() {
+    let text = manual();
     let needs = [
         "nearness import bert ",
         "nearness import gpt ",
@@ -287,11 +295,11 @@ fn commands_in_the_readme_that_need_a_feature_say_so() {
     for block in text.split("```").skip(1).step_by(2) {
         let whole = block.lines().any(|line| line.starts_with('#') && line.contains("--features transformers"));
         for line in block.lines().filter(|line| needs.iter().any(|needed| line.contains(needed))) {
-            assert!(whole || line.contains("--features transformers"), "README.md: `{line}` does not name its feature");
+            assert!(whole || line.contains("--features transformers"), "`{line}` does not name its feature");
             seen += 1;
         }
     }
-    assert!(seen >= 8, "the README shows only {seen} commands of that feature");
+    assert!(seen >= 8, "the manual shows only {seen} commands of that feature");
 }
 
 /// Splits as a shell does, as far as the README needs it: quotes and comments.
