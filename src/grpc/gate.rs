@@ -366,6 +366,12 @@ mod tests {
         let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.door.health.checks.take(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Check").await, Some("RESOURCE_EXHAUSTED"));
         drop(checks);
+        // And memory of its own.
+        let full = gate.door.memory.begin();
+        full.add(1 << 20).unwrap();
+        let compressed = http::Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-encoding", "gzip");
+        let response = gate.call(compressed.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(status::name_in(response.headers()), Some("OK"));
     }
 
     #[test]

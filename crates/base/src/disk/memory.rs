@@ -205,6 +205,7 @@ mod tests {
                 ("sys/fs/cgroup/memory/memory.kmem.usage_in_bytes", "20000\n"),
                 ("sys/fs/cgroup/memory/inner/memory.limit_in_bytes", "1000000\n"),
                 ("sys/fs/cgroup/memory/inner/memory.usage_in_bytes", "600000\n"),
+                ("sys/fs/y/memory.limit_in_bytes", "500000\n"),
             ]
         };
         assert_eq!(status(&group("4:cpu,memory:/docker/x\n0::/\n")), Some((2_000_000, 1_630_000)));

@@ -262,7 +262,9 @@ pub(super) mod tests {
                     let _mine = memory.reserve(bytes, bytes, GO_ON).unwrap();
                     begun.send(number).unwrap();
                 });
+                let asked = std::time::Instant::now();
                 while memory.state().waiting.len() < number {
+                    assert!(asked.elapsed() < Duration::from_secs(10), "job {number} does not wait");
                     std::thread::yield_now();
                 }
             }

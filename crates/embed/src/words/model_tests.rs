@@ -262,5 +262,7 @@ fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
         assert_eq!(model.single(asked).unwrap(), found, "{asked:?}");
     }
     assert!(model.single("the city").unwrap_err().to_string().contains("has 2"));
+    // As it is written, where the model's own rule would cut it.
+    assert_eq!(spelled(Tokenizer::Letters).single("New_York").unwrap(), "New_York");
     assert!(model.single("...").unwrap_err().to_string().contains("no word"));
 }

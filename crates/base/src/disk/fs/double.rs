@@ -171,9 +171,9 @@ impl CrashFs {
             let Ok(relative) = path.strip_prefix(&self.root) else { continue };
             let target = into.join(relative);
             match inode {
+                // What is in a folder whose name was lost is lost with it.
+                _ if relative != Path::new("") && !target.parent().unwrap().exists() => {}
                 None => std::fs::create_dir_all(&target).unwrap(),
-                // A file of a folder whose name was lost is lost with it.
-                Some(_) if !target.parent().unwrap().exists() => {}
                 Some(inode) => std::fs::write(&target, &disk.contents[inode].durable).unwrap(),
             }
         }

@@ -124,3 +124,29 @@ impl Inner {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::turn::FolderUse;
+    use super::super::LocalEngine;
+    use super::*;
+    use crate::embed::Registry;
+
+    #[test]
+    fn a_folder_is_opened_again_only_when_its_jobs_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = LocalEngine::open(dir.path(), Registry::default()).unwrap();
+        let (folder, other, jobs) = (dir.path().join("one"), dir.path().join("other"), FolderUse::default());
+        let job = jobs.begin();
+        engine.inner.retired.lock().unwrap().push((folder.clone(), jobs));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| engine.inner.await_folder(&folder));
+            engine.inner.await_folder(&other).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!waiting.is_finished());
+            drop(job);
+            waiting.join().unwrap().unwrap();
+        });
+        assert!(engine.inner.retired.lock().unwrap().is_empty());
+    }
+}

@@ -235,3 +235,24 @@ pub fn sample_rows(
     }
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_grows_as_it_does_for_the_same_stored_rows() {
+        let curves = |recall: f32| {
+            let point = |ef| CurvePoint { ef, recall, error: 0.001 };
+            vec![Curve { k: 10, points: vec![point(10), point(40)] }]
+        };
+        let mut new = curves(0.9);
+        enlarge(&mut new, &curves(0.8), &curves(0.95)).unwrap();
+        // The larger graph misses four times as much.
+        assert!(new[0].points.iter().all(|point| (point.recall - 0.6).abs() < 0.01), "{new:?}");
+        // Never less than on the subset, whatever chance says of the stored rows.
+        let mut new = curves(0.9);
+        enlarge(&mut new, &curves(0.95), &curves(0.8)).unwrap();
+        assert!(new[0].points.iter().all(|point| (point.recall - 0.9).abs() < 1e-6), "{new:?}");
+    }
+}

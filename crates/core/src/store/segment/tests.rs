@@ -248,12 +248,17 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
         segment.verify().unwrap();
         let whole = std::fs::read(segment.path()).unwrap();
         let path = dir.path().join(ID.vectors_file());
+        let layout = layout::Layout::decode(&path, &whole, ID).unwrap();
+        let can_be_computed = [layout::Section::Sorted, layout::Section::Sums].map(|section| layout.range(section));
         let mut costs = [0; 3];
         for at in (0..whole.len()).step_by(whole.len() / 97) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x10;
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, &damaged).unwrap();
+            // Nothing was looked up before: the walk itself meets the damage.
+            let walked = Segment::open(dir.path(), ID).unwrap();
+            let walked: Vec<String> = walked.in_order(None).map(|row| walked.point_id(row).to_owned()).collect();
             let segment = Segment::open(dir.path(), ID).unwrap();
             let mut seen = 0;
             for (row, (id, vector, payload)) in rows.iter().enumerate() {
@@ -267,8 +272,13 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
             }
             let ordered: Vec<&str> = segment.in_order(None).map(|row| segment.point_id(row)).collect();
             assert!(ordered.is_sorted() && ordered.len() == seen as usize, "byte {at}");
+            assert!(walked.iter().eq(&ordered), "byte {at}");
             let lost: usize = segment.damaged_rows().iter().map(|range| range.len()).sum();
             assert!(lost <= 128, "byte {at}: {lost} rows, of at most two blocks of 64");
+            assert!(
+                lost == 0 || !can_be_computed.iter().any(|range| range.contains(&at)),
+                "byte {at} costs {lost} rows"
+            );
             let salvaged = segment.salvageable().unwrap();
             assert!(salvaged.len() >= 1_000 - lost, "byte {at}");
             costs[lost.div_ceil(64)] += 1;
