@@ -1,6 +1,6 @@
 //! Matrix products on `f32` slices, with every bound checked before the kernel runs.
 //!
-//! The only file that names the crate `gemm`, which chooses AVX-512, AVX2 or portable code at run time.
+//! The only file that names the crate `gemm-f32`, which chooses AVX-512, AVX2 or portable code at run time.
 //! One product runs on the calling thread; callers split their work over threads themselves, which keeps
 //! the order of additions, and so the bits of the result, independent of the number of threads.
 
@@ -57,17 +57,20 @@ pub fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool)
     assert_eq!(a.columns, b.rows, "inner sizes of a matrix product");
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(out.len() >= m * n, "{m} x {n} numbers to write, room for {}", out.len());
+    // The kernel prefers results whose columns are contiguous: the transposed product, unless there is one column.
+    let (a, b, m, n, column_stride, row_stride) =
+        if n > 1 { (b.transposed(), a.transposed(), n, m, n, 1) } else { (a, b, m, n, 1, n) };
     // SAFETY: `Matrix::new` checked that both operands lie within their slices (transposing only exchanges
     // the strides), the assertion above that the result lies within `out`; `out` is borrowed mutably, so it
     // overlaps neither. All strides fit isize because they are at most slice lengths.
     unsafe {
-        gemm::gemm(
+        gemm_f32::gemm::f32::get_gemm_fn()(
             m,
             n,
             k,
             out.as_mut_ptr(),
-            1,
-            n as isize,
+            column_stride as isize,
+            row_stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.column_stride as isize,
@@ -75,12 +78,12 @@ pub fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool)
             b.data.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            1.0f32,
-            1.0f32,
+            1.0,
+            1.0,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
