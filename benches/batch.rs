@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query, Refused,
     SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
@@ -43,7 +43,7 @@ fn main() {
     engine
         .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::L2, index })
         .expect("a collection");
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine.bulk_load(&name, &mut items.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     // Nothing is left to do behind the queries.
     engine.compact(&name).expect("one measured segment");

@@ -4,6 +4,9 @@
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
 
+#[path = "cli/load.rs"]
+mod load;
+
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

@@ -4,7 +4,7 @@
 use nearness::collection::filter::Range;
 use nearness::collection::{
     Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    Reason, RecallParams, Residence, SearchParams, Source, Space,
+    Reason, RecallParams, Refused, Residence, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -74,7 +74,7 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
         index: IndexSettings { m: 12, ef_construction: 100, ef_search: 0, seal_rows: 3_000, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine
         .bulk_load(&name(), &mut items(vectors, 0).into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true)
         .expect("a load");
@@ -311,7 +311,7 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
     };
     let few = items(elsewhere(cloud.vectors(2_100)), 20_000);
     let of_few = few[0].id.clone();
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine.bulk_load(&name(), &mut few.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     engine.build_indexes(&name(), &|_, _, _| true).expect("both measured");
     let rows: Vec<u64> = engine.collection(&name()).expect("there").segments.iter().map(|part| part.rows).collect();

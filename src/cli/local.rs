@@ -1,9 +1,9 @@
 //! What the offline commands share: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
-use crate::collection::{BulkOutcome, Error, Item, Job, LocalEngine, OnConflict};
+use crate::collection::{BulkOutcome, Item, Job, LocalEngine, OnConflict, OnRefused};
 use crate::embed::Registry;
-use crate::types::{CollectionName, PointId};
+use crate::types::CollectionName;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(crate) fn bulk_load(
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
     on_conflict: OnConflict,
-    on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
+    on_refused: OnRefused<'_>,
     progress: &Progress,
 ) -> anyhow::Result<BulkOutcome> {
     let observe = |job: Job, done: u64, total: u64| {

@@ -95,9 +95,9 @@ pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
     }
 }
 
-/// A payload on its way to the server, and its text where it holds integers that only the text holds exactly.
-pub(crate) fn payload(payload: &Payload) -> (prost_types::Struct, String) {
-    (wire::to_struct(payload.clone()), wire::exact_json(payload))
+/// A payload on its way to the server: as JSON text, which is exact. What the server does not take it refuses by name.
+pub(crate) fn payload(payload: Payload) -> String {
+    if payload.is_empty() { String::new() } else { Value::Object(payload).to_string() }
 }
 
 /// A payload that came back: its text if there is one.

@@ -1,7 +1,8 @@
 //! JSON objects to `google.protobuf.Struct` and back.
 //!
 //! A `Struct` has one kind of number, the double: whole numbers come back as integers, and integers beyond 2^53 are rounded
-//! to 53 bits. A payload with such integers travels as JSON text beside its `Struct`, and the text counts.
+//! to 53 bits. It nests one level less than a payload may. A payload that its `Struct` does not give exactly travels as JSON
+//! text beside it, and the text counts.
 
 use super::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::collection::{Error, Payload};
@@ -152,24 +153,32 @@ fn number_from(value: f64) -> Result<Json, Wrong> {
         .ok_or_else(|| Wrong::new(format!("is {value}; numbers are finite")))
 }
 
-/// The `Struct` of a JSON object. What is nested deeper than [`MAX_PAYLOAD_DEPTH`] is given as its JSON text, because
-/// no client could read it otherwise.
+/// The `Struct` of a JSON object, for readers of replies. What is nested deeper than [`MAX_PAYLOAD_DEPTH`] is given as its JSON
+/// text, because no client could read it otherwise; [`exact_json`] goes with it. A request is built of [`exact_json`], or
+/// of the JSON text alone.
 pub fn to_struct(object: Payload) -> Struct {
     object_to(object, 1)
 }
 
-/// The JSON text of a payload whose `Struct` would round an integer; empty for any other payload.
+/// The JSON text of a payload that its `Struct` does not give exactly; empty for any other payload.
 pub fn exact_json(payload: &Payload) -> String {
-    if payload.values().any(is_rounded) { serde_json::to_string(payload).unwrap_or_default() } else { String::new() }
+    if payload.values().all(|value| is_exact(value, 1)) {
+        return String::new();
+    }
+    serde_json::to_string(payload).unwrap_or_default()
 }
 
-/// Whether a double cannot hold an integer in the value.
-fn is_rounded(value: &Json) -> bool {
+/// Whether a value within `depth` objects and lists comes back from a `Struct` as it is.
+fn is_exact(value: &Json, depth: usize) -> bool {
     match value {
-        Json::Number(number) => rounded_integer(number).is_some(),
-        Json::Array(values) => values.iter().any(is_rounded),
-        Json::Object(fields) => fields.values().any(is_rounded),
-        Json::Null | Json::Bool(_) | Json::String(_) => false,
+        Json::Null | Json::Bool(_) | Json::String(_) => true,
+        Json::Number(number) if number.is_f64() => {
+            number.as_f64().and_then(|double| number_from(double).ok()).is_some_and(|back| back == *value)
+        }
+        Json::Number(number) => rounded_integer(number).is_none(),
+        Json::Array(_) | Json::Object(_) if depth >= MAX_PAYLOAD_DEPTH => false,
+        Json::Array(values) => values.iter().all(|value| is_exact(value, depth + 1)),
+        Json::Object(fields) => fields.values().all(|value| is_exact(value, depth + 1)),
     }
 }
 
@@ -255,6 +264,12 @@ mod tests {
         object(json!({ "top": value }))
     }
 
+    /// A field of lists within one another, the innermost empty.
+    fn nested_lists(depth: usize) -> Json {
+        let innermost = json!([]);
+        json!({ "deep": (1..depth).fold(innermost, |value, _| json!([value])) })
+    }
+
     #[track_caller]
     fn refused(payload: Struct, place: &str) -> String {
         match from_struct(payload, &"payload") {
@@ -288,19 +303,23 @@ mod tests {
     }
 
     #[test]
-    fn integers_that_a_double_cannot_hold_travel_as_text() {
+    fn what_a_struct_does_not_hold_travels_as_text() {
         let exact = |value: Json| exact_json(&object(value));
         for plain in [json!({}), json!({ "a": 1u64 << 53, "b": -(1i64 << 53), "c": [1e300, 0.5, "9007199254740993"] })]
         {
             assert_eq!(exact(plain), "");
         }
+        assert_eq!(exact(nested_lists(MAX_PAYLOAD_DEPTH - 1)), "", "a Struct holds them");
         for payload in [
             json!({ "n": 9_007_199_254_740_993i64 }),
             json!({ "a": [{ "n": i64::MIN }], "b": 1.0 }),
             json!({ "n": u64::MAX, "s": "\\\"12345678901234567890123" }),
+            json!({ "whole": 1.0 }),
+            nested_lists(MAX_PAYLOAD_DEPTH),
         ] {
             let payload = object(payload);
             let text = exact_json(&payload);
+            assert!(!text.is_empty(), "{payload:?}");
             let back = from_wire(Some(to_struct(payload.clone())), &text, &"payload").expect("sound");
             assert_eq!(back, payload, "{text}");
             assert_eq!(from_wire(None, &text, &"payload").expect("sound"), payload);

@@ -201,6 +201,12 @@ pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::
     }
 }
 
+/// An item of a stream that was not written because of another one.
+pub(super) fn not_written(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+    let ack = refused(index, id, error);
+    pb::Ack { error: format!("not written, because {}", ack.error), error_code: Code::Aborted as i32, ..ack }
+}
+
 /// A request that is larger than the server takes.
 pub(super) fn request_too_large(limit: usize) -> Status {
     with_reason(

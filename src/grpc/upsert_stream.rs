@@ -287,10 +287,7 @@ fn write_batch(
                         if before.points == content.points {
                             reply.unchanged += points;
                         } else if target.keep_existing {
-                            let error = Error::PointTaken {
-                                collection: target.collection.to_string(),
-                                id: content.id.to_string(),
-                            };
+                            let error = Error::PointAgain { id: content.id.to_string() };
                             acks.push(status::refused(index, id, &error));
                             end.get_or_insert_with(|| error.into_status());
                             continue;
@@ -336,10 +333,19 @@ fn write_batch(
                 good.into_iter().for_each(|place| acks[place].sequence = done.sequence);
             }
             Err(error) => {
+                // Of items that are written together one may be to blame.
+                let blamed = match &error {
+                    Error::PointTaken { id, .. } => Some(id.as_str()),
+                    _ => None,
+                };
                 // What follows is not tried: it would be written without what came before it.
                 for place in good.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
                     let ack = &mut acks[place];
-                    *ack = status::refused(ack.index, std::mem::take(&mut ack.id), &error);
+                    let id = std::mem::take(&mut ack.id);
+                    *ack = match blamed {
+                        Some(blamed) if blamed != id => status::not_written(ack.index, id, &error),
+                        _ => status::refused(ack.index, id, &error),
+                    };
                 }
                 end = Some(error.into_status());
             }

@@ -1,8 +1,9 @@
 //! The format of a file, by its first bytes and its length; the name only breaks ties. Data that `load` does not read is
 //! refused here, before it is taken for text.
 
-use super::foreign;
+use super::foreign::{self, Content};
 use super::source::{Fill, HEAD_BYTES, Source};
+use crate::embed::packed::Packing;
 use crate::embed::words::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
@@ -85,6 +86,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
         return Ok(Format::Images);
     }
     let mut source = Source::open(path)?;
+    let packing = source.packing();
     let mut length = source.content_bytes();
     let head = match source.head(HEAD_BYTES) {
         Ok(head) => {
@@ -124,7 +126,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     {
         bail!("{}: is {what}", path.display());
     }
-    if let Some(format) = text(path, &head, length == Some(head.len() as u64))? {
+    if let Some(format) = text(path, &head, length == Some(head.len() as u64), packing)? {
         return Ok(format);
     }
     let candidates = vectors(&head, length);
@@ -194,8 +196,10 @@ fn is_bmp(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// Text that is data of a format that is not read.
-fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+fn text(path: &Path, head: &[u8], whole: bool, packing: Packing) -> anyhow::Result<Option<Format>> {
+    let unmarked = head.strip_prefix(b"\xef\xbb\xbf");
+    let content = Content { packing, mark: unmarked.is_some() };
+    let head = unmarked.unwrap_or(head);
     let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     if let Some((words, dimension)) = word2vec::sizes(&head[..end]) {
         let body = head.get(end + 1..).unwrap_or_default();
@@ -228,7 +232,7 @@ fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>>
             bail!("{}: is {what}", path.display());
         }
     }
-    match foreign::table(path, &text, whole) {
+    match foreign::table(path, &text, whole, content) {
         Some(what) => bail!("{}: is {what}", path.display()),
         None => Ok(Some(Format::Text)),
     }

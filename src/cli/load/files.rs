@@ -75,6 +75,7 @@ pub(crate) struct Files {
     rows_before: u64,
     bytes_before: u64,
     bytes_total: u64,
+    notes: Vec<String>,
 }
 
 impl Files {
@@ -117,6 +118,7 @@ impl Files {
             rows_before: 0,
             bytes_before: 0,
             bytes_total,
+            notes: Vec::new(),
         })
     }
 
@@ -128,6 +130,11 @@ impl Files {
     /// Whether ids say where items lie in a file, and not what they are.
     pub(crate) fn ids_are_places(&self) -> bool {
         self.formats.iter().any(|format| format.ids_are_places())
+    }
+
+    /// What the files that were read to their ends say wrongly of themselves, each behind its name.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Part of all bytes that was read, 0 to 1.
@@ -180,6 +187,8 @@ impl Files {
                     }
                     Some(next) => return Some(next),
                     None => {
+                        let file = Place { at: At::Whole, ..self.place.clone() };
+                        self.notes.extend(records.note().map(|note| format!("{file}: {note}")));
                         self.rows_before += records.rows_seen();
                         self.bytes_before += records.bytes_total();
                         self.current = None;

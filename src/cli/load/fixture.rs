@@ -89,6 +89,13 @@ pub(crate) fn items(path: &Path) -> (Vec<Item>, Vec<String>) {
     (items, errors)
 }
 
+/// What a file says wrongly of itself.
+pub(crate) fn note(path: &Path) -> Option<String> {
+    let mut records = files::open(path, detect::detect(path).unwrap(), None, 0, &ReadOptions::default()).unwrap();
+    records.by_ref().for_each(drop);
+    records.note()
+}
+
 /// The text of an item.
 #[track_caller]
 pub(crate) fn text(item: &Item) -> &str {

@@ -3,7 +3,8 @@
 //!
 //! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is base64, or
 //! the path of an image file relative to this one. The vector may be called `embedding` or `values` too, the payload
-//! `metadata` when it stands beside `values`. The payload is the object `payload` and every field of another name.
+//! `metadata` when it stands beside `values`. The payload is the object `payload` and every field of another name; a vector under
+//! another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
@@ -118,6 +119,55 @@ fn numbers(value: &Value) -> bool {
     value.as_array().and_then(|items| items.first()).is_some_and(Value::is_number)
 }
 
+/// Numbers from which a list under the name of a vector is taken for one.
+const LEAST_NUMBERS: usize = 8;
+
+/// Whether programs give a vector such a name: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
+fn is_vector_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("vector")
+        || name.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+            matches!(word, "emb" | "embs" | "embedding" | "embeddings" | "vec" | "vecs" | "vector" | "vectors")
+        })
+}
+
+/// What a value holds, if that can only be a vector: a list of numbers, 32-bit floats as base64, or an object of such.
+fn unread_vector(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
+            Some(format!("a list of {} numbers", numbers.len()))
+        }
+        Value::String(text) => {
+            let bytes = collection::image_from_base64(text).filter(|bytes| bytes.len().is_multiple_of(4))?;
+            let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            // Letters that happen to be base64 give numbers of all sizes.
+            let plausible = |number: f32| number == 0.0 || (1e-12..1e6).contains(&number.abs());
+            (bytes.len() >= 8 && numbers.into_iter().all(plausible)).then(|| {
+                format!(
+                    "{} numbers as base64; decode it first (in Python: numpy.frombuffer(base64.b64decode(x), '<f4').tolist())",
+                    bytes.len() / 4
+                )
+            })
+        }
+        Value::Object(named) => {
+            named.iter().find_map(|(name, value)| Some(format!("{} under {name:?}", unread_vector(value)?)))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses a record whose text or image would be embedded although it has a vector under a name that is not read.
+fn refuse_unread_vectors(object: &Payload) -> Result<(), String> {
+    let found = object.iter().filter(|(name, _)| is_vector_name(name));
+    match found.into_iter().find_map(|(name, value)| Some((name, unread_vector(value)?))) {
+        None => Ok(()),
+        Some((name, what)) => Err(format!(
+            "the field {name:?} is {what}, and would not be used as the vector; name it \"vector\", or give it a name without \
+             \"vector\" or \"embedding\" to keep it as payload"
+        )),
+    }
+}
+
 fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, String> {
     rename(&mut object, "_id", "id", |value| value.is_string() || value.is_u64() || value.is_i64());
     rename(&mut object, "embedding", "vector", numbers);
@@ -162,6 +212,9 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         }
         _ => return Err(format!("one of \"text\", \"vector\", \"image\" is needed, it has {found}")),
     };
+    if !matches!(source, collection::Source::Vector(_)) {
+        refuse_unread_vectors(&object)?;
+    }
     let payload = match object.remove("payload") {
         None | Some(Value::Null) => object,
         Some(Value::Object(mut payload)) => {
@@ -259,6 +312,44 @@ mod tests {
         assert_eq!((&items[3].source, items[3].payload.len()), (&What::Text("x".into()), 3));
         assert!(errors.len() == 1 && errors[0].contains("line 5: it has none of \"text\""), "{errors:?}");
         assert!(errors[0].contains("_id, document"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_vector_under_a_name_that_is_not_read_is_refused_beside_a_text() {
+        let read = |field: &str| {
+            let file =
+                fixture::file("a.jsonl", format!("{{\"id\": \"a\", \"text\": \"a storm\", {field}}}\n").as_bytes());
+            fixture::items(&file.path)
+        };
+        let numbers = "[0.1, 2, -3, 4e-3, 5, 6, 7, 8]";
+        for (name, value, part) in [
+            ("embeddings", numbers, "a list of 8 numbers"),
+            ("emb", numbers, "name it \"vector\""),
+            ("vec", numbers, "list"),
+            ("vector_1", numbers, "list"),
+            ("Dense_Vector", numbers, "list"),
+            ("text-embedding", numbers, "list"),
+            ("vectors", &format!("{{\"default\": {numbers}}}"), "8 numbers under \"default\""),
+            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64; decode it first"),
+        ] {
+            let (items, errors) = read(&format!("\"{name}\": {value}"));
+            assert!(items.is_empty() && errors.len() == 1, "{name}: {items:?}");
+            assert!(errors[0].contains(&format!("{name:?}")) && errors[0].contains(part), "{errors:?}");
+        }
+        for field in [
+            format!("\"scores\": {numbers}"),
+            format!("\"values\": {numbers}"),
+            format!("\"payload\": {{\"embeddings\": {numbers}}}"),
+            format!("\"vector\": [1, 2], \"embeddings\": {numbers}"),
+            "\"emb\": [1, 2, 3]".into(),
+            "\"vectorizer\": \"tfidfcharacters1\"".into(),
+            "\"embedding\": \"none\"".into(),
+            "\"vec\": [\"a\", 2, 3, 4, 5, 6, 7, 8]".into(),
+            format!("\"invector\": {numbers}"),
+        ] {
+            let (items, errors) = read(&field);
+            assert_eq!((items.len(), errors), (1, vec![]), "{field}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | `record.rs` | what a reader gives: items, errors with their place, progress |
 //! | `source.rs` | a file as a stream of bytes |
 //! | `detect.rs` | the format of a file |
-//! | `foreign.rs` | formats and tables that are refused, with the way to convert them |
+//! | `foreign.rs` with `tables.rs` | formats and tables that are refused, with the way to convert them |
 //! | `files.rs` | all files as one stream |
 //! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers of a format each |
 //! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of bare vectors, shared with `bench` |
@@ -35,6 +35,7 @@ mod record;
 mod report;
 pub(super) mod rows;
 pub(super) mod source;
+mod tables;
 mod target;
 mod values;
 mod vecs;
@@ -62,11 +63,11 @@ pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
     progress.finish(&format!("{} in {}{rate}", report.line(), duration(seconds)));
     if args.json {
         output::json(&report.json(args.collection.as_str(), seconds))?;
-    } else if quiet || report.stopped.is_some() {
+    } else if quiet {
         output::line(&report.line())?;
     }
     if let Some(error) = report.stopped {
-        return Err(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+        return Err(error);
     }
     if report.cut_files > 0 {
         anyhow::bail!("{} file(s) could not be read to the end; what came before is loaded", report.cut_files);

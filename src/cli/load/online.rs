@@ -1,7 +1,8 @@
 //! Through a server: items stream up, acknowledgements stream down, and only so many items are under way at once.
 //!
-//! A refused item is reported with its file and line; the stream goes on. A broken connection ends the load:
-//! what was acknowledged is durable, and the same load may be repeated.
+//! A refused item is reported with its file and line; the stream goes on. What stops a load (a broken record with `--strict`, an
+//! id that belongs to another point) ends the sending; what was sent before is still acknowledged and counted. A broken
+//! connection ends the load: what was acknowledged is durable, and the same load may be repeated.
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
@@ -12,7 +13,7 @@ use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source, Space};
 use crate::grpc::{ClientError, Written, pb};
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,6 +21,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// The google.rpc.Code of an item that would change a point.
 const ALREADY_EXISTS: i32 = 6;
+/// The one of an item that was not written because of another.
+const ABORTED: i32 = 10;
 /// Items sent and not yet acknowledged.
 const WINDOW: usize = 4_096;
 
@@ -56,8 +59,12 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         }
         let sending =
             Sending { collection: args.collection.as_str(), limit: args.limit.unwrap_or(u64::MAX), blocks, keeping };
-        let mut report = stream(client.clone(), sending, files, first, report, progress).await?;
-        report.collection = self::existing(&client, args).await?;
+        let mut report = stream(client.clone(), sending, files, first, report, progress).await;
+        match self::existing(&client, args).await {
+            Ok(collection) => report.collection = collection,
+            // What stopped the load says more than what follows from it.
+            Err(error) => report.stop(error),
+        }
         Ok(report)
     })
 }
@@ -109,10 +116,8 @@ struct Shared {
     report: Report,
     /// Part of the files read.
     part: f64,
-    /// All items are on their way.
-    all_sent: bool,
-    /// The item whose id belongs to another point, which ends the load, and the error.
-    taken: Option<(Place, String)>,
+    /// The record at which the reading of a strict load ended. Records before it may still be refused.
+    unreadable: Option<RecordError>,
 }
 
 /// What is sent with the items.
@@ -131,8 +136,8 @@ async fn stream(
     first: (Item, Place),
     report: Report,
     progress: &Progress,
-) -> anyhow::Result<Report> {
-    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, all_sent: false, taken: None });
+) -> Report {
+    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, unreadable: None });
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     let window = Arc::new(Semaphore::new(WINDOW));
     let (sender, receiver) = mpsc::channel(256);
@@ -154,6 +159,9 @@ async fn stream(
                     permit.forget();
                     {
                         let mut shared = lock();
+                        if shared.report.stopped.is_some() {
+                            break;
+                        }
                         shared.waiting.push_back(place);
                         shared.part = files.part();
                     }
@@ -172,14 +180,18 @@ async fn stream(
                             None => break None,
                             Some(Ok(item)) => break Some((item, files.place())),
                             Some(Err(error)) => {
-                                if !lock().report.broken(error, progress) {
+                                let mut shared = lock();
+                                if shared.report.strict {
+                                    shared.unreadable = Some(error);
                                     break None;
                                 }
+                                shared.report.broken(error, progress);
                             }
                         }
                     };
                 }
-                lock().all_sent = true;
+                let notes = files.take_notes();
+                lock().report.note(notes, progress);
             }
         });
         let result = tokio::task::block_in_place(|| {
@@ -198,9 +210,6 @@ async fn stream(
                     shared.report.counts = Some(counts).filter(|counts| *counts != Counts::default());
                     let step = Step { done: shared.report.loaded, total: None, part: Some(shared.part) };
                     progress.step(step, "");
-                    if shared.report.stopped.is_some() {
-                        break;
-                    }
                 }
                 anyhow::Ok(())
             })
@@ -209,21 +218,22 @@ async fn stream(
         window.close();
         result
     });
-    let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let loaded = shared.report.loaded;
-    if let Some((place, why)) = &shared.taken {
-        return Err(target::taken(place, why));
+    let Shared { waiting, mut report, unreadable, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
+        report.broken(error, progress);
     }
-    acked.with_context(|| {
-        format!("the stream to the server broke after {loaded} acknowledged items; the same load may be repeated")
-    })?;
-    if shared.report.stopped.is_none() && !shared.waiting.is_empty() {
-        bail!(
+    let loaded = report.loaded;
+    match acked {
+        Err(error) => report.stop(error.context(format!(
+            "the stream to the server broke after {loaded} acknowledged items; the same load may be repeated"
+        ))),
+        Ok(()) if !waiting.is_empty() => report.stop(anyhow!(
             "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
-            shared.waiting.len()
-        );
+            waiting.len()
+        )),
+        Ok(()) => {}
     }
-    Ok(shared.report)
+    report
 }
 
 /// Books one acknowledgement; they come in the order of the items.
@@ -240,8 +250,9 @@ fn acknowledge(
     if ack.error.is_empty() {
         shared.report.loaded += 1;
     } else if keeping && ack.error_code == ALREADY_EXISTS {
-        shared.taken.get_or_insert((place, ack.error.clone()));
-        bail!("{}", ack.error);
+        shared.report.stop(target::taken(&place, &ack.error));
+    } else if keeping && ack.error_code == ABORTED {
+        // The item that is to blame stops the load.
     } else {
         shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
     }
@@ -254,8 +265,6 @@ fn item_to_pb(item: Item) -> pb::Item {
         Source::Text(text) => pb::item::Source::Text(text),
         Source::Image(image) => pb::item::Source::Image(image.into()),
     };
-    let payload = (!item.payload.is_empty()).then(|| remote::payload(&item.payload));
-    let (payload, payload_json) = payload.unzip();
-    let payload_json = payload_json.unwrap_or_default();
-    pb::Item { id: item.id.as_str().into(), source: Some(source), payload, payload_json }
+    let payload_json = remote::payload(item.payload);
+    pb::Item { id: item.id.as_str().into(), source: Some(source), payload: None, payload_json }
 }

@@ -17,6 +17,10 @@ pub(crate) trait Records: Iterator<Item = Result<Item, RecordError>> + Send {
     fn place(&self) -> Place;
     /// Row numbers given out so far, broken records counted too: the next file goes on from here.
     fn rows_seen(&self) -> u64;
+    /// What the file says wrongly of itself, once it was read to its end. It does no harm.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Hexadecimal digits of an id that is made from content: 96 bits of a SHA-256.

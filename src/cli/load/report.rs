@@ -23,7 +23,8 @@ pub(crate) struct Counts {
 /// The account of one load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    strict: bool,
+    /// The first broken record ends the load.
+    pub(crate) strict: bool,
     /// Items that are in the collection now.
     pub(crate) loaded: u64,
     /// What they did to it; none when the server does not say.
@@ -38,8 +39,10 @@ pub(crate) struct Report {
     pub(crate) cut_files: u64,
     /// The first broken records.
     pub(crate) errors: Vec<String>,
-    /// The error that stopped a strict load.
-    pub(crate) stopped: Option<RecordError>,
+    /// What files say wrongly of themselves.
+    notes: Vec<String>,
+    /// The error that ended the load before the end of the files.
+    pub(crate) stopped: Option<anyhow::Error>,
 }
 
 impl Report {
@@ -49,21 +52,35 @@ impl Report {
 
     /// Counts a broken record; false when the load must stop.
     pub(crate) fn broken(&mut self, error: RecordError, progress: &Progress) -> bool {
-        if self.strict {
-            self.stopped.get_or_insert(error);
-            return false;
-        }
         self.skipped += 1;
         self.cut_files += u64::from(error.fatal);
+        let first = self.stopped.is_none();
         if self.errors.len() < SHOWN {
             let text = error.to_string();
-            progress.warn(&format!("skipped: {text}"));
+            // The record that stops the load is named at its end.
+            if !(self.strict && first) {
+                progress.warn(&format!("skipped: {text}"));
+            }
             self.errors.push(text);
             if self.errors.len() == SHOWN {
                 progress.warn("further broken records are counted, not shown");
             }
         }
-        true
+        if self.strict && first {
+            self.stopped = Some(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+        }
+        !self.strict
+    }
+
+    /// Tells what files say wrongly of themselves; no record is broken by it.
+    pub(crate) fn note(&mut self, notes: Vec<String>, progress: &Progress) {
+        notes.iter().for_each(|note| progress.warn(&format!("note: {note}")));
+        self.notes.extend(notes);
+    }
+
+    /// Keeps the error that ended the load, unless another did before.
+    pub(crate) fn stop(&mut self, error: anyhow::Error) {
+        self.stopped.get_or_insert(error);
     }
 
     /// What was loaded, on a line.
@@ -97,6 +114,7 @@ impl Report {
             "skipped": self.skipped,
             "cut_files": self.cut_files,
             "errors": self.errors,
+            "notes": self.notes,
             "seconds": seconds,
             "items_per_second": rate(self.loaded, seconds),
         })
@@ -140,6 +158,9 @@ mod tests {
         assert_eq!((report.skipped, report.errors.len()), (25, SHOWN));
         let mut report = Report::new(true, &[]);
         assert!(!report.broken(error(), &progress));
-        assert_eq!(report.stopped, Some(error()));
+        assert!(!report.broken(RecordError { what: "later".into(), ..error() }, &progress), "it was sent already");
+        assert_eq!((report.skipped, report.errors.len()), (2, 2));
+        let stopped = format!("{:#}", report.stopped.unwrap());
+        assert!(stopped.contains("--strict") && stopped.ends_with("f, line 3: bad"), "{stopped}");
     }
 }

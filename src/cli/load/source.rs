@@ -76,6 +76,11 @@ impl Source {
         Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })
     }
 
+    /// How the file is packed.
+    pub(crate) fn packing(&self) -> Packing {
+        self.packing
+    }
+
     /// Length of the content, where it is known without reading it: unknown for a packed file.
     pub(crate) fn content_bytes(&self) -> Option<u64> {
         (self.packing == Packing::Plain).then_some(self.file_bytes)

@@ -5,13 +5,14 @@ use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload, Source,
-    Space, image_to_base64,
+    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload,
+    Refused, Source, Space, image_to_base64,
 };
 use crate::embed::{Input, digits::LabelledImages};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
 use clap::Parser;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The vocabulary of the word embedder.
@@ -164,9 +165,9 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
         true
     };
     let mut example = None;
-    let mut on_refused = |id: &PointId, error: crate::collection::Error| {
-        example.get_or_insert_with(|| format!("{id}: {error}"));
-        Ok(())
+    let mut on_refused = |refused: Refused<'_>, error: crate::collection::Error| {
+        example.get_or_insert_with(|| format!("{}: {error}", refused.id));
+        Ok(ControlFlow::Continue(()))
     };
     let outcome = engine.bulk_load(&name, items, OnConflict::Replace, &mut on_refused, &observe)?;
     progress.finish(&format!("{} points in {:.1} s", count(outcome.loaded), progress.seconds()));

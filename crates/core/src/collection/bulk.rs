@@ -13,6 +13,7 @@ use crate::store::Segment;
 use crate::types::{Ordinal, PointId};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
 
 /// Items prepared (checked, embedded) together.
 const CHUNK: usize = 2_048;
@@ -30,8 +31,18 @@ pub struct BulkOutcome {
     pub refused: u64,
 }
 
-/// Decides about an item that cannot be loaded: `Ok` skips it, `Err` ends the load with that error.
-pub type OnRefused<'a> = &'a mut dyn FnMut(&PointId, Error) -> Result<(), Error>;
+/// An item that cannot be loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Its place among the items of the load, from 0.
+    pub place: u64,
+    /// Its id.
+    pub id: &'a PointId,
+}
+
+/// Decides about an item that cannot be loaded: `Continue` skips it, `Break` ends the load with what came before it, `Err` ends the
+/// load with that error. Items are refused in their order.
+pub type OnRefused<'a> = &'a mut dyn FnMut(Refused<'_>, Error) -> Result<ControlFlow<()>, Error>;
 
 /// What becomes of a point that an item would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,27 +97,37 @@ impl Collection {
             let root = |_: usize| "item".to_owned();
             let view = self.view();
             for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
-                let ready = match prepared.and_then(|item| self.ready("item", item)) {
-                    Ok(ready) => ready,
-                    Err(error) => {
-                        outcome.refused += 1;
-                        on_refused(&id, error)?;
-                        continue;
+                let checked = prepared.and_then(|item| self.ready("item", item)).and_then(|ready| {
+                    let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.payload));
+                    let likeness = match ids.get(&id) {
+                        Some(&before) if before == content => Some(Likeness::Same),
+                        Some(_) if on_conflict == OnConflict::Keep => {
+                            return Err(Error::PointAgain { id: id.to_string() });
+                        }
+                        Some(_) => Some(Likeness::Other),
+                        None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                    };
+                    match likeness {
+                        Some(Likeness::Other) if on_conflict == OnConflict::Keep => Err(self.point_taken(&id)),
+                        likeness => Ok((ready, content, likeness)),
                     }
-                };
-                let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.payload));
-                let likeness = match ids.get(&id) {
-                    Some(&before) if before == content => Some(Likeness::Same),
-                    Some(_) => Some(Likeness::Other),
-                    None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                });
+                let (ready, content, likeness) = match checked {
+                    Ok(checked) => checked,
+                    Err(error) => {
+                        let place = outcome.loaded + outcome.refused;
+                        outcome.refused += 1;
+                        match on_refused(Refused { place, id: &id }, error)? {
+                            ControlFlow::Continue(()) => continue,
+                            ControlFlow::Break(()) => {
+                                more = false;
+                                break;
+                            }
+                        }
+                    }
                 };
                 match likeness {
                     Some(Likeness::Same) => outcome.unchanged += 1,
-                    Some(Likeness::Other) if on_conflict == OnConflict::Keep => {
-                        outcome.refused += 1;
-                        on_refused(&id, self.point_taken(&id))?;
-                        continue;
-                    }
                     _ if ids.insert(id.clone(), content).is_some() => {
                         outcome.replaced += u64::from(again.insert(id, ready).is_some());
                     }

@@ -56,6 +56,12 @@ pub enum Error {
         /// Which id.
         id: String,
     },
+    /// An item whose id an item before it has, with other content, where points are kept.
+    #[error("the id {id:?} came before in this load, with another vector or payload")]
+    PointAgain {
+        /// Which id.
+        id: String,
+    },
     /// A field of the request is wrong: `field` is its path in the request (`items[3].vector`), `why` names the limit.
     #[error("{field}: {why}")]
     Invalid {
@@ -252,7 +258,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) => ErrorKind::NotFound,
-            Self::CollectionExists(_) | Self::ModelExists { .. } | Self::PointTaken { .. } => ErrorKind::AlreadyExists,
+            Self::CollectionExists(_)
+            | Self::ModelExists { .. }
+            | Self::PointTaken { .. }
+            | Self::PointAgain { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } | Self::Name(_) => ErrorKind::InvalidInput,
             Self::Embed { source, .. } => source.kind().into(),
             Self::Fingerprint { .. }

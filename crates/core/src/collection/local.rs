@@ -154,7 +154,7 @@ impl LocalEngine {
     }
 
     /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an item that would
-    /// change a point is refused with [`Error::PointTaken`]. `observe` is told of progress and may cancel by returning false.
+    /// change a point is refused with [`Error::PointTaken`] or [`Error::PointAgain`]. `observe` is told of progress and may cancel by returning false.
     ///
     /// # Errors
     /// Those of `on_refused`, and what stopped the load; the segments published before stay.

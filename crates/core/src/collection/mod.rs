@@ -70,7 +70,7 @@ mod write;
 
 pub use activity::{Activity, BOUNDS_MICROS, Durations, Scrub};
 pub use blocks::Blocks;
-pub use bulk::{BulkOutcome, OnConflict, OnRefused};
+pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};
 pub use check::check_directory;
 pub use embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64, image_to_base64};
 pub use engine::*;

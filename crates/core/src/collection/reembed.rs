@@ -9,7 +9,7 @@
 //! text beside it. So the present embedder embeds each source again. It is certain only if that gives the stored vector; else
 //! nothing is changed, and the points are listed.
 
-use super::bulk::OnConflict;
+use super::bulk::{OnConflict, Refused};
 use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::map::Feed;
 use super::open::Collection;
@@ -152,7 +152,7 @@ impl<'g> Follower<'g> {
                 ended.store(failed.is_some() || uncertain.count > 0, Ordering::Relaxed);
             }
         });
-        let mut refuse = |id: &PointId, error: Error| -> Result<(), Error> { Err(self.refused(id, error)) };
+        let mut refuse = |refused: Refused<'_>, error: Error| Err(self.refused(refused.id, error));
         let total = self.from.view().live();
         let observe = |job: Job, done: u64, of: u64| match job {
             _ if ended.load(Ordering::Relaxed) => false,
