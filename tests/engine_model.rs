@@ -219,7 +219,11 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 let before = model.len();
                 model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
                 let removed = (before - model.len()) as u64;
-                assert_eq!(engine.delete_matching(&name(), &filter).expect("a delete").deleted, removed, "step {step}");
+                assert_eq!(
+                    engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,
+                    removed,
+                    "step {step}"
+                );
             }
             62..80 => {
                 let ids: Vec<PointId> = (0..rng.random_range(1..20)).map(|_| id(&mut rng)).collect();

@@ -283,7 +283,7 @@ fn what_matches_is_deleted_in_one_write() {
     engine.compact(&name()).expect("a compaction");
     fill(&engine, 2_600..3_000, &mut rng);
     let before = engine.collection(&name()).expect("a collection").sequence;
-    let deleted = engine.delete_matching(&name(), &Filter::equals("half", 1)).expect("a delete");
+    let deleted = engine.delete_matching(&name(), &Filter::equals("half", 1), true).expect("a delete");
     assert_eq!((deleted.sequence, deleted.deleted, deleted.missing), (before + 1, 1_500, vec![]));
     for round in 0..2 {
         assert_eq!(engine.count(&name(), None).expect("a count"), 1_500, "round {round}");
@@ -291,9 +291,44 @@ fn what_matches_is_deleted_in_one_write() {
         drop(engine);
         engine = open(dir.path());
     }
-    let wrong = engine.delete_matching(&name(), &Filter::And(vec![])).expect_err("an empty and");
+    let wrong = engine.delete_matching(&name(), &Filter::And(vec![]), true).expect_err("an empty and");
     assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
     assert_eq!(engine.count(&name(), None).expect("a count"), 1_500);
+}
+
+#[test]
+fn a_delete_knows_the_fields_of_living_points() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 500);
+    let mut rng = StdRng::seed_from_u64(8);
+    let mut with = |n: usize, field: &str, value: serde_json::Value| {
+        let mut item = item(n, &mut rng);
+        item.payload.insert(field.into(), value);
+        engine.upsert(&name(), vec![item]).expect("an upsert");
+    };
+    with(0, "dead", 1.into());
+    with(1, "void", serde_json::Value::Null);
+    with(2, "list", serde_json::json!([]));
+    with(3, "there", 1.into());
+    engine.compact(&name()).expect("a compaction");
+    with(0, "there", 1.into());
+    with(4, "late", serde_json::Value::Null);
+    let mut delete = |field: &str| {
+        let filter = Filter::And(vec![Filter::exists("n"), Filter::not(Filter::exists(field)), Filter::equals("n", 0)]);
+        let found = engine.delete_matching(&name(), &filter, false);
+        with(0, "there", 1.into());
+        found.map(|done| done.deleted).map_err(|error| (error.kind(), error.to_string()))
+    };
+    for field in ["void", "list", "late"] {
+        assert_eq!(delete(field), Ok(1), "{field} is a field without a value");
+    }
+    // Only a dead row of a sealed segment has the first.
+    for field in ["dead", "nothing"] {
+        let (kind, message) = delete(field).expect_err(field);
+        assert!(kind == ErrorKind::InvalidInput && message.contains(field), "{message}");
+    }
+    assert_eq!(delete("there"), Ok(0));
 }
 
 #[test]
@@ -309,7 +344,8 @@ fn a_delete_takes_what_matches_when_it_is_written() {
         let deleter = scope.spawn(|| {
             let mut deleted = 0;
             while !stop.load(Ordering::Relaxed) {
-                deleted += engine.delete_matching(&name(), &Filter::equals("doomed", true)).expect("a delete").deleted;
+                deleted +=
+                    engine.delete_matching(&name(), &Filter::equals("doomed", true), true).expect("a delete").deleted;
             }
             deleted
         });

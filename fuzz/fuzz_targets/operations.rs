@@ -163,7 +163,7 @@ fuzz_target!(|data: &[u8]| {
                 let filter = input.filter(1);
                 let before = model.len();
                 model.retain(|_, (_, n)| !filter.matches(&payload(*n)));
-                let done = engine.delete_matching(&name(), &filter).expect("a delete");
+                let done = engine.delete_matching(&name(), &filter, true).expect("a delete");
                 assert_eq!(done.deleted, (before - model.len()) as u64, "{filter:?}");
                 sequence = done.sequence;
             }

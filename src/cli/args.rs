@@ -1061,6 +1061,9 @@ pub(crate) struct DeleteArgs {
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+    /// Delete also when the filter names a field that no point has.
+    #[arg(long, requires = "filter")]
+    pub(crate) allow_unknown_fields: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

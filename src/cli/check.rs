@@ -124,6 +124,10 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
         Ok(()) => progress.finish("done"),
         Err(_) => progress.abandon(),
     }
+    if result.is_err() && done == Repaired::default() {
+        // Nothing was done.
+        return result.with_context(|| data_names(&args.data));
+    }
     let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
     if args.json {
         let named: Vec<_> = lost.iter().map(|(collection, id)| json!({ "collection": collection, "id": id })).collect();

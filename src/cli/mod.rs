@@ -71,9 +71,13 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let code = error.exit_code();
             // Help and version come this way too, with code 0.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let _ = match code {
+                0 => error.print(),
+                _ => io::stderr().write_all(output::escaped_usage(error).as_bytes()),
+            };
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
     };
     match dispatch(cli) {

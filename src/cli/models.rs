@@ -188,8 +188,8 @@ async fn all(server: &ServerArgs) -> anyhow::Result<(crate::grpc::Client, Vec<pb
 /// The model whose fingerprint begins so.
 fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
     let beginning = beginning.to_ascii_lowercase();
-    let mut found =
-        models.into_iter().filter(|model| !beginning.is_empty() && model.fingerprint.starts_with(&beginning));
+    let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&beginning));
+    let mut found = models.into_iter().filter(|model| !beginning.is_empty() && begins(model));
     let first = found.next().with_context(|| {
         format!("there is no model whose fingerprint begins with {beginning:?}; `nearness models list` shows those there are")
     })?;
@@ -197,6 +197,17 @@ fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
         bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
     }
     Ok(first)
+}
+
+/// Those of the model and of its embedders, each once.
+fn fingerprints(model: &pb::Model) -> Vec<&str> {
+    let mut all = vec![model.fingerprint.as_str()];
+    for one in &model.embedders {
+        if !all.contains(&one.fingerprint.as_str()) {
+            all.push(&one.fingerprint);
+        }
+    }
+    all
 }
 
 fn list(common: &CommonArgs) -> anyhow::Result<()> {
@@ -208,12 +219,16 @@ fn list(common: &CommonArgs) -> anyhow::Result<()> {
 }
 
 fn table(models: &[pb::Model]) -> anyhow::Result<()> {
-    let mut table = Table::new(&["embedders", "fingerprint", "from", "current", "used by"]);
+    let mut table = Table::new(&["embedders", "fingerprints", "from", "current", "used by"]);
     for model in models {
         let names: Vec<&str> = model.embedders.iter().map(|one| one.name.as_str()).collect();
         table.row(vec![
             names.join(", "),
-            model.fingerprint.chars().take(12).collect(),
+            fingerprints(model)
+                .iter()
+                .map(|one| one.chars().take(12).collect::<String>())
+                .collect::<Vec<_>>()
+                .join(", "),
             origin(model).into(),
             if model.current { "yes" } else { "no" }.into(),
             model.used_by.join(", "),

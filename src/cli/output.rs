@@ -5,11 +5,21 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Whether a terminal may take a character for more than a sign: controls (C0, DEL and C1), those of direction, and those that
-/// end a line.
+/// Whether a character is no visible sign: controls (C0, DEL and C1), those of direction, those that end a line, and those that
+/// are not seen at all (zero-width space, byte order mark, tags). The joiners U+200C and U+200D belong to scripts and emoji.
 fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// A text for a terminal, on one line: control characters as escapes.
@@ -25,13 +35,42 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
+/// An error of clap for a terminal: its lines, in which nothing that was typed makes another or steers.
+pub(crate) fn escaped_usage(mut error: clap::Error) -> String {
+    use clap::error::ContextValue;
+    let escape = |text: &String| escaped(text).into_owned();
+    let typed = error.context().filter_map(|(kind, value)| {
+        let safe = match value {
+            ContextValue::String(text) => ContextValue::String(escape(text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(escape).collect()),
+            // Tips.
+            ContextValue::StyledStrs(tips) => {
+                ContextValue::StyledStrs(tips.iter().map(|tip| escape(&tip.to_string()).into()).collect())
+            }
+            _ => return None,
+        };
+        Some((kind, safe))
+    });
+    for (kind, value) in typed.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    let mut text = error.render().to_string();
+    if let Some(why) = std::error::Error::source(&error).map(ToString::to_string).filter(|why| why.contains('\n')) {
+        text = text.replace(&why, &escaped(&why));
+    }
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
 /// JSON for a terminal: of the characters that JSON leaves as they are, those that are not safe as escapes. The same value.
 pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
     let unsafe_in_json = |c: char| c >= '\u{7f}' && is_control(c);
     if !json.contains(unsafe_in_json) {
         return json.into();
     }
-    let escape = |c: char| if unsafe_in_json(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escape = |c: char| match unsafe_in_json(c) {
+        true => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        false => c.to_string(),
+    };
     json.chars().map(escape).collect::<String>().into()
 }
 
@@ -150,8 +189,9 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_steers_a_terminal() {
-        let hostile = "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}é😀";
-        let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}é😀";
+        let hostile =
+            "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\u{200b}\u{feff}\u{e0041}é😀";
+        let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}\\u{200b}\\u{feff}\\u{e0041}é😀";
         assert_eq!(escaped(hostile), safe);
         assert!(matches!(escaped("plain é"), Cow::Borrowed(_)));
         let mut table = Table::new(&["id"]);

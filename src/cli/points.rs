@@ -125,6 +125,7 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         filter: args.filter.filter,
+        allow_unknown_fields: args.allow_unknown_fields,
     };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;

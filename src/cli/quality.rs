@@ -106,6 +106,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.explain(request).await.map_err(told)
     })?;
+    remote::note_unknown_fields(args.collection.as_str(), &told.unknown_fields);
     if args.json {
         output::json(&json!({
             "id": args.id,
@@ -120,6 +121,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "ef_used": told.ef_used,
             "ef_needed": told.ef_needed,
             "walked": told.walked,
+            "unknown_fields": told.unknown_fields,
         }))?;
     } else {
         output::lines(&in_words(&args.id, args.k, &told))?;

@@ -68,14 +68,18 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
     if fields.is_empty() { error.into() } else { Refusal(escaped(&error.to_string()).into_owned() + &fields).into() }
 }
 
-/// Says on standard error which fields of a filter no point has.
+/// Says on standard error which of the fields asked for no point has.
 pub(crate) fn note_unknown_fields(collection: &str, fields: &[String]) {
-    use std::io::Write;
     for field in fields {
-        let text = format!("note: no point of {collection} has the field {field:?} of the filter");
-        // A closed standard error is no reason to fail.
-        let _ = writeln!(std::io::stderr(), "{}", escaped(&text));
+        note(&format!("no point of {collection} has the field {field:?}"));
     }
+}
+
+/// Says something on standard error.
+pub(crate) fn note(text: &str) {
+    use std::io::Write;
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "note: {}", escaped(text));
 }
 
 /// Numbers as their bytes, the compact form.

@@ -69,7 +69,7 @@ async fn serve(
     let stop = stop_signal()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let open = options.access.get().is_open();
-    let server = Server::bind(engine, options.clone()).with_context(|| format!("listen {}", options.address))?;
+    let server = Server::bind(engine, options.clone())?;
     let address = server.local_addr();
     if options.insecure && !address.ip().is_loopback() {
         tracing::warn!(%address, tls = options.tls.is_some(), everybody = open, "insecure, as asked");

@@ -4,8 +4,11 @@
 //! is needed to use it.
 
 use super::limits::MAX_RESPONSE_BYTES;
+use super::probe::{self, Target};
 use super::{hints, pb, status};
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_stream::Stream;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -13,7 +16,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 /// A channel that adds credential and response limit to every call.
 type Line = InterceptedService<Channel, Metadata>;
@@ -101,14 +104,19 @@ impl ClientError {
             Self::Refused { code, .. } => code,
         }
     }
+
+    /// A failure of the transport whose reason is known: what the transport says of it would mislead.
+    fn explained(why: &str) -> Self {
+        Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
+    }
 }
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        let status::Told { code, mut message, reason, fields } = status::told(&status);
         if let Some(why) = status.source().and_then(|source| hints::of_tls(source)) {
-            message = format!("{why} ({message})");
+            return Self::explained(why);
         }
+        let status::Told { code, message, reason, fields } = status::told(&status);
         Self::Refused { code, message, reason, fields }
     }
 }
@@ -125,6 +133,9 @@ pub struct Client {
     snapshots: pb::snapshots_client::SnapshotsClient<Line>,
     training: pb::training_client::TrainingClient<Line>,
     map: pb::map_client::MapClient<Line>,
+    target: Arc<Target>,
+    /// Whether the server has ever answered.
+    answered: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -162,6 +173,12 @@ impl Client {
             None => ClientError::Connect { url: url.to_owned(), source: source.into() },
         })?;
         let line = InterceptedService::new(channel, metadata);
+        let target = Target {
+            host: endpoint.uri().host().unwrap_or_default().to_owned(),
+            port: endpoint.uri().port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            secure,
+            identity: options.identity.clone().map(|(certificate, key)| probe::Identity(certificate, key)),
+        };
         macro_rules! client {
             ($client:ty) => {{
                 let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
@@ -178,7 +195,32 @@ impl Client {
             training: client!(pb::training_client::TrainingClient<Line>),
             map: client!(pb::map_client::MapClient<Line>),
             line,
+            target: Arc::new(target),
+            answered: Arc::default(),
         })
+    }
+
+    /// The reply of a call, or why there is none. Where the transport failed before the server ever answered, the port is
+    /// looked at for the reason.
+    async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
+        let status = match called {
+            Ok(response) => {
+                self.answered.store(true, Ordering::Relaxed);
+                return Ok(response.into_inner());
+            }
+            Err(status) => status,
+        };
+        // What a server answers has no source; of the transport's failures some name TLS themselves.
+        match status.source().map(|source| hints::of_tls(source).is_some()) {
+            None => self.answered.store(true, Ordering::Relaxed),
+            Some(named) if named || self.answered.load(Ordering::Relaxed) => {}
+            Some(_) => {
+                if let Some(why) = self.target.probe().await {
+                    return Err(ClientError::explained(why));
+                }
+            }
+        }
+        Err(status.into())
     }
 
     /// Whether the server says that it serves; `service` is empty for the whole, or for example `nearness.v1.Search`.
@@ -188,7 +230,7 @@ impl Client {
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = HealthClient::new(self.line.clone()).check(request).await?.into_inner();
+        let reply = self.reply(HealthClient::new(self.line.clone()).check(request).await).await?;
         Ok(reply.status == i32::from(ServingStatus::Serving))
     }
 
@@ -201,7 +243,7 @@ impl Client {
         &self,
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
-        let replies = self.points.clone().upsert_stream(requests).await?.into_inner();
+        let replies = self.reply(self.points.clone().upsert_stream(requests).await).await?;
         Ok(Acks { replies, written: Written::default() })
     }
 
@@ -213,7 +255,7 @@ impl Client {
         &self,
         pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
     ) -> Result<pb::InstallResponse, ClientError> {
-        Ok(self.training.clone().install(pieces).await?.into_inner())
+        self.reply(self.training.clone().install(pieces).await).await
     }
 
     /// Sends settings and files, and has a model trained and installed: its progress, then the model. Dropping the replies ends it.
@@ -224,7 +266,7 @@ impl Client {
         &self,
         parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
     ) -> Result<Replies<pb::TrainEmbedderResponse>, ClientError> {
-        Ok(Replies(self.training.clone().train_embedder(parts).await?.into_inner()))
+        Ok(Replies(self.reply(self.training.clone().train_embedder(parts).await).await?))
     }
 }
 
@@ -236,7 +278,7 @@ macro_rules! streams {
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
             pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
-                Ok(Replies(self.$service.clone().$method(request).await?.into_inner()))
+                Ok(Replies(self.reply(self.$service.clone().$method(request).await).await?))
             }
         )*)* }
     };
@@ -374,7 +416,7 @@ macro_rules! calls {
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
             pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
-                Ok(self.$service.clone().$method(request).await?.into_inner())
+                self.reply(self.$service.clone().$method(request).await).await
             }
         )*)* }
     };

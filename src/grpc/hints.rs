@@ -9,7 +9,7 @@ pub(super) const WANTS_TLS: &str = "this port speaks TLS: use https://";
 /// What it says to TLS on a port of plain text.
 pub(super) const NO_TLS: &str = "this port speaks plain text, not TLS: use http://";
 
-const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
+pub(super) const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
 const TLS_TO_PLAIN_TEXT: &str = "the server does not speak TLS: use http://";
 const ANOTHER_NAME: &str =
     "the certificate is not for this name: use a name that it has, or make one whose subjectAltName has this";
@@ -19,6 +19,8 @@ const AN_AUTHORITY: &str = "the server shows the certificate of an authority (CA
                             docs/SECURITY.md shows";
 const CLIENT_CERTIFICATE: &str =
     "the server asks for a client certificate: --certificate FILE and --certificate-key FILE";
+const REFUSED_CERTIFICATE: &str = "the server refused the certificate of this client: --certificate takes one of an authority \
+                                   that the server trusts for clients, and that has not expired";
 const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verified";
 const OTHER_ALERT: &str = "the server refused the TLS handshake";
 
@@ -53,6 +55,12 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     None
 }
 
+/// Whether the other side ended a TLS handshake by an alert.
+pub(super) fn is_alert(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(tls, Some(TlsError::AlertReceived(_)))
+}
+
 fn of_certificate(why: &CertificateError) -> &'static str {
     match why {
         // The signature is wrong when another root has the name of the issuer.
@@ -66,6 +74,14 @@ fn of_certificate(why: &CertificateError) -> &'static str {
 fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => CLIENT_CERTIFICATE,
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied
+        | AlertDescription::DecryptError => REFUSED_CERTIFICATE,
         _ => OTHER_ALERT,
     }
 }

@@ -29,7 +29,7 @@
 //! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
 //! | `server.rs` | binds, serves, drains |
 //! | `client.rs` | connects; every call with a readable error |
-//! | `hints.rs` | explanations of failed connections |
+//! | `hints.rs` `probe.rs` | explanations of failed connections |
 
 mod calls;
 pub mod client;
@@ -55,6 +55,7 @@ pub mod payload;
 pub mod pb;
 mod places;
 mod points;
+mod probe;
 mod progress;
 mod quality;
 mod queue;

@@ -71,7 +71,8 @@ impl pb::points_server::Points for Points {
             Some(filter) => {
                 let delete = move |engine: &dyn Engine| {
                     let unknown_fields = engine.unknown_fields(&name, &filter)?;
-                    Ok::<_, Error>(to_proto::deleted(engine.delete_matching(&name, &filter)?, unknown_fields))
+                    let deleted = engine.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                    Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
                 work.run(Lane::Store, delete).await?
             }

@@ -156,8 +156,13 @@ impl Engine for Scoped<'_> {
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
         self.enter(name)?.delete_points(name, ids)
     }
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
-        self.enter(name)?.delete_matching(name, filter)
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error> {
+        self.enter(name)?.delete_matching(name, filter, allow_unknown_fields)
     }
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         self.enter(name)?.get(name, ids, fields)

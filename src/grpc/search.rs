@@ -3,14 +3,14 @@
 use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
-use crate::collection::{Answer, Engine, Error, Query, SearchParams};
+use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
 use crate::types::CollectionName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub(super) struct Search(pub(super) Arc<Shared>);
 
-/// The answers, and the fields of the filter that no point has.
+/// The answers, and the fields asked for that no point has.
 fn search(
     engine: &dyn Engine,
     name: &CollectionName,
@@ -18,8 +18,15 @@ fn search(
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
     let answers = engine.search(name, queries, params)?;
-    let unknown = params.filter.as_ref().map(|filter| engine.unknown_fields(name, filter)).transpose()?;
-    Ok((answers, unknown.unwrap_or_default()))
+    Ok((answers, unknown_fields(engine, name, params)?))
+}
+
+/// The fields that a search asks for and that no point has.
+fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
+    let filter = params.filter.as_deref().cloned();
+    let group = params.group_by.as_deref().map(Filter::exists);
+    let asked: Vec<Filter> = filter.into_iter().chain(group).collect();
+    if asked.is_empty() { Ok(Vec::new()) } else { engine.unknown_fields(name, &Filter::And(asked)) }
 }
 
 #[tonic::async_trait]
@@ -49,8 +56,12 @@ impl pb::search_server::Search for Search {
         let id = from_proto::id(&"id", request.id).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
-        let told = work.run(lane, move |engine| engine.explain(&name, &query, &params, &id)).await?;
-        work.reply(to_proto::explanation(told))
+        let explain = move |engine: &dyn Engine| {
+            let told = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(told, unknown_fields(engine, &name, &params)?))
+        };
+        let told = work.run(lane, explain).await?;
+        work.reply(told)
     }
 
     async fn search_batch(

@@ -260,7 +260,7 @@ pub enum ServerError {
         found: usize,
     },
     /// The embedder of new collections is not there.
-    #[error("the default embedder of new collections cannot be used: {source}")]
+    #[error("the default embedder of new collections (--default-embedder) cannot be used: {source}")]
     DefaultEmbedder {
         /// Why.
         source: crate::embed::Error,

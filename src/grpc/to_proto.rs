@@ -261,7 +261,7 @@ pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
 }
 
 /// Why a point is, or is not, a hit.
-pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
+pub(super) fn explanation(told: Explanation, unknown_fields: Vec<String>) -> pb::ExplainResponse {
     let reason = match told.reason {
         Reason::Hit => pb::Reason::Hit,
         Reason::UnknownPoint => pb::Reason::UnknownPoint,
@@ -288,6 +288,7 @@ pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
         ef_used: told.ef_used,
         ef_needed: told.ef_needed,
         walked: told.walked.iter().map(ToString::to_string).collect(),
+        unknown_fields,
     }
 }
 

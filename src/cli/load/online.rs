@@ -74,8 +74,8 @@ fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
         format!(
-            "the collection {name} does not exist and this key may not create it: create it first with `nearness \
-             collections create {name}` and an admin key"
+            "the collection {name} does not exist, or is out of this key's reach; to create it (`nearness collections create \
+             {name}`) takes an admin key whose collections include it"
         )
     });
     match remedy {

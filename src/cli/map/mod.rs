@@ -138,6 +138,14 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let drawn = drawn?.check()?;
     let of = |flag: &Option<String>, at: usize| flag.as_ref().and(drawn.fields.get(at)).map(Vec::as_slice);
     let values = of(&args.colour, 0);
+    for (field, values) in fields.iter().zip(&drawn.fields) {
+        if !drawn.ids.is_empty() && values.iter().all(Value::is_null) {
+            remote::note(&format!(
+                "none of the {} points shown has the field {field:?}",
+                count(drawn.ids.len() as u64)
+            ));
+        }
+    }
     let labels: Vec<String> = match of(&args.label, usize::from(args.colour.is_some())) {
         Some(labels) => {
             labels.iter().zip(&drawn.ids).map(|(label, id)| shown(label).unwrap_or_else(|| id.clone())).collect()

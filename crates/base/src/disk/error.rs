@@ -39,7 +39,10 @@ pub enum Error {
         expected: u32,
     },
     /// Another process (or another part of this one) holds the folder.
-    #[error("{path}: in use by another process", path = path.display())]
+    #[error(
+        "{path}: another process has this directory open, perhaps a server: stop it, or ask the server (--server)",
+        path = path.display()
+    )]
     Busy {
         /// The lock file.
         path: PathBuf,

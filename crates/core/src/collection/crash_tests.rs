@@ -146,7 +146,7 @@ impl Step {
             Self::DeleteVersion(collection, version) => {
                 let bound = Some((version as i64).into());
                 let range = Range { gte: bound.clone(), lte: bound, ..Default::default() };
-                engine.delete_matching(&name(collection), &Filter::range("version", range)).map(drop)
+                engine.delete_matching(&name(collection), &Filter::range("version", range), true).map(drop)
             }
             Self::Bulk(collection, from, until, version) => {
                 let mut items = (from..until).map(|number| item(number, version));

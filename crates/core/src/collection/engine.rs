@@ -677,8 +677,15 @@ pub trait Engine: Send + Sync {
     /// Removes the points that match when their turn to be written comes: all of them in one transaction, or none.
     ///
     /// # Errors
-    /// `InvalidInput` for a filter that is wrong or that matches more points than one transaction takes.
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error>;
+    /// `InvalidInput` for a filter that is wrong or that matches more points than one transaction takes. Without
+    /// `allow_unknown_fields` also for one that matches points and names a field that no point has: a misspelt field under
+    /// `not` matches every point.
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error>;
     /// The named points, in that order; none for an id that is not there.
     ///
     /// # Errors

@@ -202,12 +202,9 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
 /// The field that hits are grouped by.
 ///
 /// # Errors
-/// `InvalidInput` with the limit.
+/// `InvalidInput` with the limit, or with what to write instead.
 pub fn group_by(field: &str) -> Result<(), Error> {
-    if (1..=MAX_FIELD_BYTES).contains(&field.len()) {
-        return Ok(());
-    }
-    Err(Error::invalid("params.group_by", format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len())))
+    super::filter::check_path("params.group_by", field)
 }
 
 /// The points that a measurement of recall samples.

@@ -636,12 +636,17 @@ impl Engine for LocalEngine {
         self.write(name, |_| Ok(Op::Delete(ids.to_vec())))?.deleted()
     }
 
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error> {
         filter.check("filter")?;
         let prepare = |collection: &Collection| {
             // Indexes that are not there yet are built here, before writers would wait for them.
             collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(Op::DeleteMatching(filter.clone()))
+            Ok(Op::DeleteMatching { filter: filter.clone(), allow_unknown_fields })
         };
         self.write(name, prepare)?.deleted()
     }

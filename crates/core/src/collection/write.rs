@@ -7,7 +7,7 @@
 use super::growing::NewRow;
 use super::open::{Collection, Place, View};
 use super::read::parse;
-use super::{Deleted, Error, Filter, Stop, Upserted, blocks, limits};
+use super::{Deleted, Error, Filter, Stop, Upserted, blocks, filter, limits};
 use crate::store::Change;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -54,7 +54,11 @@ pub(super) enum Op {
     UpsertInstead(Vec<ReadyItem>, Vec<PointId>),
     Delete(Vec<PointId>),
     /// Whatever matches when its turn comes.
-    DeleteMatching(Filter),
+    DeleteMatching {
+        filter: Filter,
+        /// Also when it names a field that no point has.
+        allow_unknown_fields: bool,
+    },
 }
 
 /// What became of it.
@@ -254,7 +258,7 @@ impl Collection {
             };
             let stale = match &op {
                 Op::UpsertInstead(_, texts) => Some(self.blocks_of(&view, texts, &moved, &born)),
-                Op::Upsert(_) | Op::UpsertKeeping(_) | Op::Delete(_) | Op::DeleteMatching(_) => None,
+                Op::Upsert(_) | Op::UpsertKeeping(_) | Op::Delete(_) | Op::DeleteMatching { .. } => None,
             };
             let taken = match &op {
                 Op::UpsertKeeping(items) => self.taken(&view, items, &moved, &born),
@@ -307,7 +311,12 @@ impl Collection {
                     let deleted = (ids.len() - missing.len()) as u64;
                     outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing })));
                 }
-                Op::DeleteMatching(filter) => match self.matching(&view, &filter, &moved, &born) {
+                Op::DeleteMatching { filter, allow_unknown_fields } => match self
+                    .matching(&view, &filter, &moved, &born)
+                    .and_then(|ids| match ids.is_empty() || allow_unknown_fields {
+                        true => Ok(ids),
+                        false => self.knows_fields(&view, &filter, &born, ids.len()).map(|()| ids),
+                    }) {
                     Ok(ids) => {
                         let deleted =
                             ids.iter().filter(|id| end(id, &mut moved, &mut born, &mut deaths, None)).count() as u64;
@@ -451,6 +460,26 @@ impl Collection {
             }
         }
         Ok(ids)
+    }
+
+    /// Refuses a filter that would delete so many points and names a field that none has. Under the commit lock.
+    fn knows_fields(&self, view: &View, filter: &Filter, born: &[Option<NewRow>], matches: usize) -> Result<(), Error> {
+        let mut written = Vec::new();
+        for row in born.iter().flatten() {
+            written.push(parse(&self.name, &row.id, &row.payload)?);
+        }
+        for field in filter.fields() {
+            if !written.iter().any(|payload| filter::has_field(payload, field)) && !self.has_field(view, field)? {
+                return Err(Error::invalid(
+                    "filter",
+                    format!(
+                        "no point has the field {field:?}, and {matches} points match: nothing was deleted; correct the \
+                         field, or allow unknown fields (allow_unknown_fields, --allow-unknown-fields)"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The ids of the blocks of these texts, as [`matching`](Self::matching) finds points.

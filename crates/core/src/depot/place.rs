@@ -184,6 +184,9 @@ impl std::fmt::Debug for Depot {
 }
 
 fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, String> {
+    if path.exists() && !path.is_dir() {
+        return Err("it is a file; name a directory".into());
+    }
     disk::create_folder(&disk::RealFs, path).map_err(|error| error.to_string())?;
     // Durable when it is acknowledged, as everything is here.
     LocalFileSystem::new_with_prefix(path)

@@ -24,6 +24,7 @@ mod tests;
 pub use adagrad::{Adaptive, fit_product};
 pub use compose::Composed;
 
+use crate::gemm::{self, Matrix};
 use simd::{Loop, Simd};
 use std::cell::UnsafeCell;
 
@@ -212,33 +213,8 @@ pub fn multiply(left: &[f32], n_left: usize, right: &[f32], n_right: usize, inne
     if out.is_empty() || inner == 0 {
         return out.fill(0.0);
     }
-    // A slice has at most isize::MAX bytes, so no stride overflows.
-    let (right_stride, inner_stride) = (n_right as isize, inner as isize);
-    // SAFETY: the three slices hold exactly the elements that the strides reach (asserted above), and `out` overlaps
-    // neither of the others, being a unique borrow.
-    unsafe {
-        gemm::gemm(
-            n_left,
-            n_right,
-            inner,
-            out.as_mut_ptr(),
-            1,
-            right_stride,
-            false,
-            left.as_ptr(),
-            1,
-            inner_stride,
-            right.as_ptr(),
-            inner_stride,
-            1,
-            0.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let (left, right) = (Matrix::new(left, n_left, inner), Matrix::new(right, n_right, inner));
+    gemm::multiply(out, left, right.transposed(), false);
 }
 
 /// What one call of [`step`] works on.

@@ -71,6 +71,10 @@ impl Builder {
             if column.dropped {
                 return;
             }
+            if matches!(value, Value::Null | Value::Array(_)) {
+                // The field is there, and leads to nothing.
+                return;
+            }
             let before = column.bytes;
             column.add(&[EXISTS], row);
             if write_key(value, key) {

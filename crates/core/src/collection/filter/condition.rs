@@ -132,16 +132,16 @@ impl Filter {
         Self::Not(Box::new(filter))
     }
 
-    /// Calls `visit` with the field of every condition.
-    pub(super) fn each_field<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+    /// The fields of all conditions, each once.
+    pub fn fields(&self) -> BTreeSet<&str> {
         match self {
             Self::Equals { field, .. }
             | Self::In { field, .. }
             | Self::Range { field, .. }
             | Self::Exists { field }
-            | Self::GeoRadius { field, .. } => visit(field),
-            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.each_field(visit)),
-            Self::Not(part) => part.each_field(visit),
+            | Self::GeoRadius { field, .. } => BTreeSet::from([field.as_str()]),
+            Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::fields).collect(),
+            Self::Not(part) => part.fields(),
         }
     }
 
@@ -255,15 +255,20 @@ impl Range {
 }
 
 fn check_field(at: &str, field: &str) -> Result<(), Error> {
-    if field.is_empty() || field.len() > MAX_FIELD_BYTES {
-        return Err(Error::invalid(
-            format!("{at}.field"),
-            format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", field.len()),
-        ));
+    check_path(&format!("{at}.field"), field)
+}
+
+/// Checks a path to a field; `at` is where it stands in the request.
+///
+/// # Errors
+/// `InvalidInput` with the limit, or with what to write instead.
+pub(in crate::collection) fn check_path(at: &str, path: &str) -> Result<(), Error> {
+    if path.is_empty() || path.len() > MAX_FIELD_BYTES {
+        return Err(Error::invalid(at, format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", path.len())));
     }
-    if let Some(plain) = without_places(field) {
-        let why = format!("is {field:?}: a path has no places in lists, and leads to every element; write {plain:?}");
-        return Err(Error::invalid(format!("{at}.field"), why));
+    if let Some(plain) = without_places(path) {
+        let why = format!("is {path:?}: a path has no places in lists, and leads to every element; write {plain:?}");
+        return Err(Error::invalid(at, why));
     }
     Ok(())
 }

@@ -35,7 +35,17 @@ impl Filter {
 
 /// Whether any value that the path leads to passes the test. Nulls and lists themselves are no values.
 fn any(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
-    if object.get(path).is_some_and(|value| any_element(value, test)) {
+    any_end(object, path, &mut |value| any_element(value, test))
+}
+
+/// Whether a payload has a field, be it null or an empty list.
+pub(in crate::collection) fn has_field(payload: &Payload, path: &str) -> bool {
+    any_end(payload, path, &mut |_| true)
+}
+
+/// Whether what stands at an end of the path passes the test: a null, a list as a whole, or a value.
+fn any_end(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
+    if object.get(path).is_some_and(&mut *test) {
         return true;
     }
     path.match_indices('.')
@@ -44,7 +54,7 @@ fn any(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bo
 
 fn any_inside(value: &Value, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     match value {
-        Value::Object(object) => any(object, path, test),
+        Value::Object(object) => any_end(object, path, test),
         Value::Array(items) => items.iter().any(|item| any_inside(item, path, test)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
@@ -68,8 +78,8 @@ pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<V
     found
 }
 
-/// Visits every field of a payload with each of its values, objects among them. Paths that are longer than `longest`
-/// bytes, and all below them, are left out.
+/// Visits every field of a payload with each of its values, objects, nulls and empty lists among them. Paths that are longer
+/// than `longest` bytes, and all below them, are left out.
 pub(super) fn fields(payload: &Payload, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {
     object_fields(payload, &mut String::new(), longest, visit);
 }
@@ -87,9 +97,10 @@ fn object_fields(object: &Payload, path: &mut String, longest: usize, visit: &mu
 
 fn value_fields(value: &Value, path: &mut String, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {
     match value {
-        Value::Null => {}
-        Value::Array(items) => items.iter().for_each(|item| value_fields(item, path, longest, visit)),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => visit(path, value),
+        Value::Array(items) if !items.is_empty() => {
+            items.iter().for_each(|item| value_fields(item, path, longest, visit));
+        }
+        Value::Null | Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => visit(path, value),
         Value::Object(object) => {
             visit(path, value);
             let end = path.len();
@@ -215,6 +226,23 @@ mod tests {
             ("x", false),
         ] {
             check(Filter::exists(field), there);
+        }
+    }
+
+    #[test]
+    fn a_field_is_there_without_a_value() {
+        for (field, there) in [
+            ("kind", true),
+            ("none", true),
+            ("empty", true),
+            ("author.born", true),
+            ("a.b", true),
+            ("nested.x", true),
+            ("nested.y", false),
+            ("none.x", false),
+            ("x", false),
+        ] {
+            assert_eq!(has_field(&payload(), field), there, "{field}");
         }
     }
 

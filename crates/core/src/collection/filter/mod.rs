@@ -34,9 +34,10 @@ mod selected;
 mod tests;
 
 use builder::Builder;
+pub(super) use condition::check_path;
 pub use condition::{Filter, Range, Scalar};
 use file::PayloadIndex;
-pub(super) use matches::value_at;
+pub(super) use matches::{has_field, value_at};
 pub use number::Number;
 pub(super) use segments::{GrowingPayloads, SealedPayloads, check_payloads};
 pub(super) use selected::{Selected, Selection};

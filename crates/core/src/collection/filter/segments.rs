@@ -4,7 +4,7 @@
 //! only which rows live is looked up anew.
 
 use super::file::Bytes;
-use super::{Builder, Filter, PayloadIndex, Selected, Selection, builder};
+use super::{Builder, Filter, PayloadIndex, Selected, Selection, builder, matches};
 use crate::collection::growing::Growing;
 use crate::collection::open::{Collection, View};
 use crate::collection::sealed::Sealed;
@@ -14,7 +14,7 @@ use crate::disk::{self, Mapping};
 use crate::store::Segment;
 use crate::types::Ordinal;
 use rayon::prelude::*;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -216,22 +216,30 @@ impl Collection {
     /// `Damaged` for a payload that cannot be read.
     pub(in crate::collection) fn unknown_fields(&self, filter: &Filter) -> Result<Vec<String>, Error> {
         let view = self.view();
-        let mut fields = BTreeSet::new();
-        filter.each_field(&mut |field| {
-            fields.insert(field);
-        });
         let mut unknown = Vec::new();
         if view.live() == 0 {
             return Ok(unknown);
         }
         let stop = Stop::current();
-        for field in fields {
+        for field in filter.fields() {
             stop.check()?;
             if !may_have(&view, field)? {
                 unknown.push(field.to_owned());
             }
         }
         Ok(unknown)
+    }
+
+    /// Whether a live point of the view has a field. Payloads are read where the indexes do not tell.
+    ///
+    /// # Errors
+    /// `Damaged` for a payload that cannot be read.
+    pub(in crate::collection) fn has_field(&self, view: &View, field: &str) -> Result<bool, Error> {
+        if !may_have(view, field)? {
+            return Ok(false);
+        }
+        // What is left are fields without a value in any live point.
+        Ok(self.select(view, &Filter::exists(field))?.count > 0 || any_live_payload_has(view, field)?)
     }
 }
 
@@ -243,7 +251,6 @@ fn may_have(view: &View, field: &str) -> Result<bool, Error> {
             return Ok(true);
         }
     }
-    let exists = Filter::exists(field);
     for growing in view.growing_newest_first() {
         let blocks = growing.blocks()?;
         if blocks.iter().any(|block| in_index(block)) {
@@ -251,9 +258,39 @@ fn may_have(view: &View, field: &str) -> Result<bool, Error> {
         }
         let table = growing.read();
         for row in blocks.len() * BLOCK..table.payloads.len() {
-            if !table.dead[row] && exists.matches(&parse(&table.payloads[row], table.ids[row].as_str())?) {
+            if !table.dead[row] && matches::has_field(&parse(&table.payloads[row], table.ids[row].as_str())?, field) {
                 return Ok(true);
             }
+        }
+    }
+    Ok(false)
+}
+
+/// The same for certain, payload by payload.
+fn any_live_payload_has(view: &View, field: &str) -> Result<bool, Error> {
+    let any = |rows: u32, has: &(dyn Fn(u32) -> Result<bool, Error> + Sync)| {
+        let found = (0..rows).into_par_iter().map(has).find_any(|found| !matches!(found, Ok(false)));
+        found.unwrap_or(Ok(false))
+    };
+    for growing in view.growing_newest_first() {
+        let table = growing.read();
+        let has = |row: u32| {
+            let row = row as usize;
+            Ok(!table.dead[row] && matches::has_field(&parse(&table.payloads[row], table.ids[row].as_str())?, field))
+        };
+        if any(table.payloads.len() as u32, &has)? {
+            return Ok(true);
+        }
+    }
+    for sealed in &view.sealed {
+        let segment = &sealed.segment;
+        let has = |row: u32| {
+            let row = Ordinal(row);
+            let read = sealed.is_live(row) && segment.payload_is_sound(row);
+            Ok(read && matches::has_field(&parse(segment.payload(row), segment.point_id(row))?, field))
+        };
+        if any(segment.rows(), &has)? {
+            return Ok(true);
         }
     }
     Ok(false)

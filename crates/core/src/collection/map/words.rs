@@ -1,6 +1,7 @@
 //! What is asked of a map and what is told of it, with the limits.
 
-use crate::collection::{Error, limits};
+use crate::collection::Error;
+use crate::collection::filter::check_path;
 use crate::map::Method;
 use crate::types::PointId;
 use std::time::Duration;
@@ -167,10 +168,7 @@ pub(super) fn check_fields(fields: &[String]) -> Result<(), Error> {
         return Err(Error::invalid("payload_fields", why));
     }
     for (place, field) in fields.iter().enumerate() {
-        if !(1..=limits::MAX_FIELD_BYTES).contains(&field.len()) {
-            let why = format!("takes 1 to {} bytes, got {}", limits::MAX_FIELD_BYTES, field.len());
-            return Err(Error::invalid(format!("payload_fields[{place}]"), why));
-        }
+        check_path(&format!("payload_fields[{place}]"), field)?;
     }
     Ok(())
 }
