@@ -131,39 +131,47 @@ fn is_vector_name(name: &str) -> bool {
         })
 }
 
+/// A vector under a name that is not read.
+struct Unread {
+    what: String,
+    /// What makes numbers of it.
+    decode: &'static str,
+}
+
 /// What a value holds, if that can only be a vector: a list of numbers, 32-bit floats as base64, or an object of such.
-fn unread_vector(value: &Value) -> Option<String> {
+fn unread_vector(value: &Value) -> Option<Unread> {
     match value {
         Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
-            Some(format!("a list of {} numbers", numbers.len()))
+            Some(Unread { what: format!("a list of {} numbers", numbers.len()), decode: "" })
         }
         Value::String(text) => {
             let bytes = collection::image_from_base64(text).filter(|bytes| bytes.len().is_multiple_of(4))?;
-            let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
             // Letters that happen to be base64 give numbers of all sizes.
-            let plausible = |number: f32| number == 0.0 || (1e-12..1e6).contains(&number.abs());
-            (bytes.len() >= 8 && numbers.into_iter().all(plausible)).then(|| {
-                format!(
-                    "{} numbers as base64; decode it first (in Python: numpy.frombuffer(base64.b64decode(x), '<f4').tolist())",
-                    bytes.len() / 4
-                )
+            let plausible = |bytes: &[u8; 4]| {
+                let number = f32::from_le_bytes(*bytes).abs();
+                number == 0.0 || (1e-12..1e6).contains(&number)
+            };
+            (bytes.len() >= 8 && bytes.as_chunks().0.iter().all(plausible)).then(|| Unread {
+                what: format!("{} numbers as base64", bytes.len() / 4),
+                decode: "decode it (in Python: numpy.frombuffer(base64.b64decode(x), '<f4').tolist()) and ",
             })
         }
-        Value::Object(named) => {
-            named.iter().find_map(|(name, value)| Some(format!("{} under {name:?}", unread_vector(value)?)))
-        }
+        Value::Object(named) => named.iter().find_map(|(name, value)| {
+            let Unread { what, decode } = unread_vector(value)?;
+            Some(Unread { what: format!("{what} under {name:?}"), decode })
+        }),
         _ => None,
     }
 }
 
 /// Refuses a record whose text or image would be embedded although it has a vector under a name that is not read.
 fn refuse_unread_vectors(object: &Payload) -> Result<(), String> {
-    let found = object.iter().filter(|(name, _)| is_vector_name(name));
-    match found.into_iter().find_map(|(name, value)| Some((name, unread_vector(value)?))) {
+    let mut named = object.iter().filter(|(name, _)| is_vector_name(name));
+    match named.find_map(|(name, value)| Some((name, unread_vector(value)?))) {
         None => Ok(()),
-        Some((name, what)) => Err(format!(
-            "the field {name:?} is {what}, and would not be used as the vector; name it \"vector\", or give it a name without \
-             \"vector\" or \"embedding\" to keep it as payload"
+        Some((name, Unread { what, decode })) => Err(format!(
+            "the field {name:?} is {what}, and would not be used as the vector; {decode}name it \"vector\", or give it a name \
+             without \"vector\" or \"embedding\" to keep it as payload"
         )),
     }
 }
@@ -330,7 +338,7 @@ mod tests {
             ("Dense_Vector", numbers, "list"),
             ("text-embedding", numbers, "list"),
             ("vectors", &format!("{{\"default\": {numbers}}}"), "8 numbers under \"default\""),
-            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64; decode it first"),
+            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64, and would not be used as the vector; decode it"),
         ] {
             let (items, errors) = read(&format!("\"{name}\": {value}"));
             assert!(items.is_empty() && errors.len() == 1, "{name}: {items:?}");
