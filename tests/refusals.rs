@@ -90,19 +90,16 @@ fn a_directory_in_use_is_explained() {
 }
 
 #[test]
-fn flags_of_serve_that_do_not_fit_are_named() {
+fn flags_that_do_not_fit_are_named() {
     let here = folder();
-    let serve = |more: &[&str]| {
-        let serve = ["serve", "--data", "d", "--listen", "127.0.0.1:0"];
-        fails(here.path(), &[&serve[..], more].concat(), 1)
-    };
-    let errors = serve(&["--default-embedder", "nosuch"]);
+    let serve = ["serve", "--data", "d", "--listen", "127.0.0.1:0", "--default-embedder", "nosuch"];
+    let errors = fails(here.path(), &serve, 1);
     assert!(
         errors.contains("--default-embedder") && errors.contains("nosuch") && !errors.contains("listen"),
         "{errors}"
     );
     fs::write(here.path().join("file"), "").expect("written");
-    let errors = serve(&["--snapshots", "file"]);
+    let errors = fails(here.path(), &["snapshot", "list", "--from", "file"], 1);
     assert!(errors.contains("\"file\" is no place for snapshots: it is a file"), "{errors}");
 }
 
@@ -118,8 +115,8 @@ fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
         fs::copy(file.path(), copy.join(file.file_name())).expect("copied");
     }
     let digits = digits.to_str().expect("UTF-8");
-    let serve = ["serve", "--data", "d", "--listen", "127.0.0.1:0", "--model", digits, "--model"];
-    let errors = fails(here.path(), &[&serve[..], &["copy"]].concat(), 1);
+    let map = ["map", "c", "--out", "c.svg", "--data", "d", "--quiet", "--model", digits, "--model", "copy"];
+    let errors = fails(here.path(), &map, 1);
     assert!(
         errors.contains(&format!("--model {digits} and --model copy")) && errors.contains("\"digits\""),
         "{errors}"
