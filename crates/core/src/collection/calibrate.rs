@@ -55,7 +55,7 @@ impl Collection {
         let accept = |row| sealed.is_live(row);
         let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
         let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
-        let seed = sealed.segment.tag();
+        let seed = sealed.segment.seed();
         if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
             self.note_damage();
             return Err(error);

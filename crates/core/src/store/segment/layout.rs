@@ -145,18 +145,30 @@ impl Layout {
 
     /// Content tag: changes with any byte of any section (SHA-256 over ids, counts, lengths and checksums, cut to 64 bits).
     pub(super) fn tag(&self) -> u64 {
+        self.digest(true)
+    }
+
+    /// Seed of random choices about the rows. It does not depend on the identity of the collection: the same rows give the
+    /// same seed in every collection.
+    pub(super) fn seed(&self) -> u64 {
+        self.digest(false)
+    }
+
+    /// SHA-256, cut to 64 bits, over id, counts, lengths and checksums; `with_identity`, over the identity and block checksums too.
+    fn digest(&self, with_identity: bool) -> u64 {
+        let blocks = self.blocks.as_ref().filter(|_| with_identity);
         let mut hash = Sha256::new();
         hash.update(self.id.0.to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         hash.update(self.dimension.to_le_bytes());
-        if self.element != Element::F32 || self.blocks.is_some() {
+        if self.element != Element::F32 || blocks.is_some() {
             hash.update(self.element_number().to_le_bytes());
         }
-        if let Some(Blocks { identity, rows }) = self.blocks {
+        if let Some(Blocks { identity, rows }) = blocks {
             hash.update(identity.0);
             hash.update(rows.to_le_bytes());
         }
-        for section in self.present() {
+        for section in self.present().filter(|&section| with_identity || section != Section::Sums) {
             let mark = self.sections[section as usize];
             hash.update(mark.length.to_le_bytes());
             hash.update(mark.crc.to_le_bytes());

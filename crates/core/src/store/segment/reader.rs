@@ -174,6 +174,11 @@ impl Segment {
         self.tag
     }
 
+    /// Seed of random choices about the rows: the same for the same rows in any collection.
+    pub fn seed(&self) -> u64 {
+        self.layout.seed()
+    }
+
     /// Bytes of the file.
     pub fn mapped_bytes(&self) -> u64 {
         self.mapping.len()
