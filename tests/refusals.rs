@@ -1,5 +1,5 @@
-//! What the built program refuses or notes, and in which words: usage errors, directories in use, flags that do not fit, fields
-//! that no point has.
+//! Tests of the built program's errors and notes, and their wording: usage errors, directories in use, incompatible
+//! flags, unknown fields.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
@@ -24,7 +24,7 @@ fn nearness(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Standard output and standard error of a run that must end with that code.
+/// Returns standard output and standard error of a run that must exit with `code`.
 #[track_caller]
 fn ends(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
     let output = nearness(folder, arguments);
@@ -39,7 +39,7 @@ fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
     ends(folder, arguments, code).1
 }
 
-/// Four points in the collection c of ./d.
+/// Loads four points into the collection c of ./d.
 fn load(here: &Path) {
     let point = |n: u32| format!("{{\"id\": \"p{n}\", \"vector\": [1, {n}], \"n\": {n}, \"none\": null}}\n");
     fs::write(here.join("p.jsonl"), (0..4).map(point).collect::<String>()).expect("written");
@@ -130,7 +130,7 @@ fn two_models_of_one_name_are_refused_and_one_twice_is_taken_once() {
     let ask = |arguments: &[&str]| ends(here.path(), &[arguments, &["--server", &server.url]].concat(), 0).0;
     let listed = ask(&["models", "list"]);
     assert_eq!(listed.matches("--model").count(), 1, "{listed}");
-    // A model is known by the fingerprint of each of its embedders.
+    // A model is identified by the fingerprint of each of its embedders.
     let text: Value = serde_json::from_str(&ask(&["embedders", "text", "--json"])).expect("JSON");
     let fingerprint = &text["fingerprint"].as_str().expect("a fingerprint")[..12];
     assert!(listed.contains(&format!(", {fingerprint}")), "{listed}");

@@ -1,8 +1,10 @@
-//! The house rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, commands in the README.
+//! Repository rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, README
+//! commands.
 
 use std::path::{Path, PathBuf};
 
-/// Module -> modules of the same crate that it may import; the compiler checks what crates import. A new folder needs a row here.
+/// Module -> modules of the same crate that it may import; the compiler checks imports between crates. A new folder
+/// needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("crates/core/src/store", &[]),
     ("crates/core/src/index", &[]),
@@ -15,10 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/cli", &["guard", "web", "grpc"]),
 ];
 
-/// Folders with sources.
+/// Source folders.
 const SOURCES: [&str; 5] = ["src", "crates/base/src", "crates/math/src", "crates/embed/src", "crates/core/src"];
 
-/// External crate -> the only place under `src/` that may name it; of several rows for one crate, each is such a place.
+/// External crate -> a path under `src/` that may name it; a crate may have several rows.
 const CONFINED: &[(&str, &str)] = &[
     ("hnsw_rs", "crates/core/src/index/growing.rs"),
     ("memmap2", "crates/base/src/disk/"),
@@ -86,7 +88,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Every source file: its path relative to the root, and its text.
+/// Returns every source file: its path relative to the root, and its text.
 fn sources() -> Vec<(String, String)> {
     let all = SOURCES.iter().flat_map(|folder| files(&root().join(folder), "rs"));
     all.map(|path| {
@@ -96,12 +98,12 @@ fn sources() -> Vec<(String, String)> {
     .collect()
 }
 
-/// The code of a line: without line comments.
+/// Returns the code of a line, without line comments.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
 
-/// The modules that a line of code imports from its own crate.
+/// Returns the modules that a line of code imports from its own crate.
 fn imported(line: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for (at, _) in line.match_indices("crate::") {
@@ -123,7 +125,7 @@ fn no_module_imports_upwards() {
         let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
         let layer = LAYERS.iter().find(|(module, _)| path.starts_with(&format!("{module}/")));
         let Some((module, allowed)) = layer else {
-            // The crates below are one layer each, and the others have only their lib.rs and main.rs beside the modules.
+            // Each lower crate is one layer; the others have only lib.rs and main.rs outside modules.
             if ["crates/core/src", "src"].iter().any(|crate_| folders.starts_with(crate_) && folders != *crate_) {
                 broken.push(format!("{path}: its module has no row in LAYERS"));
             }
@@ -141,7 +143,7 @@ fn no_module_imports_upwards() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Whether a line of code names an external crate: its name at the beginning of a path, not a module of ours of that name.
+/// Returns whether a line of code names an external crate: its name starts a path and is not a module of this crate.
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(&format!("{name}::"))
         .chain(line.match_indices(&format!("use {name};")))
@@ -203,7 +205,7 @@ fn files_of_over_800_lines_say_why() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The texts between back quotes in the documents.
+/// Returns the texts between backticks in the documents.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -251,7 +253,7 @@ fn every_module_is_in_the_architecture() {
     }
 }
 
-/// The README, the other documents of the root and the guides, one after the other.
+/// Returns the README, the other root documents and the guides, concatenated.
 fn manual() -> String {
     let mut paths = files(&root().join("docs/guides"), "md");
     paths
@@ -303,7 +305,7 @@ fn commands_in_the_manual_that_need_a_feature_say_so() {
     assert!(seen >= 8, "the manual shows only {seen} commands of that feature");
 }
 
-/// Splits as a shell does, as far as the README needs it: quotes and comments.
+/// Splits a line as a shell does, as far as the README needs it: quotes and comments.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

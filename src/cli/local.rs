@@ -1,4 +1,4 @@
-//! What the offline commands share: the embedders of this process, and the engine over a data directory.
+//! Shared parts of the offline commands: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
 use crate::collection::{BulkOutcome, Item, Job, LocalEngine, OnConflict, OnRefused};
@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The defaults in the binary, then the given model folders, which win by name. A folder that is named twice is taken once; two
-/// folders with embedders of one name are refused.
+/// Returns the built-in embedders and those of the given model folders, which take precedence by name. A folder given
+/// twice is loaded once; two folders with embedders of the same name are refused.
 pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
     let mut registry = Registry::with_defaults().context("the embedders in the binary cannot be used")?;
     let mut taken: Vec<(PathBuf, &PathBuf, Arc<Model>)> = Vec::new();
@@ -46,13 +46,13 @@ pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEng
     engine_within(data, models, None)
 }
 
-/// The same with a bound of the memory of background jobs, bytes.
+/// As [`engine`], with a memory limit for background jobs, bytes.
 pub(crate) fn engine_within(data: &Path, models: &[PathBuf], job_memory: Option<u64>) -> anyhow::Result<LocalEngine> {
     LocalEngine::open_within(data, registry(models)?, job_memory)
         .with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
-/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
+/// Writes items as sealed segments; calls `on_refused` for each item that the engine refuses.
 pub(crate) fn bulk_load(
     engine: &LocalEngine,
     name: &CollectionName,
@@ -62,7 +62,7 @@ pub(crate) fn bulk_load(
     progress: &Progress,
 ) -> anyhow::Result<BulkOutcome> {
     let observe = |job: Job, done: u64, total: u64| {
-        // Loading is told by whoever reads the files: they know how much is left.
+        // The reader of the files reports the progress of loading, since it has the total.
         if !matches!(job, Job::Loading) {
             progress.step(Step { done, total: Some(total), part: None }, "indexing");
         }

@@ -1,12 +1,13 @@
-//! Standard output: tables for people, JSON for programs. Text from outside (ids, payloads, names of files, messages of a
-//! server) is escaped, so that it can neither move the cursor of a terminal nor turn the direction of a line around.
+//! Standard output: tables, and JSON. External text (ids, payloads, file names, server messages) is escaped, so that it
+//! can neither move a terminal's cursor nor reverse the direction of a line.
 
 use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Whether a character is no visible sign: controls (C0, DEL and C1), those of direction, those that end a line, and those that
-/// are not seen at all (zero-width space, byte order mark, tags). The joiners U+200C and U+200D belong to scripts and emoji.
+/// Whether a character is invisible: controls (C0, DEL and C1), direction marks, line separators, and zero-width
+/// characters (zero-width space, byte order mark, tags). The joiners U+200C and U+200D are allowed, as parts of scripts
+/// and emoji.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -22,7 +23,7 @@ fn is_control(c: char) -> bool {
         )
 }
 
-/// A text for a terminal, on one line: control characters as escapes.
+/// Escapes the control characters of a text for a terminal, on one line.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return text.into();
@@ -35,7 +36,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
-/// An error of clap for a terminal: its lines, in which nothing that was typed makes another or steers.
+/// Formats an error of clap for a terminal; user input in it cannot add lines or control the terminal.
 pub(crate) fn escaped_usage(mut error: clap::Error) -> String {
     use clap::error::ContextValue;
     let escape = |text: &String| escaped(text).into_owned();
@@ -61,7 +62,7 @@ pub(crate) fn escaped_usage(mut error: clap::Error) -> String {
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON for a terminal: of the characters that JSON leaves as they are, those that are not safe as escapes. The same value.
+/// Escapes the unsafe characters that JSON leaves as they are, for a terminal. The value stays the same.
 pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
     let unsafe_in_json = |c: char| c >= '\u{7f}' && is_control(c);
     if !json.contains(unsafe_in_json) {
@@ -79,7 +80,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     put(&escaped(text))
 }
 
-/// Prints several lines. Text from outside must be escaped in them: it may hold ends of lines.
+/// Prints several lines. External text in them must already be escaped: it may contain line ends.
 pub(crate) fn lines(text: &str) -> io::Result<()> {
     put(&text.split('\n').map(escaped).collect::<Vec<_>>().join("\n"))
 }
@@ -100,25 +101,25 @@ pub(crate) fn json_line(value: &Value) -> io::Result<()> {
     put(&escaped_json(&value.to_string()))
 }
 
-/// A table whose columns are as wide as they must be. Columns of numbers are flush right.
+/// A table with automatic column widths. Numeric columns are right-aligned.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table without rows.
+    /// Creates a table without rows.
     pub(crate) fn new(head: &[&'static str]) -> Self {
         Self { head: head.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row with one cell for each column.
+    /// Adds a row with one cell per column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.head.len());
         self.rows.push(cells.iter().map(|cell| escaped(cell).into_owned()).collect());
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(self.text().as_bytes())?;
@@ -165,7 +166,7 @@ impl Table {
     }
 }
 
-/// A text on one line, cut to `most` characters; white space becomes spaces, other control characters escapes.
+/// Shortens a text to `most` characters on one line; white space becomes spaces, other control characters escapes.
 pub(crate) fn brief(text: &str, most: usize) -> String {
     let mut short = text.chars().take(most).map(|c| if c.is_whitespace() { ' ' } else { c }).collect::<String>();
     if text.chars().nth(most).is_some() {

@@ -1,7 +1,7 @@
-//! A client for the command line: connects, and gives each call a readable error.
+//! gRPC client for the command line, with readable errors.
 //!
-//! Requests and replies are the messages of [`pb`]; [`super::payload`] turns their payloads into JSON. No tonic type
-//! is needed to use it.
+//! Requests and responses are the messages of [`pb`]; [`super::payload`] converts their payloads to JSON. The API
+//! exposes no tonic types.
 
 use super::limits::MAX_RESPONSE_BYTES;
 use super::probe::{self, Target};
@@ -18,24 +18,24 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status, Streaming};
 
-/// A channel that adds credential and response limit to every call.
+/// A channel that adds the credential and the response limit to every call.
 type Line = InterceptedService<Channel, Metadata>;
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// How to connect.
+/// Connection options.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Compress requests, and ask for compressed replies.
+    /// Compress requests, and request compressed responses.
     pub gzip: bool,
-    /// Largest response that is received, bytes; sent with every call, since servers send at most 4 MiB otherwise.
+    /// Maximum response size, bytes; sent with every call, since servers otherwise send at most 4 MiB.
     pub max_message_bytes: usize,
-    /// How long to wait for the connection.
+    /// Timeout for connecting.
     pub connect_timeout: Duration,
-    /// Roots of the server's certificate in PEM; none for those of the system.
+    /// Root certificates to verify the server with, PEM; none for the system's roots.
     pub ca: Option<Vec<u8>>,
-    /// Certificate and private key to show to the server, in PEM.
+    /// Client certificate and private key, PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// API key or token, sent with every call: over https, or to this machine.
+    /// API key or token, sent with every call; only over https or to this machine.
     pub credential: Option<String>,
 }
 
@@ -52,51 +52,51 @@ impl Default for ClientOptions {
     }
 }
 
-/// What a call failed with.
+/// Error of a client call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Not an address of a server.
+    /// Invalid server address.
     #[error("{url:?} is not the address of a server; give http://host:port or https://host:port ({why})")]
     Address {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
-    /// Nothing answers there.
+    /// The connection failed.
     #[error("cannot connect to {url}")]
     Connect {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// Why.
+        /// Cause.
         source: Cause,
     },
-    /// Something answers there, and no TLS connection can be made with it.
+    /// The connection succeeded, but the TLS handshake failed.
     #[error("{url}: {why}")]
     Tls {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// What is wrong, and the remedy.
+        /// Reason and remedy.
         why: &'static str,
-        /// The error of the transport.
+        /// Transport error.
         source: Cause,
     },
-    /// The server refused, or the connection broke.
+    /// The server refused the call, or the connection broke.
     #[error("{message} ({code})")]
     Refused {
-        /// The status code by name, for example `NOT_FOUND`.
+        /// Name of the status code, for example `NOT_FOUND`.
         code: &'static str,
-        /// The server's first line.
+        /// First line of the server's message.
         message: String,
-        /// Reason of the error, for example `OUT_OF_VOCABULARY`; empty if the server gave none.
+        /// Reason from the error details, for example `OUT_OF_VOCABULARY`; empty if there is none.
         reason: String,
-        /// Fields of the request that are wrong, each with why.
+        /// Invalid request fields, each with its description.
         fields: Vec<(String, String)>,
     },
 }
 
 impl ClientError {
-    /// The status code by name; `UNAVAILABLE` when there was no connection.
+    /// Returns the name of the status code; `UNAVAILABLE` if there was no connection.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "INVALID_ARGUMENT",
@@ -105,7 +105,7 @@ impl ClientError {
         }
     }
 
-    /// A failure of the transport whose reason is known: what the transport says of it would mislead.
+    /// Builds the error of a transport failure whose cause is known, since the transport's own message would mislead.
     fn explained(why: &str) -> Self {
         Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
     }
@@ -121,7 +121,7 @@ impl From<Status> for ClientError {
     }
 }
 
-/// A connection to a server. Clones share it; it reconnects by itself.
+/// A connection to a server. Clones share it; it reconnects automatically.
 #[derive(Clone, Debug)]
 pub struct Client {
     line: Line,
@@ -134,7 +134,7 @@ pub struct Client {
     training: pb::training_client::TrainingClient<Line>,
     map: pb::map_client::MapClient<Line>,
     target: Arc<Target>,
-    /// Whether the server has ever answered.
+    /// Whether the server has ever responded.
     answered: Arc<AtomicBool>,
 }
 
@@ -200,8 +200,8 @@ impl Client {
         })
     }
 
-    /// The reply of a call, or why there is none. Where the transport failed before the server ever answered, the port is
-    /// looked at for the reason.
+    /// Returns the response or the error of a call. If the transport failed before the server ever responded, probes
+    /// the port for the cause.
     async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
         let status = match called {
             Ok(response) => {
@@ -210,7 +210,7 @@ impl Client {
             }
             Err(status) => status,
         };
-        // What a server answers has no source; of the transport's failures some name TLS themselves.
+        // A status sent by the server has no source. Some transport failures already name TLS.
         match status.source().map(|source| hints::of_tls(source).is_some()) {
             None => self.answered.store(true, Ordering::Relaxed),
             Some(named) if named || self.answered.load(Ordering::Relaxed) => {}
@@ -223,10 +223,11 @@ impl Client {
         Err(status.into())
     }
 
-    /// Whether the server says that it serves; `service` is empty for the whole, or for example `nearness.v1.Search`.
+    /// Returns whether the server reports a service as serving. `service` is empty for the whole server, or for example
+    /// `nearness.v1.Search`.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] for a service that is not there, or without an answer.
+    /// [`ClientError::Refused`] for an unknown service, or without a response.
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -234,8 +235,8 @@ impl Client {
         Ok(reply.status == i32::from(ServingStatus::Serving))
     }
 
-    /// Opens a stream of items. The server answers each by one `Ack`, in order; read them while sending, or the
-    /// stream stands still once the windows are full.
+    /// Opens a stream of items. The server sends one `Ack` per item, in order; read them while sending, or the stream
+    /// stalls once the flow-control windows are full.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -247,7 +248,7 @@ impl Client {
         Ok(Acks { replies, written: Written::default() })
     }
 
-    /// Sends the files of a model folder, piece by piece, and has it installed.
+    /// Installs a model folder: uploads its files in pieces.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -258,7 +259,8 @@ impl Client {
         self.reply(self.training.clone().install(pieces).await).await
     }
 
-    /// Sends settings and files, and has a model trained and installed: its progress, then the model. Dropping the replies ends it.
+    /// Trains and installs a model from the uploaded settings and files. Returns its progress, then the model. Dropping
+    /// the stream cancels the training.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -300,12 +302,12 @@ streams! {
     }
 }
 
-/// The replies of a stream.
+/// The response messages of a streaming call.
 #[derive(Debug)]
 pub struct Replies<M>(Streaming<M>);
 
 impl<M> Replies<M> {
-    /// The next reply; none after the last.
+    /// Returns the next message; none after the last.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
@@ -326,13 +328,13 @@ fn tls(options: &ClientOptions) -> ClientTlsConfig {
     }
 }
 
-/// Whether what is sent to this host does not leave the machine.
+/// Whether traffic to this host stays on the machine.
 fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What is sent with every call.
+/// Metadata sent with every call.
 #[derive(Clone)]
 struct Metadata {
     authorization: Option<MetadataValue<Ascii>>,
@@ -364,33 +366,33 @@ impl Interceptor for Metadata {
     }
 }
 
-/// Without the values.
+/// Omits the values, which are secret.
 impl std::fmt::Debug for Metadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metadata")
     }
 }
 
-/// The acknowledgements of a stream.
+/// The acknowledgements of an upsert stream.
 #[derive(Debug)]
 pub struct Acks {
     replies: Streaming<pb::UpsertStreamResponse>,
     written: Written,
 }
 
-/// What the acknowledged writes of a stream did, in points.
+/// Counts of the acknowledged writes of a stream, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// New points.
     pub inserted: u64,
-    /// Points that replaced an older one.
+    /// Points that replaced an existing one.
     pub replaced: u64,
-    /// Of those, points whose vector and payload are as before.
+    /// Of the replaced points, those whose vector and payload did not change.
     pub unchanged: u64,
 }
 
 impl Acks {
-    /// The next acknowledgements; none after the last.
+    /// Returns the next acknowledgements; none after the last.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
@@ -402,7 +404,7 @@ impl Acks {
         Ok(Some(reply.acks))
     }
 
-    /// What the writes acknowledged so far did. All 0 of a server that does not say.
+    /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
     pub fn written(&self) -> Written {
         self.written
     }

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 pub(super) struct Collections(pub(super) Arc<Shared>);
 
-/// Makes another generation the present one.
+/// Makes another generation the current one.
 fn generation(
     work: Work,
     call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The service `Embedders`: the nets themselves, without a collection.
+//! The service `Embedders`: direct access to the models, without a collection.
 
 use super::from_proto::EmbedInput;
 use super::status::{IntoStatus, OrStatus};
@@ -162,7 +162,7 @@ fn cannot(embedder: &dyn Embedder, what: &str) -> Error {
     Error::invalid("embedder", format!("the embedder {:?} {what}", embedder.name()))
 }
 
-/// The embedder of that name, or of `default` for an empty one.
+/// Returns the embedder with this name, or `default` if the name is empty.
 fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<Arc<dyn Embedder>, Error> {
     let name = if name.is_empty() { default } else { name };
     engine.embedders().by_name(name).cloned().map_err(|source| at(field, source))
@@ -177,7 +177,7 @@ fn embed(
 ) -> Result<pb::EmbedResponse, Status> {
     let embedder = named(engine, "embedder", name, "").or_status()?;
     let tap = embedder.tap(tap).map_err(|source| at("tap", source)).or_status()?;
-    // Before the work.
+    // Check the size before the work.
     work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
         .iter()

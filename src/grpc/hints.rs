@@ -1,12 +1,12 @@
-//! Explanations of failed connections for users of the client: what the error of the transport means, and the remedy.
+//! Explanations of failed connections for users of the client: cause and remedy.
 
 use std::error::Error as StdError;
 use std::io;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// What the server of this program says to plain text on a port with TLS.
+/// Response of a nearness server to plain text on a TLS port.
 pub(super) const WANTS_TLS: &str = "this port speaks TLS: use https://";
-/// What it says to TLS on a port of plain text.
+/// Response of a nearness server to TLS on a plain-text port.
 pub(super) const NO_TLS: &str = "this port speaks plain text, not TLS: use http://";
 
 pub(super) const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
@@ -24,7 +24,7 @@ const REFUSED_CERTIFICATE: &str = "the server refused the certificate of this cl
 const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verified";
 const OTHER_ALERT: &str = "the server refused the TLS handshake";
 
-/// What is wrong with the TLS of a connection; none when the error has another cause.
+/// Returns the TLS problem behind an error; none if the error has another cause.
 pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -38,7 +38,7 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
             }
             _ => {}
         }
-        // What passes through HTTP/2 keeps only its text.
+        // Errors that pass through HTTP/2 keep only their text.
         let text = error.to_string();
         if text.contains("received fatal alert: CertificateRequired") {
             return Some(CLIENT_CERTIFICATE);
@@ -46,7 +46,7 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         if text.contains("tls handshake eof") {
             return Some(TLS_TO_PLAIN_TEXT);
         }
-        // HTTP/2 that reads an alert of TLS finds the length of a frame in it that no frame has.
+        // An HTTP/2 client parses a TLS alert as a frame with an impossible length.
         if text.contains(WANTS_TLS) || text.contains("frame with invalid size") {
             return Some(PLAIN_TEXT_TO_TLS);
         }
@@ -55,7 +55,7 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     None
 }
 
-/// Whether the other side ended a TLS handshake by an alert.
+/// Whether the peer ended the TLS handshake with an alert.
 pub(super) fn is_alert(error: &io::Error) -> bool {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(tls, Some(TlsError::AlertReceived(_)))
@@ -63,7 +63,7 @@ pub(super) fn is_alert(error: &io::Error) -> bool {
 
 fn of_certificate(why: &CertificateError) -> &'static str {
     match why {
-        // The signature is wrong when another root has the name of the issuer.
+        // The signature is wrong if another root has the name of the issuer.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_ROOT,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => ANOTHER_NAME,
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => AN_AUTHORITY,

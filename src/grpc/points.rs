@@ -1,4 +1,4 @@
-//! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
+//! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
 use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared};

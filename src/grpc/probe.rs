@@ -1,7 +1,8 @@
-//! A look at how a port answers a TLS handshake, after a call has failed there without a reason that names TLS.
+//! Probe of a port's response to a TLS handshake, after a call failed without an error that names TLS.
 //!
-//! A server that turns a client away sends an alert and closes; what the client has sent meanwhile can make the system report a
-//! broken connection instead. The probe sends nothing after its handshake, so that the alert arrives each time.
+//! A server that rejects a client sends an alert and closes. If the client has sent data meanwhile, the system may
+//! report a broken connection instead of the alert. The probe sends nothing after its handshake, so that the alert
+//! always arrives.
 
 use super::hints;
 use std::sync::Arc;
@@ -16,24 +17,24 @@ use tokio_rustls::rustls::crypto::{
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How long a probe takes at most.
+/// Timeout for a probe.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where a client calls, and how.
+/// The address and the connection options of the client.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
-    /// Whether it speaks TLS.
+    /// Whether the client uses TLS.
     pub(super) secure: bool,
-    /// Certificate and private key to show, PEM.
+    /// Client certificate and private key, PEM.
     pub(super) identity: Option<Identity>,
 }
 
 /// Certificate and private key, PEM.
 pub(super) struct Identity(pub(super) Vec<u8>, pub(super) Vec<u8>);
 
-/// Without the key.
+/// Omits the key.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Identity")
@@ -41,7 +42,7 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Target {
-    /// What is wrong with the TLS of the connection, and the remedy; none when nothing is seen of it.
+    /// Returns the TLS problem of the connection and its remedy; none if no problem is visible.
     pub(super) async fn probe(&self) -> Option<&'static str> {
         tokio::time::timeout(PATIENCE, self.shake_hands()).await.ok().flatten()
     }
@@ -54,7 +55,7 @@ impl Target {
         match connector.connect(name, socket).await {
             Ok(_) if !self.secure => Some(hints::PLAIN_TEXT_TO_TLS),
             Ok(mut stream) => {
-                // With TLS 1.3 the server judges the certificate of the client after the handshake of the client.
+                // With TLS 1.3 the server verifies the client certificate after the client has finished its handshake.
                 let mut buffer = [0; 64];
                 let mut buffer = ReadBuf::new(&mut buffer);
                 let read =
@@ -62,7 +63,7 @@ impl Target {
                 hints::of_tls(&read.await.err()?)
             }
             Err(error) if self.secure => hints::of_tls(&error),
-            // Plain text answers no handshake with an alert.
+            // A plain-text server does not send an alert.
             Err(error) => hints::is_alert(&error).then_some(hints::PLAIN_TEXT_TO_TLS),
         }
     }
@@ -84,7 +85,7 @@ impl Target {
     }
 }
 
-/// Takes every certificate of a server: the probe sends it nothing, and believes it nothing but how it ends the handshake.
+/// Accepts any server certificate: the probe sends no data and uses only how the handshake ends.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

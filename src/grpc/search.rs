@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 pub(super) struct Search(pub(super) Arc<Shared>);
 
-/// The answers, and the fields asked for that no point has.
+/// Runs the queries. Returns the answers, and the requested fields that no point has.
 fn search(
     engine: &dyn Engine,
     name: &CollectionName,
@@ -21,7 +21,7 @@ fn search(
     Ok((answers, unknown_fields(engine, name, params)?))
 }
 
-/// The fields that a search asks for and that no point has.
+/// Returns the fields named by a search that no point has.
 fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
     let filter = params.filter.as_deref().cloned();
     let group = params.group_by.as_deref().map(Filter::exists);

@@ -1,4 +1,4 @@
-//! The service `Snapshots`: long work on a maintenance thread, its progress as a stream.
+//! The service `Snapshots`: jobs on a maintenance thread that stream their progress.
 
 use super::progress::{Replies, stream};
 use super::status::OrStatus;

@@ -1,4 +1,4 @@
-//! The service `Training`: models that are trained, installed and deleted while the server runs.
+//! The service `Training`: training, installation and deletion of models while the server runs.
 
 use super::progress::{Pace, Replies, telling};
 use super::status::{IntoStatus, OrStatus};
@@ -107,22 +107,22 @@ impl pb::training_server::Training for Training {
     }
 }
 
-/// The next message of a stream; none after the last.
+/// Returns the next message of a stream; none after the last.
 async fn next<M>(work: &Work, incoming: &mut Streaming<M>) -> Result<Option<M>, Status> {
     let mut stopping = work.stopping();
     tokio::select! {
         message = incoming.message() => message.map_err(|end| status::corrected(end, work.max_message_bytes())),
-        // An error means that the server is gone, which is the same.
+        // An error means that the server is gone, which is equivalent.
         _ = stopping.wait_for(|stopping| *stopping) => Err(status::stopping()),
     }
 }
 
-/// Files that come in piece by piece.
+/// Upload of files in pieces.
 struct Intake {
     work: Work,
-    /// Gone after a piece that was refused.
+    /// None after a refused piece.
     upload: Option<Upload>,
-    /// How a file begins.
+    /// Begins a file.
     begin: fn(&mut Upload, &str) -> Result<(), Error>,
 }
 
@@ -132,7 +132,7 @@ impl Intake {
         Ok(Self { work: work.clone(), upload: Some(upload), begin })
     }
 
-    /// Writes a piece. The next one is read when it is on the disk, or on its way there.
+    /// Writes a piece. Returns when it is on disk, or on its way there.
     async fn take(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
         let charge = self.work.charge();
         charge.add(piece.data.len())?;
@@ -148,7 +148,7 @@ impl Intake {
         Ok(())
     }
 
-    /// What came.
+    /// Completes the upload.
     fn end(self) -> Result<Upload, Status> {
         self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into_status())
     }

@@ -1,6 +1,6 @@
-//! A second engine, small enough to be right by reading it: a map of points, searched exactly. Nothing is kept on disk.
+//! An in-memory engine with exact search, simple enough to verify by reading. Nothing is stored on disk.
 //!
-//! It is the oracle of the model tests, and what the service tests run on beside the real engine.
+//! It is the oracle of the model tests, and the second engine of the service tests.
 
 use nearness::collection::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-/// Called with the name of every operation before it runs: a place for faults and delays.
+/// Called with the name of every operation before it runs, to inject faults and delays.
 pub(crate) type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
 pub(crate) struct MemoryEngine {
@@ -175,7 +175,7 @@ fn count(collection: &Collection, filter: &Filter) -> u64 {
     collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
 }
 
-/// The fields of a filter that no point has, as far as the tests ask: top-level ones.
+/// Returns the top-level fields of a filter that no point has, as the tests need them.
 fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
     let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
     let dotted = |field: &str| field.contains('.') || collection.points.is_empty();

@@ -1,4 +1,4 @@
-//! What all crates of nearness share: types, locks, files and memory maps.
+//! Types, locks, files and memory maps that all crates of nearness share.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

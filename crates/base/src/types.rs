@@ -1,17 +1,17 @@
-//! The words that several layers speak: how near is measured, how a point is named, where a row lies.
+//! Types shared by all layers: metric, precision, point id, collection name, row ordinal.
 //!
-//! A distance is always "smaller is nearer" and a score "larger is nearer"; [`Metric`] turns one into the other.
+//! A smaller distance is nearer, a larger score is nearer; [`Metric`] converts between the two.
 
 use std::fmt;
 
-/// Longest point id, bytes.
+/// Maximum length of a point id, bytes.
 pub const MAX_ID_BYTES: usize = 128;
-/// Longest collection name, bytes.
+/// Maximum length of a collection name, bytes.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Most components of a vector.
+/// Maximum number of vector components.
 pub const MAX_DIMENSION: u32 = 65_536;
 
-/// A random identity of a data directory or of a collection: files that carry different ones do not belong together.
+/// Random identity of a data directory or collection; files with different identities do not belong together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity(pub [u8; 16]);
 
@@ -27,10 +27,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// How near is measured.
+/// The distance metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// 1 - cosine of the angle; vectors of zero norm are refused.
+    /// 1 - cosine of the angle; vectors of zero norm are rejected.
     Cosine,
     /// -(dot product).
     Dot,
@@ -39,7 +39,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Every metric, in the order of the wire format.
+    /// All metrics, in the order of the wire format.
     pub const ALL: [Self; 3] = [Self::Cosine, Self::Dot, Self::L2];
 
     /// `cosine`, `dot` or `l2`.
@@ -51,12 +51,13 @@ impl Metric {
         }
     }
 
-    /// The metric of that [`name`](Self::name).
+    /// Returns the metric with this [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|metric| metric.name() == name)
     }
 
-    /// The score (larger is nearer) of a distance: the cosine, the dot product, or the negative Euclidean distance.
+    /// Converts a distance to a score (larger is nearer): the cosine, the dot product, or the negative Euclidean
+    /// distance.
     pub fn score(self, distance: f32) -> f32 {
         match self {
             Self::Cosine => 1.0 - distance,
@@ -71,20 +72,20 @@ impl fmt::Display for Metric {
     }
 }
 
-/// What is kept of each number of a vector.
+/// Storage precision of vector components.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// A 32-bit float: all of it.
+    /// 32-bit float: lossless.
     #[default]
     F32,
-    /// The nearest half-precision float: 11 bits, to 65,504.
+    /// Nearest half-precision float: 11 significant bits, up to 65,504.
     F16,
-    /// The nearest of 255 even steps, whose size is the same within a vector.
+    /// Nearest of 255 uniform steps; all components of a vector share the step size.
     I8,
 }
 
 impl Precision {
-    /// Every precision, in the order of the wire format.
+    /// All precisions, in the order of the wire format.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
 
     /// `f32`, `f16` or `i8`.
@@ -96,7 +97,7 @@ impl Precision {
         }
     }
 
-    /// The precision of that [`name`](Self::name).
+    /// Returns the precision with this [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|precision| precision.name() == name)
     }
@@ -108,17 +109,17 @@ impl fmt::Display for Precision {
     }
 }
 
-/// The user's name of a point: 1 to [`MAX_ID_BYTES`] bytes of UTF-8.
+/// User-defined id of a point: 1 to [`MAX_ID_BYTES`] bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointId(Box<str>);
 
-/// A point id or a collection name that is not one.
+/// Invalid point id or collection name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// A point id of no or too many bytes.
+    /// A point id that is empty or too long; its length in bytes.
     #[error("a point id has 1 to {MAX_ID_BYTES} bytes, this one has {0}")]
     PointId(usize),
-    /// A collection name that is too long, empty, or has other characters.
+    /// A collection name that is empty, too long, or has invalid characters.
     #[error(
         "a collection name has 1 to {MAX_NAME_BYTES} of the characters a-z A-Z 0-9 _ - . and starts with a letter or digit; got {0:?}"
     )]
@@ -126,7 +127,7 @@ pub enum InvalidName {
 }
 
 impl PointId {
-    /// Checks the length.
+    /// Creates an id after a check of its length.
     ///
     /// # Errors
     /// [`InvalidName::PointId`] for 0 or more than [`MAX_ID_BYTES`] bytes.
@@ -138,7 +139,7 @@ impl PointId {
         Ok(Self(id))
     }
 
-    /// The text of the id.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -156,12 +157,12 @@ impl std::borrow::Borrow<str> for PointId {
     }
 }
 
-/// The name of a collection. File names are never made from it.
+/// Name of a collection. File names are never derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CollectionName(Box<str>);
 
 impl CollectionName {
-    /// Checks length and characters.
+    /// Creates a name after a check of its length and characters.
     ///
     /// # Errors
     /// [`InvalidName::Collection`].
@@ -173,7 +174,7 @@ impl CollectionName {
         if ok { Ok(Self(name.into())) } else { Err(InvalidName::Collection(name.chars().take(80).collect())) }
     }
 
-    /// The text of the name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -185,16 +186,16 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// A row of one segment (sealed or growing).
+/// Ordinal of a row within one segment (sealed or growing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ordinal(pub u32);
 
-/// A row and its distance to a query: ordered by distance, then by row, so that answers are the same on every run.
+/// A row and its distance to a query, ordered by distance, then by row, so that results are deterministic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbor {
-    /// Which row.
+    /// The row.
     pub row: Ordinal,
-    /// Smaller is nearer; see [`Metric`].
+    /// Distance, smaller is nearer; see [`Metric`].
     pub distance: f32,
 }
 

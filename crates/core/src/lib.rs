@@ -1,7 +1,8 @@
 //! The embedded vector database of nearness.
 //!
-//! The modules, lowest first: [`store`] and [`index`], which do not know each other, [`depot`] and [`map`], then [`collection`],
-//! which joins them with the embedders; its [`LocalEngine`](collection::LocalEngine) is the database.
+//! Modules, lowest first: [`store`] and [`index`], which are independent of each other, [`depot`] and [`map`], then
+//! [`collection`], which combines them with the embedders. The database is its
+//! [`LocalEngine`](collection::LocalEngine).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -15,12 +16,12 @@ pub(crate) use nearness_base::{disk, sync, types};
 pub(crate) use nearness_embed as embed;
 pub(crate) use nearness_math as math;
 
-/// A folder for what is only looked at: in memory where there is such a file system, so that syncs cost nothing.
+/// Creates a temporary folder for tests without durability checks: in memory if possible, so that syncs are free.
 #[cfg(test)]
 pub(crate) fn quick_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-// What the tests share names the crate as the tests of the program do.
+// Shared test code uses the crate name `nearness`, as in the integration tests.
 #[cfg(test)]
 extern crate self as nearness;

@@ -1,18 +1,18 @@
-//! Many inputs through an embedder: stretch by stretch, so that the work can end early, on threads of their own.
+//! Batch embedding: splits many inputs into chunks that can be cancelled in between, on a separate thread pool.
 
 use super::{Embedder, Error, Input, Tap, picture};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
 
-/// Texts of a stretch, at most, and their bytes.
+/// Limits of a chunk of texts: their number and their bytes.
 const TEXTS: usize = 128;
 const TEXT_BYTES: usize = 1 << 20;
-/// Images of a stretch, at most, and the pixels after which it ends.
+/// Limits of a chunk of images: their number, and the pixels at which it ends.
 const IMAGES: usize = 1_024;
 const IMAGE_PIXELS: u64 = 2_000_000;
 
-/// Runs `work`, and what it divides, on the threads that embed: as many as there are cores. Searches share another pool, so
-/// that none of them waits until an image is embedded. A thread that is in a pool already stays there.
+/// Runs `work` on the embedding thread pool, which has one thread per core. Searches use another pool, so that no
+/// search waits for an image to be embedded. A thread that is already in a pool stays in it.
 pub fn on_embedding_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     if rayon::current_thread_index().is_some() {
@@ -29,8 +29,9 @@ pub fn on_embedding_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// [`Embedder::embed_batch`] a stretch at a time: of images as many as there are threads, or more if they are small. Before each
-/// stretch `go_on` is called with what the one before it gave; when it returns false, the vectors so far are returned.
+/// [`Embedder::embed_batch`] in chunks. A chunk of images holds one image per thread, or more if they are small.
+/// Calls `go_on` before each chunk with the results of the previous one; returns the vectors so far once `go_on`
+/// returns false.
 pub fn embed_stretches(
     embedder: &dyn Embedder,
     tap: &Tap,
@@ -48,7 +49,7 @@ pub fn embed_stretches(
     vectors
 }
 
-/// How many of the first inputs are a stretch; at least one.
+/// Number of inputs in the next chunk, at least 1.
 fn stretch(inputs: &[Input<'_>]) -> usize {
     let threads = rayon::current_num_threads();
     let (mut texts, mut text_bytes, mut images, mut pixels) = (0, 0, 0, 0);
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Counts what it embeds; an empty text is refused.
+    /// Counts the inputs it embeds; refuses an empty text.
     struct Counting(AtomicUsize, [Tap; 1], ModelCard);
 
     impl Embedder for Counting {
@@ -127,7 +128,7 @@ mod tests {
     fn large_inputs_make_short_stretches() {
         let text = "x".repeat(TEXT_BYTES);
         assert_eq!(stretch(&[Input::Text("a"), Input::Text(&text), Input::Text("a")]), 2);
-        // The head of a PNG of 8,000 x 4,000 pixels.
+        // The header of a PNG of 8,000 x 4,000 pixels.
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         png.extend([8_000_u32.to_be_bytes(), 4_000_u32.to_be_bytes()].concat());
         png.extend([8, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! The model card: what a model was trained on, how, when, how good it is, and under which licence its data stands.
+//! The model card: training data and their licences, training settings, date and measured quality.
 
 use super::Error;
 use crate::types::MAX_NAME_BYTES;
@@ -9,31 +9,31 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The family of word vectors, and the name of those that have no other.
+/// The family of word vectors, and their default name.
 pub const WORDS: &str = "words";
-/// The family of the digit net, and the name of one that has no other.
+/// The family of the digit net, and its default name.
 pub const DIGITS: &str = "digits";
-/// What the file of a [`DataSource`] begins with that is a collection's texts: all that older cards say of it.
+/// Prefix of [`DataSource::file`] for the texts of a collection. Older cards name the collection only there.
 const TEXTS_OF: &str = "the texts of the collection ";
 
-/// Stored as `card.json` in a model folder. (A file format of its own, hence serde here.)
+/// Stored as `card.json` in a model folder. (It is a file format of its own, hence serde here.)
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelCard {
-    /// The embedder's name: `words`, `digits`, or what a user calls it.
+    /// The embedder's name: `words`, `digits`, or one that a user chose.
     pub name: String,
-    /// What kind of net it is, where the name does not say so: `images`, `bert`, `gpt`.
+    /// The kind of net, unless the name is the kind: `images`, `bert`, `gpt`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub family: String,
     /// One sentence.
     pub summary: String,
     /// The command that trained it.
     pub command: String,
-    /// The data, each with its size and SHA-256.
+    /// The training data, each with its size and SHA-256.
     pub data: Vec<DataSource>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Threads that trained it; the result repeats exactly with one.
+    /// Training threads. The result is reproducible only with one.
     pub threads: usize,
     /// Training settings by name.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -41,22 +41,22 @@ pub struct ModelCard {
     pub date: String,
     /// Measured quality by name.
     pub quality: serde_json::Map<String, serde_json::Value>,
-    /// What makes it of little use, for people; none for most.
+    /// Reasons why the model is of little use, for people; empty for most models.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// One file that a model was trained on.
+/// One source of training data: a file, or the texts of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataSource {
     /// File name, without folders.
     pub file: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
-    /// Licence, as far as it is known.
+    /// Licence, if known.
     pub licence: String,
     /// The collection whose texts it holds; empty for a file.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -64,22 +64,22 @@ pub struct DataSource {
 }
 
 impl ModelCard {
-    /// Reads a card; `path` is for messages.
+    /// Parses a card; `path` is for error messages.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when it is not a card.
+    /// [`Error::Corrupt`] if the JSON is not a card.
     pub fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
         serde_json::from_slice(json)
             .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not a model card: {error}") })
     }
 
-    /// A card of that name. It has a family only where the name does not say it: older cards have none.
+    /// A card with that name. The family is empty if it equals the name, as in older cards.
     pub fn named(family: &str, name: &str) -> Self {
         let family = if name == family { "" } else { family };
         Self { name: name.into(), family: family.into(), ..Self::default() }
     }
 
-    /// This card of who had a net trained, with the summary, settings and measurements of `trainer`, the trainer's own card.
+    /// This card with the summary, settings, measurements and warnings of `trainer`, the trainer's own card.
     pub fn completed_by(mut self, trainer: &Self) -> Self {
         if !trainer.summary.is_empty() {
             self.summary.clone_from(&trainer.summary);
@@ -91,7 +91,7 @@ impl ModelCard {
         self
     }
 
-    /// What kind of net it is: the family, or, of cards that have none, the name.
+    /// The kind of net: the family, or the name if the card has no family.
     pub(super) fn family_or_name(&self) -> &str {
         if self.family.is_empty() { &self.name } else { &self.family }
     }
@@ -101,7 +101,7 @@ impl ModelCard {
         if self.name.is_empty() { default } else { &self.name }
     }
 
-    /// Refuses a card whose name could not be typed: `EMBEDDER:TAP`.
+    /// Refuses a card whose name does not fit into `EMBEDDER:TAP`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming `path`.
@@ -115,10 +115,10 @@ impl ModelCard {
     }
 }
 
-/// Refuses a name that an embedder cannot have.
+/// Refuses an invalid embedder name.
 ///
 /// # Errors
-/// The characters and lengths that it takes.
+/// The allowed characters and lengths.
 pub fn check_name(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
@@ -128,7 +128,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 impl DataSource {
-    /// The texts of a collection, of that size and hash.
+    /// The texts of collection `name`, with the size and hash of `self`.
     pub fn of_collection(self, name: &str) -> Self {
         Self { file: format!("{TEXTS_OF}{name}"), collection: name.into(), ..self }
     }
@@ -141,7 +141,7 @@ impl DataSource {
         }
     }
 
-    /// The file at `path`, its name without folders.
+    /// The file at `path`; the name is stored without folders.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -170,7 +170,8 @@ pub fn today() -> String {
     date((seconds / 86_400) as i64)
 }
 
-/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+/// The date of a day number, counted from 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms", civil_from_days).
 pub fn date(days: i64) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!((source.collection(), source.bytes), (Some("notes"), 7));
         let json = serde_json::to_string(&source).unwrap();
         assert_eq!(serde_json::from_str::<DataSource>(&json).unwrap(), source);
-        // Cards of before name the collection in the file alone.
+        // Older cards name the collection only in `file`.
         let old = DataSource { file: source.file, ..Default::default() };
         assert_eq!(old.collection(), Some("notes"));
         assert_eq!(DataSource { file: "notes".into(), ..Default::default() }.collection(), None);

@@ -1,9 +1,9 @@
-//! The trait that every embedder implements: an input and a tap in, a vector out.
+//! The [`Embedder`] trait: maps an input to the vector of a tap.
 
 use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
 use rayon::prelude::*;
 
-/// The names that files of model folders have.
+/// File names in model folders.
 pub const MODEL_FILES: [&str; 7] = [
     "card.json",
     "model.safetensors",
@@ -17,12 +17,12 @@ pub const MODEL_FILES: [&str; 7] = [
 /// Names and contents of the files of a model folder.
 pub type ModelFiles = Vec<(&'static str, Vec<u8>)>;
 
-/// What an embedder reads.
+/// Kind of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modality {
     /// A word, a sentence, a block of text.
     Text,
-    /// An encoded image file, or raw pixels where the embedder says so.
+    /// An encoded image file, or raw pixels if the embedder accepts them.
     Image,
 }
 
@@ -36,17 +36,17 @@ impl Modality {
     }
 }
 
-/// One thing to embed. Untrusted: every embedder checks it.
+/// One input to embed. Untrusted: every embedder validates it.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// UTF-8 text.
     Text(&'a str),
-    /// The bytes of an image file, or of raw pixels.
+    /// The bytes of an image file, or raw pixels.
     Image(&'a [u8]),
 }
 
 impl Input<'_> {
-    /// What kind of input this is.
+    /// The modality of this input.
     pub fn modality(&self) -> Modality {
         match self {
             Self::Text(_) => Modality::Text,
@@ -56,7 +56,7 @@ impl Input<'_> {
 }
 
 impl<'a> Input<'a> {
-    /// The text, of an embedder that reads nothing else.
+    /// The text, for an embedder that reads text only.
     ///
     /// # Errors
     /// [`Error::Modality`] for an image.
@@ -72,68 +72,68 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A place inside the net whose numbers serve as a vector.
+/// An output layer of the net whose values serve as a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
-    /// For example `features`.
+    /// The name, for example `features`.
     pub name: &'static str,
-    /// Components of its vectors.
+    /// Dimension of its vectors.
     pub dimension: u32,
-    /// One line for people.
+    /// One-line description.
     pub about: &'static str,
 }
 
-/// A trained net that gives vectors. Immutable: the same input gives the same bits for the same fingerprint.
+/// A trained net that computes vectors. Immutable: the same input and fingerprint give the same bits.
 pub trait Embedder: Send + Sync {
-    /// `words`, `text`, `digits`.
+    /// The name: `words`, `text`, `digits`.
     fn name(&self) -> &str;
-    /// What it reads; of one that reads both, what it is made for.
+    /// The input modality; for an embedder that reads both, the main one.
     fn modality(&self) -> Modality;
-    /// Whether it reads that too: texts and images may share a space.
+    /// Whether it reads that modality. Texts and images may share a vector space.
     fn reads(&self, modality: Modality) -> bool {
         modality == self.modality()
     }
-    /// Its taps; the first is the default.
+    /// The taps; the first is the default.
     fn taps(&self) -> &[Tap];
-    /// SHA-256 over weights, preprocessing and settings.
+    /// SHA-256 of weights, preprocessing and settings.
     fn fingerprint(&self) -> Fingerprint;
-    /// Where it comes from and how good it is.
+    /// Origin and measured quality.
     fn card(&self) -> &ModelCard;
-    /// The vector of `input` at `tap`, of that tap's dimension; finite, not of zero norm.
+    /// The vector of `input` at `tap`. It has the tap's dimension, is finite, and its norm is not zero.
     ///
     /// # Errors
-    /// [`Error`] of kind `InvalidInput` when the input is not of this embedder's modality, cannot be
-    /// decoded, or has nothing it knows; the message names what.
+    /// [`Error`] of kind `InvalidInput` if the input is of another modality, cannot be decoded, or contains nothing
+    /// that the embedder can embed; the message names the cause.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error>;
 
-    /// [`embed`](Self::embed) of many inputs, in order; each fails alone. Uses all cores where that pays.
+    /// [`embed`](Self::embed) for many inputs, in order; each has its own result. Uses all cores where that pays.
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         inputs.par_iter().map(|input| self.embed(tap, input)).collect()
     }
 
-    /// The files of its model folder, by name: what [`Registry::add_folder`](super::Registry::add_folder) reads. None for
-    /// an embedder that has no such folder.
+    /// The files of the model folder, by name, as [`Registry::add_folder`](super::Registry::add_folder) reads them.
+    /// Empty for an embedder without a folder.
     ///
     /// # Errors
-    /// [`Error::Io`] when the weights cannot be put into a file.
+    /// [`Error::Io`] if the weights cannot be serialized.
     fn files(&self) -> Result<ModelFiles, Error> {
         Ok(Vec::new())
     }
 
-    /// Inputs that tell, when they are embedded again later, whether it still gives the same vectors. Those that it cannot
-    /// embed are passed over.
+    /// Reference inputs: embedding them again later shows whether the vectors are still the same. Callers skip
+    /// those that it cannot embed.
     fn canaries(&self) -> Vec<Vec<u8>> {
         match self.modality() {
             Modality::Text => [
                 "The ship was sunk by a storm, and its crew came home in a small boat.",
                 "alligator and crocodile",
                 "In 1874 they measured 3.5 miles; nobody believed it!",
-                // One token of any vocabulary of bytes.
+                // One token in any byte-level vocabulary.
                 "a",
             ]
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),
-            // A bar, a slope and a ring, 28 x 28, 255 being ink.
+            // A bar, a slope and a ring, 28 x 28; 255 is ink.
             Modality::Image => {
                 let ink = |shape: fn(i32, i32) -> bool| {
                     (0..28 * 28).map(|at| if shape(at % 28, at / 28) { 255 } else { 0 }).collect()
@@ -147,15 +147,15 @@ pub trait Embedder: Send + Sync {
         }
     }
 
-    /// The word model inside, where there is one: nearest words, filled blanks.
+    /// The word model, if there is one: nearest words, masked words.
     fn word_model(&self) -> Option<&WordModel> {
         None
     }
-    /// The language model inside, where there is one: what comes next.
+    /// The language model, if there is one: next-token prediction.
     fn language_model(&self) -> Option<&dyn LanguageModel> {
         None
     }
-    /// The digit net inside, where there is one: class probabilities.
+    /// The digit net, if there is one: class probabilities.
     fn digit_net(&self) -> Option<&DigitNet> {
         None
     }
@@ -163,7 +163,7 @@ pub trait Embedder: Send + Sync {
     /// The tap of that name; the default tap for an empty name.
     ///
     /// # Errors
-    /// [`Error::UnknownTap`] naming the taps there are.
+    /// [`Error::UnknownTap`] with the available taps.
     fn tap(&self, name: &str) -> Result<&Tap, Error> {
         let taps = self.taps();
         let found = if name.is_empty() { taps.first() } else { taps.iter().find(|tap| tap.name == name) };

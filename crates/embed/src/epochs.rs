@@ -1,21 +1,21 @@
-//! How far a training is that goes over labelled images again and again.
+//! Progress of a training over labelled images in epochs.
 
-/// How far a training is.
+/// Progress of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainProgress {
-    /// The epoch under way, from 1.
+    /// The current epoch, from 1.
     pub epoch: usize,
-    /// Epochs in all.
+    /// Total epochs.
     pub epochs: usize,
     /// Images done in this epoch.
     pub done: u64,
-    /// Images of an epoch.
+    /// Images per epoch.
     pub total: u64,
-    /// Mean loss: over the images since the last report, at the end of an epoch over the whole of it.
+    /// Mean loss over the images since the last report; at the end of an epoch, over the epoch.
     pub loss: f64,
-    /// The part of those images that was recognised, as moved.
+    /// Accuracy on those images, as augmented.
     pub train_accuracy: f64,
-    /// At the end of an epoch, where test images are given: the part of them that is recognised.
+    /// Accuracy on the test images, if there are any; set at the end of an epoch.
     pub test_accuracy: Option<f64>,
 }
 

@@ -1,73 +1,73 @@
-//! What can go wrong when something is embedded, or a model is trained, read or written.
+//! Errors of embedding, and of training, reading and writing models.
 
 use crate::disk;
 use std::path::PathBuf;
 
-/// An embedder's error. A variant says what happened and to what.
+/// An embedder's error. Each variant names the cause and the object.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No embedder of that name is loaded.
+    /// No embedder with that name is loaded.
     #[error("there is no embedder named {name:?}; known: {known}")]
     UnknownEmbedder {
-        /// As asked.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The available names.
         known: String,
     },
     /// The embedder has no such tap.
     #[error("the embedder {embedder:?} has no tap named {tap:?}; known: {known}")]
     UnknownTap {
-        /// Which embedder.
+        /// The embedder.
         embedder: String,
-        /// As asked.
+        /// The requested tap.
         tap: String,
-        /// The taps there are.
+        /// The available taps.
         known: String,
     },
     /// Text for an image embedder, or the reverse.
     #[error("the embedder {embedder:?} reads {expected}, not {found}")]
     Modality {
-        /// Which embedder.
+        /// The embedder.
         embedder: String,
-        /// What it reads.
+        /// The modality it reads.
         expected: &'static str,
-        /// What it was given.
+        /// The modality of the input.
         found: &'static str,
     },
     /// No word of the text is in the vocabulary.
     #[error("no word of the text is in the vocabulary of {embedder:?}: {words}")]
     OutOfVocabulary {
-        /// Which embedder.
+        /// The embedder.
         embedder: String,
-        /// The unknown words (the first of them, when there are many).
+        /// The unknown words (only the first ones if there are many).
         words: String,
     },
-    /// The input is too large, empty, broken, or has nothing to embed.
+    /// The input is too large, empty, damaged, or has nothing to embed.
     #[error("{0}")]
     InvalidInput(String),
-    /// A model or data file whose bytes are not what they should be.
+    /// A model or data file with invalid contents.
     #[error("{path}: {what}", path = path.display())]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The defect and its position.
         what: String,
     },
-    /// A training was cancelled by its observer.
+    /// The observer cancelled the training.
     #[error("the training was cancelled before its end")]
     Cancelled,
     /// The net could not be computed.
     #[error("the net could not be computed: {0}")]
     Compute(String),
-    /// A model folder of a kind that this program was built without.
+    /// A model folder of a family that this build does not include.
     #[error("{path}: this is a model of the family {what:?}; the program was built without the cargo feature {feature:?} that reads it", path = path.display())]
     NotBuilt {
         /// The folder.
         path: PathBuf,
-        /// Which family.
+        /// The family.
         what: &'static str,
-        /// What is missing.
+        /// The missing cargo feature.
         feature: &'static str,
     },
     /// A model file could not be written.
@@ -76,37 +76,37 @@ pub enum Error {
     /// A file that could not be read or written.
     #[error("{path}: cannot be read or written", path = path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// What a caller can do about an [`Error`].
+/// Category of an [`Error`], by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The caller's input is wrong.
+    /// Invalid input from the caller.
     InvalidInput,
-    /// There is no such thing.
+    /// The named object does not exist.
     NotFound,
-    /// Text of which no word is known (a special case of wrong input, reported with its own reason).
+    /// Text without a known word (invalid input with its own reason).
     OutOfVocabulary,
-    /// Stored bytes are damaged.
+    /// Stored data is damaged.
     Corrupt,
-    /// Nobody wants the result any more.
+    /// The call was cancelled.
     Cancelled,
-    /// This build of the program does not read such models.
+    /// This build does not support the model.
     Unsupported,
-    /// The disk, the quota, memory or the open files are at their limit.
+    /// Out of disk space, quota, memory or file descriptors.
     Exhausted,
-    /// The machine failed.
+    /// I/O or compute failure.
     Internal,
 }
 
 impl Error {
-    /// Its kind; exhaustive, so that a new variant must choose one.
+    /// The kind of the error. The match is exhaustive, so a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownEmbedder { .. } => ErrorKind::NotFound,

@@ -1,14 +1,14 @@
-//! A fingerprint pins data to the embedder that made it: SHA-256 over weights, preprocessing and settings.
+//! Embedder fingerprints: SHA-256 of weights, preprocessing and settings. They bind data to the embedder that made it.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The SHA-256 of an embedder; prints as 64 hexadecimal digits.
+/// The SHA-256 of an embedder; displayed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
-    /// What 64 hexadecimal digits say; none for anything else.
+    /// Parses 64 hexadecimal digits; none for anything else.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -33,7 +33,8 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Collects the parts of a fingerprint. Each part is preceded by its label and length, so that no two lists of parts collide.
+/// Hashes the parts of a fingerprint. Each part is preceded by its label and length, so that different lists of
+/// parts cannot collide.
 pub struct Fingerprinter(Sha256);
 
 impl Fingerprinter {

@@ -1,22 +1,22 @@
-//! Embedders: what turns a word, a text or an image into a vector.
+//! Embedders: map a word, a text or an image to a vector.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
-//! | `batch.rs` | many inputs: stretch by stretch, on threads of their own |
-//! | `fingerprint.rs` | SHA-256 over weights, preprocessing and settings |
-//! | `card.rs` | the model card, and the files that it names |
-//! | `registry.rs` | the embedders a process knows, by name and by fingerprint |
-//! | `epochs.rs` | how far a training on labelled images is |
-//! | `nearest.rs` | the nearest of many vectors, and how often they are of the same class |
-//! | `save.rs` | writes and reads a file of a model folder |
-//! | `packed.rs` | gzip and zstd files as streams of their content |
-//! | `picture.rs` | image files from outside: limits, decoding |
+//! | `batch.rs` | batch embedding in chunks, on a separate thread pool |
+//! | `fingerprint.rs` | SHA-256 of weights, preprocessing and settings |
+//! | `card.rs` | the model card and the training data it lists |
+//! | `registry.rs` | the embedders of a process, by name and by fingerprint |
+//! | `epochs.rs` | progress of a training on labelled images |
+//! | `nearest.rs` | exact nearest neighbours, and the share of the same class |
+//! | `save.rs` | writing and reading files of a model folder |
+//! | `packed.rs` | decompression of gzip and zstd streams |
+//! | `picture.rs` | untrusted image files: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
-//! | `text/` | a block of text from its words' vectors: SIF, or trained by contrast; how well paragraphs find each other |
+//! | `text/` | text vectors from word vectors: SIF, or contrastive training; paragraph retrieval test |
 //! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
 //! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
-//! | `images/` | a residual net for pictures of any classes: data, model, train, file |
+//! | `images/` | a residual net for image classification: data, model, train, file |
 
 pub(crate) use nearness_base::{disk, types};
 pub(crate) use nearness_math as math;

@@ -1,5 +1,5 @@
-//! The nearest of many vectors by an exact scan, and how often they are of the same class: what an embedder's vectors are worth for
-//! search.
+//! Exact nearest-neighbour search over many vectors, and the share of neighbours with the same class: the quality
+//! of an embedder's vectors for search.
 
 use crate::{
     math::gemm::{Matrix, multiply},
@@ -8,25 +8,25 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// The nearest that are looked at.
+/// Number of neighbours.
 pub const NEAREST: usize = 10;
-/// Queries, and rows, that are multiplied at once.
+/// Queries and rows per matrix product.
 const QUERIES: usize = 64;
 const ROWS: usize = 1_024;
 
-/// For each query the [`NEAREST`] rows with which its own row has the highest dot product, itself left out, by an exact scan on
-/// all cores; equal ones by number. `rows` are vectors of `dimension` numbers, unit vectors where the cosine is meant.
+/// For each query, the [`NEAREST`] rows with the highest dot product with its row, excluding the row itself. Exact scan
+/// on all cores; ties by row number. `rows` are vectors of `dimension` numbers; use unit vectors for cosine similarity.
 ///
 /// # Panics
-/// When a query is no row.
+/// If a query is not a row.
 pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>> {
     nearest_among(rows, rows.len() / dimension, dimension, queries, NEAREST)
 }
 
-/// The same with the `k` nearest of the first `among` rows.
+/// As [`nearest`], but the `k` nearest of the first `among` rows.
 ///
 /// # Panics
-/// When a query is no row, or there are fewer rows than `among`.
+/// If a query is not a row, or there are fewer rows than `among`.
 pub(super) fn nearest_among(rows: &[f32], among: usize, dimension: usize, queries: &[u32], k: usize) -> Vec<Vec<u32>> {
     let searched = &rows[..among * dimension];
     let lists: Vec<Vec<Vec<u32>>> = queries
@@ -54,8 +54,8 @@ pub(super) fn nearest_among(rows: &[f32], among: usize, dimension: usize, querie
     lists.concat()
 }
 
-/// Of the [`NEAREST`] rows nearest to a row by cosine, itself left out, the part that has its label: the mean over all rows. None
-/// for fewer than two. Ties go to the earlier row.
+/// Mean over all rows of: the share of the [`NEAREST`] rows by cosine, excluding the row itself, that have the
+/// row's label. None for fewer than two rows. Ties go to the earlier row.
 pub(super) fn same_class(mut rows: Vec<f32>, width: usize, labels: &[u16]) -> Option<f64> {
     if labels.len() < 2 {
         return None;
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(same_class(rows.clone(), 2, &labels), Some(1.0));
         let mixed: Vec<u16> = (0..24).map(|i| i % 2).collect();
         let found = same_class(rows, 2, &mixed).unwrap();
-        // Of the 11 others in its half 5 have an image's label; the farthest of the 11 is left out.
+        // Of the 11 other rows in its half, 5 have an image's label; the farthest of the 11 is excluded.
         assert!((0.4..0.5).contains(&found), "{found}");
         assert_eq!(same_class(vec![1.0, 0.0], 2, &[3]), None);
         assert_eq!(same_class(vec![0.0; 4], 2, &[3, 3]), Some(1.0), "zeros are near to nothing, and to each other");

@@ -1,20 +1,20 @@
-//! Packed files as streams of their content: gzip and zstd, recognised by their first bytes.
+//! Decompression of gzip and zstd streams, detected by their first bytes.
 //!
-//! A gzip file is one or more members. Zeros after a member are padding, as tapes and block devices leave them; other bytes
-//! are an error, because nothing says what they are.
+//! A gzip file is one or more members. Zeros after a member are padding, as on tapes and block devices; any other
+//! trailing bytes are an error, because their meaning is unknown.
 
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
-/// Largest window of a zstd stream, as a power of two: unpacking one takes less than 128 MiB.
+/// Largest window of a zstd stream, as a power of two: decompression takes less than 128 MiB.
 const MAX_WINDOW_LOG: u32 = 27;
-/// Bytes unpacked at once.
+/// Buffer size for decompressed bytes.
 const BUFFER: usize = 64 << 10;
 
-/// How a stream is packed.
+/// Compression format of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// Uncompressed.
     Plain,
     /// gzip.
     Gzip,
@@ -23,9 +23,9 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The packing of a stream that begins with these bytes.
+    /// The format of a stream that begins with these bytes.
     fn of(head: &[u8]) -> Self {
-        // A frame, or the skippable frame that some programs begin with.
+        // A frame, or the skippable frame that some programs write first.
         let zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
             || matches!(head, [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50);
         if head.starts_with(&[0x1f, 0x8b]) {
@@ -37,7 +37,7 @@ impl Packing {
         }
     }
 
-    /// Its name.
+    /// The name of the format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -47,7 +47,7 @@ impl Packing {
     }
 }
 
-/// The content of a stream, and how it was packed.
+/// The decompressed content of a stream, and its format.
 ///
 /// # Errors
 /// Those of the stream.
@@ -65,7 +65,7 @@ pub fn unpack<'a, R: BufRead + Send + 'a>(mut packed: R) -> io::Result<(Box<dyn 
     Ok((content, packing))
 }
 
-/// The content of a gzip stream: of all its members.
+/// The content of a gzip stream, across all members.
 pub(crate) struct Gunzip<R>(State<R>);
 
 enum State<R> {
@@ -75,7 +75,7 @@ enum State<R> {
 }
 
 impl<R: BufRead> Gunzip<R> {
-    /// Begins with the first member.
+    /// Starts at the first member.
     pub(crate) fn new(packed: R) -> Self {
         Self(State::Member(GzDecoder::new(packed)))
     }
@@ -133,7 +133,7 @@ mod tests {
         packed.finish().unwrap()
     }
 
-    /// Read through a buffer of one byte too, so that every boundary is met.
+    /// Also reads through a minimal buffer, so that every boundary is tested.
     #[track_caller]
     fn check(packed: &[u8], expected: Result<&str, &str>) {
         for buffer in [1, 4_096] {

@@ -1,6 +1,7 @@
-//! Image files from outside: what is accepted, the limits, and decoding; and pictures to try an embedder with.
+//! Decoding of untrusted image files: formats and limits; also reference pictures for embedders.
 //!
-//! Everything is checked before memory is taken: the file's size, then width, height and decoded size from its header.
+//! All limits are checked before memory is allocated: first the file size, then width, height and decoded
+//! size from the header.
 
 use super::Error;
 use image::codecs::png::PngEncoder;
@@ -14,20 +15,20 @@ pub const MAX_FILE_BYTES: usize = 16 << 20;
 pub const MAX_SIDE: u32 = 8_192;
 /// Largest width times height.
 pub const MAX_PIXELS: u64 = 32_000_000;
-/// Largest decoded picture, bytes: four for each of the pixels.
+/// Largest decoded picture in bytes: four per pixel.
 const MAX_DECODED_BYTES: u64 = 4 * MAX_PIXELS;
-/// What a decoder may take for its own tables besides.
+/// Additional memory for the decoder's tables.
 const DECODER_BYTES: u64 = 32 << 20;
 
-/// Whether files of this format are read: PNG, JPEG, BMP, WebP.
+/// Whether this format is supported: PNG, JPEG, BMP, WebP.
 pub(crate) fn supported(format: ImageFormat) -> bool {
     matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::WebP)
 }
 
-/// Endings of the files that are taken for images.
+/// File extensions of images.
 pub const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 
-/// Whether a file name is that of an image.
+/// Whether a file name has an image extension.
 pub fn has_image_name(path: &Path) -> bool {
     path.extension()
         .and_then(|ending| ending.to_str())
@@ -38,7 +39,7 @@ pub(crate) fn invalid(what: impl Into<String>) -> Error {
     Error::InvalidInput(what.into())
 }
 
-/// Refuses an image file of no bytes, or of too many.
+/// Refuses an image file that is empty or too large.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].
@@ -52,14 +53,15 @@ pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Pixels of an image file, by its header; none where that cannot be read, or says more than [`MAX_PIXELS`], which are not decoded.
+/// Number of pixels according to the header; none if the header cannot be read or exceeds [`MAX_PIXELS`], because
+/// the image is not decoded then.
 pub fn pixels(bytes: &[u8]) -> Option<u64> {
     let format = image::guess_format(bytes).ok().filter(|format| supported(*format))?;
     let (width, height) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().ok()?;
     Some(u64::from(width) * u64::from(height)).filter(|pixels| *pixels <= MAX_PIXELS)
 }
 
-/// An opaque picture of 8 bits a channel.
+/// An opaque picture with 8 bits per channel.
 pub(crate) struct Picture {
     pub(crate) width: usize,
     pub(crate) height: usize,
@@ -67,10 +69,10 @@ pub(crate) struct Picture {
     pub(crate) rgb: Vec<u8>,
 }
 
-/// Decodes an image file of one of the formats that [`supported`] names.
+/// Decodes an image file of a [`supported`] format.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] saying which limit the image breaks, or that it cannot be decoded.
+/// [`Error::InvalidInput`] with the limit that the image exceeds, or the decoding error.
 pub(crate) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
     let image = whole(bytes, format)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
@@ -78,7 +80,7 @@ pub(crate) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error
     Ok(Picture { width, height, rgb })
 }
 
-/// Decodes an image file of any of these formats; of a transparent one the colours are kept as they are, as Pillow does.
+/// Decodes an image file of any supported format. Drops the alpha channel and keeps the colours, as Pillow does.
 ///
 /// # Errors
 /// As [`decode`].
@@ -93,7 +95,7 @@ pub(crate) fn colours(bytes: &[u8]) -> Result<Picture, Error> {
     Ok(Picture { width, height, rgb: image.into_rgb8().into_raw() })
 }
 
-/// A whole image within the limits, turned as its EXIF says.
+/// Decodes an image within the limits and applies its EXIF orientation.
 fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
     if format == ImageFormat::Jpeg && !ends(bytes) {
@@ -101,7 +103,7 @@ fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    // Width and height are checked below, for a message that names the limit.
+    // Width and height are checked below, with a message that names the limit.
     limits.max_alloc = Some(MAX_DECODED_BYTES + DECODER_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(broken)?;
@@ -129,14 +131,14 @@ fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     Ok(image)
 }
 
-/// Whether a JPEG file's last scan has its end marker. (The decoder fills what is cut off with grey, silently.)
+/// Whether the last scan of a JPEG file has its end marker. (The decoder silently fills missing parts with grey.)
 fn ends(jpeg: &[u8]) -> bool {
     let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|pair| pair == marker);
     last([0xff, 0xd9]) > last([0xff, 0xda])
 }
 
-/// Puts a picture with transparency on white or black: on what its opaque pixels stand out from when it is mostly
-/// transparent (a drawing without paper), on what is like them when it is mostly opaque (paper with holes).
+/// Blends a transparent picture onto white or black. Mostly transparent (a drawing without paper): the ground that
+/// contrasts with the opaque pixels. Mostly opaque (paper with holes): the ground that resembles them.
 fn flatten(image: &image::RgbaImage) -> Vec<u8> {
     let (mut opacity, mut light) = (0u64, 0u64);
     for pixel in image.pixels() {
@@ -154,8 +156,8 @@ fn flatten(image: &image::RgbaImage) -> Vec<u8> {
     image.pixels().flat_map(|pixel| [0, 1, 2].map(|channel| mix(pixel.0[channel], pixel.0[3]))).collect()
 }
 
-/// Small pictures, as files, that tell whether an embedder of pictures still gives the same vectors: a slope of colours, a
-/// chequered square, and a disc before a striped ground.
+/// Reference pictures, as files, to check that an image embedder still gives the same vectors: a colour gradient, a
+/// chequered square, and a disc on a striped ground.
 pub(crate) fn canaries() -> Vec<Vec<u8>> {
     let drawn = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
         let places = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));

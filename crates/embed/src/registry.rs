@@ -1,4 +1,4 @@
-//! The embedders that a process knows: the defaults in the binary, model folders given by the user, and what was installed.
+//! The embedders of a process: built-in defaults, model folders of the user, and installed models.
 
 use super::{
     DIGITS, DataSource, Embedder, Error, Fingerprint, WORDS,
@@ -14,32 +14,32 @@ use std::{
     sync::Arc,
 };
 
-/// Where a model comes from.
+/// Origin of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The program carries it.
+    /// Built into the program.
     Program,
-    /// A folder named at the start.
+    /// A folder given at start-up.
     Folder,
-    /// The data directory, under this number.
+    /// Installed in the data directory, with this number.
     Installed(u64),
 }
 
-/// A model: what one model folder gives.
+/// The contents of one model folder.
 pub struct Model {
-    /// Where it comes from.
+    /// The origin.
     pub origin: Origin,
-    /// Its embedders, at least one. All of them share its card and its files.
+    /// The embedders, at least one. All share the card and the files.
     pub embedders: Vec<Arc<dyn Embedder>>,
 }
 
 impl Model {
-    /// The fingerprint of its first embedder, which stands for the whole.
+    /// The fingerprint of the first embedder, which identifies the model.
     pub fn fingerprint(&self) -> Fingerprint {
         self.embedders[0].fingerprint()
     }
 
-    /// The names of the collections whose texts it was trained on.
+    /// The names of the collections in the training data.
     pub fn trained_on(&self) -> impl Iterator<Item = &str> {
         self.embedders[0].card().data.iter().filter_map(DataSource::collection)
     }
@@ -48,33 +48,33 @@ impl Model {
         matches!(self.origin, Origin::Installed(_))
     }
 
-    /// Whether an embedder of that name and fingerprint is one of its own.
+    /// Whether the model contains an embedder with that name and fingerprint.
     pub fn has(&self, name: &str, fingerprint: &Fingerprint) -> bool {
         self.embedders.iter().any(|one| one.name() == name && one.fingerprint() == *fingerprint)
     }
 }
 
-/// The embedders of the models that the program carries.
+/// The names of the built-in embedders.
 pub const BUILT_IN: [&str; 3] = [WORDS, "text", DIGITS];
-/// Fewest digits of the fingerprint in `NAME@FINGERPRINT`.
+/// Minimum fingerprint digits in `NAME@FINGERPRINT`.
 const LEAST_DIGITS: usize = 8;
 
-/// Embedders by name and by fingerprint (all of them stay reachable, so that collections made with an earlier model can still
-/// embed).
+/// Embedders by name and by fingerprint. Superseded embedders stay reachable by fingerprint, so that collections
+/// made with an earlier model can still embed.
 ///
-/// A name stands for the embedder that the process was started with, of several the one added last. Where there is none, it stands
-/// for the one installed last: so what is installed never changes what a name stands for that was known before. `NAME@FINGERPRINT`,
-/// with the first 8 digits or more, stands for one embedder always.
+/// A name resolves to an embedder from the start of the process, the last one added if there are several; otherwise
+/// to the last one installed. So an installation never changes the meaning of a known name. `NAME@FINGERPRINT`,
+/// with the first 8 digits or more, always resolves to the same embedder.
 #[derive(Clone, Default)]
 pub struct Registry {
     models: Vec<Arc<Model>>,
 }
 
 impl Registry {
-    /// The defaults that the binary carries: `words`, `text`, `digits`.
+    /// The built-in embedders: `words`, `text`, `digits`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the bytes in the binary are damaged.
+    /// [`Error::Corrupt`] if the built-in bytes are damaged.
     pub fn with_defaults() -> Result<Self, Error> {
         let mut registry = Self::default();
         let mut carry = |embedders| registry.add_model(Arc::new(Model { origin: Origin::Program, embedders }));
@@ -86,7 +86,7 @@ impl Registry {
     /// Adds the embedders of a model folder made by `nearness train` or `nearness import`.
     ///
     /// # Errors
-    /// [`Error`] when the folder holds no model, or a damaged one.
+    /// [`Error`] if the folder holds no model, or a damaged one.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), Error> {
         let embedders = load_folder(folder)?;
         self.add_model(Arc::new(Model { origin: Origin::Folder, embedders }));
@@ -103,12 +103,12 @@ impl Registry {
         self.models.push(model);
     }
 
-    /// Forgets the model of that origin.
+    /// Removes the models with that origin.
     pub fn remove(&mut self, origin: Origin) {
         self.models.retain(|model| model.origin != origin);
     }
 
-    /// The models in the order they were added.
+    /// The models in insertion order.
     pub fn models(&self) -> &[Arc<Model>] {
         &self.models
     }
@@ -117,15 +117,15 @@ impl Registry {
         self.models.iter().flat_map(|model| &model.embedders)
     }
 
-    /// Forgets the models for which `keep` is false.
+    /// Removes the models for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&Model) -> bool) {
         self.models.retain(|model| keep(model));
     }
 
-    /// The embedder that `NAME` or `NAME@FINGERPRINT` stands for.
+    /// Resolves `NAME` or `NAME@FINGERPRINT`.
     ///
     /// # Errors
-    /// [`Error::UnknownEmbedder`] naming those there are.
+    /// [`Error::UnknownEmbedder`] with the available names.
     pub fn by_name(&self, name: &str) -> Result<&Arc<dyn Embedder>, Error> {
         let found = match name.split_once('@') {
             Some((name, digits)) => self.by_digits(name, digits),
@@ -145,7 +145,7 @@ impl Registry {
         last(false).or_else(|| last(true))
     }
 
-    /// None, too, where several fingerprints begin with these digits.
+    /// Resolves a fingerprint prefix; none if it is ambiguous.
     fn by_digits(&self, name: &str, digits: &str) -> Option<&Arc<dyn Embedder>> {
         if digits.len() < LEAST_DIGITS {
             return None;
@@ -157,31 +157,31 @@ impl Registry {
         found.all(|other| other.fingerprint() == first.fingerprint()).then_some(first)
     }
 
-    /// Whether the process was started with an embedder of that name.
+    /// Whether an embedder with that name existed at the start of the process.
     pub fn is_started_with(&self, name: &str) -> bool {
         let mut started = self.models.iter().filter(|model| !model.is_installed()).flat_map(|model| &model.embedders);
         started.any(|embedder| embedder.name() == name)
     }
 
-    /// Whether a name stands for one of the embedders of a model.
+    /// Whether a name resolves to an embedder of this model.
     pub fn is_current(&self, model: &Model) -> bool {
         let stands = |one: &Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
         model.embedders.iter().any(stands)
     }
 
-    /// The embedder of that name and fingerprint, whenever it was added.
+    /// The embedder with that name and fingerprint, also a superseded one.
     pub fn by_fingerprint(&self, name: &str, fingerprint: &Fingerprint) -> Option<&Arc<dyn Embedder>> {
         self.embedders().rev().find(|embedder| embedder.name() == name && embedder.fingerprint() == *fingerprint)
     }
 
-    /// The embedders that names stand for, in the order they were added.
+    /// The embedders that names resolve to, in insertion order.
     pub fn current(&self) -> Vec<&Arc<dyn Embedder>> {
         let stands = |one: &&Arc<dyn Embedder>| self.named(one.name()).is_some_and(|named| Arc::ptr_eq(named, one));
         self.embedders().filter(stands).collect()
     }
 }
 
-/// Largest model card, bytes.
+/// Maximum size of a model card in bytes.
 const MAX_CARD_BYTES: u64 = 1 << 20;
 
 /// The embedders of a model folder.
@@ -216,8 +216,8 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     Err(unknown_family(path, &card.name))
 }
 
-/// A word model gives two embedders: of words and, by weighting them, of texts. They are called `words` and `text`, or
-/// `NAME` and `NAME-text`.
+/// The two embedders of a word model: one for words and one for texts, which weights the words. They are named
+/// `words` and `text`, or `NAME` and `NAME-text`.
 ///
 /// # Errors
 /// As [`TextEmbedder::new`].
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(current, [true, false, true, false, false, true]);
         assert_eq!(registry.current().iter().map(|one| one.name()).collect::<Vec<_>>(), ["words", "text", "mine"]);
         assert!(registry.is_started_with("words") && !registry.is_started_with("mine"));
-        // By its fingerprint each of them is meant.
+        // Each can still be found by its fingerprint.
         for model in &models {
             let (name, digits) = (model.embedders[0].name(), model.fingerprint().to_string());
             for digits in [&digits[..], &digits[..8], &digits[..20].to_ascii_uppercase()] {

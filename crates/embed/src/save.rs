@@ -1,20 +1,20 @@
-//! Files of a model folder: written whole and durable, or not at all; read within bounds.
+//! Files of a model folder: atomic, durable writes and size-limited reads.
 
 use super::Error;
 use crate::disk;
 use std::io::Read;
 use std::path::Path;
 
-/// Writes `folder/name`, replacing what was there.
+/// Writes `folder/name` atomically, replacing an existing file.
 ///
 /// # Errors
-/// [`Error::Disk`]; what was there before is still there then.
+/// [`Error::Disk`]; an existing file is then unchanged.
 pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     disk::publish(&disk::real_fs(), folder, name, |writer| writer.put(bytes))?;
     Ok(())
 }
 
-/// Writes the files of a model folder one after the other; the folder is created where there is none, for its owner alone.
+/// Writes the files of a model folder in order. Creates a missing folder, accessible to its owner only.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Disk`].
@@ -23,10 +23,10 @@ pub(super) fn write_folder(folder: &Path, files: &[(&str, impl AsRef<[u8]>)]) ->
     files.iter().try_for_each(|(name, bytes)| write_whole(folder, name, bytes.as_ref()))
 }
 
-/// Reads a file of at most so many bytes.
+/// Reads a file of at most `most` bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] for one that has more.
+/// [`Error::Io`]; [`Error::Corrupt`] for a larger file.
 pub(super) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let io = |source| Error::Io { path: path.into(), source };
     let mut bytes = Vec::new();

@@ -1,9 +1,9 @@
-//! The functions between the layers of a net: GELU in two kinds, the ramp, and softmax of a row.
+//! Activation functions of neural networks: GELU, quick GELU, ReLU, and softmax of a row.
 //!
 //! Each loop is written once, without branches, so that the compiler vectorises it, and compiled for AVX-512, AVX2 and
-//! plain code; which of them runs is chosen at run time. Errors are below 4e-7 of the exact functions where those are about 1.
+//! portable code, selected at run time. Errors are below 4e-7 for results of about 1.
 
-/// Lanes of sums and maxima, whatever the processor: the result is the same everywhere.
+/// Lanes of sums and maxima, the same on every processor, so that results are the same.
 const LANES: usize = 16;
 
 macro_rules! chosen {
@@ -35,36 +35,37 @@ macro_rules! chosen {
 }
 
 chosen!(
-    /// Each x becomes x times the normal distribution's share below x.
+    /// GELU: replaces each x by x * Phi(x), Phi the standard normal distribution function.
     gelu,
     gelu_plain
 );
 chosen!(
-    /// Each x becomes x / (1 + e^(-1.702 x)), which is near GELU (Hendrycks, Gimpel 2016, section 2).
+    /// Quick GELU: replaces each x by x / (1 + e^(-1.702 x)), an approximation of GELU (Hendrycks, Gimpel 2016, section
+    /// 2).
     quick_gelu,
     quick_gelu_plain
 );
 chosen!(
-    /// Each x below 0 becomes 0.
+    /// ReLU: replaces each negative x by 0.
     relu,
     relu_plain
 );
 chosen!(
-    /// Each x becomes e^x; then all are divided by their sum. Minus infinity becomes next to nothing.
+    /// Softmax: replaces each x by e^x / sum of all e^x. Minus infinity becomes almost 0.
     softmax,
     softmax_plain
 );
 
-/// e^x for x of at most 0; 0 below -87.
+/// Returns e^x for x <= 0; 0 below -87.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
-    // 2^(whole + part), the part between -0.5 and 0.5.
+    // x = 2^(whole + part), with part between -0.5 and 0.5.
     let x = x.max(-87.0) * std::f32::consts::LOG2_E;
-    // Adding 1.5 * 2^23 leaves no room for a fraction: the low bits are the whole number.
+    // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x + ROUND;
     let part = x - (shifted - ROUND);
-    // Taylor of 2^part = e^(part ln 2) to the sixth power: what is left out is below 2e-7 of it.
+    // Taylor series of 2^part = e^(part ln 2) to the sixth power; relative error below 2e-7.
     let t = part * std::f32::consts::LN_2;
     let power =
         1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0 + t * (1.0 / 720.0))))));
@@ -75,7 +76,7 @@ fn exp_of_negative(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_plain(x: &mut [f32]) {
     for x in x {
-        // Abramowitz, Stegun 7.1.26: the error function within 1.5e-7.
+        // Error function by Abramowitz, Stegun 7.1.26: error below 1.5e-7.
         let z = *x * std::f32::consts::FRAC_1_SQRT_2;
         let size = z.abs();
         let t = 1.0 / (1.0 + 0.327_591_1 * size);
@@ -99,7 +100,7 @@ fn quick_gelu_plain(x: &mut [f32]) {
 #[inline(always)]
 fn relu_plain(x: &mut [f32]) {
     for x in x {
-        // What is not a number stays so.
+        // NaN stays NaN.
         *x = if *x < 0.0 { 0.0 } else { *x };
     }
 }
@@ -133,7 +134,7 @@ fn softmax_plain(x: &mut [f32]) {
 mod tests {
     use super::*;
 
-    /// The error function by its series, for |x| up to 4; beyond, it is 1 within 2e-8.
+    /// Returns the error function by its series, for |x| up to 4; beyond, it is 1 within 2e-8.
     fn erf(x: f64) -> f64 {
         if x.abs() > 4.0 {
             return x.signum();

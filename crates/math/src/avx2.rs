@@ -1,4 +1,4 @@
-//! AVX2 + FMA kernels: 8 lanes, four independent sums to hide the latency of a fused multiply-add.
+//! AVX2 + FMA kernels: 8 lanes, four independent sums to hide the latency of fused multiply-add.
 //!
 //! The functions are safe to *call* only where the processor has AVX2, FMA and F16C; `kernels.rs` checks that once.
 
@@ -6,17 +6,17 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-/// Dot product and squared distance of components of one type and floats. `$load` reads 8 components at a place as floats.
+/// Dot product and squared distance of components of one type and floats. `$load` loads 8 components as floats.
 macro_rules! against_floats {
     ($type:ty, $features:literal, $load:expr, $dot:ident, $l2_squared:ident) => {
-        /// Sum of `scale a[i] * b[i]`.
+        /// Returns the sum of `scale a[i] * b[i]`.
         #[target_feature(enable = $features)]
         pub(super) fn $dot(a: &[$type], scale: f32, b: &[f32]) -> f32 {
             let scale = _mm256_set1_ps(scale);
             against_floats!(@sum $type, $load, a, b, scale, |x, y, sum| _mm256_fmadd_ps(x, y, sum))
         }
 
-        /// Sum of `(scale a[i] - b[i])^2`.
+        /// Returns the sum of `(scale a[i] - b[i])^2`.
         #[target_feature(enable = $features)]
         pub(super) fn $l2_squared(a: &[$type], scale: f32, b: &[f32]) -> f32 {
             let scale = _mm256_set1_ps(scale);
@@ -47,7 +47,7 @@ macro_rules! against_floats {
             at += 8;
         }
         if at < n {
-            // The rest, beside zeros, which add nothing.
+            // Pads the tail with zeros, which do not change the sum.
             let (mut x, mut y) = ([<$type>::default(); 8], [0.0_f32; 8]);
             x[..n - at].copy_from_slice(&$a[at..n]);
             y[..n - at].copy_from_slice(&$b[at..n]);
@@ -86,7 +86,7 @@ against_floats!(
     l2_squared_i8
 );
 
-/// Exact sum of `a[i] * b[i]`. Both sides are widened to 16 bits first: `maddubs` would saturate.
+/// Returns the exact sum of `a[i] * b[i]`. Widens both sides to 16 bits first: `maddubs` would saturate.
 #[target_feature(enable = "avx2")]
 pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len());
@@ -118,7 +118,7 @@ pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     sum
 }
 
-/// Sum of the 8 lanes.
+/// Returns the sum of the 8 lanes.
 #[target_feature(enable = "avx2")]
 fn fold(v: __m256) -> f32 {
     let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));

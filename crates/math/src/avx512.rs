@@ -8,18 +8,18 @@ use half::f16;
 
 use super::codes::{self, CodeQuery, CodeRows};
 
-/// Dot product and squared distance of components of one type and floats. `$load` reads those of 16 components at a
-/// place that a mask names, as floats.
+/// Dot product and squared distance of components of one type and floats. `$load` loads up to 16 components, selected
+/// by a mask, as floats.
 macro_rules! against_floats {
     ($type:ty, $load:expr, $dot:ident, $l2_squared:ident) => {
-        /// Sum of `scale a[i] * b[i]`.
+        /// Returns the sum of `scale a[i] * b[i]`.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(super) fn $dot(a: &[$type], scale: f32, b: &[f32]) -> f32 {
             let scale = _mm512_set1_ps(scale);
             against_floats!(@sum $load, a, b, scale, |x, y, sum| _mm512_fmadd_ps(x, y, sum))
         }
 
-        /// Sum of `(scale a[i] - b[i])^2`.
+        /// Returns the sum of `(scale a[i] - b[i])^2`.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(super) fn $l2_squared(a: &[$type], scale: f32, b: &[f32]) -> f32 {
             let scale = _mm512_set1_ps(scale);
@@ -74,7 +74,7 @@ against_floats!(
     l2_squared_i8
 );
 
-/// Exact sum of `a[i] * b[i]`: `vpdpbusd` adds four products at a time into 32 bits and does not saturate.
+/// Returns the exact sum of `a[i] * b[i]`: `vpdpbusd` adds four products at a time into 32 bits and does not saturate.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len());
@@ -106,12 +106,12 @@ pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1))
 }
 
-/// The mask of the first `left` of 16 lanes.
+/// Returns the mask of the first `left` of 16 lanes.
 fn tail16(left: usize) -> u16 {
     if left >= 16 { u16::MAX } else { (1_u16 << left) - 1 }
 }
 
-/// Sum of the 32-bit lanes of each of four registers.
+/// Returns the sums of the 32-bit lanes of each of four registers.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn sums(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m128i {
@@ -122,11 +122,11 @@ fn sums(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m128i {
     _mm_add_epi32(_mm256_castsi256_si128(quarters), _mm256_extracti128_si256::<1>(quarters))
 }
 
-/// Squared distances of code rows of `LINES` lines each, four rows at a time: the query stays in registers.
+/// Computes the squared distances of code rows of `LINES` lines, four rows at a time; the query stays in registers.
 ///
 /// # Safety
-/// Every row of `which` exists in `rows`, whose stride is `64 * LINES`; the query has as many codes; `out` is as long as
-/// `which`.
+/// Every row of `which` exists in `rows`, whose stride is `64 * LINES`; the query has `64 * LINES` codes; `out` is as
+/// long as `which`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -135,7 +135,8 @@ unsafe fn distances_of<const LINES: usize>(rows: &[u8], which: &[u32], query: Co
     let q: [__m512i; LINES] =
         std::array::from_fn(|line| unsafe { _mm512_loadu_si512(query.codes.as_ptr().add(64 * line).cast()) });
     let of = |row: u32| {
-        // SAFETY: the row exists, so its LINES lines lie in `rows`; the last 4 bytes of the last line are its norm term.
+        // SAFETY: the row exists, so its LINES lines lie in `rows`; the last 4 bytes of the last line are its norm
+        // term.
         unsafe {
             let at = rows.as_ptr().add(row as usize * 64 * LINES);
             let mut sum = _mm512_setzero_si512();
@@ -162,13 +163,13 @@ unsafe fn distances_of<const LINES: usize>(rows: &[u8], which: &[u32], query: Co
     }
 }
 
-/// Squared distances of code rows to a query; `u32::MAX` for a row that does not exist.
+/// Computes the squared distances of code rows to a query; `u32::MAX` for a row that does not exist.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn code_distances(rows: CodeRows<'_>, which: &[u32], query: CodeQuery<'_>, out: &mut [u32]) {
     let there = rows.bytes.len() / rows.stride.max(1);
     let out = &mut out[..which.len()];
     if query.codes.len() == rows.stride && which.iter().all(|&row| (row as usize) < there) {
-        // SAFETY: all rows exist, the query has a stride of codes, and `out` was cut to the rows.
+        // SAFETY: all rows exist, the query has `stride` codes, and `out` has one element per row.
         unsafe {
             match rows.stride {
                 64 => return distances_of::<1>(rows.bytes, which, query, out),
@@ -186,7 +187,7 @@ pub(super) fn code_distances(rows: CodeRows<'_>, which: &[u32], query: CodeQuery
     }
 }
 
-/// `256 (high . row) + low . row` for each row of a matrix of as many columns as `high` has bytes, four rows at a time.
+/// Computes `256 (high . row) + low . row` for each row of a matrix of `high.len()` columns, four rows at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn products(high: &[u8], low: &[u8], matrix: &[i8], out: &mut [f32]) {
     let width = high.len().min(low.len());
@@ -197,12 +198,12 @@ pub(super) fn products(high: &[u8], low: &[u8], matrix: &[i8], out: &mut [f32]) 
         let there = (rows.len() / width).min(out.len());
         let (mut of_high, mut of_low) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
         for at in (0..width).step_by(64) {
-            // SAFETY: at + 64 <= width, which both slices have; only rows that are whole in `rows` are read.
+            // SAFETY: at + 64 <= width, which both slices have; only complete rows of `rows` are read.
             unsafe {
                 let x = _mm512_loadu_si512(high.as_ptr().add(at).cast());
                 let y = _mm512_loadu_si512(low.as_ptr().add(at).cast());
                 for row in 0..4 {
-                    // Rows that are missing at the end are read as the first, and not used.
+                    // Missing rows at the end read the first row; the result is not used.
                     let from = if row < there { row * width } else { 0 };
                     let m = if there > 0 { _mm512_loadu_si512(rows.as_ptr().add(from + at).cast()) } else { x };
                     of_high[row] = _mm512_dpbusd_epi32(of_high[row], x, m);
@@ -236,7 +237,7 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
         let (mask, x) = (tail16(n - at), load(at));
         least = _mm512_mask_min_ps(least, mask, least, x);
         greatest = _mm512_mask_max_ps(greatest, mask, greatest, x);
-        // Zero for what is finite, NaN for all else.
+        // Zero for finite numbers, NaN for all others.
         bad = _mm512_add_ps(bad, _mm512_sub_ps(x, x));
     }
     let least = _mm512_reduce_min_ps(least);

@@ -1,17 +1,17 @@
-//! The places of set bits: rows of a bitmap, one after the other.
+//! Iterator over the set bits of a bitmap.
 
 use std::iter::FusedIterator;
 
-/// The places of the bits that are set in words of 64, ascending.
+/// Iterator over the positions of set bits in 64-bit words, ascending.
 #[derive(Clone, Debug)]
 pub struct Ones<'a> {
     words: &'a [u64],
-    /// The word that is looked at, without the bits that were told.
+    /// Unvisited bits of the current word.
     left: u64,
     at: usize,
 }
 
-/// The places of the set bits: bit `b` of word `w` is place `64 w + b`.
+/// Returns the positions of the set bits: bit `b` of word `w` has position `64 w + b`.
 pub fn ones(words: &[u64]) -> Ones<'_> {
     Ones { words, left: words.first().copied().unwrap_or(0), at: 0 }
 }

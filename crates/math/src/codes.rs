@@ -1,33 +1,33 @@
-//! Kernels of 8-bit codes: distances of many code rows to one query, and the product of a small matrix and a vector.
+//! Kernels of 8-bit codes: distances from many code rows to one query, and products of a small matrix and a vector.
 //!
-//! A code row is `stride` bytes, a multiple of 64: codes, zeros, and in its last 4 bytes its norm term
-//! `sum c^2 - 256 sum c` (u32, wrapping). With q' = q - 128 as signed bytes,
-//! `|c - q|^2 = norm term + |q|^2 - 2 c.q'`, exactly, in wrapping 32 bits: the true value is below 2^32 for up to
-//! 65,792 codes. The query has zeros where a row has none.
+//! A code row is `stride` bytes, a multiple of 64: codes, zero padding, and in the last 4 bytes the norm term
+//! `sum c^2 - 256 sum c` (u32, wrapping). With q' = q - 128 as signed bytes, `|c - q|^2 = norm term + |q|^2 - 2 c.q'`,
+//! exact in wrapping 32-bit arithmetic: the true value is below 2^32 for up to 65,792 codes. The query is zero at the
+//! padding and the norm term.
 
-/// Bytes at the end of a code row that are not codes.
+/// Length of the norm term at the end of a code row, bytes.
 pub const NORM_BYTES: usize = 4;
 
-/// Code rows, one after the other.
+/// Contiguous code rows.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeRows<'a> {
     /// `rows x stride` bytes.
     pub bytes: &'a [u8],
-    /// Bytes of a row: a multiple of 64, at least 64.
+    /// Length of a row in bytes: a multiple of 64, at least 64.
     pub stride: usize,
 }
 
-/// What code rows are compared with.
+/// Query that is compared with code rows.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeQuery<'a> {
-    /// Code - 128, zeros after the codes; `stride` of them.
+    /// `stride` values: code - 128, then zero padding.
     pub codes: &'a [i8],
-    /// Sum of the squared codes.
+    /// Sum of the squares of the codes.
     pub norm: u32,
 }
 
 impl<'a> CodeRows<'a> {
-    /// A row, if there is one.
+    /// Returns a row, or None if it does not exist.
     #[inline(always)]
     pub fn get(&self, row: u32) -> Option<&'a [u8]> {
         let start = row as usize * self.stride;
@@ -35,20 +35,21 @@ impl<'a> CodeRows<'a> {
     }
 }
 
-/// The norm term of a code row: its last 4 bytes.
+/// Returns the norm term of a code row: its last 4 bytes.
 #[inline(always)]
 pub fn norm_term(row: &[u8]) -> u32 {
     row.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// The squared distance of codes from the parts of the identity above.
+/// Returns the squared distance, from the parts of the identity in the module docs.
 #[inline(always)]
 #[allow(clippy::cast_sign_loss)]
 pub fn squared_distance(norm_term: u32, query_norm: u32, dot: i32) -> u32 {
     norm_term.wrapping_add(query_norm).wrapping_sub((dot as u32).wrapping_mul(2))
 }
 
-/// The squared distances of the named rows, by any kernel of one row; `u32::MAX` for a row that does not exist.
+/// Computes the squared distances of the rows `which` with any one-row kernel; `u32::MAX` for a row that does not
+/// exist.
 pub(super) fn distances_by(
     dot: fn(&[u8], &[i8]) -> i32,
     rows: CodeRows<'_>,
@@ -62,15 +63,15 @@ pub(super) fn distances_by(
     }
 }
 
-/// `256 (high . row) + low . row` for each row of a matrix, by any kernel of one row.
+/// Computes `256 (high . row) + low . row` for each row of a matrix, with any one-row kernel.
 pub(super) fn products_by(dot: fn(&[u8], &[i8]) -> i32, high: &[u8], low: &[u8], matrix: &[i8], out: &mut [f32]) {
     for (row, out) in matrix.chunks_exact(high.len().max(1)).zip(out) {
         *out = dot(high, row) as f32 * 256.0 + dot(low, row) as f32;
     }
 }
 
-/// Numbers as 65,536 even steps from the least to the greatest: each is about `least + step * (256 high + low)`.
-/// Returns least and step. None if a number is not finite, or their range is not.
+/// Quantizes numbers to 65,536 uniform steps between minimum and maximum: each is about
+/// `least + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<(f32, f32)> {
     const LANES: usize = 16;
@@ -79,7 +80,7 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
         for (lane, &x) in chunk.iter().enumerate() {
             least[lane] = if x < least[lane] { x } else { least[lane] };
             greatest[lane] = if x > greatest[lane] { x } else { greatest[lane] };
-            // Zero for what is finite, NaN for all else.
+            // Zero for finite numbers, NaN for all others.
             bad[lane] += x * 0.0;
         }
     }
@@ -96,7 +97,7 @@ pub(super) fn split(numbers: &[f32], high: &mut [u8], low: &mut [u8]) -> Option<
     Some((least, step))
 }
 
-/// The step of 65,536 between two numbers; None if it is not finite.
+/// Returns the step size for 65,536 values from `least` to `greatest`; None if it is not finite.
 pub(super) fn steps(least: f32, greatest: f32) -> Option<f32> {
     let step = ((greatest - least) / 65_535.0).max(f32::MIN_POSITIVE);
     (least.is_finite() && step.is_finite()).then_some(step)

@@ -1,7 +1,7 @@
-//! Vectors in the fewest bytes that hold them exactly, and their distances to a query of floats.
+//! Lossless compact storage of vectors, and their distances to a float query.
 //!
-//! A kernel widens every component to the float it stands for and then does what the kernel of floats does, in the same
-//! order: the result is the same number, bit for bit, whatever the vectors are kept in.
+//! A kernel converts every component to a float, then computes in the same order as the float kernel. Results are
+//! bit-identical for all storage types.
 
 use std::borrow::Cow;
 
@@ -10,24 +10,24 @@ use half::f16;
 use super::{Kernels, prefetch_slice, scalar};
 use crate::types::Precision;
 
-/// What a component is kept in.
+/// Storage type of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element {
-    /// A whole number, 0 to 255.
+    /// Unsigned integer, 0 to 255.
     U8,
-    /// A whole number, -128 to 127, times a power of two that the vector's components share.
+    /// Signed integer, -128 to 127, times a power of two shared by the components of a vector.
     I8,
-    /// A half-precision float.
+    /// Half-precision float.
     F16,
-    /// A float.
+    /// 32-bit float.
     F32,
 }
 
 impl Element {
-    /// All of them, narrowest first.
+    /// All storage types, narrowest first.
     pub const ALL: [Self; 4] = [Self::U8, Self::I8, Self::F16, Self::F32];
 
-    /// Bytes of a component.
+    /// Returns the size of a component in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
@@ -36,8 +36,8 @@ impl Element {
         }
     }
 
-    /// Appends the vector in this form to `out`; returns the scale that its components share (1 but for `I8`). None, and
-    /// nothing is appended, if that would change a bit of it.
+    /// Appends the encoded vector to `out`. Returns the shared scale (1 except for `I8`). Returns None and appends
+    /// nothing if the encoding would change any bit.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn encode(self, vector: &[f32], out: &mut Vec<u8>) -> Option<f32> {
         let before = out.len();
@@ -71,8 +71,8 @@ impl Element {
         exact.then_some(scale)
     }
 
-    /// Writes a vector that [`encode`](Self::encode) made, with the scale that it returned, to `out`. The bytes may lie
-    /// anywhere in memory.
+    /// Decodes a vector of [`encode`](Self::encode), with the scale that it returned, into `out`. `bytes` needs no
+    /// alignment.
     pub fn decode(self, bytes: &[u8], scale: f32, out: &mut [f32]) {
         match self {
             Self::U8 => Vector::U8(bytes).copy_to(out),
@@ -85,39 +85,39 @@ impl Element {
     }
 }
 
-/// The power of two with which the largest component is 64 to 127 steps; 1 for a vector of zeros or of what is not finite.
+/// Returns the power of two that maps the largest component to 64 to 127 steps; 1 for zero or non-finite vectors.
 fn shared_scale(vector: &[f32]) -> f32 {
     let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     if largest < f32::MIN_POSITIVE || !largest.is_finite() {
         return 1.0;
     }
     let floor = f32::from_bits(largest.to_bits() & 0x7f80_0000);
-    // largest / floor is 1 to 2: 64 to 128 steps, and 127.5 and more would round to 128.
+    // largest / floor is 1 to 2, which gives 64 to 128 steps; 127.5 and more would round to 128.
     let scale = floor / 64.0;
     let scale = if largest / scale >= 127.5 { scale * 2.0 } else { scale };
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
 }
 
-/// Rounds a vector to what a precision keeps of it; the steps of bytes are powers of two. Twice is once: what was rounded stays as it is. What is beyond the
-/// range of halves becomes infinite.
+/// Rounds a vector to a precision. For `I8` the step size is a power of two. Idempotent. For `F16` numbers out of range
+/// become infinite.
 pub fn round_to(precision: Precision, vector: &mut [f32]) {
     match precision {
         Precision::F32 => {}
         Precision::F16 => vector.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
         Precision::I8 => {
             let scale = shared_scale(vector);
-            // Adding zero makes a plain zero of a negative one.
+            // Adding 0.0 turns -0.0 into 0.0.
             vector.iter_mut().for_each(|x| *x = (*x / scale).round().clamp(-127.0, 127.0) * scale + 0.0);
         }
     }
 }
 
-/// Components of many vectors, one after the other.
+/// Components of many vectors, contiguous.
 #[derive(Clone, Copy, Debug)]
 pub enum Components<'a> {
     /// See [`Element::U8`].
     U8(&'a [u8]),
-    /// See [`Element::I8`]; one scale a vector.
+    /// See [`Element::I8`]; one scale per vector.
     I8(&'a [i8], &'a [f32]),
     /// See [`Element::F16`].
     F16(&'a [f16]),
@@ -125,7 +125,7 @@ pub enum Components<'a> {
     F32(&'a [f32]),
 }
 
-/// The same of whatever the components are kept in.
+/// Evaluates an expression on the components of any storage type.
 macro_rules! whatever_they_are {
     ($self:expr, $all:ident => $then:expr) => {
         match $self {
@@ -138,17 +138,17 @@ macro_rules! whatever_they_are {
 }
 
 impl<'a> Components<'a> {
-    /// How many components there are, all together.
+    /// Returns the number of components of all vectors.
     pub fn len(&self) -> usize {
         whatever_they_are!(self, all => all.len())
     }
 
-    /// True if there are none.
+    /// Returns true if there are no components.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What they are kept in.
+    /// Returns the storage type.
     pub fn element(&self) -> Element {
         match self {
             Self::U8(_) => Element::U8,
@@ -158,7 +158,7 @@ impl<'a> Components<'a> {
         }
     }
 
-    /// Vectors `from..until` of `dimension` components; fewer where there are not so many.
+    /// Returns the vectors `from..until` of `dimension` components; fewer if the range exceeds the end.
     pub fn vectors(&self, dimension: usize, from: usize, until: usize) -> Self {
         let there = self.len().checked_div(dimension).unwrap_or(0);
         let (from, until) = (from.min(there), until.min(there).max(from.min(there)));
@@ -171,7 +171,7 @@ impl<'a> Components<'a> {
         }
     }
 
-    /// One vector; an empty one where there is none.
+    /// Returns one vector; an empty vector if `at` is out of range.
     #[inline(always)]
     pub fn vector(&self, dimension: usize, at: usize) -> Vector<'a> {
         let range = at * dimension..(at + 1) * dimension;
@@ -184,7 +184,7 @@ impl<'a> Components<'a> {
     }
 }
 
-/// One vector.
+/// Components of one vector.
 #[derive(Clone, Copy, Debug)]
 pub enum Vector<'a> {
     /// See [`Element::U8`].
@@ -198,17 +198,17 @@ pub enum Vector<'a> {
 }
 
 impl<'a> Vector<'a> {
-    /// How many components it has.
+    /// Returns the number of components.
     pub fn len(&self) -> usize {
         whatever_they_are!(self, all => all.len())
     }
 
-    /// True if it has none.
+    /// Returns true if there are no components.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its dot product with a query.
+    /// Returns the dot product with a query.
     #[inline]
     pub fn dot(&self, query: &[f32], kernels: &Kernels) -> f32 {
         match *self {
@@ -219,7 +219,7 @@ impl<'a> Vector<'a> {
         }
     }
 
-    /// Its squared Euclidean distance to a query.
+    /// Returns the squared Euclidean distance to a query.
     #[inline]
     pub fn l2_squared(&self, query: &[f32], kernels: &Kernels) -> f32 {
         match *self {
@@ -230,8 +230,9 @@ impl<'a> Vector<'a> {
         }
     }
 
-    /// Its cosine distance to a query, from sums in `f64`: 0 to 2, exactly 0 for the same components and 2 for the opposite
-    /// ones. 1 if one of them has no direction; NaN if a component is not finite. Several times slower than [`dot`](Self::dot).
+    /// Returns the cosine distance to a query, from sums in `f64`: 0 to 2, exactly 0 for equal and 2 for opposite
+    /// components, 1 if one of the vectors is zero, NaN if a component is not finite. Several times slower than
+    /// [`dot`](Self::dot).
     pub fn cosine_distance(&self, query: &[f32]) -> f64 {
         match *self {
             Self::U8(all) => scalar::cosine_distance(all, 1.0, query),
@@ -241,13 +242,13 @@ impl<'a> Vector<'a> {
         }
     }
 
-    /// Asks for its memory, at most so many cache lines.
+    /// Prefetches at most `lines` cache lines of the components.
     #[inline(always)]
     pub fn prefetch(&self, lines: usize) {
         whatever_they_are!(self, all => prefetch_slice(all, lines));
     }
 
-    /// Writes its components to `out`, as many as both have.
+    /// Converts components to floats in `out`, up to the shorter length.
     pub fn copy_to(&self, out: &mut [f32]) {
         match self {
             Self::U8(all) => out.iter_mut().zip(*all).for_each(|(to, &x)| *to = f32::from(x)),
@@ -257,7 +258,7 @@ impl<'a> Vector<'a> {
         }
     }
 
-    /// Its components as floats.
+    /// Returns the components as floats.
     pub fn to_floats(&self) -> Cow<'a, [f32]> {
         if let Self::F32(all) = *self {
             return Cow::Borrowed(all);
@@ -274,7 +275,7 @@ mod tests {
     use crate::variants;
     use rand::{RngExt, SeedableRng};
 
-    /// Vectors that each element holds exactly.
+    /// Creates vectors that the storage type holds exactly.
     fn samples(element: Element, dimension: usize) -> Vec<f32> {
         let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(dimension as u64);
         let scale = 2.0_f32.powi(rng.random_range(-20..20));
@@ -288,7 +289,7 @@ mod tests {
             .collect()
     }
 
-    /// The bytes as components, in memory that is aligned for them.
+    /// Calls `then` with the bytes as components, aligned.
     fn with<R>(element: Element, bytes: &[u8], scale: f32, then: impl Fn(Vector<'_>) -> R) -> R {
         match element {
             Element::U8 => then(Vector::U8(bytes)),

@@ -1,52 +1,52 @@
-//! Convolutions of 3x3 over pictures, forward and backward, without copies of patches.
+//! 3x3 convolutions over images, forward and backward, without im2col copies.
 //!
-//! A picture lies pixel by pixel, `[y][x][channel]`. What a convolution reads has a border of one zero pixel on each
-//! side, so that every pixel has eight neighbours; what it writes has none. Weights are `[ky][kx][from][to]`.
+//! Layout of an image: `[y][x][channel]`. The input has a border of one zero pixel on each side, so that every pixel
+//! has eight neighbours; the output has no border. Layout of the weights: `[ky][kx][from][to]`.
 //!
-//! The three pixels of a row that a kernel covers lie one after the other, so a kernel is three runs of `3 * from`
-//! numbers. A tile of the result (8 pixels of 32 channels) stays in registers while the runs are walked: each number of
-//! a pixel is spread over a register and multiplied with the weights of 32 channels, which were packed in that order
-//! before. The gradient by the input is the same convolution with turned weights. In the gradient by the weights a tile
-//! of them stays in registers while all pixels are walked. (Direct convolution as in Georganas et al. 2018, "Anatomy of
+//! The three pixels of a row under the kernel are contiguous, so the kernel covers three runs of `3 * from` numbers. A
+//! tile of the output (8 pixels x 32 channels) stays in registers during these runs: each input number is broadcast to
+//! a register and multiplied by the weights of 32 channels, packed in that order beforehand. The gradient of the input
+//! is the same convolution with rotated and transposed weights. For the gradient of the weights, a tile of it stays in
+//! registers during the pass over all pixels. (Direct convolution as in Georganas et al. 2018, "Anatomy of
 //! High-Performance Deep Learning Convolutions on SIMD Architectures".)
 //!
-//! Every call runs on the calling thread and adds in an order that depends on the shape alone.
+//! Every call runs on the calling thread. The order of additions depends only on the shape.
 
 use super::train::{
     LANES,
     simd::{self, Loop, Simd},
 };
 
-/// Channels of a packed panel; the last one may have half.
+/// Channels of a packed panel; the last panel may have half of them.
 const PANEL: usize = 2 * LANES;
-/// Numbers of a group of pictures whose weights' gradient is summed in one go: they stay in the second-level cache.
+/// Numbers in a group of images whose weight gradients are summed together, so that the group stays in the L2 cache.
 const GROUP_NUMBERS: usize = 96 * 1024;
 
-/// The channels that results come in: a multiple of this.
+/// Output channels must be a multiple of this.
 pub const CHANNELS: usize = LANES;
 
-/// The shape of a convolution over square pictures.
+/// Shape of a convolution over square images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
-    /// Rows and columns of a picture.
+    /// Height and width of an image.
     pub side: usize,
-    /// Channels that are read.
+    /// Input channels.
     pub from: usize,
-    /// Channels that are written: a multiple of [`CHANNELS`].
+    /// Output channels: a multiple of [`CHANNELS`].
     pub to: usize,
 }
 
-/// Numbers of a picture without border.
+/// Length of an image without border.
 pub const fn bare(side: usize, channels: usize) -> usize {
     side * side * channels
 }
 
-/// Numbers of a picture with its border.
+/// Length of an image with border.
 pub const fn bordered(side: usize, channels: usize) -> usize {
     (side + 2) * (side + 2) * channels
 }
 
-/// The rows of a bordered picture without their border, as `(first number, last number + 1)`.
+/// Index ranges of the rows of a bordered image, border excluded.
 pub fn rows(side: usize, channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (1..=side).map(move |y| {
         let first = (y * (side + 2) + 1) * channels;
@@ -55,12 +55,12 @@ pub fn rows(side: usize, channels: usize) -> impl Iterator<Item = std::ops::Rang
 }
 
 impl Convolution {
-    /// How many weights it has.
+    /// Number of weights.
     pub const fn weights(self) -> usize {
         9 * self.from * self.to
     }
 
-    /// The same with its directions exchanged.
+    /// The convolution with `from` and `to` exchanged.
     pub const fn turned(self) -> Self {
         Self { side: self.side, from: self.to, to: self.from }
     }
@@ -68,7 +68,7 @@ impl Convolution {
     /// Packs weights for [`forward`](Self::forward).
     ///
     /// # Panics
-    /// When a slice is shorter than [`weights`](Self::weights), or `to` is no multiple of [`CHANNELS`].
+    /// If a slice is shorter than [`weights`](Self::weights), or `to` is not a multiple of [`CHANNELS`].
     pub fn pack(self, weights: &[f32], panels: &mut [f32]) {
         self.check();
         let mut panels = &mut panels[..self.weights()];
@@ -82,10 +82,11 @@ impl Convolution {
         }
     }
 
-    /// Packs weights so that the [`turned`](Self::turned) convolution over the gradient by the result gives the gradient by the input.
+    /// Packs rotated weights, with which the [`turned`](Self::turned) convolution maps the output gradient to the input
+    /// gradient.
     ///
     /// # Panics
-    /// When a slice is shorter than [`weights`](Self::weights), or `from` is no multiple of [`CHANNELS`].
+    /// If a slice is shorter than [`weights`](Self::weights), or `from` is not a multiple of [`CHANNELS`].
     pub fn pack_turned(self, weights: &[f32], panels: &mut [f32]) {
         self.turned().check();
         let mut panels = &mut panels[..self.weights()];
@@ -102,23 +103,24 @@ impl Convolution {
         }
     }
 
-    /// The convolution of one bordered picture, into a bare one; added to what is there when `accumulate`.
+    /// Convolves one bordered image into an output without border. Adds to the output if `accumulate`.
     ///
     /// # Panics
-    /// When a slice is too short for the shape.
+    /// If a slice is too short for the shape.
     pub fn forward(self, input: &[f32], panels: &[f32], output: &mut [f32], accumulate: bool) {
         self.check();
         let input = &input[..bordered(self.side, self.from)];
         let panels = &panels[..self.weights()];
         let output = &mut output[..bare(self.side, self.to)];
-        // SAFETY: the slices have just been cut to what the shape asks for; the loop stays within that shape.
+        // SAFETY: the slices have just been cut to the lengths of the shape; the loop stays within that shape.
         unsafe { simd::run(Forward { shape: self, input, panels, output, accumulate }) }
     }
 
-    /// Adds to `gradient` that by the weights, given bordered pictures and the bordered gradients by their results, one after the other.
+    /// Adds the gradient of the weights to `gradient`, from bordered images and bordered output gradients, each
+    /// contiguous.
     ///
     /// # Panics
-    /// When a slice is too short for the shape.
+    /// If a slice is too short for the shape.
     pub fn backward(self, input: &[f32], result: &[f32], images: usize, gradient: &mut [f32]) {
         self.check();
         let (of_input, of_result) = (bordered(self.side, self.from), bordered(self.side, self.to));
@@ -126,7 +128,7 @@ impl Convolution {
         let gradient = &mut gradient[..self.weights()];
         let group = (GROUP_NUMBERS / (of_input + of_result)).max(1);
         for (input, result) in input.chunks(group * of_input).zip(result.chunks(group * of_result)) {
-            // SAFETY: the slices hold whole pictures of the shape, as many of one as of the other.
+            // SAFETY: the slices hold whole images of the shape, equally many of both.
             unsafe { simd::run(Backward { shape: self, input, result, gradient }) }
         }
     }
@@ -169,10 +171,10 @@ impl Loop for Forward<'_> {
 }
 
 impl Forward<'_> {
-    /// All pixels of `Q` times sixteen channels from `first` on, `P` pixels at a time.
+    /// Computes all pixels of `Q` x 16 channels from channel `first` on, `P` pixels at a time.
     ///
     /// # Safety
-    /// `panel` points at weights of these channels, `stride` numbers from row to row.
+    /// `panel` points to the weights of these channels, with `stride` numbers per row.
     #[inline(always)]
     unsafe fn panel<S: Simd, const P: usize, const Q: usize>(
         &mut self,
@@ -184,7 +186,7 @@ impl Forward<'_> {
         let (line, pixels) = ((side + 2) * from, side * side);
         let input = self.input.as_ptr();
         for start in (0..pixels).step_by(P) {
-            // Past the end the last pixel stands in; its sums are not written.
+            // Past the end, repeats the last pixel; the sums of the repeats are not written.
             let at = |place: usize| {
                 let pixel = (start + place).min(pixels - 1);
                 (pixel / side) * line + (pixel % side) * from
@@ -194,8 +196,8 @@ impl Forward<'_> {
             let mut sums = [[unsafe { S::zero() }; Q]; P];
             let mut weights = panel;
             for ky in 0..3 {
-                // SAFETY: a pixel's window of 3 rows of 3 pixels lies within the bordered picture; the panel has a row
-                // of weights for each of its 9 * from numbers.
+                // SAFETY: the 3x3 window of a pixel lies within the bordered image; the panel has one row of weights
+                // for each of the 9 * from numbers of the window.
                 unsafe {
                     let pixel: [*const f32; P] = std::array::from_fn(|p| input.add(offsets[p] + ky * line));
                     for place in 0..3 * from {
@@ -212,7 +214,7 @@ impl Forward<'_> {
             }
             for (p, sums) in sums.iter().enumerate().take(pixels - start) {
                 for (q, &sum) in sums.iter().enumerate() {
-                    // SAFETY: pixel `start + p` is one of the picture's, the channels are below `to`.
+                    // SAFETY: pixel `start + p` is inside the image, the channels are below `to`.
                     unsafe {
                         let cell = self.output.as_mut_ptr().add((start + p) * to + first + q * LANES);
                         let one = S::splat(1.0);
@@ -271,7 +273,8 @@ impl Loop for Backward<'_> {
 }
 
 impl Backward<'_> {
-    /// The weights from `P` numbers of kernel row `ky`, from `row` on, to `Q` times sixteen channels from `first` on. Gives `P`.
+    /// Computes the weight gradients of `P` numbers of kernel row `ky` (from `row` on) for `Q` x 16 channels (from
+    /// `first` on). Returns `P`.
     ///
     /// # Safety
     /// `row + P` is at most `3 * from`, `first + Q * 16` at most `to`.
@@ -284,7 +287,7 @@ impl Backward<'_> {
         let pictures = self.input.chunks_exact(bordered(side, from)).zip(self.result.chunks_exact(bordered(side, to)));
         for (input, result) in pictures {
             for y in 0..side {
-                // SAFETY: row y + ky of the input and row y + 1 of the result are rows of bordered pictures; the last
+                // SAFETY: row y + ky of the input and row y + 1 of the result are rows of bordered images; the last
                 // pixel's run of 3 * from numbers ends with the row.
                 unsafe {
                     let mut numbers = input.as_ptr().add((y + ky) * (side + 2) * from + row);
@@ -316,8 +319,8 @@ impl Backward<'_> {
     }
 }
 
-/// Runs a loop over slices compiled for the widest registers that this processor has. The result is the same, bit for bit:
-/// no operation is joined with another.
+/// Runs `work` compiled for the widest registers of this processor. Results are bit-identical on all processors: the
+/// compiler does not fuse operations.
 pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
@@ -330,11 +333,11 @@ pub fn wide<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
         if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature is there.
+            // SAFETY: the processor has the feature.
             return unsafe { avx512(work) };
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature is there.
+            // SAFETY: the processor has the feature.
             return unsafe { avx2(work) };
         }
     }
@@ -348,7 +351,7 @@ mod tests {
     use super::super::train::simd::x86;
     use super::*;
 
-    /// Small whole numbers: every order of additions gives the same sum.
+    /// Small integers: every order of additions gives the same sum.
     fn numbers(n: usize, salt: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7 + i / 5 + salt * 13) % 11) as f32 - 5.0).collect()
     }

@@ -1,10 +1,10 @@
-//! Matrix products on `f32` slices, with every bound checked before the kernel runs.
+//! Matrix products on `f32` slices, with all bounds checked before the kernel runs.
 //!
-//! The only file that names the crate `gemm-f32`, which chooses AVX-512, AVX2 or portable code at run time.
-//! One product runs on the calling thread; callers split their work over threads themselves, which keeps
-//! the order of additions, and so the bits of the result, independent of the number of threads.
+//! This is the only file that uses the crate `gemm-f32`, which selects AVX-512, AVX2 or portable code at run time. A
+//! product runs on the calling thread. Callers split work over threads themselves, so the order of additions, and
+//! therefore every bit of the result, is independent of the number of threads.
 
-/// A view of a slice as a matrix.
+/// View of a slice as a matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -15,20 +15,20 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` times `columns` numbers, row by row.
+    /// Creates a row-major matrix of `rows` x `columns` numbers.
     ///
     /// # Panics
-    /// When the slice is shorter than that.
+    /// If the slice is shorter than `rows * columns`.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         let cells = rows.checked_mul(columns).expect("a matrix that fits memory");
         assert!(data.len() >= cells, "{rows} x {columns} numbers wanted, {} given", data.len());
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// `rows` times `columns` numbers, each row beginning `stride` after the one before.
+    /// Creates a row-major matrix of `rows` x `columns` numbers, with row starts `stride` apart.
     ///
     /// # Panics
-    /// When the slice is shorter than that, or rows would overlap.
+    /// If the slice is too short, or the rows overlap.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns, "rows of {columns} numbers, {stride} apart");
         let cells = rows.saturating_sub(1).checked_mul(stride).and_then(|cells| cells.checked_add(columns));
@@ -37,7 +37,7 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
-    /// The same numbers with rows and columns exchanged; nothing is copied.
+    /// Returns the transposed view, without a copy.
     pub fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -49,15 +49,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = a b`, or `out += a b` when `accumulate`; `out` is row by row.
+/// Computes `out = a b`, or `out += a b` if `accumulate`; `out` is row-major.
 ///
 /// # Panics
-/// When the inner sizes differ, or `out` is shorter than the rows of `a` times the columns of `b`.
+/// If the inner sizes differ, or `out` is shorter than the rows of `a` times the columns of `b`.
 pub fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "inner sizes of a matrix product");
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(out.len() >= m * n, "{m} x {n} numbers to write, room for {}", out.len());
-    // The kernel prefers results whose columns are contiguous: the transposed product, unless there is one column.
+    // The kernel is faster with contiguous output columns: compute the transposed product, unless there is one column.
     let (a, b, m, n, column_stride, row_stride) =
         if n > 1 { (b.transposed(), a.transposed(), n, m, n, 1) } else { (a, b, m, n, 1, n) };
     // SAFETY: `Matrix::new` checked that both operands lie within their slices (transposing only exchanges
@@ -92,7 +92,7 @@ pub fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool)
 mod tests {
     use super::*;
 
-    /// Small whole numbers: every order of additions gives the same sum.
+    /// Small integers: every order of additions gives the same sum.
     fn numbers(n: usize, salt: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7 + salt * 13) % 11) as f32 - 5.0).collect()
     }

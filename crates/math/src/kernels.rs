@@ -1,6 +1,6 @@
-//! Which kernels this processor runs, and the functions that the rest of the crate calls.
+//! Selection of the kernels for this processor, and the functions that call them.
 //!
-//! The choice is made once; a hot loop takes the function pointer out of [`kernels`] before it starts.
+//! The selection happens once; a hot loop reads the function pointer from [`kernels`] before it starts.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use half::f16;
 use super::codes::{self, CodeQuery, CodeRows};
 use super::scalar;
 
-/// One set of kernels. All sets compute the same within rounding; the integer kernel is exact in each.
+/// One set of kernels. All sets agree within rounding; the integer kernel is exact in each.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::type_complexity)]
 pub struct Kernels {
@@ -19,38 +19,38 @@ pub struct Kernels {
     pub dot: fn(&[f32], &[f32]) -> f32,
     /// Sum of `(a[i] - b[i])^2`.
     pub l2_squared: fn(&[f32], &[f32]) -> f32,
-    /// Sum of `scale a[i] * b[i]` with halves.
+    /// Sum of `scale a[i] * b[i]` for half-precision `a`.
     pub dot_f16: fn(&[f16], f32, &[f32]) -> f32,
-    /// Sum of `(scale a[i] - b[i])^2` with halves.
+    /// Sum of `(scale a[i] - b[i])^2` for half-precision `a`.
     pub l2_f16: fn(&[f16], f32, &[f32]) -> f32,
-    /// Sum of `scale a[i] * b[i]` with bytes.
+    /// Sum of `scale a[i] * b[i]` for unsigned bytes `a`.
     pub dot_u8: fn(&[u8], f32, &[f32]) -> f32,
-    /// Sum of `(scale a[i] - b[i])^2` with bytes.
+    /// Sum of `(scale a[i] - b[i])^2` for unsigned bytes `a`.
     pub l2_u8: fn(&[u8], f32, &[f32]) -> f32,
-    /// Sum of `scale a[i] * b[i]` with signed bytes.
+    /// Sum of `scale a[i] * b[i]` for signed bytes `a`.
     pub dot_i8: fn(&[i8], f32, &[f32]) -> f32,
-    /// Sum of `(scale a[i] - b[i])^2` with signed bytes.
+    /// Sum of `(scale a[i] - b[i])^2` for signed bytes `a`.
     pub l2_i8: fn(&[i8], f32, &[f32]) -> f32,
     /// Exact sum of `a[i] * b[i]` for up to 65,792 components.
     pub dot_u8_i8: fn(&[u8], &[i8]) -> i32,
-    /// Squared distances of the named code rows to a query; `u32::MAX` for a row that does not exist. The last slice
-    /// has as many places as rows are named.
+    /// Squared distances of the given code rows to a query; `u32::MAX` for a row that does not exist. The output slice
+    /// has one element per given row.
     pub code_distances: fn(CodeRows<'_>, &[u32], CodeQuery<'_>, &mut [u32]),
-    /// `256 (high . row) + low . row` for each row of a matrix of `high.len()` columns; the columns are a multiple of 64.
+    /// `256 (high . row) + low . row` for each row of a matrix of `high.len()` columns, a multiple of 64.
     pub products: fn(&[u8], &[u8], &[i8], &mut [f32]),
-    /// Numbers as 65,536 even steps from the least to the greatest, in high and low bytes: `least + step * (256 high +
-    /// low)`. Returns least and step; None if a number or the range is not finite.
+    /// Quantizes numbers to 65,536 uniform steps between minimum and maximum, as high and low bytes:
+    /// `least + step * (256 high + low)`. Returns minimum and step; None if a number or the range is not finite.
     pub split: fn(&[f32], &mut [u8], &mut [u8]) -> Option<(f32, f32)>,
 }
 
 static ACTIVE: LazyLock<Kernels> = LazyLock::new(|| *variants().last().expect("the portable kernels are always there"));
 
-/// The fastest kernels that this processor has.
+/// Returns the fastest kernels that this processor supports.
 pub fn kernels() -> &'static Kernels {
     &ACTIVE
 }
 
-/// Every set of kernels that this processor can run, slowest first.
+/// Returns every set of kernels that this processor supports, slowest first.
 pub fn variants() -> Vec<Kernels> {
     #[allow(unused_mut)]
     let mut all = vec![Kernels {
@@ -75,7 +75,7 @@ pub fn variants() -> Vec<Kernels> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    //! The sets of x86-64. The wrappers are private to this module and handed out only after the checks in `push`.
+    //! Kernel sets of x86-64. The wrappers are private to this module; `push` publishes them after its feature checks.
 
     use half::f16;
 
@@ -137,7 +137,7 @@ mod x86 {
     macro_rules! checked {
         ($name:ident, $inner:path, ($($argument:ident: $type:ty),+) $(-> $out:ty)?) => {
             fn $name($($argument: $type),+) $(-> $out)? {
-                // SAFETY: `push` hands this function out only where the processor has the features of the inner one.
+                // SAFETY: `push` publishes this function only if the processor has the features of the inner one.
                 unsafe { $inner($($argument),+) }
             }
         };
@@ -165,18 +165,18 @@ mod x86 {
     checked!(codes_vnni, avx512::dot_u8_i8, (a: &[u8], b: &[i8]) -> i32);
 }
 
-/// Dot product of two vectors of equal length (of the shorter length, if they differ).
+/// Returns the dot product of two vectors of equal length (of the shorter length, if they differ).
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     (ACTIVE.dot)(a, b)
 }
 
-/// Squared Euclidean distance of two vectors of equal length (of the shorter length, if they differ).
+/// Returns the squared Euclidean distance of two vectors of equal length (of the shorter length, if they differ).
 pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     (ACTIVE.l2_squared)(a, b)
 }
 
-/// Exact dot product of 8-bit codes: no step saturates, and up to 65,792 components of any value fit 32 bits
-/// (65,792 x 255 x 128 < 2^31).
+/// Returns the exact dot product of 8-bit codes: no step saturates, and up to 65,792 components of any value fit 32
+/// bits (65,792 x 255 x 128 < 2^31).
 pub fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     (ACTIVE.dot_u8_i8)(a, b)
 }

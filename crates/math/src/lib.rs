@@ -1,26 +1,26 @@
-//! Kernels on slices of numbers: dot products, distances, norms, the k nearest. No input or output.
+//! Numeric kernels on slices: dot products, distances, norms, top-k. No I/O.
 //!
-//! Every kernel exists three times and is chosen once, when first used, by what the processor can do:
+//! Each kernel has up to three variants; the first use selects one by the features of the processor:
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
-//! | `scalar.rs` | portable, written so that the compiler vectorises it; also the `f64` reference of the tests |
+//! | `scalar.rs` | portable variant, written for the compiler to vectorise; also the `f64` reference of the tests |
 //! | `avx2.rs` | AVX2 + FMA, 8 lanes |
 //! | `avx512.rs` | AVX-512 F + BW, 16 lanes, and VNNI for 8-bit codes |
-//! | `activation.rs` | GELU, the ramp and softmax, between the layers of nets |
-//! | `bits.rs` | the places of set bits |
-//! | `codes.rs` | what 8-bit code rows are, and their distances without any of these |
-//! | `convolution.rs` | convolutions of 3x3 over pictures, forward and backward |
-//! | `components.rs` | vectors in the fewest bytes that hold them exactly |
-//! | `kernels.rs` | the choice, and the functions the rest of the crate calls |
+//! | `activation.rs` | activation functions: GELU, ReLU and softmax |
+//! | `bits.rs` | iterator over set bits |
+//! | `codes.rs` | layout of 8-bit code rows, and their distances in portable code |
+//! | `convolution.rs` | 3x3 convolutions over images, forward and backward |
+//! | `components.rs` | lossless compact storage of vectors |
+//! | `kernels.rs` | selection of the variant, and the functions for other modules |
 //! | `norm.rs` | norms, with sums in `f64` so that no finite vector overflows |
-//! | `prefetch.rs` | a hint to load memory before it is needed |
-//! | `gemm.rs` | matrix products of the digit net |
+//! | `prefetch.rs` | prefetch hints |
+//! | `gemm.rs` | matrix products |
 //! | `symmetric.rs` | eigenvectors of a symmetric matrix |
-//! | `train/` | the inner loops of training word vectors |
-//! | `topk.rs` | the largest number; the k nearest of a stream of rows |
+//! | `train/` | inner loops of word-vector training |
+//! | `topk.rs` | argmax; the k nearest of a stream of rows |
 //!
-//! Kernels of two slices use the shorter length, so that no input reads out of bounds.
+//! Kernels of two slices use the shorter length, so that no input causes an out-of-bounds read.
 
 pub(crate) use nearness_base::types;
 

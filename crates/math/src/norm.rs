@@ -1,6 +1,6 @@
-//! Norms of vectors. Sums are `f64`: the square of any finite `f32` fits, so only the result can overflow.
+//! Norms of vectors, with sums in `f64`: the square of any finite `f32` fits, so only the result can overflow.
 
-/// Sum of squares, in `f64`.
+/// Returns the sum of squares, in `f64`.
 fn sum_of_squares(a: &[f32]) -> f64 {
     let mut sums = [0.0_f64; 8];
     let mut chunks = a.chunks_exact(8);
@@ -13,13 +13,13 @@ fn sum_of_squares(a: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// Euclidean norm. Finite vectors overflow only if the norm itself exceeds `f32::MAX`.
+/// Returns the Euclidean norm. For finite vectors it overflows only if the norm itself exceeds `f32::MAX`.
 #[allow(clippy::cast_possible_truncation)]
 pub fn norm(a: &[f32]) -> f32 {
     sum_of_squares(a).sqrt() as f32
 }
 
-/// Scales a vector to norm 1. Returns false, and leaves the vector as it was, if the norm is zero or not finite.
+/// Scales a vector to norm 1. Returns false and leaves the vector unchanged if the norm is zero or not finite.
 #[allow(clippy::cast_possible_truncation)]
 pub fn normalize(a: &mut [f32]) -> bool {
     let norm = sum_of_squares(a).sqrt();

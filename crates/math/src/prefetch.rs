@@ -1,22 +1,22 @@
-//! A hint to load memory before it is needed; never reads, never fails, and does nothing on other processors.
+//! Prefetch hints; no reads, no failures, and no effect on processors other than x86-64.
 
 const LINE: usize = 64;
 
-/// Asks for the cache line of `slice[at]`. Does nothing when `at` is outside.
+/// Prefetches the cache line of `slice[at]`. Does nothing if `at` is out of range.
 #[inline(always)]
 pub fn prefetch<T>(slice: &[T], at: usize) {
     if at >= slice.len() {
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and cannot fault; the address lies in the slice.
+    // SAFETY: a prefetch has no visible effect and cannot fault; the address lies in the slice.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().add(at).cast());
     }
 }
 
-/// Asks for every cache line of a slice, at most the first `max_lines`.
+/// Prefetches the cache lines of a slice, at most the first `max_lines`.
 #[inline(always)]
 pub fn prefetch_slice<T>(slice: &[T], max_lines: usize) {
     let size = size_of::<T>().max(1);

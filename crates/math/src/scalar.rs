@@ -1,14 +1,14 @@
-//! Portable kernels: independent partial sums, so that the compiler may vectorise without changing the result.
+//! Portable kernels, with independent partial sums, so that the compiler can vectorise without changing the result.
 //!
-//! They are also what every other machine runs, so they are not merely a reference.
+//! They also run in production, on every processor without a specialised kernel.
 
 use half::f16;
 
 const LANES: usize = 16;
 
-/// A number that a component is kept in.
+/// Storage type of a vector component.
 pub(super) trait Component: Copy {
-    /// The float it stands for.
+    /// Converts the component to a float.
     fn float(self) -> f32;
 }
 
@@ -40,7 +40,7 @@ impl Component for i8 {
     }
 }
 
-/// Sum of `scale a[i] * b[i]`.
+/// Returns the sum of `scale a[i] * b[i]`.
 pub(super) fn dot<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
@@ -55,7 +55,7 @@ pub(super) fn dot<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     fold(sums) + rest
 }
 
-/// Sum of `(scale a[i] - b[i])^2`.
+/// Returns the sum of `(scale a[i] - b[i])^2`.
 pub(super) fn l2_squared<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
@@ -72,11 +72,12 @@ pub(super) fn l2_squared<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f32 {
     fold(sums) + rest
 }
 
-/// `1 - cos` of `scale a` and `b`, 0 to 2: exactly 0 for equal vectors and 2 for opposite ones. 1 if one has no
-/// direction; NaN if a component is not finite.
+/// Returns `1 - cos` of `scale a` and `b`, 0 to 2: exactly 0 for equal vectors and 2 for opposite vectors, 1 if a
+/// vector is zero, NaN if a component is not finite.
 ///
-/// The three sums are `f64` and take the same order. So those of equal vectors are the same number, and the square root
-/// of its rounded square is that number again. No sum of finite floats overflows, nor does a product of two such sums.
+/// The three sums are `f64` and use the same order of additions, so they are identical for equal vectors, and the
+/// square root of the rounded square of a sum is that sum again. No sum of finite floats overflows, nor does a product
+/// of two of the sums.
 pub(super) fn cosine_distance<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f64 {
     const WIDE: usize = 8;
     let n = a.len().min(b.len());
@@ -94,12 +95,12 @@ pub(super) fn cosine_distance<T: Component>(a: &[T], scale: f32, b: &[f32]) -> f
     if norms == 0.0 { 1.0 } else { (1.0 - dot / norms).clamp(0.0, 2.0) }
 }
 
-/// Exact sum of `a[i] * b[i]` for up to 65,792 components (see [`super::dot_u8_i8`]).
+/// Returns the exact sum of `a[i] * b[i]` for up to 65,792 components (see [`super::dot_u8_i8`]).
 pub(super) fn dot_u8_i8(a: &[u8], b: &[i8]) -> i32 {
     a.iter().zip(b).fold(0_i32, |sum, (&x, &y)| sum.wrapping_add(i32::from(x) * i32::from(y)))
 }
 
-/// Pairwise sum of the lanes.
+/// Returns the pairwise sum of the lanes.
 fn fold(sums: [f32; LANES]) -> f32 {
     let mut sums = sums;
     let mut width = LANES / 2;

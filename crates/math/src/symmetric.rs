@@ -1,10 +1,10 @@
 //! Eigenvalues and eigenvectors of a symmetric matrix.
 
-/// The eigenvalues of the symmetric `matrix` of `n` rows, and its eigenvectors of unit length, row after row in the same
-/// order; by Jacobi's rotations (Golub, Van Loan, "Matrix Computations", section 8.5), which take some 10 n^3 steps.
+/// Returns the eigenvalues of the symmetric `matrix` of `n` rows, and its unit eigenvectors as rows in the same order,
+/// by Jacobi rotations (Golub, Van Loan, "Matrix Computations", section 8.5); about 10 n^3 operations.
 ///
 /// # Panics
-/// When the matrix has not n x n numbers.
+/// If the matrix does not have n x n numbers.
 pub fn eigen(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     const SWEEPS: usize = 60;
     assert_eq!(matrix.len(), n * n, "n x n numbers");

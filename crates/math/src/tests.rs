@@ -1,4 +1,5 @@
-//! Every variant of every kernel against an `f64` reference, with a derived bound, on odd lengths and alignments.
+//! Tests of every variant of every kernel against an `f64` reference, with a derived error bound, on odd lengths and
+//! alignments.
 
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -6,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::types::{Neighbor, Ordinal};
 
-/// Bound on the rounding error of any order of summation of n terms (Higham, Accuracy and Stability, section 4.2):
-/// n * u / (1 - n * u) * sum |terms|, u = 2^-24; `extra` more roundings a term.
+/// Bound on the rounding error of a sum of n terms in any order (Higham, Accuracy and Stability, section 4.2): n * u /
+/// (1 - n * u) * sum |terms|, u = 2^-24; `extra` counts additional roundings per term.
 fn bound(n: usize, extra: f64, magnitude: f64) -> f64 {
     let u = (n as f64 + extra) * 2.0_f64.powi(-24);
     u / (1.0 - u) * magnitude + 1e-40

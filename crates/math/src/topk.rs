@@ -1,15 +1,15 @@
-//! The largest of some numbers; the k nearest of a stream of rows: a bounded heap whose top is the worst that is kept.
+//! Argmax of a slice, and the k nearest of a stream of rows: a bounded heap with the worst neighbor on top.
 
 use std::collections::BinaryHeap;
 
 use crate::types::Neighbor;
 
-/// The place of the largest number, the last of several; 0 for none.
+/// Returns the index of the largest number; the last one among equals, 0 for an empty slice.
 pub fn largest(numbers: &[f32]) -> usize {
     (0..numbers.len()).max_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or(0)
 }
 
-/// Keeps the `k` smallest [`Neighbor`]s it is shown; equal distances are ordered by row.
+/// The `k` smallest [`Neighbor`]s pushed so far; ties are ordered by row.
 #[derive(Clone, Debug)]
 pub struct TopK {
     k: usize,
@@ -17,12 +17,12 @@ pub struct TopK {
 }
 
 impl TopK {
-    /// An empty one. Memory grows with what is kept, not with `k`.
+    /// Creates an empty heap. Memory grows with its content, not with `k`.
     pub fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::with_capacity(k.min(1024)) }
     }
 
-    /// Keeps the neighbor if it is among the `k` nearest so far. A distance that is NaN counts as infinite.
+    /// Keeps the neighbor if it is among the `k` nearest so far. A NaN distance counts as infinite.
     #[inline]
     pub fn push(&mut self, neighbor: Neighbor) {
         let neighbor =
@@ -36,7 +36,7 @@ impl TopK {
         }
     }
 
-    /// The distance of the worst that is kept: nothing farther can enter. Infinite until `k` are kept.
+    /// Returns the largest kept distance: farther neighbors are rejected. Infinite until `k` neighbors are kept.
     #[inline]
     pub fn worst(&self) -> f32 {
         if self.heap.len() < self.k {
@@ -46,17 +46,17 @@ impl TopK {
         }
     }
 
-    /// How many are kept.
+    /// Returns the number of kept neighbors.
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// True if none is kept.
+    /// Returns true if no neighbor is kept.
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 
-    /// What was kept, nearest first.
+    /// Returns the kept neighbors, nearest first.
     pub fn into_sorted(self) -> Vec<Neighbor> {
         self.heap.into_sorted_vec()
     }

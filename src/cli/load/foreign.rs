@@ -1,15 +1,15 @@
-//! Files that `load` recognises in order to refuse them: formats that it does not read, and tables that are no texts. Each
-//! answer names the format and a way to convert it.
+//! Recognition of unsupported formats, and of tables that are not texts. Each message names the format and a way to
+//! convert it.
 
 use super::tables::{self, Table};
 use crate::embed::packed::Packing;
 use serde::de::IgnoredAny;
 use std::path::Path;
 
-/// Lines that are looked at.
+/// Number of lines inspected.
 const LINES: usize = 64;
 
-/// How the content of a file is wrapped, for the lines that convert it.
+/// Encoding of a file, for the conversion commands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     pub(super) packing: Packing,
@@ -18,7 +18,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// A command that writes it as it is meant.
+    /// Returns a command that outputs the content as plain text.
     fn command(self) -> String {
         let read = match self.packing {
             Packing::Plain => "cat FILE",
@@ -28,7 +28,7 @@ impl Content {
         if self.mark { format!("{read} | tail -c +4") } else { read.to_owned() }
     }
 
-    /// A description, with what is to be done before its remedy.
+    /// Adds the decompression step to a description.
     fn unpacked_first(self, what: &str) -> String {
         let tool = match self.packing {
             Packing::Plain => return what.to_owned(),
@@ -39,7 +39,7 @@ impl Content {
     }
 }
 
-/// What a binary file is and what to do with it; none when it is none of those known.
+/// Describes a binary file and its conversion; none if the format is unknown.
 pub(super) fn binary(head: &[u8]) -> Option<String> {
     let numpy = "save it with numpy.save('x.npy', array) and load that";
     let lines = "write its rows as JSON lines ({\"id\", \"text\" or \"vector\", ...})";
@@ -89,10 +89,10 @@ pub(super) fn binary(head: &[u8]) -> Option<String> {
         (b"\x80\x04", "a Python pickle", numpy),
         (b"\x80\x05", "a Python pickle", numpy),
     ];
-    // Texts may begin with these letters; then they have no byte 0 soon.
+    // Texts may begin with these letters, but then have no zero byte soon after.
     let letters = |magic: &[u8]| magic.len() <= 3 && magic.iter().all(u8::is_ascii_alphanumeric);
     let binary = head.iter().take(512).any(|byte| *byte == 0 || *byte > 0xf4);
-    // Vectors may begin with the bytes of a pickle: then the byte behind them is 0.
+    // Vectors may begin with the bytes of a pickle, but then the next byte is 0.
     let pickle = |magic: &[u8]| magic[0] == 0x80 && head.get(2).is_none_or(|byte| *byte == 0);
     if let Some((_, what, remedy)) =
         known.iter().find(|(magic, ..)| head.starts_with(magic) && (binary || !letters(magic)) && !pickle(magic))
@@ -116,7 +116,8 @@ pub(super) fn binary(head: &[u8]) -> Option<String> {
     })
 }
 
-/// The encoding of text of two or four bytes a character: by its mark, or by the zeros of Latin letters.
+/// Returns the encoding of text with two or four bytes per character, by its byte order mark or by the zeros of Latin
+/// letters.
 fn wide(head: &[u8]) -> Option<&'static str> {
     let marked = match head {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] if head.len().is_multiple_of(4) => Some("UTF-32"),
@@ -124,13 +125,13 @@ fn wide(head: &[u8]) -> Option<&'static str> {
         _ => None,
     };
     if marked.is_some() {
-        // Something follows the mark, and few of its bytes are controls other than zero.
+        // Data follows the byte order mark, and few of its bytes are controls other than zero.
         let controls = head.iter().take(512).filter(|byte| (1..9).contains(*byte)).count();
         let fits = head.len() >= 4 && head.len().is_multiple_of(2) && controls * 20 <= head.len().min(512);
         return marked.filter(|_| fits);
     }
     let letter = |byte: u8| byte == b'\n' || byte == b'\r' || byte == b'\t' || (b' '..=b'~').contains(&byte);
-    // The place of the letter among the bytes of a character.
+    // Position of the letter among the bytes of a character.
     [("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)].into_iter().find_map(
         |(encoding, bytes, place)| {
             let is_letter = |character: &&[u8]| {
@@ -143,7 +144,8 @@ fn wide(head: &[u8]) -> Option<&'static str> {
     )
 }
 
-/// Why a file of text is not one text a line, with a way to convert it; none when it may be. `whole`: the head is all of it.
+/// Explains why a text file is not one text per line, with a conversion; none if it may be. `whole`: the head is the
+/// whole file.
 pub(super) fn table(path: &Path, head: &str, whole: bool, content: Content) -> Option<String> {
     let complete = if whole { head } else { head.rfind('\n').map_or(head, |end| &head[..=end]) };
     let text = "or --format text to load each line as a text";
@@ -181,20 +183,20 @@ pub(super) fn table(path: &Path, head: &str, whole: bool, content: Content) -> O
         _ => false,
     };
     let mut separators = ['\t', ';', ',', '|'];
-    // A name decides only where the content does not.
+    // The name decides only if the content does not.
     separators.sort_by_key(|separator| named(*separator) && Table::of(complete, whole, *separator, false).is_none());
     let table = separators.iter().find_map(|separator| Table::of(complete, whole, *separator, named(*separator)))?;
     Some(content.unpacked_first(&format!("{}, {text}", table.told())))
 }
 
-/// The ending of a name, that of a packed file set aside.
+/// Returns the file extension, ignoring that of a compressed file.
 pub(super) fn ending(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     Some(name.rsplit_once('.')?.1.to_owned())
 }
 
-/// What an array of JSON is, if its elements are no objects.
+/// Describes a JSON array whose elements are not objects.
 pub(super) fn array_of_others(head: &str) -> Option<String> {
     let mut values = serde_json::Deserializer::from_str(head).into_iter::<IgnoredAny>();
     let whole = match values.next()? {
@@ -224,7 +226,7 @@ fn json_values(lines: &[&str]) -> Option<String> {
     }
 }
 
-/// Lines of SQL: a dump, or what feeds COPY.
+/// Recognizes lines of SQL: a dump, or input for COPY.
 fn sql(lines: &[&str]) -> Option<String> {
     let statement = |line: &&str| {
         let line = line.trim().to_ascii_lowercase();
@@ -255,7 +257,7 @@ fn sql(lines: &[&str]) -> Option<String> {
     })
 }
 
-/// Whether a line under the head of a table is drawn, as psql, mysql and Markdown do.
+/// Whether the head of a table is underlined, as by psql, mysql and Markdown.
 fn ruled(lines: &[&str]) -> bool {
     let rule = |line: &&str| {
         line.contains("--") && line.contains(['+', '|']) && line.trim().chars().all(|c| "-+|: ".contains(c))
@@ -288,7 +290,7 @@ fn numbers(rows: &[&str], content: Content) -> Option<String> {
     })
 }
 
-/// LIBSVM: a label, then `place:value` pairs.
+/// Recognizes LIBSVM: a label, then `index:value` pairs.
 fn sparse(rows: &[&str]) -> Option<String> {
     let pair = |field: &str| {
         field.split_once(':').is_some_and(|(place, value)| place.parse::<u64>().is_ok() && is_number(value))
@@ -301,7 +303,7 @@ fn sparse(rows: &[&str]) -> Option<String> {
         .then(|| "a LIBSVM file of sparse vectors; save it with numpy.save('x.npy', array) and load that".into())
 }
 
-/// GloVe: a word and its numbers on each line, as many on each.
+/// Recognizes GloVe: a word and its numbers on each line, equally many on each.
 fn words_with_vectors(rows: &[&str], content: Content) -> Option<String> {
     let trailing = |row: &&str| {
         let numbers = row.split_whitespace().rev().take_while(|field| is_number(field)).count();
@@ -309,7 +311,7 @@ fn words_with_vectors(rows: &[&str], content: Content) -> Option<String> {
     };
     let counts: Vec<(usize, usize)> = rows.iter().map(trailing).collect();
     let dimension = counts.iter().map(|(numbers, _)| *numbers).min()?;
-    // A word may be a number itself, or hold spaces.
+    // A word may itself be a number, or contain spaces.
     let fits = counts.iter().all(|(numbers, fields)| *fields > dimension && *numbers <= dimension + 1);
     let alone = counts.iter().filter(|(numbers, fields)| (*numbers, *fields) == (dimension, dimension + 1)).count();
     let enough = dimension >= 2 && (rows.len() >= 2 || dimension >= 8);

@@ -1,10 +1,11 @@
-//! JSON: objects with `text`, `vector` or `image`, and what else belongs to the point. One a line, or as the elements of an
-//! array, or one after the other.
+//! Reader of JSON objects with `text`, `vector` or `image` and further fields: one per line, as elements of an array,
+//! or consecutive.
 //!
-//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is base64, or
-//! the path of an image file relative to this one. The vector may be called `embedding` or `values` too, the payload
-//! `metadata` when it stands beside `values`. The payload is the object `payload` and every field of another name; a vector under
-//! another name beside a text or image is refused.
+//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is
+//! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
+//! the payload
+//! `metadata` if it stands beside `values`. The payload consists of the object `payload` and all fields with other
+//! names; a vector with another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
@@ -18,10 +19,10 @@ use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// Longest object, bytes: an image as base64 fits.
+/// Maximum length of an object, bytes: an image as base64 fits.
 const MAX_OBJECT: usize = 64 << 20;
 
-/// Fields that are named in a message.
+/// Maximum number of fields named in a message.
 const NAMED: usize = 8;
 
 /// The objects of a file.
@@ -37,12 +38,12 @@ enum Body {
 }
 
 impl JsonRecords {
-    /// An object a line.
+    /// Reads one object per line.
     pub(crate) fn lines(source: Source, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Lines(Lines::new(source, MAX_OBJECT)))
     }
 
-    /// Elements of an array, or objects one after the other.
+    /// Reads elements of an array, or consecutive objects.
     pub(crate) fn values(source: Source, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Values(Values::new(source, MAX_OBJECT)))
     }
@@ -59,7 +60,7 @@ impl JsonRecords {
         }
     }
 
-    /// The next object.
+    /// Returns the next object.
     fn object(&mut self) -> Option<Result<Result<Payload, serde_json::Error>, RecordError>> {
         match &mut self.body {
             Body::Lines(lines) => loop {
@@ -104,7 +105,7 @@ impl Records for JsonRecords {
     }
 }
 
-/// Gives a field another name where that is free and the value fits it: other programs write other names.
+/// Renames a field, if the new name is free and the value fits: other programs use other names.
 fn rename(object: &mut Payload, from: &str, to: &str, fits: fn(&Value) -> bool) -> bool {
     if object.contains_key(to) || !object.get(from).is_some_and(fits) {
         return false;
@@ -119,10 +120,10 @@ fn numbers(value: &Value) -> bool {
     value.as_array().and_then(|items| items.first()).is_some_and(Value::is_number)
 }
 
-/// Numbers from which a list under the name of a vector is taken for one.
+/// Minimum length of a list to be recognized as a vector by its name.
 const LEAST_NUMBERS: usize = 8;
 
-/// Whether programs give a vector such a name: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
+/// Whether a name is a common one for vectors: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
 fn is_vector_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with("vector")
@@ -131,14 +132,14 @@ fn is_vector_name(name: &str) -> bool {
         })
 }
 
-/// A vector under a name that is not read.
+/// A vector in a field with an unsupported name.
 struct Unread {
     what: String,
-    /// What makes numbers of it.
+    /// Code that decodes it to numbers.
     decode: &'static str,
 }
 
-/// What a value holds, if that can only be a vector: a list of numbers, 32-bit floats as base64, or an object of such.
+/// Recognizes values that can only be vectors: a list of numbers, 32-bit floats as base64, or an object containing one.
 fn unread_vector(value: &Value) -> Option<Unread> {
     match value {
         Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
@@ -146,7 +147,7 @@ fn unread_vector(value: &Value) -> Option<Unread> {
         }
         Value::String(text) => {
             let bytes = collection::image_from_base64(text).filter(|bytes| bytes.len().is_multiple_of(4))?;
-            // Letters that happen to be base64 give numbers of all sizes.
+            // Letters that happen to be base64 decode to numbers of all magnitudes.
             let plausible = |bytes: &[u8; 4]| {
                 let number = f32::from_le_bytes(*bytes).abs();
                 number == 0.0 || (1e-12..1e6).contains(&number)
@@ -164,7 +165,7 @@ fn unread_vector(value: &Value) -> Option<Unread> {
     }
 }
 
-/// Refuses a record whose text or image would be embedded although it has a vector under a name that is not read.
+/// Refuses a record whose text or image would be embedded although it has a vector under an unsupported name.
 fn refuse_unread_vectors(object: &Payload) -> Result<(), String> {
     let mut named = object.iter().filter(|(name, _)| is_vector_name(name));
     match named.find_map(|(name, value)| Some((name, unread_vector(value)?))) {
@@ -204,7 +205,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         sources.push(collection::Source::Image(image(&given, folder)?));
     }
     let found = sources.len();
-    // A text beside a vector belongs to the payload: what `scroll --json` prints can be loaded again.
+    // A text beside a vector belongs to the payload: the output of `scroll --json` can be loaded again.
     let source = match (sources.pop(), sources.pop(), found) {
         (Some(source), None, _) => source,
         (Some(vector @ collection::Source::Vector(_)), Some(collection::Source::Text(text)), 2) => {

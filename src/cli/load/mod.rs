@@ -1,22 +1,23 @@
-//! `nearness load`: files into a collection, offline straight into a data directory or through a server.
+//! `nearness load`: loading of files into a collection, offline into a data directory or through a server.
 //!
 //! ```text
-//! file -> source (unpacking, counting) -> reader of its format -> items -> offline: checked, embedded, bulk-loaded
-//!                                                                  -> online:  UpsertStream, acknowledged one by one
+//! file -> source (decompress, count) -> reader of its format -> items
+//!   offline: items -> validated, embedded, bulk-loaded
+//!   online:  items -> UpsertStream, acknowledged one by one
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `record.rs` | what a reader gives: items, errors with their place, progress |
+//! | `record.rs` | interface of the readers: items, errors with positions, progress |
 //! | `source.rs` | a file as a stream of bytes |
-//! | `detect.rs` | the format of a file |
-//! | `foreign.rs` with `tables.rs` | formats and tables that are refused, with the way to convert them |
+//! | `detect.rs` | format detection |
+//! | `foreign.rs` with `tables.rs` | recognition of unsupported formats and tables, with their conversion |
 //! | `files.rs` | all files as one stream |
-//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers of a format each |
-//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of bare vectors, shared with `bench` |
-//! | `target.rs` | the collection: what it is, or what is to be created |
-//! | `report.rs` | what became of the records |
-//! | `offline.rs` `online.rs` | the two ways in |
+//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers, one per format |
+//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of plain vectors, shared with `bench` |
+//! | `target.rs` | the collection: existing, or to be created |
+//! | `report.rs` | outcome of the records |
+//! | `offline.rs` `online.rs` | the two ways of loading |
 
 mod detect;
 mod fbin;

@@ -1,4 +1,5 @@
-//! Straight into a data directory: the engine checks and embeds the items, and writes them as sealed segments.
+//! Offline loading into a data directory: the engine validates and embeds the items, and writes them as sealed
+//! segments.
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
@@ -14,15 +15,15 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Items whose places are remembered after they were handed out: more than the engine takes at once.
+/// Number of items whose positions are remembered; more than the engine takes at once.
 const REMEMBERED: usize = 16_384;
-/// Items between two steps of the progress.
+/// Number of items between progress updates.
 const STEP_EVERY: u64 = 256;
 
 /// Opens the data directory (which fails while a server holds it) and loads.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     let data = args.data.as_deref().unwrap_or(Path::new("."));
-    // The files first: a wrong name should not cost the opening of an engine, nor make a data directory.
+    // Before opening the engine: a wrong file name must not create a data directory.
     Files::new(
         &args.files,
         args.format,
@@ -83,11 +84,11 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         Err(error) => {
             let is_taken = |error: &Error| error.kind() == ErrorKind::AlreadyExists;
             if !error.downcast_ref::<Error>().is_some_and(is_taken) {
-                // What stopped the load says more than what is left of it.
+                // The error that stopped the load is more important than one of the cleanup.
                 let _ = drop_if_made(&engine, args, existing.as_ref());
                 return Err(error);
             }
-            // The segments before the one that was given up stay.
+            // The segments before the abandoned one remain.
             let inserted = engine.count(&args.collection, None)?.saturating_sub(before);
             report.loaded = inserted;
             report.counts = Some(Counts { inserted, ..Counts::default() });
@@ -98,7 +99,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     Ok(report)
 }
 
-/// Deletes the collection that this load made, if nothing was loaded into it.
+/// Deletes the collection created by this load, if nothing was loaded into it.
 fn drop_if_made(engine: &LocalEngine, args: &LoadArgs, existing: Option<&Existing>) -> Result<(), Error> {
     if existing.is_none() && engine.count(&args.collection, None)? == 0 {
         engine.delete_collection(&args.collection)?;
@@ -111,19 +112,20 @@ fn known(info: CollectionInfo) -> Existing {
     Existing { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
 
-/// What became of the records, shared between the stream and the engine's refusals.
+/// Outcome of the records, shared between the stream and the engine's refusals.
 struct Account {
     report: Report,
-    /// Where the last items that were handed out stand, oldest first.
+    /// Positions of the most recent items, oldest first.
     places: VecDeque<Place>,
-    /// Items before the first of them.
+    /// Number of items before the first of them.
     done_with: u64,
-    /// The record at which the reading of a strict load ended. Records before it may still be refused.
+    /// The record that ended a strict load. Earlier records may still be refused.
     unreadable: Option<RecordError>,
 }
 
 impl Account {
-    /// Where an item stands. The engine refuses items in the order in which it took them, so what is older is done with.
+    /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
+    /// are discarded.
     fn place(&mut self, item: Refused<'_>) -> Place {
         while self.done_with < item.place && self.places.pop_front().is_some() {
             self.done_with += 1;
@@ -132,7 +134,7 @@ impl Account {
         self.places.front().cloned().unwrap_or_else(unknown)
     }
 
-    /// The report, when all items are loaded or refused.
+    /// Returns the report, once all items are loaded or refused.
     fn closed(self, progress: &Progress) -> Report {
         let Self { mut report, unreadable, .. } = self;
         if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
@@ -142,10 +144,10 @@ impl Account {
     }
 }
 
-/// Sound records; broken ones go to the report. Ends where a strict load stops.
+/// Stream of valid records; invalid ones go to the report. Ends where a strict load stops.
 struct Stream<'a> {
     files: Files,
-    /// An item that was read to see what it is.
+    /// The first item, which was read to determine its kind.
     first: Option<Item>,
     taken: u64,
     limit: u64,
@@ -190,7 +192,7 @@ impl Iterator for Stream<'_> {
     }
 }
 
-/// An error with its causes on one line.
+/// Formats an error with its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

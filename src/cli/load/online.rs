@@ -1,8 +1,9 @@
-//! Through a server: items stream up, acknowledgements stream down, and only so many items are under way at once.
+//! Online loading through a server: an upsert stream with a limited number of unacknowledged items.
 //!
-//! A refused item is reported with its file and line; the stream goes on. What stops a load (a broken record with `--strict`, an
-//! id that belongs to another point) ends the sending; what was sent before is still acknowledged and counted. A broken
-//! connection ends the load: what was acknowledged is durable, and the same load may be repeated.
+//! A refused item is reported with its file and line; the stream continues. An error that stops the load (an invalid
+//! record with `--strict`, an id that belongs to another point) ends the sending; items already sent are still
+//! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
+//! be repeated.
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
@@ -21,12 +22,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// The google.rpc.Code of an item that would change a point.
 const ALREADY_EXISTS: i32 = 6;
-/// The one of an item that was not written because of another.
+/// The google.rpc.Code of an item that was not written because of another one.
 const ABORTED: i32 = 10;
-/// Items sent and not yet acknowledged.
+/// Maximum number of unacknowledged items.
 const WINDOW: usize = 4_096;
 
-/// Connects, creates the collection when it is not there, and streams.
+/// Connects, creates the collection if it is missing, and streams the items.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     remote::block_on(async {
         let client = remote::connect_to(args.server.as_deref(), &args.trust).await?;
@@ -38,7 +39,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             id_prefix: args.id_prefix.clone(),
             pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
             digits_only: target::takes_digits_only(args, existing.as_ref()),
-            // The server splits them, and removes what blocks they had before.
+            // The server splits the texts, and removes their stale blocks.
             blocks: None,
         };
         let blocks = target::blocks(args)?;
@@ -62,14 +63,14 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         let mut report = stream(client.clone(), sending, files, first, report, progress).await;
         match self::existing(&client, args).await {
             Ok(collection) => report.collection = collection,
-            // What stopped the load says more than what follows from it.
+            // The error that stopped the load is more important than its consequences.
             Err(error) => report.stop(error),
         }
         Ok(report)
     })
 }
 
-/// A collection that is missing and could not be created: with what to do where the key is not enough.
+/// Explains why a missing collection could not be created, with a remedy if the key lacks the permission.
 fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
@@ -84,7 +85,7 @@ fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     }
 }
 
-/// The collection, if the server has it.
+/// Returns the collection, if it exists on the server.
 async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
     let list = client.list_collections(pb::ListRequest {}).await.map_err(told)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
@@ -109,18 +110,18 @@ fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Op
     }
 }
 
-/// What the reading thread and the acknowledgements share.
+/// State shared by the reading thread and the receiver of acknowledgements.
 struct Shared {
-    /// Where each unacknowledged item stands, oldest first.
+    /// Positions of the unacknowledged items, oldest first.
     waiting: VecDeque<Place>,
     report: Report,
-    /// Part of the files read.
+    /// Fraction of the files read.
     part: f64,
-    /// The record at which the reading of a strict load ended. Records before it may still be refused.
+    /// The record that ended a strict load. Earlier records may still be refused.
     unreadable: Option<RecordError>,
 }
 
-/// What is sent with the items.
+/// Parameters of the stream.
 struct Sending<'a> {
     collection: &'a str,
     limit: u64,
@@ -144,7 +145,7 @@ async fn stream(
     let handle = tokio::runtime::Handle::current();
 
     let acked = std::thread::scope(|scope| {
-        // Reading blocks, so it has a thread of its own. It ends when its channel or the window closes.
+        // File I/O blocks, so the reader has its own thread. It ends when its channel or the window closes.
         let reader_window = window.clone();
         scope.spawn({
             let handle = handle.clone();
@@ -214,7 +215,7 @@ async fn stream(
                 anyhow::Ok(())
             })
         });
-        // Whatever happened, the reading thread must not wait for room that never comes.
+        // In any case, the reading thread must not wait for permits that never come.
         window.close();
         result
     });
@@ -236,7 +237,7 @@ async fn stream(
     report
 }
 
-/// Books one acknowledgement; they come in the order of the items.
+/// Processes one acknowledgement; they arrive in the order of the items.
 fn acknowledge(
     shared: &mut Shared,
     ack: &pb::Ack,
@@ -252,7 +253,7 @@ fn acknowledge(
     } else if keeping && ack.error_code == ALREADY_EXISTS {
         shared.report.stop(target::taken(&place, &ack.error));
     } else if keeping && ack.error_code == ABORTED {
-        // The item that is to blame stops the load.
+        // The item that caused the error stops the load.
     } else {
         shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
     }

@@ -1,4 +1,4 @@
-//! What became of the records: counted, the first broken ones shown, `--strict` obeyed.
+//! Report of a load: counts, the first invalid records, and the end of a `--strict` load.
 
 use super::detect::Format;
 use super::record::RecordError;
@@ -6,42 +6,42 @@ use super::target::Existing;
 use crate::cli::progress::{Progress, count, rate};
 use serde_json::{Value, json};
 
-/// Broken records that are shown one by one.
+/// Maximum number of invalid records shown individually.
 const SHOWN: usize = 10;
 
-/// What the items that are in the collection now did to it, in points.
+/// Effects of the loaded items on the collection, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// New points.
     pub(crate) inserted: u64,
-    /// Points with another vector or payload than before.
+    /// Points whose vector or payload changed.
     pub(crate) replaced: u64,
-    /// Points that are as before.
+    /// Points that did not change.
     pub(crate) unchanged: u64,
 }
 
-/// The account of one load.
+/// The report of one load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// The first broken record ends the load.
+    /// The first invalid record ends the load.
     pub(crate) strict: bool,
-    /// Items that are in the collection now.
+    /// Items that are now in the collection.
     pub(crate) loaded: u64,
-    /// What they did to it; none when the server does not say.
+    /// Effects of the load; none if the server does not report them.
     pub(crate) counts: Option<Counts>,
     /// The formats of the files.
     pub(crate) formats: Vec<Format>,
     /// The collection after the load.
     pub(crate) collection: Option<Existing>,
-    /// Broken records.
+    /// Invalid records.
     pub(crate) skipped: u64,
     /// Files that could not be read to their end.
     pub(crate) cut_files: u64,
-    /// The first broken records.
+    /// The first invalid records.
     pub(crate) errors: Vec<String>,
-    /// What files say wrongly of themselves.
+    /// Notes on inconsistencies of the files.
     notes: Vec<String>,
-    /// The error that ended the load before the end of the files.
+    /// Error that ended the load before the end of the files.
     pub(crate) stopped: Option<anyhow::Error>,
 }
 
@@ -50,14 +50,14 @@ impl Report {
         Self { strict, formats: formats.to_vec(), ..Self::default() }
     }
 
-    /// Counts a broken record; false when the load must stop.
+    /// Counts an invalid record; false if the load must stop.
     pub(crate) fn broken(&mut self, error: RecordError, progress: &Progress) -> bool {
         self.skipped += 1;
         self.cut_files += u64::from(error.fatal);
         let first = self.stopped.is_none();
         if self.errors.len() < SHOWN {
             let text = error.to_string();
-            // The record that stops the load is named at its end.
+            // The record that stops the load is reported at its end.
             if !(self.strict && first) {
                 progress.warn(&format!("skipped: {text}"));
             }
@@ -72,18 +72,18 @@ impl Report {
         !self.strict
     }
 
-    /// Tells what files say wrongly of themselves; no record is broken by it.
+    /// Adds and prints notes on inconsistencies of files; they make no record invalid.
     pub(crate) fn note(&mut self, notes: Vec<String>, progress: &Progress) {
         notes.iter().for_each(|note| progress.warn(&format!("note: {note}")));
         self.notes.extend(notes);
     }
 
-    /// Keeps the error that ended the load, unless another did before.
+    /// Stores the error that ended the load; keeps an earlier one.
     pub(crate) fn stop(&mut self, error: anyhow::Error) {
         self.stopped.get_or_insert(error);
     }
 
-    /// What was loaded, on a line.
+    /// Summarizes the load on one line.
     pub(crate) fn line(&self) -> String {
         let formats = self.formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
         let mut text = format!("{} items ({formats}", count(self.loaded));
@@ -99,7 +99,7 @@ impl Report {
         text + &format!("; {} broken records skipped", count(self.skipped))
     }
 
-    /// The account for a program.
+    /// Formats the report as JSON.
     pub(crate) fn json(&self, collection: &str, seconds: f64) -> Value {
         let embedder = self.collection.as_ref().and_then(|collection| collection.embedder.as_ref());
         json!({

@@ -1,13 +1,13 @@
-//! Tables of text: columns between tabs, commas, semicolons or bars. `load` refuses them with a way to convert them that fits
-//! the table.
+//! Recognition of text tables with tabs, commas, semicolons or bars as separators. `load` refuses them with a fitting
+//! conversion.
 
 use super::foreign::is_number;
 use std::borrow::Cow;
 
-/// Records of a table that are looked at.
+/// Maximum number of records inspected.
 const RECORDS: usize = 200;
 
-/// A table of text.
+/// A text table.
 pub(super) struct Table {
     separator: char,
     records: Vec<Vec<String>>,
@@ -15,19 +15,19 @@ pub(super) struct Table {
     ended: bool,
 }
 
-/// The end of COPY output of PostgreSQL.
+/// End of PostgreSQL's COPY output.
 const COPY_END: &str = "\\.";
 
-/// A text without the line that ends COPY output, and whether it had one.
+/// Returns a text without the line that ends COPY output, and whether it had one.
 pub(super) fn without_copy_end(text: &str) -> (&str, bool) {
     let body = text.trim_end().strip_suffix(COPY_END).filter(|body| body.is_empty() || body.ends_with('\n'));
     (body.unwrap_or(text), body.is_some())
 }
 
 impl Table {
-    /// The table that a text is, if it is one: all records have as many fields, at least two, and no field begins with a
-    /// space, as after a comma of prose. A single record must show by a field that it is data. `whole`: the text is all of the
-    /// file; `named`: the name of the file says that it is a table with this separator.
+    /// Parses a text as a table. All records must have the same number of fields, at least two, and no field may begin
+    /// with a space, as after a comma in prose. A single record must contain a field that is evidently data. `whole`:
+    /// the text is the whole file; `named`: the file name indicates a table with this separator.
     pub(super) fn of(text: &str, whole: bool, separator: char, named: bool) -> Option<Self> {
         let (text, ended) = without_copy_end(text);
         let table = Self { separator, records: records(text, whole, separator)?, ended };
@@ -36,20 +36,20 @@ impl Table {
 
     fn is_regular(&self) -> bool {
         let Some(columns) = self.records.first().map(Vec::len).filter(|columns| *columns >= 2) else { return false };
-        // Tabs before a line indent it.
+        // Leading tabs are indentation.
         let indented = self.records.iter().all(|record| record[0].is_empty());
         let several = self.records.len() >= 2 || self.is_data(columns);
         several && !indented && self.records.iter().all(|record| record.len() == columns)
     }
 
-    /// Whether one record alone is data, and not a text with a tab or a bar in it.
+    /// Whether a single record is evidently data, not a text with a tab or a bar in it.
     fn is_data(&self, columns: usize) -> bool {
         let record = &self.records[0];
         let begins = is_number(&record[0]) && columns >= 3;
         matches!(self.separator, '\t' | '|') && (self.ended || begins || record.iter().any(|field| is_list(field)))
     }
 
-    /// What it is, and how to convert it.
+    /// Describes the table and its conversion.
     pub(super) fn told(&self) -> String {
         let what = match self.separator {
             '\t' => "tabs between columns (TSV, or COPY output of PostgreSQL)",
@@ -60,7 +60,7 @@ impl Table {
         format!("a table with {what}; in Python: {}, then load x.jsonl", self.recipe())
     }
 
-    /// Lines of Python that write the table as JSON lines.
+    /// Returns Python code that converts the table to JSON lines.
     fn recipe(&self) -> String {
         let first = self.records.first().map_or(&[][..], Vec::as_slice);
         let is_header = !first.iter().any(|field| is_number(field) || is_list(field) || is_null(field));
@@ -108,7 +108,7 @@ impl Table {
     }
 }
 
-/// A list of numbers as PostgreSQL, pgvector and JSON write it.
+/// Whether a field is a list of numbers as written by PostgreSQL, pgvector and JSON.
 fn is_list(field: &str) -> bool {
     let inside = |open: char, close: char| field.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
     inside('[', ']')
@@ -120,7 +120,7 @@ fn is_null(field: &str) -> bool {
     field == "\\N"
 }
 
-/// The fields of each record; none where a field begins with a space.
+/// Splits a text into records and fields; none if a field begins with a space.
 fn records(text: &str, whole: bool, separator: char) -> Option<Vec<Vec<String>>> {
     let mut records: Vec<Vec<String>> = Vec::new();
     let (mut record, mut field): (Vec<String>, String) = (Vec::new(), String::new());

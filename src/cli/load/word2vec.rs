@@ -1,5 +1,5 @@
-//! word2vec's files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary. Lines, words and
-//! their spelling are read as `import words` reads them.
+//! Reader of word2vec files: `<words> <dimension>` on a line, then each word with its vector, as text or as binary.
+//! Lines, words and their spelling are read as by `import words`.
 
 use super::lines::{Lines, MAX_LINE};
 use super::record::{At, Place, RecordError, Records};
@@ -48,7 +48,7 @@ impl WordRecords {
         let body = if binary {
             Body::Binary(source)
         } else {
-            // Again from the start, so that lines are counted from 1; the header is passed over.
+            // Reopened, so that lines are counted from 1; the header is skipped.
             let mut lines = Lines::new(Source::open(&path)?, MAX_LINE.max(longest_line(dimension)));
             lines.next_line();
             Body::Text(lines)
@@ -57,13 +57,13 @@ impl WordRecords {
         Ok(Self { body, id_prefix: id_prefix.into(), promised, dimension, record: 0, spellings, done: false })
     }
 
-    /// Components of its vectors.
+    /// Returns the number of vector components.
     #[cfg(test)]
     pub(crate) fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// The next record as it is written; `None` after the last.
+    /// Returns the next record as written; `None` after the last.
     fn next_binary(source: &mut Source, dimension: usize, place: &Place) -> Result<Option<Vector>, RecordError> {
         let fatal = |what: String| RecordError::fatal(place.clone(), what);
         let mut word = Vec::new();
@@ -71,7 +71,7 @@ impl WordRecords {
             let mut byte = [0];
             match source.fill(&mut byte).map_err(|error| fatal(error.to_string()))? {
                 Fill::Full if byte[0] == b' ' => break,
-                // Some writers end a record with a newline; it comes before the next word.
+                // Some writers end a record with a newline, which precedes the next word.
                 Fill::Full if byte[0] == b'\n' && word.is_empty() => {}
                 Fill::Full if word.len() < LONGEST => word.push(byte[0]),
                 Fill::Full => return Err(fatal(format!("no space within {LONGEST} bytes of the word's start"))),
@@ -87,7 +87,7 @@ impl WordRecords {
         Ok(Some((word, numbers)))
     }
 
-    /// The next line that is not empty.
+    /// Returns the next line that is not empty.
     fn next_text(lines: &mut Lines, dimension: usize) -> Result<Option<Vector>, RecordError> {
         loop {
             let parsed = match lines.next_line_bytes() {
@@ -105,7 +105,7 @@ impl WordRecords {
     }
 }
 
-/// A word as it is written, and its numbers.
+/// A word as written, and its numbers.
 type Vector = (Vec<u8>, Vec<f32>);
 
 impl Iterator for WordRecords {

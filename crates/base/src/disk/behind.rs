@@ -1,14 +1,15 @@
-//! Work that may wait: a thread, and those that it starts, run when nothing more urgent does.
+//! Lowered scheduling priority for background threads.
 
-/// How much less of a processor such a thread gets: the scale of `nice`.
+/// Increment of the thread's `nice` value.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// Puts the calling thread behind all others of the machine, for good. Threads that it starts afterwards inherit that. Where
-/// the system has no priorities for threads, nothing changes.
+/// Lowers the calling thread's priority (nice +10), permanently. Threads that it starts afterwards inherit the
+/// priority. Does nothing on systems other than Linux.
 pub fn run_behind_others() {
     #[cfg(target_os = "linux")]
-    // SAFETY: no memory is touched; 0 is the calling thread. A refusal leaves the priority as it was; too much is cut off.
+    // SAFETY: no memory is touched; 0 is the calling thread. A refusal leaves the priority as it was; the kernel clamps
+    // the value.
     unsafe {
         let before = libc::getpriority(libc::PRIO_PROCESS, 0);
         let _ = libc::setpriority(libc::PRIO_PROCESS, 0, before + NICE);

@@ -1,4 +1,4 @@
-//! What a file refused, which file, and where in it.
+//! Errors of file access, with the file and the position.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,38 +7,38 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
+    /// An operating system's error.
     #[error("{path}: cannot {action}: {source}", path = path.display())]
     Io {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What was tried: `open`, `write`, `make durable`.
+        /// The attempted action: `open`, `write`, `make durable`.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Bytes that are not what they should be.
+    /// Damaged content.
     #[error("{path}: damaged at byte {offset}: {what}", path = path.display())]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// Offset of the damage.
         offset: u64,
-        /// What is wrong.
+        /// Description of the damage.
         what: String,
     },
-    /// A whole file of another format version.
+    /// An intact file of another format version.
     #[error("{path}: has format version {found}; this program reads version {expected}", path = path.display())]
     Incompatible {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The file's version.
+        /// Format version of the file.
         found: u32,
-        /// Ours.
+        /// Format version that this program reads.
         expected: u32,
     },
-    /// Another process (or another part of this one) holds the folder.
+    /// Another process (or another part of this one) holds the folder's lock.
     #[error(
         "{path}: another process has this directory open, perhaps a server: stop it, or ask the server (--server)",
         path = path.display()
@@ -49,25 +49,25 @@ pub enum Error {
     },
 }
 
-/// What a caller can do about an error of `disk` or `store`.
+/// Classification of the errors of `disk` and `store`, by what a caller can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Stored bytes are damaged.
     Corrupt,
-    /// Stored bytes of another version.
+    /// Stored bytes have another format version.
     Incompatible,
-    /// The disk, the quota, memory or the open files are at their limit.
+    /// Disk, quota, memory or open files are exhausted.
     Exhausted,
-    /// Someone else holds it.
+    /// Another holder has the lock.
     Busy,
-    /// The disk failed before: nothing is written until the file is opened anew.
+    /// The disk failed earlier: the file rejects writes until it is opened anew.
     Stopped,
-    /// The machine or the program failed.
+    /// A failure of the machine or the program.
     Internal,
 }
 
 impl ErrorKind {
-    /// The kind of an operating system's error.
+    /// Returns the kind of an operating system's error.
     pub fn of_io(error: &io::Error) -> Self {
         const TOO_MANY_OPEN_FILES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
         let exhausted = matches!(
@@ -86,17 +86,17 @@ impl ErrorKind {
 }
 
 impl Error {
-    /// An operating system's error, with the file it came from.
+    /// Creates an [`Io`](Self::Io) error.
     pub fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         Self::Io { path: path.into(), action, source }
     }
 
-    /// Wrong bytes at `offset`.
+    /// Creates a [`Corrupt`](Self::Corrupt) error.
     pub fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Self {
         Self::Corrupt { path: path.into(), offset, what: what.into() }
     }
 
-    /// Its kind; exhaustive, so that a new variant must choose one.
+    /// Returns the kind; exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } => ErrorKind::of_io(source),

@@ -1,10 +1,10 @@
-//! Folders: create, list, move aside and remove them; free space and permissions.
+//! Folder operations: create, list, move aside, remove; free space and permissions.
 
 use super::{Error, Fs};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Makes a folder and those above it, and makes its name durable in the folder above.
+/// Creates a folder and its missing parents, and makes its name durable in the parent folder.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -17,7 +17,7 @@ pub fn create_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
     sync_folder(fs, parent)
 }
 
-/// Makes the names in a folder durable.
+/// Syncs a folder, which makes the names in it durable.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -25,7 +25,7 @@ pub fn sync_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
     fs.sync_dir(path).map_err(|source| Error::io(path, "make its names durable", source))
 }
 
-/// Removes a folder and everything in it; one that is not there is no error.
+/// Removes a folder and everything in it. A missing folder is no error.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -33,7 +33,7 @@ pub fn remove_folder(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
     absent_is_done(fs.remove_dir(path)).map_err(|source| Error::io(path, "remove the folder", source))
 }
 
-/// Removes a file; one that is not there is no error. A map of it stays whole.
+/// Removes a file. A missing file is no error. Existing maps of the file stay valid.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -48,7 +48,7 @@ fn absent_is_done(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Bytes of a file; none when there is no such file.
+/// Returns the length of a file in bytes, or None if the file does not exist.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -60,7 +60,7 @@ pub fn file_len(path: &Path) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Names of the files in a folder, sorted. Names that are not UTF-8 are none of ours and are left out.
+/// Returns the names of the files in a folder, sorted. Skips names that are not UTF-8: nearness creates none.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -68,7 +68,7 @@ pub fn list_files(dir: &Path) -> Result<Vec<String>, Error> {
     list(dir, |kind| kind.is_file())
 }
 
-/// Names of the folders in a folder, sorted; as [`list_files`].
+/// Returns the names of the folders in a folder, sorted; skips names like [`list_files`].
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -89,11 +89,11 @@ fn list(dir: &Path, want: impl Fn(&std::fs::FileType) -> bool) -> Result<Vec<Str
     Ok(names)
 }
 
-/// Moves a file or folder into the folder `aside` (created where there is none) under `name`, or `name.1`, `name.2` and so on
-/// where that name is taken, and makes both names durable. Returns where it is now.
+/// Moves a file or folder into the folder `aside` (created if missing) under `name`, or under `name.1`, `name.2`, ...
+/// if the name is taken, and makes both names durable. Returns the new path.
 ///
 /// # Errors
-/// [`Error::Io`]: it is where it was, unless only a sync failed.
+/// [`Error::Io`]: the file is unmoved, unless only a sync failed.
 pub fn move_aside(fs: &dyn Fs, from: &Path, aside: &Path, name: &str) -> Result<PathBuf, Error> {
     if !aside.is_dir() {
         create_folder(fs, aside)?;
@@ -110,7 +110,7 @@ pub fn move_aside(fs: &dyn Fs, from: &Path, aside: &Path, name: &str) -> Result<
     Ok(to)
 }
 
-/// The permission bits of a path if its group or other users have any; none otherwise.
+/// Returns the permission bits of a path if its group or other users have any, else None.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -121,7 +121,7 @@ pub fn mode_for_others(path: &Path) -> Result<Option<u32>, Error> {
     Ok((mode & 0o077 != 0).then_some(mode))
 }
 
-/// Bytes that this user can still write on the file system of `path`.
+/// Returns the bytes that this user can still write on the file system of `path`.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -134,7 +134,7 @@ pub fn free_bytes(path: &Path) -> Result<u64, Error> {
     if unsafe { libc::statvfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
         return Err(Error::io(path, "ask for free space", io::Error::last_os_error()));
     }
-    // SAFETY: statvfs is plain numbers, zeroed above and filled in by the call.
+    // SAFETY: statvfs consists of plain numbers, zeroed above and filled in by the call.
     let answer = unsafe { answer.assume_init() };
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // narrower on some systems
     Ok((answer.f_bavail as u64).saturating_mul(answer.f_frsize as u64))

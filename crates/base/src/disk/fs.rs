@@ -1,7 +1,8 @@
-//! What changes a data directory, as a trait: the real file system, and in tests one that fails and loses what was not synced.
+//! Trait for all changes of a data directory: the real file system, and in tests one that fails and loses unsynced
+//! writes.
 //!
-//! Small on purpose: what goes through it decides whether a crash leaves the old or the new state. Reading published
-//! files is not part of it, because they are mapped.
+//! The trait is small on purpose: its calls decide whether a crash leaves the old or the new state. It does not cover
+//! reading published files, which are mapped.
 
 #[doc(hidden)] // for the tests of the crates above
 pub mod double;
@@ -12,126 +13,126 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file system to publish files in.
+/// File system that holds a data directory.
 pub trait Fs: Send + Sync + std::fmt::Debug {
-    /// Makes an empty file, or empties the one that is there.
+    /// Creates an empty file, or truncates an existing one.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>>;
-    /// Gives a file another name in the same folder, in one step, replacing a file of that name.
+    /// Renames a file within its folder, atomically, replacing a file of the new name.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Moves a file or a folder into another folder of the same file system, in one step.
+    /// Moves a file or a folder into another folder of the same file system, atomically.
     ///
     /// # Errors
-    /// What the operating system says; [`io::ErrorKind::AlreadyExists`] when `to` exists.
+    /// The operating system's error; [`io::ErrorKind::AlreadyExists`] if `to` exists.
     fn move_to(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Gives a file a second name, in any folder; a second file with its bytes where file systems know no such names.
+    /// Creates a hard link to a file, in any folder; a copy of the file on file systems without hard links.
     ///
     /// # Errors
-    /// What the operating system says; [`io::ErrorKind::AlreadyExists`] when there is a file of that name.
+    /// The operating system's error; [`io::ErrorKind::AlreadyExists`] if `to` exists.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes the names in a folder durable.
+    /// Syncs a folder, which makes the names in it durable.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it.
+    /// Creates a folder and its missing parents.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder and everything in it.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Opens a file that is read and written anywhere, for this holder alone; makes an empty one where there is none.
+    /// Opens a file for random access, exclusively; creates an empty one if it is missing.
     ///
     /// # Errors
-    /// What the operating system says; [`io::ErrorKind::WouldBlock`] when it is open elsewhere.
+    /// The operating system's error; [`io::ErrorKind::WouldBlock`] if the file is open elsewhere.
     fn open(&self, path: &Path) -> io::Result<Box<dyn FsRandom>>;
 }
 
-/// A file that is being written.
+/// File being written.
 pub trait FsFile: Send + Sync {
-    /// Writes at the end.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Overwrites bytes that were written before.
+    /// Overwrites bytes written before.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn overwrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes content and length durable.
     ///
     /// # Errors
-    /// What the operating system says. The content is then unknown: throw the file away.
+    /// The operating system's error. The content is then undefined: discard the file.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A file that is read and written anywhere.
+/// File with random access.
 pub trait FsRandom: Send + Sync + std::fmt::Debug {
-    /// Its bytes.
+    /// Returns the length in bytes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn len(&self) -> io::Result<u64>;
-    /// Whether it has no bytes.
+    /// Returns whether the file is empty.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
-    /// Reads all of `out` from `offset` on.
+    /// Fills `out` from `offset` on.
     ///
     /// # Errors
-    /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] beyond the end.
+    /// The operating system's error; [`io::ErrorKind::UnexpectedEof`] beyond the end.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Cuts it, or lengthens it by zeros.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes content and length durable.
     ///
     /// # Errors
-    /// What the operating system says. What is on the disk is then unknown.
+    /// The operating system's error. The content on the disk is then undefined.
     fn sync(&self) -> io::Result<()>;
-    /// Lets others open it; nothing is read or written afterwards.
+    /// Releases the lock, so that others can open the file. No reads or writes may follow.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn release(&self) -> io::Result<()>;
 }
 
-/// Options for files that only their owner may read and write: mode 0600 where one is created.
+/// Returns open options that create files with mode 0600, accessible to their owner only.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
     options.mode(0o600);
     options
 }
 
-/// Creates a folder and those above it that are missing, with mode 0700. An existing one is no error.
+/// Creates a folder and its missing parents, with mode 0700. An existing folder is no error.
 ///
 /// # Errors
-/// What the operating system says.
+/// The operating system's error.
 pub fn create_private_dirs(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -140,7 +141,7 @@ pub fn create_private_dirs(path: &Path) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFs;
 
-/// [`RealFs`] to share.
+/// Returns a shared [`RealFs`].
 pub fn real_fs() -> Arc<dyn Fs> {
     Arc::new(RealFs)
 }
@@ -150,14 +151,14 @@ impl Fs for RealFs {
         Ok(Box::new(private_file().write(true).create(true).truncate(true).open(path)?))
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place that renames; everyone else publishes
+    #[allow(clippy::disallowed_methods)] // the only rename; all other code publishes
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
 
-    #[allow(clippy::disallowed_methods)] // its callers sync both folders
+    #[allow(clippy::disallowed_methods)] // the callers sync both folders
     fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // The holder of the directory's lock is the only one that creates names in it.
+        // No race: only the process that holds the directory's lock creates names in it.
         if to.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -201,7 +202,7 @@ impl Fs for RealFs {
     }
 }
 
-/// Whether a file system refuses second names as such, or between its parts.
+/// Whether the file system does not support hard links at all, or not between these folders.
 fn is_no_place_for_links(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)

@@ -1,12 +1,13 @@
-//! How much freed memory the allocator may keep: little, so that a server that works for months holds what it uses.
+//! Limits on the freed memory that the allocator keeps, so that a long-running server holds only the memory in use.
 
-/// Allocations from this size on are mappings of their own, given back as soon as they are freed, bytes.
+/// Size from which an allocation gets its own mapping, which freeing returns to the system at once; bytes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM: i32 = 1 << 20;
 
-/// Says so to the allocator, before there are threads. By itself glibc keeps up to eight heaps a core, each as large as it has ever been,
-/// and large allocations in them once it has seen some: 235 MB after a minute of the load of `tests/soak.rs`, and growing, against 80 MB
-/// that stay. Does nothing where `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` is set, or with another allocator.
+/// Limits the number of glibc's arenas and fixes its mmap threshold. Call it before threads start. By default glibc
+/// keeps up to eight arenas per core, each at its peak size, and raises the threshold so that large allocations also go
+/// into arenas: 235 MB after a minute of the load of `tests/soak.rs`, and growing, against a constant 80 MB with these
+/// limits. Does nothing if `MALLOC_ARENA_MAX` or `MALLOC_MMAP_THRESHOLD_` is set, or with another allocator.
 pub fn keep_little_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -23,11 +24,11 @@ pub fn keep_little_freed_memory() {
     }
 }
 
-/// Returns freed memory to the system. A heap keeps the pages between allocations that live: after a load of small points that
-/// is much. Takes milliseconds.
+/// Returns freed memory to the system. An arena keeps free pages between live allocations, which is much after a load
+/// of small points. Takes milliseconds.
 pub fn release_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it only gives up pages of which malloc uses no byte, under its own locks.
+    // SAFETY: malloc_trim releases only pages without bytes in use, under malloc's own locks.
     unsafe {
         let _ = libc::malloc_trim(0);
     }

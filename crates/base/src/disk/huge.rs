@@ -1,9 +1,9 @@
-//! Large arrays on large pages: where memory is read in no order, each small page costs a walk through tables.
+//! Large arrays on huge pages, which reduce TLB misses under random access.
 
-/// Memory from which it is worth asking.
+/// Minimum size for the huge-page advice, bytes.
 const LEAST: usize = 4 << 20;
 
-/// An empty vector with room for `capacity`, whose pages the system may make large when they are first used.
+/// Returns an empty vector with room for `capacity` elements, whose memory the system may back with huge pages.
 pub fn vec_with_capacity<T>(capacity: usize) -> Vec<T> {
     let vec = Vec::<T>::with_capacity(capacity);
     #[cfg(target_os = "linux")]

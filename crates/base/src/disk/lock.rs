@@ -1,6 +1,7 @@
-//! One process a data directory: an exclusive lock on its `LOCK` file.
+//! Exclusive lock on the `LOCK` file of a data directory: one process per directory.
 //!
-//! The operating system gives the lock back when the process ends, however it ends; the file itself means nothing.
+//! The operating system releases the lock when the process ends, for any reason; the existence of the file means
+//! nothing.
 
 use super::{Error, private_file};
 use std::fs::{File, TryLockError};
@@ -9,15 +10,15 @@ use std::path::Path;
 /// Name of the lock file.
 const NAME: &str = "LOCK";
 
-/// Held as long as it lives.
+/// Exclusive lock of a data directory, released on drop.
 #[derive(Debug)]
-pub struct DirLock(#[allow(dead_code)] File); // closing it gives the lock back
+pub struct DirLock(#[allow(dead_code)] File); // closing the file releases the lock
 
 impl DirLock {
-    /// Takes the lock, at once or not at all.
+    /// Takes the lock without waiting.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another holds it, [`Error::Io`].
+    /// [`Error::Busy`] if another process holds the lock, [`Error::Io`].
     pub fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(NAME);
         let file = private_file()

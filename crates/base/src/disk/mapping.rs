@@ -1,6 +1,6 @@
-//! A published file in memory: mapped read-only as a whole, so that opening costs the same at any size.
+//! Read-only memory maps of published files. A map covers the whole file, so opening takes the same time at any size.
 //!
-//! The bytes are whatever the disk holds; who reads them checks them. Sizes of pages are asked for, never assumed.
+//! Readers must validate the bytes: the map does not. Page sizes come from the system, never from an assumption.
 
 use super::Error;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A read-only map of a whole file.
+/// Read-only map of a whole file.
 #[derive(Debug)]
 pub struct Mapping {
     path: PathBuf,
@@ -16,7 +16,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps a published file. Reads nothing.
+    /// Maps a published file without reading it.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for an empty file.
@@ -28,49 +28,49 @@ impl Mapping {
         }
         // SAFETY: the map is read-only and published files are never written again, only unlinked, which leaves the
         // map whole; the data directory is locked against other nearness processes. A foreign program that truncates
-        // the file under us raises SIGBUS: docs/FORMAT.md lists that among what is assumed.
+        // the file under us raises SIGBUS: docs/FORMAT.md lists that among the assumptions.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| Error::io(path, "map", source))?;
         Ok(Arc::new(Self { path: path.into(), map }))
     }
 
-    /// The file's bytes.
+    /// Returns the content of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    /// Their number; never 0.
+    /// Returns the length in bytes; never 0.
     #[allow(clippy::len_without_is_empty)] // an empty file is not mapped
     pub fn len(&self) -> u64 {
         self.map.len() as u64
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Tells the operating system that pages will be read in no order: no read-ahead.
+    /// Advises random access: no read-ahead.
     pub fn advise_random(&self) {
-        // Advice only: a refusal changes nothing that is observable.
+        // Advice only: a refusal has no observable effect.
         let _ = self.map.advise(memmap2::Advice::Random);
     }
 
-    /// Tells the operating system that pages will be read in order: much read-ahead.
+    /// Advises sequential access: aggressive read-ahead.
     pub fn advise_sequential(&self) {
         let _ = self.map.advise(memmap2::Advice::Sequential);
     }
 
-    /// Takes back [`advise_random`](Self::advise_random) and [`advise_sequential`](Self::advise_sequential).
+    /// Resets [`advise_random`](Self::advise_random) and [`advise_sequential`](Self::advise_sequential).
     pub fn advise_normal(&self) {
         let _ = self.map.advise(memmap2::Advice::Normal);
     }
 
-    /// Bytes of the file that are in memory now (whole pages, at most the file's length). 0 where the system cannot say.
+    /// Returns the bytes of the file in memory (whole pages, at most the file's length); 0 if the system cannot say.
     pub fn resident_bytes(&self) -> u64 {
         self.resident_in(0..self.map.len())
     }
 
-    /// The same of a part of the file, which counts with the whole pages that it touches.
+    /// Like [`resident_bytes`](Self::resident_bytes) for a part of the file, extended to whole pages.
     pub fn resident_in(&self, part: Range<usize>) -> u64 {
         let Some((page, part)) = self.pages_of(part) else { return 0 };
         const PAGES: usize = 1 << 16;
@@ -88,20 +88,20 @@ impl Mapping {
         (resident * page as u64).min(part.len() as u64)
     }
 
-    /// Lets the operating system take the memory of a part of the file first when it needs some. Where it knows no such
-    /// advice, nothing changes.
+    /// Marks a part of the file as the first to evict under memory pressure. Does nothing on systems without this
+    /// advice.
     pub fn advise_cold(&self, part: Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Some((_, part)) = self.pages_of(part) {
             // SAFETY: `part` begins at a page and is mapped for its whole length; the advice changes no byte. A refusal
-            // changes nothing that is observable.
+            // has no observable effect.
             let _ = unsafe { libc::madvise(part.as_ptr() as *mut _, part.len(), libc::MADV_COLD) };
         }
         #[cfg(not(target_os = "linux"))]
         let _ = part;
     }
 
-    /// The size of a page, and the bytes of a part from the beginning of its first page.
+    /// Returns the page size, and the bytes of a part from the start of its first page.
     fn pages_of(&self, part: Range<usize>) -> Option<(usize, &[u8])> {
         // SAFETY: sysconf has no preconditions.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|page| *page > 0)?;

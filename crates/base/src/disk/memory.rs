@@ -1,29 +1,29 @@
-//! The memory that this process may use: the limits of its cgroups, versions 1 and 2, and that of the machine.
+//! Memory available to this process: the limits of its cgroups (versions 1 and 2) and of the machine.
 
 use std::path::{Path, PathBuf};
 
-/// Memory that this process may use, bytes.
+/// Memory available to this process, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryStatus {
-    /// The least limit: of the machine, of the process's cgroup, or of a cgroup around that.
+    /// The smallest limit of the machine, the process's cgroup and its ancestors.
     pub limit: u64,
-    /// What is left below the limits. Cached files count as free, because the kernel drops them when memory is short.
+    /// Bytes left below the limits. Cached files count as free, because the kernel drops them when memory is short.
     pub available: u64,
 }
 
 impl MemoryStatus {
-    /// What holds under both.
+    /// Returns the smaller of each value.
     fn and(self, other: Self) -> Self {
         Self { limit: self.limit.min(other.limit), available: self.available.min(other.available) }
     }
 }
 
-/// The state of this moment. None where the system does not say.
+/// Returns the current state, or None if the system does not report it.
 pub fn memory_status() -> Option<MemoryStatus> {
     status_below(Path::new("/"))
 }
 
-/// The two interfaces of the kernel.
+/// Version of the cgroup interface.
 #[derive(Clone, Copy, PartialEq)]
 enum Version {
     One,
@@ -55,7 +55,7 @@ fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// A line of `/proc/self/cgroup`, where it is about memory: `4:memory:/path` or `0::/path`.
+/// Parses a line of `/proc/self/cgroup` of the memory controller: `4:memory:/path` or `0::/path`.
 fn memory_group(line: &str) -> Option<(Version, &str)> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -65,7 +65,7 @@ fn memory_group(line: &str) -> Option<(Version, &str)> {
     (number == "0" && controllers.is_empty()).then_some((Version::Two, path))
 }
 
-/// A line of `/proc/self/mountinfo`, where it mounts that version: the group that is mounted, and where.
+/// Parses a line of `/proc/self/mountinfo` that mounts `version`: returns the mounted cgroup and the mount point.
 fn mount_of(line: &str, version: Version) -> Option<(String, PathBuf)> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);
@@ -76,12 +76,12 @@ fn mount_of(line: &str, version: Version) -> Option<(String, PathBuf)> {
         Version::One => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
         Version::Two => kind == "cgroup2",
     };
-    // Spaces are written in octal.
+    // mountinfo writes spaces in octal.
     fits.then(|| (group.to_owned(), mount_point.replace("\\040", " ").into()))
 }
 
-/// The folder of `group`, of which `mounted` is at `mount_point`. A group outside of that (a container sees only its own) is
-/// taken for the mounted one.
+/// Returns the folder of `group`, given that `mounted` is mounted at `mount_point`. A group outside of `mounted` (a
+/// container sees only its own) counts as `mounted`.
 fn folder_of(mount_point: &Path, mounted: &str, group: &str) -> PathBuf {
     match Path::new(group).strip_prefix(mounted) {
         Ok(rest) if !rest.components().any(|part| part.as_os_str() == "..") => mount_point.join(rest),
@@ -93,13 +93,13 @@ fn number(path: &Path) -> Option<u64> {
     read(path)?.trim().parse().ok()
 }
 
-/// What the kernel cannot take back, in the statistics of a cgroup and those below it.
+/// Unreclaimable memory in the statistics of a cgroup, descendants included.
 const COUNTED_ONE: [&str; 2] = ["total_rss", "total_shmem"];
 const COUNTED_TWO: [&str; 7] = ["anon", "shmem", "kernel_stack", "pagetables", "slab_unreclaimable", "percpu", "sock"];
 
-/// Of one cgroup; none where it has no limit below `most`.
+/// Returns the status of one cgroup; None without a limit below `most`.
 fn status_of(folder: &Path, version: Version, most: u64) -> Option<MemoryStatus> {
-    // "max" is no number, and no limit.
+    // The value "max" does not parse, so it is no limit.
     let (limits, counted, all): (&[&str], &[&str], &str) = match version {
         Version::One => (&["memory.limit_in_bytes"], &COUNTED_ONE, "memory.usage_in_bytes"),
         Version::Two => (&["memory.max", "memory.high"], &COUNTED_TWO, "memory.current"),
@@ -107,7 +107,7 @@ fn status_of(folder: &Path, version: Version, most: u64) -> Option<MemoryStatus>
     let limit = limits.iter().filter_map(|name| number(&folder.join(name))).min().filter(|&limit| limit < most)?;
     let used = match read(&folder.join("memory.stat")) {
         Some(stat) => {
-            // Of version 1 only: the kernel's own memory, which its statistics leave out.
+            // Version 1 only: kernel memory, which memory.stat omits.
             let kernel = number(&folder.join("memory.kmem.usage_in_bytes")).unwrap_or(0);
             kernel.saturating_add(sum(&stat, counted))
         }
@@ -116,7 +116,7 @@ fn status_of(folder: &Path, version: Version, most: u64) -> Option<MemoryStatus>
     Some(MemoryStatus { limit, available: limit.saturating_sub(used) })
 }
 
-/// The sum of the lines `name number` of these names.
+/// Returns the sum of the `name number` lines with these names.
 fn sum(text: &str, names: &[&str]) -> u64 {
     let of_line = |line: &str| {
         let (name, number) = line.split_once(' ')?;
@@ -125,7 +125,7 @@ fn sum(text: &str, names: &[&str]) -> u64 {
     text.lines().filter_map(of_line).fold(0, u64::saturating_add)
 }
 
-/// From `/proc/meminfo`.
+/// Parses `/proc/meminfo`.
 fn machine(text: &str) -> Option<MemoryStatus> {
     let kilobytes = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -138,7 +138,7 @@ fn machine(text: &str) -> Option<MemoryStatus> {
 mod tests {
     use super::*;
 
-    /// Files of a machine, made up.
+    /// Creates fake system files.
     fn files(of: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in of {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(status(&[MEMINFO]), Some((8000 << 10, 6000 << 10)));
         assert_eq!(status(&[]), None);
         assert_eq!(status(&[("proc/meminfo", "MemTotal: many kB\nMemAvailable: 1 kB\n")]), None);
-        // Groups that say nothing, and one without a limit.
+        // Unusable group lines, and a group without a limit.
         let unlimited = [
             MEMINFO,
             ("proc/self/cgroup", "9:name=systemd:/\nrubbish\n0::/a\n"),
@@ -186,7 +186,7 @@ mod tests {
             ("sys/fs/cgroup/a/memory.max", "4000000\n"),
             ("sys/fs/cgroup/a/memory.stat", "anon 3500000\nfile 10\npagetables 100000\n"),
         ];
-        // The limit is the inner group's, what is left the outer one's.
+        // The limit comes from the inner group, the available memory from the outer one.
         assert_eq!(status(&of), Some((2_500_000, 400_000)));
     }
 
@@ -210,7 +210,7 @@ mod tests {
         };
         assert_eq!(status(&group("4:cpu,memory:/docker/x\n0::/\n")), Some((2_000_000, 1_630_000)));
         assert_eq!(status(&group("4:memory:/docker/x/inner\n")), Some((1_000_000, 400_000)));
-        // A path from outside of what the container sees.
+        // A path outside of the container's view.
         assert_eq!(status(&group("4:memory:/other\n")), Some((2_000_000, 1_630_000)));
         assert_eq!(status(&group("4:memory:/docker/x/../../y\n")), Some((2_000_000, 1_630_000)));
     }

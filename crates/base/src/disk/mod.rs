@@ -1,25 +1,25 @@
-//! The only module that touches the store's files and maps memory.
+//! File access and memory maps; the only module that touches the store's files.
 //!
 //! ```text
 //! write   Draft / publish:  <name>.<n>.tmp -> write -> fsync -> rename to <name> -> fsync of the folder
 //! read    Mapping:          a whole published file, read-only; published files never change
-//! own     DirLock:          one process a data directory
+//! own     DirLock:          one process per data directory
 //! ```
 //!
-//! Invariant: a file is seen under its own name only when it is whole and on the disk.
+//! Invariant: a file has its final name only when it is complete and durable.
 //!
 //! Files are created with mode 0600, folders with 0700.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `error.rs` | [`Error`], [`ErrorKind`]: what a file refused, and where |
-//! | `fs.rs` | the [`Fs`] trait: all that changes a data directory, so that tests can make it fail |
+//! | `error.rs` | [`Error`], [`ErrorKind`] |
+//! | `fs.rs` | the [`Fs`] trait: all changes of a data directory, so that tests can inject failures |
 //! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
 //! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
-//! | `huge.rs` | [`vec_with_capacity`]: large arrays in memory, on large pages |
+//! | `huge.rs` | [`vec_with_capacity`]: large arrays on huge pages |
 //! | `heap.rs` | [`keep_little_freed_memory`], [`release_freed_memory`] |
 //! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
-//! | `behind.rs` | [`run_behind_others`]: work that may wait |
+//! | `behind.rs` | [`run_behind_others`]: lowered priority of background threads |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: create, list, move aside, remove, free space |
 

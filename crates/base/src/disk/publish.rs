@@ -1,7 +1,7 @@
-//! Files that appear whole or not at all: written under a temporary name, made durable, then renamed.
+//! Atomic file creation: write under a temporary name, sync, rename.
 //!
-//! A crash or an error at any step leaves the old state plus at most a `*.tmp` file, which nothing names and
-//! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the whole new file.
+//! A crash or an error at any step leaves the old state plus at most an unreferenced `*.tmp` file, which
+//! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the complete new file.
 
 use super::{Error, Fs, private_file};
 use std::fs::File;
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes gathered before they go to the operating system.
+/// Size of the write buffer, bytes.
 const BUFFER: usize = 1 << 20;
 
-/// Tells the temporary files of one process apart.
+/// Counter that makes the temporary file names of a process unique.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
-/// Writes the file `dir/name` so that it appears whole and durable, or not at all.
+/// Writes the file `dir/name` atomically: it appears complete and durable, or not at all.
 ///
 /// # Errors
-/// Those of `write`, or [`Error::Io`]; the temporary file is removed then.
+/// Errors of `write`, or [`Error::Io`]; the temporary file is then removed.
 pub fn publish<E: From<Error>>(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -31,7 +31,7 @@ pub fn publish<E: From<Error>>(
     Ok(draft.publish()?)
 }
 
-/// A file in the making, for writers that live longer than one call; see [`publish`]. Dropped, it is removed.
+/// Unpublished file, for writers that live longer than one call; see [`publish`]. Dropping it removes the file.
 pub struct Draft {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
@@ -41,7 +41,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins the file that will be `dir/name`.
+    /// Creates the temporary file of `dir/name`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -59,15 +59,15 @@ impl Draft {
         Ok(Self { fs, dir: dir.into(), target: dir.join(name), writer, renamed: false })
     }
 
-    /// Where to write.
+    /// Returns the writer of the content.
     pub fn writer(&mut self) -> &mut FileWriter {
         &mut self.writer
     }
 
-    /// Makes the file durable and gives it its name.
+    /// Syncs the file and renames it to its final name.
     ///
     /// # Errors
-    /// [`Error::Io`]: the file has not appeared, except when only the folder's sync failed.
+    /// [`Error::Io`]: the file was not published, unless only the folder's sync failed.
     pub fn publish(mut self) -> Result<(), Error> {
         self.writer.flush_buffer().map_err(|source| Error::io(&self.target, "write", source))?;
         self.writer.file.sync().map_err(|source| Error::io(&self.target, "make durable", source))?;
@@ -82,24 +82,24 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.renamed {
-            // Best effort: what stays is swept at the next start.
+            // Best effort: the next start sweeps a remaining file.
             let _ = self.fs.remove(&self.writer.path);
         }
     }
 }
 
-/// Where a section lies and the CRC-32 of its bytes.
+/// Position of a section in its file, and the CRC-32 of its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SectionMark {
-    /// First byte, from the start of the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// CRC-32 (IEEE) of them.
+    /// CRC-32 (IEEE) of the bytes.
     pub crc: u32,
 }
 
-/// Writes a file from front to back, counting bytes and hashing the current section.
+/// Sequential file writer that counts bytes and hashes the current section.
 pub struct FileWriter {
     path: PathBuf,
     file: Box<dyn super::FsFile>,
@@ -115,7 +115,7 @@ impl FileWriter {
         self.position
     }
 
-    /// The temporary file, for messages.
+    /// Returns the path of the temporary file, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -143,7 +143,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Pads, and begins a section there: its checksum starts anew. Returns its offset.
+    /// Pads to `alignment` and starts a section with a new checksum. Returns the offset of the section.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -154,20 +154,20 @@ impl FileWriter {
         Ok(self.section)
     }
 
-    /// Offset, length and checksum of what was written since [`start_section`](Self::start_section).
+    /// Returns offset, length and checksum of the bytes since [`start_section`](Self::start_section).
     pub fn section(&self) -> SectionMark {
         SectionMark { offset: self.section, length: self.position - self.section, crc: self.crc() }
     }
 
-    /// CRC-32 of the current section so far.
+    /// Returns the CRC-32 of the current section so far.
     pub fn crc(&self) -> u32 {
         self.hasher.clone().finalize()
     }
 
-    /// Overwrites bytes written before (a header that is known last); no checksum is changed.
+    /// Overwrites bytes written before, for example a header known only at the end. Does not update checksums.
     ///
     /// # Errors
-    /// [`Error::Io`], also when the bytes were not written before.
+    /// [`Error::Io`], also if the range was not written before.
     pub fn patch(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.position);
         let patched = if inside {
@@ -207,7 +207,7 @@ impl Write for FileWriter {
     }
 }
 
-/// A side file for bytes that will be copied into another file; never published, removed when dropped.
+/// Temporary file for bytes to copy into another file later. Never published; removed on drop.
 pub struct Scratch {
     path: PathBuf,
     file: File,
@@ -216,7 +216,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes `dir/<name>.<n>.tmp`.
+    /// Creates `dir/<name>.<n>.tmp`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -232,17 +232,17 @@ impl Scratch {
         Ok(Self { path, file, buffer: Vec::new(), length: 0 })
     }
 
-    /// Bytes put so far.
+    /// Returns the bytes put so far.
     pub fn len(&self) -> u64 {
         self.length
     }
 
-    /// Whether nothing was put.
+    /// Returns whether nothing was put.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -255,7 +255,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Copies everything into `writer`.
+    /// Copies the content into `writer`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -263,11 +263,11 @@ impl Scratch {
         self.read_back(BUFFER, |chunk| writer.put(chunk).map(|()| true)).map(|_| ())
     }
 
-    /// Hands everything to `take` in pieces of `piece` bytes (the last may be shorter), until it says false; returns
-    /// whether it never did. Nothing can be put afterwards.
+    /// Passes the content to `take` in pieces of `piece` bytes (the last may be shorter) until it returns false.
+    /// Returns whether `take` accepted every piece. Do not put more bytes afterwards.
     ///
     /// # Errors
-    /// [`Error::Io`], or what `take` returns.
+    /// [`Error::Io`], or the error of `take`.
     pub fn read_back<E: From<Error>>(
         &mut self,
         piece: usize,
@@ -300,7 +300,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Best effort: what stays is swept at the next start.
+        // Best effort: the next start sweeps a remaining file.
         let _ = std::fs::remove_file(&self.path);
     }
 }

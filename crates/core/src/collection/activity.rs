@@ -1,4 +1,4 @@
-//! What an engine has done since it was opened, counted without locks.
+//! Lock-free counters of the work done since an engine was opened.
 
 use super::job_memory::JobMemory;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,58 +8,59 @@ use std::time::Duration;
 pub const BOUNDS_MICROS: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
 
-/// How long something took, each time.
+/// Histogram of durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
-    /// How often, by bucket: those above the bound before and not above its own.
+    /// Counts per bucket. A bucket contains the durations above the previous bound, up to and including its own.
     pub counts: [u64; BOUNDS_MICROS.len() + 1],
-    /// All together.
+    /// Sum of all durations.
     pub sum: Duration,
 }
 
-/// What an engine has done since it was opened.
+/// Work done since an engine was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
-    /// Transactions of writers, from their begin to the end of their fsync.
+    /// Write transactions, from their start to the end of their fsync.
     pub commits: Durations,
-    /// Growing segments that were sealed.
+    /// Growing segments sealed.
     pub seals: u64,
     /// Merges of segments.
     pub merges: u64,
-    /// Graphs that were built for segments that had none.
+    /// Graphs built for segments without one.
     pub graphs: u64,
-    /// Graphs whose recall was measured.
+    /// Graphs calibrated.
     pub calibrations: u64,
-    /// Background jobs that did not begin for want of memory. Each try counts.
+    /// Background jobs not started for lack of memory; every attempt counts.
     pub jobs_refused: u64,
-    /// Bytes of memory that the background jobs at work have reserved.
+    /// Bytes of memory reserved by the running background jobs.
     pub job_memory_reserved: u64,
-    /// Bytes of memory that all of them together may use now.
+    /// Bytes of memory that all background jobs together may use now.
     pub job_memory_capacity: u64,
     /// Files and folders in `orphans/` of the data directory.
     pub orphans: u64,
-    /// What the scrubber has done.
+    /// Work of the scrubber.
     pub scrub: Scrub,
 }
 
-/// What the scrubber has done since the engine was opened, and where it is.
+/// Work and progress of the scrubber since the engine was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrub {
-    /// Bytes read and compared with their checksums.
+    /// Bytes read and verified against their checksums.
     pub bytes: u64,
-    /// Damaged blocks of segments found, by it or by a reader; a segment without blocks and a graph count as one.
+    /// Damaged blocks of segments, found by the scrubber or by a reader; a segment without blocks and a graph count as
+    /// one.
     pub damaged_blocks: u64,
-    /// Passes over all collections completed.
+    /// Completed passes over all collections.
     pub passes: u64,
-    /// When the last one ended, seconds since 1970; 0 before the first has.
+    /// End of the last pass, seconds since 1970; 0 before the first.
     pub last_pass: u64,
-    /// Bytes of the present pass that are done.
+    /// Bytes of the current pass that are done.
     pub position: u64,
-    /// Bytes of the present pass, as counted when it began.
+    /// Total bytes of the current pass, counted when it began.
     pub total: u64,
 }
 
-/// The counters behind an [`Activity`], and the memory budget of jobs; one for all collections of an engine.
+/// The counters behind an [`Activity`], and the memory budget of jobs; shared by all collections of an engine.
 #[derive(Default)]
 pub(super) struct Meters {
     commits: [AtomicU64; BOUNDS_MICROS.len() + 1],
@@ -78,7 +79,7 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    /// With that budget.
+    /// Creates meters with the given memory budget.
     #[cfg(test)]
     pub(super) fn of(memory: JobMemory) -> Self {
         Self { memory, ..Self::default() }
@@ -118,7 +119,7 @@ impl Meters {
     }
 }
 
-/// Counts one.
+/// Increments a counter.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

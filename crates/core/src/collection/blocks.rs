@@ -1,11 +1,11 @@
-//! Long texts as overlapping blocks, each a point of its own that knows its parent and its place in it.
+//! Splitting of long texts into overlapping blocks: points with their parent's id and their position in the text.
 //!
-//! The text `a` becomes the points `a#0`, `a#1` and so on. Their payloads are that of the text with five more fields: `parent`
-//! (`a`), `block` (0, 1, ...), `start` and `end` (characters of the text, counted from 0, the end not included), and `text`, that of
+//! The text `a` becomes the points `a#0`, `a#1` and so on. Each payload is that of the text plus five fields: `parent`
+//! (`a`), `block` (0, 1, ...), `start` and `end` (a half-open range of characters in the text), and `text`, the text of
 //! the block.
 //!
-//! A point is a block of a text only if its id and all of `parent`, `block`, `start` and `end` say so ([`parent_of`]): users have
-//! fields named `parent` of their own.
+//! A point is a block only if its id agrees with all of `parent`, `block`, `start` and `end` ([`parent_of`]), because
+//! users have fields named `parent` of their own.
 
 use super::filter::{Filter, Scalar};
 use super::limits::{self, MAX_BATCH};
@@ -17,37 +17,37 @@ use serde_json::Value;
 pub const PARENT_FIELD: &str = "parent";
 /// Payload field with the number of the block.
 pub const BLOCK_FIELD: &str = "block";
-/// Payload fields with the first character of the block, and the one after its last.
+/// Payload fields with the first character of the block, and the character after its last.
 pub const PLACE_FIELDS: [&str; 2] = ["start", "end"];
-/// Most words of a block.
+/// Maximum words per block.
 pub const MAX_WORDS: u32 = 100_000;
 
-/// Most bytes that the blocks of one write have, texts and payloads: each block has a copy of its text's payload, and texts of
-/// blocks that overlap are kept more than once.
+/// Maximum total size of the blocks of one write, bytes of text and payload. Each block has a copy of its text's
+/// payload, and overlapping texts are stored more than once.
 pub const MAX_BYTES: usize = 64 << 20;
 
-/// How texts are split: into so many words, each block beginning with the last words of the one before.
+/// Splitting parameters: the words per block, and the overlap with the previous block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
-    /// Words of a block: what stands between white space.
+    /// Words per block; words are separated by white space.
     pub words: u32,
-    /// Words that two blocks share.
+    /// Words shared by two consecutive blocks.
     pub overlap: u32,
 }
 
-/// A part of a text.
+/// A block of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// From its first word to its last.
+    /// The text from its first word to its last.
     pub text: &'a str,
-    /// Its first character in the text.
+    /// Index of its first character in the text.
     pub start: usize,
-    /// The character after its last.
+    /// Index of the character after its last.
     pub end: usize,
 }
 
 impl Blocks {
-    /// Refuses blocks without words, and those that share all of them.
+    /// Checks that `words` is in range and greater than `overlap`.
     ///
     /// # Errors
     /// `InvalidInput` naming the field and the limit.
@@ -68,9 +68,10 @@ impl Blocks {
         Ok(())
     }
 
-    /// The blocks of a text; none of one without words. The last is shorter, but no block lies within another.
+    /// Splits a text into blocks; a text without words has none. The last block may be shorter, but no block lies
+    /// within another.
     pub fn split(self, text: &str) -> Vec<Block<'_>> {
-        // Of each word: its bytes, and its characters.
+        // Start byte, end byte, start character and end character of each word.
         let mut words: Vec<(usize, usize, usize, usize)> = Vec::new();
         let mut open: Option<(usize, usize)> = None;
         let mut characters = 0;
@@ -99,10 +100,11 @@ impl Blocks {
         blocks
     }
 
-    /// The items of a write, all as their blocks.
+    /// Splits all items of a write into blocks.
     ///
     /// # Errors
-    /// As [`check`](Self::check) and [`items`](Self::items); `InvalidInput` when there are too many for one write.
+    /// Those of [`check`](Self::check) and [`items`](Self::items); `InvalidInput` if there are too many blocks for one
+    /// write.
     pub fn all(self, items: Vec<Item>) -> Result<Vec<Item>, Error> {
         self.check("blocks")?;
         let (mut points, mut bytes) = (Vec::new(), 0);
@@ -116,11 +118,11 @@ impl Blocks {
         Ok(points)
     }
 
-    /// An item as its blocks, and the bytes that they have. `field` names the item in errors.
+    /// Splits an item into blocks; returns them with their total bytes. `field` names the item in errors.
     ///
     /// # Errors
-    /// `InvalidInput` when it is no text, has no words, has a payload field of a name that is needed, an id that is too
-    /// long to be followed by a number, or more blocks than one write may have.
+    /// `InvalidInput` if the item is not a text, has no words, has a payload field with a reserved name, has an id too
+    /// long for the block number to be appended, or has more blocks than one write may contain.
     pub fn items(self, field: &str, item: Item) -> Result<(Vec<Item>, usize), Error> {
         let Item { id, source, payload } = item;
         let Source::Text(text) = source else {
@@ -155,7 +157,7 @@ impl Blocks {
     }
 }
 
-/// Refuses more blocks than one write may have.
+/// Returns an error if there are more blocks than one write may contain.
 fn within(field: &str, what: &str, blocks: usize, bytes: usize) -> Result<(), Error> {
     if blocks > MAX_BATCH || bytes > MAX_BYTES {
         let limits = format!("at most {MAX_BATCH} and {MAX_BYTES} bytes");
@@ -167,21 +169,22 @@ fn within(field: &str, what: &str, blocks: usize, bytes: usize) -> Result<(), Er
     Ok(())
 }
 
-/// Matches the blocks of these texts, and other points that name one of them in their field `parent`: [`parent_of`] decides.
+/// Returns a filter that matches the blocks of these texts, and also other points whose field `parent` names one of
+/// them; callers filter with [`parent_of`].
 pub(super) fn candidates<'a>(texts: impl Iterator<Item = &'a PointId>) -> Filter {
     Filter::among(PARENT_FIELD, texts.map(|id| Scalar::from(id.as_str())))
 }
 
-/// The id of the text that a block of this id would belong to.
+/// Returns the id of the text that a block with this id would belong to.
 pub(super) fn parent_by_id(id: &PointId) -> Option<&str> {
     id.as_str().rsplit_once('#').map(|(parent, _)| parent)
 }
 
-/// The id of the text that a point is a block of; none unless its id and all fields of a block agree.
+/// Returns the id of the text that a point is a block of; none unless its id and all fields of a block agree.
 pub fn parent_of<'a>(id: &PointId, payload: &'a Payload) -> Option<&'a str> {
     let whole = |field: &str| {
         let value = payload.get(field)?;
-        // Numbers that came over the wire may be floats.
+        // Numbers from the wire may be floats.
         value
             .as_u64()
             .or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x)).map(|x| x as u64))
@@ -243,7 +246,7 @@ mod tests {
         let taken = Payload::from_iter([("block".to_owned(), 7.into())]);
         assert!(refused(item(Source::Text("a".into()), taken)).contains("items[3].payload.block"));
         assert!(refused(item(Source::Text("a".into()), Payload::new())).contains("items[3].id"));
-        // A payload of a megabyte in each of a hundred blocks.
+        // A payload of 1 MB in each of 100 blocks.
         let short = |id: &str, text: &str, payload: &str| Item {
             id: PointId::new(id).unwrap(),
             source: Source::Text(text.into()),

@@ -1,7 +1,7 @@
-//! Bulk load: items go straight into sealed segments, past the growing one; each segment is published whole, with its graph.
+//! Bulk load: items written directly into sealed segments, which are published with their graphs.
 //!
-//! Interrupted, it leaves the segments published so far; repeated with the same ids, it ends in the same state. An item whose
-//! point is there with the same vector and payload is not written again.
+//! An interrupted load keeps the segments published so far. Repeating it with the same ids leads to the same final
+//! state. Items equal to the stored point in vector and payload are not written again.
 
 use super::open::Collection;
 use super::seal::{Observe, Uncommitted};
@@ -15,17 +15,17 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 
-/// Items prepared (checked, embedded) together.
+/// Items validated and embedded per step.
 const CHUNK: usize = 2_048;
 
-/// What a bulk load did.
+/// Result of a bulk load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
-    /// Items that are in the collection now: written, or there before.
+    /// Items that are now in the collection: written, or stored before.
     pub loaded: u64,
-    /// Of them, items that replaced an older point (of the collection, or earlier in the same load).
+    /// Loaded items that replaced an older point of the collection, or an earlier item of the same load.
     pub replaced: u64,
-    /// Of them, items whose point was there with the same vector and payload; they were not written again.
+    /// Loaded items equal to the stored point in vector and payload; they were not written again.
     pub unchanged: u64,
     /// Items refused and skipped.
     pub refused: u64,
@@ -34,23 +34,23 @@ pub struct BulkOutcome {
 /// An item that cannot be loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
-    /// Its place among the items of the load, from 0.
+    /// Position among the items of the load, from 0.
     pub place: u64,
-    /// Its id.
+    /// Id of the item.
     pub id: &'a PointId,
 }
 
-/// Decides about an item that cannot be loaded: `Continue` skips it, `Break` ends the load with what came before it, `Err` ends the
-/// load with that error. Items are refused in their order.
+/// Callback for an item that cannot be loaded: `Continue` skips it, `Break` ends the load and keeps the items before
+/// it, `Err` ends the load with that error. Called in item order.
 pub type OnRefused<'a> = &'a mut dyn FnMut(Refused<'_>, Error) -> Result<ControlFlow<()>, Error>;
 
-/// What becomes of a point that an item would change.
+/// Policy for an item whose id belongs to a point with other content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnConflict {
-    /// The item replaces it.
+    /// The item replaces the point.
     Replace,
-    /// It stays, and the item is refused.
+    /// The point is kept and the item is refused.
     Keep,
 }
 
@@ -71,7 +71,7 @@ impl Collection {
         }
     }
 
-    /// Fills, builds and publishes one segment. Returns whether items may be left.
+    /// Fills, builds and publishes one segment. Returns whether more items may follow.
     fn bulk_segment(
         &self,
         items: &mut dyn Iterator<Item = Item>,
@@ -82,12 +82,12 @@ impl Collection {
     ) -> Result<bool, Error> {
         let _folder = self.use_folder()?;
         let (mut writer, mark) = self.segment_writer()?;
-        // So many that their graph can be built.
+        // As many rows as a graph can be built for.
         let most_rows = self.most_rows().max(GRAPH_FROM_ROWS.into());
-        // Each id with a hash of its last content, keyed at random: it tells whether the id comes again with the same.
+        // Hash of the last content of each id, with a random key, to detect repeated items.
         let mut ids: HashMap<PointId, u64> = HashMap::new();
         let hasher = RandomState::new();
-        // Ids that came again: their last item wins, written after the segment.
+        // Repeated ids with their last item, written after the segment.
         let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
         let mut more = true;
         while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
@@ -154,7 +154,7 @@ impl Collection {
         Ok(more)
     }
 
-    /// The same points with near ones together, where there are enough of them for a graph.
+    /// Rewrites the segment with near points together, if it has enough rows for a graph.
     fn ordered<'c>(
         &'c self,
         new: (Segment, Uncommitted<'c>),

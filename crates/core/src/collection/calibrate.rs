@@ -1,6 +1,6 @@
-//! Measuring the graphs of sealed segments behind the queries, so that a recall can be asked for.
+//! Calibration of the graphs of sealed segments in the background, which makes target recalls possible.
 //!
-//! A table is written in one transaction, tied to the generation of its graph, and goes with it.
+//! A calibration table is written in one transaction, refers to one generation of its graph, and is removed with it.
 
 use super::activity::count;
 use super::job_memory::{Refused, too_little};
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Time before a measurement is tried again that memory was too short for, or whose turn a request has.
+/// Delay before a measurement is retried after memory was too short or a request held the job lock.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Collection {
-    /// Measures a graph of which nothing is known, or not the truth. Left when a request asks for the same: the request does it
-    /// faster.
+    /// Calibrates a graph that has no table or an outdated one. Cancelled when a request calibrates too, because the
+    /// request is faster.
     pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
         if !self.can_be_improved() {
@@ -38,7 +38,7 @@ impl Collection {
         Ok(step)
     }
 
-    /// Measures every such graph, for a request.
+    /// Calibrates all such graphs, for a request.
     pub(super) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _turn = self.measuring.of_request()?;
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
@@ -47,8 +47,9 @@ impl Collection {
         Ok(())
     }
 
-    /// Measures the graph of a segment and keeps the table: on all rows, or on as large a sample as memory allows. Ends early, with
-    /// nothing, when the segment is merged with others meanwhile. False when memory is too short for the smallest sample.
+    /// Calibrates the graph of a segment and stores the table. Uses all rows, or the largest sample that memory allows.
+    /// Ends early, without a table, if the segment is merged meanwhile. Returns false if memory is too short for the
+    /// smallest sample.
     fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
         let Some(graph) = sealed.graph() else { return Ok(true) };
         let generation = sealed.generation.load(Ordering::Relaxed);

@@ -1,20 +1,21 @@
-//! Canaries: whether an embedder still gives the vectors that it gave when its collection was made.
+//! Reference vectors ("canaries"), which detect an embedder that no longer computes the vectors that it did at
+//! creation.
 //!
-//! A fingerprint pins weights and settings; what it cannot see is a program that has come to compute differently. So a
-//! collection keeps a few inputs with what its embedder made of them, and has them embedded again whenever it is opened.
-//! What is off by more than rounding would put queries beside the points that they should find: such an embedder is refused.
+//! A fingerprint pins weights and settings but cannot detect a program that computes differently. So a collection
+//! stores a few inputs with their vectors and embeds them again whenever it is opened. Deviations beyond rounding would
+//! move queries away from their nearest points, so the embedder is then refused.
 
 use super::Error;
 use crate::embed::{Embedder, Input, Modality, Tap};
 use crate::store::{Canary, Change, Truth, decode_point, encode_point};
 
-/// How far off a vector may be, as a share of its length: sums in another order, by other instructions, differ by some 1e-6.
+/// Maximum deviation relative to the vector's norm; reordered sums and other instructions cause about 1e-6.
 pub(super) const ROUNDING: f32 = 1e-3;
 
-/// Compares the embedder with the canaries; the first time it makes them.
+/// Compares the embedder with the canaries; creates them the first time.
 ///
 /// # Errors
-/// What is off, in words; [`Error`] when the truth cannot be read.
+/// The inner error describes the deviation. [`Error`] if the canaries cannot be read.
 pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
     let canaries = truth.canaries()?;
     if !canaries.is_empty() {
@@ -33,7 +34,7 @@ pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
     if changes.is_empty() {
         tracing::warn!(path = %truth.path().display(), embedder = embedder.name(), "no canaries: it embeds none of its own inputs");
     }
-    // Without them the collection serves as well; they are made at the next start.
+    // Canaries are optional: if they cannot be stored, the next start creates them.
     if !changes.is_empty()
         && let Err(error) = truth.commit(&changes)
     {
@@ -42,16 +43,16 @@ pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
     Ok(Ok(()))
 }
 
-/// What stores them, numbered from 0.
+/// Returns the changes that store the canaries, numbered from 0.
 pub(super) fn changes(canaries: &[Canary]) -> Vec<Change<'_>> {
     let numbered = (0..).zip(canaries);
     numbered.map(|(place, Canary { kind, vector, input })| Change::AddCanary { place, kind, vector, input }).collect()
 }
 
-/// Each as length u32, then the record as the truth keeps it: how a snapshot carries them.
+/// Encodes the canaries for a snapshot: each as length u32, then its record as in the database.
 ///
 /// # Errors
-/// `Damaged` for one that has no record.
+/// `Damaged` for a canary that cannot be encoded.
 pub(super) fn to_bytes(canaries: &[Canary]) -> Result<Vec<u8>, Error> {
     let (mut bytes, mut record) = (Vec::new(), Vec::new());
     for Canary { kind, vector, input } in canaries {
@@ -63,10 +64,10 @@ pub(super) fn to_bytes(canaries: &[Canary]) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Reads what [`to_bytes`] wrote.
+/// Decodes the output of [`to_bytes`].
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// A description of what is wrong with the bytes.
 pub(super) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<Canary>, String> {
     let mut canaries = Vec::new();
     while !bytes.is_empty() {
@@ -110,7 +111,7 @@ fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<()
     Ok(())
 }
 
-/// How far one vector is from another, as a share of that one's length.
+/// Returns the distance between the two vectors relative to the norm of `then`.
 pub(super) fn off(now: &[f32], then: &[f32]) -> f32 {
     if now.len() != then.len() {
         return f32::INFINITY;
@@ -132,7 +133,7 @@ mod tests {
     use crate::types::{CollectionName, Metric, PointId};
     use std::sync::Arc;
 
-    /// Letters as a later program might count them, off by a share.
+    /// The letters embedder with every component off by a relative error.
     struct Drifted(letters::Letters, f32);
 
     impl Embedder for Drifted {
@@ -188,7 +189,7 @@ mod tests {
                 assert_eq!(error.kind(), ErrorKind::Conflict);
                 assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
             }
-            // What is stored is still read.
+            // Stored points can still be read.
             assert_eq!(engine.count(&name, None).unwrap(), 1);
         }
     }

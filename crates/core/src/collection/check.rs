@@ -1,6 +1,7 @@
-//! Checks of files: every checksum is compared, every record decoded, and that what one file says of another holds.
+//! Checks of files: all checksums, all records, and the references between files.
 //!
-//! A directory that nobody serves is checked without a change to it; a live collection also stops using what is damaged.
+//! A directory that no process serves is checked without modification; a live collection also quarantines damaged
+//! segments.
 
 use super::filter::check_payloads;
 use super::models::load_installed;
@@ -19,10 +20,10 @@ use rustc_hash::FxHashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Of points that are in two places, so many are named.
+/// Maximum duplicate points named in a finding.
 const NAMED: usize = 10;
 
-/// A report in the making, about one collection.
+/// A report under construction, for one collection.
 struct Check<'r> {
     report: &'r mut CheckReport,
     collection: &'r str,
@@ -39,7 +40,7 @@ impl Check<'_> {
         self.report.bytes += bytes;
     }
 
-    /// A segment that opened. False when it is damaged.
+    /// Checks an open segment. Returns false if it is damaged.
     fn segment(&mut self, segment: &Segment) -> bool {
         self.count(segment.mapped_bytes());
         let verified = segment.verify();
@@ -81,7 +82,7 @@ impl Check<'_> {
         }
     }
 
-    /// A model folder, as it could be loaded.
+    /// Checks a model folder, given the result of loading it.
     fn model(&mut self, folder: &Path, loaded: Result<(), embed::Error>) -> Result<(), Error> {
         for name in disk::list_files(folder).map_err(crate::store::Error::from)? {
             self.count(disk::file_len(&folder.join(name)).map_err(crate::store::Error::from)?.unwrap_or(0));
@@ -92,7 +93,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The model folder that a collection keeps by itself, if it does.
+    /// Checks the collection's own model folder, if it has one.
     fn kept_model(&mut self, dir: &Path, pin: Option<(&str, Fingerprint)>) -> Result<(), Error> {
         let folder = dir.join(EMBEDDER_FOLDER);
         if !folder.is_dir() {
@@ -113,7 +114,7 @@ impl Check<'_> {
         self.model(&folder, loaded)
     }
 
-    /// The growing points; the ids of those that can be read.
+    /// Checks the growing points; returns the ids of the readable ones.
     fn growing(&mut self, truth: &Truth, dimension: u32) -> Result<FxHashSet<String>, Error> {
         let (mut ids, mut wrong) = (FxHashSet::default(), Vec::new());
         let mut damaged = |key: u64, what: String| {
@@ -134,7 +135,7 @@ impl Check<'_> {
         Ok(ids)
     }
 
-    /// Every live point must be in one place.
+    /// Checks that every live point is in one segment only.
     fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
         for (place, (segment, dead)) in sealed.iter().enumerate() {
             let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
@@ -156,7 +157,7 @@ impl Check<'_> {
         }
     }
 
-    /// A collection that nobody has open.
+    /// Checks a collection that is not open.
     fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, home: &CollectionDir) -> Result<(), Error> {
         let dir = home.path.as_path();
         let truth = Truth::look(fs, dir)?;
@@ -195,7 +196,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Files and folders that no record names.
+    /// Reports files and folders that no record names.
     fn unnamed(&mut self, unnamed: Vec<Unnamed>) {
         for Unnamed { path, fate, what } in unnamed {
             match fate {
@@ -209,10 +210,10 @@ impl Check<'_> {
     }
 }
 
-/// Checks every file of a data directory that no process has open, and changes nothing.
+/// Checks every file of a data directory that no process has open, without modifying it.
 ///
 /// # Errors
-/// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read.
+/// `Unavailable` if another process has the directory open; `Corrupt` if the catalogue cannot be read.
 pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
     let fs = disk::real_fs();
     let catalogue = Catalogue::inspect(&fs, data_dir)?;
@@ -245,10 +246,10 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
     Ok(report)
 }
 
-/// Checks the folder of one collection that nobody has open.
+/// Checks the folder of one collection that is not open.
 ///
 /// # Errors
-/// As [`check_directory`].
+/// Those of [`check_directory`].
 pub(super) fn check_folder(
     fs: &Arc<dyn Fs>,
     record: &CollectionRecord,
@@ -260,7 +261,7 @@ pub(super) fn check_folder(
 }
 
 impl Collection {
-    /// Checks the files of this collection while it is served. What is damaged is not used any more.
+    /// Checks the files of this collection while it is served. Damaged segments are quarantined.
     pub(super) fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
         let mut check = Check { report: &mut report, collection: self.name.as_str() };

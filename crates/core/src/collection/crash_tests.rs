@@ -1,8 +1,8 @@
-//! The whole engine on a file system that fails and crashes: a run with seals, merges, a graph, a snapshot, restores and removed
-//! collections, stopped at every sync; and a repair, stopped likewise.
+//! Crash tests of the whole engine on a simulated file system: a run with seals, merges, a graph, a snapshot, restores
+//! and deleted collections, stopped at every sync; and a repair, stopped likewise.
 //!
-//! From one run the disk is rebuilt as it was at each moment. What was acknowledged by then must be there, and the write
-//! under way must be there whole or not at all. Then the run is repeated with each sync failing.
+//! From one run, the disk is rebuilt as it was at each moment. Acknowledged writes must be there, and the write in
+//! progress must be there completely or not at all. Then the run is repeated with each sync failing.
 
 #[path = "../../../../tests/support/letters.rs"]
 pub(super) mod letters;
@@ -27,20 +27,20 @@ type State = BTreeMap<String, BTreeMap<String, u64>>;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Create(&'static str),
-    /// Points of these numbers get this version.
+    /// Writes the points from..until with a version.
     Upsert(&'static str, u64, u64, u64),
     Delete(&'static str, u64, u64),
     DeleteVersion(&'static str, u64),
     Bulk(&'static str, u64, u64, u64),
     Compact(&'static str),
     Drop(&'static str),
-    /// Takes a snapshot; it is kept elsewhere, on a disk that does not fail.
+    /// Takes a snapshot, stored on another disk that does not fail.
     Snapshot(&'static str),
-    /// Makes the collection what the snapshot holds, in place of what it was.
+    /// Replaces the collection with the contents of the snapshot.
     Restore(&'static str),
 }
 
-/// The snapshot that was taken, and what it holds.
+/// The snapshot taken, with its contents.
 type Taken = Option<(SnapshotName, BTreeMap<String, u64>)>;
 
 const STEPS: &[Step] = &[
@@ -84,7 +84,7 @@ fn item(number: u64, version: u64) -> Item {
 }
 
 impl Step {
-    /// Whether its collection is there, or is not yet.
+    /// Returns whether the step can run in this state.
     fn is_possible(self, state: &State, taken: &Taken) -> bool {
         match self {
             Self::Create(name) => !state.contains_key(name),
@@ -116,7 +116,7 @@ impl Step {
         }
     }
 
-    /// In `state`; a snapshot is noted with what it holds.
+    /// Runs the step; `state` is the state before it. Records a snapshot with its contents.
     fn run(self, engine: &LocalEngine, state: &State, taken: &mut Taken) -> Result<(), Error> {
         match self {
             Self::Create(collection) => {
@@ -181,7 +181,7 @@ fn open(fs: &CrashFs, dir: &Path, depot: &Path) -> LocalEngine {
     LocalEngine::open_on(&fs, dir, Registry::default()).unwrap().with_depot(depot)
 }
 
-/// Everything that an engine holds; each vector must be that of its version.
+/// Returns all points of an engine; checks that each vector is the one of its version.
 fn read(engine: &LocalEngine) -> State {
     let mut state = State::new();
     for info in engine.collections().unwrap() {
@@ -219,14 +219,14 @@ fn brief(state: &State) -> Vec<(String, BTreeMap<u64, usize>)> {
     state.iter().map(|(name, points)| (name.clone(), versions(points))).collect()
 }
 
-/// Opens what a crash left; each collection must be as in one of the states allowed.
+/// Opens the disk image left by a crash; its state must be one of the allowed ones.
 fn check_image(fs: &CrashFs, moment: usize, unsynced: Unsynced, allowed: &[State], what: &str) {
     let image = quick_dir();
     fs.image(moment, unsynced, image.path());
     let engine = LocalEngine::open(image.path(), Registry::default())
         .unwrap_or_else(|error| panic!("{what}, {unsynced:?} at {moment}: {error}"));
     let found = read(&engine);
-    // Of names that were not synced any may be missing, a mark's too.
+    // Any names that were not synced may be missing, including that of a mark.
     let aside = engine.activity().orphans;
     assert!(aside == 0 || matches!(unsynced, Unsynced::Torn(_)), "{what}, {unsynced:?} at {moment}: {aside} orphans");
     assert!(
@@ -267,7 +267,7 @@ fn crash_everywhere(every: usize, seeds: u64) {
     assert!(moments.len() > 100 && images > 30, "{images} images of {} moments", moments.len());
 }
 
-/// Repeats the run with one sync failing; returns whether any did.
+/// Repeats the run with one sync failing; returns whether one did.
 fn fail_sync(at: u64) -> bool {
     let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
@@ -275,7 +275,7 @@ fn fail_sync(at: u64) -> bool {
     let mut taken = None;
     fs.restart(Plan::FailSync(at));
     let mut state = State::new();
-    // What may be found: each of the writes that failed may be there whole, in its turn.
+    // Allowed states: each failed write may be there completely, in its order.
     let mut allowed = vec![State::new()];
     for step in STEPS {
         if !step.is_possible(&state, &taken) {
@@ -296,7 +296,7 @@ fn fail_sync(at: u64) -> bool {
             Err(error) => {
                 let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Internal | ErrorKind::Unavailable), "sync {at}, {step:?}: {error}");
-                // What is refused because of an earlier failure was not begun.
+                // A write refused because of an earlier failure was never started.
                 if kind == ErrorKind::Internal {
                     let mut more: Vec<State> =
                         allowed.iter().filter(|state| step.is_possible(state, &taken)).cloned().collect();
@@ -307,7 +307,7 @@ fn fail_sync(at: u64) -> bool {
         }
     }
     let failed = fs.syncs() > at;
-    // Reads go on, and show what was acknowledged.
+    // Reads continue and return the acknowledged writes.
     for (collection, points) in &state {
         assert_eq!(engine.count(&name(collection), None).unwrap(), points.len() as u64, "sync {at}, {collection}");
     }
@@ -319,7 +319,7 @@ fn fail_sync(at: u64) -> bool {
     failed
 }
 
-/// Does steps that succeed; what there is then.
+/// Runs steps that succeed; returns the final state.
 fn run_all(engine: &LocalEngine, steps: &[Step]) -> State {
     let mut state = State::new();
     for step in steps {
@@ -368,7 +368,7 @@ fn a_failed_sync_stops_the_writer_and_loses_nothing() {
     }
 }
 
-/// Stops a repair at every n-th moment, and repairs what is left: nothing that the first one keeps is lost by the second.
+/// Interrupts a repair at every n-th moment and repairs again: rows kept by the first repair must survive the second.
 fn crash_repair_everywhere(every: usize, seeds: u64) {
     let (dir, depot) = (quick_dir(), quick_dir());
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
@@ -379,13 +379,13 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
             Step::Create("a"),
             Step::Bulk("a", 0, 2_100, 1),
             Step::Bulk("a", 3_000, 3_300, 2),
-            // Fewer than are sealed: they stay in the growing store.
+            // Too few to be sealed; they stay in the growing segment.
             Step::Upsert("a", 2_050, 2_140, 3),
             Step::Delete("a", 3_000, 3_010),
         ],
     );
     drop(engine);
-    // A payload is hurt in each segment.
+    // Corrupt one payload in each segment.
     let folder = dir.path().join("collections").join(format!("{:016x}", 0));
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let segments = crate::store::Truth::open(&shared, &folder).unwrap().segments().unwrap();
@@ -401,7 +401,7 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     assert!(done.left.is_empty() && done.taken_out.len() == files.len(), "{:?} {:?}", done.left, done.taken_out);
     assert!(done.taken_out.iter().all(|path| path.is_file()), "{:?}", done.taken_out);
     let kept = read(&LocalEngine::open(dir.path(), Registry::default()).unwrap());
-    // A block of rows in each segment, and no more.
+    // At most one block of rows is lost per segment.
     let lost = state["a"].len() - kept["a"].len();
     assert!((1..=files.len() * 256).contains(&lost), "{lost} lost: {:?}", brief(&kept));
     assert!(kept["a"].iter().all(|(id, version)| state["a"].get(id) == Some(version)));
@@ -429,7 +429,7 @@ fn lettered() -> Registry {
     registry
 }
 
-/// Generation, components, the generation that is kept beside it, and the text of each id; none when there is no collection.
+/// Generation, dimension, number of the other generation, and the text of each id; none if there is no collection.
 type Generations = Option<(u32, u32, Option<u32>, BTreeMap<String, String>)>;
 
 fn read_generations(engine: &LocalEngine) -> Generations {
@@ -447,7 +447,8 @@ fn read_generations(engine: &LocalEngine) -> Generations {
     Some((info.generation, info.dimension, info.previous.map(|previous| previous.generation), texts.collect()))
 }
 
-/// Stops a life over generations at every n-th moment: what is left is a generation, whole, before the step or after it.
+/// Interrupts a series of generation changes at every n-th moment: the complete generation before or after the step
+/// remains.
 fn crash_generations_everywhere(every: usize, seeds: u64) {
     let dir = quick_dir();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
@@ -503,7 +504,7 @@ fn crash_generations_everywhere(every: usize, seeds: u64) {
                 "{unsynced:?} at {moment}: {:?}",
                 found.map(|it| (it.0, it.1, it.2, it.3.len()))
             );
-            // The generation that is kept beside it is whole too.
+            // The other generation is complete, too.
             if let Some((generation, _, Some(kept), texts)) = found {
                 let info = engine.rollback(&a, go_on).unwrap();
                 assert_eq!((info.generation, info.previous.unwrap().generation), (kept, generation));

@@ -1,35 +1,35 @@
-//! From the accuracy that a query asks for to what is done in each segment, and the recall to expect of it.
+//! The choice of `ef` per segment for the accuracy of a query, and the recall to expect.
 //!
-//! A target is met in every segment for itself: where the nearest points lie is not known before the search. Sealed
-//! segments read their `ef` from their table of calibration, growing ones from theirs. Without a table nothing is promised:
-//! small segments, and any segment for a target above [`SURE`], are scanned; the others are searched with a generous `ef`,
-//! and the answer has no expected recall.
+//! A target recall must be reached in every segment, because the segments of the nearest points are not known before
+//! the search. Sealed and growing segments read `ef` from their calibration tables. Without a table no recall is
+//! promised: small segments, and all segments for a target above [`SURE`], are scanned; the others are searched with a
+//! generous `ef`, and the answer has no expected recall.
 
 use super::growing::Growing;
 use super::sealed::Sealed;
 use crate::index::graph::Graph;
 use std::sync::Arc;
 
-/// How hard a checked query searches.
+/// Search effort of a validated query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Effort {
-    /// Compare with every point.
+    /// Brute force: compare with every point.
     Exact,
-    /// Candidates kept in each segment.
+    /// Size of the candidate list in each segment.
     Ef(u32),
-    /// The recall to reach, 0.5 to 1.
+    /// Target recall, 0.5 to 1.
     Target(f32),
 }
 
-/// Fewer components than this are scanned rather than searched without a promise: about a millisecond.
+/// Segments with fewer components than this are scanned if they have no table: about a millisecond.
 const SMALL_SCAN: usize = 1 << 22;
-/// A target above this is met by a scan where there is no table.
+/// Targets above this are reached by a scan if there is no table.
 const SURE: f32 = 0.99;
-/// Candidates kept where a target is asked and there is no table, at least; and for each hit.
+/// (min ef, ef per hit) for a target recall on an uncalibrated segment.
 const GENEROUS_EF: (u32, u32) = (400, 8);
 
 impl Effort {
-    /// What is done for the nearest `hits` of `k`.
+    /// Returns the effort for the nearest `hits` of `k`.
     pub(super) fn of_part(self, hits: usize, k: usize) -> Self {
         match self {
             Self::Ef(ef) if hits < k => Self::Ef((ef as usize * hits).div_ceil(k) as u32),
@@ -37,7 +37,7 @@ impl Effort {
         }
     }
 
-    /// The graph and `ef` with which a sealed segment is searched for its `k` nearest; none: it is scanned.
+    /// Returns the graph and the `ef` for the `k` nearest rows of a sealed segment; none to scan it.
     pub(super) fn sealed(self, sealed: &Sealed, k: u32) -> Option<(Arc<Graph>, u32)> {
         let ef = match self {
             Self::Exact => return None,
@@ -50,8 +50,8 @@ impl Effort {
         Some((sealed.graph()?, ef))
     }
 
-    /// The `ef` with which a growing segment is searched for its `k` nearest, which are among the `among` nearest of all (a
-    /// filter is applied to what the graph finds); none: it is scanned.
+    /// Returns the `ef` for the `k` nearest rows of a growing segment, which are among its `among` nearest without the
+    /// filter (the filter is applied to the results of the graph); none to scan it.
     pub(super) fn growing(self, growing: &Growing, k: u32, among: u32) -> Option<u32> {
         match self {
             Self::Exact => None,
@@ -69,8 +69,8 @@ fn without_table(target: f32, components: usize, k: u32) -> Option<u32> {
     (components > SMALL_SCAN && target <= SURE).then(|| least.max(each.saturating_mul(k)))
 }
 
-/// The recall to expect of an answer: that of each segment, weighted by its live rows, which is where a neighbour is
-/// as likely to be as not when the segments are alike.
+/// Expected recall of an answer: the mean over segments, weighted by live rows. This assumes that a neighbour is
+/// equally likely to be any row, as in segments with the same distribution.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Expectation {
     rows: u64,
@@ -79,7 +79,7 @@ pub(super) struct Expectation {
 }
 
 impl Expectation {
-    /// Adds a segment of so many live rows; none for a recall that nobody measured.
+    /// Adds a segment with its live rows and its recall; none if the recall was not measured.
     pub(super) fn add(&mut self, rows: u64, recall: Option<f32>) {
         match recall {
             Some(recall) => {
@@ -90,7 +90,7 @@ impl Expectation {
         }
     }
 
-    /// The mean; none if a segment's recall is not known. 1 over no rows at all.
+    /// Returns the mean recall; none if a segment's recall is unknown, 1 if there are no rows.
     pub(super) fn recall(self) -> Option<f32> {
         let mean = if self.rows == 0 { 1.0 } else { self.found / self.rows as f64 };
         (!self.unknown).then_some(mean as f32)

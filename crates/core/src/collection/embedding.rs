@@ -1,4 +1,4 @@
-//! From what a user gives (vector, text, image) to a checked vector of the collection.
+//! Conversion of inputs (vector, text, image) to validated vectors of a collection.
 
 use super::open::{Collection, Pinned};
 use super::write::ReadyItem;
@@ -8,25 +8,25 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
 
-/// Payload field that keeps the text of a point that was given as text.
+/// Payload field that stores the text of a point given as text.
 pub const TEXT_FIELD: &str = "text";
 
-/// Payload field that keeps the image of a point, as base64.
+/// Payload field that stores the image of a point, as base64.
 pub const IMAGE_FIELD: &str = "image";
 
-/// Written with padding, read with or without it (RFC 4648, section 4).
+/// Encodes with padding, decodes with or without it (RFC 4648, section 4).
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// An image file's bytes as [`IMAGE_FIELD`] keeps them.
+/// Encodes the bytes of an image file for [`IMAGE_FIELD`].
 pub fn image_to_base64(image: &[u8]) -> String {
     BASE64.encode(image)
 }
 
-/// An image file's bytes from base64 in the standard or the URL alphabet, padding optional (RFC 4648). None when it is
-/// something else, or nothing.
+/// Decodes the bytes of an image file from base64 in the standard or the URL alphabet, with optional padding (RFC
+/// 4648). Returns none if the text is not base64 or is empty.
 pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
     let bytes = if text.contains(['-', '_']) {
         BASE64.decode(text.replace('-', "+").replace('_', "/"))
@@ -37,7 +37,7 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Collection {
-    /// The embedder, or why there is none.
+    /// Returns the embedder, or the reason why there is none.
     pub(super) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
         let Some(Pinned { pin, loaded, refused }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
@@ -50,11 +50,11 @@ impl Collection {
         })
     }
 
-    /// One vector for each input, in order. `field` names an input in errors. The first error in order is reported, and nothing
-    /// is embedded after it.
+    /// Returns one vector per input, in order. `field` names an input in errors. Returns the first error in order and
+    /// embeds nothing after it.
     pub(super) fn embed(&self, inputs: &[Input<'_>], field: impl Fn(usize) -> String) -> Result<Vec<Vec<f32>>, Error> {
         if let [input @ Input::Text(_)] = inputs {
-            // A query's text does not wait for the batches of others.
+            // The text of a query does not wait for other batches.
             Stop::current().check()?;
             let (embedder, tap) = self.embedder(&field(0))?;
             return Ok(vec![self.embedded(&field(0), embedder.embed(tap, input))?]);
@@ -62,8 +62,8 @@ impl Collection {
         self.embed_each(inputs, field, true).into_iter().collect()
     }
 
-    /// One vector or one error for each input, in order; with `together` up to the first error. Inputs that are left when the
-    /// call is cancelled are `Abandoned`.
+    /// Returns one vector or error per input, in order; with `together`, up to the first error. After a cancellation
+    /// the remaining inputs are `Abandoned`.
     pub(super) fn embed_each(
         &self,
         inputs: &[Input<'_>],
@@ -89,14 +89,14 @@ impl Collection {
         each.map(|(place, result)| self.embedded(&field(place), result)).chain(left).collect()
     }
 
-    /// A checked vector from what an embedder returned.
+    /// Validates the vector returned by an embedder.
     fn embedded(&self, field: &str, result: Result<Vec<f32>, embed::Error>) -> Result<Vec<f32>, Error> {
         let vector = result.map_err(|source| Error::Embed { field: field.into(), source })?;
         limits::vector(field, &vector, self.dimension, self.metric)?;
         Ok(vector)
     }
 
-    /// An item that another embedder made, before this one took its place, as it was given.
+    /// Returns the original item if another embedder, since replaced, embedded it.
     fn given(&self, mut item: Item) -> Item {
         let pinned = self.embedder.as_ref().map(|pinned| &pinned.pin);
         match item.source {
@@ -110,15 +110,15 @@ impl Collection {
         item
     }
 
-    /// Checks and embeds items, each for itself. `root` is the field path of an item, for errors.
+    /// Validates and embeds items independently. `root` returns the field path of an item, for errors.
     ///
-    /// Re-embedding reads the payload fields [`TEXT_FIELD`] and [`IMAGE_FIELD`], so an item whose payload holds another text
-    /// or image than its source is refused.
+    /// Refuses an item whose payload field [`TEXT_FIELD`] or [`IMAGE_FIELD`] differs from its source, because
+    /// re-embedding reads these fields.
     pub(super) fn prepare_each(&self, items: Vec<Item>, root: &dyn Fn(usize) -> String) -> Vec<Result<Item, Error>> {
         self.prepare_items(items, root, false)
     }
 
-    /// The same; with `together` nothing is embedded after the first item that is refused.
+    /// Like [`prepare_each`](Self::prepare_each); with `together`, embeds nothing after the first refused item.
     fn prepare_items(
         &self,
         items: Vec<Item>,
@@ -140,7 +140,7 @@ impl Collection {
             })
             .collect();
         let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone(), together).into_iter();
-        // Other bytes may be the same image: a BMP and a PNG of it give the same vector.
+        // Different bytes may be the same image: a BMP and a PNG of it give the same vector.
         let others: Vec<(usize, Vec<u8>)> =
             items.iter().enumerate().filter_map(|(place, item)| Some((place, other_image(item)?))).collect();
         let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
@@ -183,7 +183,7 @@ impl Collection {
             .collect()
     }
 
-    /// A prepared item in its stored form.
+    /// Converts a prepared item to its stored form.
     pub(super) fn ready(&self, root: &str, item: Item) -> Result<ReadyItem, Error> {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let part = limits::source_field(&item);
@@ -195,7 +195,7 @@ impl Collection {
         Ok(ReadyItem { id: item.id, vector, payload })
     }
 
-    /// Checks and embeds a whole batch; the first error in order refuses it.
+    /// Validates and embeds a batch; returns the first error in order.
     pub(super) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
         let root = |place: usize| format!("items[{place}]");
         let prepared = self.prepare_items(items, &root, true);
@@ -203,7 +203,7 @@ impl Collection {
     }
 }
 
-/// Keeps the text that an item is embedded from in its payload; refuses a payload that has another.
+/// Stores the text of an item in its payload. Refuses a payload with a different text.
 fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error> {
     match payload.get(TEXT_FIELD) {
         None => drop(payload.insert(TEXT_FIELD.into(), text.into())),
@@ -213,8 +213,8 @@ fn keep_text(root: &str, payload: &mut Payload, text: &str) -> Result<(), Error>
     Ok(())
 }
 
-/// The image in the payload of an item that is embedded from an image of other bytes. A field that holds something else
-/// than an image as base64, such as a URL, is not read again.
+/// Returns the image in the payload of an item that is embedded from an image with other bytes. Ignores a field that is
+/// not a base64 image, such as a URL.
 fn other_image(item: &Item) -> Option<Vec<u8>> {
     let Source::Image(image) = &item.source else { return None };
     let kept = item.payload.get(IMAGE_FIELD).and_then(serde_json::Value::as_str).and_then(image_from_base64)?;

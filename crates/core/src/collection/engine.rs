@@ -1,7 +1,7 @@
-//! The [`Engine`] trait: everything that can be asked of the database, in the domain's own words.
+//! The [`Engine`] trait, the public interface of the database, with its request and response types.
 //!
-//! `grpc` sees only this trait, so that one node and many look alike. Calls block; run them off the async threads.
-//! It is one file because a trait cannot be split, and its types are read beside it.
+//! `grpc` uses only this trait, so that a single node and a cluster look alike. Calls block; run them off the async
+//! threads. It is one file because a trait cannot be split, and its types are read beside it.
 
 use super::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use super::snapshot::{self, SnapshotInfo, SnapshotName};
@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A JSON object that the user keeps beside a point.
+/// A JSON object stored with a point.
 pub type Payload = serde_json::Map<String, serde_json::Value>;
 
-/// What a point is made of.
+/// The input from which a point's vector is made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// A vector of the collection's dimension.
@@ -24,13 +24,14 @@ pub enum Source {
     Text(String),
     /// An image for the collection's embedder: the bytes of a file, or raw pixels.
     Image(Vec<u8>),
-    /// A vector that the collection's embedder made, and from what: a collection that has another embedder by now embeds that again.
+    /// A vector made by the collection's embedder, with its input. If the collection has a different embedder by the
+    /// time of the write, the input is embedded again.
     Embedded {
         /// The vector.
         vector: Vec<f32>,
-        /// The embedder.
+        /// Fingerprint of the embedder.
         by: Fingerprint,
-        /// Its tap.
+        /// Tap of the embedder.
         tap: &'static str,
         /// The text or image.
         source: Box<Source>,
@@ -40,155 +41,155 @@ pub enum Source {
 /// One point to upsert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// Its name; a point of the same name is replaced.
+    /// Point id; an existing point with this id is replaced.
     pub id: PointId,
-    /// Its vector, or what to embed.
+    /// Vector, or input to embed.
     pub source: Source,
-    /// Kept beside it.
+    /// Payload stored with the point.
     pub payload: Payload,
 }
 
 /// Settings of a collection's index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexSettings {
-    /// Links of a node on the upper layers; twice as many on the bottom layer.
+    /// Maximum links per node on the upper layers (HNSW's M); 2 * `m` on the bottom layer.
     pub m: u32,
-    /// Candidates kept while building.
+    /// Size of the candidate list while building.
     pub ef_construction: u32,
-    /// Candidates kept while searching, when the query does not say.
+    /// Size of the candidate list while searching, unless the query sets it.
     pub ef_search: u32,
-    /// Growing points that are sealed into a segment.
+    /// Number of growing points at which a segment is sealed.
     pub seal_rows: u32,
-    /// What is kept of each component.
+    /// Storage format of vector components.
     pub precision: Precision,
 }
 
-/// What a collection's vectors are.
+/// Source of a collection's vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Space {
-    /// Vectors that the user brings.
+    /// Vectors supplied by the user.
     Plain {
-        /// Components.
+        /// Number of components.
         dimension: u32,
     },
-    /// Vectors of an embedder of this process.
+    /// Vectors made by an embedder of this process.
     Embedded {
-        /// The embedder's name.
+        /// Name of the embedder.
         embedder: String,
-        /// Empty: its default tap.
+        /// Name of the tap; empty for the embedder's default tap.
         tap: String,
     },
 }
 
-/// What to create.
+/// Parameters of a new collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionSpec {
-    /// Its name.
+    /// Name of the collection.
     pub name: CollectionName,
-    /// Its vectors.
+    /// Source of its vectors.
     pub space: Space,
-    /// How near is measured.
+    /// Distance metric.
     pub metric: Metric,
-    /// 0 in a field stands for its default.
+    /// Index settings; a field that is 0 takes its default.
     pub index: IndexSettings,
 }
 
-/// Which embedder a collection is pinned to.
+/// The embedder that a collection is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbedderPin {
-    /// The embedder's name.
+    /// Name of the embedder.
     pub name: String,
-    /// The tap's name.
+    /// Name of the tap.
     pub tap: String,
-    /// The fingerprint at creation; another embedder of the same name is refused.
+    /// Fingerprint at creation; another embedder of the same name is refused.
     pub fingerprint: Fingerprint,
 }
 
-/// A generation that is kept beside the present one.
+/// The generation kept beside the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousGeneration {
-    /// Its number.
+    /// Generation number.
     pub generation: u32,
-    /// Its embedder.
+    /// Embedder of that generation.
     pub embedder: EmbedderPin,
 }
 
 /// The state of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CollectionInfo {
-    /// Its name.
+    /// Name of the collection.
     pub name: CollectionName,
-    /// Components of its vectors.
+    /// Components per vector.
     pub dimension: u32,
-    /// How near is measured.
+    /// Distance metric.
     pub metric: Metric,
-    /// Its embedder; none for plain vectors.
+    /// Pinned embedder; none for plain vectors.
     pub embedder: Option<EmbedderPin>,
-    /// Its number: the first is 1, and each re-embedding makes the next.
+    /// Generation number: the first is 1, and each re-embedding adds 1.
     pub generation: u32,
-    /// The generation before, while it is kept.
+    /// The previously served generation, while it is kept.
     pub previous: Option<PreviousGeneration>,
-    /// Its index settings, defaults filled in.
+    /// Index settings with defaults filled in.
     pub index: IndexSettings,
     /// Live points.
     pub points: u64,
-    /// Of them, not yet sealed.
+    /// Live points not yet sealed.
     pub growing_points: u64,
-    /// Dead rows in sealed segments.
+    /// Deleted rows in sealed segments.
     pub deleted_rows: u64,
-    /// Its sealed segments.
+    /// Sealed segments.
     pub segments: Vec<SegmentInfo>,
     /// Bytes mapped.
     pub mapped_bytes: u64,
-    /// Of them, in memory now.
+    /// Mapped bytes that are resident in memory.
     pub resident_bytes: u64,
     /// Sequence number of the last write.
     pub sequence: u64,
-    /// Queries that were answered since it was opened.
+    /// Queries answered since the collection was opened.
     pub queries: u64,
-    /// What can be asked of it.
+    /// Operations that the collection supports now.
     pub state: CollectionState,
-    /// What is wrong, each with its file; none while all is well.
+    /// Problems, each with its file; empty if there are none.
     pub problems: Vec<String>,
 }
 
-/// What a check of files found.
+/// Result of a check of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Files that were read.
+    /// Files read.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// What is not as it should be.
+    /// Problems found.
     pub findings: Vec<Finding>,
 }
 
-/// Something that is not as it should be.
+/// A problem found by a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity.
     pub damage: Damage,
-    /// The collection; empty for the catalogue.
+    /// Name of the collection; empty for the catalogue.
     pub collection: String,
-    /// Which file.
+    /// Path of the file.
     pub file: PathBuf,
-    /// What is wrong, and where in the file.
+    /// Description of the problem, with its position in the file.
     pub what: String,
 }
 
-/// How bad a [`Finding`] is.
+/// Severity of a [`Finding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Points, or the model that embeds them, are, or may be, lost.
+    /// Points, or the model that embeds them, are lost or may be lost.
     Data,
-    /// An index or a measurement, which is made anew by itself.
+    /// An index or a measurement is damaged; it is rebuilt automatically.
     Cache,
-    /// A file that nothing names; it is removed at the next start.
+    /// No record names the file; the next start removes it.
     Stray,
 }
 
 impl Damage {
-    /// A word for it.
+    /// Returns the name of the severity.
     pub fn name(self) -> &'static str {
         match self {
             Self::Data => "data",
@@ -198,81 +199,81 @@ impl Damage {
     }
 }
 
-/// What can be asked of a collection.
+/// Operations that a collection supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CollectionState {
-    /// Everything.
+    /// All operations.
     Serving,
-    /// A failure of the disk ended writing, until it is opened anew; reads go on.
+    /// Reads only: a disk failure stopped writes until the collection is reopened.
     ReadOnly,
-    /// A sealed segment is damaged: points that are found elsewhere are answered, everything else is refused as `Corrupt`.
+    /// A sealed segment is damaged: points found elsewhere are returned, all other requests fail with `Corrupt`.
     Damaged,
-    /// Nothing but its deletion: it could not be opened.
+    /// Deletion only: the collection could not be opened.
     Unavailable,
 }
 
 /// The state of a sealed segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
-    /// Its number within the collection.
+    /// Number of the segment within the collection.
     pub id: u64,
-    /// Rows, dead ones among them.
+    /// Rows, including deleted ones.
     pub rows: u64,
-    /// Dead rows.
+    /// Deleted rows.
     pub deleted_rows: u64,
-    /// Whether it has a graph now.
+    /// Whether the segment has a graph now.
     pub graph: bool,
-    /// Bytes of its vector file.
+    /// Bytes of the vector file.
     pub vector_bytes: u64,
-    /// Bytes of its graph file.
+    /// Bytes of the graph file.
     pub graph_bytes: u64,
 }
 
-/// What an upsert did.
+/// Result of an upsert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upserted {
-    /// Sequence number of the write, durable by now.
+    /// Sequence number of the write, which is durable.
     pub sequence: u64,
     /// New points.
     pub inserted: u64,
-    /// Points that replaced an older one.
+    /// Points that replaced an existing one.
     pub replaced: u64,
-    /// Of those, points whose vector and payload are as before.
+    /// Replaced points whose vector and payload did not change.
     pub unchanged: u64,
-    /// Blocks of the same texts that are no more.
+    /// Blocks removed because their texts were split again.
     pub removed: u64,
-    /// The collection's embedder; none for plain vectors.
+    /// Fingerprint of the collection's embedder; none for plain vectors.
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// What a delete did.
+/// Result of a delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deleted {
     /// Sequence number of the write, durable by now.
     pub sequence: u64,
-    /// Points that were there.
+    /// Points deleted.
     pub deleted: u64,
-    /// Ids that were not.
+    /// Ids without a point.
     pub missing: Vec<PointId>,
 }
 
-/// Which parts of a point to fetch beside its id.
+/// Parts of a point to return besides its id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// Its payload.
+    /// Return the payload.
     pub payload: bool,
-    /// Its vector.
+    /// Return the vector.
     pub vector: bool,
 }
 
 /// A stored point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// Its name.
+    /// Point id.
     pub id: PointId,
-    /// Its vector as it was given, when asked for.
+    /// The vector as it was written, if requested.
     pub vector: Option<Vec<f32>>,
-    /// Its payload, when asked for.
+    /// The payload, if requested.
     pub payload: Option<Payload>,
 }
 
@@ -281,11 +282,11 @@ pub struct Point {
 pub struct Page {
     /// Points in the order of their ids.
     pub points: Vec<Point>,
-    /// Whether points follow after the last of these.
+    /// Whether more points follow.
     pub more: bool,
 }
 
-/// What to be near to.
+/// The target of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Query {
     /// A vector.
@@ -294,46 +295,47 @@ pub enum Query {
     Text(String),
     /// An image to embed.
     Image(Vec<u8>),
-    /// A stored point, left out of its own answer.
+    /// A stored point; it is excluded from the hits.
     Id(PointId),
-    /// Unit vectors of stored points, or of texts to embed, added and taken away; left out of the answer.
+    /// Unit vectors of terms, added and subtracted. A term is the id of a stored point, or a text to embed. Terms are
+    /// excluded from the hits.
     Arithmetic {
-        /// Added.
+        /// Terms to add.
         plus: Vec<String>,
-        /// Taken away.
+        /// Terms to subtract.
         minus: Vec<String>,
     },
 }
 
-/// How hard to search.
+/// Accuracy of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Accuracy {
-    /// The collection's `ef_search` (raised to k).
+    /// The collection's `ef_search`, or k if that is larger.
     Default,
-    /// Candidates kept; at least k.
+    /// Size of the candidate list (`ef`); at least k.
     Ef(u32),
-    /// Compare with every point.
+    /// Brute force: compare with every point.
     Exact,
-    /// The mean recall to reach, 0.5 to 1: each segment's `ef` is read from what was measured of its graph.
+    /// Mean recall to reach, 0.5 to 1; each segment's `ef` comes from the calibration of its graph.
     TargetRecall(f32),
 }
 
-/// How a search is to be done.
+/// Parameters of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchParams {
-    /// How many hits.
+    /// Number of hits.
     pub k: u32,
-    /// How hard to search.
+    /// Accuracy of the search.
     pub accuracy: Accuracy,
-    /// Only hits with at least this score.
+    /// Minimum score of a hit.
     pub score_threshold: Option<f32>,
-    /// What each hit carries.
+    /// Parts of each point to return.
     pub fields: Fields,
-    /// Only points whose payload matches.
+    /// Condition on payloads; only matching points are returned.
     pub filter: Option<Arc<Filter>>,
-    /// Of the points that have the same value in this field of their payload only the nearest.
+    /// Payload field to group by: of the points with the same value, only the nearest is returned.
     pub group_by: Option<String>,
-    /// Answer from the sound segments of a damaged collection, instead of not at all.
+    /// Return partial results from the intact segments of a damaged collection, instead of an error.
     pub allow_partial: bool,
 }
 
@@ -342,268 +344,273 @@ pub struct SearchParams {
 pub struct Hit {
     /// The point.
     pub point: Point,
-    /// Smaller is nearer.
+    /// Distance to the query; smaller is nearer.
     pub distance: f32,
-    /// Larger is nearer.
+    /// Score; larger is nearer.
     pub score: f32,
 }
 
-/// Which way an answer was found.
+/// How the hits of an answer were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// Every live point was compared.
     Exact,
-    /// All sealed segments by their graph.
+    /// All sealed segments were searched by graph.
     Graph,
-    /// Some segments by graph, some by scan.
+    /// Some segments were searched by graph, some scanned.
     Mixed,
-    /// Only the points that match the filter were compared, each of them.
+    /// Only the points that match the filter were compared, all of them.
     FilterScan,
 }
 
-/// What an answer cost.
+/// Cost of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SearchStats {
-    /// Which way.
+    /// How the hits were found.
     pub path: Path,
-    /// 0 when no graph was used; the largest of the segments' where a recall was asked for.
+    /// Size of the candidate list; 0 if no graph was used. For a target recall, the maximum over the segments.
     pub ef_used: u32,
-    /// Distances computed, all together.
+    /// Distances computed in total.
     pub distances_computed: u64,
-    /// Of them, to points not yet sealed.
+    /// Distances computed to points not yet sealed.
     pub growing_distances: u64,
     /// Sealed segments searched by graph.
     pub segments_by_graph: u32,
     /// Sealed segments scanned.
     pub segments_by_scan: u32,
-    /// The mean recall to expect of such a search, 0 to 1: segments weighted by their live rows, a scan counts as 1.
-    /// None when a graph was used of which nothing was measured yet.
+    /// Expected mean recall of this search, 0 to 1: the mean over segments weighted by live rows, where a scan counts
+    /// as 1. None if a graph was used that is not calibrated yet.
     pub expected_recall: Option<f32>,
-    /// A target recall was asked for, and at least one graph that was searched has not been measured yet.
+    /// Whether a target recall was requested and at least one of the graphs searched is not calibrated yet.
     pub recall_unmeasured: bool,
-    /// Live points that match the filter; none without one.
+    /// Live points that match the filter; none without a filter.
     pub filter_matches: Option<u64>,
     /// Damaged segments whose damaged rows were left out.
     pub lost_segments: u32,
-    /// Embedding the query.
+    /// Time to embed the query.
     pub embed_time: Duration,
-    /// Searching.
+    /// Time to search.
     pub search_time: Duration,
-    /// The collection's embedder.
+    /// Fingerprint of the collection's embedder.
     pub fingerprint: Option<Fingerprint>,
 }
 
 /// The answer to one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Nearest first.
+    /// Hits, nearest first.
     pub hits: Vec<Hit>,
-    /// What it cost.
+    /// Cost of the answer.
     pub stats: SearchStats,
 }
 
-/// What to measure.
+/// Parameters of a recall measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecallParams {
-    /// Points that are sampled, 1 to [`MAX_SAMPLES`](super::limits::MAX_SAMPLES).
+    /// Number of points to sample, 1 to [`MAX_SAMPLES`](super::limits::MAX_SAMPLES).
     pub samples: u32,
-    /// How many neighbours of each.
+    /// Number of neighbours per sampled point.
     pub k: u32,
-    /// How hard to search.
+    /// Accuracy of the searches.
     pub accuracy: Accuracy,
-    /// Seed of the sample; 0 takes one that changes with every write.
+    /// Seed of the sample; 0 uses a seed that changes with every write.
     pub seed: u64,
 }
 
-/// The recall of a live collection: sampled points asked for their neighbours, themselves left out.
+/// Recall of a live collection, measured by searching for the neighbours of sampled points, without the points
+/// themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecallReport {
-    /// Points that were sampled; fewer than asked where there are fewer.
+    /// Points sampled; fewer than requested if the collection has fewer.
     pub samples: u32,
-    /// Their mean recall, 0 to 1. A stored point is an easier query than a new one.
+    /// Mean recall, 0 to 1. A stored point is an easier query than a new one.
     pub recall: f64,
     /// Lower end of the 95 % confidence interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of that interval.
     pub high: f64,
-    /// What the tables say of stored points; none when one is missing.
+    /// Recall expected for stored points according to the calibration tables; none if one is missing.
     pub stored_expected: Option<f64>,
-    /// What the tables promise for queries that are not stored: the answers' `expected_recall`.
+    /// Recall expected for queries that are not stored: the `expected_recall` of answers.
     pub expected: Option<f64>,
-    /// Mean time of a search as asked.
+    /// Mean time of a search with the requested accuracy.
     pub search_time: Duration,
-    /// Mean time of an exact one.
+    /// Mean time of an exact search.
     pub exact_time: Duration,
-    /// Whether the recall has drifted from the tables, so that they are being measured anew.
+    /// Whether the recall has drifted from the calibration tables, so that the graphs are being calibrated again.
     pub recalibrating: bool,
     /// Sealed segments.
     pub segments: Vec<SegmentRecall>,
 }
 
-/// The part of a sealed segment in a [`RecallReport`].
+/// Results for one sealed segment in a [`RecallReport`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SegmentRecall {
-    /// Its number within the collection.
+    /// Number of the segment within the collection.
     pub segment: u64,
-    /// Candidates kept in it; 0 when it was scanned.
+    /// Size of the candidate list in this segment; 0 if it was scanned.
     pub ef_used: u32,
-    /// True neighbours in it that were found.
+    /// True neighbours found in this segment.
     pub found: u64,
-    /// Of so many.
+    /// True neighbours in this segment.
     pub of: u64,
-    /// Queries that its table was measured with; 0 without a table.
+    /// Queries that the calibration used; 0 without a table.
     pub calibrated_on: u32,
-    /// What its table promises for queries that are not stored.
+    /// Recall expected for queries that are not stored.
     pub expected: Option<f32>,
 }
 
 /// Why a point is, or is not, among the hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is one of them.
+    /// It is a hit.
     Hit,
-    /// There is no such point.
+    /// There is no point with this id.
     UnknownPoint,
-    /// There was, and a dead row of it is still there.
+    /// The point was deleted; a deleted row of it still exists.
     Deleted,
-    /// The query leaves it out: it is the point, or a term, that was asked with.
+    /// The query excludes it: it is the query point or a term of the query.
     Excluded,
     /// Its score is below the threshold.
     BelowThreshold,
     /// At least `k` points are nearer.
     Beaten,
-    /// It is one of the `k` nearest, but a graph did not lead to it.
+    /// It is one of the `k` nearest, but the graph search missed it.
     MissedByGraph,
     /// Its payload does not match the filter.
     Filtered,
 }
 
-/// Where a live point is.
+/// Location of a live point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residence {
-    /// Not yet sealed.
+    /// In the growing segment, not yet sealed.
     Growing,
-    /// A row of a sealed segment.
+    /// In a sealed segment.
     Sealed {
-        /// The segment's number.
+        /// Number of the segment.
         segment: u64,
-        /// Its row.
+        /// Row in the segment.
         row: u32,
     },
 }
 
-/// What [`Engine::explain`] tells. Fields are none where the reason makes them meaningless.
+/// Result of [`Engine::explain`]. Fields that do not apply to the reason are none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// Why.
+    /// Why the point is, or is not, a hit.
     pub reason: Reason,
-    /// Its place among the hits, from 1.
+    /// Rank among the hits, from 1.
     pub rank: Option<u32>,
-    /// Its place among all points that may be found, from 1, by a scan.
+    /// Rank among all points that the query may return, from 1, found by a scan.
     pub true_rank: Option<u64>,
-    /// Its distance to the query.
+    /// Distance to the query.
     pub distance: Option<f32>,
-    /// Its score.
+    /// Score of the point.
     pub score: Option<f32>,
     /// Distance of the k-th hit.
     pub kth_distance: Option<f32>,
-    /// Where it lives.
+    /// Location of the point.
     pub residence: Option<Residence>,
-    /// Candidates kept in its segment; 0 when that was scanned.
+    /// Size of the candidate list in its segment; 0 if that was scanned.
     pub ef_used: u32,
-    /// Where a graph missed it: the least `ef` at which it is found; none if only a scan does.
+    /// If the graph search missed the point: the smallest `ef` that finds it; none if only a scan does.
     pub ef_needed: Option<u32>,
-    /// The points whose neighbours the search of its segment's graph looked at, in order, at most the last 64; none
-    /// where that was scanned.
+    /// Points that the graph search of its segment expanded, in order, at most the last 64; none if the segment was
+    /// scanned.
     pub walked: Vec<PointId>,
 }
 
-/// Which sources of points are embedded anew.
+/// Which source texts and images a re-embedding uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sources {
-    /// Those from which the present embedder makes the stored vector.
+    /// Sources from which the current embedder reproduces the stored vector.
     Proved,
-    /// What each payload holds: for a collection whose embedder is lost.
+    /// The payload of each point as it is: for a collection whose embedder is lost.
     Trusted,
 }
 
-/// The database. Every call checks its input whole before it changes anything; see [`Error`].
+/// The database. Every call validates its whole input before it changes anything; see [`Error`].
 pub trait Engine: Send + Sync {
-    /// The embedders of this process.
+    /// Returns the embedders of this process.
     fn embedders(&self) -> Arc<Registry>;
-    /// All models, in the order of their coming.
+    /// Returns all models, in the order in which they were added.
     ///
     /// # Errors
-    /// `Internal`; `Unavailable` where models do not change.
+    /// `Internal`; `Unavailable` if the engine's models are fixed.
     fn models(&self) -> Result<Vec<ModelInfo>, Error>;
-    /// A place for the files of a model, or for those to train one on.
+    /// Creates an upload for the files of a model, or for training data.
     ///
     /// # Errors
     /// `Exhausted`, `Internal`.
     fn upload(&self) -> Result<Upload, Error>;
-    /// Makes an uploaded model folder durable and its embedders known, without names that the engine was opened with; collections
-    /// that miss them can embed again.
+    /// Makes an uploaded model folder durable and registers its embedders. Embedder names that the engine was opened
+    /// with keep their embedders. Collections that lacked one of the new embedders can embed again.
     ///
     /// # Errors
-    /// `InvalidInput` or `Corrupt` for files that are no model, `AlreadyExists`, `Exhausted`, `Internal`.
+    /// `InvalidInput` or `Corrupt` if the files are not a model; `AlreadyExists`, `Exhausted`, `Internal`.
     fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error>;
-    /// Trains a model on uploaded files, or on a collection's texts, then does as [`install_model`](Self::install_model). It runs behind other work.
+    /// Trains a model on uploaded files or on a collection's texts, then installs it like
+    /// [`install_model`](Self::install_model). Runs at low priority.
     ///
     /// # Errors
-    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` when `observe` says false;
-    /// those of [`install_model`](Self::install_model).
+    /// `NotFound` for the collection; `InvalidInput` for wrong settings or files; `Abandoned` if `observe` returns
+    /// false; those of [`install_model`](Self::install_model).
     fn train_model(
         &self,
         training: &Training,
         upload: Upload,
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error>;
-    /// Deletes an installed model, by the fingerprint of its first embedder.
+    /// Deletes an installed model, given the fingerprint of its first embedder.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` for one that was not installed, or that a collection is pinned to; `Corrupt` when that cannot be told.
+    /// `NotFound`; `Conflict` if the model was not installed, or a collection is pinned to it; `Corrupt` if the pins
+    /// cannot be read.
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error>;
-    /// What it has done since it was opened.
+    /// Returns counters of the work done since the engine was opened.
     fn activity(&self) -> Activity;
 
-    /// Makes a new, empty collection.
+    /// Creates an empty collection.
     ///
     /// # Errors
     /// `AlreadyExists`, or `InvalidInput` for a setting out of range.
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error>;
-    /// The state of a collection, of one that could not be opened too.
+    /// Returns the state of a collection, even if it could not be opened.
     ///
     /// # Errors
     /// `NotFound`.
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
-    /// The sequence number up to which reads see all writes: that of the last acknowledged one.
+    /// Returns the sequence number of the last acknowledged write; reads see all writes up to it.
     ///
     /// # Errors
-    /// `NotFound`; `Corrupt` for one that could not be opened.
+    /// `NotFound`; `Corrupt` if the collection could not be opened.
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// All collections by name, those that could not be opened among them.
+    /// Returns all collections by name, including those that could not be opened.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error>;
-    /// Removes a collection; returns the number of its points.
+    /// Deletes a collection and returns the number of its points.
     ///
     /// # Errors
     /// `NotFound`.
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error>;
-    /// Seals what grows, merges, and waits until every segment that should have a graph has it, measured.
+    /// Seals the growing segment, merges segments, and waits until every segment large enough has a calibrated graph.
     ///
     /// # Errors
-    /// `NotFound`, or what stopped the work.
+    /// `NotFound`, or the error that stopped the work.
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error>;
 
-    /// Makes the next generation of a collection by another embedder, from what the points keep of their sources, while the present
-    /// one serves and is written to; then it takes its place, and the one before is kept. After an error everything is as before. Engines that keep nothing on disk have one generation.
+    /// Builds the next generation of a collection with another embedder, from the texts and images stored in the
+    /// payloads, while the current generation serves reads and writes. Then switches to it and keeps the previous
+    /// generation. After an error nothing has changed. Engines without disk storage have one generation.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be embedded; `Conflict` for points whose
-    /// source is not certain, or while the present embedder is not loaded; `Unavailable` when `observe` says false, or writes come too fast.
+    /// `NotFound`; `InvalidInput` for plain vectors, or naming the embedder, the tap, or a point that cannot be
+    /// embedded; `Conflict` for points whose source is uncertain, or while the current embedder is not loaded;
+    /// `Unavailable` if `observe` returns false, or if writes arrive too fast to catch up.
     fn reembed(
         &self,
         name: &CollectionName,
@@ -615,86 +622,87 @@ pub trait Engine: Send + Sync {
         let _ = (embedder, tap, sources, observe);
         Err(Error::NoPrevious { collection: name.to_string() })
     }
-    /// Makes the generation before the present one again, with everything that was written since; the other one is kept.
+    /// Switches back to the previous generation, with everything written since, and keeps the current one.
     ///
     /// # Errors
-    /// `Conflict` when none is kept, or its embedder is not loaded; as [`reembed`](Self::reembed).
+    /// `Conflict` if no other generation is kept, or its embedder is not loaded; those of [`reembed`](Self::reembed).
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
         let _ = observe;
         Err(Error::NoPrevious { collection: name.to_string() })
     }
-    /// Removes the generation that is kept beside the present one.
+    /// Removes the previous generation.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when none is kept.
+    /// `NotFound`; `Conflict` if no other generation is kept.
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
         Err(Error::NoPrevious { collection: name.to_string() })
     }
 
-    /// Reads every byte of a collection's files. A segment that is damaged is not used from then on, a graph is made anew.
+    /// Reads every byte of a collection's files. A damaged segment is quarantined; a damaged graph is rebuilt.
     ///
     /// # Errors
-    /// `NotFound`, `Corrupt` for a collection that could not be opened.
+    /// `NotFound`; `Corrupt` if the collection could not be opened.
     fn check(&self, name: &CollectionName) -> Result<CheckReport, Error>;
 
-    /// Adds or replaces points. All or nothing; durable and visible when it returns.
+    /// Adds or replaces points. Atomic; durable and visible on return.
     ///
     /// # Errors
-    /// `InvalidInput` naming the item and the limit, `Conflict` when the pinned embedder is not loaded.
+    /// `InvalidInput` naming the item and the limit; `Conflict` if the pinned embedder is not loaded.
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
-    /// The same for texts that are split into blocks; whatever blocks these texts had before are gone, in the same write.
+    /// Like [`upsert`](Self::upsert), but splits texts into blocks; removes the previous blocks of these texts in the
+    /// same write.
     ///
     /// # Errors
-    /// As [`upsert`](Self::upsert), and for what cannot be split.
+    /// Those of [`upsert`](Self::upsert), and `InvalidInput` for items that cannot be split.
     fn upsert_blocks(&self, name: &CollectionName, items: Vec<Item>, blocks: Blocks) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
         let texts: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
         self.upsert_instead(name, blocks.all(items)?, &texts)
     }
-    /// As [`upsert`](Self::upsert), but refuses the whole batch where it would change a point: where an item has the id of a
-    /// point with another vector or payload.
+    /// Like [`upsert`](Self::upsert), but refuses the whole batch if an item has the id of a point with another vector
+    /// or payload.
     ///
     /// # Errors
-    /// As there; `AlreadyExists` naming the first such id.
+    /// Those of [`upsert`](Self::upsert); `AlreadyExists` naming the first conflicting id.
     fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error>;
-    /// [`upsert`](Self::upsert) of the blocks of `texts`, which are split already; other blocks of these texts are removed, in the
-    /// same write.
+    /// Upserts the blocks of `texts`, already split; removes all other blocks of these texts in the same write.
     ///
     /// # Errors
-    /// As [`upsert`](Self::upsert).
+    /// Those of [`upsert`](Self::upsert).
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error>;
-    /// Checks and embeds one item without writing it: what a stream needs to refuse items one by one.
-    /// The result is an item whose source is a vector ([`Source::Embedded`] where it was embedded), with the payload it will have.
+    /// Validates and embeds one item without writing it, so that a stream can refuse items one by one. The source of
+    /// the returned item is a vector ([`Source::Embedded`] if it was embedded), and its payload is the one to be
+    /// stored.
     ///
     /// # Errors
-    /// As [`upsert`](Self::upsert).
+    /// Those of [`upsert`](Self::upsert).
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error>;
-    /// Removes points by id; those that are not there are listed.
+    /// Deletes points by id; returns the ids without a point.
     ///
     /// # Errors
     /// `NotFound` for the collection.
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error>;
-    /// Removes the points that match when their turn to be written comes: all of them in one transaction, or none.
+    /// Deletes the points that match when the write is executed, in one transaction.
     ///
     /// # Errors
-    /// `InvalidInput` for a filter that is wrong or that matches more points than one transaction takes. Without
-    /// `allow_unknown_fields` also for one that matches points and names a field that no point has: a misspelt field under
-    /// `not` matches every point.
+    /// `InvalidInput` for a filter that is malformed or that matches more points than one transaction can delete;
+    /// without `allow_unknown_fields` also for a filter that matches points and names a field that no point has,
+    /// because a misspelt field under `not` matches every point.
     fn delete_matching(
         &self,
         name: &CollectionName,
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error>;
-    /// The named points, in that order; none for an id that is not there.
+    /// Returns the points with these ids, in that order; none for an id without a point.
     ///
     /// # Errors
     /// `NotFound` for the collection.
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
-    /// Points in the order of their ids, after `after`; with a filter, those that match.
+    /// Returns points in the order of their ids, starting after `after`; with a filter, only those that match.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for a limit out of range or a wrong filter.
+    /// `NotFound`; `InvalidInput` for a limit out of range or a malformed filter.
     fn scroll(
         &self,
         name: &CollectionName,
@@ -703,20 +711,21 @@ pub trait Engine: Send + Sync {
         fields: Fields,
         filter: Option<&Filter>,
     ) -> Result<Page, Error>;
-    /// Live points; with a filter, those that match.
+    /// Counts the live points; with a filter, those that match.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for a wrong filter.
+    /// `NotFound`; `InvalidInput` for a malformed filter.
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
-    /// The nearest points to each query. All queries are checked before one runs.
+    /// Returns the nearest points to each query. Validates all queries before it runs the first.
     ///
     /// # Errors
     /// `InvalidInput` naming the query and the limit.
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
-    /// Why a point is, or is not, among the hits of a query. A point that is not there is a reason, not an error.
+    /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a [`Reason`], not
+    /// an error.
     ///
     /// # Errors
-    /// As [`search`](Self::search).
+    /// Those of [`search`](Self::search).
     fn explain(
         &self,
         name: &CollectionName,
@@ -724,23 +733,24 @@ pub trait Engine: Send + Sync {
         params: &SearchParams,
         id: &PointId,
     ) -> Result<Explanation, Error>;
-    /// Writes a snapshot of this moment; writes go on meanwhile. Engines that keep none have no place for them.
+    /// Writes a snapshot of the current state; writes continue meanwhile. Engines without a snapshot store return
+    /// [`Error::NoDepot`].
     ///
     /// # Errors
-    /// `NotFound` for the collection; `Conflict` when there is no place for snapshots or the embedder is not loaded;
-    /// `Corrupt` for a damaged segment; `Unavailable` when the store does not answer or `observe` says false.
+    /// `NotFound` for the collection; `Conflict` if no snapshot store is configured or the embedder is not loaded;
+    /// `Corrupt` for a damaged segment; `Unavailable` if the store does not respond or `observe` returns false.
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let _ = (name, observe);
         Err(Error::NoDepot)
     }
-    /// All snapshots, the oldest first.
+    /// Returns all snapshots, oldest first.
     ///
     /// # Errors
     /// `Conflict`, `Unavailable`.
     fn snapshots(&self) -> Result<Vec<snapshot::Listed>, Error> {
         Err(Error::NoDepot)
     }
-    /// What the manifest of a snapshot says.
+    /// Returns the contents of a snapshot's manifest.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`, `Conflict`, `Unavailable`.
@@ -748,20 +758,20 @@ pub trait Engine: Send + Sync {
         let _ = snapshot;
         Err(Error::NoDepot)
     }
-    /// Reads every byte of a snapshot and compares its checksums.
+    /// Reads every byte of a snapshot and verifies its checksums.
     ///
     /// # Errors
-    /// As [`snapshot`](Self::snapshot).
+    /// Those of [`snapshot`](Self::snapshot).
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let _ = (snapshot, observe);
         Err(Error::NoDepot)
     }
-    /// Makes the collection `target` from a snapshot: a new one, or with `replace` in place of one that is there. It is
-    /// seen once it is whole and checked; after an error everything is as before.
+    /// Restores a snapshot as the collection `target`: a new one or, with `replace`, instead of an existing one. The
+    /// collection becomes visible once it is complete and verified; after an error nothing has changed.
     ///
     /// # Errors
-    /// `AlreadyExists` without `replace`; as [`verify_snapshot`](Self::verify_snapshot); `Conflict` when the embedder is
-    /// neither loaded nor in the snapshot; `Exhausted` when there is no room.
+    /// `AlreadyExists` without `replace`; those of [`verify_snapshot`](Self::verify_snapshot); `Conflict` if the
+    /// embedder is neither loaded nor in the snapshot; `Exhausted` if there is no room.
     fn restore_snapshot(
         &self,
         snapshot: &SnapshotName,
@@ -772,31 +782,32 @@ pub trait Engine: Send + Sync {
         let _ = (snapshot, target, replace, observe);
         Err(Error::NoDepot)
     }
-    /// Tells a layout of a collection, part by part as it improves: the one that is kept, with what was written since, or a new
-    /// one. Engines that draw no maps keep none.
+    /// Streams the layout of a collection as it improves. Uses the cached layout, updated with later writes, if there
+    /// is one. Engines without layouts return [`Error::NoMap`].
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` naming the limit; `Abandoned` when `tell` says false.
+    /// `NotFound`; `InvalidInput` naming the limit; `Abandoned` if `tell` returns false.
     fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
         let _ = (params, tell);
         Err(Error::NoMap { collection: name.to_string() })
     }
-    /// Where queries lie on the layout that is kept, `dimensions` numbers each: among the places of their nearest points.
+    /// Returns the positions of queries on the cached layout, `dimensions` coordinates each, computed from the
+    /// positions of their nearest points.
     ///
     /// # Errors
-    /// As [`search`](Self::search); `Conflict` while no layout is kept.
+    /// Those of [`search`](Self::search); `Conflict` if no layout is cached.
     fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
         let _ = (choice, queries);
         Err(Error::NoMap { collection: name.to_string() })
     }
-    /// Tells which points are written from now on.
+    /// Returns a feed of the points written from now on.
     ///
     /// # Errors
     /// `NotFound`.
     fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
         Err(Error::NoMap { collection: name.to_string() })
     }
-    /// Points by id, with their places on the layout that is kept and the values of some fields of their payloads.
+    /// Returns points by id, with their positions on the cached layout and the values of some payload fields.
     ///
     /// # Errors
     /// `NotFound` for the collection; `InvalidInput` naming the limit.
@@ -810,13 +821,14 @@ pub trait Engine: Send + Sync {
         let _ = (choice, ids, fields);
         Err(Error::NoMap { collection: name.to_string() })
     }
-    /// The fields of a filter that no point has: misspelt ones, as a rule. A field is left out where the engine cannot tell.
+    /// Returns the fields of a filter that no point has, which are usually misspelt. Omits fields that the engine
+    /// cannot check.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error>;
-    /// Measures recall on sampled points; when it has drifted from what was measured of the graphs, they are measured
-    /// anew behind this call.
+    /// Measures recall on sampled points. If it has drifted from the calibration tables, the graphs are calibrated
+    /// again in the background.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` naming the limit.

@@ -1,180 +1,180 @@
-//! What the engine answers when it cannot do as asked.
+//! Errors of the engine.
 
 use crate::types::InvalidName;
 use crate::{depot, embed, index, store};
 
-/// The engine's error.
+/// An error of the engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No collection of that name.
+    /// There is no collection with this name.
     #[error("there is no collection named {0:?}")]
     UnknownCollection(String),
-    /// A collection of that name exists.
+    /// A collection with this name exists.
     #[error("a collection named {0:?} exists already")]
     CollectionExists(String),
-    /// No model has this fingerprint.
+    /// There is no model with this fingerprint.
     #[error("there is no model with the fingerprint {0}")]
     UnknownModel(String),
-    /// The model is there already.
+    /// The model exists already.
     #[error("the model {name:?} with the fingerprint {fingerprint} is there already")]
     ModelExists {
-        /// The name of its first embedder.
+        /// Name of its first embedder.
         name: String,
-        /// Its fingerprint.
+        /// Fingerprint of the model.
         fingerprint: String,
     },
-    /// A model that cannot be deleted.
+    /// The model cannot be deleted.
     #[error("the model {name:?} cannot be deleted: {why}")]
     ModelStays {
-        /// The name of its first embedder.
+        /// Name of its first embedder.
         name: String,
-        /// Because.
+        /// Reason.
         why: String,
     },
-    /// The caller may not touch this collection, whether it exists or not.
+    /// The caller may not access this collection, whether it exists or not.
     #[error("the caller may not touch this collection")]
     Forbidden,
-    /// Models stand for all collections, and the caller may not touch all.
+    /// The caller may not change models, which all collections share.
     #[error(
         "the caller may not change the models: they are shared by all collections, and the caller may touch only some"
     )]
     ForbiddenModels,
-    /// No point of that id.
+    /// There is no point with this id.
     #[error("the collection {collection:?} has no point {id:?}")]
     UnknownPoint {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
-        /// Which id.
+        /// Id of the point.
         id: String,
     },
-    /// An item whose id belongs to another point, which was to be kept.
+    /// A conflict under "keep": the item's id belongs to a stored point with other content.
     #[error("the collection {collection:?} has another point with the id {id:?}, which would be replaced")]
     PointTaken {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
-        /// Which id.
+        /// Id of the item.
         id: String,
     },
-    /// An item whose id an item before it has, with other content, where points are kept.
+    /// A conflict under "keep": an earlier item of the same load has this id and other content.
     #[error("the id {id:?} came before in this load, with another vector or payload")]
     PointAgain {
-        /// Which id.
+        /// Id of the item.
         id: String,
     },
-    /// A field of the request is wrong: `field` is its path in the request (`items[3].vector`), `why` names the limit.
+    /// A field of the request is invalid.
     #[error("{field}: {why}")]
     Invalid {
-        /// Path of the field.
+        /// Path of the field in the request, such as `items[3].vector`.
         field: String,
-        /// What is wrong, and the limit.
+        /// Description of the problem, with the limit.
         why: String,
     },
-    /// A name that is not one.
+    /// A name is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// Embedding failed; `field` names the item.
+    /// Embedding failed.
     #[error("{field}: {source}")]
     Embed {
-        /// Path of the field.
+        /// Path of the field that names the item.
         field: String,
-        /// Why.
+        /// Error of the embedder.
         source: embed::Error,
     },
-    /// The collection's embedder is not loaded, or another one has its name.
+    /// The collection's embedder is not loaded, or another embedder has its name.
     #[error("the collection {collection:?} is pinned to the embedder {embedder:?} with fingerprint {pinned}; {loaded}")]
     Fingerprint {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
         /// Name of the embedder.
         embedder: String,
         /// The pinned fingerprint.
         pinned: String,
-        /// What is loaded instead.
+        /// Description of what is loaded instead.
         loaded: String,
     },
-    /// Points that keep no source, or one that does not give their vector.
+    /// The points store no source, or one that does not reproduce their vector.
     #[error(
         "{count} points of the collection {collection:?} cannot be embedded anew, for example {}: the field {field:?} of their payload is missing, or the present embedder makes another vector from it; write them again by {reads}, or delete them. Nothing was changed",
         quoted(.ids)
     )]
     UncertainSource {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
-        /// How many points.
+        /// Number of points.
         count: u64,
-        /// The ids of the first of them.
+        /// Ids of the first of these points.
         ids: Vec<String>,
-        /// What the next embedder reads.
+        /// Kind of input that the next embedder reads.
         reads: &'static str,
-        /// Where it would be.
+        /// Payload field that should hold the source.
         field: &'static str,
     },
-    /// There is no generation before the present one, or it is not kept any more.
+    /// There is no previous generation, or it has been removed.
     #[error("the collection {collection:?} keeps no generation before the present one")]
     NoPrevious {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
     },
-    /// Stored bytes are not what was written.
+    /// Stored bytes are corrupt.
     #[error("damaged: {what}")]
     Damaged {
-        /// What, and where.
+        /// Description of the damage, with its position.
         what: String,
     },
-    /// A snapshot that is not what was written, or is none.
+    /// The snapshot is corrupt, or the object is not a snapshot.
     #[error("the snapshot {snapshot:?} is damaged: {what}")]
     SnapshotDamaged {
-        /// Its name.
+        /// Name of the snapshot.
         snapshot: String,
-        /// Where in it, and what.
+        /// Position and description of the damage.
         what: String,
     },
-    /// A snapshot that this server cannot take as things are.
+    /// The snapshot cannot be restored on this server in its current state.
     #[error("the snapshot {snapshot:?} cannot be restored here: {why}")]
     SnapshotRefused {
-        /// Its name.
+        /// Name of the snapshot.
         snapshot: String,
-        /// Why, and what to do.
+        /// Reason, and remedy.
         why: String,
     },
-    /// The server was not told where to keep snapshots.
+    /// No snapshot store is configured.
     #[error(
         "no place for snapshots is configured: start the server with --snapshots and a directory or the URL of an object store"
     )]
     NoDepot,
-    /// No layout of the collection is kept.
+    /// No layout of the collection is cached.
     #[error("no map of the collection {collection:?} is kept; ask for one first (Map.Project)")]
     NoMap {
-        /// Which collection.
+        /// Name of the collection.
         collection: String,
     },
-    /// Where snapshots are kept, something failed.
+    /// The snapshot store failed.
     #[error(transparent)]
     Depot(#[from] depot::Error),
     /// A limit of this process or machine is reached.
     #[error("{0}")]
     Exhausted(String),
-    /// The answer would be larger than the limit of the call.
+    /// The response would exceed the size limit of the call.
     #[error("{0}")]
     ResponseTooLarge(String),
-    /// The calls that are being answered hold all memory that they may hold.
+    /// The calls in flight use all memory available to calls.
     #[error("{0}")]
     Overloaded(String),
-    /// The engine is stopping, or a background job failed in a way that a restart mends.
+    /// The engine is stopping, or a background job failed with an error that a restart clears.
     #[error("{0}")]
     Unavailable(String),
-    /// The call was given up before its end; it changed nothing.
+    /// The call was cancelled before its end; nothing was changed.
     #[error("nobody waits for the answer any more: the deadline passed, or the client left")]
     Abandoned,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] store::Error),
-    /// A write could not be made durable; nothing of it is visible. (After a failed sync it may be there after a
-    /// restart, whole.) Shared by all writers of one group commit.
+    /// A write could not be made durable; no part of it is visible. (After a failed sync the whole write may be there
+    /// after a restart.) Shared by all writers of one group commit.
     #[error("the write is not acknowledged: {0}")]
     Write(std::sync::Arc<store::Error>),
-    /// Frozen segments wait, and could not be sealed.
+    /// Frozen segments could not be sealed, so the write was refused.
     #[error("nothing was written: a segment could not be sealed: {0}")]
     Seal(std::sync::Arc<Error>),
     /// The index failed.
@@ -182,33 +182,33 @@ pub enum Error {
     Index(#[from] index::Error),
 }
 
-/// `"a", "b"`
+/// Formats ids as `"a", "b"`.
 fn quoted(ids: &[String]) -> String {
     ids.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// What a caller can do about an [`Error`].
+/// Classes of [`Error`] by what a caller can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request is wrong.
+    /// The request is invalid.
     InvalidInput,
-    /// Text of which no word is known.
+    /// The text has no word of the vocabulary.
     OutOfVocabulary,
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound,
-    /// There is such a thing already.
+    /// The object exists already.
     AlreadyExists,
-    /// The state does not allow it (another embedder).
+    /// The current state does not allow the operation, for example because another embedder is loaded.
     Conflict,
-    /// The caller may not.
+    /// The caller is not authorized.
     Forbidden,
     /// Stored bytes are damaged.
     Corrupt,
-    /// A limit is reached; less, or later.
+    /// A limit is reached; retry with less, or later.
     Exhausted,
-    /// Not now.
+    /// Temporarily unavailable; retry later.
     Unavailable,
-    /// Nobody waits for the answer.
+    /// The call was cancelled.
     Abandoned,
     /// The machine or the program failed.
     Internal,
@@ -231,7 +231,7 @@ impl From<embed::ErrorKind> for ErrorKind {
             embed::ErrorKind::OutOfVocabulary => Self::OutOfVocabulary,
             embed::ErrorKind::Corrupt => Self::Corrupt,
             embed::ErrorKind::Cancelled => Self::Abandoned,
-            // Another build of the program would read it.
+            // Another build of the program could read it.
             embed::ErrorKind::Unsupported => Self::Conflict,
             embed::ErrorKind::Exhausted => Self::Exhausted,
             embed::ErrorKind::Internal => Self::Internal,
@@ -249,12 +249,12 @@ fn of_store(error: &store::Error) -> ErrorKind {
 }
 
 impl Error {
-    /// A wrong field.
+    /// Creates an [`Error::Invalid`].
     pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), why: why.into() }
     }
 
-    /// Its kind; exhaustive, so that a new variant must choose one.
+    /// Returns the kind of the error. The match is exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownCollection(_) | Self::UnknownPoint { .. } | Self::UnknownModel(_) => ErrorKind::NotFound,
@@ -287,7 +287,7 @@ impl Error {
         }
     }
 
-    /// The request's field that is wrong, where there is one.
+    /// Returns the path of the invalid field, if the error names one.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } | Self::Embed { field, .. } => Some(field),

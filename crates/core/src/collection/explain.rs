@@ -1,7 +1,8 @@
-//! Why a point is, or is not, among the nearest: filtered out, gone, farther than the k-th, or missed by a graph.
+//! Explanation of why a point is, or is not, among the nearest: filtered, deleted, farther than the k-th, or missed by
+//! a graph.
 //!
-//! The search itself is run as asked, then a scan counts the points that are truly nearer, and where a graph missed the
-//! point it is searched again with more candidates until it is found.
+//! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
+//! with more candidates until the point is found.
 
 use super::effort::Effort;
 use super::filter::Selected;
@@ -14,9 +15,9 @@ use crate::math;
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
-/// Rows that are compared between two looks at whether to stop.
+/// Rows compared between two checks for cancellation.
 const PIECE: u32 = 1 << 16;
-/// Most points of a walk that are named: those nearest its end.
+/// Maximum expanded points returned; the last ones.
 const WALKED: usize = 64;
 
 impl Collection {
@@ -69,7 +70,7 @@ impl Collection {
         told.ef_used = ef.unwrap_or(0);
         told.walked = ef.map_or_else(Vec::new, |ef| self.walked(&source, &resolved.vector, k, ef, selected));
         told.true_rank = Some(1 + self.nearer(&sources, &resolved, distance, id, &view)?);
-        // The threshold is judged apart: it would hide the rank.
+        // The threshold is applied separately, because it would hide the rank.
         let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
         let hits: Vec<_> = hits.take(params.k as usize).collect();
         told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
@@ -79,7 +80,7 @@ impl Collection {
             (Some(_), _) if too_far => Reason::BelowThreshold,
             (Some(_), _) => Reason::Hit,
             (None, Some(rank)) if rank > u64::from(params.k) => Reason::Beaten,
-            // Which of those as near as the k-th are hits is left open.
+            // Which points at the distance of the k-th are hits is unspecified.
             _ if told.kth_distance == Some(distance) => Reason::Beaten,
             (None, _) => Reason::MissedByGraph,
         };
@@ -89,7 +90,8 @@ impl Collection {
         Ok(told)
     }
 
-    /// The points that the graph of a sealed segment expands on its lowest level, at most the last [`WALKED`].
+    /// Returns the points that the graph search of a sealed segment expands on the lowest level, at most the last
+    /// [`WALKED`].
     fn walked(
         &self,
         source: &Source<'_>,
@@ -109,7 +111,7 @@ impl Collection {
         last.iter().filter_map(|&row| PointId::new(sealed.segment.point_id(row)).ok()).collect()
     }
 
-    /// Points that the query may find and that come before `id` at `distance`, by distance and then by id.
+    /// Counts the points that the query may find and that sort before (`distance`, `id`).
     fn nearer(
         &self,
         sources: &[Part<'_>],
@@ -170,8 +172,8 @@ impl Collection {
         Ok((count as u64).saturating_sub(excluded.count() as u64))
     }
 
-    /// The least `ef` with which a search finds the point: doubled until it does, then halved in between. None if only a
-    /// scan finds it. With `effort` it was missed.
+    /// Returns the smallest `ef` with which a search finds the point, by doubling and then bisection; none if only a
+    /// scan finds it. The caller has seen a search with `effort` miss it.
     fn ef_needed(
         &self,
         sources: &[Part<'_>],
@@ -226,8 +228,8 @@ impl Explanation {
     }
 }
 
-/// Whether a dead row of that id is still in a segment: until a merge drops it, a deleted point can be told from one that
-/// never was.
+/// Returns whether a segment still has a deleted row with this id. Until a merge drops that row, a deleted point can be
+/// distinguished from one that never existed.
 fn has_dead_row(view: &View, id: &PointId) -> bool {
     view.sealed.iter().any(|sealed| sealed.segment.find(id.as_str()).is_some())
         || view.growing_newest_first().any(|growing| growing.read().ids.contains(id))

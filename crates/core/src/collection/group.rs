@@ -1,7 +1,7 @@
-//! Each group once, with its best point: the blocks of one text, for example.
+//! Grouping of hits: the best point of each group, for example of the blocks of one text.
 //!
-//! A group is the points that have the same value in a field of their payload; one without that field is a group of its
-//! own. The search is asked for more points until it has found enough groups, or there are no more points.
+//! A group is the set of points with the same value in a payload field; a point without that field is its own group.
+//! The search is repeated for more points until it has enough groups, or there are no more points.
 
 use super::effort::Effort;
 use super::filter::{self, Selection};
@@ -11,12 +11,12 @@ use super::{Answer, Error, Fields, SearchParams, Stop};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
-/// Points that are asked for at first, for each group; and how many times as many, each time they were too few.
+/// Factor by which k grows, both for the first search (per group) and for each repetition.
 const MORE: u32 = 4;
 const PAYLOAD: Fields = Fields { payload: true, vector: false };
 
 impl Collection {
-    /// The nearest groups by `field`.
+    /// Returns the nearest groups by `field`.
     pub(super) fn answer_grouped(
         &self,
         view: &View,
@@ -44,7 +44,7 @@ impl Collection {
                     }
                     let group = stop.check().and_then(|()| self.point_of(candidate, PAYLOAD));
                     let first = match group {
-                        // Long values are not kept.
+                        // A digest per value, because values may be long.
                         Ok(point) => point
                             .payload
                             .and_then(|payload| filter::value_at(&payload, field))
@@ -61,7 +61,7 @@ impl Collection {
                 enough = all || left == 0;
                 Ok(if enough { nearest } else { Vec::new() })
             })?;
-            // What it cost, all rounds together.
+            // The stats cover all rounds.
             if let Some(before) = before.take() {
                 answer.stats.distances_computed += before.stats.distances_computed;
                 answer.stats.growing_distances += before.stats.growing_distances;

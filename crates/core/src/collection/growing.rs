@@ -1,7 +1,8 @@
-//! The growing segment: points acknowledged but not yet sealed, in memory (and in the truth, which is their durable home).
+//! The growing segment: acknowledged points not yet sealed, in memory. Their durable copy is in the collection's
+//! database.
 //!
-//! Rows are appended and never move; a row dies when its point is deleted or replaced. The first
-//! `indexed` rows are in an hnsw_rs graph (built behind the writers) but for a few, the tail is scanned exactly.
+//! Rows are append-only and never move; deleting or replacing a point marks its row dead. The first `indexed` rows,
+//! except a few, are in an hnsw_rs graph built in the background; the remaining rows are scanned exactly.
 
 use super::Error;
 use super::filter::{GrowingPayloads, Selected, plan};
@@ -16,12 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Fewer rows than this are scanned: a graph would not be faster.
+/// Minimum rows for a graph; below it a graph is not faster than a scan.
 const INDEX_FROM_ROWS: u32 = 5_000;
-/// Rows copied out under the lock for one step of the indexer.
+/// Rows copied under the lock per step of the indexer.
 const INDEX_STEP: u32 = 256;
 
-/// What a row takes beside its vector, payload and id: pointers, lengths, its place in the order of ids.
+/// Overhead per row beyond vector, payload and id, bytes: pointers, lengths, the entry in the map of ids.
 const ROW_BYTES: usize = 120;
 
 /// One growing segment of a collection.
@@ -32,19 +33,19 @@ pub(super) struct Growing {
     capacity: usize,
     table: RwLock<Table>,
     graph: OnceLock<GrowingIndex>,
-    /// Rows that the graph was offered, in order.
+    /// Number of leading rows processed by the indexer: inserted into the graph, held out, or refused.
     indexed: AtomicU32,
-    /// Since when no more rows come: the indexer leaves it alone, its seal is near.
+    /// Time at which the segment became immutable. The indexer skips it from then on, because its seal is near.
     pub(super) frozen_at: OnceLock<Instant>,
-    /// Set when the graph failed: what it holds still serves, nothing is added.
+    /// Set after an error of the graph: its rows are still searched, but no rows are added.
     graph_failed: AtomicBool,
-    /// What was measured of the graph, and how many rows it had been offered then.
+    /// Calibration of the graph, with the value of `indexed` at that time.
     pub(super) measured: RwLock<Option<(u32, Arc<Calibration>)>>,
-    /// What filters are answered from.
+    /// Index that filters use.
     pub(super) payloads: GrowingPayloads,
 }
 
-/// The rows.
+/// Rows of a growing segment.
 #[derive(Default)]
 pub(super) struct Table {
     vectors: Vec<f32>,
@@ -52,14 +53,14 @@ pub(super) struct Table {
     pub(super) keys: Vec<u64>,
     pub(super) ids: Vec<PointId>,
     pub(super) payloads: Vec<Box<[u8]>>,
-    /// Bytes of payloads, ids and what else a row takes beside its vector.
+    /// Bytes of payloads, ids and per-row overhead.
     other_bytes: usize,
     pub(super) dead: Vec<bool>,
-    /// Live rows by id.
+    /// Live row of each id.
     pub(super) by_id: BTreeMap<PointId, u32>,
-    /// Rows that the graph refused: scanned like the tail.
+    /// Rows refused by the graph; scanned.
     unindexable: Vec<u32>,
-    /// Rows that are kept out of the graph, to measure it with: scanned like the tail. See `growing_recall.rs`.
+    /// Rows held out of the graph to measure its recall; scanned. See `growing_recall.rs`.
     pub(super) held_out: Vec<u32>,
 }
 
@@ -68,7 +69,7 @@ impl Table {
         self.keys.len() as u32
     }
 
-    /// Rows that the graph was offered and that are not in it (one that was held out may be there already).
+    /// Rows below `indexed` that are not in the graph (a released row may already be).
     pub(super) fn outside(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         self.unindexable.iter().chain(&self.held_out).copied()
     }
@@ -78,7 +79,7 @@ impl Table {
     }
 }
 
-/// A point on its way into a growing segment.
+/// A row to append.
 pub(super) struct NewRow {
     pub(super) key: u64,
     pub(super) id: PointId,
@@ -86,11 +87,11 @@ pub(super) struct NewRow {
     pub(super) payload: Box<[u8]>,
 }
 
-/// What a search of a growing segment found.
+/// Result of a search of a growing segment.
 pub(super) struct GrowingFound {
     pub(super) neighbors: Vec<Neighbor>,
     pub(super) distances: u64,
-    /// Whether the graph answered for some rows.
+    /// Whether some rows were searched by graph.
     pub(super) by_graph: bool,
 }
 
@@ -100,7 +101,7 @@ impl Growing {
             dimension: dimension as usize,
             metric,
             params,
-            // Writers may overshoot the seal threshold by one batch each.
+            // Writers may exceed the seal threshold by one batch each.
             capacity: capacity as usize + super::limits::MAX_BATCH,
             table: RwLock::default(),
             graph: OnceLock::new(),
@@ -113,7 +114,7 @@ impl Growing {
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
-        // Every critical section below leaves the table whole, so a poisoned lock still guards a sound table.
+        // Every critical section below leaves the table consistent, so a poisoned lock still guards a valid table.
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +134,8 @@ impl Growing {
         }
     }
 
-    /// Marks rows dead. A row that was replaced in this same segment keeps its id's newer row.
+    /// Marks rows dead. Keeps the id entry of a row that was replaced in this same segment, because it refers to the
+    /// newer row.
     pub(super) fn kill(&self, rows: &[u32]) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for &row in rows {
@@ -149,26 +151,26 @@ impl Growing {
         self.read().by_id.len() as u64
     }
 
-    /// Rows, dead ones too.
+    /// Returns the number of rows, including dead ones.
     pub(super) fn rows_held(&self) -> u32 {
         self.read().rows()
     }
 
-    /// Bytes of memory that the rows take: vectors, payloads, ids.
+    /// Returns the memory used by the rows, bytes: vectors, payloads, ids.
     pub(super) fn bytes_held(&self) -> usize {
         let table = self.read();
         table.vectors.len() * 4 + table.other_bytes
     }
 
-    /// Whether it is to be sealed: it has `rows` rows, or its vectors and payloads take `bytes`.
+    /// Returns whether the segment must be sealed: it has `rows` rows, or they use `bytes`.
     pub(super) fn is_full(&self, rows: u32, bytes: usize) -> bool {
         self.rows_held() >= rows || self.bytes_held() >= bytes
     }
 
-    /// Moves at most a step of the tail into the graph. Returns whether it did anything.
+    /// Inserts up to [`INDEX_STEP`] rows of the tail into the graph. Returns whether there were any.
     ///
     /// # Errors
-    /// The index's, which leaves the rows in the scanned tail.
+    /// Those of the index. The rows stay in the scanned tail.
     pub(super) fn index_step(&self) -> Result<bool, Error> {
         if self.frozen_at.get().is_some() || self.graph_failed.load(Ordering::Relaxed) {
             return Ok(false);
@@ -191,7 +193,7 @@ impl Growing {
                 self.graph.get_or_init(|| graph)
             }
         };
-        // Of the rows held out before, some are not any more.
+        // Some of the rows held out so far are now released.
         let (held_before, released): (Vec<u32>, Vec<u32>) =
             held_before.into_iter().partition(|&row| is_held_out(row, until));
         let released: Vec<(u32, Vec<f32>)> = {
@@ -224,7 +226,7 @@ impl Growing {
         Ok(true)
     }
 
-    /// The rows of a table of this segment.
+    /// Returns the rows of a table of this segment.
     pub(super) fn rows<'a>(&self, table: &'a Table) -> Rows<'a> {
         Rows {
             vectors: Components::F32(&table.vectors),
@@ -234,21 +236,22 @@ impl Growing {
         }
     }
 
-    /// Rows that the graph was offered, the first ones.
+    /// Returns `indexed`, the number of leading rows that the indexer has processed.
     pub(super) fn indexed_rows(&self) -> u32 {
         self.indexed.load(Ordering::Acquire)
     }
 
-    /// The graph, once there is one.
+    /// Returns the graph, if it has been created.
     pub(super) fn graph(&self) -> Option<&GrowingIndex> {
         self.graph.get()
     }
 
-    /// The nearest live rows (with `selected`: of those): the graph for the indexed rows (if `ef` is given), an exact
-    /// scan for all others, which leaves out what is farther than `bound`. Few selected rows are compared without the graph.
+    /// Returns the nearest live rows, or with `selected` the nearest of those. Searches the indexed rows by graph if
+    /// `ef` is given, and all other rows by an exact scan, which may skip rows farther than `bound`. A small selection
+    /// is scanned without the graph.
     ///
     /// # Errors
-    /// The index's.
+    /// Those of the index.
     pub(super) fn search(
         &self,
         query: &[f32],
@@ -257,7 +260,7 @@ impl Growing {
         bound: f32,
         selected: Option<&Selected>,
     ) -> Result<GrowingFound, Error> {
-        // Read before the table is locked: rows below it were offered to the graph by then.
+        // Load before locking the table, so that the indexer has already processed all rows below it.
         let indexed = self.indexed.load(Ordering::Acquire);
         let table = self.read();
         let rows = self.rows(&table);

@@ -1,8 +1,8 @@
-//! What recall the graph of a growing segment reaches, measured on rows that are kept out of it for that.
+//! Recall of a growing segment's graph, measured on rows held out of it.
 //!
-//! A few rows, chosen by their numbers' hashes, stay in the tail that every search scans: they are as good as new queries.
-//! When the graph has grown by half, they are asked again, and its table is replaced. Until the first measurement nothing
-//! is promised; between two of them the table may say a little too much.
+//! A few rows, chosen by the hash of their number, stay in the tail that every search scans, so they are valid as new
+//! queries. Each time the graph has grown by half, they are searched again and its calibration table is replaced.
+//! Before the first measurement no recall is promised; between two measurements the table may be slightly too high.
 
 use super::Error;
 use super::growing::Growing;
@@ -14,30 +14,31 @@ use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 
-/// Rows that are kept out at most, and more than half as many once there are so many twice over.
+/// Held-out rows: between 64 and 128 once the segment has 8,192 rows.
 const HELD_OUT: u32 = 128;
-/// Rows of the graph that are asked for their neighbours.
+/// Stored rows used as queries.
 const STORED: usize = 64;
-/// A graph is measured from so many rows on, and again when it has grown by one part in so many.
+/// Minimum rows for a measurement; it is repeated when the graph has grown by 1 / `AGAIN_AFTER_ONE_IN`.
 const FROM_ROWS: u32 = 4_096;
 const AGAIN_AFTER_ONE_IN: u32 = 2;
-/// What is measured: hits asked for, and candidates, each time twice as many as before.
+/// Values of k measured, and the maximum `ef`, which doubles from k.
 const KS: [u32; 3] = [1, 10, 100];
 const MAX_EF: u32 = 1_024;
-/// A curve ends with this recall.
+/// Recall at which a curve ends.
 const ENOUGH: f32 = 0.9995;
-/// Numbers of the rows that are compared while the table is locked once.
+/// Vector components compared per lock acquisition.
 const AT_ONCE: usize = 1 << 15;
 
-/// Whether a row is kept out of the graph of a segment with so many rows. One that is not any more never is again.
+/// Returns whether a row is held out of the graph of a segment with `rows` rows. Once released, a row is never held out
+/// again.
 pub(super) fn is_held_out(row: u32, rows: u32) -> bool {
     let level = (rows.max(FROM_ROWS) / HELD_OUT).next_power_of_two().trailing_zeros();
-    // Fibonacci hashing (Knuth, volume 3, section 6.4): the upper bits are spread best.
+    // Fibonacci hashing (Knuth, volume 3, section 6.4): the upper bits are distributed best.
     let hash = (u64::from(row) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash.leading_zeros() >= level
 }
 
-/// A query, the row that it is (if that is in the graph), and the distances of its nearest rows.
+/// A query, its own row if that is in the graph, and the distances of its nearest rows.
 struct Asked {
     vector: Vec<f32>,
     norm: f32,
@@ -46,15 +47,16 @@ struct Asked {
 }
 
 impl Growing {
-    /// What was measured of the graph; none until it was.
+    /// Returns the calibration of the graph; none before the first measurement.
     pub(super) fn calibration(&self) -> Option<Arc<Calibration>> {
         self.measured.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, table)| table.clone())
     }
 
-    /// Measures the graph if it has grown enough since the last time. Returns whether it did. `go_on` is asked now and then.
+    /// Measures the graph if it has grown enough since the last time. Returns whether it did. Stops if `go_on`, called
+    /// periodically, returns false.
     ///
     /// # Errors
-    /// The index's.
+    /// Those of the index.
     pub(super) fn measure(&self, go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
         let indexed = self.indexed_rows();
         let before = self.measured.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |(rows, _)| *rows);
@@ -95,7 +97,7 @@ impl Growing {
         Ok(true)
     }
 
-    /// The distances of the nearest rows of the graph to each query. False if it was told to end.
+    /// Computes the distances of the graph's nearest rows to each query. Returns false if cancelled.
     fn find_nearest(
         &self,
         asked: &mut [Asked],
@@ -128,7 +130,7 @@ impl Growing {
         true
     }
 
-    /// Recall by `ef` for each of [`KS`]. None if it was told to end.
+    /// Measures recall by `ef` for each of [`KS`]. Returns none if cancelled.
     fn curves(&self, asked: &[Asked], indexed: u32, go_on: &dyn Fn() -> bool) -> Result<Option<Vec<Curve>>, Error> {
         let mut curves = Vec::new();
         for k in KS {
@@ -177,7 +179,7 @@ mod tests {
         (0..DIMENSION).map(|_| rng.random_range(-1.0..1.0)).collect()
     }
 
-    /// A segment whose graph has all rows but those that are held out.
+    /// Returns a segment whose graph has all rows except the held-out ones.
     fn grown(metric: Metric, rows: u32) -> (Growing, StdRng) {
         let mut rng = StdRng::seed_from_u64(u64::from(rows));
         let growing = Growing::new(DIMENSION as u32, metric, GraphParams::new(8, 40, 1, 1).unwrap(), 20_000);

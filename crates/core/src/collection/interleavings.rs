@@ -1,8 +1,9 @@
-//! A small collection under every order of its threads' steps that a scheduler comes upon: writers, a reader, seals, merges,
-//! a deletion. Run with `cargo test --release --features interleavings --lib interleavings`.
+//! Tests of a small collection under many interleavings of its threads: writers, a reader, seals, merges, a deletion.
+//! Run with `cargo test --release --features interleavings --lib interleavings`.
 //!
-//! shuttle runs the threads in turns and changes between them at each lock, atomic and condition variable of `crate::sync`,
-//! by chance, or with few changes at the places that hurt (PCT). It knows no weak memory: orderings are taken for sequentially consistent.
+//! shuttle runs one thread at a time and switches at each lock, atomic and condition variable of `crate::sync`: at
+//! random, or with few switches at critical points (PCT). It does not model weak memory: all orderings are sequentially
+//! consistent.
 
 use super::open::Collection;
 use super::recall::tests::empty;
@@ -21,7 +22,7 @@ struct Subject {
     _folder: tempfile::TempDir,
 }
 
-/// A collection of one component that is sealed after two points.
+/// Returns a collection of dimension 1 that is sealed after two points.
 fn subject() -> Arc<Subject> {
     let folder = crate::quick_dir();
     let collection = empty(folder.path(), 1, 2);
@@ -41,13 +42,13 @@ fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
     }
 }
 
-/// The values of the points, in the order of their ids.
+/// Returns the values of the points, in the order of their ids.
 fn values(collection: &Collection) -> Vec<(String, u64)> {
     let page = collection.scroll(None, 10, Fields { vector: true, payload: false }, None).unwrap();
     page.points.into_iter().map(|point| (point.id.as_str().to_owned(), point.vector.unwrap()[0] as u64)).collect()
 }
 
-/// The thread in the background, until so many writes are done: writers wait for its seals.
+/// Runs the background jobs until `sequence` is reached, because writers wait for its seals.
 fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
     let subject = subject.clone();
     thread::spawn(move || {
@@ -58,7 +59,7 @@ fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle
     })
 }
 
-/// Seals what grows and merges, as the threads in the background do.
+/// Seals the growing points and merges, like the background threads.
 fn look_after(collection: &Collection) {
     while collection.seal_oldest().unwrap() {}
     while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
@@ -161,7 +162,7 @@ fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
 fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
     try_orders(|| {
         let subject = subject();
-        // Two segments wait for a seal that never comes: writers wait too.
+        // Two segments wait for a seal that never happens, so writers block.
         upsert(&subject.collection, &["a", "b"], 1);
         upsert(&subject.collection, &["c", "d"], 1);
         let writer = {

@@ -1,8 +1,8 @@
-//! The memory budget of background jobs: merges, graph builds and measurements of recall.
+//! The memory budget of background jobs: merges, graph builds and recall measurements.
 //!
-//! A job reserves the bytes that it needs at most before it begins. Jobs that do not fit beside those that run wait, first come
-//! first served; one that does not fit even alone is refused, and its caller makes it smaller or leaves it for later. So the
-//! process is not killed for a job that could wait.
+//! Before a job starts, it reserves its maximum memory. Jobs that do not fit beside the running ones wait in FIFO
+//! order. A job that does not fit even alone is refused; its caller shrinks or postpones it. This keeps deferrable jobs
+//! from getting the process killed.
 
 use crate::disk::{self, MemoryStatus};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,25 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Share of the memory limit that jobs use together, unless the operator sets another number.
+/// Jobs together use 1 / `SHARE` of the memory limit, unless the operator configures a number.
 const SHARE: u64 = 2;
-/// Share of the memory limit that no job may use up: for requests and growing segments.
+/// No job uses the last 1 / `RESERVE` of the memory limit, kept for requests and growing segments.
 const RESERVE: u64 = 8;
-/// Share of the memory limit of the vectors and payloads of one growing segment.
+/// Vectors and payloads of one growing segment use 1 / `GROWING_SHARE` of the memory limit.
 const GROWING_SHARE: u64 = 32;
-/// The same, within limits, bytes.
+/// Minimum and maximum of that size, bytes.
 const GROWING_BYTES: (u64, u64) = (4 << 20, 128 << 20);
-/// Jobs that need no more than this go on however short memory is, bytes: otherwise small segments would pile up.
+/// Jobs up to this size, bytes, run even if memory is short; otherwise small segments would accumulate.
 const LEAST: u64 = 1 << 20;
-/// Time between two looks whether memory is free.
+/// Interval of checks for free memory.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
-/// Reads the memory that there is.
+/// Reads the memory status of the machine.
 type Probe = Box<dyn Fn() -> Option<MemoryStatus> + Send + Sync>;
 
-/// The budget; one for all collections of an engine.
+/// A memory budget shared by all collections of an engine.
 pub(super) struct JobMemory {
-    /// Bytes that the operator set; 0 for a share of the limit.
+    /// Bytes set by the operator; 0 for a share of the limit.
     configured: AtomicU64,
     probe: Probe,
     state: Mutex<State>,
@@ -40,22 +40,22 @@ pub(super) struct JobMemory {
 struct State {
     reserved: u64,
     next_ticket: u64,
-    /// Tickets of the jobs that wait, in order.
+    /// Tickets of the waiting jobs, in FIFO order.
     waiting: VecDeque<u64>,
 }
 
-/// Bytes of a running job; given back when it is dropped.
+/// Memory reserved by a running job; released on drop.
 pub(super) struct Reserved<'m> {
     memory: &'m JobMemory,
     bytes: u64,
 }
 
-/// Why a job may not begin.
+/// Why a job may not start.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refused {
-    /// Its caller gave up while it waited.
+    /// The caller cancelled while the job waited.
     Cancelled,
-    /// It needs more than there is, even alone.
+    /// The job needs more than the capacity, even alone.
     TooLittle {
         /// Bytes that all jobs together may use now.
         capacity: u64,
@@ -73,7 +73,7 @@ impl JobMemory {
         Self { configured: AtomicU64::new(0), probe, state: Mutex::default(), refused: AtomicU64::new(0) }
     }
 
-    /// Sets the bytes of all jobs together; 0 for a share of the memory limit.
+    /// Sets the total bytes of all jobs; 0 for a share of the memory limit.
     pub(super) fn configure(&self, bytes: u64) {
         self.configured.store(bytes, Ordering::Relaxed);
     }
@@ -82,7 +82,7 @@ impl JobMemory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The setting, and what is free beside the reserve.
+    /// Returns the configured or default total, and the free memory without the reserve.
     fn bounds(&self) -> (u64, u64) {
         let status = (self.probe)();
         let configured = self.configured.load(Ordering::Relaxed);
@@ -95,38 +95,38 @@ impl JobMemory {
         (share.max(LEAST), free.max(LEAST))
     }
 
-    /// Bytes that one job could use if no other ran.
+    /// Returns the bytes that one job could use if it ran alone.
     pub(super) fn capacity(&self) -> u64 {
         let reserved = self.reserved();
         let (share, free) = self.bounds();
-        // What runs has taken at most what it reserved.
+        // The running jobs use at most what they have reserved.
         share.min(free.saturating_add(reserved))
     }
 
-    /// Bytes of the jobs that run.
+    /// Returns the bytes reserved by running jobs.
     pub(super) fn reserved(&self) -> u64 {
         self.state().reserved
     }
 
-    /// Jobs that were refused.
+    /// Returns the number of refused jobs.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether memory is so short that the reserve is in use.
+    /// Returns whether memory is so short that the reserve is in use.
     pub(super) fn is_short(&self) -> bool {
         self.bounds().1 <= LEAST
     }
 
-    /// Bytes of vectors and payloads from which a growing segment is sealed.
+    /// Returns the size of vectors and payloads at which a growing segment is sealed, bytes.
     pub(super) fn seal_bytes(&self) -> usize {
         let (least, most) = GROWING_BYTES;
         let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Reserves `most` bytes for a job, once it is its turn and they are free; less, but at least `least`, when it is the only one and
-    /// there are no more. `go_on` is asked while it waits.
+    /// Reserves `most` bytes once the job is first in the queue and they are free. If no other job runs, reserves what
+    /// is available, but at least `least`. Calls `go_on` while waiting, and stops if it returns false.
     pub(super) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
         let ticket = {
             let mut state = self.state();
@@ -177,7 +177,7 @@ impl Drop for Reserved<'_> {
     }
 }
 
-/// What is missing, and what to do about it.
+/// Describes the shortage and its remedy.
 pub(super) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
     const MIB: u64 = 1 << 20;
     format!(
@@ -195,7 +195,7 @@ pub(super) mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A budget on a machine of that limit, of which so much is available.
+    /// Returns a budget for a machine with this limit and available memory.
     pub(in crate::collection) fn memory_of(limit: u64, available: &Arc<AtomicU64>) -> JobMemory {
         let available = available.clone();
         JobMemory::of(Box::new(move || Some(MemoryStatus { limit, available: available.load(Ordering::Relaxed) })))
@@ -229,7 +229,7 @@ pub(super) mod tests {
         let all = memory.reserve(400 * MIB, 400 * MIB, GO_ON).unwrap();
         assert_eq!(memory.reserved(), 400 * MIB);
         assert_eq!(memory.reserve(1, 1, &|| false).err(), Some(Refused::Cancelled));
-        // What can never fit does not wait for the others.
+        // A job that can never fit does not wait for the others.
         assert!(matches!(memory.reserve(401 * MIB, 401 * MIB, GO_ON), Err(Refused::TooLittle { .. })));
         drop(all);
         assert!(memory.reserve(400 * MIB, 400 * MIB, &|| false).is_ok());
@@ -255,7 +255,7 @@ pub(super) mod tests {
         let first = memory.reserve(300 * MIB, 300 * MIB, GO_ON).unwrap();
         let (begun, order) = mpsc::channel();
         std::thread::scope(|scope| {
-            // The second would fit beside the first job, but the one before it came earlier.
+            // The second job would fit beside the first, but the one queued before it goes first.
             for (number, bytes) in [(1, 350 * MIB), (2, 100 * MIB)] {
                 let (memory, begun) = (&memory, begun.clone());
                 scope.spawn(move || {

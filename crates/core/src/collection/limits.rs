@@ -1,62 +1,64 @@
-//! What is refused, and the limit that the refusal names. The single home of the engine's limits and checks.
+//! Limits of the engine, defaults, and validation of requests against them.
 
 use super::effort::Effort;
 use super::{Accuracy, CollectionSpec, Error, IndexSettings, Item, Payload, Query, SearchParams, Source, Space};
 use crate::math;
 use crate::types::{MAX_DIMENSION, Metric, Precision};
 
-/// Most collections of one data directory. Each has a file open, caches, and a place in every round of the background threads.
+/// Maximum collections per data directory. Each one has an open file and caches, and adds to every round of the
+/// background threads.
 pub const MAX_COLLECTIONS: usize = 4_096;
-/// Most hits of one query.
+/// Maximum hits per query.
 pub const MAX_K: u32 = 10_000;
-/// Most candidates of a graph search.
+/// Maximum `ef` of a graph search.
 pub const MAX_EF: u32 = 65_536;
-/// Most points on one page of a scroll.
+/// Maximum points per page of a scroll.
 pub const MAX_PAGE: u32 = 10_000;
-/// Most items of one batch.
+/// Maximum items per batch.
 pub const MAX_BATCH: usize = 10_000;
-/// Most queries of one batch.
+/// Maximum queries per batch.
 pub const MAX_QUERIES: usize = 1_000;
-/// Most plus and minus terms of word arithmetic.
+/// Maximum plus and minus terms of word arithmetic, together.
 pub const MAX_TERMS: usize = 100;
-/// Largest payload of a point, bytes of JSON.
+/// Maximum size of a point's payload, bytes of JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
-/// Most levels of lists and objects in a payload. (The wire format, three messages a level, stops soon after.)
+/// Maximum nesting depth of a payload. (The wire format uses three messages per level and ends shortly above it.)
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// Most levels of a filter.
+/// Maximum nesting depth of a filter.
 pub const MAX_FILTER_DEPTH: usize = 32;
-/// Most conditions of a filter, combining ones among them.
+/// Maximum conditions of a filter, including the combining ones.
 pub const MAX_FILTER_CONDITIONS: usize = 1_000;
-/// Most values of one `in`.
+/// Maximum values of one `in`.
 pub const MAX_FILTER_VALUES: usize = 10_000;
-/// Longest path of a field, bytes.
+/// Maximum length of a field path, bytes.
 pub const MAX_FIELD_BYTES: usize = 512;
-/// Most points that one filter deletes: it is one transaction.
+/// Maximum points deleted by one filter, which is one transaction.
 pub const MAX_DELETE_MATCHES: u64 = 1_000_000;
 
-/// Most bytes of the files of one upload.
+/// Maximum total size of the files of one upload, bytes.
 pub const MAX_UPLOAD_BYTES: u64 = 16 << 30;
-/// Most bytes of the files of a model that is installed: it is read into memory.
+/// Maximum size of an installed model's files, bytes; they are read into memory.
 pub const MAX_MODEL_BYTES: u64 = 2 << 30;
-/// Bytes of a disk that uploads and trainings leave to the collections.
+/// Disk space that uploads and trainings leave free for the collections, bytes.
 pub const MIN_FREE_BYTES: u64 = 256 << 20;
-/// Most words of a model that a server trains.
+/// Maximum vocabulary of a model trained by a server, words.
 pub const MAX_TRAINED_WORDS: usize = 1_000_000;
-/// Most files of one upload.
+/// Maximum files per upload.
 pub const MAX_UPLOAD_FILES: usize = 64;
-/// Longest name of such a file, bytes.
+/// Maximum length of an uploaded file's name, bytes.
 pub const MAX_FILE_NAME_BYTES: usize = 255;
-/// Most components of word vectors that a server trains.
+/// Maximum dimension of word vectors trained by a server.
 pub const MAX_TRAINED_DIMENSION: usize = 1_024;
-/// Most numbers of a table of them: it has up to four, of 512 MB each, while it trains. The rarest words are left out.
+/// Maximum elements of one table of word vectors. Training uses up to four tables, 512 MB each. The rarest words are
+/// left out.
 pub const MAX_TRAINED_NUMBERS: usize = 1 << 27;
-/// Index settings where the user gives none.
+/// Default index settings.
 pub const DEFAULT_INDEX: IndexSettings =
     IndexSettings { m: 16, ef_construction: 200, ef_search: 100, seal_rows: 50_000, precision: Precision::F32 };
 
-/// Fills defaults in and checks the ranges.
+/// Fills in the defaults and checks the ranges.
 pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Error> {
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
     let settings = IndexSettings {
@@ -80,7 +82,7 @@ pub(super) fn index_settings(given: IndexSettings) -> Result<IndexSettings, Erro
     Ok(settings)
 }
 
-/// Checks what can be checked of a new collection without its embedder.
+/// Validates a new collection, except for its embedder.
 pub(super) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     if let Space::Plain { dimension } = spec.space
         && !(1..=MAX_DIMENSION).contains(&dimension)
@@ -90,7 +92,7 @@ pub(super) fn spec(spec: &CollectionSpec) -> Result<IndexSettings, Error> {
     index_settings(spec.index)
 }
 
-/// A vector of the right dimension, finite, whose norm is usable under the metric.
+/// Checks that a vector has the right dimension, finite components, and a norm that the metric can use.
 pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric) -> Result<(), Error> {
     if vector.len() != dimension as usize {
         return Err(Error::invalid(
@@ -102,7 +104,7 @@ pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
         return Err(Error::invalid(field, format!("component {place} is {}, it must be finite", vector[place])));
     }
     let norm = math::norm(vector);
-    // Squared norms and distances are sums in 32-bit floats: far below their overflow.
+    // Squared norms and distances are f32 sums; the limit keeps them far from overflow.
     if norm > MAX_NORM {
         return Err(Error::invalid(field, format!("its norm is {norm:e}, at most {MAX_NORM:e} is allowed")));
     }
@@ -115,7 +117,7 @@ pub(super) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
     Ok(())
 }
 
-/// A checked vector as it will be kept. What halves cannot hold is refused.
+/// Rounds a checked vector to its stored precision. Refuses components out of the f16 range.
 pub(super) fn rounded(
     field: &dyn Fn() -> String,
     mut kept: Vec<f32>,
@@ -137,14 +139,14 @@ pub(super) fn rounded(
     Ok(kept)
 }
 
-/// Largest component of a collection that keeps halves.
+/// Maximum absolute value of a component stored as f16.
 pub const MAX_HALF: f32 = 65_504.0;
-/// Largest norm of a vector.
+/// Maximum norm of a vector.
 pub const MAX_NORM: f32 = 1e18;
-/// Smallest norm of a vector under cosine.
+/// Minimum norm of a vector under cosine.
 pub const MIN_COSINE_NORM: f32 = 1e-18;
 
-/// A payload within its limit; gives its stored form.
+/// Checks a payload against its limits and returns its stored form.
 pub(super) fn payload(field: &str, payload: &Payload) -> Result<Box<[u8]>, Error> {
     if payload.values().any(|value| deeper_than(value, MAX_PAYLOAD_DEPTH)) {
         return Err(Error::invalid(field, format!("nests deeper than {MAX_PAYLOAD_DEPTH} levels")));
@@ -159,7 +161,7 @@ pub(super) fn payload(field: &str, payload: &Payload) -> Result<Box<[u8]>, Error
     Ok(bytes.into())
 }
 
-/// The number of items in a batch.
+/// Checks the number of items in a batch.
 pub(super) fn batch(field: &str, count: usize, most: usize) -> Result<(), Error> {
     if count == 0 || count > most {
         return Err(Error::invalid(field, format!("must hold 1 to {most}, got {count}")));
@@ -167,12 +169,12 @@ pub(super) fn batch(field: &str, count: usize, most: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// Most points that a measurement of recall samples.
+/// Maximum points sampled by a recall measurement.
 pub const MAX_SAMPLES: u32 = 10_000;
-/// The recall that may be asked for.
+/// Range of target recall.
 pub const TARGET_RECALL: std::ops::RangeInclusive<f32> = 0.5..=1.0;
 
-/// The parameters of a search, and how hard it is to be.
+/// Validates the parameters of a search and returns its effort.
 pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, Error> {
     let k = params.k;
     if k == 0 || k > MAX_K {
@@ -199,15 +201,15 @@ pub(super) fn search(params: &SearchParams, default_ef: u32) -> Result<Effort, E
     Ok(effort)
 }
 
-/// The field that hits are grouped by.
+/// Validates the field to group hits by.
 ///
 /// # Errors
-/// `InvalidInput` with the limit, or with what to write instead.
+/// `InvalidInput` with the limit, or with the correct form.
 pub fn group_by(field: &str) -> Result<(), Error> {
     super::filter::check_path("params.group_by", field)
 }
 
-/// The points that a measurement of recall samples.
+/// Validates the number of points sampled by a recall measurement.
 pub(super) fn samples(samples: u32) -> Result<(), Error> {
     if !(1..=MAX_SAMPLES).contains(&samples) {
         return Err(Error::invalid("samples", format!("must be 1 to {MAX_SAMPLES}, got {samples}")));
@@ -215,7 +217,7 @@ pub(super) fn samples(samples: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// The shape of a query; vectors are checked when they are resolved.
+/// Validates the shape of a query; vectors are checked when they are resolved.
 pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
     if let Query::Arithmetic { plus, minus } = query {
         let terms = plus.len() + minus.len();
@@ -229,7 +231,7 @@ pub(super) fn query(field: &str, query: &Query) -> Result<(), Error> {
     Ok(())
 }
 
-/// The field of an item that holds its source.
+/// Returns the name of the item field that holds its source.
 pub(super) fn source_field(item: &Item) -> &'static str {
     match item.source {
         Source::Vector(_) | Source::Embedded { .. } => "vector",
@@ -238,7 +240,7 @@ pub(super) fn source_field(item: &Item) -> &'static str {
     }
 }
 
-/// Whether a JSON value nests deeper than `levels`.
+/// Returns whether a JSON value nests deeper than `levels`.
 fn deeper_than(value: &serde_json::Value, levels: usize) -> bool {
     let Some(levels) = levels.checked_sub(1) else { return true };
     match value {

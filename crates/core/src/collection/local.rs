@@ -1,9 +1,9 @@
-//! The engine of one node: the collections of one data directory, and the threads that look after them.
+//! The engine of one node: the collections of one data directory, and the background threads.
 //!
-//! Five threads work behind the writers: the sealer turns frozen segments into sealed ones (fast, writers may wait for it),
-//! the improver merges and builds graphs (slow), the measurer finds out what recall those reach (no merge waits for it), the
-//! indexer feeds the growing segments' graphs, the scrubber compares stored bytes with their checksums. It is one file because
-//! it implements one trait.
+//! Five threads run in the background: the sealer seals frozen segments (fast, writers may wait for it), the improver
+//! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
+//! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes. It is one file
+//! because it implements one trait.
 
 mod background;
 mod generations;
@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-/// A collection, or what is known of one that could not be opened.
+/// A collection, or the state of one that could not be opened.
 enum Slot {
     Open(Arc<Collection>),
     Damaged(Box<CollectionInfo>),
@@ -55,18 +55,18 @@ struct Inner {
     meters: Arc<Meters>,
     maps: Maps,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
-    /// Creations and deletions, one at a time.
+    /// Serializes creation, deletion and replacement of collections.
     changing: Mutex<()>,
-    /// Folders of collections that were replaced, and the jobs that still write in them.
+    /// Folders of replaced collections, with the jobs that still write in them.
     retired: Mutex<Vec<(PathBuf, FolderUse)>>,
     stop: AtomicBool,
     work: Mutex<Work>,
     wake: Condvar,
-    /// Bytes that the scrubber reads a second; 0: none.
+    /// Read rate of the scrubber, bytes per second; 0 disables it.
     scrub_rate: AtomicU64,
 }
 
-/// Flags for the background threads: something may be there to do.
+/// Wake-up flags of the background threads: there may be work.
 #[derive(Default)]
 struct Work {
     seal: bool,
@@ -74,39 +74,39 @@ struct Work {
     measure: bool,
 }
 
-/// The database in one data directory. Dropping it stops the background threads; what was acknowledged is durable.
+/// The database in one data directory. Dropping it stops the background threads; acknowledged writes are durable.
 pub struct LocalEngine {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
-    /// Where snapshots are kept.
+    /// Store for snapshots.
     depot: Option<Depot>,
 }
 
 impl LocalEngine {
-    /// Opens (or makes) the data directory and takes its lock. Vectors and graphs are mapped, not read.
+    /// Opens or creates the data directory and locks it. Vectors and graphs are memory-mapped, not read.
     ///
     /// # Errors
-    /// `Unavailable` when another process has the directory; `Corrupt` or `Internal` when its catalogue cannot
-    /// be read. A damaged collection does not stop the others: it answers `Corrupt`.
+    /// `Unavailable` if another process has the directory open; `Corrupt` or `Internal` if its catalogue cannot be
+    /// read. A damaged collection does not affect the others: its operations return `Corrupt`.
     pub fn open(data_dir: &Path, registry: Registry) -> Result<Self, Error> {
         Self::open_within(data_dir, registry, None)
     }
 
-    /// The same with a bound of the memory that background jobs use together, bytes: merges, graph builds and measurements of
-    /// recall. Without one it is half of what the process may use.
+    /// Like [`open`](Self::open), with a limit on the memory that background jobs (merges, graph builds and recall
+    /// measurements) use together, bytes. The default is half of the process's memory limit.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_within(data_dir: &Path, registry: Registry, job_memory: Option<u64>) -> Result<Self, Error> {
         let meters = Meters::default();
         meters.memory.configure(job_memory.unwrap_or(0));
         Self::open_with(&disk::real_fs(), data_dir, registry, Arc::new(meters))
     }
 
-    /// The same over any file system.
+    /// Like [`open`](Self::open), on any file system.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn open_on(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry) -> Result<Self, Error> {
         Self::open_with(fs, data_dir, registry, Arc::default())
     }
@@ -147,17 +147,18 @@ impl LocalEngine {
         Ok(Self { inner, threads, depot: None })
     }
 
-    /// The same, with a place for snapshots.
+    /// Sets the store for snapshots.
     pub fn with_depot(mut self, depot: Depot) -> Self {
         self.depot = Some(depot);
         self
     }
 
-    /// Loads items straight into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an item that would
-    /// change a point is refused with [`Error::PointTaken`] or [`Error::PointAgain`]. `observe` is told of progress and may cancel by returning false.
+    /// Loads items directly into sealed segments with their graphs; see [`BulkOutcome`]. With [`OnConflict::Keep`], an
+    /// item that would change a point is refused with [`Error::PointTaken`] or [`Error::PointAgain`]. `observe`
+    /// receives progress and may return false to cancel.
     ///
     /// # Errors
-    /// Those of `on_refused`, and what stopped the load; the segments published before stay.
+    /// Those of `on_refused`, and errors that stop the load. Segments already published are kept.
     pub fn bulk_load(
         &self,
         name: &CollectionName,
@@ -174,10 +175,10 @@ impl LocalEngine {
         outcome
     }
 
-    /// [`Engine::compact`] with progress.
+    /// Like [`Engine::compact`], with progress.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Engine::compact`].
     pub fn compact_observed(
         &self,
         name: &CollectionName,
@@ -188,10 +189,10 @@ impl LocalEngine {
         Ok(collection.info())
     }
 
-    /// Builds the payload indexes and graphs that are missing, and measures the graphs; merges nothing.
+    /// Builds missing payload indexes and graphs, and calibrates the graphs, without merging.
     ///
     /// # Errors
-    /// `NotFound`, or what stopped the work.
+    /// `NotFound`, or the error that stopped the work.
     pub fn build_indexes(
         &self,
         name: &CollectionName,
@@ -208,7 +209,7 @@ impl LocalEngine {
         loop {
             let collection = self.inner.get(name)?;
             let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
-            // The next generation is there by now, or the collection is not.
+            // If it is gone, either the next generation is in place or the collection is deleted.
             if !collection.is_gone() {
                 return self.write_to(&collection, op(&collection)?);
             }
@@ -216,7 +217,7 @@ impl LocalEngine {
         }
     }
 
-    /// The texts of a collection's points, in the order of their ids.
+    /// Returns the texts of a collection's points, in the order of their ids.
     fn texts(&self, name: &CollectionName) -> Result<impl Iterator<Item = Result<String, Error>> + '_, Error> {
         const PAGE: usize = 1_000;
         let collection = self.inner.get(name)?;
@@ -277,7 +278,7 @@ impl Inner {
         }
     }
 
-    /// Whether a collection of this name may be made, or one of that name replaced.
+    /// Checks that a collection with this name may be created or, with `replace`, replaced.
     fn has_room(&self, name: &CollectionName, replace: bool) -> Result<(), Error> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         match slots.contains_key(name) {
@@ -310,7 +311,7 @@ impl Inner {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_room(target, replace)?;
         self.has_embedder(&record, prepared.dir())?;
-        // Writers of what is replaced wait here, and find it gone.
+        // Writers of the replaced collection wait here, and then see that it is gone.
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.writer.hold());
         if before.is_none() {
@@ -323,13 +324,13 @@ impl Inner {
         Ok(info)
     }
 
-    /// What the catalogue says of a collection.
+    /// Returns the catalogue entry of a collection.
     fn entry(&self, name: &CollectionName) -> Result<Entry, Error> {
         self.catalogue.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
     }
 
-    /// Whether the embedder that a collection is pinned to is still there: its model may have been deleted while the collection
-    /// was made. Under the lock of changes.
+    /// Checks that the embedder of a new collection still exists, because its model may have been deleted meanwhile.
+    /// Requires the `changing` lock.
     fn has_embedder(&self, record: &CollectionRecord, dir: &Path) -> Result<(), Error> {
         let Some(pin) = &record.embedder else { return Ok(()) };
         let fingerprint = Fingerprint(pin.fingerprint);
@@ -340,7 +341,8 @@ impl Inner {
         Err(Error::UnknownModel(fingerprint.to_string()))
     }
 
-    /// All models, and who uses them; and whether all records of collections could be read: one that cannot may name any model.
+    /// Returns all models with their users, and whether all collection records were readable; an unreadable one may
+    /// refer to any model.
     fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
         let (mut entries, mut all) = (Vec::new(), true);
         for (name, entry) in self.catalogue.list()? {
@@ -372,8 +374,8 @@ impl Inner {
         Ok((tap.dimension, EmbedderRecord { name: found.name().into(), tap: tap.name.into(), fingerprint }))
     }
 
-    /// After a failed change of the catalogue: it may be there after a restart, and would take with it what is written from
-    /// now on. So nothing is.
+    /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
+    /// then discard later writes.
     fn perhaps_gone(&self, collection: Option<&Collection>) {
         if let (Some(why), Some(collection)) = (self.catalogue.stopped(), collection) {
             collection.truth.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
@@ -391,7 +393,7 @@ impl Inner {
             .collect()
     }
 
-    /// The names of the collections that are open.
+    /// Returns the names of the open collections.
     fn open_names(&self) -> Vec<CollectionName> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).map(|(name, _)| name.clone()).collect()
@@ -454,7 +456,7 @@ impl Engine for LocalEngine {
                 "the record of a collection cannot be read, and it may need the model; delete that collection first";
             return Err(Error::Damaged { what: what.into() });
         }
-        // Of two with the same embedder, which only a start can bring about, the installed one.
+        // If a restart left two models with the same embedder, delete the installed one.
         let found = listed.iter().rev().find(|info| info.model.fingerprint() == *fingerprint);
         self.inner.models.delete(found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?)
     }
@@ -497,7 +499,7 @@ impl Engine for LocalEngine {
                 Ok(info)
             }
             Err(error) => {
-                // Made, and of no use: it is taken back, or at least shown.
+                // The new collection is unusable: remove it, or else list it as damaged.
                 match inner.catalogue.remove(spec.name.as_str()) {
                     Ok(folders) => inner.discard(&spec.name, folders),
                     Err(_) => {
@@ -526,7 +528,7 @@ impl Engine for LocalEngine {
 
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // A damaged collection can be deleted too.
+        // A damaged collection can be deleted, too.
         let open = match self.inner.get(name) {
             Ok(collection) => Some(collection),
             Err(Error::Damaged { .. }) => None,
@@ -592,7 +594,7 @@ impl Engine for LocalEngine {
         let stop = Stop::current();
         let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
         if compacted.is_err() {
-            // What the request has left behind is the improver's.
+            // The improver continues the work.
             self.inner.notify(true);
         }
         compacted
@@ -644,7 +646,7 @@ impl Engine for LocalEngine {
     ) -> Result<Deleted, Error> {
         filter.check("filter")?;
         let prepare = |collection: &Collection| {
-            // Indexes that are not there yet are built here, before writers would wait for them.
+            // Build missing indexes here, before the write, so that writers do not wait for them.
             collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
             Ok(Op::DeleteMatching { filter: filter.clone(), allow_unknown_fields })
         };

@@ -1,33 +1,33 @@
-//! Collections: where store, index and embedders are joined into the engine.
+//! Collections: the engine, which combines storage, indexes and embedders.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `engine.rs` | the [`Engine`] trait and the domain's words |
-//! | `error.rs` | what it answers when it cannot do as asked |
-//! | `limits.rs` | what is refused, and the limit that the refusal names |
-//! | `local.rs`, `local/` | [`LocalEngine`]: the collections of one data directory, and the threads that look after them |
-//! | `open.rs` | one open collection: record, truth, and the view that queries see |
-//! | `growing.rs`, `sealed.rs` | its two kinds of segment |
-//! | `growing_recall.rs` | what recall a growing segment's graph reaches, measured while it grows |
-//! | `filter/` | conditions on payloads, and which rows match them |
-//! | `embedding.rs` | from text and image to a checked vector |
-//! | `write.rs` | the life of a write: group commit, visibility |
-//! | `query.rs`, `effort.rs`, `read.rs` | the life of a query; from the accuracy asked for to an `ef`; reading by id |
-//! | `blocks.rs`, `group.rs` | long texts as overlapping blocks; each group of hits once, with its best |
-//! | `scan.rs` | exact scans in pieces, shared by all cores |
-//! | `map/` | layouts of a collection, and what is written to it told as it happens |
-//! | `stop.rs` | whether anybody still waits for what a call computes |
+//! | `engine.rs` | the [`Engine`] trait, the public interface, with its types |
+//! | `error.rs` | the error type |
+//! | `limits.rs` | limits, defaults and input validation |
+//! | `local.rs`, `local/` | [`LocalEngine`]: the collections of one data directory, and the background threads |
+//! | `open.rs` | an open collection: its record, its database, and the view that queries read |
+//! | `growing.rs`, `sealed.rs` | the two kinds of segment |
+//! | `growing_recall.rs` | recall of a growing segment's graph, measured while it grows |
+//! | `filter/` | conditions on payloads, and the rows that match them |
+//! | `embedding.rs` | embedding of texts and images, and validation of the vectors |
+//! | `write.rs` | writes: group commit, visibility |
+//! | `query.rs`, `effort.rs`, `read.rs` | queries; the choice of `ef` for a requested accuracy; reads by id |
+//! | `blocks.rs`, `group.rs` | splitting of long texts into overlapping blocks; grouping of hits |
+//! | `scan.rs` | exact scans in pieces, parallel on all cores |
+//! | `map/` | 2-D/3-D layouts, and the change feed |
+//! | `stop.rs` | cancellation of a call whose client has gone |
 //! | `turn.rs` | mutual exclusion of a collection's jobs |
 //! | `job_memory.rs` | the memory budget of background jobs |
 //! | `response_budget.rs` | the size limit of an answer, checked while it is filled |
 //! | `explain.rs` | why a point is, or is not, among the hits |
-//! | `calibrate.rs`, `recall.rs` | measuring graphs behind the queries; measuring a live collection |
-//! | `canary.rs` | whether an embedder still gives the vectors that it gave |
-//! | `check.rs`, `repair.rs` | every checksum compared; indexes made anew, what is lost taken out |
-//! | `reembed.rs` | generations: a collection made anew by another embedder while it serves, and back |
-//! | `models.rs` | models installed, trained and deleted while the server runs |
-//! | `snapshot/` | a collection with its embedder in one file, and back |
-//! | `seal.rs`, `bulk.rs` | sealing, merging, building graphs; loading past the growing segment |
+//! | `calibrate.rs`, `recall.rs` | calibration of graphs in the background; recall measurement of a live collection |
+//! | `canary.rs` | reference vectors that detect a changed embedder |
+//! | `check.rs`, `repair.rs` | verification of all checksums; rebuild of indexes and removal of lost rows |
+//! | `reembed.rs` | generations: re-embedding with another embedder while serving, and rollback |
+//! | `models.rs` | models: installed, trained and deleted at run time |
+//! | `snapshot/` | snapshots: a collection with its embedder in one file, and restore |
+//! | `seal.rs`, `bulk.rs` | sealing, merging, graph builds; bulk load that bypasses the growing segment |
 
 mod activity;
 pub mod blocks;
@@ -83,24 +83,24 @@ pub use response_budget::{Budget, Meter};
 pub use stop::Stop;
 use write::Outcome;
 
-/// Is told of a job's progress: done of how many. Returning false cancels it.
+/// Progress callback: (job, done, total). Returns false to cancel the job.
 pub type Observe<'a> = &'a (dyn Fn(Job, u64, u64) -> bool + Sync);
 
-/// What a long job is doing, for its progress.
+/// The current phase of a long job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// Items are read, embedded and written.
+    /// Reading, embedding and writing items.
     Loading,
-    /// Points are embedded anew.
+    /// Embedding points again.
     Embedding,
-    /// Rows are copied into a merged segment.
+    /// Copying rows into a merged segment.
     Merging,
-    /// A graph is built.
+    /// Building a graph.
     Indexing,
-    /// A graph's recall is measured.
+    /// Measuring a graph's recall.
     Calibrating,
-    /// Bytes of a snapshot are written or read.
+    /// Writing or reading the bytes of a snapshot.
     Copying,
-    /// What a snapshot holds, or what was restored of it, is checked.
+    /// Verifying a snapshot, or the data restored from one.
     Checking,
 }

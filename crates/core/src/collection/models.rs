@@ -1,8 +1,8 @@
-//! The models of a server: those it was started with, and those that are installed, trained and deleted while it serves.
+//! The models of a server: those named on the command line, and those installed, trained and deleted at run time.
 //!
-//! An installed model lies in the data directory, whole or not at all, and is loaded at every start after those that the
-//! command names, whose names stay theirs. Whether a collection needs a model is asked, and
-//! the model deleted, under the lock that creating a collection takes too.
+//! An installed model is a folder in the data directory, written atomically. Every start loads the installed models
+//! after those of the command line, which take precedence when names clash. Deleting a model checks whether a
+//! collection uses it, under the lock that also guards the creation of collections.
 
 use super::{Error, limits};
 use crate::disk::{self, Fs};
@@ -18,50 +18,51 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-/// Files of the images of digits and of their labels, as an upload for [`Lesson::Digits`] names them; the last two only measure.
+/// File names of an upload for [`Lesson::Digits`]: images and labels, for training and for test accuracy.
 pub const DIGIT_FILES: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
-/// The file of an installed model that says which one it is: weights have no checksum, and a bit of them makes another model.
+/// The file of an installed model with its fingerprint. Weights have no checksum, and one flipped bit makes another
+/// model.
 const FINGERPRINT: &str = "fingerprint";
-/// What the texts of a collection are called in the card of what was trained on them.
+/// File name, in the model card, of the texts of a collection.
 const TEXTS: &str = "texts";
 
 /// A model of this server.
 pub struct ModelInfo {
-    /// Where it comes from, and its embedders.
+    /// Origin and embedders.
     pub model: Arc<Model>,
-    /// Whether the name of one of its embedders stands for it; false when another model has all of them.
+    /// Whether a name resolves to one of its embedders; false when another model has taken all of its names.
     pub current: bool,
-    /// The collections that are pinned to one of its embedders, or whose generation before is.
+    /// The collections whose current or previous generation is pinned to one of its embedders.
     pub used_by: Vec<CollectionName>,
 }
 
-/// What a net is taught, and how.
+/// What to train, and its settings.
 #[derive(Clone, Debug)]
 pub enum Lesson {
-    /// Word vectors, from text files, or from the texts of a collection.
+    /// Word vectors, from text files or from the texts of a collection.
     Words {
-        /// How. Files and checkpoints are the server's.
+        /// Training settings. The server sets files and checkpoints.
         options: Box<WordOptions>,
-        /// Whose points' texts are read too.
+        /// The collection whose texts are also trained on.
         texts_of: Option<CollectionName>,
     },
     /// The digit net, from files named as in [`DIGIT_FILES`].
     Digits(digits::TrainOptions),
 }
 
-/// A training that is asked for.
+/// A request for a training.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// What and how.
+    /// What to train, and its settings.
     pub lesson: Lesson,
-    /// What its embedder is called.
+    /// Name of the embedder.
     pub name: String,
-    /// The licence of what it is trained on, for the card.
+    /// Licence of the training data, for the model card.
     pub licence: String,
 }
 
 impl Training {
-    /// The names that its embedders will have.
+    /// Returns the names of the embedders to be trained.
     pub fn names(&self) -> Vec<String> {
         match &self.lesson {
             Lesson::Words { .. } => vec![self.name.clone(), format!("{}{OF_TEXTS}", self.name)],
@@ -69,7 +70,7 @@ impl Training {
         }
     }
 
-    /// The collection whose texts are read.
+    /// Returns the collection whose texts are trained on.
     pub fn texts_of(&self) -> Option<&CollectionName> {
         match &self.lesson {
             Lesson::Words { texts_of, .. } => texts_of.as_ref(),
@@ -78,38 +79,38 @@ impl Training {
     }
 }
 
-/// Where a training stands.
+/// Progress of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainStep {
-    /// What it does: of words as [`words::TrainProgress`] says, of digits `training`.
+    /// The phase: for words as in [`words::TrainProgress`], for digits `training`.
     pub phase: &'static str,
     /// Words or images done in this phase.
     pub done: u64,
-    /// Of how many; 0 when not known.
+    /// Total of this phase; 0 if unknown.
     pub total: u64,
-    /// The loss, when there is one.
+    /// The loss, if computed.
     pub loss: Option<f64>,
-    /// The share of the test images that are told right, when it was just measured.
+    /// Accuracy on the test images, if just measured.
     pub test_accuracy: Option<f64>,
 }
 
-/// Is told of a training; false ends it.
+/// Progress callback of a training. Returns false to cancel it.
 pub type ObserveTraining<'a> = &'a (dyn Fn(TrainStep) -> bool + Sync);
 
-/// Files of a model, or to train one on, on their way in. Dropped, they are gone.
+/// An upload of model files or training data. The files are removed on drop.
 pub struct Upload {
     files: store::Upload,
-    /// Most bytes of all of them.
+    /// Limit of the total size in bytes.
     most: u64,
-    /// As they were called, and where they are.
+    /// Names as sent, with their paths.
     named: Vec<(String, PathBuf)>,
 }
 
 impl Upload {
-    /// Begins a file of a model folder; what is appended from now on is its content.
+    /// Begins a file of a model folder. Later calls of `append` write to it.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that no such file has, or that came before; `Exhausted`, `Internal`.
+    /// `InvalidInput` for a name that no model file has, or a repeated one; `Exhausted`, `Internal`.
     pub fn begin_model_file(&mut self, name: &str) -> Result<(), Error> {
         let Some(known) = MODEL_FILES.into_iter().find(|known| *known == name) else {
             let name: String = name.chars().take(80).collect();
@@ -122,10 +123,10 @@ impl Upload {
         self.begin(name, known)
     }
 
-    /// Begins a file to train on, under any name.
+    /// Begins a training data file, under any name.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is empty, too long, or came before, or one file too many; `Exhausted`, `Internal`.
+    /// `InvalidInput` for a name that is empty, too long or repeated, or one file too many; `Exhausted`, `Internal`.
     pub fn begin_data_file(&mut self, name: &str) -> Result<(), Error> {
         let (most, count) = (limits::MAX_FILE_NAME_BYTES, limits::MAX_UPLOAD_FILES);
         if name.is_empty() || name.len() > most {
@@ -149,7 +150,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Adds to the file that was begun last.
+    /// Appends to the file begun last.
     ///
     /// # Errors
     /// `InvalidInput` before the first file, or for too many bytes; `Exhausted`, `Internal`.
@@ -165,7 +166,7 @@ impl Upload {
         Ok(self.files.append(bytes)?)
     }
 
-    /// Refuses to take what the collections need.
+    /// Fails when the disk has less than [`limits::MIN_FREE_BYTES`] free, which are reserved for the collections.
     fn room(&self) -> Result<(), Error> {
         let free = disk::free_bytes(self.files.dir()).map_err(store::Error::from)?;
         if free < limits::MIN_FREE_BYTES {
@@ -181,7 +182,7 @@ impl Upload {
         self.named.iter().find(|(other, _)| other == name).map(|(_, path)| path.as_path())
     }
 
-    /// What the card says of the files.
+    /// Returns the data sources for the model card.
     fn sources(&self, licence: &str) -> Result<Vec<DataSource>, embed::Error> {
         let source =
             |(name, path): &(String, PathBuf)| Ok(DataSource { file: name.clone(), ..DataSource::of(path, licence)? });
@@ -189,15 +190,15 @@ impl Upload {
     }
 }
 
-/// The models, and where the installed ones lie.
+/// The registry of models, and the folders of the installed ones.
 pub(super) struct Models {
     folders: store::Models,
     registry: RwLock<Arc<Registry>>,
 }
 
 impl Models {
-    /// Adds what is installed in the data directory to `registry`. A model that cannot be loaded stops nothing: it is told,
-    /// and left where it is.
+    /// Adds the models installed in the data directory to `registry`. A model that does not load is logged and its
+    /// folder kept; the others are still loaded.
     pub(super) fn open(fs: &Arc<dyn Fs>, data_dir: &Path, mut registry: Registry) -> Result<Self, Error> {
         let (folders, numbers) = store::Models::open(fs, data_dir)?;
         for number in numbers {
@@ -212,7 +213,8 @@ impl Models {
         Ok(Self { folders, registry: RwLock::new(Arc::new(registry)) })
     }
 
-    /// Refuses a training whose embedders would have names that stand for others, which they could not take.
+    /// Refuses a training whose embedder would have the name of one that the server was started with: the name would
+    /// not resolve to the new one.
     pub(super) fn check_names(&self, training: &Training) -> Result<(), Error> {
         let registry = self.registry();
         match training.names().into_iter().find(|name| registry.is_started_with(name)) {
@@ -239,7 +241,7 @@ impl Models {
         Ok(Upload { files: self.folders.upload()?, most: limits::MAX_UPLOAD_BYTES, named: Vec::new() })
     }
 
-    /// Makes a model durable, then known, as it is read from its folder. One at a time.
+    /// Writes a model durably, reads it back, and registers it. Not for concurrent calls.
     pub(super) fn keep(&self, embedders: Vec<Arc<dyn Embedder>>) -> Result<Arc<Model>, Error> {
         let failed = |source| Error::Embed { field: "data".into(), source };
         let first = embedders.first().ok_or_else(|| Error::invalid("data", "the model has no embedder"))?;
@@ -249,7 +251,7 @@ impl Models {
         }
         let mut files = first.files().map_err(failed)?;
         files.push((FINGERPRINT, fingerprint.to_string().into_bytes()));
-        // A model is large: it is in memory twice at most.
+        // At most two copies of a model are in memory.
         drop(embedders);
         let number = self.folders.add(&files)?;
         drop(files);
@@ -261,14 +263,14 @@ impl Models {
                 Ok(model)
             }
             Err(error) => {
-                // What stays of it is told at the next start.
+                // The next start logs a folder that could not be removed.
                 let _ = self.folders.remove(number);
                 Err(error)
             }
         }
     }
 
-    /// Forgets an installed model, then removes it.
+    /// Unregisters an installed model, then removes its folder.
     pub(super) fn delete(&self, model: &ModelInfo) -> Result<(), Error> {
         let stays = |why: String| Error::ModelStays { name: model.model.embedders[0].name().into(), why };
         let Origin::Installed(number) = model.model.origin else {
@@ -282,12 +284,12 @@ impl Models {
                 first.as_str()
             )));
         }
-        // First, so that no collection is made with a model that is gone after the next start.
+        // First, so that no collection is created with a model that the next start does not have.
         self.change(|registry| registry.remove(model.model.origin));
         Ok(self.folders.remove(number)?)
     }
 
-    /// All models, with what `entries`, those of the catalogue, say of their use.
+    /// Lists all models, with their users among `entries`, the entries of the catalogue.
     pub(super) fn list(&self, entries: &[(CollectionName, Entry)]) -> Vec<ModelInfo> {
         let registry = self.registry();
         let info = |model: &Arc<Model>| {
@@ -304,7 +306,10 @@ impl Models {
     }
 }
 
-/// The embedders of an installed model, if they are those that were installed.
+/// Loads the embedders of an installed model.
+///
+/// # Errors
+/// `Corrupt` when their fingerprint is not the one recorded at installation.
 pub(super) fn load_installed(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
     let path = folder.join(FINGERPRINT);
     let pinned = std::fs::read_to_string(&path).map_err(|source| embed::Error::Io { path: path.clone(), source })?;
@@ -318,7 +323,7 @@ pub(super) fn load_installed(folder: &Path) -> Result<Vec<Arc<dyn Embedder>>, em
     }
 }
 
-/// The embedders of an uploaded model folder.
+/// Loads the embedders of an uploaded model folder.
 pub(super) fn load(upload: &Upload) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     if upload.file("card.json").is_none() {
         return Err(Error::invalid(
@@ -329,7 +334,7 @@ pub(super) fn load(upload: &Upload) -> Result<Vec<Arc<dyn Embedder>>, Error> {
     load_folder(upload.files.dir()).map_err(|error| blamed(error, upload, "data"))
 }
 
-/// Trains on what was uploaded, behind all other work of the machine.
+/// Trains on the uploaded files, at low thread priority.
 pub(super) fn train(
     training: &Training,
     upload: &Upload,
@@ -349,7 +354,7 @@ pub(super) fn train(
     };
     let work = || {
         disk::run_behind_others();
-        // Threads of its own: those that queries share would do its work before theirs, or be put behind with it.
+        // A pool of its own: the shared pool would delay queries, or have its priority lowered.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
         pool.install(|| match &training.lesson {
@@ -365,7 +370,8 @@ pub(super) fn train(
     trained.map_err(|error| blamed(error, upload, "settings"))
 }
 
-/// An error of what came in: damage is its sender's doing, a full disk is not, and a file is called as its sender calls it.
+/// Maps an error of the input: damage becomes `InvalidInput`, a full disk does not, and files have the names of the
+/// upload.
 fn blamed(error: embed::Error, upload: &Upload, field: &str) -> Error {
     use std::io::ErrorKind as Io;
     let short = |path: &Path| {
@@ -480,13 +486,13 @@ fn seconds(begun: Instant) -> f64 {
     (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// Writes texts, a line each, into an upload as one more file.
+/// Adds texts to an upload as one more file, one text per line.
 pub(super) fn add_texts(upload: &mut Upload, texts: impl Iterator<Item = Result<String, Error>>) -> Result<(), Error> {
     const PIECE: usize = 1 << 20;
     upload.begin_data_file(TEXTS)?;
     let mut piece = String::new();
     for text in texts {
-        // A text is one paragraph, whatever line ends are in it.
+        // A text is one paragraph: line ends become spaces.
         piece.extend(text?.chars().map(|c| if c.is_control() { ' ' } else { c }));
         piece.push('\n');
         if piece.len() >= PIECE {

@@ -1,7 +1,7 @@
-//! One open collection: its record, its truth, and the view that queries see.
+//! An open collection: its record, its database, and the view that queries read.
 //!
-//! A view is immutable as a list: sealed segments, frozen ones on their way to be sealed, and the one
-//! that grows. Jobs swap whole views; rows die in place. A query takes the view once and never waits for a job.
+//! A view is an immutable list of sealed segments, frozen ones waiting to be sealed, and the growing one. Jobs replace
+//! whole views; rows are marked deleted in place. A query takes one view and never waits for a job.
 
 use super::activity::Meters;
 use super::canary;
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
 
-/// The model folder that a restored collection has in its own, when the server knows no such embedder.
+/// Folder of the embedder that a restored collection brings along when the server does not have it.
 pub(super) const EMBEDDER_FOLDER: &str = "embedder";
 
 /// An open collection.
@@ -41,52 +41,52 @@ pub(super) struct Collection {
     pub(super) truth: Truth,
     view: RwLock<Arc<View>>,
     pub(super) writer: Writer,
-    /// A growing segment is sealed when its vectors and payloads take this much, however few its rows.
+    /// Seals a growing segment once its vectors and payloads take this many bytes, even below the row limit.
     pub(super) seal_bytes: usize,
-    /// The jobs that write files in `dir`.
+    /// Jobs that write files in `dir`.
     pub(super) folder_use: FolderUse,
     /// Merges, graph builds and compactions.
     pub(super) jobs: Turn,
-    /// Whether the last background job merged: then a graph that no merge will make comes next.
+    /// Whether the last background job was a merge. If so, a graph outside the next merge is built first.
     pub(super) merged_last: AtomicBool,
-    /// Measurements of graphs: beside the jobs, so that no merge waits for one.
+    /// Graph calibration. Separate from `jobs`, so that merges do not wait for it.
     pub(super) measuring: Turn,
-    /// For those who watch.
+    /// The change feed.
     pub(super) changes: Arc<Changes>,
-    /// Only one seal at a time.
+    /// Allows one seal at a time.
     pub(super) sealing: Mutex<()>,
     pub(super) next_segment: AtomicU64,
-    /// Set when it is deleted: jobs stop, late writers are refused.
+    /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
     pub(super) gone: AtomicBool,
     pub(super) meters: Arc<Meters>,
-    /// Queries that were answered since it was opened.
+    /// Queries answered since it was opened.
     pub(super) answered: AtomicU64,
-    /// Whether the last merge, or the last graph in the background, failed.
+    /// Whether the last merge or background graph build failed.
     pub(super) improving_fails: AtomicBool,
-    /// What became of segment files that no transaction named when it was opened.
+    /// Segment files that no transaction named when the collection was opened, and what was done with each.
     orphans: Vec<String>,
     lineage: Mutex<Lineage>,
-    /// Writers share it from the moment that they embed; whoever makes the next generation present has it alone.
+    /// Writers hold it shared from the embedding on; the switch to the next generation holds it exclusively.
     pub(super) generation: RwLock<()>,
-    /// What its segments carry, so that they are not taken for those of another collection.
+    /// Identity written to its segments, so that segments of another collection are recognized.
     pub(super) identity: Identity,
-    /// Damage in any segment of the process that was looked at here.
+    /// Value of the process-wide damage counter at the last check of this collection.
     damage_seen: AtomicU64,
-    /// Counts up when damage of this collection is noted.
+    /// Incremented when damage of this collection is noted.
     damage_noted: AtomicU64,
 }
 
-/// What to do about a damaged segment.
+/// Remedy for a damaged segment, for error messages.
 const REMEDY: &str = "nearness repair removes what is damaged and keeps the rest";
 
-/// Readings that are repeated because damage was found meanwhile, of a collection that is known to be damaged.
+/// Most attempts of a read that finds new damage, for a collection already known to be damaged.
 const DAMAGED_TRIES: u32 = 3;
 
-/// Which generation of its collection this is.
+/// Generation of the collection.
 #[derive(Clone, Debug)]
 pub(super) struct Lineage {
     pub(super) generation: u32,
-    /// The generation before, while it is kept.
+    /// The previous generation, if kept.
     pub(super) previous: Option<PreviousGeneration>,
 }
 
@@ -104,16 +104,16 @@ fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
     EmbedderPin { name: record.name.clone(), tap: record.tap.clone(), fingerprint: Fingerprint(record.fingerprint) }
 }
 
-/// The embedder a collection is pinned to; `loaded` is empty while this process does not have it.
+/// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
 pub(super) struct Pinned {
     pub(super) pin: EmbedderPin,
     pub(super) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
-    /// Why the one that is there is refused.
+    /// Reason for refusing the embedder.
     pub(super) refused: OnceLock<String>,
 }
 
 impl Pinned {
-    /// Takes an embedder of this name and fingerprint, if it still gives the same vectors.
+    /// Binds an embedder of this name and fingerprint, if it still produces the reference vectors.
     fn meet(&self, collection: &CollectionName, truth: &Truth, embedder: &Arc<dyn Embedder>) -> Result<(), Error> {
         let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
         match canary::watch(truth, embedder.as_ref(), tap)? {
@@ -127,41 +127,41 @@ impl Pinned {
     }
 }
 
-/// What queries search.
+/// The segments that queries search.
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) sealed: Vec<Arc<Sealed>>,
     /// Oldest first.
     pub(super) frozen: Vec<Arc<Growing>>,
     pub(super) growing: Arc<Growing>,
-    /// How often a segment was added to which points move that older views have elsewhere.
+    /// Count of added segments that may hold points which older views have elsewhere.
     pub(super) additions: u64,
-    /// Segments that are damaged, those of which some rows are still used among them: while there are any, only points that
-    /// are found elsewhere are answered.
+    /// Damaged segments, including those with some rows still in use. While there are any, reads fail unless the point
+    /// is found elsewhere or partial results are allowed.
     pub(super) lost: Vec<Lost>,
 }
 
-/// A sealed segment that is damaged: what is wrong with it, its file and where in it. Either all of it is out of use, or it is
-/// in the view, and the damaged rows are hidden.
+/// A damaged sealed segment: what is wrong, in which file and where. It is either quarantined, or still in the view
+/// with its damaged rows hidden.
 #[derive(Clone, Debug)]
 pub(super) struct Lost {
     pub(super) segment: SegmentId,
     pub(super) what: String,
 }
 
-/// Where a live point is.
+/// Location of a live point.
 pub(super) enum Place {
     Growing(Arc<Growing>, u32),
     Sealed(Arc<Sealed>, Ordinal),
 }
 
 impl View {
-    /// Growing segments, newest first.
+    /// Returns the growing segments, newest first.
     pub(super) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
         std::iter::once(&self.growing).chain(self.frozen.iter().rev())
     }
 
-    /// The live point of that id.
+    /// Returns the location of the live point with this id.
     pub(super) fn locate(&self, id: &PointId) -> Option<Place> {
         for growing in self.growing_newest_first() {
             if let Some(&row) = growing.read().by_id.get(id) {
@@ -171,7 +171,7 @@ impl View {
         self.sealed.iter().rev().find_map(|sealed| Some(Place::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
     }
 
-    /// Refuses what would be answered in part.
+    /// Fails with `Damaged` when any segment is damaged, because the result could be partial.
     pub(super) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
         if let Some(Lost { segment, what }) = self.lost.first() {
             let what = format!(
@@ -191,7 +191,8 @@ impl View {
 }
 
 impl Collection {
-    /// Opens what the truth names in `dir`: maps segments and graphs, reads growing points into memory.
+    /// Opens the collection recorded in the database in `dir`: maps segments and graphs, reads growing points into
+    /// memory.
     pub(super) fn open(
         fs: &Arc<dyn Fs>,
         record: &CollectionRecord,
@@ -254,7 +255,7 @@ impl Collection {
         let seal_bytes = meters.memory.seal_bytes();
         let params = graph_params(settings)?;
         let fresh = || Arc::new(Growing::new(record.dimension, record.metric, params, settings.seal_rows));
-        // Of a collection that was not closed there may be more than one segment's rows.
+        // After a crash there may be rows for more than one growing segment.
         let (mut growing, mut frozen) = (fresh(), Vec::new());
         let mut freeze_if_full = |growing: &mut Arc<Growing>| {
             if growing.is_full(settings.seal_rows, seal_bytes) {
@@ -319,7 +320,7 @@ impl Collection {
         })
     }
 
-    /// Takes its embedder from a model that was installed, when it misses it.
+    /// Binds the embedder of a newly installed model, if the collection lacks it.
     pub(super) fn offer(&self, model: &Model) {
         let Some(pinned) = &self.embedder else { return };
         let same =
@@ -340,20 +341,20 @@ impl Collection {
         *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = lineage;
     }
 
-    /// The view of this moment.
+    /// Returns the current view.
     pub(super) fn view(&self) -> Arc<View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What `read` gives while no damage is found on its way. Rows that are found damaged are hidden, and it is done again:
-    /// then it is refused, or leaves them out if it may. Not under the commit lock.
+    /// Runs `read` until it finds no new damage. After each run the damaged rows are hidden; the next run then fails,
+    /// or leaves them out if partial results are allowed. Not to be called under the commit lock.
     pub(super) fn noting_damage<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             let known = self.note_damage();
             let found = read();
             tries += 1;
-            // A scrub may go on finding more, which changes nothing for what is damaged already.
+            // A scrub may keep finding damage; a collection already known to be damaged does not wait for its end.
             let enough = tries >= DAMAGED_TRIES && !self.view().lost.is_empty();
             if self.note_damage() == known || enough {
                 return found;
@@ -361,7 +362,7 @@ impl Collection {
         }
     }
 
-    /// Hides what was found damaged since. Returns a number that is another one whenever there was something.
+    /// Hides newly found damage. The returned number changes whenever there was any.
     pub(super) fn note_damage(&self) -> u64 {
         if damage_found() != self.damage_seen.load(Ordering::Acquire) {
             let held = self.writer.hold();
@@ -370,7 +371,7 @@ impl Collection {
         self.damage_noted.load(Ordering::Acquire)
     }
 
-    /// The same, under the commit lock.
+    /// Like [`note_damage`](Self::note_damage), under the commit lock.
     pub(super) fn note_damage_held(&self, _held: &MutexGuard<'_, Counters>) {
         let seen = damage_found();
         if seen == self.damage_seen.load(Ordering::Acquire) {
@@ -402,7 +403,7 @@ impl Collection {
         self.damage_seen.store(seen, Ordering::Release);
     }
 
-    /// Stops using what is damaged of a segment whose check failed with `error`.
+    /// Quarantines the damaged part of a segment whose check failed with `error`.
     pub(super) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
         match segment.loss() {
             Loss::Nothing => {
@@ -413,7 +414,7 @@ impl Collection {
         }
     }
 
-    /// Takes a segment that was found damaged out of the view, so that nothing is answered or copied from it.
+    /// Removes a damaged segment from the view, so that nothing is read or copied from it.
     pub(super) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
         tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
         let _held = self.writer.hold();
@@ -427,7 +428,7 @@ impl Collection {
         });
     }
 
-    /// Swaps the view. Only under the writer's commit lock, so that no two changes of it are lost.
+    /// Replaces the view. Only under the commit lock, so that no concurrent change is lost.
     pub(super) fn change_view(&self, change: impl FnOnce(&mut View)) {
         let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&slot);
@@ -443,8 +444,8 @@ impl Collection {
         graph_params(self.settings)
     }
 
-    /// It is deleted or replaced. Under the commit lock: later writers, and those that wait for a seal, are refused. Its database
-    /// is closed, whoever still reads from its segments, so that the folder can be opened again.
+    /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a seal,
+    /// are refused. Closes the database even while segments are still read, so that the folder can be opened again.
     pub(super) fn end(&self) {
         self.gone.store(true, Ordering::SeqCst);
         self.truth.close();
@@ -456,27 +457,27 @@ impl Collection {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// For a job that writes files in the folder, as long as it lasts.
+    /// Registers a job that writes files in the folder, until the result is dropped.
     ///
     /// # Errors
-    /// `NotFound` when the collection was deleted or replaced: the folder may belong to another by now.
+    /// `NotFound` when the collection was deleted or replaced: the folder may already belong to another one.
     pub(super) fn use_folder(&self) -> Result<InUse, Error> {
-        // Before the look: whoever waits for the folder to be free has ended the collection first.
+        // Before the check: a thread that waits for the folder to become free has set `gone` first.
         let in_use = self.folder_use.begin();
         if self.is_gone() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
     }
 
-    /// The fingerprint of its embedder.
+    /// Returns the fingerprint of its embedder.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint)
     }
 
-    /// A number for the next segment.
+    /// Returns the number of a new segment.
     pub(super) fn take_segment_id(&self) -> SegmentId {
         SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Its state as reported.
+    /// Returns its state, for the API.
     pub(super) fn info(&self) -> CollectionInfo {
         let view = self.view();
         let stopped = self.truth.stopped();
@@ -536,7 +537,7 @@ impl Collection {
     }
 }
 
-/// What is known of a collection that could not be opened.
+/// Returns what is known of a collection that failed to open.
 pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
     CollectionInfo {
         name,
@@ -559,7 +560,7 @@ pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
     }
 }
 
-/// The embedder that came with a restored collection and that nobody else has.
+/// Loads the embedder that came with a restored collection.
 fn kept_embedder(dir: &Path, name: &str, fingerprint: &Fingerprint) -> Option<Arc<dyn Embedder>> {
     let folder = dir.join(EMBEDDER_FOLDER);
     if !folder.is_dir() {
@@ -582,8 +583,7 @@ fn settings_of(record: &CollectionRecord) -> IndexSettings {
     }
 }
 
-/// Opens a segment of a collection: its header must hold, its dimension be the collection's, and its content tag the one that
-/// was recorded, if one was.
+/// Opens a segment of a collection. Checks its header, its dimension, and the recorded content tag, if any.
 pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Option<u64>) -> Result<Segment, Error> {
     let segment = Segment::open(dir, id)?;
     if let Some(tag) = tag.filter(|tag| *tag != segment.tag()) {
@@ -602,8 +602,8 @@ pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
     Ok(segment)
 }
 
-/// Whether a segment that does not open is damaged or gone. Otherwise the machine is at fault, or this program, which may
-/// be older than the file: nothing is known of its content.
+/// Whether a segment that does not open is damaged or missing. Otherwise the machine failed, or this program is older
+/// than the file format, and the content may be intact.
 pub(super) fn is_lost(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } => true,
@@ -612,18 +612,18 @@ pub(super) fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// What the graph of a segment must have been built on.
+/// Returns the properties that the graph of a segment must have been built on.
 pub(super) fn expected(segment: &Segment, metric: Metric) -> Expected {
     Expected { rows: segment.rows(), dimension: segment.dimension(), metric, tag: segment.tag() }
 }
 
-/// The file of a segment's graph.
+/// Returns the path of a segment's graph file.
 pub(super) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
     dir.join(segment.graph_file(generation))
 }
 
 fn graph_params(settings: IndexSettings) -> Result<GraphParams, Error> {
-    // One seed for all: a graph is a function of its vectors and settings.
+    // A constant seed makes a graph a function of its vectors and settings.
     const SEED: u64 = 1;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(GraphParams::new(settings.m, settings.ef_construction, SEED, threads)?)

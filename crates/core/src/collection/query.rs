@@ -1,4 +1,4 @@
-//! The life of a query inside a collection: resolve, search every segment, merge, fetch.
+//! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
 
 use super::effort::{Effort, Expectation};
 use super::filter::{Selected, Selection, plan};
@@ -18,14 +18,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The queries of a batch are shared by all cores if this is what they would take on one, judging by the first: to wake the
-/// others takes up to a millisecond on a busy machine.
+/// Single-core time of the remaining queries of a batch, estimated from the first, from which they are distributed over
+/// all cores: waking other threads takes up to 1 ms on a busy machine.
 const WORTH_SHARING: Duration = Duration::from_millis(2);
 
-/// The length of a sum, relative to those of its terms, up to which the terms cancel.
+/// Ratio of the length of a sum to the total length of its terms, up to which the terms cancel.
 const CANCELLED: f32 = 1e-6;
 
-/// A query as a vector, with the points to leave out of its answer.
+/// A query vector, with the points to exclude from its answer.
 pub(super) struct Resolved {
     pub(super) vector: Vec<f32>,
     pub(super) exclude: Vec<PointId>,
@@ -38,7 +38,7 @@ pub(super) enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The segment of a place, and the row in it.
+    /// Returns the segment and row of a location.
     pub(super) fn of(place: &'a Place) -> (Self, Ordinal) {
         match place {
             Place::Growing(growing, row) => (Self::Growing(growing), Ordinal(*row)),
@@ -56,21 +56,21 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A segment to search, its rows that a filter keeps, and how many hits it is searched for.
+/// A segment to search, its rows that match the filter, and the number of hits to search for.
 pub(super) struct Part<'a> {
     pub(super) source: Source<'a>,
     pub(super) selected: Option<&'a Selected>,
-    /// All of them for the first part; for another as many as it has of them nearly always, were they anywhere.
+    /// `k` for the first part; for others the expected number plus two standard deviations, as in [`hits_among`].
     pub(super) hits: usize,
 }
 
-/// What one segment gave.
+/// Search result of one segment.
 pub(super) struct SourceFound {
     pub(super) neighbors: Vec<Neighbor>,
     distances: u64,
-    /// Candidates kept; none for a scan.
+    /// Candidates kept (ef); none for a scan.
     pub(super) ef: Option<u32>,
-    /// The recall to expect; none when nobody measured it.
+    /// Expected recall; none if not calibrated.
     recall: Option<f32>,
 }
 
@@ -81,12 +81,12 @@ pub(super) struct Candidate<'a> {
     row: Ordinal,
 }
 
-/// Selects hits from the candidates of a search, which come nearest first.
+/// Selects hits from the candidates of a search, nearest first.
 pub(super) type Choose<'f> =
     &'f mut dyn for<'c, 's> FnMut(Vec<&'c Candidate<'s>>) -> Result<Vec<&'c Candidate<'s>>, Error>;
 
 impl SearchParams {
-    /// Refuses what would be answered in part unasked.
+    /// Fails if the answer would be partial and the caller does not allow that.
     fn answerable(&self, view: &View, collection: &CollectionName) -> Result<(), Error> {
         if self.allow_partial { Ok(()) } else { view.whole(collection) }
     }
@@ -110,7 +110,7 @@ impl Collection {
         let embed_time = start.elapsed() / queries.len() as u32;
         for _ in 0..STEADY_TRIES {
             let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
-            // A point that was replaced since may be in a segment which this view has not.
+            // A point that was replaced meanwhile may be in a segment that this view lacks.
             if params.filter.is_some() || view.additions == self.view().additions {
                 return Ok(answers);
             }
@@ -119,7 +119,7 @@ impl Collection {
         Ok(self.answers(&resolved, params, effort, embed_time)?.1)
     }
 
-    /// The answers in the view of this moment.
+    /// Answers the queries from the current view.
     fn answers(
         &self,
         resolved: &[Resolved],
@@ -127,16 +127,16 @@ impl Collection {
         effort: Effort,
         embed_time: Duration,
     ) -> Result<(Arc<View>, Vec<Answer>), Error> {
-        // Once for all queries; its time is part of each search.
+        // Once for all queries; its time is added to each search.
         let start = Instant::now();
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
         params.answerable(&view, &self.name)?;
         let select_time = start.elapsed();
         let (stop, budget) = (Stop::current(), Budget::current());
-        // Another view may have been answered from before.
+        // An earlier view may have been answered before.
         budget.restart();
         let answer = |query: &Resolved| {
-            // Others may run it.
+            // Possibly on another thread.
             let answer = || match &params.group_by {
                 None => self.answer(&view, query, params, effort, selection.as_ref()),
                 Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
@@ -159,7 +159,7 @@ impl Collection {
         Ok((view, answers))
     }
 
-    /// All queries as checked vectors. Texts and images are embedded together.
+    /// Resolves all queries to checked vectors. Texts and images are embedded in one batch.
     pub(super) fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
         let name = |place: usize, part: &str| format!("{}.{part}", field(place, queries.len()));
         let mut inputs = Vec::new();
@@ -200,7 +200,7 @@ impl Collection {
             Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
             Some(Place::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
             Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
-            // It may be in a segment that cannot be used.
+            // The point may be in a quarantined segment.
             None => Err(view
                 .whole(&self.name)
                 .err()
@@ -208,7 +208,7 @@ impl Collection {
         }
     }
 
-    /// Plus terms less minus terms: unit vectors under cosine, plain ones otherwise.
+    /// Sum of the plus terms minus the minus terms: unit vectors under cosine, unnormalized ones otherwise.
     fn arithmetic(&self, view: &View, field: &str, plus: &[String], minus: &[String]) -> Result<Resolved, Error> {
         let mut sum = vec![0.0_f32; self.dimension as usize];
         let mut lengths = 0.0;
@@ -235,7 +235,7 @@ impl Collection {
                 exclude.extend(id);
             }
         }
-        // What is left of terms that cancel is rounding, and points anywhere.
+        // The remainder of terms that cancel is rounding error with an arbitrary direction.
         if lengths > 0.0 && math::norm(&sum) <= CANCELLED * lengths {
             return Err(Error::invalid(field, "the plus and minus terms cancel: their sum is the zero vector"));
         }
@@ -255,7 +255,7 @@ impl Collection {
         self.answer_from(view, query, params, effort, selection, &mut |nearest| Ok(nearest))
     }
 
-    /// The answer whose hits are those that `choose` returns of the nearest candidates. Only these are read whole.
+    /// Returns the hits that `choose` selects from the nearest candidates. Only these are fetched.
     pub(super) fn answer_from(
         &self,
         view: &View,
@@ -266,7 +266,7 @@ impl Collection {
         choose: Choose<'_>,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        // Excluded points may take places of their own.
+        // Excluded points may be among the nearest.
         let k = params.k as usize + query.exclude.len();
         let sources = sources(view, selection, k);
         let mut stats = SearchStats {
@@ -332,12 +332,12 @@ impl Collection {
         Ok(Answer { hits, stats })
     }
 
-    /// The `k` nearest of all parts, which are searched in their order; `each` is told what a part gave.
+    /// Returns the `k` nearest of all parts, searched in order. Calls `each` with the result of every part.
     ///
-    /// A part after the first is searched for as many hits as its share of the rows lets expect. One that turns out to have
-    /// more of them is searched anew, for all. A point that was there and is replaced before that is then found neither in its
-    /// old row, which is dead, nor in the growing segments, which were searched before it came: after a write they are searched
-    /// anew too.
+    /// A part after the first is searched for the number of hits expected from its share of the rows. If it has more
+    /// hits than that, it is searched again for all `k`. A point that a write replaced in between is found neither in
+    /// its old row, which is dead, nor in the growing segments, which were searched before the write. If there was a
+    /// write, they are therefore searched again too.
     pub(super) fn search_parts<'a>(
         &self,
         parts: &'a [Part<'a>],
@@ -378,8 +378,8 @@ impl Collection {
         Ok(candidates)
     }
 
-    /// The `k` nearest of one segment, with `selected` of those, of which the nearest `hits` are found with the recall that
-    /// `effort` says; what is farther than `bound` may be left out.
+    /// Returns the `k` nearest rows of one segment, or of its `selected` rows. The nearest `hits` are found with the
+    /// recall that `effort` demands; rows farther than `bound` may be left out.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn search_source(
         &self,
@@ -395,7 +395,7 @@ impl Collection {
         match source {
             Source::Growing(growing) => {
                 let live = growing.live();
-                // So many are as near as the k-th that matches, if those that match lie anywhere.
+                // Expected rows up to the k-th match, if matches are spread evenly.
                 let among = selected.map_or(k as u64, |selected| live * k as u64 / selected.count().max(1)).min(live);
                 let among = u32::try_from(among).unwrap_or(u32::MAX).max(k as u32);
                 let ef = effort.growing(growing, k as u32, among);
@@ -412,10 +412,10 @@ impl Collection {
                 let few = selected.is_some_and(|selected| plan::are_few(selected.count()));
                 let (found, ef, recall) = match effort.sealed(sealed, hits).filter(|_| !few) {
                     Some((graph, ef)) => {
-                        // From half of the rows on the graph compares them all.
+                        // From ef > rows / 2 the graph compares all rows.
                         let scanned = ef as usize > rows.len() / 2;
-                        // Tables were measured without a filter. With one, `ef` matches are kept and all that lies between
-                        // them is walked through, or their codes are scanned: no less is found.
+                        // Tables are measured without a filter. With one, `ef` matches are kept and all rows between
+                        // them are visited, or their codes are scanned, so that recall is not lower.
                         let recall = match sealed.calibration() {
                             _ if scanned => Some(1.0),
                             table => table.map(|table| table.expected(ef, hits)),
@@ -449,7 +449,7 @@ impl Collection {
         }
     }
 
-    /// Lets `measure` see the rows of a segment.
+    /// Calls `measure` with the rows of a segment.
     pub(super) fn distances<T>(&self, source: &Source<'_>, measure: impl FnOnce(Rows<'_>) -> T) -> T {
         match source {
             Source::Growing(growing) => measure(growing.rows(&growing.read())),
@@ -457,7 +457,7 @@ impl Collection {
         }
     }
 
-    /// The point of a candidate.
+    /// Returns the point of a candidate.
     pub(super) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
         let place = match candidate.source {
             Source::Growing(growing) => Place::Growing((*growing).clone(), candidate.row.0),
@@ -472,7 +472,7 @@ impl Collection {
     }
 }
 
-/// Adds what was found in a segment, by id.
+/// Adds the rows found in a segment to the candidates, by id.
 ///
 /// # Errors
 /// `Damaged` for an id that cannot be read.
@@ -498,12 +498,12 @@ fn name_candidates<'a>(
     Ok(())
 }
 
-/// The segments of a view in the order in which they are searched, each with what is selected of it.
+/// Returns the segments of a view in search order, each with its selection.
 ///
-/// The largest first: what it finds bounds the others. Growing ones last, the newest at the very end, because a point that
-/// is replaced meanwhile appears there before its old row dies.
+/// The largest comes first, because its hits bound the search of the others. Growing segments come last, the newest at
+/// the end: a point that is replaced meanwhile appears there before its old row dies.
 pub(super) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
-    // A selection has the growing segments first, the newest at the front.
+    // A selection lists the growing segments first, newest at the front.
     let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
     let selected = |place: usize| selection.and_then(|selection| selection.segments.get(place));
     let mut all: Vec<_> =
@@ -521,7 +521,7 @@ pub(super) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: u
     all
 }
 
-/// How many of the `k` nearest lie in a part with that share of all rows, were they anywhere: the mean and two standard
+/// Expected number of the `k` nearest in a part with this share of all rows, spread evenly: the mean plus two standard
 /// deviations.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn hits_among(k: usize, share: f64) -> usize {
@@ -531,7 +531,7 @@ fn hits_among(k: usize, share: f64) -> usize {
 }
 
 impl Part<'_> {
-    /// Rows that may be hits.
+    /// Returns the number of rows that may be hits.
     fn rows(&self) -> u64 {
         match (self.selected, &self.source) {
             (Some(selected), _) => selected.count(),
@@ -541,7 +541,7 @@ impl Part<'_> {
     }
 }
 
-/// Sorts candidates, keeps one of each id (the nearest) and the `k` nearest of them.
+/// Sorts candidates, keeps the nearest of each id, and truncates to the `k` nearest.
 fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
     candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
     let mut seen: HashSet<&PointId> = HashSet::with_capacity(candidates.len());
@@ -551,7 +551,7 @@ fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
     candidates.truncate(k);
 }
 
-/// `query` for one, `queries[i]` for one of several.
+/// Returns the field name: `query` for a single query, else `queries[i]`.
 fn field(place: usize, count: usize) -> String {
     if count == 1 { "query".into() } else { format!("queries[{place}]") }
 }
@@ -563,7 +563,7 @@ mod tests {
     use super::super::{Item, Payload, Source as Given};
     use super::*;
 
-    /// Components of a point, a number from 0 to 1 each.
+    /// Components of a point, each in 0..1, plus `offset`.
     fn vector(number: usize, offset: f32) -> Vec<f32> {
         (0..8).map(|place| ((number * 8 + place) * 2_654_435_761 % 10_007) as f32 / 10_007.0 + offset).collect()
     }
@@ -572,7 +572,7 @@ mod tests {
     fn a_point_that_is_replaced_between_the_passes_of_a_search_is_found() {
         let (dir, k) = (tempfile::tempdir().unwrap(), 100);
         let collection = empty(dir.path(), 8, 50_000);
-        // Far points, then fewer near ones: the second segment has more of the nearest than its share.
+        // Far points, then fewer near ones: the second segment has more than its share of the nearest.
         for (numbers, offset) in [(10_000..14_000, 100.0), (0..2_100, 0.0)] {
             let mut items = numbers.map(|number| Item {
                 id: PointId::new(format!("p{number}")).unwrap(),
@@ -591,7 +591,7 @@ mod tests {
         let view = collection.view();
         let mut parts = sources(&view, None, k);
         assert_eq!(parts.len(), 3);
-        // One candidate leads to few of the others.
+        // A single candidate leads to few of the others.
         parts[1].hits = 1;
         let (query, effort) = (vec![0.5; 8], Effort::Ef(k as u32));
         let search = |part: &Part<'_>, effort, bound| {
@@ -610,7 +610,7 @@ mod tests {
         let mut written = false;
         let found = collection
             .search_parts(&parts, &query, k, effort, &mut |_, _| {
-                // Told of the first segment, before the second is searched anew.
+                // Called for the first segment, before the second is searched again.
                 if !std::mem::replace(&mut written, true) {
                     let items = missed.iter().map(|id| ReadyItem {
                         id: id.clone(),

@@ -1,4 +1,4 @@
-//! Reading points by id, and page by page in the order of their ids.
+//! Reading points by id, and in pages ordered by id.
 
 use super::filter::Selection;
 use super::open::{Collection, Place, View};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 impl Collection {
-    /// The point at a place.
+    /// Returns the point at a location.
     pub(super) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
         let (vector, payload) = match place {
             Place::Growing(growing, row) => {
@@ -43,14 +43,14 @@ impl Collection {
                     budget.add(&point)?;
                     Ok(Some(point))
                 }
-                // It may be in a segment that cannot be used.
+                // The point may be in a quarantined segment.
                 None => view.whole(&self.name).map(|()| None),
             }
         };
         ids.iter().map(one).collect()
     }
 
-    /// The live point of that id, in that view or, where a write hides it just now, in a later one.
+    /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
     pub(super) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
         view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
     }
@@ -64,7 +64,7 @@ impl Collection {
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
         view.whole(&self.name)?;
-        // One more than asked tells whether points follow.
+        // One more than requested, to detect whether points follow.
         let mut first = match selection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
             None => self.steady(|view| first_points(view, None, after, limit + 1)),
@@ -73,7 +73,7 @@ impl Collection {
         if more {
             first.pop_last();
         }
-        // Of points whose ids cannot be read, some may be among the first.
+        // Points with unreadable ids may belong to this page.
         self.view().whole(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
         let mut points = Vec::new();
@@ -82,7 +82,7 @@ impl Collection {
             let point = self.point(id, &place, fields)?;
             match budget.add(&point) {
                 Ok(()) => points.push(point),
-                // The page ends early. A point that is too large for a page of its own is an error.
+                // End the page early. A single point that exceeds the limit is an error.
                 Err(Error::ResponseTooLarge(_)) if !points.is_empty() => {
                     more = true;
                     break;
@@ -94,7 +94,7 @@ impl Collection {
     }
 }
 
-/// The first `count` live points after `after`, over all segments; with a selection, those in it.
+/// Returns the first `count` live points after `after`, over all segments; with a selection, only those in it.
 fn first_points(
     view: &View,
     selection: Option<&Selection>,
@@ -104,7 +104,7 @@ fn first_points(
     let mut selected = selection.map(|selection| selection.segments.iter());
     let mut next = move || selected.as_mut().and_then(Iterator::next);
     let mut first: BTreeMap<PointId, Place> = BTreeMap::new();
-    // Says whether the id is among the first; of two versions of a point the newer one is there already.
+    // Returns whether the id is among the first. The newer of two versions of a point is inserted first.
     let mut take = |id: &PointId, place: Place| {
         if first.len() >= count && first.last_key_value().is_some_and(|(last, _)| last <= id) {
             return false;
@@ -131,7 +131,7 @@ fn first_points(
         }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
-            // A segment gives its own in order: once one is beyond the count-th, so are the rest.
+            // Each segment yields its ids in order: once one is beyond the count-th, the rest are too.
             if !take(id, place(row)) {
                 break;
             }
@@ -144,7 +144,7 @@ fn first_points(
             if !selected.map_or_else(|| sealed.is_live(row), |selected| selected.contains(row.0)) {
                 continue;
             }
-            // What is left out here is known to be damaged then.
+            // A row skipped here has been noted as damaged.
             let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
             if !take(&id, Place::Sealed(sealed.clone(), row)) {
                 break;
@@ -154,7 +154,7 @@ fn first_points(
     first
 }
 
-/// A stored payload.
+/// Parses a stored payload.
 pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
         what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),

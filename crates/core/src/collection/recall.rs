@@ -1,9 +1,9 @@
-//! Measuring the recall of a live collection, and noticing when it is no longer what the tables say.
+//! Recall measurement of a live collection, and detection of drift from the calibration tables.
 //!
-//! Stored points are asked for their own nearest neighbours, themselves left out, once as the accuracy says and once
-//! exactly. A stored point is an easier query than one that was never stored, because the graph leads to it: what is
-//! measured is compared with the tables' curve for stored points, and what new queries should expect is read from the
-//! other one.
+//! Queries are stored points, which are excluded from their own results. Each is searched once with the given accuracy
+//! and once exactly. A stored point is an easier query than a new one, because the graph leads to it: the measured
+//! recall is compared with the tables' curve for stored points, and the expectation for new queries is read from the
+//! other curve.
 
 use super::open::{Collection, View};
 use super::query::{self, Part, Resolved, Source};
@@ -19,20 +19,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How far the measured recall may lie from the tables', beyond the measurement's own confidence interval.
+/// Tolerated difference between measured and tabulated recall, beyond the confidence interval of the measurement.
 const TOLERANCE: f64 = 0.02;
-/// Two sides, 95 %.
+/// Normal quantile of a two-sided 95 % interval.
 const CONFIDENCE: f64 = 1.96;
 
-/// What one sampled point showed.
+/// Measurement of one sampled point.
 struct Sample {
     recall: f64,
-    /// By the tables, for a stored point and for a new query.
+    /// From the tables: for a stored point and for a new query.
     stored: Option<f64>,
     expected: Option<f32>,
     search: Duration,
     exact: Duration,
-    /// For each sealed segment: true neighbours in it that were found, and all of them.
+    /// For each sealed segment: (true neighbours in it that were found, true neighbours in it).
     segments: HashMap<u64, (u64, u64)>,
 }
 
@@ -59,7 +59,7 @@ impl Collection {
         let points = sample_points(&view, params.samples as usize, seed);
         let exactly = super::effort::Effort::Exact;
         let one = |id: &PointId| -> Result<Option<Sample>, Error> {
-            // It may have been deleted since it was drawn.
+            // The point may have been deleted since it was sampled.
             let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
             let query = Resolved { vector, exclude: vec![id.clone()] };
             let truth = self.answer(&view, &query, &search, exactly, None)?;
@@ -139,7 +139,7 @@ impl Collection {
         })
     }
 
-    /// What the tables say of stored points, weighted as [`Expectation`](super::effort::Expectation) does.
+    /// Expected recall of stored points by the tables, weighted as in [`Expectation`](super::effort::Expectation).
     fn stored_expectation(&self, view: &View, k: u32, effort: super::effort::Effort) -> Option<f64> {
         let mut expectation = super::effort::Expectation::default();
         for Part { source, hits, .. } in query::sources(view, None, k as usize + 1) {
@@ -160,8 +160,8 @@ impl Collection {
         expectation.recall().map(f64::from)
     }
 
-    /// Whether what was measured is not what the tables say. Over several segments they say too little (each is asked for
-    /// all k, and has but a part of them), so that only less than they say counts.
+    /// Whether the measured recall differs from the tables. Over several segments the tables underestimate recall (each
+    /// is searched for all k and has only a part of them), so that only a lower measurement counts.
     fn drifted(&self, view: &View, measured: &Interval, stored: f64) -> bool {
         let several = view.sealed.iter().filter(|sealed| sealed.live_rows() > 0).count() > 1;
         measured.high < stored - TOLERANCE || !several && measured.low > stored + TOLERANCE
@@ -176,8 +176,8 @@ struct Interval {
 }
 
 impl Interval {
-    /// Of recalls; of none it is 1, and nothing is known. One more measurement half as good as the mean keeps the
-    /// interval of equal values from shrinking to nothing.
+    /// Interval of recalls. Without any, the mean is 1 and the interval 0 to 1. A pseudo-measurement at half the mean
+    /// is added to the variance, so that the interval of equal values does not shrink to zero.
     fn of(recalls: &[f64]) -> Self {
         if recalls.is_empty() {
             return Self { mean: 1.0, low: 0.0, high: 1.0 };
@@ -190,7 +190,7 @@ impl Interval {
     }
 }
 
-/// Ids of live points, each segment with its share.
+/// Samples ids of live points, from each segment in proportion to its rows.
 fn sample_points(view: &View, count: usize, seed: u64) -> Vec<PointId> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let sources: Vec<(Source<'_>, u64)> = view
@@ -235,17 +235,17 @@ pub(super) mod tests {
     use crate::collection::bulk::OnConflict;
     use crate::index::calibration::{Calibration, Curve, CurvePoint};
 
-    /// Whose files the collections of these tests are.
+    /// Owner of the collections of these tests.
     const OWNER: crate::store::Owner =
         crate::store::Owner { directory: crate::types::Identity([1; 16]), collection: crate::types::Identity([2; 16]) };
 
-    /// A collection without points.
+    /// Creates a collection without points.
     pub(in crate::collection) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
         drop(crate::store::Truth::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
         opened(dir, dimension, seal_rows, std::sync::Arc::default())
     }
 
-    /// The collection in that folder.
+    /// Opens the collection in that folder.
     pub(in crate::collection) fn opened(
         dir: &std::path::Path,
         dimension: u32,
@@ -275,7 +275,7 @@ pub(super) mod tests {
         Collection::open(&fs, &record, &home, &crate::embed::Registry::default(), meters).unwrap()
     }
 
-    /// A collection of random points with a measured graph.
+    /// Creates a collection of random points with a calibrated graph.
     pub(in crate::collection) fn collection(dir: &std::path::Path) -> Collection {
         let collection = empty(dir, 16, 50_000);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
@@ -289,7 +289,7 @@ pub(super) mod tests {
         collection
     }
 
-    /// A table that says `recall` of stored points, and of new ones.
+    /// A table with this recall for stored points and for new queries.
     fn saying(recall: f32) -> Calibration {
         let curve = Curve { k: 10, points: vec![CurvePoint { ef: 10, recall, error: 0.001 }] };
         Calibration::new(300, vec![curve.clone()], vec![curve]).unwrap()
@@ -300,7 +300,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let collection = collection(dir.path());
         let sealed = collection.view().sealed[0].clone();
-        // An ef at which the graph is far enough below 0.999, whatever the order in which its threads inserted.
+        // An ef at which recall is far enough below 0.999 for any insertion order of the threads.
         const EF: u32 = 11;
         let params = RecallParams { samples: 300, k: 10, accuracy: super::super::Accuracy::Ef(EF), seed: 1 };
         let measure = || collection.measure_recall(&params).unwrap();
@@ -309,7 +309,7 @@ pub(super) mod tests {
         let nothing_to_do = || collection.calibrate_one(&|_, _, _| true).unwrap() == Step::Nothing;
         assert!(nothing_to_do());
         let table = sealed.calibration().unwrap();
-        // Within the tolerance nothing happens; beyond it, in either direction, the graph is measured anew.
+        // Within the tolerance nothing happens; beyond it, in either direction, the graph is calibrated again.
         sealed.set_calibration(Some(saying(sound.recall as f32 + 0.01)));
         assert!(!measure().recalibrating && nothing_to_do());
         for wrong in [sound.recall as f32 - 0.2, 0.999] {
@@ -321,7 +321,7 @@ pub(super) mod tests {
             assert!((again.stored(EF, 10) - table.stored(EF, 10)).abs() < 0.03);
             assert!(!measure().recalibrating && nothing_to_do());
         }
-        // Over several segments more than is said is no reason.
+        // Over several segments, more recall than expected is no reason.
         let interval = Interval { mean: 0.95, low: 0.94, high: 0.96 };
         let view = collection.view();
         assert!(collection.drifted(&view, &interval, 0.9) && collection.drifted(&view, &interval, 0.99));
@@ -375,7 +375,7 @@ pub(super) mod tests {
         };
         assert_eq!(collection.calibrate_one(&observe).unwrap(), Step::Done);
         assert_eq!(after.load(Ordering::Relaxed), 1);
-        // Otherwise the thread behind would begin it again, for ever.
+        // Otherwise the background thread would start it again and again.
         assert_eq!(
             collection.calibrate_one(&observe).unwrap(),
             Step::Nothing,
@@ -401,7 +401,7 @@ pub(super) mod tests {
             });
             seen.recv().unwrap();
             let observe = |job, _, _| {
-                // Measuring is no job: whoever wants to merge can, one at a time.
+                // Calibration does not hold the job lock: a merge can run meanwhile.
                 if job == super::super::Job::Calibrating {
                     let improve = || collection.improve(&|_, _, _| true).unwrap();
                     while !matches!(improve(), Step::Nothing) {

@@ -1,13 +1,14 @@
-//! Generations: a collection made anew by another embedder, from what its points keep of their sources, while it serves.
+//! Generations: rebuilding a collection with another embedder, from the sources stored in its points, while it serves.
 //!
-//! The next generation grows in a folder that nothing names, and [follows](Follower) the present one: first everything, then
-//! what is written meanwhile. For the last few points writers wait; then one transaction of the catalogue names the new
-//! folder. A crash before it leaves the present generation, whole, and one after it the next. The one before is kept, and
-//! going back to it is the same in the other direction: it follows what was written since, then takes its place again.
+//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the present one: a
+//! full copy first, then the writes that arrive meanwhile. Writers wait only for the last few points; then one
+//! transaction of the catalogue switches to the new folder. A crash before it leaves the present generation intact, a
+//! crash after it the next one. The previous generation is kept. Going back is the same process in the other direction:
+//! the previous generation follows the writes since the switch, then replaces the present one.
 //!
-//! The source of a point is a field of its payload, and payloads are the users': an item may have been written as a vector with a
-//! text beside it. So the present embedder embeds each source again. It is certain only if that gives the stored vector; else
-//! nothing is changed, and the points are listed.
+//! The source of a point is a field of its payload, and users write payloads: an item may have been written as a vector
+//! with some text beside it. The present embedder therefore embeds each source again. A source is certain only
+//! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
 use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
@@ -21,23 +22,23 @@ use crate::sync::MutexGuard;
 use crate::types::{PointId, Precision};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Points that are compared, or embedded, together.
+/// Points compared or embedded per batch.
 const PAGE: usize = 1_024;
-/// Points that writers may be kept waiting for.
+/// Most remaining points at the switch, while writers wait.
 const LAST: usize = 128;
-/// How often it is tried to come that near.
+/// Most attempts to get down to [`LAST`] points.
 const ROUNDS: usize = 1_000;
-/// How often everything is compared because writes came faster than they could be told.
+/// Most full comparisons caused by writes that outran the change feed.
 const COMPARISONS: usize = 16;
 
-/// Points without a certain source that an error names.
+/// Most points without a certain source that an error lists.
 const NAMED: usize = 10;
 
 const PAYLOADS: Fields = Fields { payload: true, vector: false };
 const WHOLE: Fields = Fields { payload: true, vector: true };
 
-/// How far what the embedder gives now may be from a stored vector, as a share of its length: steps of I8 are coarse, and a
-/// component on the edge between two may be rounded either way.
+/// Tolerated distance between a new and a stored vector, relative to its length: I8 steps are coarse, and a component
+/// between two steps may be rounded either way.
 fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 | Precision::F16 => canary::ROUNDING,
@@ -45,11 +46,11 @@ fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// Points whose source is not certain.
+/// Points without a certain source.
 #[derive(Default)]
 struct Uncertain {
     count: u64,
-    /// The first of them.
+    /// The first [`NAMED`] of them.
     ids: Vec<String>,
 }
 
@@ -62,15 +63,15 @@ impl Uncertain {
     }
 }
 
-/// One generation on its way to hold what another one holds.
+/// Brings one generation up to date with another.
 pub(super) struct Follower<'g> {
-    /// The one that serves.
+    /// The generation that serves.
     from: &'g Collection,
     to: &'g Collection,
-    /// What is written to `from`.
+    /// Changes of `from`.
     feed: Feed,
     comparisons: usize,
-    /// Whether payloads are believed without embedding them by the present embedder.
+    /// Whether payloads are trusted, without verification by the present embedder.
     sources: Sources,
     observe: Observe<'g>,
 }
@@ -81,13 +82,14 @@ impl<'g> Follower<'g> {
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
-    /// Makes up for all differences but a few.
+    /// Copies all differences but the last few.
     ///
     /// # Errors
-    /// `Conflict` for points whose source is not certain, or while the present embedder is not loaded; `InvalidInput` for a point
-    /// that cannot be embedded; `Unavailable` when writes come faster than they can be followed, or `observe` says false.
+    /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
+    /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
+    /// false.
     pub(super) fn approach(&mut self) -> Result<(), Error> {
-        // Nobody seals what nobody serves, and what was opened may have segments that wait for it.
+        // No background thread seals this generation, and a reopened one may have frozen segments.
         while self.to.seal_oldest().map_err(Error::Seal)? {}
         if self.to.view().live() == 0 {
             self.fill()?
@@ -102,13 +104,13 @@ impl<'g> Follower<'g> {
         Err(self.too_fast())
     }
 
-    /// Makes up for the last differences. `held` proves that nothing is written to the one that serves meanwhile.
+    /// Copies the last differences. `held` proves that the serving generation has no concurrent writes.
     ///
     /// # Errors
-    /// As [`approach`](Self::approach); `Unavailable` too when the collection was deleted or replaced.
+    /// As [`approach`](Self::approach); also `Unavailable` when the collection was deleted or replaced.
     pub(super) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
         while self.follow(PAGE)? > 0 {}
-        // Whoever waits for a write of before must find its number passed.
+        // Clients may wait for a sequence number of the previous generation: continue above it.
         let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
         let _to = self.to.writer.hold();
         self.to.truth.commit(&[Change::Sequence(sequence)])?;
@@ -129,11 +131,11 @@ impl<'g> Follower<'g> {
         if goes_on { Ok(()) } else { Err(cancelled()) }
     }
 
-    /// Everything, into one that is empty: straight into sealed segments, with their graphs.
+    /// Copies all points into an empty generation, as sealed segments with their graphs.
     fn fill(&mut self) -> Result<(), Error> {
         let (mut failed, mut uncertain) = (None, Uncertain::default());
         let (mut after, mut more, mut page) = (None, true, Vec::new().into_iter());
-        // Set when what is loaded is of no use: no graph is built of it.
+        // Set when the loaded rows will be discarded: no graph is built.
         let ended = AtomicBool::new(false);
         let mut items = std::iter::from_fn(|| {
             loop {
@@ -144,7 +146,7 @@ impl<'g> Follower<'g> {
                     return None;
                 }
                 match self.page(&mut after, &mut uncertain) {
-                    // The rest is only counted.
+                    // The remaining points are only counted.
                     Ok((_, goes_on)) if uncertain.count > 0 => more = goes_on,
                     Ok((items, goes_on)) => (page, more) = (items.into_iter(), goes_on),
                     Err(error) => failed = Some(error),
@@ -165,7 +167,7 @@ impl<'g> Follower<'g> {
         loaded.map(drop)
     }
 
-    /// The next points in the order of their ids, as items; whether more follow.
+    /// Returns the next points in id order as items, and whether more follow.
     fn page(&self, after: &mut Option<PointId>, uncertain: &mut Uncertain) -> Result<(Vec<Item>, bool), Error> {
         let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
         if uncertain.count > 0 && !(self.observe)(Job::Embedding, 0, self.from.view().live()) {
@@ -177,14 +179,14 @@ impl<'g> Follower<'g> {
         Ok((self.items(page.points, uncertain)?, page.more))
     }
 
-    /// Points as they were given: their sources, and their payloads. Leaves out those whose source is not certain.
+    /// Converts points back to items: their sources and payloads. Skips points without a certain source.
     fn items(&self, points: Vec<Point>, uncertain: &mut Uncertain) -> Result<Vec<Item>, Error> {
         if points.is_empty() {
             return Ok(Vec::new());
         }
         let to = &self.to.embedder("embedder")?.0;
         let from = if self.sources == Sources::Trusted { to } else { &self.from.embedder("name")?.0 };
-        // An image's text may only be about it: where both are read, the image comes first.
+        // The image comes first where both are read: the text may be only a description of it.
         let kept = |payload: &Payload| -> Vec<Source> {
             let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
             read.filter_map(|reads| {
@@ -203,7 +205,7 @@ impl<'g> Follower<'g> {
         let mut items = Vec::with_capacity(points.len());
         for (point, sources) in points.into_iter().zip(sources) {
             let certain = sources.into_iter().zip(certain.by_ref()).filter_map(|(source, is)| is.then_some(source));
-            // All of them are asked: `certain` has one answer for each.
+            // Collected eagerly, to consume one element of the iterator per source.
             let certain: Vec<Source> = certain.collect();
             let read = |source: &Source| match source {
                 Source::Text(_) => to.reads(Modality::Text),
@@ -218,7 +220,8 @@ impl<'g> Follower<'g> {
         Ok(items)
     }
 
-    /// For each source of each point, in order: whether the present embedder makes the stored vector from it.
+    /// Returns, for each source of each point in order, whether the present embedder reproduces the stored vector from
+    /// it.
     ///
     /// # Errors
     /// `Abandoned` when the call was cancelled.
@@ -252,7 +255,7 @@ impl<'g> Follower<'g> {
             .collect()
     }
 
-    /// Refuses when there are points whose source is not certain.
+    /// Fails if there are points without a certain source.
     fn check(&self, uncertain: Uncertain) -> Result<(), Error> {
         let Uncertain { count, ids } = uncertain;
         if count == 0 {
@@ -270,7 +273,7 @@ impl<'g> Follower<'g> {
         }
     }
 
-    /// Every difference, by id and payload: what one of the two has and the other has not, or not so.
+    /// Copies every difference, found by id and payload: missing, changed and surplus points.
     fn compare(&mut self) -> Result<(), Error> {
         self.comparisons += 1;
         if self.comparisons > COMPARISONS {
@@ -289,7 +292,7 @@ impl<'g> Follower<'g> {
                 .zip(there)
                 .filter(|(here, there)| there.as_ref().is_none_or(|there| there.payload != here.payload));
             let items = self.items(differs.map(|(point, _)| point).collect(), &mut uncertain)?;
-            // After one without a certain source the rest is only counted.
+            // After the first uncertain source the rest is only counted.
             if uncertain.count == 0 {
                 self.upsert(items)?;
             }
@@ -312,7 +315,7 @@ impl<'g> Follower<'g> {
         }
     }
 
-    /// What was written since, up to about `most` points; returns how many.
+    /// Copies the changes since the last call, up to about `most` points. Returns their number.
     fn follow(&mut self, most: usize) -> Result<usize, Error> {
         let news = self.feed.take(most);
         if news.ended || self.from.is_gone() {
@@ -360,7 +363,7 @@ impl<'g> Follower<'g> {
         if ids.is_empty() { Ok(()) } else { self.write(Op::Delete(ids)) }
     }
 
-    /// Nobody seals what nobody serves: it is done here.
+    /// Writes, and seals in this thread, because no background thread seals this generation.
     fn write(&self, op: Op) -> Result<(), Error> {
         self.to.write(op)?;
         while self.to.seal_oldest().map_err(Error::Seal)? {}
@@ -372,7 +375,7 @@ fn cancelled() -> Error {
     Error::Unavailable("it was cancelled; nothing was changed".into())
 }
 
-/// The payload field that keeps such a source.
+/// Returns the payload field that stores this kind of source.
 fn field_of(reads: Modality) -> &'static str {
     match reads {
         Modality::Text => TEXT_FIELD,
@@ -411,7 +414,7 @@ mod tests {
         LocalEngine::open(dir, registry).unwrap()
     }
 
-    /// With a collection of that embedder's tap, which is sealed after 100 points.
+    /// Creates a collection for that output of the embedder. A segment is sealed after 100 points.
     fn created(dir: &Path, tap: &str) -> LocalEngine {
         let engine = open(dir);
         let space = Space::Embedded { embedder: "letters".into(), tap: tap.into() };
@@ -451,7 +454,7 @@ mod tests {
         let engine = created(dir.path(), "counts");
         let (stop, reads, read) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            // Keeps the threads behind at work in the collection.
+            // Keeps the background threads busy with the collection.
             let writer = scope.spawn(|| {
                 for n in 0.. {
                     if stop.load(Ordering::Relaxed) {
@@ -464,7 +467,7 @@ mod tests {
             while engine.count(&name(), None).unwrap() < 500 {
                 std::thread::yield_now();
             }
-            // Holds the generation before until the end.
+            // Holds the previous generation until the end.
             let reader = scope.spawn(|| {
                 let choice = map::MapChoice { dimensions: 2, method: Some(crate::map::Method::Pca) };
                 let params = map::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
@@ -494,7 +497,7 @@ mod tests {
         let points = engine.count(&name(), None).unwrap();
         drop(engine);
         assert_eq!(open(dir.path()).count(&name(), None).unwrap(), points);
-        // A job may have been left when its generation was: its file is swept at the next open.
+        // A switch may abort a job and leave its file, which the next open removes.
         let findings = check_directory(dir.path()).unwrap().findings;
         assert!(findings.iter().all(|finding| finding.damage == Damage::Stray), "{findings:?}");
     }

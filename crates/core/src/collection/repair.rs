@@ -1,9 +1,9 @@
-//! Repair of a data directory that nobody has open: what is provably lost is taken out and listed, everything that can be
-//! computed is computed anew.
+//! Offline repair of a data directory: removes and lists what is provably lost, rebuilds everything that can be
+//! computed.
 //!
-//! A damaged segment is written again with the rows whose vectors, ids and payloads are sound. Where checksums cannot tell
-//! which rows are damaged (formats 1 and 2, a header that is damaged with its copy), it is taken out whole. The file of a segment
-//! that lost rows is kept in `damaged/` beside the collections. Nothing is guessed.
+//! A damaged segment is rewritten with the rows whose vectors, ids and payloads are intact. It is removed as a whole
+//! where checksums cannot locate the damaged rows (formats 1 and 2, or a header damaged together with its copy). The
+//! file of a segment that lost rows is kept in `damaged/` beside the collections. Nothing is guessed.
 
 use super::open::{is_lost, open_segment};
 use super::seal::Uncommitted;
@@ -18,42 +18,43 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where the files of segments that were taken out are kept.
+/// Folder for the files of removed segments.
 pub(super) const KEPT: &str = "damaged";
 
-/// What a repair did.
+/// Result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Segments that were written again, with all their points that are sound.
+    /// Segments rewritten with all their intact points.
     pub rewritten: u64,
-    /// Segments that lost points: where their files are kept now.
+    /// Kept files of the segments that lost points.
     pub taken_out: Vec<PathBuf>,
-    /// Collection and id of each point that is lost.
+    /// Collection and id of each lost point.
     pub lost: Vec<(String, String)>,
-    /// Lost points whose ids cannot be told.
+    /// Lost points with unreadable ids.
     pub lost_unnamed: Vec<LostUnnamed>,
-    /// Collections whose graphs and payload indexes were built anew.
+    /// Collections whose graphs and payload indexes were rebuilt.
     pub rebuilt: u64,
-    /// What could not be repaired, each with its file.
+    /// Failed repairs, each with its file.
     pub left: Vec<String>,
 }
 
-/// Lost points whose ids cannot be told.
+/// Lost points with unreadable ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostUnnamed {
     /// The collection.
     pub collection: String,
-    /// How many.
+    /// Number of points.
     pub points: u64,
-    /// Where they were.
+    /// The rows and the segment.
     pub place: String,
 }
 
-/// Repairs all collections of a data directory, and builds all their indexes anew. What was done is told after an error too.
+/// Repairs all collections of a data directory, and rebuilds all their indexes. `Repaired` is filled in even after an
+/// error.
 ///
 /// # Errors
-/// `Unavailable` when another process has the directory; `Corrupt` when there is no catalogue that can be read; what the
-/// disk refuses. Each collection is repaired in one transaction: after an error, begin again.
+/// `Unavailable` when another process has the directory open; `Corrupt` when there is no readable catalogue; I/O
+/// errors. Each collection is repaired in one transaction: after an error, run the repair again.
 pub fn repair_directory(
     data_dir: &Path,
     observe: &(dyn Fn(Job, u64, u64) -> bool + Sync),
@@ -61,7 +62,7 @@ pub fn repair_directory(
     repair_directory_on(&disk::real_fs(), data_dir, observe)
 }
 
-/// The same over any file system.
+/// Like [`repair_directory`], on any file system.
 pub(super) fn repair_directory_on(
     fs: &Arc<dyn Fs>,
     data_dir: &Path,
@@ -79,7 +80,7 @@ fn repair(
     done: &mut Repaired,
 ) -> Result<(), Error> {
     let mut names = Vec::new();
-    // A directory that is none is not made one.
+    // Fails for a folder that is not a data directory; `open` would make it one.
     drop(Catalogue::inspect(fs, data_dir)?);
     let catalogue = Catalogue::open(fs, data_dir)?;
     for (name, entry) in catalogue.list()? {
@@ -106,7 +107,7 @@ fn repair(
     Ok(())
 }
 
-/// Whether what is stored is at fault; otherwise it is the machine.
+/// Whether the stored content caused the error, rather than the machine.
 fn is_of_content(error: &Error) -> bool {
     error.kind() == super::ErrorKind::Corrupt
 }
@@ -176,7 +177,7 @@ fn collection(
                 if error.kind() != super::ErrorKind::Corrupt {
                     return Err(error);
                 }
-                // Of a format that this program does not know: whole, perhaps.
+                // An unknown format version; the content may be intact.
                 lost.left.push(format!("the collection {name:?}: {error}"));
             }
             segment => {
@@ -192,7 +193,7 @@ fn collection(
             }
         }
     }
-    // Kept before the transaction ends them: afterwards they are removed.
+    // Before the commit: afterwards the files are removed.
     for &id in &taken_out {
         lost.taken_out.extend(keep(fs.as_ref(), data_dir, dir, id)?);
     }
@@ -209,7 +210,7 @@ fn collection(
     Ok(())
 }
 
-/// Writes rows of a segment again. Returns the content tag of the new one; none when there are no rows.
+/// Rewrites rows of a segment. Returns the content tag of the new one, or `None` if there are no rows.
 fn rewrite(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -221,7 +222,7 @@ fn rewrite(
     let mut writer = SegmentWriter::create(fs, dir, id, segment.dimension(), identity)?;
     let (vectors, dimension) = (segment.vectors(), segment.dimension() as usize);
     for &row in rows {
-        // Their vectors were compared; a norm that is damaged is computed anew.
+        // The vectors passed their checksums; a damaged norm is recomputed.
         let vector = vectors.vector(dimension, row.0 as usize).to_floats();
         writer.append(segment.point_id(row), &vector, segment.payload(row))?;
     }
@@ -236,9 +237,9 @@ fn live(segment: &Segment, found: &SegmentRecord) -> impl Iterator<Item = Ordina
     (0..segment.rows()).filter(move |row| !dead.contains(row)).map(Ordinal)
 }
 
-/// Lists rows that are lost: by id where that can be read.
+/// Lists lost rows, by id where it is readable.
 fn list_lost(name: &str, segment: &Segment, rows: &[Ordinal], done: &mut Repaired) {
-    // Without checksums of blocks an id is told only if all are sound.
+    // Without block checksums an id is listed only if all ids are intact.
     let named = segment.identity().is_some() || segment.ids_are_sound();
     let id = |row: &Ordinal| named.then(|| segment.point_id(*row)).filter(|id| !id.is_empty());
     let unnamed: Vec<u32> = rows.iter().filter(|row| id(row).is_none()).map(|row| row.0).collect();
@@ -249,8 +250,8 @@ fn list_lost(name: &str, segment: &Segment, rows: &[Ordinal], done: &mut Repaire
     }
 }
 
-/// Gives the file of a segment, if there is one, a second name that no sweep finds. The first is swept once the truth has
-/// forgotten it: at no moment has the file no name.
+/// Hard-links the file of a segment, if it exists, to a name that no sweep removes. The sweep removes the first name
+/// once the database no longer names the segment, so the file always has a name.
 fn keep(fs: &dyn Fs, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Option<PathBuf>, Error> {
     let collection = dir.file_name().unwrap_or_default().to_string_lossy();
     let folder = data_dir.join(KEPT);
@@ -260,7 +261,7 @@ fn keep(fs: &dyn Fs, data_dir: &Path, dir: &Path, id: SegmentId) -> Result<Optio
             return Ok(false);
         }
         disk::create_folder(fs, &folder)?;
-        // Of a repair that was cut off.
+        // Left by an interrupted repair.
         disk::remove_file(fs, &to)?;
         fs.link(&from, &to).map_err(|source| disk::Error::io(&from, "keep", source))?;
         disk::sync_folder(fs, &folder)?;

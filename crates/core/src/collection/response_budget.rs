@@ -1,7 +1,7 @@
-//! The size limit of an answer, checked while the answer is filled.
+//! The size limit of a response, checked while it is filled.
 //!
-//! A call carries it in its thread, as it carries its [`Stop`](super::Stop): [`Budget::run`] puts it there, and each point that
-//! is read for an answer is counted before the next one is read. Threads that work for no request have none.
+//! A call keeps it in its thread, like its [`Stop`](super::Stop): [`Budget::run`] sets it, and each point read for a
+//! response is counted before the next one is read. Background threads have none.
 
 use super::{Error, Point};
 use std::cell::RefCell;
@@ -11,28 +11,29 @@ thread_local! {
     static CURRENT: RefCell<Budget> = const { RefCell::new(Budget(None)) };
 }
 
-/// Counts the points of one answer.
+/// Size accounting of one response.
 pub trait Meter: Send + Sync {
-    /// Adds a point to the answer.
+    /// Counts a point of the response.
     ///
     /// # Errors
-    /// [`Error::ResponseTooLarge`] if the answer would exceed its limit, [`Error::Overloaded`] if there is no memory for it.
+    /// [`Error::ResponseTooLarge`] if the response would exceed its limit, [`Error::Overloaded`] if there is no memory
+    /// for it.
     fn add(&self, point: &Point) -> Result<(), Error>;
-    /// Drops what was counted: the answer is filled again from the start.
+    /// Resets the count: the response is filled again from the start.
     fn restart(&self);
 }
 
-/// The size limit of the answer to the current call. The default has none.
+/// Size limit of the current call's response. The default has none.
 #[derive(Clone, Default)]
 pub struct Budget(Option<Arc<dyn Meter>>);
 
 impl Budget {
-    /// A limit that `meter` checks.
+    /// Creates a limit that `meter` checks.
     pub fn new(meter: Arc<dyn Meter>) -> Self {
         Self(Some(meter))
     }
 
-    /// The budget of the call that this thread works for.
+    /// Returns the budget of this thread's call.
     pub fn current() -> Self {
         CURRENT.with_borrow(Self::clone)
     }

@@ -1,4 +1,4 @@
-//! Exact scans of whole segments: in pieces, between which it is asked whether anybody still waits, and shared by all cores when long.
+//! Exact scans of whole segments: in pieces, with a check for cancellation between them; long scans run on all cores.
 
 use super::filter::Selected;
 use super::{Error, Stop};
@@ -7,18 +7,19 @@ use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// A scan of more components than this is shared by all cores.
+/// Scans of more components than this run on all cores.
 const PARALLEL: usize = 1 << 23;
-/// Components between two looks at whether to stop: about a millisecond.
+/// Components between two checks for cancellation: about 1 ms.
 const PIECE: usize = 1 << 21;
 
-/// Says whether the vectors of some rows may be read.
+/// Fails if the vectors of some rows must not be read.
 pub(super) type Verify<'a> = &'a (dyn Fn(Range<u32>) -> Result<(), Error> + Sync);
 
-/// The `k` nearest accepted rows. What is farther than `bound` may be left out. `verify` is asked before rows are read.
+/// Returns the `k` nearest accepted rows. Rows farther than `bound` may be left out. Calls `verify` before it reads
+/// rows.
 ///
 /// # Errors
-/// `Abandoned`, or that of `verify`.
+/// `Abandoned`, or an error of `verify`.
 pub(super) fn scan(
     rows: Rows<'_>,
     query: &[f32],
@@ -40,7 +41,7 @@ pub(super) fn scan(
     in_pieces(rows.len(), step, rows.vectors.len() >= PARALLEL, k, &piece)
 }
 
-/// The same of the selected rows.
+/// Returns the `k` nearest selected rows.
 ///
 /// # Errors
 /// As [`scan`].
@@ -57,15 +58,15 @@ pub(super) fn scan_selected(
         given.try_for_each(|row| verify(row.0..row.0.saturating_add(1)))?;
         Ok(exact::search_rows(rows, query, k, selected.rows_of_words(part)))
     };
-    // Words have as many selected rows as it happens; on average the piece is of the wanted size.
+    // The number of selected rows varies by word; the average piece has the intended size.
     let step = selected.words().div_ceil(components.div_ceil(PIECE).max(1)).max(1);
     in_pieces(selected.words(), step, components >= PARALLEL, k, &piece)
 }
 
-/// Searches a range, given what was found before it.
+/// Searches a range, given the hits of the ranges before it.
 type Piece<'p> = dyn Fn(Range<usize>, &Found) -> Result<Found, Error> + Sync + 'p;
 
-/// The `k` nearest of `0..n`, searched `step` at a time, on all cores or on this one.
+/// Returns the `k` nearest of `0..n`, searched `step` at a time, on all cores or on this one.
 fn in_pieces(n: usize, step: usize, parallel: bool, k: usize, piece: &Piece<'_>) -> Result<Found, Error> {
     let stop = Stop::current();
     let share = |of: Range<usize>| {
@@ -85,7 +86,7 @@ fn in_pieces(n: usize, step: usize, parallel: bool, k: usize, piece: &Piece<'_>)
     Ok(nearest_of(shares.collect::<Result<Vec<_>, Error>>()?, k))
 }
 
-/// The `k` nearest of what the parts of a scan found.
+/// Merges the results of the parts of a scan into the `k` nearest.
 fn nearest_of(parts: impl IntoIterator<Item = Found>, k: usize) -> Found {
     let mut all = Found::default();
     for part in parts {
@@ -106,7 +107,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const DIMENSION: usize = 64;
-    /// More than one piece for each core.
+    /// Enough for more than one piece per core.
     const ROWS: usize = 5 * PARALLEL / 4 / DIMENSION;
 
     fn sample() -> (Vec<f32>, Vec<f32>) {
@@ -126,7 +127,7 @@ mod tests {
             let whole = exact::search(rows, &query, 50, accept);
             let found = scan(rows, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
             assert_eq!((&found.neighbors, found.distances), (&whole.neighbors, whole.distances), "{metric}");
-            // Not shared, but in pieces all the same.
+            // Single-threaded, but in pieces too.
             let few = Rows {
                 vectors: Components::F32(&values[..PARALLEL / 2]),
                 norms: &norms[..PARALLEL / 2 / DIMENSION],

@@ -1,8 +1,8 @@
-//! Background jobs that turn growing points into sealed segments, and sealed segments into fewer and better ones.
+//! Background jobs: sealing of growing segments, compaction of sealed ones, and graph builds.
 //!
-//! A job reads rows that live, writes new immutable files, and publishes them in one transaction under
-//! the commit lock, where the rows that died meanwhile are carried over. A crash before that transaction
-//! leaves files that are marked as not committed ([`Uncommitted`]); the next open removes them.
+//! A job reads live rows, writes new immutable files, and publishes them in one transaction under the commit lock,
+//! which also carries over the rows deleted meanwhile. A crash before that transaction leaves files marked as not
+//! committed ([`Uncommitted`]); the next open removes them.
 
 use super::activity::count;
 use super::growing::Growing;
@@ -22,63 +22,63 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Most rows of a segment that a merge or a bulk load makes.
+/// Most rows of a segment written by a merge or a bulk load.
 const MAX_SEGMENT_ROWS: u64 = 4 << 20;
-/// A segment is merged with the smaller ones when together they hold one in so many of its rows. The larger it is, the
-/// fewer segments a search visits; each row is written about so many times in its life, but linked only once, because the
-/// largest input's links are kept.
+/// Merge a segment with all smaller ones once they hold 1/8 of its rows. A larger value means fewer segments to search,
+/// but about that many writes of each row over its life. A row is linked only once, because the links of the largest
+/// input are kept.
 const SMALLER_ONE_IN: u64 = 8;
-/// When more segments than this wait to be merged into one, seals are delayed, and with them the writers: merging is behind.
+/// Delay seals, and with them writers, when a merge of more segments than this is due.
 const MERGES_BEHIND: usize = 16;
-/// For how long at most.
+/// Longest delay of a seal.
 const SEAL_DELAY: Duration = Duration::from_secs(10);
-/// Generation of a graph that is born with its segment.
+/// Generation of a graph written together with its segment.
 const FIRST_GENERATION: u32 = 1;
-/// Time before a job is tried again whose turn a request has.
+/// Retry interval of a background job while a request holds the job lock.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
-/// Time before a job is tried again that memory was too short for.
+/// Retry interval of a job that memory was too small for.
 const MEMORY_PAUSE: Duration = Duration::from_secs(10);
-/// What a row takes while a merge brings near ones together and writes them, beside its graph: its origin, places, the ends and
-/// order of ids. Bytes.
+/// Bytes per row that a merge needs for reordering and writing, besides its graph: row origin, slots, id ends and id
+/// order.
 const MERGE_ROW_BYTES: u64 = 128;
 
-/// A background job that the collection would profit from.
+/// A compaction task.
 pub(super) enum Task {
-    /// Write the live rows of these into one new segment.
+    /// Writes the live rows of these segments into one new segment.
     Merge(Vec<Arc<Sealed>>),
-    /// Build a graph where there is none.
+    /// Builds a missing graph.
     Graph(Arc<Sealed>),
 }
 
-/// Most rows of jobs that memory allows.
+/// Row limits of jobs, from the available memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// Of the segment that a merge makes.
+    /// Rows of a merged segment.
     merge: u64,
-    /// Of a segment whose graph is built.
+    /// Rows of a segment whose graph is built.
     graph: u64,
 }
 
-/// What a background thread did in a collection.
+/// Result of a background step on one collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// One job; there may be more.
+    /// Did one job; there may be more.
     Done,
-    /// There is no job.
+    /// No job is due.
     Nothing,
-    /// There is a job that cannot be done now; to be tried again after this time.
+    /// A job is due but cannot run now; retry after this time.
     Later(Duration),
 }
 
 pub(super) use super::Observe;
 
-/// The mark of a segment that no transaction has named yet: an empty file beside the segment's, durable before it. Dropped
-/// before the segment is committed, it removes both.
+/// Marker of a segment that no transaction names yet: an empty file beside the segment's, made durable first. Dropped
+/// before the commit, it removes both.
 pub(super) struct Uncommitted<'c> {
     fs: &'c dyn Fs,
     dir: &'c Path,
     id: SegmentId,
-    /// The segment's file stays.
+    /// Whether to keep the segment's file.
     keep: bool,
 }
 
@@ -93,7 +93,7 @@ impl<'c> Uncommitted<'c> {
         Ok(Self { fs, dir, id, keep: false })
     }
 
-    /// Its transaction has ended. After a failure that leaves open whether it is committed, the file and its mark stay.
+    /// Releases the marker after the transaction. If the outcome is unknown, the file and its marker stay.
     pub(super) fn end(mut self, committed: bool, known: bool) {
         self.keep = committed || !known;
         if committed {
@@ -117,7 +117,7 @@ impl Drop for Uncommitted<'_> {
         }
         self.remove(&self.id.payloads_file());
         self.remove(&self.id.graph_file(FIRST_GENERATION));
-        // The mark goes last: a crash leaves the segment marked.
+        // The marker last: after a crash the segment is still marked.
         let gone = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
         if gone {
             self.remove(&self.id.uncommitted_file());
@@ -126,14 +126,15 @@ impl Drop for Uncommitted<'_> {
 }
 
 impl Collection {
-    /// Seals the oldest frozen segment. False when there is none. Wakes the writers that wait for it, with its error if it failed.
+    /// Seals the oldest frozen segment. Returns false if there is none. Wakes the waiting writers, with the error if it
+    /// failed.
     pub(super) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
         let done = self.try_seal_oldest().map_err(Arc::new);
         self.writer.seal_ended(done.as_ref().err().cloned());
         done
     }
 
-    /// Seals these frozen segments and those before them, but none that was frozen later.
+    /// Seals these frozen segments and older ones, but none frozen later.
     fn seal_all_of(&self, frozen: &[Arc<Growing>]) -> Result<(), Error> {
         let waits = || self.view().frozen.iter().any(|other| frozen.iter().any(|one| Arc::ptr_eq(one, other)));
         while waits() && self.seal_oldest().map_err(Error::Seal)? {}
@@ -162,7 +163,7 @@ impl Collection {
 
         let held = self.writer.hold();
         if self.is_gone() {
-            // Dropping the mark removes the segment.
+            // Dropping the marker removes the segment.
             return Ok(false);
         }
         let (first, last, died) = {
@@ -190,7 +191,7 @@ impl Collection {
         Ok(true)
     }
 
-    /// Does the most useful job there is: one merge, or one graph.
+    /// Runs the most useful job: one merge, or one graph build.
     pub(super) fn improve(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
         let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(TURN_PAUSE)) };
@@ -213,7 +214,7 @@ impl Collection {
         done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_PAUSE) })
     }
 
-    /// Bytes of memory that a merge into so many rows takes at most, with their graph.
+    /// Returns the most memory, in bytes, that a merge into `rows` rows takes, including their graph.
     fn merge_bytes(&self, rows: u64) -> u64 {
         let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
         graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
@@ -223,7 +224,7 @@ impl Collection {
         graph::build_bytes(rows, self.dimension as usize, self.metric, self.settings.m, with_reuse)
     }
 
-    /// What fits into so many bytes of memory.
+    /// Returns the row limits for this much memory.
     fn room_within(&self, bytes: u64) -> Room {
         let most = |needed: &dyn Fn(u64) -> u64| {
             let (mut least, mut most) = (0, u64::from(graph::MAX_ROWS));
@@ -240,12 +241,12 @@ impl Collection {
         Room { merge: most(&|rows| self.merge_bytes(rows)), graph: most(&|rows| self.graph_bytes(rows, false)) }
     }
 
-    /// Most rows of a new segment, with the memory that there is.
+    /// Returns the row limit of a new segment for the available memory.
     pub(super) fn most_rows(&self) -> u64 {
         self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
     }
 
-    /// Notes at the segments which jobs on them do not fit into `capacity`. True if there are any.
+    /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
     fn note_deferred(&self, view: &View, capacity: u64) -> bool {
         let mut deferred = false;
         for sealed in &view.sealed {
@@ -264,10 +265,11 @@ impl Collection {
         deferred
     }
 
-    /// Reserves memory for a job on these segments, at each of which it is noted when there is too little: then none.
+    /// Reserves memory for a job on these segments. If there is too little, records that at each of them and returns
+    /// `None`.
     ///
     /// # Errors
-    /// `Unavailable` when `observe` says false while it waits for other jobs.
+    /// `Unavailable` when `observe` returns false while waiting for other jobs.
     pub(super) fn reserve(
         &self,
         bytes: u64,
@@ -292,13 +294,13 @@ impl Collection {
         }
     }
 
-    /// Still there, neither damaged nor stopped by a failed disk.
+    /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
     pub(super) fn can_be_improved(&self) -> bool {
         !self.is_gone() && self.view().lost.is_empty() && self.truth.stopped().is_none()
     }
 
-    /// Whether the next seal had better wait because merging is behind. Not for long: what waits is a writer; and not for
-    /// merges that fail, for want of room perhaps.
+    /// Whether to delay the next seal because compaction lags. Bounded, because writers wait for it. Not for failing
+    /// merges, such as those without disk space.
     pub(super) fn delays_seals(&self) -> bool {
         let view = self.view();
         let fresh = |growing: &Arc<Growing>| growing.frozen_at.get().is_some_and(|at| at.elapsed() < SEAL_DELAY);
@@ -308,8 +310,9 @@ impl Collection {
             && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
-    /// Seals what grows, merges all segments into as few as may be, and gives each its graph and its table. What is written from now
-    /// on is not its business, so that it ends while writers go on. What memory is too short for is left, and noted at the segments.
+    /// Seals the growing segment, merges all segments into as few as possible, and builds each graph and its
+    /// calibration table. Ignores later writes, so that it ends while writers go on. Skips jobs that memory is too
+    /// small for, and records them at the segments.
     pub(super) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
         self.view().whole(&self.name)?;
@@ -337,7 +340,7 @@ impl Collection {
         self.calibrate_all(observe)
     }
 
-    /// Builds what is missing of the indexes of the sealed segments, and merges nothing.
+    /// Builds the missing indexes of the sealed segments, without merging.
     pub(super) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
         let turn = self.jobs.of_request()?;
@@ -347,14 +350,14 @@ impl Collection {
         self.calibrate_all(observe)
     }
 
-    /// Builds the graphs that are missing, and nothing else, for a request.
+    /// Builds the missing graphs for a request, and nothing else.
     pub(super) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
         let _turn = self.jobs.of_request()?;
         self.build_graphs(observe)
     }
 
-    /// The same, for whoever has the turn.
+    /// Builds the missing graphs. The caller holds the job lock.
     fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
         self.note_deferred(&self.view(), self.meters.memory.capacity());
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
@@ -370,20 +373,21 @@ impl Collection {
         Ok(())
     }
 
-    /// Writes the live rows of `inputs` into one new segment with its graph, and swaps it in. False when memory is too short.
+    /// Merges the live rows of `inputs` into one new segment with its graph, and publishes it. Returns false if memory
+    /// is too small.
     fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
         let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
         let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
             return Ok(false);
         };
-        // A copy has checksums of its own: what is copied must be sound.
+        // A copy gets its own checksums: verify what is copied.
         for sealed in inputs {
             if let Err(error) = sealed.segment.verify_rows() {
                 self.quarantine(&sealed.segment, &error);
                 return Err(error.into());
             }
         }
-        // Rows that are hidden because they are damaged would be taken for dead.
+        // Hidden damaged rows would be taken for deleted ones.
         self.view().whole(&self.name)?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
@@ -407,7 +411,7 @@ impl Collection {
         if self.is_gone() {
             return Ok(true);
         }
-        // Dropping the mark removes what was made.
+        // Dropping the marker removes the new files.
         self.view().whole(&self.name)?;
         let died: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
@@ -458,14 +462,14 @@ impl Collection {
         Ok(true)
     }
 
-    /// Commits changes that name the new segment of this mark.
+    /// Commits changes that name the new segment of this marker.
     fn commit_segment(&self, mark: Uncommitted<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
         let done = self.truth.commit(changes);
         mark.end(done.is_ok(), self.truth.stopped().is_none());
         Ok(done?)
     }
 
-    /// Writes rows of segments into a new one, near ones together, as its graph would have them. `rows` has that order
+    /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
     /// afterwards.
     pub(super) fn write_in_order(
         &self,
@@ -498,7 +502,7 @@ impl Collection {
         Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
     }
 
-    /// The vectors of a segment as the index sees them.
+    /// Returns the vectors of a segment in the form that indexes take.
     fn rows_of<'a>(&self, segment: &'a Segment) -> Rows<'a> {
         Rows {
             vectors: segment.vectors(),
@@ -508,7 +512,7 @@ impl Collection {
         }
     }
 
-    /// Builds the graph of a segment that has none, and swaps it in. False when memory is too short.
+    /// Builds the missing graph of a segment, and publishes it. Returns false if memory is too small.
     fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
         sealed.prepare_payloads();
         if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
@@ -537,7 +541,7 @@ impl Collection {
         Ok(true)
     }
 
-    /// The graph of a new segment, where it is large enough to have one and memory is not too short.
+    /// Builds the graph of a new segment, if it is large enough and there is memory.
     pub(super) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
         if segment.rows() < GRAPH_FROM_ROWS {
             return Ok(None);
@@ -562,8 +566,8 @@ impl Collection {
         Ok(Graph::open(&path, expected(segment, self.metric))?)
     }
 
-    /// Publishes a segment that a bulk load wrote: points of the same ids elsewhere die in the same transaction.
-    /// Returns how many did.
+    /// Publishes a segment written by a bulk load. Deletes points with the same ids elsewhere in the same transaction,
+    /// and returns their number.
     pub(super) fn publish_bulk(
         &self,
         (segment, mark): (Segment, Uncommitted<'_>),
@@ -596,7 +600,7 @@ impl Collection {
                 dead_sealed.push((sealed.clone(), row));
             }
         }
-        // An id that could not be read on the way may be one of those that are replaced.
+        // An id that could not be read meanwhile may be among the replaced ones.
         view.whole(&self.name)?;
         let sequence = self.writer.sequence() + 1;
         changes.push(Change::Sequence(sequence));
@@ -618,7 +622,7 @@ impl Collection {
         Ok(replaced as u64)
     }
 
-    /// Removes a file that nothing names any more, if there is one. If it cannot be removed, the next open removes it.
+    /// Removes an obsolete file, if it exists. If that fails, the next open removes it.
     pub(super) fn remove(&self, path: &Path) -> bool {
         let removed = disk::remove_file(self.fs.as_ref(), path);
         if let Err(error) = &removed {
@@ -627,7 +631,7 @@ impl Collection {
         removed.is_ok()
     }
 
-    /// Reads every byte of the graphs once and drops those that are damaged, so that they are built anew.
+    /// Verifies every byte of the graphs, and drops damaged ones, so that they are rebuilt.
     pub(super) fn audit_graphs(&self) {
         for sealed in &self.view().sealed {
             _ = sealed.verified_graph();
@@ -635,7 +639,7 @@ impl Collection {
     }
 }
 
-/// What a segment lacks until that job is done.
+/// Returns what a segment lacks until that job is done.
 fn left_out(job: Job) -> &'static str {
     match job {
         Job::Merging => "keeps its dead rows: writing it anew",
@@ -643,15 +647,15 @@ fn left_out(job: Job) -> &'static str {
     }
 }
 
-/// The graph of a merge's largest input, whose links the new graph keeps.
+/// The graph of a merge's largest input. The new graph keeps its links.
 pub(super) struct Reusable {
     graph: Arc<Graph>,
-    /// For each of its rows the one in the new segment.
+    /// New row of each of its rows.
     rows: Vec<Option<Ordinal>>,
 }
 
 impl Reusable {
-    /// Of the inputs of a merge, by where each row of the new segment is from.
+    /// Selects it from the inputs of a merge. `origins` has the source row of each row of the new segment.
     #[allow(clippy::cast_possible_truncation)]
     fn of(inputs: &[Arc<Sealed>], origins: &[SourceRow]) -> Option<Self> {
         let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
@@ -671,7 +675,7 @@ impl Reusable {
     }
 }
 
-/// Rows of two segments that have the same id: one pass over both in the order of their ids.
+/// Returns the pairs of rows of two segments with equal ids, in one pass over both in id order.
 pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
     let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
     std::iter::from_fn(move || {
@@ -690,9 +694,9 @@ pub(super) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<It
     })
 }
 
-/// The next job: segments with many dead rows are written anew and small ones merged before graphs are built, as far
-/// as there is `room`. `after_merge`, a graph comes first that the next merge would not make, so that merges, of which a busy
-/// collection always has one, do not keep it from being built.
+/// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
+/// within `room`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges, which
+/// would otherwise starve its build.
 pub(super) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
     let fits = |sealed: &&Arc<Sealed>| sealed.wants_graph() && u64::from(sealed.segment.rows()) <= room.graph;
     let merge = choose_merge(view, room.merge);

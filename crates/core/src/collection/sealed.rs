@@ -1,4 +1,4 @@
-//! A sealed segment as the engine holds it: mapped vectors, the rows that died since, and a graph where there is a sound one.
+//! A sealed segment in memory: mapped vectors, its deleted rows, and an intact graph if there is one.
 
 use super::Job;
 use super::filter::SealedPayloads;
@@ -10,36 +10,36 @@ use crate::types::{Metric, Ordinal, PointId};
 use std::ops::Range;
 use std::sync::PoisonError;
 
-/// Fewer rows than this get no graph: a scan is as fast.
+/// Fewest rows of a segment with a graph; below, a scan is as fast.
 pub(super) const GRAPH_FROM_ROWS: u32 = 2_000;
 
-/// Fewer live rows than this are not measured.
+/// Fewest live rows for calibration.
 const CALIBRATE_FROM_ROWS: u32 = 200;
 
-/// A segment of which one row in so many is dead is written again.
+/// Rewrite a segment when more than 1/7 of its rows are deleted.
 const DEAD_ONE_IN: u32 = 7;
-/// Unless fewer are: a small segment is written again soon anyway, with others.
+/// Fewest deleted rows for a rewrite: a small segment is soon merged with others anyway.
 const DEAD_AT_LEAST: u32 = 200;
 
-/// One sealed segment of a collection.
+/// A sealed segment of a collection.
 pub(super) struct Sealed {
     pub(super) segment: Segment,
     pub(super) graph: RwLock<Option<Arc<Graph>>>,
-    /// Generation of the newest graph file, so that the next one gets another name.
+    /// Generation of the newest graph file. The next one gets another name.
     pub(super) generation: AtomicU32,
-    /// What was measured of the graph; none until it is.
+    /// Calibration of the graph; `None` until measured.
     calibration: RwLock<Option<Arc<Calibration>>>,
-    /// Set when the table no longer tells the truth: it is measured anew.
+    /// Whether the table is outdated, so that the graph is calibrated again.
     pub(super) recalibrate: AtomicBool,
-    /// What filters are answered from.
+    /// Payload index for filters.
     pub(super) payloads: SealedPayloads,
-    /// Jobs that are not done, and why.
+    /// Jobs that are not done, with the reason.
     deferred: Mutex<Vec<(Job, String)>>,
-    /// Rows that are dead or hidden.
+    /// Deleted or hidden rows.
     deleted: Bitmap,
-    /// Rows that were alive when they were found damaged: left out of everything until a repair.
+    /// Live rows found to be damaged: excluded everywhere until a repair.
     hidden: Bitmap,
-    /// How much damage of the segment is hidden.
+    /// Damage count of the segment up to which rows are hidden.
     noted: AtomicU64,
 }
 
@@ -64,7 +64,7 @@ impl Sealed {
         }
     }
 
-    /// The same segment with the rows that are dead now: what dies later is alive in it.
+    /// Returns the same segment with the rows deleted so far. Later deletions do not affect the copy.
     pub(super) fn as_it_is(&self) -> Self {
         Self {
             segment: self.segment.clone(),
@@ -80,17 +80,17 @@ impl Sealed {
         }
     }
 
-    /// Its dead rows, ascending.
+    /// Returns its deleted rows, ascending, without hidden ones.
     pub(super) fn dead(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.segment.rows()).filter(|&row| self.deleted.get(row) && !self.hidden.get(row))
     }
 
-    /// Whether damage was found that is not hidden yet.
+    /// Whether there is damage that is not hidden yet.
     pub(super) fn has_new_damage(&self) -> bool {
         self.segment.damage_found() != self.noted.load(Ordering::Acquire)
     }
 
-    /// Hides the rows that were found damaged. Returns how many blocks are new.
+    /// Hides rows found to be damaged. Returns the number of new damaged blocks.
     pub(super) fn hide_damage(&self) -> u64 {
         let found = self.segment.damage_found();
         for row in self.segment.damaged_rows().into_iter().flatten() {
@@ -102,7 +102,7 @@ impl Sealed {
         found - self.noted.swap(found, Ordering::AcqRel).min(found)
     }
 
-    /// Fails if the vector of one of these rows, alive, is damaged.
+    /// Fails if the vector of a live row among these is damaged.
     ///
     /// # Errors
     /// `Damaged`.
@@ -116,16 +116,16 @@ impl Sealed {
         Ok(())
     }
 
-    /// The error for what of it cannot be read.
+    /// Returns the error for an unreadable part of it.
     pub(super) fn damage(&self) -> super::Error {
         let path = || format!("{}: damaged", self.segment.path().display());
         super::Error::Damaged { what: self.segment.describe_damage().unwrap_or_else(path) }
     }
 
-    /// The id of a row.
+    /// Returns the id of a row.
     ///
     /// # Errors
-    /// `Damaged` when it cannot be read.
+    /// `Damaged` if it is unreadable.
     pub(super) fn id_of(&self, row: Ordinal) -> Result<PointId, super::Error> {
         PointId::new(self.segment.point_id(row)).map_err(|_| self.damage())
     }
@@ -143,17 +143,17 @@ impl Sealed {
         self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets the graph; what was measured of another does not count any more.
+    /// Sets the graph, and discards the calibration of the previous one.
     pub(super) fn set_graph(&self, graph: Option<Graph>) {
         self.set_calibration(None);
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph.map(Arc::new);
     }
 
-    /// The graph, when all of its bytes are as they were written. A damaged one is not used any more: its segment is scanned
-    /// until another is built.
+    /// Returns the graph after verifying all of its bytes. A damaged graph is dropped: the segment is scanned until
+    /// another is built.
     ///
     /// # Errors
-    /// The damaged graph, and what is wrong with it.
+    /// The damaged graph, and the failed check.
     pub(super) fn verified_graph(&self) -> Result<Option<Arc<Graph>>, (Arc<Graph>, Error)> {
         let Some(graph) = self.graph() else { return Ok(None) };
         match graph.verify() {
@@ -186,7 +186,7 @@ impl Sealed {
         self.segment.rows() >= GRAPH_FROM_ROWS && self.graph().is_none()
     }
 
-    /// Whether so many rows are dead that it is to be written again, which is done before they are a fifth.
+    /// Whether more than max(1/7 of its rows, 200) are deleted: it is rewritten before 1/5 are.
     pub(super) fn is_worn(&self) -> bool {
         self.deleted_rows() > (self.segment.rows() / DEAD_ONE_IN).max(DEAD_AT_LEAST)
     }
@@ -199,7 +199,7 @@ impl Sealed {
         self.deleted.set(row.0);
     }
 
-    /// Notes why a job on it is not done, or that nothing keeps it from being done.
+    /// Records why a job on this segment is not done, or clears the reason.
     pub(super) fn defer(&self, job: Job, why: Option<String>) {
         let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
         let known = deferred.iter().position(|(other, _)| *other == job);
@@ -214,13 +214,13 @@ impl Sealed {
         }
     }
 
-    /// Why jobs on it are not done.
+    /// Returns the reasons for jobs that are not done.
     pub(super) fn deferred(&self) -> Vec<String> {
         let deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
         deferred.iter().map(|(_, why)| why.clone()).collect()
     }
 
-    /// The bits of rows less those that are dead.
+    /// Clears the bits of deleted rows.
     pub(super) fn only_live(&self, words: &[u64]) -> Vec<u64> {
         words.iter().zip(&self.deleted.words).map(|(word, dead)| word & !dead.load(Ordering::Relaxed)).collect()
     }
@@ -233,13 +233,13 @@ impl Sealed {
         self.segment.rows() - self.deleted.count()
     }
 
-    /// The live row of that id.
+    /// Returns the live row with this id.
     pub(super) fn find(&self, id: &str) -> Option<Ordinal> {
         self.segment.find(id).filter(|&row| self.is_live(row))
     }
 }
 
-/// Rows as bits; set while others read.
+/// One bit per row; set concurrently with reads.
 struct Bitmap {
     words: Vec<AtomicU64>,
     count: AtomicU32,

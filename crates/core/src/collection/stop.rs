@@ -1,8 +1,8 @@
-//! Whether anybody still waits for what a call computes.
+//! Cancellation of a call whose client has gone.
 //!
-//! A call carries it in its thread, as it carries its tracing span: [`Stop::run`] puts it there, and long loops ask every few
-//! thousand rows. What is handed to other threads takes it along. Threads that work for no request have none, and a
-//! commit works for all its writers: neither is stopped by it.
+//! A call keeps its token in its thread, like its tracing span: [`Stop::run`] sets it, and long loops check it every
+//! few thousand rows. Work handed to other threads takes it along. Background threads have none, and a commit serves
+//! all its writers: neither is cancelled.
 
 use super::Error;
 use std::cell::RefCell;
@@ -12,24 +12,24 @@ thread_local! {
     static CURRENT: RefCell<Stop> = const { RefCell::new(Stop(None)) };
 }
 
-/// A token that says when to stop. The default never does.
+/// A cancellation token. The default is never cancelled.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Option<Weak<()>>);
 
 impl Stop {
-    /// Says to stop once `waiting`, and every clone of it, is dropped.
+    /// Creates a token that is cancelled once `waiting` and all its clones are dropped.
     pub fn without(waiting: &Arc<()>) -> Self {
         Self(Some(Arc::downgrade(waiting)))
     }
 
-    /// That of the call which this thread works for.
+    /// Returns the token of this thread's call.
     pub fn current() -> Self {
         CURRENT.with_borrow(Self::clone)
     }
 
-    /// Works for a call: within, it is the [`current`](Self::current) one.
+    /// Runs `work` with this token as the [`current`](Self::current) one.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        /// Also when the work panics.
+        /// Restores the outer token, also after a panic.
         struct Before(Stop);
         impl Drop for Before {
             fn drop(&mut self) {
@@ -40,12 +40,12 @@ impl Stop {
         work()
     }
 
-    /// Whether nobody waits any more.
+    /// Whether the call is cancelled.
     pub fn is_over(&self) -> bool {
         self.0.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
     }
 
-    /// Fails when nobody waits any more. One load from memory.
+    /// Fails with `Abandoned` when cancelled. One memory load.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.is_over() { Err(Error::Abandoned) } else { Ok(()) }
     }

@@ -1,24 +1,24 @@
-//! Mutual exclusion of the jobs of one collection: one at a time, requests before the background threads. A background thread
-//! never waits for a turn: it serves another collection meanwhile.
+//! Mutual exclusion of the jobs of one collection; requests go before background threads. A background thread never
+//! waits for the lock: it serves another collection meanwhile.
 
 use super::{Error, Stop};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, TryLockError, sleep};
 use std::time::Duration;
 
-/// How often somebody asks whether the job before its own is done.
+/// Polling interval of a request that waits for a job.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 
-/// The right to do a job of one kind in one collection.
+/// A lock for one kind of job in one collection.
 #[derive(Default)]
 pub(super) struct Turn {
     one: Mutex<()>,
-    /// Requests that wait.
+    /// Number of waiting requests.
     asked: AtomicU32,
 }
 
 impl Turn {
-    /// For a background thread. None while a request has the turn or waits for it.
+    /// Tries to lock for a background thread. `None` while a request holds the lock or waits for it.
     pub(super) fn behind_requests(&self) -> Option<MutexGuard<'_, ()>> {
         if self.is_asked() {
             return None;
@@ -30,15 +30,15 @@ impl Turn {
         }
     }
 
-    /// Whether a request waits for it.
+    /// Whether a request waits for the lock.
     pub(super) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed) > 0
     }
 
-    /// For a request: once the job before it is done.
+    /// Locks for a request, after the running job.
     ///
     /// # Errors
-    /// That of [`Stop::check`] when nobody waits for the request any more.
+    /// As [`Stop::check`], when the request is cancelled.
     pub(super) fn of_request(&self) -> Result<MutexGuard<'_, ()>, Error> {
         let stop = Stop::current();
         self.asked.fetch_add(1, Ordering::Relaxed);
@@ -57,11 +57,12 @@ impl Turn {
     }
 }
 
-/// The jobs that write files in a collection's folder. The folder is opened again only when none is left: file names would clash.
+/// Count of the jobs that write files in a collection's folder. The folder is reopened only at 0, because file names
+/// would clash.
 #[derive(Clone, Default)]
 pub(super) struct FolderUse(Arc<AtomicU32>);
 
-/// One such job, until it is dropped.
+/// A registered job; dropping it ends the registration.
 pub(super) struct InUse(Arc<AtomicU32>);
 
 impl FolderUse {

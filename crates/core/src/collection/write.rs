@@ -1,8 +1,8 @@
-//! The life of a write inside a collection: group commit, then visibility.
+//! The execution of a write inside a collection: group commit, then visibility.
 //!
-//! Writers queue their operation and take the commit lock in turn. Whoever holds it commits all that
-//! is queued in one durable transaction (one fsync for many writers), applies it to memory, and hands
-//! every writer its outcome; the others find theirs done when they get the lock.
+//! Writers queue their operation and take the commit lock in turn. The holder commits the whole queue in one durable
+//! transaction (one fsync for many writers), applies it to memory, and stores every writer's outcome. The others find
+//! theirs when they get the lock.
 
 use super::growing::NewRow;
 use super::open::{Collection, Place, View};
@@ -16,62 +16,62 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Frozen segments that may wait for their seal before writers wait too.
+/// Most frozen segments before writers wait for a seal.
 const MAX_FROZEN: usize = 2;
-/// How long writers wait for a seal before they are turned away.
+/// Timeout of writers that wait for a seal.
 const SEAL_PATIENCE: Duration = Duration::from_secs(60);
-/// How often a reader looks without stopping the writers.
+/// Lock-free read attempts before taking the commit lock.
 pub(super) const STEADY_TRIES: u32 = 3;
 
-/// A point ready to be written.
+/// A point, validated and encoded for writing.
 pub(super) struct ReadyItem {
     pub(super) id: PointId,
     pub(super) vector: Vec<f32>,
     pub(super) payload: Box<[u8]>,
 }
 
-/// Relative distance of two vectors up to which an embedder may have made them of the same input: nets sum in another
-/// order for another batch, and 8-bit collections round what they sum.
+/// Relative distance up to which two vectors may be embeddings of the same input: networks sum in another order in
+/// another batch, and 8-bit collections round the sums.
 const EMBEDDED_TOLERANCE: f64 = 0.01;
 
-/// How an item compares with the point that has its id.
+/// Comparison of an item with the stored point of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// The same vector to the bit, and the same payload.
+    /// Bitwise equal vector, and equal payload.
     Same,
-    /// The same payload, and a vector that the embedder may have made of the same input.
+    /// Equal payload, and a vector that may be an embedding of the same input.
     Close,
-    /// Another vector or payload.
+    /// Different vector or payload.
     Other,
 }
 
 /// One atomic operation.
 pub(super) enum Op {
     Upsert(Vec<ReadyItem>),
-    /// The same, refused whole where it would change a point.
+    /// An upsert that fails as a whole if it would change a point.
     UpsertKeeping(Vec<ReadyItem>),
-    /// The same, and the other blocks of these texts go away.
+    /// An upsert that also deletes the other blocks of these texts.
     UpsertInstead(Vec<ReadyItem>, Vec<PointId>),
     Delete(Vec<PointId>),
-    /// Whatever matches when its turn comes.
+    /// Deletes the points that match at the time of the commit.
     DeleteMatching {
         filter: Filter,
-        /// Also when it names a field that no point has.
+        /// Whether the filter may name a field that no point has.
         allow_unknown_fields: bool,
     },
 }
 
-/// What became of it.
+/// Result of an operation.
 pub(super) enum Outcome {
     Upserted(Upserted),
     Deleted(Deleted),
 }
 
 impl Outcome {
-    /// Of an upsert.
+    /// Returns the result of an upsert.
     ///
     /// # Errors
-    /// `Unavailable` when it is of something else.
+    /// `Unavailable` for another operation.
     pub(super) fn upserted(self) -> Result<Upserted, Error> {
         match self {
             Self::Upserted(upserted) => Ok(upserted),
@@ -79,7 +79,7 @@ impl Outcome {
         }
     }
 
-    /// Of a delete.
+    /// Returns the result of a delete.
     ///
     /// # Errors
     /// As [`upserted`](Self::upserted).
@@ -91,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// Where an id went within a commit: a place among the rows that it adds, or none once it is dead.
+/// Ids changed by a commit: the index among its new rows, or `None` if deleted.
 type Moved = FxHashMap<PointId, Option<usize>>;
 
 struct Pending {
@@ -99,26 +99,27 @@ struct Pending {
     outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
 
-/// The writing side of a collection.
+/// The write path of a collection.
 pub(super) struct Writer {
     queue: Mutex<Vec<Arc<Pending>>>,
     commit: Mutex<Counters>,
     sequence: AtomicU64,
-    /// Odd while a commit changes what is in memory (Lameter 2005, "Effective Synchronization on Linux/NUMA Systems": seqlocks).
+    /// Sequence lock: odd while a commit changes memory (Lameter 2005, "Effective Synchronization on Linux/NUMA
+    /// Systems": seqlocks).
     changes: AtomicU64,
-    /// Notified, under the commit lock, when a frozen segment was sealed or could not be.
+    /// Notified, under the commit lock, when a seal ended or failed.
     sealed: Condvar,
 }
 
-/// What the commit lock guards: the numbers to be given out next, and every change of the view.
+/// State under the commit lock: the next numbers. The lock also covers every change of the view.
 pub(super) struct Counters {
     next_key: u64,
-    /// Why the last seal failed; none after one that did not.
+    /// Error of the last seal; `None` if it succeeded.
     unsealed: Option<Arc<Error>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is replaced whole, never left half-changed.
+    // Values under these locks are replaced whole, never left half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -137,23 +138,23 @@ impl Writer {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// Stops all writers: whoever holds this may change truth and view.
+    /// Locks out all writers: the holder may change database and view.
     pub(super) fn hold(&self) -> MutexGuard<'_, Counters> {
         lock(&self.commit)
     }
 
-    /// A number that [`changed_since`](Self::changed_since) takes.
+    /// Returns the number for [`changed_since`](Self::changed_since).
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Whether a commit changed what is in memory since, or is about to.
+    /// Whether a commit has changed memory since `before`, or is doing so.
     pub(super) fn changed_since(&self, before: u64) -> bool {
         fence(Ordering::Acquire);
         !before.is_multiple_of(2) || before != self.changes.load(Ordering::Relaxed)
     }
 
-    /// Changes what is in memory: new versions appear and old ones die. Under the commit lock.
+    /// Changes memory: adds new versions and deletes old ones. Under the commit lock.
     pub(super) fn change<T>(&self, change: impl FnOnce() -> T) -> T {
         self.changes.fetch_add(1, Ordering::AcqRel);
         let done = change();
@@ -161,13 +162,13 @@ impl Writer {
         done
     }
 
-    /// Under the commit lock.
+    /// Sets the sequence number. Under the commit lock.
     pub(super) fn set_sequence(&self, sequence: u64) {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    /// Wakes the writers that wait for a seal: it is done, or why it is not. Takes the commit lock, so that no writer misses it
-    /// between its look and its wait.
+    /// Ends a seal and wakes the waiting writers, with the error if it failed. Takes the commit lock, so that no writer
+    /// misses it between its check and its wait.
     pub(super) fn seal_ended(&self, failed: Option<Arc<Error>>) {
         self.hold().unsealed = failed;
         self.sealed.notify_all();
@@ -180,7 +181,7 @@ impl Writer {
 }
 
 impl Collection {
-    /// Writes one operation; durable and visible when it returns. Waits while too many segments wait to be sealed.
+    /// Writes one operation, durable and visible on return. Waits while too many segments are frozen.
     pub(super) fn write(&self, op: Op) -> Result<Outcome, Error> {
         let pending = Arc::new(Pending { op: Mutex::new(Some(op)), outcome: Mutex::new(None) });
         lock(&self.writer.queue).push(pending.clone());
@@ -210,7 +211,7 @@ impl Collection {
         }
         let batch = std::mem::take(&mut *lock(&self.writer.queue));
         let ops: Vec<Op> = batch.iter().filter_map(|pending| lock(&pending.op).take()).collect();
-        // Whoever commits does it for all: that its own client left is no reason to stop.
+        // The commit serves all writers: it is not cancelled when its own client leaves.
         let outcomes = Stop::default().run(|| self.commit(&mut counters, ops));
         for (pending, outcome) in batch.iter().zip(outcomes) {
             *lock(&pending.outcome) = Some(outcome);
@@ -230,7 +231,7 @@ impl Collection {
         self.note_damage_held(counters);
         let view = self.view();
         if view.whole(&self.name).is_err() {
-            // Of a point that is written, an older version may be in the segment that cannot be used.
+            // The damaged segment may have an older version of a written point.
             return ops.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
         }
         let mut born: Vec<Option<NewRow>> = Vec::new();
@@ -266,7 +267,7 @@ impl Collection {
             };
             match op {
                 Op::UpsertInstead(..) if matches!(stale, Some(Err(_))) => {
-                    // Nothing of it is written: its number goes to the next.
+                    // Nothing is written: the next operation gets its sequence number.
                     sequence -= 1;
                     outcomes.extend(stale.and_then(Result::err).map(Err));
                 }
@@ -323,7 +324,7 @@ impl Collection {
                         outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing: Vec::new() })));
                     }
                     Err(error) => {
-                        // Nothing of it is written: its number goes to the next.
+                        // Nothing is written: the next operation gets its sequence number.
                         sequence -= 1;
                         outcomes.push(Err(error));
                     }
@@ -348,7 +349,7 @@ impl Collection {
         }
         changes.push(Change::Sequence(sequence));
         if view.whole(&self.name).is_err() {
-            // An id that could not be read on the way may be one of those that are written.
+            // An id that could not be read meanwhile may be among the written ones.
             return outcomes.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
         }
         let begun = Instant::now();
@@ -359,11 +360,11 @@ impl Collection {
             return outcomes.into_iter().map(|outcome| outcome.and(Err(Error::Write(error.clone())))).collect();
         }
         let told = self.changes.watched().then(|| {
-            // The dead are still there; what was not there before has not gone.
+            // The deleted points are still there; an id that was not there before is no change.
             let dead = moved.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
             born.iter().map(|row| row.id.clone()).chain(dead.map(|(id, _)| id.clone())).collect()
         });
-        // New rows first: a query between the two steps may see both versions of a point, never none.
+        // New rows first: a concurrent query may see both versions of a point, never none.
         self.writer.change(|| {
             view.growing.append(born);
             for death in deaths {
@@ -378,7 +379,7 @@ impl Collection {
         outcomes
     }
 
-    /// The first item that would change a point, as an error.
+    /// Returns an error for the first item that would change a point.
     fn taken(&self, view: &View, items: &[ReadyItem], moved: &Moved, born: &[Option<NewRow>]) -> Option<Error> {
         let changes = |item: &&ReadyItem| match moved.get(&item.id) {
             Some(successor) => successor
@@ -389,12 +390,12 @@ impl Collection {
         items.iter().find(changes).map(|item| self.point_taken(&item.id))
     }
 
-    /// The error for an item whose id belongs to another point.
+    /// Returns the error for an item whose id belongs to another point.
     pub(super) fn point_taken(&self, id: &PointId) -> Error {
         Error::PointTaken { collection: self.name.to_string(), id: id.to_string() }
     }
 
-    /// How an item compares with the point at a place.
+    /// Compares an item with a stored point.
     pub(super) fn compare(&self, place: &Place, item: &ReadyItem) -> Likeness {
         match place {
             Place::Growing(growing, row) => {
@@ -423,8 +424,8 @@ impl Collection {
         if apart <= tolerance * length { Likeness::Close } else { Likeness::Other }
     }
 
-    /// The ids of the points that match: of those stored, as far as this commit has not touched them, and of those that
-    /// it has written so far. Under the commit lock, so that nothing changes meanwhile.
+    /// Returns the ids of matching points: stored ones that this commit has not changed, and those that it has written
+    /// so far. Under the commit lock, so that nothing changes meanwhile.
     fn matching(
         &self,
         view: &View,
@@ -462,7 +463,8 @@ impl Collection {
         Ok(ids)
     }
 
-    /// Refuses a filter that would delete so many points and names a field that none has. Under the commit lock.
+    /// Fails if the filter names a field that no point has, since it would delete `matches` points. Under the commit
+    /// lock.
     fn knows_fields(&self, view: &View, filter: &Filter, born: &[Option<NewRow>], matches: usize) -> Result<(), Error> {
         let mut written = Vec::new();
         for row in born.iter().flatten() {
@@ -482,7 +484,7 @@ impl Collection {
         Ok(())
     }
 
-    /// The ids of the blocks of these texts, as [`matching`](Self::matching) finds points.
+    /// Returns the ids of the blocks of these texts, with the same rules as [`matching`](Self::matching).
     fn blocks_of(
         &self,
         view: &View,
@@ -492,7 +494,7 @@ impl Collection {
     ) -> Result<Vec<PointId>, Error> {
         let selection = self.select(view, &blocks::candidates(texts.iter()))?;
         let texts: FxHashSet<&str> = texts.iter().map(PointId::as_str).collect();
-        // The id is looked at first: any number of points may name a text in a field of their own.
+        // Checks the id first: any number of points may name a text in a field of their own.
         let is_block = |id: &PointId, payload: &[u8]| -> Result<bool, Error> {
             Ok(blocks::parent_by_id(id).is_some_and(|parent| texts.contains(parent))
                 && blocks::parent_of(id, &parse(&self.name, id, payload)?).is_some())
@@ -531,8 +533,8 @@ impl Collection {
         Ok(ids)
     }
 
-    /// What `read` finds while no write changes the view that it is given or what is in it: of a point that is being
-    /// replaced, one version is there, and not two.
+    /// Runs `read` without concurrent changes of the view or its rows: it sees exactly one version of a point that is
+    /// being replaced.
     pub(super) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
         for _ in 0..STEADY_TRIES {
             let before = self.writer.changes();
@@ -545,7 +547,7 @@ impl Collection {
         read(&self.view())
     }
 
-    /// Turns the growing segment into a frozen one, unless it is empty. Takes proof that the commit lock is held.
+    /// Freezes the growing segment, unless it is empty. The guard proves that the commit lock is held.
     pub(super) fn freeze(&self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
         if self.view().growing.rows_held() == 0 {
             return Ok(());

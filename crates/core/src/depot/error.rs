@@ -1,4 +1,4 @@
-//! What a depot answers when it cannot do as asked.
+//! Errors of a depot.
 
 use crate::disk;
 use std::error::Error as StdError;
@@ -8,49 +8,49 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not a place that snapshots can be kept in.
+    /// The location is not a directory or a supported URL.
     #[error("{place:?} is no place for snapshots: {why}")]
     Place {
-        /// As given.
+        /// The location, as given.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         why: String,
     },
-    /// Nothing of that name is kept.
+    /// No file has this name.
     #[error("there is no snapshot {name:?}")]
     Missing {
-        /// As asked.
+        /// The requested name.
         name: String,
     },
-    /// The directory or the object store refused.
+    /// The directory or the object store failed.
     #[error("cannot {action} {name:?} in {place}: {source}")]
     Store {
-        /// Where.
+        /// The location.
         place: String,
-        /// Of what.
+        /// Name of the file.
         name: String,
-        /// What was tried: `read`, `write`, `list`.
+        /// The attempted action: `read`, `write`, `list`.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// What a caller can do about an [`Error`].
+/// Classification of an [`Error`], by what a caller can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The place is wrong.
+    /// The location is invalid.
     InvalidInput,
-    /// There is no such thing.
+    /// The file does not exist.
     NotFound,
     /// The disk or the quota of the store is full.
     Exhausted,
-    /// The store does not answer, or refuses.
+    /// The store is unreachable or rejects the request.
     Unavailable,
 }
 
 impl Error {
-    /// Its kind; exhaustive, so that a new variant must choose one.
+    /// Returns the kind; exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Place { .. } => ErrorKind::InvalidInput,
@@ -61,7 +61,8 @@ impl Error {
     }
 }
 
-/// Whether an error comes from a disk or a quota that is full. An I/O error hides what it wraps: [`io::Error::get_ref`] shows it.
+/// Returns whether an error is caused by a full disk or quota. The source chain of an I/O error skips the error that it
+/// wraps, so this function also follows [`io::Error::get_ref`].
 pub(crate) fn is_full(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,13 +1,14 @@
-//! Where snapshots are kept: a directory, or a bucket of an object store. Names in, bytes in and out; what they mean is
-//! not known here.
+//! Storage of snapshots: a directory, or a bucket of an object store.
 //!
-//! | file | what it holds |
+//! A depot maps names to bytes and does not interpret them.
+//!
+//! | file | contents |
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
 //! | `place.rs` | [`Depot`]: lists, [`Upload`], [`Download`] |
 //!
-//! Calls block. The store's own work runs on a thread of the depot, so that they may come from any thread but an
-//! asynchronous one.
+//! Calls block. I/O of the object store runs on a thread of the depot, so calls are valid from any thread except those
+//! of an async runtime.
 
 mod error;
 mod place;

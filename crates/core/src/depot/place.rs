@@ -1,7 +1,7 @@
-//! A place with named files that are written once, front to back, and read front to back.
+//! Named files that are written once and read once, sequentially, in a directory or an object store.
 //!
-//! In a directory a file is written as `<name>#<n>`, locked, and renamed when it is whole. What an interrupted process left under such
-//! a name is removed when the place is opened next; one that is locked is being written by another process.
+//! In a directory, a file is written as `<name>#<n>`, locked, and renamed when it is complete. Opening the directory
+//! removes the `<name>#<n>` files of interrupted processes; a locked one belongs to a running writer and stays.
 
 use super::Error;
 use crate::disk::{self, Fs};
@@ -19,41 +19,41 @@ use tokio::runtime::Runtime;
 use tokio_stream::{Stream, StreamExt};
 use url::Url;
 
-/// What is sent at once. Stores take 10,000 pieces of one file.
+/// Part size of a multipart upload, bytes. Stores accept 10,000 parts per file.
 const PIECE: usize = 16 << 20;
-/// Pieces under way.
+/// Parts in flight.
 const PIECES: usize = 2;
-/// Bytes that are gathered before they go to a file.
+/// Size of the write buffer of a file, bytes.
 const BUFFER: usize = 1 << 20;
-/// How the names of snapshots end.
+/// File name suffix of snapshots.
 const KIND: &str = ".nearness.tar";
-/// Schemes of places; `file` is a directory.
+/// URL schemes of locations; `file` is a directory.
 const SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"];
-/// Environment variables that are the object stores' begin so.
+/// Prefixes of the environment variables that configure object stores.
 const VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
-/// A file that is kept.
+/// A stored file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its name.
+    /// Name of the file.
     pub name: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
 }
 
-/// A directory or a bucket (or a folder in one).
+/// Snapshot storage in a directory or a bucket (or a folder of a bucket).
 pub struct Depot {
     store: Arc<dyn ObjectStore>,
     folder: Path,
-    /// Where the place is a directory.
+    /// The directory, if the location is one.
     directory: Option<PathBuf>,
     place: String,
     runtime: Option<Runtime>,
 }
 
 impl Depot {
-    /// The place of that directory (made where there is none) or URL. Object stores take their settings from the
-    /// environment: `AWS_...`, `GOOGLE_...`, `AZURE_...`. They are not asked yet.
+    /// Opens a directory (created if missing) or a URL. Object stores take their settings from the environment:
+    /// `AWS_...`, `GOOGLE_...`, `AZURE_...`. Does not connect to the store yet.
     ///
     /// # Errors
     /// [`Error::Place`].
@@ -72,7 +72,7 @@ impl Depot {
                 (store, Path::default())
             } else {
                 let ours = |name: &str| VARIABLES.iter().any(|start| name.starts_with(start));
-                // A variable that is not UTF-8 is none of theirs.
+                // The stores use no variables that are not UTF-8.
                 let variables = std::env::vars_os()
                     .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                     .filter(|(name, _)| ours(name));
@@ -96,12 +96,12 @@ impl Depot {
         Ok(Self { store, folder, directory: local, place: shown(place), runtime: Some(runtime) })
     }
 
-    /// The directory or URL, without what is secret in it.
+    /// Returns the directory or URL, without secrets.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// What is kept here, by name; folders are not looked into.
+    /// Lists the files by name, without subfolders.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -116,7 +116,7 @@ impl Depot {
         Ok(all)
     }
 
-    /// Begins a file. It appears whole when it is finished, or not at all.
+    /// Starts a file. It becomes visible only when finished, and complete.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -132,7 +132,7 @@ impl Depot {
         Ok(Upload { depot: self, name: name.to_owned(), writer: Some(writer) })
     }
 
-    /// Opens a file; its bytes, and how many.
+    /// Opens a file. Returns a reader and the length in bytes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Store`].
@@ -151,11 +151,11 @@ impl Depot {
     }
 
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        // Taken only when the depot is dropped.
+        // None only after the drop of the depot.
         self.runtime.as_ref().expect("a depot that is not dropped").block_on(work)
     }
 
-    /// A directory did not take a file.
+    /// Error of a write to a directory.
     fn refused(&self, name: &str, source: io::Error) -> Error {
         Error::Store { place: self.place.clone(), name: name.to_owned(), action: "write", source: source.into() }
     }
@@ -170,7 +170,7 @@ impl Depot {
 
 impl Drop for Depot {
     fn drop(&mut self) {
-        // May be on an asynchronous thread, where waiting for it is forbidden.
+        // The drop may run on an async thread, which must not block on the shutdown.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -188,17 +188,17 @@ fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, String> {
         return Err("it is a file; name a directory".into());
     }
     disk::create_folder(&disk::RealFs, path).map_err(|error| error.to_string())?;
-    // Durable when it is acknowledged, as everything is here.
+    // With fsync, an acknowledged write is durable, as everywhere in nearness.
     LocalFileSystem::new_with_prefix(path)
         .map(|store| Arc::new(store.with_fsync(true)) as Arc<dyn ObjectStore>)
         .map_err(|error| error.to_string())
 }
 
-/// A place without user, password and query of its URL.
+/// Returns a location without user, password and query of its URL.
 fn shown(place: &str) -> String {
     match Url::parse(place) {
         Ok(mut url) if place.contains("://") => {
-            // Of a URL that has none, nothing is to be taken.
+            // These calls fail only for URLs that cannot have a user or password.
             let _ = url.set_username("");
             let _ = url.set_password(None);
             url.set_query(None);
@@ -208,16 +208,16 @@ fn shown(place: &str) -> String {
     }
 }
 
-/// Begins a file of a directory under a name that none has, locked. Returns it with its path.
+/// Creates a file in a directory under an unused name, and locks it. Returns the file and its path.
 fn begin_file(directory: &std::path::Path, name: &str) -> io::Result<(File, PathBuf)> {
     let mut number = 1_u64;
     loop {
         let path = directory.join(format!("{name}#{number}"));
         match disk::private_file().write(true).create_new(true).open(&path) {
             Ok(file) => {
-                // Where there are no locks, a file that is being written is not told from one that was interrupted.
+                // Without lock support, an interrupted file is indistinguishable from a file being written.
                 let _ = file.try_lock();
-                // Another process may have removed it before it was locked.
+                // Another process may have removed the file before the lock.
                 if file.metadata()?.nlink() > 0 {
                     return Ok((file, path));
                 }
@@ -229,7 +229,7 @@ fn begin_file(directory: &std::path::Path, name: &str) -> io::Result<(File, Path
     }
 }
 
-/// Removes what interrupted processes left in a directory.
+/// Removes the files of interrupted processes from a directory.
 fn remove_interrupted(directory: &std::path::Path) {
     let names = disk::list_files(directory).unwrap_or_default();
     let unfinished = |name: &&String| {
@@ -239,7 +239,7 @@ fn remove_interrupted(directory: &std::path::Path) {
     for name in names.iter().filter(unfinished) {
         let path = directory.join(name);
         let removed = disk::private_file().write(true).open(&path).and_then(|file| {
-            // Held by the process that writes it.
+            // Fails if the writing process still holds the lock.
             file.try_lock().map_err(io::Error::from)?;
             std::fs::remove_file(&path)
         });
@@ -250,7 +250,7 @@ fn remove_interrupted(directory: &std::path::Path) {
     }
 }
 
-/// A file in the making. Dropped before it is finished, it is given up.
+/// An unfinished file. Dropping it discards the content.
 pub struct Upload<'d> {
     depot: &'d Depot,
     name: String,
@@ -263,10 +263,10 @@ enum Writer {
 }
 
 impl Upload<'_> {
-    /// Ends the file: it is there, whole and durable, when this returns.
+    /// Finishes the file. On success it is visible, complete and durable.
     ///
     /// # Errors
-    /// [`Error::Store`]: it is not there.
+    /// [`Error::Store`]: the file was not stored.
     pub fn finish(mut self) -> Result<(), Error> {
         match self.writer.take() {
             Some(Writer::Store(writer)) => {
@@ -285,7 +285,7 @@ impl Upload<'_> {
     }
 }
 
-/// Makes a file durable and gives it its name.
+/// Syncs a file and renames it to its final name.
 fn publish(writer: BufWriter<File>, path: &std::path::Path, name: &str) -> io::Result<()> {
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
@@ -307,7 +307,7 @@ impl Write for Upload<'_> {
         match self.writer.as_mut() {
             Some(Writer::File(writer, _)) => writer.write(bytes),
             Some(Writer::Store(writer)) => {
-                // One piece at most, so that no more than a few are in memory.
+                // Takes at most one part per call, to bound the parts in memory.
                 let bytes = &bytes[..bytes.len().min(PIECE)];
                 self.depot
                     .wait(async {
@@ -411,7 +411,7 @@ mod tests {
         let mut interrupted = depot.write("1-2-x.nearness.tar").unwrap();
         interrupted.write_all(b"half").unwrap();
         let Some(Writer::File(writer, _)) = interrupted.writer.take() else { panic!("a directory has files") };
-        // As when the process is killed: the file stays, its lock goes.
+        // Simulates a killed process: the file stays, its lock is released.
         drop(writer.into_parts());
         drop(interrupted);
         std::fs::write(dir.path().join("notes#1"), b"the user's").unwrap();

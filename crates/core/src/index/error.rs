@@ -1,14 +1,14 @@
-//! What can go wrong in an index.
+//! Errors of the indexes.
 
 use std::path::PathBuf;
 
 use crate::types::Metric;
 
-/// The index's error.
+/// Index error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The progress callback asked to stop.
+    /// The progress callback returned false.
     #[error("the build was cancelled after {done} of {total} rows")]
     Cancelled {
         /// Rows inserted.
@@ -19,16 +19,16 @@ pub enum Error {
     /// A parameter outside its limits.
     #[error("{name} must be {least} to {most}, got {got}")]
     InvalidParams {
-        /// Which.
+        /// Name of the parameter.
         name: &'static str,
-        /// Smallest that is allowed.
+        /// Minimum.
         least: u64,
-        /// Largest that is allowed.
+        /// Maximum.
         most: u64,
-        /// What was given.
+        /// Given value.
         got: u64,
     },
-    /// A vector of another dimension.
+    /// A vector of the wrong dimension.
     #[error("the vector has {got} components, the index has {expected}")]
     Dimension {
         /// Components of the index.
@@ -39,56 +39,56 @@ pub enum Error {
     /// A component that is NaN or infinite.
     #[error("component {component} of the vector is not finite")]
     NotFinite {
-        /// Which, from 0.
+        /// Index of the component, from 0.
         component: usize,
     },
-    /// A vector without direction, where the metric needs one.
+    /// A vector without a direction (its norm is zero or infinite), for a metric that needs one.
     #[error("the {metric} metric needs a vector of a norm that is neither zero nor infinite")]
     NoDirection {
         /// The metric.
         metric: Metric,
     },
-    /// The disk refused.
+    /// I/O error.
     #[error(transparent)]
     Disk(#[from] crate::disk::Error),
-    /// A file that is damaged: rebuild it from the vectors.
+    /// A damaged file: rebuild it from the vectors.
     #[error("{path}: damaged: {what}", path = path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// Damage and its location.
         what: String,
     },
-    /// A sound file that belongs to something else, or to another version: rebuild it from the vectors.
+    /// An intact file of other vectors or of another version: rebuild it from the vectors.
     #[error("{path}: does not fit: {what}", path = path.display())]
     Incompatible {
         /// The file.
         path: PathBuf,
-        /// What differs.
+        /// Difference.
         what: String,
     },
-    /// The growing index panicked inside; what it holds is still stored elsewhere.
+    /// A panic inside `hnsw_rs`; the vectors are still stored elsewhere.
     #[error("hnsw_rs failed: {0}")]
     Hnsw(String),
 }
 
-/// What a caller can do about an [`Error`].
+/// Category of an [`Error`], by the action of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Correct the input.
     InvalidInput,
-    /// Nothing: it was asked for.
+    /// None: the caller has cancelled.
     Cancelled,
     /// Rebuild the index from the vectors.
     Rebuild,
-    /// Look at the disk.
+    /// Check the disk.
     Io,
-    /// Report it.
+    /// Report a bug.
     Internal,
 }
 
 impl Error {
-    /// What a caller can do about it.
+    /// Returns the category of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled { .. } => ErrorKind::Cancelled,

@@ -1,25 +1,26 @@
-//! The exact scan: every accepted row is compared. The oracle of all other searches, and the answer while a graph is
-//! being built.
+//! Exact scan of all accepted rows: the reference for all other searches, and the fallback while a graph is being
+//! built.
 
 use super::rows;
 use super::{Found, Rows};
 use crate::math::{self, TopK};
 use crate::types::{Metric, Neighbor, Ordinal};
 
-/// Rows ahead of the scan whose memory is asked for: accepted rows may be far apart, where the hardware does not look.
+/// Number of rows to prefetch ahead: accepted rows may be far apart, where the hardware does not prefetch.
 const AHEAD: u32 = 4;
-/// Cache lines of a row that are asked for; the hardware follows from there.
+/// Cache lines of a row to prefetch; the hardware prefetches the rest.
 const LINES: usize = 4;
 
-/// The `k` nearest accepted rows.
+/// Returns the `k` nearest accepted rows.
 ///
-/// `query` has `rows.dimension` components; with another length nothing is found. A distance that overflows counts as
-/// infinite. Time: one pass over the accepted rows, at about the speed of memory.
+/// `query` must have `rows.dimension` components; with another length the result is empty. A distance that overflows
+/// counts as infinite. Time: one pass over the accepted rows, at about memory bandwidth.
 pub fn search(rows: Rows<'_>, query: &[f32], k: usize, accept: impl Fn(Ordinal) -> bool) -> Found {
     search_within(rows, query, k, f32::INFINITY, accept)
 }
 
-/// The same, without rows that are surely farther than `bound`, which others have filled already: fewer may come back.
+/// [`search`] without the rows that are certainly farther than `bound`: may return fewer than `k`. Callers that have
+/// `k` rows already pass the distance of the last one.
 pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept: impl Fn(Ordinal) -> bool) -> Found {
     if query.len() != rows.dimension || k == 0 {
         return Found::default();
@@ -27,7 +28,7 @@ pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept
     let kernels = math::kernels();
     let query_norm = math::norm(query);
     let mut top = TopK::new(k.min(rows.len()));
-    // A little more than the square, so that rounding keeps what is just as far.
+    // Slightly above the square, so that rounding does not drop rows at the bound.
     let bound = if rows.metric == Metric::L2 { bound * bound * (1.0 + 4.0 * f32::EPSILON) } else { bound };
     let mut distances = 0_u64;
     #[allow(clippy::cast_possible_truncation)]
@@ -37,7 +38,7 @@ pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept
         }
         rows.row(Ordinal(ordinal.0.saturating_add(AHEAD))).prefetch(LINES);
         distances += 1;
-        // Squared distances are compared, and only what is kept is rooted: the order is the same.
+        // Compare squared distances and take the roots of the results only: the order is the same.
         let distance = match rows.metric {
             Metric::L2 => rows.row(ordinal).l2_squared(query, kernels),
             metric => rows::distance(metric, rows.row(ordinal), rows.norm(ordinal), query, query_norm, kernels),
@@ -56,8 +57,7 @@ pub fn search_within(rows: Rows<'_>, query: &[f32], k: usize, bound: f32, accept
     Found { neighbors, distances }
 }
 
-/// The `k` nearest of the rows that an iterator gives; rows that do not exist are infinitely far. As [`search`], for
-/// rows that are few among many.
+/// [`search`] over the rows of an iterator, for few rows among many. Rows that do not exist are infinitely far.
 pub fn search_rows(rows: Rows<'_>, query: &[f32], k: usize, given: impl Iterator<Item = Ordinal> + Clone) -> Found {
     if query.len() != rows.dimension || k == 0 {
         return Found::default();
@@ -76,7 +76,7 @@ pub fn search_rows(rows: Rows<'_>, query: &[f32], k: usize, given: impl Iterator
     Found { neighbors: top.into_sorted(), distances }
 }
 
-/// The metric's distance of a row and a query whose norm is `query_norm`. Never NaN: what overflows is infinitely far.
+/// Returns the metric's distance of a row and a query of norm `query_norm`. Never NaN: an overflow gives infinity.
 pub fn distance(rows: Rows<'_>, row: Ordinal, query: &[f32], query_norm: f32) -> f32 {
     rows::distance(rows.metric, rows.row(row), rows.norm(row), query, query_norm, math::kernels())
 }

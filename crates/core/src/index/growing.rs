@@ -1,16 +1,16 @@
-//! The graph over rows that still change: `hnsw_rs` behind a boundary that trusts nothing of it.
+//! Graph over mutable rows: `hnsw_rs` behind checks for its known failures.
 //!
-//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on what this file never lets through: M of 1 or above 255,
-//! other dimensions, NaN, k above ef, the first two inserts at once. Its filtered search may come back empty, so
-//! filtering happens here, on more and more candidates, and at last by a scan of what it holds. Every call into it is
-//! fenced by `catch_unwind`.
+//! `hnsw_rs` 0.3.5 panics, exits the process or deadlocks on inputs that this file prevents: M of 1 or above 255, wrong
+//! dimensions, NaN, k above ef, two concurrent first inserts. Its filtered search may return nothing, so this file
+//! filters the results itself: it searches with a growing `ef`, and finally scans all indexed rows. Every call into it
+//! is fenced by `catch_unwind`.
 //!
-//! All metrics are reduced to squared Euclidean distance. For the dot product that takes one more component,
-//! `sqrt(M^2 - norm^2)` (Bachrach et al. 2014, section 3), with M fixed by the first row: a row of a larger norm is
-//! not indexed, and its owner scans it exactly.
+//! All metrics are reduced to squared Euclidean distance. The dot product needs one more component for this,
+//! `sqrt(M^2 - norm^2)` (Bachrach et al. 2014, section 3), with M fixed by the first row. A row of a larger norm is not
+//! indexed, and its owner scans it exactly.
 //!
-//! The graph only proposes rows. Distances are computed on the owner's vectors, as everywhere else: what the graph holds under
-//! cosine are rounded unit vectors.
+//! The graph returns candidates only. Distances are computed on the owner's vectors, as everywhere else, because under
+//! cosine the graph holds rounded unit vectors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,18 +23,18 @@ use super::{Error, Found, GraphParams, Rows, exact};
 use crate::math::{self, TopK};
 use crate::types::{MAX_DIMENSION, Metric, Neighbor, Ordinal};
 
-/// Levels that `hnsw_rs` allows.
+/// Maximum number of levels in `hnsw_rs`.
 const LEVELS: usize = 16;
-/// M of the dot product, in norms of the first row.
+/// M of the dot product, as a multiple of the first row's norm.
 const HEADROOM: f32 = 4.0;
-/// How much wider a search becomes when the filter left too few.
+/// Growth factor of `ef` after a search with too few accepted rows.
 const WIDEN: usize = 4;
 
 thread_local! {
     static DISTANCES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Squared Euclidean distance by our kernels, counted.
+/// Squared Euclidean distance on the kernels of `math`, with a counter.
 struct SquaredL2;
 
 impl Distance<f32> for SquaredL2 {
@@ -45,16 +45,16 @@ impl Distance<f32> for SquaredL2 {
     }
 }
 
-/// A graph that grows by one row at a time, searched while it grows. Rows are never removed: the caller's `accept`
+/// Graph that grows by one row at a time and can be searched meanwhile. Rows are never removed: the caller's `accept`
 /// hides them.
 pub struct GrowingIndex {
     dimension: usize,
     metric: Metric,
     capacity: usize,
     graph: Hnsw<'static, f32, SquaredL2>,
-    /// M of the dot product, once a row has set it.
+    /// M of the dot product, set by the first row.
     max_norm: OnceLock<f32>,
-    /// Held until the first row is in: `hnsw_rs` loses one of two rows that are first at the same time.
+    /// Held during the first insert: `hnsw_rs` loses one of two concurrent first rows.
     first: Mutex<()>,
     reserved: AtomicUsize,
     len: AtomicUsize,
@@ -67,10 +67,10 @@ impl std::fmt::Debug for GrowingIndex {
 }
 
 impl GrowingIndex {
-    /// Most rows: beyond, a sealed graph is several times faster and smaller.
+    /// Maximum capacity: with more rows, a sealed graph is several times faster and smaller.
     pub const MAX_CAPACITY: usize = 1 << 20;
 
-    /// An empty index for up to `capacity` rows.
+    /// Creates an empty index for up to `capacity` rows.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] naming the limit.
@@ -99,13 +99,13 @@ impl GrowingIndex {
         })
     }
 
-    /// Adds a row. False if it cannot be indexed and stays in the tail that its owner scans: the index is full, or,
-    /// for the dot product, the norm is above what the first rows promised.
+    /// Adds a row. Returns false if it cannot be indexed and its owner must scan it: the index is full or, for the dot
+    /// product, the norm is above M.
     ///
     /// Any number of threads may insert and search at once. The same row must not be added twice.
     ///
     /// # Errors
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if it panicked inside.
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if `hnsw_rs` panicked.
     pub fn insert(&self, row: Ordinal, vector: &[f32]) -> Result<bool, Error> {
         self.check(vector)?;
         let norm = math::norm(vector);
@@ -134,7 +134,7 @@ impl GrowingIndex {
             return Ok(false);
         }
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever finds the index empty keeps the lock while it inserts; everyone later gives it back at once.
+        // A thread that finds the index empty keeps the lock during its insert; all others release it at once.
         let first = (self.len.load(Ordering::Acquire) == 0).then_some(first);
         fenced(|| self.graph.insert_slice((&point, row.0 as usize)))?;
         self.len.fetch_add(1, Ordering::Release);
@@ -142,11 +142,11 @@ impl GrowingIndex {
         Ok(true)
     }
 
-    /// The `k` nearest accepted rows; never fewer than `k` when that many accepted rows are indexed. `rows` are the vectors
-    /// that were inserted, by row; one that they lack is infinitely far.
+    /// Returns the `k` nearest accepted rows; fewer only if fewer accepted rows are indexed. `rows` are the inserted
+    /// vectors, by row; a row missing from them is infinitely far.
     ///
     /// # Errors
-    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if it panicked inside.
+    /// [`Error::Dimension`], [`Error::NotFinite`], [`Error::NoDirection`]; [`Error::Hnsw`] if `hnsw_rs` panicked.
     pub fn search(
         &self,
         rows: Rows<'_>,
@@ -166,7 +166,7 @@ impl GrowingIndex {
         if !directed && self.metric == Metric::Cosine {
             return Err(Error::NoDirection { metric: self.metric });
         }
-        // A query without direction is as near to every row under the dot product: any order is right, so scan.
+        // Under the dot product a query without direction is equally near to every row: any order is right, so scan.
         if !directed {
             return self.scan(rows, query, k, &accept, 0);
         }
@@ -194,7 +194,7 @@ impl GrowingIndex {
             if top.len() >= k {
                 return Ok(Found { neighbors: top.into_sorted(), distances });
             }
-            // Half of all rows: a scan costs no more.
+            // Above half of all rows a scan costs no more.
             if ef > len / 2 {
                 return self.scan(rows, query, k, &accept, distances);
             }
@@ -202,7 +202,7 @@ impl GrowingIndex {
         }
     }
 
-    /// How many rows are indexed.
+    /// Number of indexed rows.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
@@ -212,7 +212,7 @@ impl GrowingIndex {
         self.len() == 0
     }
 
-    /// Compares every accepted row that the graph holds, linked or not.
+    /// Compares every accepted row of the graph, linked or not.
     fn scan(
         &self,
         rows: Rows<'_>,
@@ -226,7 +226,7 @@ impl GrowingIndex {
             let (mut top, mut distances) = (TopK::new(k), distances);
             let points = self.graph.get_point_indexation();
             for level in 0..LEVELS {
-                // One read lock a level, and no second one inside: a waiting writer would block it for ever.
+                // One read lock per level, never nested: a waiting writer would block a second one forever.
                 for point in points.get_layer_iterator(level) {
                     let Ok(row) = u32::try_from(point.get_origin_id()) else { continue };
                     let row = Ordinal(row);
@@ -257,7 +257,7 @@ fn beyond(max: f32, norm: f32) -> f32 {
     (f64::from(max).powi(2) - f64::from(norm).powi(2)).max(0.0).sqrt() as f32
 }
 
-/// Runs a call into `hnsw_rs`, and makes an error of a panic.
+/// Runs a call into `hnsw_rs` and converts a panic to an error.
 fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
@@ -284,7 +284,7 @@ mod tests {
                             break;
                         }
                         index.insert(row, &all.row(row).to_floats()).unwrap();
-                        // Searches run while others insert.
+                        // Search concurrently with the inserts.
                         if row.0.is_multiple_of(64) {
                             index.search(all, &all.row(row).to_floats(), 5, 20, |_| true).unwrap();
                         }
@@ -300,7 +300,7 @@ mod tests {
         for metric in Metric::ALL {
             for sample in [Sample::clustered(2000, 24, metric, 11), Sample::with_duplicates(2000, 24, metric, 11)] {
                 let index = filled(&sample, 2000);
-                // Rows that were too long for the index are their owner's to scan.
+                // Rows whose norm is above M are not indexed.
                 let indexed: std::collections::HashSet<u32> = index
                     .search(sample.rows(), &sample.rows().row(Ordinal(0)).to_floats(), 2000, 2000, |_| true)
                     .unwrap()

@@ -1,18 +1,18 @@
-//! What finds near rows: an exact scan, a growing graph in memory, and a sealed graph in one immutable file.
+//! Nearest-neighbour indexes: an exact scan, a growing graph in memory, and a sealed graph in one immutable file.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `rows.rs` | what is searched ([`Rows`]) and what comes back ([`Found`]) |
-//! | `exact.rs` | the scan of every row: the oracle that the others are measured against |
-//! | `growing.rs` | rows that still change: the only file that names `hnsw_rs` |
-//! | `order.rs` | rows in an order in which near ones come together |
+//! | `rows.rs` | searched vectors ([`Rows`]) and search results ([`Found`]) |
+//! | `exact.rs` | exact scan: the reference for all other searches |
+//! | `growing.rs` | graph over mutable rows; the only file that names `hnsw_rs` |
+//! | `order.rs` | row order by proximity |
 //! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
-//! | `reduce.rs` | principal components: the few directions that tell near from far |
+//! | `reduce.rs` | PCA (principal component analysis) |
 //! | `graph/` | the sealed graph: build, layout, view, search, verify |
-//! | `calibration/` | which `ef` reaches which recall, measured on a graph |
-//! | `params.rs` | how graphs are built, checked |
+//! | `calibration/` | measured recall by `ef` |
+//! | `params.rs` | build parameters of graphs, with their limits |
 //!
-//! An index is a cache of vectors that live elsewhere: a damaged file is an error, and never more than that.
+//! An index is derived from vectors that are stored elsewhere: a damaged file causes an error, nothing worse.
 
 pub mod calibration;
 mod error;

@@ -1,32 +1,32 @@
-//! An order of rows in which near ones come together, so that a walk finds the memory of one near the other's.
+//! Row order by proximity, so that neighbours lie close together in memory.
 //!
-//! Rows are halved between two centres (2-means on a few of them), and the halves again, down to a few dozen rows; of two
-//! halves the one nearer to what comes before goes first. Graphs profit twice (Coleman et al. 2022, "Graph reordering for
-//! cache-efficient near neighbor search", for the memory; Elliott and Clark 2024, "The impacts of data, ordering, and
-//! intrinsic dimensionality on recall in HNSW", for the links, which depend on who was inserted before).
+//! Recursive bisection: 2-means on a sample divides the rows in two, down to a few dozen rows. Of two halves, the one
+//! nearer to the preceding rows comes first. Graphs profit twice: from memory locality (Coleman et al. 2022, "Graph
+//! reordering for cache-efficient near neighbor search"), and in their links, which depend on the insertion order
+//! (Elliott and Clark 2024, "The impacts of data, ordering, and intrinsic dimensionality on recall in HNSW").
 
 use crate::index::Rows;
 use crate::math;
 use crate::types::{Metric, Ordinal};
 use rayon::prelude::*;
 
-/// Rows that are not divided further: their codes fill a page of memory or less.
+/// Most rows of a leaf, which is not divided further: their codes fill at most one page of memory.
 const LEAF: usize = 32;
-/// Rows that the centres are looked for with: one in so many, but no fewer and no more than these.
+/// Sample size of 2-means: rows / `SAMPLED_ONE_IN`, clamped to `SAMPLE`.
 const SAMPLED_ONE_IN: usize = 16;
 const SAMPLE: (usize, usize) = (16, 256);
-/// Steps of 2-means.
+/// Iterations of 2-means.
 const STEPS: usize = 3;
-/// The smaller half has at least one in so many rows; otherwise the rows are halved evenly.
+/// Minimum share of the smaller half: 1 / `SMALLER_ONE_IN` of the rows; otherwise the rows are halved evenly.
 const SMALLER_ONE_IN: usize = 8;
-/// Fewer rows than this are divided by one thread.
+/// Fewest rows that are divided in parallel.
 const SHARED: usize = 4_096;
 
 /// A row of one of several sources.
 pub type SourceRow = (u32, Ordinal);
 
-/// Sorts rows of `sources` so that near ones come together. The same rows in the same order give the same order.
-/// False, with the rows in any order, as soon as `go_on` says no.
+/// Sorts rows of `sources` by proximity. The same rows in the same order give the same result. Returns false, with the
+/// rows in any order, as soon as `go_on` returns false.
 pub fn bring_together(sources: &[Rows<'_>], rows: &mut [SourceRow], go_on: &(dyn Fn() -> bool + Sync)) -> bool {
     let dimension = sources.first().map_or(0, |source| source.dimension);
     Divider { sources, dimension, go_on }.divide(rows, None)
@@ -63,7 +63,7 @@ impl Divider<'_> {
         left && right
     }
 
-    /// 2-means on a sample, from two of its rows that are far from each other.
+    /// Runs 2-means on a sample, starting from two of its rows that are far apart.
     fn centres(&self, rows: &[SourceRow]) -> Centres {
         let count = (rows.len() / SAMPLED_ONE_IN).clamp(SAMPLE.0, SAMPLE.1);
         let sample: Vec<Vec<f32>> = (0..count).map(|at| self.point(rows[at * rows.len() / count])).collect();
@@ -91,7 +91,7 @@ impl Divider<'_> {
         centres
     }
 
-    /// Moves the rows nearer to the first centre to the front, in the order that they have; returns how many they are.
+    /// Moves the rows nearer to the first centre to the front, keeping their order; returns their number.
     fn part(&self, rows: &mut [SourceRow], centres: &Centres) -> usize {
         let [one, other] = centres;
         let towards: Vec<f32> = other.iter().zip(one).map(|(b, a)| b - a).collect();
@@ -100,7 +100,7 @@ impl Divider<'_> {
         let place = |&row: &SourceRow| {
             let (source, factor) = self.source(row);
             let place = source.row(row.1).dot(&towards, kernels) * factor;
-            // What has no place is among the last.
+            // Sort NaN last.
             (if place.is_nan() { f32::INFINITY } else { place }, row)
         };
         let placed: Vec<(f32, SourceRow)> = match rows.len() >= SHARED {
@@ -125,7 +125,8 @@ impl Divider<'_> {
         first
     }
 
-    /// Where a row is, and what its components are multiplied with: under cosine only directions are near or far.
+    /// Returns the source of a row and the factor for its components: 1 / norm under cosine, where only directions
+    /// matter.
     fn source(&self, (source, row): SourceRow) -> (&Rows<'_>, f32) {
         let source = &self.sources[source as usize];
         let norm = source.norm(row);
@@ -165,10 +166,10 @@ mod tests {
             order.iter().enumerate().for_each(|(at, (_, row))| place[row.0 as usize] = at);
             assert!(place.iter().all(|&at| at < rows.len()), "every row once");
             if metric == Metric::Dot {
-                // The row of the greatest dot product is not a near one.
+                // The row with the greatest dot product need not be near.
                 continue;
             }
-            // By chance one in 30 would be as close as this.
+            // By chance, 1/30 of the rows would be this close.
             let close = (0..rows.len()).step_by(40).filter(|&row| {
                 let query = rows.row(Ordinal(row as u32)).to_floats();
                 let nearest = exact::search(rows, &query, 2, |_| true).neighbors[1].row.0 as usize;

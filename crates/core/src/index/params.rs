@@ -1,8 +1,8 @@
-//! How a graph is built. Every limit is checked here, once.
+//! Build parameters of a graph. All limits are checked here.
 
 use super::Error;
 
-/// How a graph is built. Make one with [`GraphParams::new`], which checks the limits.
+/// Build parameters of a graph. [`GraphParams::new`] checks the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GraphParams {
     /// Links of a node on the upper levels; twice as many on the lowest (`M` of Malkov & Yashunin).
@@ -16,7 +16,7 @@ pub struct GraphParams {
 }
 
 impl GraphParams {
-    /// Fewest links: with one, the levels would never end.
+    /// Fewest links: with 1 the number of levels would be unbounded.
     pub const MIN_M: u32 = 2;
     /// Most links (`hnsw_rs` keeps this number in a byte).
     pub const MAX_M: u32 = 255;
@@ -25,7 +25,7 @@ impl GraphParams {
     /// Most threads.
     pub const MAX_THREADS: usize = 1024;
 
-    /// Checked parameters; 0 threads means all of the machine's.
+    /// Returns checked parameters; 0 threads means all of the machine's.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] naming the limit.

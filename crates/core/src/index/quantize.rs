@@ -7,13 +7,13 @@
 //! | cosine | its unit vector | its unit vector |
 //! | dot | itself and 16 components `sqrt((M^2 - norm^2) / 16)` | itself scaled to norm M, and 16 zeros |
 //!
-//! M is the largest norm; the reduction of the dot product is Bachrach et al. 2014, section 3, with the one component
-//! spread over 16 equal ones, which keeps the distances and narrows the range that the codes must cover.
+//! M is the largest norm. The reduction of the dot product is that of Bachrach et al. 2014, section 3, with the one
+//! component spread over 16 equal ones: distances stay the same, and the codes cover a narrower range.
 //!
-//! Then, where fewer cache lines tell near from far as well, the principal components and the residual (`reduce.rs`).
-//! How many is measured on a sample: a walk that reads 64 bytes a row costs far less than one that reads 800.
+//! PCA with a residual follows (`reduce.rs`) if fewer cache lines are accurate enough. A trial on a sample chooses the
+//! number of lines: a search that reads 64 bytes per row costs far less than one that reads 800.
 //!
-//! A code row is `stride` bytes (`math::codes`): the codes (`offset + scale * code` is the component; the residual is
+//! A code row is `stride` bytes (`math::codes`): the codes (a component is `offset + scale * code`, the residual is
 //! `scale * code`), zeros, and its norm term.
 
 use std::ops::Range;
@@ -28,26 +28,26 @@ use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Components that the reduction of the dot product adds.
 const EXTRA: usize = 16;
-/// Rows sampled for the range of the codes and for the principal components.
+/// Rows sampled for the range of the codes and for PCA.
 const SAMPLE: usize = 10_000;
-/// Numbers sampled for those two, at most: what wide rows are held to.
+/// Most numbers in that sample; limits it for wide rows.
 const SAMPLE_NUMBERS: usize = 1 << 24;
-/// Cache lines of a row that are tried, fewest first. More than half of those of all components are not worth it.
+/// Cache lines per row to try, fewest first. More than half of the lines of all components is not worth it.
 const LINES: [usize; 6] = [1, 2, 3, 4, 6, 8];
-/// Rows that a sample must have for each direction that is looked for.
+/// Minimum number of sample rows per direction.
 const ROWS_A_DIRECTION: usize = 4;
-/// Components above which none are left away: the covariance of more takes too much memory and time.
+/// Most components for PCA: the covariance of more would take too much memory and time.
 const MAX_REDUCED: usize = 4_096;
-/// Rows that play queries, and rows they are compared with, when the number of lines is measured.
+/// (Queries, compared rows) of the trial that chooses the number of lines.
 const TRIAL: (usize, usize) = (48, 1 << 14);
-/// The lines are enough when this share of a query's 10 nearest rows is among its 20 nearest by components.
+/// Minimum recall of a trial: the share of a query's 10 nearest rows among its 20 nearest by reduced components.
 const TRIAL_RECALL: f64 = 0.97;
-/// Nearest rows, and nearest by components, of a trial.
+/// (Nearest rows, nearest rows by reduced components) per query of a trial.
 const TRIAL_NEAREST: (usize, usize) = (10, 20);
-/// Rows that are projected together.
+/// Rows projected at once.
 const BLOCK: usize = 256;
 
-/// How vectors become codes.
+/// Mapping of vectors to codes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Quantizer {
     pub(super) metric: Metric,
@@ -58,13 +58,13 @@ pub(super) struct Quantizer {
     pub(super) scale: f32,
     /// The largest norm, for the dot product; otherwise 1.
     pub(super) max_norm: f32,
-    /// Which components are kept; all, if none is there.
+    /// PCA projection; None if all components are kept.
     pub(super) projection: Option<Arc<Projection>>,
 }
 
 /// A query in the graph's space.
 pub(super) struct Query {
-    /// All its components (without the extra zeros of the dot product, which never matter to a float distance).
+    /// All its components, without the extra zeros of the dot product, which do not affect float distances.
     pub(super) point: Vec<f32>,
     /// Code - 128, padded with zeros to whole lines.
     pub(super) codes: Vec<i8>,
@@ -75,23 +75,23 @@ pub(super) struct Query {
 }
 
 impl Quantizer {
-    /// Codes of a row.
+    /// Number of codes per row.
     pub(super) fn width(&self) -> usize {
         self.projection.as_ref().map_or_else(|| self.full_width(), |projection| projection.kept() + 1)
     }
 
-    /// Components of a row before any are left away.
+    /// Number of components per row before PCA.
     pub(super) fn full_width(&self) -> usize {
         Self::full_width_of(self.metric, self.dimension)
     }
 
-    /// Components of a row of that metric and dimension before any are left away.
+    /// Number of components per row before PCA, for a metric and dimension.
     pub(super) fn full_width_of(metric: Metric, dimension: usize) -> usize {
         if metric == Metric::Dot { dimension + EXTRA } else { dimension }
     }
 
-    /// Bytes of memory that [`fit`](Self::fit) takes at most: three copies of the sample (its rows, those centred, their
-    /// projections), the rows of the trial and their projections, and a covariance of f32 with twice its directions.
+    /// Upper bound of the memory of [`fit`](Self::fit), in bytes: three copies of the sample (rows, centred rows,
+    /// projections), the rows of the trial and their projections, and an `f32` covariance with twice its directions.
     pub(super) fn fit_bytes(rows: u64, width: usize) -> u64 {
         let numbers = |most: usize| rows.min(most as u64).saturating_mul(width as u64);
         let sample = numbers(SAMPLE.min(SAMPLE_NUMBERS / width.max(1)).max(1));
@@ -100,17 +100,18 @@ impl Quantizer {
         4 * (3 * sample + 2 * trial + covariance)
     }
 
-    /// Bytes of a code row.
+    /// Bytes per code row.
     pub(super) fn stride(&self) -> usize {
         Self::stride_of(self.width())
     }
 
-    /// Bytes of a code row of so many codes.
+    /// Bytes of a code row with `width` codes.
     pub(super) fn stride_of(width: usize) -> usize {
         (width + NORM_BYTES).next_multiple_of(64)
     }
 
-    /// Chooses the components and the range: all values, unless a few lie so far out that they would coarsen the rest.
+    /// Chooses the components and the range of the codes: all sampled values, unless a few outliers would coarsen the
+    /// rest.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn fit(rows: Rows<'_>) -> Self {
         let mut this = Self {
@@ -143,7 +144,7 @@ impl Quantizer {
         values.sort_unstable_by(f32::total_cmp);
         let (Some(&low), Some(&high)) = (values.first(), values.last()) else { return this };
         let quantile = |q: f64| f64::from(values[((values.len() - 1) as f64 * q) as usize]);
-        // What was not sampled may lie a little further out.
+        // Rows outside the sample may lie a little further out.
         let room = if sampled < rows.len() { 0.05 * (f64::from(high) - f64::from(low)) } else { 0.0 };
         let (mut low, mut high) = (f64::from(low) - room, f64::from(high) + room);
         let (from, to) = (quantile(0.0005), quantile(0.9995));
@@ -161,7 +162,7 @@ impl Quantizer {
         this
     }
 
-    /// So many finite rows, evenly spread, in the graph's space before any component is left away.
+    /// Samples at most `most` finite rows, evenly spread, as points in the graph's space before PCA.
     fn sample(&self, rows: Rows<'_>, most: usize) -> Vec<f32> {
         let width = self.full_width();
         let mut sample = Vec::with_capacity(most.min(rows.len()) * width);
@@ -175,7 +176,8 @@ impl Quantizer {
         sample
     }
 
-    /// The fewest components that tell near from far as well as all do, if they need at most half of the lines.
+    /// Returns the projection with the fewest cache lines that passes the trial, at most half of the lines of all
+    /// components.
     fn fewer_components(&self, rows: Rows<'_>, sample: &[f32]) -> Option<Projection> {
         let width = self.full_width();
         let all = Self::stride_of(width) / 64;
@@ -186,7 +188,7 @@ impl Quantizer {
             return None;
         }
         let trial = Trial::new(self, rows);
-        // The first of several tries needs the directions of the last only if all before it fail.
+        // Compute the directions for at most 4 tries at once: an early success saves the larger ones.
         for tries in lines.chunks(4) {
             let most = Projection::fit(sample.to_vec(), width, kept(*tries.last()?))?;
             for lines in tries {
@@ -199,7 +201,7 @@ impl Quantizer {
         None
     }
 
-    /// Writes the row's point in the graph's space, all its components, to `out`.
+    /// Writes the row's point in the graph's space, before PCA, to `out`.
     #[allow(clippy::cast_possible_truncation)]
     fn point(&self, vector: Vector<'_>, norm: f32, out: &mut [f32]) {
         let (head, extra) = out.split_at_mut(self.dimension.min(out.len()));
@@ -218,7 +220,7 @@ impl Quantizer {
         }
     }
 
-    /// Encodes the rows of a range into `out`, which holds exactly their code rows.
+    /// Encodes the rows of a range into `out`, which has exactly the size of their code rows.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(super) fn encode_rows(&self, rows: Rows<'_>, range: Range<usize>, out: &mut [u8]) {
         let (full, width, stride) = (self.full_width(), self.width(), self.stride());
@@ -242,7 +244,7 @@ impl Quantizer {
             };
             for (values, out) in values.chunks_exact(width).zip(out.chunks_exact_mut(stride)) {
                 for (code, &x) in out.iter_mut().zip(values) {
-                    // A cast from float to integer saturates, and makes 0 of NaN.
+                    // A cast from float to integer saturates, and maps NaN to 0.
                     *code = ((x - self.offset) * inverse + 0.5) as u8;
                 }
                 let (mut squares, mut sum) = (0_u32, 0_u32);
@@ -256,8 +258,8 @@ impl Quantizer {
         }
     }
 
-    /// A query of `dimension` components in the graph's space. None if it has no place there: it is not finite, or has
-    /// no direction although the metric needs one.
+    /// Maps a query of `dimension` components to the graph's space. Returns None if it is not finite, or has no
+    /// direction although the metric needs one.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
     pub(super) fn query(&self, query: &[f32]) -> Option<Query> {
         let mut point = query.to_vec();
@@ -291,13 +293,13 @@ impl Quantizer {
             norm = norm.wrapping_add(u32::from(code) * u32::from(code));
             *to = (code ^ 0x80) as i8;
         }
-        // Rounding moves a point by 1/12 squared step a component; three times that is where clamping starts to matter.
+        // Rounding moves a point by 1/12 squared step per component; clamping matters from three times that.
         let fits = moved <= 0.25 * self.width() as f32;
         (!moved.is_nan()).then_some(Query { point, codes, norm, fits })
     }
 
-    /// A code row as a query: its codes - 128, its residual times the correlation, zeros after. Returns the sum of the
-    /// squared codes.
+    /// Converts a code row to a query: its codes - 128, its residual times the correlation, then zeros. Returns the sum
+    /// of the squared codes.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
     pub(super) fn row_as_query(&self, row: &[u8], out: &mut [i8]) -> u32 {
         let width = self.width();
@@ -315,14 +317,14 @@ impl Quantizer {
         norm
     }
 
-    /// The key that the codes have at a metric's distance of a query of that norm, or a greater one.
+    /// Returns the key of the codes, or a greater one, at a metric's distance from a query of norm `query_norm`.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(super) fn key_at(&self, distance: f32, query_norm: f32, tightness: f32) -> u32 {
-        // A cast saturates: what is infinitely far has the greatest key.
+        // The cast saturates: an infinite distance has the greatest key.
         (self.squared(distance, query_norm).max(0.0) / (tightness * self.scale * self.scale)) as u32
     }
 
-    /// The squared distance in the graph's space of a query of that norm and a row at the metric's distance of it.
+    /// Converts a metric's distance from a query of norm `query_norm` to a squared distance in the graph's space.
     pub(super) fn squared(&self, distance: f32, query_norm: f32) -> f32 {
         match self.metric {
             Metric::L2 => distance * distance,
@@ -332,13 +334,13 @@ impl Quantizer {
     }
 }
 
-/// At most `most` of `count` places, evenly spread.
+/// Returns at most `most` of `count` positions, evenly spread.
 fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     let most = most.min(count);
     (0..most).map(move |i| (i as u128 * count as u128 / most as u128) as usize)
 }
 
-/// Rows that play queries, the rows that are compared with them, and which of these are truly nearest.
+/// Trial of projections: sampled queries and rows, and the true nearest rows of each query.
 struct Trial {
     width: usize,
     queries: Vec<f32>,
@@ -351,14 +353,14 @@ impl Trial {
         let width = quantizer.full_width();
         let rows = quantizer.sample(rows, TRIAL.1.min(4 * SAMPLE_NUMBERS / width.max(1)));
         let count = rows.len() / width.max(1);
-        // Every query is one of the rows, and the nearest to itself: of no use, but the same for every trial.
+        // Every query is one of the rows, and its own nearest row, which `recall` leaves out.
         let queries = spread(count, TRIAL.0).flat_map(|row| rows[row * width..(row + 1) * width].to_vec()).collect();
         let mut this = Self { width, queries, rows, nearest: Vec::new() };
         this.nearest = this.nearest_by(&this.queries, &this.rows, width, TRIAL_NEAREST.0 + 1);
         this
     }
 
-    /// The nearest rows of each query, by the squared distance of points of `width` numbers.
+    /// Finds the `k` nearest rows of each query, by the squared distance of points of `width` numbers.
     fn nearest_by(&self, queries: &[f32], rows: &[f32], width: usize, k: usize) -> Vec<Vec<Ordinal>> {
         let count = queries.len() / width;
         let mut tops = vec![TopK::new(k); count];
@@ -371,7 +373,7 @@ impl Trial {
                 let norm = math::dot(row, row);
                 let row = Ordinal((block * BLOCK + at) as u32);
                 for (top, dot) in tops.iter_mut().zip(dots) {
-                    // Less the query's own norm, which is the same for all.
+                    // Without the query's own norm, which is the same for all rows.
                     let distance = norm - 2.0 * dot;
                     if distance < top.worst() {
                         top.push(Neighbor { row, distance });
@@ -382,7 +384,8 @@ impl Trial {
         tops.into_iter().map(|top| top.into_sorted().into_iter().map(|neighbor| neighbor.row).collect()).collect()
     }
 
-    /// The share of the nearest rows that are among the nearest by components, the query itself left out.
+    /// Returns the share of the nearest rows that are among the nearest by reduced components, without the query
+    /// itself.
     fn recall(&self, projection: &Projection) -> f64 {
         let width = projection.kept() + 1;
         let basis = projection.as_floats();
@@ -411,7 +414,7 @@ mod tests {
     use crate::index::samples::Sample;
     use crate::math::codes::{norm_term, squared_distance};
 
-    /// The integer distance of a row and a query, by the identity of the module's text and by subtraction.
+    /// Returns the integer distance of a row and a query, by the norm terms of `math::codes` and by subtraction.
     fn both(q: &Quantizer, row: &[u8], query: &Query) -> (u32, u64) {
         let fast = squared_distance(norm_term(row), query.norm, math::dot_u8_i8(row, &query.codes));
         let slow =
@@ -473,7 +476,7 @@ mod tests {
             let sample = Sample::clustered(3000, 300, metric, 6);
             assert_eq!(Quantizer::fit(sample.rows()).stride(), 64, "{metric}");
         }
-        // Noise in every direction has no principal components.
+        // Noise in every direction: no principal components.
         let mut state = 1_u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -482,7 +485,7 @@ mod tests {
         let vectors = (0..2000 * 300).map(|_| noise()).collect();
         let q = Quantizer::fit(Sample::of(vectors, 300, Metric::L2, vec![]).rows());
         assert!(q.projection.is_none() && q.stride() == 320);
-        // Narrow rows are left as they are.
+        // Narrow rows are not reduced.
         assert!(Quantizer::fit(Sample::clustered(500, 60, Metric::L2, 6).rows()).projection.is_none());
     }
 

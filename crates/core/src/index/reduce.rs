@@ -1,50 +1,52 @@
-//! Principal components: the few directions in which vectors differ most, so that a code row fits one or two cache
+//! PCA (principal component analysis): the few directions of largest variance, so that a code row fits one or two cache
 //! lines and near rows stay near.
 //!
-//! `kept` components of a centred vector and one more number, the length of what they leave away: its residual. With
-//! residuals r and s of two vectors, `(r - c s)^2` stands for the missing part of their squared distance, up to a number
-//! that is the same for every row that one query is compared with, if the residuals of near vectors have a correlation
-//! of c ([`RESIDUAL_CORRELATION`]). Reduction before graph search is LeanVec's idea (Tepper et al. 2024, section 3); the
-//! directions are found by subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+//! A reduced vector has `kept` components of the centred vector and its residual: the length of the omitted part. With
+//! residuals r and s of two vectors, `(r - c s)^2` replaces the omitted part of their squared distance, up to a
+//! constant per query, if the residuals of near vectors have correlation c ([`RESIDUAL_CORRELATION`]). Reduction before
+//! graph search follows LeanVec (Tepper et al. 2024, section 3); the directions are computed by subspace iteration
+//! (Halko, Martinsson & Tropp 2011, algorithm 4.4).
 //!
-//! A basis is kept in 8 bits, and used so for rows and queries alike: a slightly skewed basis, not a rounding error.
+//! The basis is stored in 8 bits, and rows and queries use the same 8-bit basis: rounding skews the basis slightly, but
+//! adds no error between a row and a query.
 
 use crate::math::gemm::{Matrix, multiply};
 use crate::math::{self, Kernels};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Correlation of the residuals of near vectors. Measured 0.2 to 0.5 on images and on made sets; results hardly differ within.
+/// Correlation of the residuals of near vectors. Measured: 0.2 to 0.5 on images and on synthetic data; results hardly
+/// differ within this range.
 pub(super) const RESIDUAL_CORRELATION: f32 = 0.4;
 /// Columns of the basis are padded to a multiple of this.
 const LANES: usize = 64;
 /// Steps of the subspace iteration.
 const STEPS: usize = 12;
-/// Directions that are followed beside those that are wanted, so that the last of these come out well.
+/// Additional directions of the iteration (oversampling), so that the last wanted ones converge.
 const OVERSAMPLE: usize = 16;
 /// Seed of the first directions.
 const SEED: u64 = 0x6e65_6172;
 
-/// Directions in 8 bits, and the mean.
+/// Projection onto principal components: 8-bit directions, and the mean.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Projection {
     /// Components of a vector.
     pub(super) width: usize,
     /// `kept` rows of `width` steps, padded with zeros to a multiple of 64.
     pub(super) basis: Vec<i8>,
-    /// What a step of the basis stands for; above 0.
+    /// Value of one step of the basis; above 0.
     pub(super) step: f32,
     /// The mean vector, `width` numbers.
     pub(super) mean: Vec<f32>,
-    /// What each direction makes of the mean, `kept` numbers.
+    /// Projection of the mean onto each direction, `kept` numbers.
     shift: Vec<f32>,
     /// The sum of the steps of each direction.
     sums: Vec<f32>,
 }
 
 impl Projection {
-    /// The `kept` directions of largest variance of a sample of finite rows, or fewer where there are fewer. None if the
-    /// sample has no variance, or too much for 32-bit arithmetic.
+    /// Computes the `kept` directions of largest variance of a sample of finite rows, or fewer if there are fewer.
+    /// Returns None if the variance is zero or overflows `f32`.
     pub(super) fn fit(mut sample: Vec<f32>, width: usize, kept: usize) -> Option<Self> {
         let rows = sample.len().checked_div(width).unwrap_or(0);
         let kept = kept.min(width).min(rows);
@@ -75,7 +77,7 @@ impl Projection {
         Self::new(width, steps, step, mean)
     }
 
-    /// From its parts. None if they do not fit each other or a number is impossible.
+    /// Creates a projection from its parts. Returns None if their sizes do not match or a number is invalid.
     pub(super) fn new(width: usize, basis: Vec<i8>, step: f32, mean: Vec<f32>) -> Option<Self> {
         let wide = width.next_multiple_of(LANES);
         let numbers = mean.iter().all(|x| x.is_finite()) && step.is_finite() && step > 0.0;
@@ -90,7 +92,7 @@ impl Projection {
         Some(Self { width, basis, step, mean, shift, sums })
     }
 
-    /// The first directions only.
+    /// Returns the first `kept` directions only.
     pub(super) fn truncated(&self, kept: usize) -> Self {
         let mut this = self.clone();
         this.basis.truncate(kept * self.wide());
@@ -99,7 +101,7 @@ impl Projection {
         this
     }
 
-    /// How many directions there are.
+    /// Number of directions.
     pub(super) fn kept(&self) -> usize {
         self.shift.len()
     }
@@ -108,14 +110,14 @@ impl Projection {
         self.width.next_multiple_of(LANES)
     }
 
-    /// The basis as numbers, `kept x width`: what [`rows`](Self::rows) multiplies with.
+    /// Returns the basis as floats, `kept x width`, for [`rows`](Self::rows).
     pub(super) fn as_floats(&self) -> Vec<f32> {
         let of_row = |row: &[i8]| row[..self.width].iter().map(|&x| f32::from(x) * self.step).collect::<Vec<_>>();
         self.basis.chunks_exact(self.wide()).flat_map(of_row).collect()
     }
 
-    /// Projects rows of `width` numbers: `kept` components each, then the residual. `basis` is that of
-    /// [`as_floats`](Self::as_floats), made once for many calls.
+    /// Projects rows of `width` numbers to `kept` components and the residual. `basis` is the result of
+    /// [`as_floats`](Self::as_floats), computed once for many calls.
     pub(super) fn rows(&self, basis: &[f32], rows: &[f32], out: &mut [f32]) {
         let (count, kept) = (rows.len() / self.width, self.kept());
         let mut components = vec![0.0_f32; count * kept];
@@ -129,8 +131,8 @@ impl Projection {
         }
     }
 
-    /// Projects one vector of `width` numbers: its components, then its residual times their correlation. None if a
-    /// number is not finite.
+    /// Projects one vector of `width` numbers to its components and `RESIDUAL_CORRELATION` times its residual. Returns
+    /// None if a number is not finite.
     pub(super) fn query(&self, vector: &[f32], kernels: &Kernels) -> Option<Vec<f32>> {
         let wide = self.wide();
         let mut bytes = vec![0_u8; 2 * wide];
@@ -147,13 +149,13 @@ impl Projection {
         Some(out)
     }
 
-    /// The length of what the components leave away of a vector.
+    /// Returns the length of the part of a vector that its components omit.
     fn residual(&self, vector: &[f32], components: &[f32]) -> f32 {
         (math::l2_squared(vector, &self.mean) - math::dot(components, components)).max(0.0).sqrt()
     }
 }
 
-/// The eigenvectors of the largest eigenvalues of a covariance, largest first, row by row.
+/// Computes the eigenvectors of the largest eigenvalues of a covariance, largest first, one per row.
 fn directions(covariance: &[f32], width: usize, kept: usize) -> Option<Vec<f32>> {
     let followed = (kept + OVERSAMPLE).min(width);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(SEED);
@@ -177,7 +179,7 @@ fn directions(covariance: &[f32], width: usize, kept: usize) -> Option<Vec<f32>>
     Some(variances.iter().take(kept).flat_map(|&(_, i)| basis[rows(i)].iter().copied()).collect())
 }
 
-/// Gram and Schmidt, twice, which is enough; a direction that depends on those before it becomes zero.
+/// Runs Gram-Schmidt twice, which is enough; a direction that depends on the previous ones becomes zero.
 fn orthonormalize(rows: &mut [f32], width: usize) {
     for row in 0..rows.len() / width {
         let (before, rest) = rows.split_at_mut(row * width);

@@ -1,9 +1,9 @@
-//! What an index searches and what it finds.
+//! Input and output of a search: the vectors of a segment, and the rows found.
 
 use crate::math::{self, Components, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
-/// The vectors of one segment, row by row, borrowed from wherever they live.
+/// Borrowed vectors of one segment, row by row.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// `rows x dimension` components, row after row.
@@ -12,42 +12,42 @@ pub struct Rows<'a> {
     pub norms: &'a [f32],
     /// Components of a row.
     pub dimension: usize,
-    /// How near is measured.
+    /// Distance metric.
     pub metric: Metric,
 }
 
 impl<'a> Rows<'a> {
-    /// How many rows there are (the fewer, should vectors and norms disagree).
+    /// Number of rows (the smaller count if vectors and norms disagree).
     pub fn len(&self) -> usize {
         self.vectors.len().checked_div(self.dimension).unwrap_or(0).min(self.norms.len())
     }
 
-    /// True if there are none.
+    /// True if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The vector of a row; empty for a row that does not exist.
+    /// Returns the vector of a row; empty if the row does not exist.
     #[inline(always)]
     pub fn row(&self, row: Ordinal) -> Vector<'a> {
         self.vectors.vector(self.dimension, row.0 as usize)
     }
 
-    /// Rows `from..until`, as many of them as there are.
+    /// Returns rows `from..until`, clamped to the existing rows.
     pub fn part(&self, from: usize, until: usize) -> Self {
         let until = until.min(self.len());
         let norms = self.norms.get(from..until).unwrap_or(&[]);
         Self { vectors: self.vectors.vectors(self.dimension, from, until), norms, ..*self }
     }
 
-    /// The norm of a row; 0 for a row that does not exist.
+    /// Returns the norm of a row; 0 if the row does not exist.
     #[inline]
     pub fn norm(&self, row: Ordinal) -> f32 {
         self.norms.get(row.0 as usize).copied().unwrap_or(0.0)
     }
 }
 
-/// What a search found, and what it cost.
+/// Result of a search, and its cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
     /// Nearest first; the distance is the [`Metric`]'s (cosine: 1 - cos; dot: -dot; L2: Euclidean, not squared).
@@ -56,10 +56,10 @@ pub struct Found {
     pub distances: u64,
 }
 
-/// The metric's distance of a row and a query from their dot product or squared distance and their norms.
+/// Computes the metric's distance of a row and a query from their dot product or squared distance and their norms.
 ///
-/// Never NaN: what cannot be computed (an overflow, a damaged row) is infinitely far. A cosine distance is 0 to 2, exactly
-/// 0 for equal vectors and exactly 2 for opposite ones; a vector without direction is at 1 from everything.
+/// Never NaN: an overflow or a damaged row gives infinity. A cosine distance is 0 to 2, exactly 0 for equal vectors and
+/// exactly 2 for opposite ones; a vector without direction has distance 1 to every vector.
 #[inline]
 pub(super) fn distance(
     metric: Metric,
@@ -77,18 +77,18 @@ pub(super) fn distance(
     if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
-/// 1 - cos. The product of the norms is formed in `f64`, where it cannot overflow.
+/// 1 - cos. The product of the norms is computed in `f64`, where it cannot overflow.
 ///
-/// Near 0 and 2 the rounding of the 32-bit dot product is as large as the result, so that distance is computed again from
-/// the components. For `a` equal or opposite to `b` all terms of the dot product have one sign, and no kernel adds more than
-/// `n / 16 + 22` numbers one after the other: its relative error is below `(n / 8 + 30) u`, with `u = 2^-24`, plus the
-/// products that underflow; two rounded norms add `2 u`. So such vectors never take the short way, and what takes it lies
-/// between 0 and 2.
+/// Near 0 and 2 the rounding error of the 32-bit dot product is as large as the result, so the distance is computed
+/// again from the components. For `a` equal or opposite to `b` all terms of the dot product have one sign, and no
+/// kernel adds more than `n / 16 + 22` numbers sequentially: its relative error is below `(n / 8 + 30) u`, with
+/// `u = 2^-24`, plus the products that underflow; two rounded norms add `2 u`. So equal and opposite vectors never take
+/// the short path, and the short path returns values between 0 and 2.
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
 fn cosine(a: Vector<'_>, a_norm: f32, b: &[f32], b_norm: f32, kernels: &math::Kernels) -> f32 {
     const U: f64 = 1.0 / (1 << 24) as f64;
-    // The least positive float: what a product that underflows may lose.
+    // The smallest positive float: the most that an underflowing product loses.
     const UNDERFLOW: f64 = 1.5e-45;
     let norms = f64::from(a_norm) * f64::from(b_norm);
     if norms.is_nan() || norms <= 0.0 {
@@ -107,7 +107,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
-    /// The distance by every set of kernels, which must agree.
+    /// Returns the distance, after a check that all sets of kernels agree.
     fn cosine_of(a: Vector<'_>, b: &[f32]) -> f32 {
         let (a_norm, b_norm) = (math::norm(&a.to_floats()), math::norm(b));
         let of = |kernels: &math::Kernels| distance(Metric::Cosine, a, a_norm, b, b_norm, kernels);
@@ -174,7 +174,7 @@ mod tests {
             assert!(distance > before, "{step}: {distance} {before}");
             before = distance;
         }
-        // Parallel ones are as near as one can say.
+        // Parallel vectors have distance 0 up to rounding.
         let longer: Vec<f32> = vector.iter().map(|x| 3.0 * x).collect();
         let distance = cosine_of(Vector::F32(&vector), &longer);
         assert!(distance < 1e-12 && Metric::Cosine.score(distance) == 1.0, "{distance}");

@@ -1,4 +1,5 @@
-//! Made data for the tests of this layer: clustered vectors of a low intrinsic dimension, with and without duplicates.
+//! Synthetic data for the tests of this layer: clustered vectors of low intrinsic dimension, with and without
+//! duplicates.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -7,7 +8,7 @@ use super::Rows;
 use crate::math::{self, Components};
 use crate::types::Metric;
 
-/// Vectors with their norms, and the generator of more like them.
+/// Vectors with their norms, and queries from the same distribution.
 pub(super) struct Sample {
     pub(super) vectors: Vec<f32>,
     norms: Vec<f32>,
@@ -17,13 +18,13 @@ pub(super) struct Sample {
 }
 
 fn normal(rng: &mut Xoshiro256PlusPlus) -> f32 {
-    // Box and Muller.
+    // Box-Muller transform.
     let (u, v): (f32, f32) = (rng.random_range(1e-7..1.0), rng.random_range(0.0..1.0));
     (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }
 
 impl Sample {
-    /// `rows` vectors around 30 centres in 8 latent dimensions, and 200 queries from the same source.
+    /// `rows` vectors around 30 centres in 8 latent dimensions, and 200 queries from the same distribution.
     pub(super) fn clustered(rows: usize, dimension: usize, metric: Metric, seed: u64) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         const LATENT: usize = 8;
@@ -42,7 +43,8 @@ impl Sample {
         Self::of(all.concat(), dimension, metric, extra)
     }
 
-    /// `rows` vectors of independent components around 30 centres, the hardest there are, and `queries` like them.
+    /// `rows` vectors of independent components around 30 centres, the hardest case for a graph, and `queries` from the
+    /// same distribution.
     pub(super) fn hard(rows: usize, dimension: usize, metric: Metric, seed: u64, queries: usize) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut of = |spread: f32| (0..dimension).map(|_| spread * normal(&mut rng)).collect::<Vec<f32>>();
@@ -54,7 +56,7 @@ impl Sample {
         Self::of(all.concat(), dimension, metric, extra)
     }
 
-    /// The same, and then every fifth row is one of three vectors.
+    /// [`clustered`](Self::clustered), but every fifth row is a copy of one of three vectors.
     pub(super) fn with_duplicates(rows: usize, dimension: usize, metric: Metric, seed: u64) -> Self {
         let sample = Self::clustered(rows, dimension, metric, seed);
         let mut vectors = sample.vectors.clone();

@@ -1,36 +1,36 @@
-//! Who draws whom, and how much: from the nearest neighbours of each point to a symmetric graph of weights.
+//! Symmetric graph of attraction weights, computed from the nearest neighbours of each point.
 
 use rayon::prelude::*;
 
-/// The nearest others of each point: `k` places a point, nearest first.
+/// Nearest neighbours of each point: `k` entries per point, nearest first.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbors {
-    /// Neighbours of each point.
+    /// Entries per point.
     pub k: usize,
-    /// Their numbers; [`NOBODY`] where there are fewer.
+    /// Indices of the neighbours; [`NOBODY`] pads missing ones.
     pub points: Vec<u32>,
-    /// Their distances, of whatever origin: only differences count.
+    /// Distances, with any offset: only differences count.
     pub distances: Vec<f32>,
 }
 
-/// No neighbour.
+/// Index of a missing neighbour.
 pub const NOBODY: u32 = u32::MAX;
 
 /// Steps of a bisection.
 const STEPS: usize = 40;
 
 impl Neighbors {
-    /// How many points.
+    /// Number of points.
     pub fn len(&self) -> usize {
         self.points.len().checked_div(self.k).unwrap_or(0)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The neighbours of a point that are there, with their distances.
+    /// Returns the neighbours of a point with their distances, without padding.
     pub fn of(&self, point: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
         let range = point * self.k..(point + 1) * self.k;
         let pairs = self.points[range.clone()].iter().copied().zip(self.distances[range].iter().copied());
@@ -38,7 +38,7 @@ impl Neighbors {
     }
 }
 
-/// A symmetric graph, row by row.
+/// A symmetric weighted graph in compressed sparse rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Affinities {
     starts: Vec<usize>,
@@ -47,20 +47,20 @@ pub(super) struct Affinities {
 }
 
 impl Affinities {
-    /// The points that draw a point, and how much.
+    /// Returns the neighbours of a point and the edge weights.
     #[inline]
     pub(super) fn of(&self, point: usize) -> (&[u32], &[f32]) {
         let range = self.starts[point]..self.starts[point + 1];
         (&self.others[range.clone()], &self.weights[range])
     }
 
-    /// How many points.
+    /// Number of points.
     pub(super) fn len(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
 
-    /// For t-SNE: Gaussians whose width gives each point `perplexity` neighbours, p(i, j) = (p(j|i) + p(i|j)) / 2n (van der
-    /// Maaten & Hinton 2008, section 2 and 3.1).
+    /// Creates the t-SNE graph: Gaussians with the bandwidth that gives each point the perplexity `perplexity`, p(i, j)
+    /// = (p(j|i) + p(i|j)) / 2n (van der Maaten & Hinton 2008, section 2 and 3.1).
     pub(super) fn gaussian(neighbors: &Neighbors, perplexity: f32) -> Self {
         let weigh = |distances: &[f32], out: &mut [f32]| gaussian_row(distances, perplexity, out);
         let mut graph = Self::symmetric(neighbors, &weigh, &|a, b| a + b);
@@ -71,8 +71,8 @@ impl Affinities {
         graph
     }
 
-    /// For UMAP: smooth distances, and the fuzzy union a + b - ab of both directions (McInnes, Healy & Melville 2018, algorithms
-    /// 2 and 3).
+    /// Creates the UMAP graph: smoothed distances, and the fuzzy union a + b - ab of both directions (McInnes, Healy &
+    /// Melville 2018, algorithms 2 and 3).
     pub(super) fn fuzzy(neighbors: &Neighbors) -> Self {
         Self::symmetric(neighbors, &fuzzy_row, &|a, b| a + b - a * b)
     }
@@ -136,7 +136,7 @@ impl Affinities {
     }
 }
 
-/// p(j|i) of one point, from distances that ascend.
+/// Computes p(j|i) of one point, from ascending distances.
 fn gaussian_row(distances: &[f32], perplexity: f32, out: &mut [f32]) {
     let Some(&first) = distances.first() else { return };
     let wanted = perplexity.min(distances.len() as f32 * 0.9).max(1.0).ln();
@@ -167,8 +167,8 @@ fn gaussian_row(distances: &[f32], perplexity: f32, out: &mut [f32]) {
     }
 }
 
-/// Membership strengths of one point, from distances that ascend: the nearest is surely a neighbour, and all together are as many
-/// as the binary logarithm of their number.
+/// Computes the membership strengths of one point, from ascending distances: 1 for the nearest neighbour; the sum is
+/// the binary logarithm of their number plus 1.
 fn fuzzy_row(distances: &[f32], out: &mut [f32]) {
     let first = distances.iter().copied().find(|&distance| distance > 0.0).unwrap_or(0.0);
     let beyond: Vec<f32> = distances.iter().map(|distance| (distance - first).max(0.0)).collect();
@@ -195,7 +195,7 @@ fn fuzzy_row(distances: &[f32], out: &mut [f32]) {
 mod tests {
     use super::*;
 
-    /// Four points: 0 and 1 near each other, 2 near to 1, 3 knows one neighbour only.
+    /// Four points: 0 and 1 near each other, 2 near 1, 3 with one neighbour only.
     fn four() -> Neighbors {
         Neighbors {
             k: 2,

@@ -1,11 +1,12 @@
-//! The place of a new point: among those of the points that it is near to.
+//! Coordinates of a new point, from those of its nearest neighbours.
 
-/// Steps to the median; it hardly moves after these.
+/// Steps to the median; further steps hardly move it.
 const STEPS: usize = 24;
 
-/// The weighted geometric median (Weiszfeld 1937) of the places of a point's nearest neighbours, each weighted by the inverse of
-/// its squared distance: near to most of them, where their mean would lie between two groups. A neighbour at distance 0 is the
-/// place itself. `neighbors`: distances of at least 0 and places of one length, nearest first; none: none.
+/// Returns the weighted geometric median (Weiszfeld 1937) of the neighbours' coordinates, with the inverse squared
+/// distances as weights. The median is near most of the neighbours, while their mean could lie between two clusters. A
+/// neighbour at distance 0 determines the result alone. `neighbors` has distances of at least 0 and coordinates of
+/// equal length, nearest first. Returns None if it is empty.
 pub fn between(neighbors: &[(f32, &[f32])]) -> Option<Vec<f32>> {
     let &(first, nearest) = neighbors.first()?;
     let least = first.max(f32::MIN_POSITIVE);

@@ -1,11 +1,11 @@
-//! The push that every point gives every other one in a plane: sums of a kernel over all pairs, on a grid, by Fourier transforms.
+//! Repulsion between all pairs of points in a plane: kernel sums on a grid, by FFT.
 //!
-//! t-SNE's push on i is the sum over j of (y_i - y_j) / (1 + |y_i - y_j|^2)^2. Points are spread to the nodes of a grid, the grid is
-//! convolved with the kernel, and the result is read where the points are (FIt-SNE: Linderman et al. 2019), with three changes:
-//! cubic splines in place of polynomials (they are smooth; their transform is divided out, as in smooth particle mesh Ewald, Essmann et
-//! al. 1995), so that a coarser grid does; the kernel with its direction, so that no near-equal sums are subtracted; and both
-//! components in one complex transform. The sum of 1 / (1 + d^2) over all pairs, which t-SNE divides by, is read from the
-//! transforms by Parseval's theorem.
+//! The repulsion on i is the sum over j of (y_i - y_j) / (1 + |y_i - y_j|^2)^2. As in FIt-SNE (Linderman et al. 2019),
+//! points are spread to the nodes of a grid, the grid is convolved with the kernel, and the result is interpolated at
+//! the points. Three changes: cubic splines instead of polynomials (they are smooth, and their transform is divided
+//! out, as in smooth particle mesh Ewald, Essmann et al. 1995), so that a coarser grid suffices; a vector-valued
+//! kernel, so that no near-equal sums are subtracted; and both components in one complex transform. The sum of 1 / (1 +
+//! d^2) over all pairs, which normalizes t-SNE, comes from the transforms by Parseval's theorem.
 
 use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
@@ -13,37 +13,39 @@ use rustfft::{Fft, FftPlanner};
 use std::f32::consts::TAU;
 use std::sync::Arc;
 
-/// Distance of the nodes: half of the width of the kernel.
+/// Distance between nodes: half of the kernel width.
 const SPACING: f32 = 0.5;
-/// Nodes across the points, at least: a small layout gets a finer grid.
+/// Minimum number of nodes across the points: a small layout gets a finer grid.
 const LEAST_NODES: usize = 96;
-/// Nodes across the points, at most: 4 times as many cells are transformed. A larger layout gets a coarser grid.
+/// Maximum number of nodes across the points; the transforms cover 4 times as many cells. A larger layout gets a
+/// coarser grid.
 const MOST_NODES: usize = 1_000;
-/// Points are spread in so many parts, whatever the number of threads, and these added: the sums do not depend on it.
+/// Number of partial grids, independent of the number of threads, so that the sums are, too.
 const PARTS: usize = 4;
-/// Nodes beyond the outermost points, that splines reach to.
+/// Nodes beyond the outermost points, for the support of the splines.
 const MARGIN: usize = 3;
-/// Rows and columns of the blocks in which a matrix is turned.
+/// Side of the blocks of the matrix transposition.
 const BLOCK: usize = 16;
 
-/// A grid, with the transforms of the kernels on it.
+/// Grid with the transformed kernels.
 pub(super) struct Field {
-    /// Nodes across the points; the transforms are twice as wide, so that nothing comes back from the other side.
+    /// Nodes across the points; the transforms are twice as wide, to prevent wrap-around.
     nodes: usize,
     spacing: f32,
     forward: Arc<dyn Fft<f32>>,
     backward: Arc<dyn Fft<f32>>,
-    /// Transform of the push along x, and i times that along y; turned.
+    /// Transform of the repulsion along x plus i times that along y, transposed.
     push: Vec<Complex32>,
-    /// Transform of 1 / (1 + d^2); turned.
+    /// Transform of 1 / (1 + d^2), transposed.
     nearness: Vec<f32>,
-    /// The cells, and a place to turn them.
+    /// The cells, and a buffer for their transpose.
     cells: Vec<Complex32>,
     turned: Vec<Complex32>,
     parts: Vec<Vec<f32>>,
 }
 
-/// A number of nodes whose double is a product of 2, 3 and 5, at least so many.
+/// Returns the smallest number of nodes >= `least` whose prime factors are 2, 3 and 5, for fast transforms of twice the
+/// size.
 fn good_size(least: usize) -> usize {
     let smooth = |mut n: usize| {
         for factor in [2, 3, 5] {
@@ -56,7 +58,7 @@ fn good_size(least: usize) -> usize {
     (least.max(2)..).find(|&n| smooth(n)).unwrap_or(least)
 }
 
-/// The four weights of a cubic spline at `t`, 0 to 1, between the second and the third node.
+/// Returns the four weights of a cubic spline at `t`, 0 to 1, between the second and the third node.
 #[inline]
 fn spline(t: f32) -> [f32; 4] {
     let (s, sixth) = (1.0 - t, 1.0 / 6.0);
@@ -65,7 +67,7 @@ fn spline(t: f32) -> [f32; 4] {
     [s * s * s * sixth, second, third, t * t * t * sixth]
 }
 
-/// Where points lie on a grid.
+/// Mapping from coordinates to grid nodes.
 #[derive(Clone, Copy)]
 struct Grid {
     origin: [f32; 2],
@@ -74,7 +76,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// The first node that a point reaches, along both axes, and the weights.
+    /// Returns the first node of a point's spline along both axes, and the weights.
     #[inline]
     fn at(&self, point: [f32; 2]) -> ([usize; 2], [[f32; 4]; 2]) {
         let along = |axis: usize| {
@@ -88,7 +90,7 @@ impl Grid {
 }
 
 impl Field {
-    /// For points within a square of that side.
+    /// Creates a grid for points within a square of this side.
     fn new(side: f32) -> Self {
         let wanted = (side / SPACING).ceil() as usize;
         let nodes = good_size((wanted.clamp(LEAST_NODES, MOST_NODES) as f32 * 1.1) as usize + 2 * MARGIN);
@@ -107,13 +109,13 @@ impl Field {
             parts: vec![vec![0.0; nodes * nodes]; PARTS],
         };
         let signed = |at: usize| if at < nodes { at as f32 } else { at as f32 - width as f32 } * spacing;
-        // What the splines do to a wave, twice: when points are spread and when the grid is read.
+        // Squared transform of the spline: it applies when points are spread and again when the grid is read.
         let smoothed = |at: usize| ((2.0 + (TAU * at as f32 / width as f32).cos()) / 3.0).powi(2);
         let cells = 1.0 / (width * width) as f32;
         field.fill(&|x, y| {
             let (x, y) = (signed(x), signed(y));
             let near = 1.0 / (1.0 + x * x + y * y);
-            // Opposite edges are the same cell: an odd kernel is 0 there.
+            // Opposite edges share a cell, so an odd kernel is 0 there.
             let odd = |d: f32| if d.abs() > (nodes as f32 - 0.5) * spacing { 0.0 } else { d };
             Complex32::new(odd(x), odd(y)) * (near * near)
         });
@@ -140,7 +142,7 @@ impl Field {
         });
     }
 
-    /// The transform of the cells, turned; rows from `rows` on are zero.
+    /// Transforms the cells into `turned`, transposed; rows from `rows` on are zero.
     fn transform(&mut self, rows: usize) {
         let width = 2 * self.nodes;
         transform_rows(self.forward.as_ref(), &mut self.cells[..rows * width]);
@@ -148,13 +150,13 @@ impl Field {
         transform_rows(self.forward.as_ref(), &mut self.turned);
     }
 
-    /// Whether points within a square of that side fit, and do not need a much finer grid.
+    /// Whether points within a square of this side fit, without need for a much finer grid.
     fn fits(&self, side: f32) -> bool {
         let room = (self.nodes - 2 * MARGIN) as f32 * self.spacing;
         side <= room && (side * 1.5 >= room || self.spacing <= 0.1 * SPACING)
     }
 
-    /// The push on each point, and the sum of 1 / (1 + d^2) over all pairs of two points.
+    /// Returns the repulsion on each point, and the sum of 1 / (1 + d^2) over all ordered pairs of distinct points.
     fn push(&mut self, points: &[[f32; 2]], corner: [f32; 2]) -> (Vec<[f32; 2]>, f64) {
         let (nodes, width) = (self.nodes, 2 * self.nodes);
         let margin = MARGIN as f32 * self.spacing;
@@ -190,7 +192,7 @@ impl Field {
                 sum
             })
             .collect();
-        // Each point is also near to itself.
+        // Removes the pairs of a point with itself.
         let sum = rows.into_iter().sum::<f64>() - points.len() as f64;
         transform_rows(self.backward.as_ref(), &mut self.turned);
         turn(&self.turned, &mut self.cells, width);
@@ -217,7 +219,7 @@ fn transform_rows(fft: &dyn Fft<f32>, rows: &mut [Complex32]) {
     rows.par_chunks_mut(width * 8).for_each_init(scratch, |scratch, rows| fft.process_with_scratch(rows, scratch));
 }
 
-/// Rows become columns.
+/// Transposes a square matrix.
 fn turn(from: &[Complex32], to: &mut [Complex32], width: usize) {
     to.par_chunks_mut(width * BLOCK).enumerate().for_each(|(at, rows)| {
         for column in (0..width).step_by(BLOCK) {
@@ -230,12 +232,12 @@ fn turn(from: &[Complex32], to: &mut [Complex32], width: usize) {
     });
 }
 
-/// The pushes of a layout as it moves: a grid is used as long as it fits.
+/// Repulsion of a changing layout; reuses the grid while it fits.
 #[derive(Default)]
 pub(super) struct Fields(Option<Field>);
 
 impl Fields {
-    /// The push on each point, and the sum of 1 / (1 + d^2) over all pairs of two points.
+    /// Returns the repulsion on each point, and the sum of 1 / (1 + d^2) over all ordered pairs of distinct points.
     pub(super) fn push(&mut self, points: &[[f32; 2]]) -> (Vec<[f32; 2]>, f64) {
         let (mut low, mut high) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2]);
         for point in points {
@@ -277,7 +279,7 @@ mod tests {
                 }
             }
             all -= points.len() as f64;
-            // A large layout has a coarse grid: the mean error is small, that of near pairs is not.
+            // A large layout has a coarse grid: its mean error is small, but not the error of near pairs.
             let (of_sum, of_mean, of_worst) = if size < 10.0 { (2e-3, 0.02, 0.02) } else { (1e-2, 0.02, 0.3) };
             assert!((sum / all - 1.0).abs() < of_sum, "{size}: {sum} for {all}");
             let length = exact.iter().map(|p| p[0].hypot(p[1])).sum::<f64>() / 700.0;

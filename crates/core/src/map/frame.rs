@@ -1,7 +1,6 @@
-//! Places of a common size and centre: whatever a method makes, the mean is 0 and the 99th percentile of the absolute
-//! coordinates is 1.
+//! Normalization of layouts of all methods: mean 0, and 1 as the 99th percentile of the absolute coordinates.
 
-/// From the places of a method to those that are shown.
+/// Mapping from the coordinates of a method to normalized coordinates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     centre: Vec<f32>,
@@ -9,7 +8,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame of some places, `dimensions` numbers each.
+    /// Computes the mapping from a layout with `dimensions` coordinates per point.
     pub fn around(places: &[f32], dimensions: usize) -> Self {
         let n = places.len() / dimensions;
         let mut centre = vec![0.0_f64; dimensions];
@@ -27,12 +26,12 @@ impl Frame {
         Self { centre, scale: if size > 0.0 { 1.0 / size } else { 1.0 } }
     }
 
-    /// The place as it is shown.
+    /// Normalizes one point.
     pub fn show(&self, place: &mut [f32]) {
         place.iter_mut().zip(&self.centre).for_each(|(x, centre)| *x = (*x - centre) * self.scale);
     }
 
-    /// All places as they are shown.
+    /// Returns the normalized layout.
     pub fn shown(places: &[f32], dimensions: usize) -> Vec<f32> {
         let frame = Self::around(places, dimensions);
         let mut shown = places.to_vec();

@@ -1,11 +1,11 @@
-//! How good a layout is: the share of each point's nearest points that are among its nearest in the layout.
+//! Quality of a layout: the share of each point's nearest neighbours that are also nearest neighbours in the layout.
 //!
-//! (The measure is "kNN" of Kobak & Berens 2019, "The art of using t-SNE for single-cell transcriptomics".)
+//! The measure is "kNN" of Kobak & Berens 2019, "The art of using t-SNE for single-cell transcriptomics".
 
 use rayon::prelude::*;
 
-/// The share, 0 to 1. `sample` names points and, of each, its `k` true nearest others; `places` has `dimensions` numbers a point.
-/// Time: a pass over all places for each point of the sample.
+/// Returns the share, 0 to 1; None for an empty sample. `sample` has points with their `k` true nearest neighbours;
+/// `places` has `dimensions` coordinates per point. Time: one pass over all points per sampled point.
 pub fn neighbors_kept(places: &[f32], dimensions: usize, sample: &[(u32, Vec<u32>)]) -> Option<f32> {
     let (kept, of) = sample
         .par_iter()
@@ -17,7 +17,7 @@ pub fn neighbors_kept(places: &[f32], dimensions: usize, sample: &[(u32, Vec<u32
     (of > 0).then(|| kept as f32 / of as f32)
 }
 
-/// The `k` nearest others of a point in a layout.
+/// Returns the `k` nearest neighbours of a point in a layout.
 fn nearest(places: &[f32], dimensions: usize, point: usize, k: usize) -> Vec<u32> {
     let here = &places[point * dimensions..][..dimensions];
     let mut top: Vec<(f32, u32)> = Vec::with_capacity(k + 1);

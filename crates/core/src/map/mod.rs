@@ -1,22 +1,22 @@
-//! Layouts: places in two or three dimensions for many vectors, so that they can be looked at. Pure computation.
+//! Layouts: coordinates in two or three dimensions of many vectors, for display. Pure computation, no I/O.
 //!
 //! ```text
-//! vectors -> pca ------------------------------------> places at once
-//!                \ nearest neighbours (the caller's) -> affinities -> tsne or umap -> better and better places
+//! vectors -> pca ------------------------------------> coordinates at once
+//!                \ nearest neighbours (the caller's) -> affinities -> tsne or umap -> improving coordinates
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `vectors.rs` | the vectors of a layout, wherever they live |
-//! | `pca.rs` | the directions in which they differ most |
-//! | `affinity.rs` | who draws whom, from the nearest neighbours |
-//! | `tsne.rs` `field.rs` | t-SNE in a plane; the pushes of all pairs on a grid |
+//! | `vectors.rs` | access to the vectors of a layout |
+//! | `pca.rs` | principal components |
+//! | `affinity.rs` | graph of attraction weights, from the nearest neighbours |
+//! | `tsne.rs` `field.rs` | t-SNE in a plane; repulsion of all pairs on a grid |
 //! | `umap.rs` | UMAP in two or three dimensions |
-//! | `frame.rs` | places of a common size and centre |
-//! | `between.rs` | the place of a new point among those that it is near to |
-//! | `kept.rs` | the share of true neighbours that a layout keeps |
+//! | `frame.rs` | normalization of centre and scale |
+//! | `between.rs` | coordinates of a new point, from those of its neighbours |
+//! | `kept.rs` | share of true neighbours that a layout keeps |
 //!
-//! The same input gives the same places, whatever the number of threads: a sum is always formed in the same order.
+//! Results are deterministic for any number of threads: the order of additions is fixed.
 
 mod affinity;
 mod between;
@@ -37,19 +37,19 @@ pub use tsne::tsne;
 pub use umap::umap;
 pub use vectors::Vectors;
 
-/// How far a layout is.
+/// Progress of a layout.
 #[derive(Clone, Copy)]
 pub struct Step<'a> {
-    /// Of the work, 0 to 1.
+    /// Finished share of the work, 0 to 1.
     pub done: f32,
-    /// Copies the places as they are.
+    /// Returns a copy of the current coordinates.
     pub places: &'a (dyn Fn() -> Vec<f32> + Sync),
 }
 
-/// Is told of every step. Returning false ends the work.
+/// Progress callback, called after every step. Return false to cancel.
 pub type Observe<'a> = &'a (dyn Fn(Step<'_>) -> bool + Sync);
 
-/// How a layout is made.
+/// Layout method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
     /// Principal components.
@@ -61,7 +61,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 3] = [Self::Pca, Self::Umap, Self::Tsne];
 
     /// `pca`, `umap` or `tsne`.
@@ -73,7 +73,7 @@ impl Method {
         }
     }
 
-    /// The method of that [`name`](Self::name).
+    /// Returns the method with this [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }

@@ -1,7 +1,7 @@
-//! Principal components: the few directions in which vectors differ most.
+//! Principal components: the directions of largest variance.
 //!
-//! Found by subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4) on an even sample of the vectors, without their
-//! covariance, which would be large for wide vectors.
+//! The method is subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4) on an even sample of the vectors,
+//! without the covariance matrix, which would be large for wide vectors.
 
 use super::Vectors;
 use crate::math::gemm::{Matrix, multiply};
@@ -10,31 +10,31 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
-/// Components of the sample, all together: 64 MiB.
+/// Total number of components in the sample: 64 MiB.
 const SAMPLE: usize = 1 << 24;
-/// Vectors of the sample, however narrow.
+/// Maximum number of vectors in the sample.
 const MOST_ROWS: usize = 10_000;
-/// Directions that are followed beside those that are wanted, so that the last of these come out well.
+/// Additional directions of the iteration (oversampling), for the accuracy of the last requested ones.
 const OVERSAMPLE: usize = 7;
 /// Steps of the iteration.
 const STEPS: usize = 16;
-/// Seed of the first directions.
+/// Seed of the initial directions.
 const SEED: u64 = 0x6d61_7073;
-/// Vectors that one thread projects at a time.
+/// Vectors per batch of a projection.
 const BATCH: usize = 256;
 
-/// Directions, and the point that they start from.
+/// Principal components and the mean.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pca {
     width: usize,
     dimensions: usize,
     mean: Vec<f32>,
-    /// `dimensions x width`, of unit length; zeros where the vectors do not differ in so many directions.
+    /// `dimensions x width`, unit vectors; zeros if the vectors vary in fewer directions.
     axes: Vec<f32>,
 }
 
 impl Pca {
-    /// The `dimensions` directions of largest variance. Vectors may be as long as 1e18.
+    /// Computes the `dimensions` directions of largest variance. Vectors may be as long as 1e18.
     pub fn fit(vectors: &dyn Vectors, dimensions: usize) -> Self {
         let (n, width) = (vectors.len(), vectors.width());
         let rows = n.min(MOST_ROWS).min((SAMPLE / width.max(1)).max(2 * (dimensions + OVERSAMPLE)));
@@ -60,12 +60,12 @@ impl Pca {
         Self { width, dimensions, mean, axes }
     }
 
-    /// Components of a place.
+    /// Coordinates per point.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// The place of one vector; `vector` is used up.
+    /// Projects one vector; overwrites `vector`.
     pub fn place(&self, vector: &mut [f32], out: &mut [f32]) {
         vector.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x -= mean);
         for (out, axis) in out.iter_mut().zip(self.axes.chunks_exact(self.width.max(1))) {
@@ -73,7 +73,7 @@ impl Pca {
         }
     }
 
-    /// The places of all vectors, `dimensions` numbers each.
+    /// Projects all vectors to `dimensions` coordinates each.
     pub fn places(&self, vectors: &dyn Vectors) -> Vec<f32> {
         let mut places = vec![0.0; vectors.len() * self.dimensions];
         places.par_chunks_mut(BATCH * self.dimensions).enumerate().for_each(|(batch, places)| {
@@ -87,7 +87,7 @@ impl Pca {
     }
 }
 
-/// The directions of largest variance of centred rows, largest first.
+/// Returns the directions of largest variance of centred rows, largest first.
 fn directions(rows: &[f32], n: usize, width: usize, wanted: usize) -> Vec<f32> {
     let followed = (wanted + OVERSAMPLE).min(width).min(n);
     let rows = Matrix::new(rows, n, width);
@@ -107,14 +107,14 @@ fn directions(rows: &[f32], n: usize, width: usize, wanted: usize) -> Vec<f32> {
     let mut found = Vec::with_capacity(wanted * width);
     for &(_, axis) in order.iter().take(wanted) {
         let axis = &basis[axis * width..][..width];
-        // One of two signs, always the same one.
+        // Of the two possible signs, always the same: the component of largest magnitude is positive.
         let largest = axis.iter().fold(0.0_f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
         found.extend(axis.iter().map(|x| x * if largest < 0.0 { -1.0 } else { 1.0 }));
     }
     found
 }
 
-/// Gram and Schmidt, twice, which is enough; a direction that depends on those before it becomes zero.
+/// Gram-Schmidt, run twice, which suffices; a direction that depends linearly on previous ones becomes zero.
 fn orthonormalize(rows: &mut [f32], width: usize) {
     for row in 0..rows.len() / width {
         let (before, rest) = rows.split_at_mut(row * width);
@@ -136,7 +136,7 @@ fn orthonormalize(rows: &mut [f32], width: usize) {
 mod tests {
     use super::*;
 
-    /// Rows that differ most along one made-up direction, less along a second, hardly elsewhere.
+    /// Creates rows that vary most along one synthetic direction, less along a second, hardly elsewhere.
     fn rows(n: usize, width: usize, scale: f32) -> Vec<f32> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
         let mut rows = Vec::new();

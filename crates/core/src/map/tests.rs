@@ -1,4 +1,4 @@
-//! Both methods on made groups of points: neighbours stay together, and the result depends on nothing but the input.
+//! Tests of the layout methods on synthetic clusters: neighbours stay together, and results are deterministic.
 
 use super::*;
 use rand::{RngExt, SeedableRng};
@@ -8,7 +8,7 @@ const GROUPS: usize = 6;
 const EACH: usize = 60;
 const WIDTH: usize = 10;
 
-/// Groups of points that vary along two directions of their own.
+/// Creates clusters of points, each of which varies along two directions of its own.
 fn grouped() -> (Vec<f32>, Neighbors) {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(11);
     let mut next = |size: f32| rng.random_range(-size..size);
@@ -62,7 +62,7 @@ fn neighbours_stay_together() {
         let share = kept(&places, dimensions);
         assert!(share > least, "{method} in {dimensions}: {share}");
         assert!(places.iter().all(|x| x.is_finite()));
-        // The nearest in the layout are of the same group.
+        // The nearest point in the layout is of the same cluster.
         for point in 0..GROUPS * EACH {
             let place = |at: usize| &places[at * dimensions..][..dimensions];
             let apart = |other: &usize| crate::math::l2_squared(place(point), place(*other));

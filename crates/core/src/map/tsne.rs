@@ -1,28 +1,30 @@
-//! t-SNE (van der Maaten & Hinton 2008) in a plane, on the graph of nearest neighbours, with the pushes of all pairs by `field.rs`.
+//! t-SNE in a plane (van der Maaten & Hinton 2008), with attraction along the nearest-neighbour graph and repulsion of
+//! all pairs by `field.rs`.
 //!
-//! The descent is that of openTSNE (Policar, Strazar & Zupan 2024): momentum and gains, early exaggeration, a learning rate of the
-//! number of points over the exaggeration (Belkina et al. 2019), and PCA to begin with (Kobak & Berens 2019).
+//! The descent follows openTSNE (Policar, Strazar & Zupan 2024): momentum and gains, early exaggeration, learning rate
+//! = number of points / exaggeration (Belkina et al. 2019), and initialization by PCA (Kobak & Berens 2019).
 
 use super::affinity::{Affinities, Neighbors};
 use super::field::Fields;
 use super::{Observe, Step};
 use rayon::prelude::*;
 
-/// Neighbours that each point is drawn to, as the exponential of an entropy. Few: the nearest are what is to be kept.
+/// Perplexity: effective number of neighbours, the exponential of an entropy. Low, to preserve the nearest neighbours.
 const PERPLEXITY: f32 = 10.0;
-/// Rounds with exaggerated attraction, in which groups form.
+/// Iterations with early exaggeration, in which clusters form.
 const EARLY: usize = 150;
-/// Rounds after it.
+/// Iterations after it.
 const LATE: usize = 350;
 const EXAGGERATION: f32 = 12.0;
 const MOMENTUM: f32 = 0.8;
 const LEAST_GAIN: f32 = 0.01;
-/// A step is never longer than this.
+/// Maximum length of a step.
 const LONGEST_STEP: f32 = 5.0;
-/// Spread of the first places.
+/// Standard deviation of the initial coordinates.
 const BEGIN: f32 = 1e-4;
 
-/// Lays points out from the places that they have (PCA), two numbers each. False from `observe` ends it with none.
+/// Computes a layout with two coordinates per point from the initial coordinates `start` (PCA). Returns None if
+/// `observe` returns false.
 pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Option<Vec<f32>> {
     let graph = Affinities::gaussian(neighbors, PERPLEXITY);
     let n = graph.len();

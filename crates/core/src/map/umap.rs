@@ -1,9 +1,9 @@
-//! UMAP (McInnes, Healy & Melville 2018) in two or three dimensions, on the graph of nearest neighbours.
+//! UMAP (McInnes, Healy & Melville 2018) in two or three dimensions, on the nearest-neighbour graph.
 //!
-//! Weights and schedule are those of the paper and of umap-learn: an edge is drawn as often as its weight says, and each time
-//! points taken at random are pushed away. A round goes through the points in blocks. Each point of a block moves along its own
-//! edges, one after the other, among the others as they were when the block began: many threads, and one result. Blocks are small
-//! against the whole, because neighbours that move at the same time overshoot.
+//! Weights and schedule follow the paper and umap-learn: edges are sampled in proportion to their weights, each with
+//! negative samples drawn at random. An epoch processes the points in blocks. Each point of a block moves along its own
+//! edges, sequentially, relative to the positions at the start of the block, so the result does not depend on the
+//! number of threads. Blocks are small relative to the layout, because neighbours that move simultaneously overshoot.
 
 use super::affinity::{Affinities, Neighbors};
 use super::{Observe, Step};
@@ -11,21 +11,23 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
-/// The curve 1 / (1 + a d^(2b)) for a least distance of 0.1 and a spread of 1, as umap-learn fits it.
+/// Coefficients of the curve 1 / (1 + a d^(2b)) for a minimum distance of 0.1 and a spread of 1, as fitted by
+/// umap-learn.
 const A: f32 = 1.576_943_5;
 const B: f32 = 0.895_060_9;
-/// Pushes for each pull.
+/// Negative samples per edge sample.
 const PUSHES: usize = 5;
-/// Rounds for a large layout, and for one of at most 10,000 points.
+/// Epochs for a large layout, and for one of at most 10,000 points.
 const ROUNDS: (usize, usize) = (200, 500);
-/// Half of the side of the first layout.
+/// Half of the side of the initial layout.
 const BEGIN: f32 = 10.0;
-/// Blocks of a round.
+/// Blocks per epoch.
 const BLOCKS: usize = 64;
-/// Longest pull or push along an axis.
+/// Maximum displacement per update along an axis.
 const LONGEST: f32 = 4.0;
 
-/// Lays points out from the places that they have (PCA), `dimensions` (2 or 3) numbers each. False from `observe` ends it with none.
+/// Computes a layout with `dimensions` (2 or 3) coordinates per point from the initial coordinates `start` (PCA).
+/// Returns None if `observe` returns false.
 pub fn umap(
     neighbors: &Neighbors,
     start: &[f32],
@@ -58,12 +60,13 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ ((round as u64) << 32 | point as u64) << 1 ^ 1);
             let (others, weights) = graph.of(point);
             for (&other, weight) in others.iter().zip(weights) {
-                // How often it has been drawn by now, and by the round before.
+                // Samples the edge if its cumulative count increases in this epoch.
                 let share = weight / heaviest;
                 if ((round + 1) as f32 * share) as usize == (round as f32 * share) as usize {
                     continue;
                 }
-                // The edge is drawn from its other end as often, which moves this point as much.
+                // The edge is sampled equally often from its other end, which moves this point as much; hence the
+                // factor 2.
                 pull(&mut here, &places[other as usize], 2.0 * rate);
                 for _ in 0..PUSHES {
                     let other = rng.random_range(0..n);

@@ -1,20 +1,20 @@
-//! The vectors of a layout, wherever they live: mapped files, memory, a slice.
+//! Access to the vectors of a layout, in mapped files, memory or a slice.
 
 /// Finite vectors of one width.
 pub trait Vectors: Sync {
-    /// How many.
+    /// Number of vectors.
     fn len(&self) -> usize;
-    /// Components of each.
+    /// Components per vector.
     fn width(&self) -> usize;
-    /// Copies the vector of a point below [`len`](Self::len) to `out`, which has [`width`](Self::width) components.
+    /// Copies the vector of `point` (below [`len`](Self::len)) to `out`, which has [`width`](Self::width) components.
     fn copy(&self, point: usize, out: &mut [f32]);
-    /// Whether there are none.
+    /// Returns whether there are no vectors.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Row by row, `width` components each.
+/// Row-major vectors of `width` components each.
 impl Vectors for (&[f32], usize) {
     fn len(&self) -> usize {
         self.0.len().checked_div(self.1).unwrap_or(0)

@@ -1,14 +1,14 @@
-//! Which collections there are: one small key-value file in the data directory, and a folder for each collection.
+//! Catalogue of the collections: a small key-value file in the data directory. Each collection has a folder.
 //!
-//! A folder number is never used twice. A folder that no record names is removed at open only if it is a leftover:
+//! A folder number is never reused. An open removes a folder without a record only if it is a leftover:
 //!
 //! ```text
-//! in the making   the file `uncommitted` in it, from before its first point until a record names it
-//! removed         its number in the table `removed`, from the transaction that ends its record until the folder is gone
-//! never named     no points in it: its creation did not commit
+//! unfinished   has the file `uncommitted`, from before the first point until a record contains the folder
+//! removed      its number is in the table `removed`, from the removal of its record until the folder is gone
+//! unrecorded   holds no points: its creation did not commit
 //! ```
 //!
-//! Any other is moved to `orphans/`, or the open is refused; see `orphan.rs`.
+//! It moves any other to `orphans/`, or fails; see `orphan.rs`.
 
 #[cfg(test)]
 mod tests;
@@ -32,48 +32,48 @@ const COLLECTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("coll
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Identities by name, 16 bytes each.
 const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
-/// Numbers of folders whose record has ended, until they are gone.
+/// Numbers of folders whose record was removed, until the folders are gone.
 const REMOVED: TableDefinition<'_, u64, ()> = TableDefinition::new("removed");
-/// In [`META`]: the first folder number never used.
+/// In [`META`]: the lowest unused folder number.
 const NEXT_FOLDER: &str = "next_folder";
-/// In [`IDENTITY`]: that of the data directory.
+/// In [`IDENTITY`]: the identity of the data directory.
 const DIRECTORY: &str = "directory";
 
 const FILE: &str = "catalogue.redb";
 const FOLDER: &str = "collections";
 const CACHE_BYTES: usize = 1 << 20;
 
-/// The collections of a data directory. Holds the directory's lock. Calls that write block for a sync of the disk.
+/// The collections of a data directory. Holds the lock of the directory. Calls that write block for a disk sync.
 pub struct Catalogue {
     fs: Arc<dyn Fs>,
     kv: Kv,
     folder: PathBuf,
     orphans: PathBuf,
     identity: Identity,
-    /// Numbers in the table `removed` whose folders are durably gone: the next transaction takes them out of it.
+    /// Numbers in the table `removed` whose folders are durably gone: the next transaction deletes them from the table.
     settled: Mutex<Vec<u64>>,
     _lock: DirLock,
 }
 
-/// What a change of the catalogue left.
+/// Result of a change to the catalogue.
 #[derive(Debug)]
 pub struct Changed {
-    /// What is known of the collection now; none when it was removed.
+    /// The new entry of the collection; none after its removal.
     pub entry: Option<Entry>,
-    /// Folders that nothing names any more, to be removed by [`Catalogue::discard`].
+    /// Folders without a record, to be removed by [`Catalogue::discard`].
     pub gone: Vec<PathBuf>,
 }
 
-/// A collection's name, and what is known of it, or why its record cannot be read.
+/// Name of a collection and its entry, or the error of an unreadable record.
 pub type Listed = (String, Result<Entry, Error>);
 
 impl Catalogue {
-    /// Takes the data directory's lock and opens its catalogue (or creates both). Removes leftovers and moves orphans aside. An
-    /// open after a clean end writes nothing.
+    /// Takes the lock of the data directory and opens its catalogue; creates both if they are missing. Removes
+    /// leftovers and moves orphans to `orphans/`. Writes nothing after a clean shutdown.
     ///
     /// # Errors
-    /// `Busy` when another process has the directory; `Corrupt` for a damaged catalogue, for one that is older than the
-    /// folders or belongs to others, and when there are collections but no catalogue. Nothing is removed then.
+    /// `Busy` if another process has the directory open; `Corrupt` for a catalogue that is damaged, older than the
+    /// folders, or of another data directory, and if there are collections but no catalogue. Nothing is removed then.
     pub fn open(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join(FILE);
         let folder = data_dir.join(FOLDER);
@@ -83,7 +83,7 @@ impl Catalogue {
         }
         let lock = DirLock::take(data_dir)?;
         warn_of_others(data_dir)?;
-        // Both folders were durable before there was a catalogue.
+        // Both folders are durable before the catalogue is created.
         if missing || !folder.is_dir() {
             disk::create_folder(fs.as_ref(), &folder)?;
         }
@@ -116,10 +116,10 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// Opens a catalogue that is there, to look at it: nothing on the disk changes.
+    /// Opens an existing catalogue read-only: nothing on disk changes.
     ///
     /// # Errors
-    /// `Busy` when another process has the directory; `Corrupt` for a catalogue that is missing or damaged.
+    /// `Busy` if another process has the directory open; `Corrupt` for a missing or damaged catalogue.
     pub fn inspect(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join(FILE);
         if disk::file_len(&path)?.is_none() {
@@ -144,10 +144,10 @@ impl Catalogue {
         self.kv.path()
     }
 
-    /// Files and folders that were moved aside because no record named them.
+    /// Lists the files and folders in `orphans/`.
     ///
     /// # Errors
-    /// `Internal` when the folder cannot be read.
+    /// `Internal` if the folder cannot be read.
     pub fn orphans(&self) -> Result<Vec<PathBuf>, Error> {
         if !self.orphans.is_dir() {
             return Ok(Vec::new());
@@ -156,10 +156,10 @@ impl Catalogue {
         Ok(names.map(|name| self.orphans.join(name)).collect())
     }
 
-    /// Folders that no record names; none while a record cannot be read, since it may name any of them.
+    /// Lists the folders without a record. Empty if any record is unreadable, because it may contain any of them.
     ///
     /// # Errors
-    /// `Busy` when one of them is open; `Corrupt`, `Internal`.
+    /// `Busy` if one of them is open; `Corrupt`, `Internal`.
     pub fn unnamed(&self) -> Result<Vec<Unnamed>, Error> {
         let mut named = Vec::new();
         for (_, entry) in self.list()? {
@@ -207,7 +207,7 @@ impl Catalogue {
         }
     }
 
-    /// Removes leftovers and moves orphans aside.
+    /// Removes leftovers and moves orphans to `orphans/`.
     fn sweep(&self) -> Result<(), Error> {
         let unnamed = self.unnamed()?;
         if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
@@ -232,7 +232,7 @@ impl Catalogue {
         }
         self.settle(self.removed()?.into_iter().filter(|number| !self.folder_of(*number).exists()));
         for (_, entry) in self.list()? {
-            // A crash came between the record and the end of the mark.
+            // A crash between writing the record and removing the mark leaves the mark.
             entry.iter().for_each(|entry| self.unmark(&self.dir_of(entry)));
         }
         let orphans = self.orphans()?;
@@ -281,7 +281,7 @@ impl Catalogue {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
     }
 
-    /// Writes in one transaction, and takes out of `removed` what is gone.
+    /// Runs `body` in one transaction, which also deletes settled numbers from `removed`.
     fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
         let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
         let done = self.kv.write(|transaction| {
@@ -299,10 +299,10 @@ impl Catalogue {
         done
     }
 
-    /// All collections by name.
+    /// Lists all collections by name.
     ///
     /// # Errors
-    /// `Corrupt`, `Internal`: of the whole file. That of a record is in its entry.
+    /// `Corrupt`, `Internal` for the whole file. The error of a single record is in its list entry.
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
         self.kv.read(|read| {
             let table = match read.open_table(COLLECTIONS) {
@@ -319,7 +319,7 @@ impl Catalogue {
         })
     }
 
-    /// What is known of one collection; none when there is none of that name.
+    /// Returns the entry of a collection; none if it does not exist.
     ///
     /// # Errors
     /// `Corrupt`, `Incompatible`, `Internal`.
@@ -331,10 +331,10 @@ impl Catalogue {
         })
     }
 
-    /// Makes a collection, durably; returns its folder, which holds an empty truth.
+    /// Creates a collection, durably; returns its folder, which holds an empty database.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) when there is one of that name; what the disk refuses. Nothing is named then.
+    /// `Internal` (`Refused`) if the name is taken; any disk error. No record is written then.
     pub fn create(&self, record: &CollectionRecord) -> Result<CollectionDir, Error> {
         let owner = self.new_owner()?;
         self.write(|transaction| {
@@ -346,7 +346,7 @@ impl Catalogue {
             }
             let number = meta.get(NEXT_FOLDER).map_err(self.kv.failed("read"))?.map_or(0, |number| number.value());
             let folder = self.folder_of(number);
-            // A create that failed may have left this folder behind, with an empty truth at most.
+            // A failed creation may have left this folder, at most with an empty database.
             self.remove_empty(&folder)?;
             drop(Truth::create(&self.fs, &folder, owner)?);
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
@@ -360,7 +360,7 @@ impl Catalogue {
         Ok(Owner { directory: self.identity, collection: identity::random(self.kv.path())? })
     }
 
-    /// Removes a folder that holds no points, if there is one.
+    /// Removes a folder, if it exists; fails if it holds points.
     fn remove_empty(&self, folder: &Path) -> Result<(), Error> {
         if folder.is_dir()
             && let Some(points) = orphan::content(&self.fs, folder)?.points
@@ -370,11 +370,11 @@ impl Catalogue {
         Ok(disk::remove_folder(self.fs.as_ref(), folder)?)
     }
 
-    /// Makes a folder that no record names yet, with an empty truth inside; it is removed at the next open unless it is
+    /// Creates a folder with an empty database and without a record. The next open removes it unless it is
     /// [adopted](Self::adopt).
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// Any disk error.
     pub fn prepare(&self) -> Result<Prepared, Error> {
         let owner = self.new_owner()?;
         let number = self.write(|transaction| {
@@ -395,16 +395,16 @@ impl Catalogue {
         let path = prepared.dir();
         disk::create_folder(self.fs.as_ref(), path)?;
         let marker = path.join(orphan::MARKER);
-        // Durable with the name of the truth, before there is a point.
+        // Made durable together with the name of the database, before the first point.
         self.fs.create(&marker).map_err(|source| disk::Error::io(&marker, "create", source))?;
         drop(Truth::create(&self.fs, path, owner)?);
         Ok(prepared)
     }
 
-    /// Records the identities of collections that had none: by name and number of the folder.
+    /// Records identities of collections that have none, by name and folder number.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// Any disk error.
     pub fn identify(&self, found: &[(String, u64, Identity)]) -> Result<(), Error> {
         self.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
@@ -425,14 +425,14 @@ impl Catalogue {
         })
     }
 
-    /// Gives a collection that folder, durably, in place of those that it had, if it had any; they are returned, to
-    /// be removed by [`discard`](Self::discard).
+    /// Makes `prepared` the folder of a collection, durably, and creates the collection if it is missing. Returns its
+    /// former folders, to be removed by [`discard`](Self::discard).
     ///
     /// # Errors
-    /// What the disk refuses. The collection is what it was then.
+    /// Any disk error. The collection is then unchanged.
     pub fn adopt(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Vec<PathBuf>, Error> {
         let name = record.name.as_str();
-        // A transaction that fails may be there after a restart all the same: the folder stays until it is swept.
+        // A failed transaction may still be present after a restart: leave the folder to the next sweep.
         prepared.adopted = true;
         let entry = Entry::first(record.clone(), prepared.number, Some(prepared.identity));
         let gone = self.change(name, |_| Ok(Some(entry)))?.gone;
@@ -440,11 +440,11 @@ impl Catalogue {
         Ok(gone)
     }
 
-    /// Makes that folder the next generation of a collection, durably; the one that it had is kept beside it, and none
-    /// before that.
+    /// Makes `prepared` the next generation of a collection, durably. Keeps the current generation as the previous one,
+    /// and removes an older one.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) when there is no such collection; what the disk refuses. The collection is what it was then.
+    /// `Internal` (`Refused`) if the collection does not exist; any disk error. The collection is then unchanged.
     pub fn succeed(&self, record: &CollectionRecord, mut prepared: Prepared) -> Result<Changed, Error> {
         let name = record.name.as_str();
         prepared.adopted = true;
@@ -459,10 +459,10 @@ impl Catalogue {
         Ok(changed)
     }
 
-    /// Makes the generation before the present one again, durably; the present one is kept beside it.
+    /// Swaps the current and the previous generation, durably.
     ///
     /// # Errors
-    /// As [`succeed`](Self::succeed); `Refused` too when there is no generation before.
+    /// Those of [`succeed`](Self::succeed); also `Refused` if there is no previous generation.
     pub fn go_back(&self, name: &str) -> Result<Changed, Error> {
         self.change(name, |before| {
             let mut before = before.ok_or_else(|| self.missing(name))?;
@@ -472,10 +472,10 @@ impl Catalogue {
         })
     }
 
-    /// Forgets the generation before, durably.
+    /// Removes the previous generation from the record, durably.
     ///
     /// # Errors
-    /// As [`succeed`](Self::succeed).
+    /// Those of [`succeed`](Self::succeed).
     pub fn forget_previous(&self, name: &str) -> Result<Changed, Error> {
         self.change(name, |before| {
             let before = before.ok_or_else(|| self.missing(name))?;
@@ -487,7 +487,7 @@ impl Catalogue {
         Error::refused(self.kv.path(), format!("there is no such generation of a collection named {name:?}"))
     }
 
-    /// Makes of a collection's entry another one, or none, in a transaction.
+    /// Replaces or removes the entry of a collection in one transaction.
     fn change(
         &self,
         name: &str,
@@ -496,7 +496,7 @@ impl Catalogue {
         let (entry, gone) = self.write(|transaction| {
             let mut table = transaction.open_table(COLLECTIONS).map_err(self.kv.failed("open a table"))?;
             let json = table.get(name).map_err(self.kv.failed("read"))?.map(|json| json.value().to_vec());
-            // Which folders a record names that cannot be read is not known: what holds points in them is moved aside.
+            // The folders of an unreadable record are unknown: the next open moves those with points to `orphans/`.
             let before = json.as_ref().and_then(|json| self.decode(name, json).ok());
             let after = change(before.clone())?;
             match &after {
@@ -519,12 +519,12 @@ impl Catalogue {
         Ok(Changed { entry, gone: gone.into_iter().map(|number| self.folder_of(number)).collect() })
     }
 
-    /// Where the files of a generation are.
+    /// Returns the folder of a generation.
     pub fn dir_of(&self, entry: &Entry) -> PathBuf {
         self.folder_of(entry.folder)
     }
 
-    /// The same, with what the catalogue records of it.
+    /// Returns the folder of a generation with its data from the catalogue.
     pub fn collection_dir(&self, entry: &Entry) -> CollectionDir {
         CollectionDir {
             path: self.dir_of(entry),
@@ -539,10 +539,10 @@ impl Catalogue {
         entry.folders().into_iter().map(|number| self.folder_of(number)).collect()
     }
 
-    /// Removes a folder whose record has ended, durably.
+    /// Removes a folder whose record was removed, durably.
     ///
     /// # Errors
-    /// What the disk refuses; it is removed at the next open then.
+    /// Any disk error; the next open removes the folder then.
     pub fn discard(&self, folder: &Path) -> Result<(), Error> {
         disk::remove_folder(self.fs.as_ref(), folder)?;
         disk::sync_folder(self.fs.as_ref(), &self.folder)?;
@@ -550,12 +550,13 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Moves aside the folders of a collection that is not open if they hold another one, before it is removed or replaced.
+    /// Moves folders of a closed collection to `orphans/` if they hold another collection. Call before the collection
+    /// is removed or replaced.
     ///
     /// # Errors
     /// `Internal`.
     pub fn set_foreign_aside(&self, name: &str) -> Result<(), Error> {
-        // Which folders a record names that cannot be read is not known.
+        // The folders of an unreadable record are unknown.
         let Ok(Some(entry)) = self.entry(name) else { return Ok(()) };
         for generation in std::iter::once(&entry).chain(entry.previous.as_deref()) {
             let path = self.dir_of(generation);
@@ -572,16 +573,16 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Why nothing is written any more, if so: then what the last write did may be there after a restart, or not.
+    /// Returns why writing has stopped, if it has. The last write may then be present or absent after a restart.
     pub fn stopped(&self) -> Option<String> {
         self.kv.stopped()
     }
 
-    /// Forgets a collection, durably; its folders are returned, to be removed by [`discard`](Self::discard). One that is not
-    /// there is no error.
+    /// Removes the record of a collection, durably. Returns its folders, to be removed by [`discard`](Self::discard). A
+    /// missing collection is no error.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// Any disk error.
     pub fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Error> {
         Ok(self.change(name, |_| Ok(None))?.gone)
     }
@@ -619,7 +620,7 @@ fn read_identity(kv: &Kv) -> Result<Option<Identity>, Error> {
     })
 }
 
-/// Removes a folder, and its mark after all other files: a crash leaves it marked.
+/// Removes a folder, its mark last: after a crash the folder is still marked.
 fn remove_marked(fs: &dyn Fs, folder: &Path) -> Result<(), Error> {
     if folder.is_dir() {
         for name in disk::list_files(folder)?.iter().filter(|name| *name != orphan::MARKER) {
@@ -629,7 +630,7 @@ fn remove_marked(fs: &dyn Fs, folder: &Path) -> Result<(), Error> {
     Ok(disk::remove_folder(fs, folder)?)
 }
 
-/// A folder in the making. Dropped before a record names it, it is removed.
+/// A folder without a record. Drop removes it unless a record was written.
 pub struct Prepared {
     fs: Arc<dyn Fs>,
     number: u64,
@@ -639,12 +640,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Where it is.
+    /// Returns the path.
     pub fn dir(&self) -> &Path {
         &self.dir.path
     }
 
-    /// The same, with its identity.
+    /// Returns the folder with its identity.
     pub fn collection_dir(&self) -> &CollectionDir {
         &self.dir
     }

@@ -1,72 +1,72 @@
-//! What the store answers when it cannot do as asked.
+//! Errors of the store.
 
 use crate::disk::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// The store's error.
+/// Error of the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file refused.
+    /// A file operation failed.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-    /// The key-value file refused.
+    /// An operation on a key-value file failed.
     #[error("{path}: cannot {action}: {source}", path = path.display())]
     Database {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Box<redb::Error>,
     },
-    /// Stored bytes that are not what they should be.
+    /// Stored bytes are damaged.
     #[error("{path}: damaged: {what}", path = path.display())]
     Corrupt {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The damage and its position.
         what: String,
     },
     /// A file that belongs to another collection or data directory, or is older than the files around it.
     #[error("{path}: {what}", path = path.display())]
     Foreign {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What it does not belong to, and what to do.
+        /// The mismatch and the remedy.
         what: String,
     },
-    /// Stored bytes of another version.
+    /// A stored format of another version.
     #[error("{path}: {what}", path = path.display())]
     Incompatible {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which version, and which we read.
+        /// The version found and the supported version.
         what: String,
     },
-    /// The disk failed before.
+    /// Writing has stopped after a disk failure.
     #[error("{path}: writing has stopped: {why}", path = path.display())]
     Stopped {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How it failed.
+        /// The failure.
         why: String,
     },
-    /// More than a format can hold.
+    /// A limit of the format is exceeded.
     #[error("{what}: at most {limit}")]
     TooLarge {
-        /// Of what.
+        /// The limited quantity.
         what: &'static str,
-        /// How much it can hold.
+        /// The limit.
         limit: u64,
     },
-    /// The caller asked for what the store's rules forbid: nothing was changed.
+    /// The call violates a rule of the store; nothing was changed.
     #[error("{path}: {what}", path = path.display())]
     Refused {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which rule.
+        /// The rule.
         what: String,
     },
 }
@@ -88,12 +88,12 @@ impl Error {
         Self::Database { path: path.into(), action, source: Box::new(source.into()) }
     }
 
-    /// Whether there is no such file.
+    /// Returns whether the file does not exist.
     pub fn is_missing_file(&self) -> bool {
         matches!(self, Self::Disk(disk::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound)
     }
 
-    /// Its kind. (redb's error is open-ended, hence the one `_`.)
+    /// Returns the kind of the error. (redb's error is non-exhaustive, hence the one `_`.)
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Disk(error) => error.kind(),

@@ -1,40 +1,40 @@
-//! Which files belong together: the random identities of a data directory and of its collections.
+//! Random identities of a data directory and of its collections: they show which files belong together.
 //!
 //! The catalogue holds the identity of the data directory and that of each collection; `points.redb` holds both, too. A
-//! collection of a program that knew none has one after its first open.
+//! collection of a version without identities gets one at its first open.
 
 use super::Error;
 use crate::types::Identity;
 use std::path::{Path, PathBuf};
 
-/// The collection that a `points.redb` belongs to, and the data directory of that.
+/// The collection that a `points.redb` belongs to, and its data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The data directory.
     pub directory: Identity,
-    /// The collection: one generation of it.
+    /// The generation of the collection.
     pub collection: Identity,
 }
 
-/// The folder of a collection, with what the catalogue records of it.
+/// Folder of a collection, with its data from the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionDir {
     /// The folder.
     pub path: PathBuf,
-    /// Where files that hold points and that no record names are moved to.
+    /// Destination of unrecorded files that hold points.
     pub orphans: PathBuf,
     /// The identity of the data directory.
     pub directory: Identity,
-    /// The identity of the collection; none in the record of a program that knew none.
+    /// The identity of the collection; none in a record of a version without identities.
     pub collection: Option<Identity>,
-    /// The catalogue, for messages.
+    /// The catalogue file, for error messages.
     pub catalogue: PathBuf,
 }
 
-/// Creates a random identity. `path` names the file that needs it, for the message.
+/// Creates a random identity. `path` is for the error message.
 ///
 /// # Errors
-/// `Internal` when the system has no random bytes.
+/// `Internal` if the system has no random bytes.
 pub(super) fn random(path: &Path) -> Result<Identity, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
@@ -42,7 +42,7 @@ pub(super) fn random(path: &Path) -> Result<Identity, Error> {
     Ok(Identity(bytes))
 }
 
-/// Reads 32 hexadecimal digits.
+/// Parses 32 hexadecimal digits.
 pub(super) fn parse(text: &str) -> Option<Identity> {
     let mut bytes = [0; 16];
     if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

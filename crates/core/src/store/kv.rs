@@ -1,11 +1,13 @@
-//! How the key-value files (redb) are opened and written: verified before use, unchanged until the first transaction, durable
-//! commits, no panic on damage, and a failure of the disk that ends all writing.
+//! Access to the key-value files (redb).
+//!
+//! A file is verified before use and not modified before the first transaction. Commits are durable. Damage is an
+//! error, not a panic. A disk failure ends all writing, unless the disk was only full.
 //!
 //! Measured in `benches/results/2026-11-24-kv-choice/README.md`.
 //!
-//! After a failed commit nothing more is written to the open file, because nobody knows what of it is on the disk. If only
-//! room was missing (a write was refused, no sync was), nothing of the commit counts: the file is opened anew
-//! when there is room. If a sync failed, it is not: the kernel may show pages that the disk does not hold.
+//! After a failed commit the open file is not written to any more, because its state on disk is unknown. If the disk
+//! was full (a write failed, no sync did), the commit has no effect, and the file is reopened when there is room. If a
+//! sync failed, the file is not reopened: the page cache may hold pages that are not on disk.
 
 use super::Error;
 use super::kv_file::{Cause, KvFile};
@@ -15,10 +17,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// From this file size on, a commit also stores what redb needs to open at once after a crash (one more sync a
-/// commit). Below it, the walk over all pages after a crash takes a few tenths of a second at most.
+/// File size from which a commit also stores the state for redb's quick repair, which costs one more sync per commit.
+/// Below it, the walk over all pages after a crash takes a few tenths of a second at most.
 const QUICK_REPAIR_BYTES: u64 = 192 << 20;
-/// With less room than this on the disk, a file that ran out of it is not tried again.
+/// Free disk space below which a file that ran out of space is not reopened.
 const ROOM_BYTES: u64 = 1 << 20;
 
 /// An open key-value file.
@@ -31,9 +33,9 @@ pub(super) struct Kv {
 
 enum State {
     Open(Arc<Open>),
-    /// The disk was full; the file is opened anew for the next write.
+    /// The disk was full; the next write reopens the file.
     Full,
-    /// Nothing is written until the collection is opened anew: why.
+    /// Reason for which nothing is written until the collection is reopened.
     Stopped(String),
 }
 
@@ -41,15 +43,15 @@ struct Open {
     database: Database,
     cause: Arc<Cause>,
     file: KvFile,
-    /// Nothing may be written to the file.
+    /// Whether writes to the file are forbidden.
     read_only: bool,
 }
 
 impl Kv {
-    /// Opens a file that is there. `cache` is in bytes.
+    /// Opens an existing file. `cache` is in bytes.
     ///
     /// # Errors
-    /// `Corrupt` for a missing, empty or damaged file: every page is read and its checksum compared.
+    /// `Corrupt` for a missing, empty or damaged file: the open reads every page and verifies its checksum.
     pub(super) fn open(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
@@ -58,7 +60,7 @@ impl Kv {
         Ok(Self::with(fs, path, cache, open))
     }
 
-    /// Opens a file that is there, to look at it: what would be written to it stays in memory.
+    /// Opens an existing file read-only: writes of redb stay in memory.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -66,13 +68,14 @@ impl Kv {
         if disk::file_len(path)?.is_none_or(|length| length == 0) {
             return Err(Error::corrupt(path, "missing or empty"));
         }
-        /// A look is short; redb needs a little.
+        /// redb cache of a short read-only open.
         const CACHE_BYTES: usize = 1 << 20;
         let open = Open::verified(fs.as_ref(), path, CACHE_BYTES, true)?;
         Ok(Self::with(fs, path, CACHE_BYTES, open))
     }
 
-    /// Makes an empty file, whole and durable before it has its name: a half-made one could not be told from a damaged one.
+    /// Creates an empty file. It is complete and durable before it gets its name, because a partial file looks like a
+    /// damaged one.
     pub(super) fn create(fs: &Arc<dyn Fs>, path: &Path, cache: usize) -> Result<Self, Error> {
         let draft = path.with_extension("redb.tmp");
         let dir = path.parent().unwrap_or(Path::new("."));
@@ -101,7 +104,7 @@ impl Kv {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why nothing is written any more, if so.
+    /// Returns why writing has stopped, if it has.
     pub(super) fn stopped(&self) -> Option<String> {
         match &*self.state() {
             State::Stopped(why) => Some(why.clone()),
@@ -109,13 +112,13 @@ impl Kv {
         }
     }
 
-    /// Ends writing until it is opened anew.
+    /// Stops all writing until the file is reopened.
     pub(super) fn stop(&self, why: &str) {
         tracing::error!(path = %self.path.display(), why, "writing has stopped");
         *self.state() = State::Stopped(why.into());
     }
 
-    /// Closes the file: its lock is released as soon as no transaction is under way. Reads and writes fail from now on.
+    /// Closes the file. Later reads and writes fail. The file lock is released when the last running transaction ends.
     pub(super) fn close(&self) {
         let open = std::mem::replace(&mut *self.state(), State::Stopped("it was closed".into()));
         drop(open);
@@ -139,8 +142,8 @@ impl Kv {
         Ok(open)
     }
 
-    /// Runs `body` in one transaction: durable when this returns, or nothing changed. Blocks while another writes.
-    /// See the module for what follows a failure.
+    /// Runs `body` in one transaction. On success it is durable; on error nothing has changed. Blocks while another
+    /// write runs. The module docs describe what follows a failure.
     pub(super) fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
         let open = self.current()?;
         let result = catch_unwind(AssertUnwindSafe(|| self.transaction(&open, body)))
@@ -169,14 +172,14 @@ impl Kv {
                 Ok(done)
             }
             Err(error) => {
-                // The first failure says more than that of the way back.
+                // The first error is more informative than one of the rollback.
                 drop(transaction.abort());
                 Err(error)
             }
         }
     }
 
-    /// Whether the disk failed, and what follows.
+    /// Changes the state if the disk has failed.
     fn failed_with(&self, open: &Arc<Open>, error: &Error) {
         let Some(failure) = open.cause.failure() else { return };
         let mut state = self.state();
@@ -193,7 +196,7 @@ impl Kv {
         }
     }
 
-    /// Reads the last commit.
+    /// Runs `body` on the last commit.
     pub(super) fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
         use redb::ReadableDatabase;
         let open = self.current()?;
@@ -201,7 +204,7 @@ impl Kv {
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::corrupt(&self.path, GAVE_UP)))
     }
 
-    /// For `map_err`: this file, and what was tried.
+    /// Returns a function for `map_err` that adds the path and the failed action.
     pub(super) fn failed<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> Error {
         move |source| Error::database(&self.path, action, source)
     }
@@ -221,11 +224,11 @@ impl Open {
         Ok(Self { database, cause, file, read_only: false })
     }
 
-    /// Reads every page and compares its checksum; changes nothing. What a crash leaves is sound: redb goes back to the last
-    /// commit that was whole.
+    /// Opens the file, reads every page and verifies its checksum, without writing to the file. The state after a crash
+    /// is valid: redb returns to the last complete commit.
     ///
     /// # Errors
-    /// `Corrupt`, `Incompatible`, `Busy` when it is open elsewhere.
+    /// `Corrupt`, `Incompatible`, `Busy` if the file is open elsewhere.
     fn verified(fs: &dyn Fs, path: &Path, cache: usize, read_only: bool) -> Result<Self, Error> {
         let mut open = Self::new(fs, path, cache)?;
         open.read_only = read_only;
@@ -238,7 +241,7 @@ impl Open {
     }
 }
 
-/// How often, and how far apart, a lock is tried: a process that this one is starting holds what it inherits until it has begun.
+/// Attempts to take a lock, and the pause between two. A child process holds the inherited lock from fork to exec.
 const LOCK_TRIES: u32 = 25;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -252,7 +255,7 @@ fn open_file(fs: &dyn Fs, path: &Path) -> Result<Box<dyn disk::FsRandom>, Error>
     Err(disk::Error::Busy { path: path.into() }.into())
 }
 
-/// redb may panic while it opens a damaged file; that is an error here.
+/// Turns a panic of redb on a damaged file into an error.
 fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, redb::DatabaseError>) -> Result<Database, Error> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(opened) => opened.map_err(|error| Error::database(path, "open", error)),

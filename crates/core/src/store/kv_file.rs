@@ -1,8 +1,8 @@
-//! The file under a key-value database: what is written while it is opened stays in memory until the first transaction.
+//! Storage backend of redb that keeps writes in memory until the first transaction.
 //!
-//! redb marks a file as open, and repairs one that a crash left, by writing to it. A database that is only read needs neither
-//! on the disk: [`KvFile`] keeps those writes, with their syncs, in order, and does them when the first transaction begins.
-//! A crash then leaves what it would leave if redb had done them at that moment.
+//! redb writes to a file to mark it as open and to repair it after a crash. A database that is only read needs neither
+//! on disk. [`KvFile`] buffers these writes and syncs in order, and executes them when the first transaction begins. A
+//! crash then leaves the same state as if redb had executed them at that moment.
 
 use crate::disk::FsRandom;
 use redb::StorageBackend;
@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The first failure of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failure {
-    /// Of a sync: what is on the disk is unknown. Otherwise nothing was written where it failed.
+    /// Whether a sync failed: then the state on disk is unknown. Otherwise nothing was written by the failed operation.
     pub(super) sync: bool,
 }
 
-/// Which failure there was, if any. A failed sync outlasts a failed write.
+/// The failure of a file, if any. A failed sync takes precedence over a failed write.
 #[derive(Debug, Default)]
 pub(super) struct Cause(Mutex<Option<Failure>>);
 
@@ -37,10 +37,10 @@ impl Cause {
     }
 }
 
-/// Bytes that are written together.
+/// Bytes of a page of the overlay.
 const PIECE: u64 = 4096;
 
-/// See the module. Remembers the first failure of its file. Clones are the same file.
+/// A file with an in-memory overlay; see the module docs. Records the first failure. Clones share the file.
 #[derive(Clone, Debug)]
 pub(super) struct KvFile(Arc<Inner>);
 
@@ -48,22 +48,22 @@ pub(super) struct KvFile(Arc<Inner>);
 struct Inner {
     file: Box<dyn FsRandom>,
     cause: Arc<Cause>,
-    /// Set once nothing is held back any more.
+    /// Whether all buffered writes are in the file.
     direct: AtomicBool,
     over: Mutex<Over>,
 }
 
-/// What is written over the file, in memory.
+/// In-memory overlay of the file.
 #[derive(Debug)]
 struct Over {
     length: u64,
-    /// What is beyond this is not the file's.
+    /// Length of the prefix that is read from the file where `pieces` has no entry.
     of_file: u64,
     pieces: HashMap<u64, Vec<u8>>,
     steps: Vec<Step>,
 }
 
-/// A change that was held back.
+/// A buffered operation.
 #[derive(Debug)]
 enum Step {
     Write(u64, Vec<u8>),
@@ -72,17 +72,17 @@ enum Step {
 }
 
 impl KvFile {
-    /// A file whose writes are held back until [`write_through`](Self::write_through).
+    /// Wraps a file whose writes are buffered until [`write_through`](Self::write_through).
     pub(super) fn held_back(file: Box<dyn FsRandom>, cause: Arc<Cause>) -> io::Result<Self> {
         let length = file.len()?;
         let over = Over { length, of_file: length, pieces: HashMap::new(), steps: Vec::new() };
         Ok(Self(Arc::new(Inner { file, cause, direct: AtomicBool::new(false), over: Mutex::new(over) })))
     }
 
-    /// Does what was held back; from then on every write goes to the file.
+    /// Executes the buffered operations. Later writes go directly to the file.
     ///
     /// # Errors
-    /// What the file refuses: it is as after a crash at that moment, and the database must be opened anew.
+    /// Errors of the file. Its state is then that after a crash at this moment, and the database must be reopened.
     pub(super) fn write_through(&self) -> io::Result<()> {
         let Inner { file, cause, direct, .. } = &*self.0;
         if direct.load(Ordering::Acquire) {
@@ -105,7 +105,7 @@ impl KvFile {
         self.0.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is held back; none once everything goes to the file.
+    /// Returns the overlay; none if writes go directly to the file.
     fn held(&self) -> Option<MutexGuard<'_, Over>> {
         let direct = || self.0.direct.load(Ordering::Acquire);
         if direct() {

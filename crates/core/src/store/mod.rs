@@ -1,29 +1,29 @@
-//! Vectors that survive a crash: a key-value file that is the truth, and segment files that never change.
+//! Crash-safe storage of vectors: a transactional key-value file and immutable segment files.
 //!
 //! ```text
-//! <data>/LOCK  catalogue.redb                          which collections there are        Catalogue
+//! <data>/LOCK  catalogue.redb                          list of collections                    Catalogue
 //! <data>/collections/<folder>/points.redb              growing points, segments, deletions    Truth
-//! <data>/collections/<folder>/<segment>.vectors        sealed points, mapped                Segment
-//! <data>/collections/<folder>/<segment>.<gen>.graph    named by the truth, written by others
-//! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written by others
-//! <data>/models/<number>/                              model folders, written by others                Models
+//! <data>/collections/<folder>/<segment>.vectors        sealed points, memory-mapped           Segment
+//! <data>/collections/<folder>/<segment>.<gen>.graph    recorded in Truth, written elsewhere
+//! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written elsewhere
+//! <data>/models/<number>/                              model folders, written elsewhere       Models
 //! ```
 //!
-//! A point is in the truth (growing) or in one segment, never in both: one transaction moves it. Files that no transaction names
-//! are removed at open if they are leftovers, and moved to `<data>/orphans/` if they may hold points. The bytes are described
-//! in `docs/FORMAT.md`.
+//! A point is either in [`Truth`] (growing) or in one segment, never in both: one transaction moves it. An open removes
+//! unrecorded files that are leftovers, and moves those that may hold points to `<data>/orphans/`. `docs/FORMAT.md`
+//! describes the byte formats.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `error.rs` | [`Error`] |
 //! | `identity.rs` | [`Owner`], [`CollectionDir`]: which files belong together |
-//! | `orphan.rs` | [`Unnamed`]: files that no record names, and what becomes of them |
-//! | `kv.rs`, `kv_file.rs` | how the key-value files are opened, verified and committed; what redb reads and writes |
-//! | `record.rs` | what is known of a collection, and its stored form |
+//! | `orphan.rs` | [`Unnamed`]: files without a record, and their fate |
+//! | `kv.rs`, `kv_file.rs` | opening, verifying and committing redb files; the storage backend of redb |
+//! | `record.rs` | record of a collection, and its JSON |
 //! | `catalogue.rs` | [`Catalogue`] |
-//! | `models.rs` | [`Models`]: installed models, and files on their way in |
+//! | `models.rs` | [`Models`]: installed models and uploads |
 //! | `truth.rs` | [`Truth`], [`Change`] |
-//! | `segment/` | [`Segment`], [`SegmentWriter`] and the bytes of the file |
+//! | `segment/` | [`Segment`], [`SegmentWriter`] and the file format |
 
 mod catalogue;
 mod error;
@@ -47,7 +47,7 @@ pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
 pub use truth::point::{decode as decode_point, encode as encode_point};
 pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
 
-/// The number of a folder that we may have made: what we did not make, we do not sweep.
+/// Parses a folder number in the form that this program writes. Other folders are never removed.
 fn folder_number(name: &str) -> Option<u64> {
     let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     if plain { u64::from_str_radix(name, 16).ok() } else { None }

@@ -1,10 +1,10 @@
-//! Folders of models in the data directory: each is there whole, under its number, or not at all.
+//! Model folders of the data directory. Each is either complete, under its number, or absent.
 //!
 //! ```text
-//! add      models/<number>/ -> its files, each durable, the card last: with it the model is there
-//! remove   the card goes, durably; then the rest
-//! upload   models/<number>.tmp/, never more than a draft
-//! open     sweeps drafts and folders without a card
+//! add      writes models/<number>/, each file durable, card.json last: it makes the model visible
+//! remove   removes card.json, durably, then the rest
+//! upload   writes to models/<number>.tmp/, which stays temporary
+//! open     removes temporary folders and folders without card.json
 //! ```
 
 use super::Error;
@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The folder in the data directory.
+/// Name of the folder in the data directory.
 const FOLDER: &str = "models";
-/// How the name of a draft ends.
+/// Suffix of a temporary folder.
 const DRAFT: &str = ".tmp";
-/// The file that makes a folder a model.
+/// File that marks a model folder as complete.
 const CARD: &str = "card.json";
 
-/// The models of a data directory. Its owner holds the directory's lock.
+/// The models of a data directory. The owner holds the lock of the directory.
 #[derive(Debug)]
 pub struct Models {
     fs: Arc<dyn Fs>,
@@ -30,16 +30,16 @@ pub struct Models {
 }
 
 impl Models {
-    /// Sweeps what is not whole; gives the numbers of the models that are, in the order they came.
+    /// Removes incomplete folders; returns the numbers of the models in the order of their creation.
     ///
     /// # Errors
-    /// `Internal` when the folder cannot be read.
+    /// `Internal` if the folder cannot be read.
     pub fn open(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<(Self, Vec<u64>), Error> {
         let folder = data_dir.join(FOLDER);
         let mut numbers = Vec::new();
         if folder.is_dir() {
             for name in disk::list_folders(&folder)? {
-                // What has a name of another kind is not ours.
+                // Other names were not written by this program.
                 let Some(number) = folder_number(name.strip_suffix(DRAFT).unwrap_or(&name)) else { continue };
                 let path = folder.join(&name);
                 if name.ends_with(DRAFT) || !path.join(CARD).exists() {
@@ -54,10 +54,10 @@ impl Models {
         Ok((Self { fs: fs.clone(), folder, next }, numbers))
     }
 
-    /// The folders of the models of a directory that nobody has open; nothing changes.
+    /// Lists the model folders of a directory that is not open, without changes.
     ///
     /// # Errors
-    /// `Internal` when the folder cannot be read.
+    /// `Internal` if the folder cannot be read.
     pub fn look(data_dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let folder = data_dir.join(FOLDER);
         let names = if folder.is_dir() { disk::list_folders(&folder)? } else { Vec::new() };
@@ -65,12 +65,12 @@ impl Models {
         Ok(names.iter().filter(|name| whole(name)).map(|name| folder.join(name)).collect())
     }
 
-    /// The folder of a model.
+    /// Returns the folder of a model.
     pub fn dir(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:016x}"))
     }
 
-    /// A number that no folder has, in a folder that is there.
+    /// Returns an unused number; creates the models folder if it is missing.
     fn next(&self) -> Result<u64, Error> {
         if !self.folder.is_dir() {
             disk::create_folder(self.fs.as_ref(), &self.folder)?;
@@ -78,10 +78,10 @@ impl Models {
         Ok(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes a model folder durable, one of its files being the card; gives its number.
+    /// Writes a model folder, durably; one of the files must be the card. Returns its number.
     ///
     /// # Errors
-    /// `Exhausted` on a full disk, `Internal`: the model is not there, unless only the last sync failed.
+    /// `Exhausted` on a full disk, `Internal`. The model is then absent, unless only the last sync failed.
     pub fn add(&self, files: &[(&str, Vec<u8>)]) -> Result<u64, Error> {
         let number = self.next()?;
         let dir = self.dir(number);
@@ -93,7 +93,7 @@ impl Models {
                 .try_for_each(|(name, bytes)| disk::publish(&self.fs, &dir, name, |writer| writer.put(bytes)))
         });
         if written.is_err() {
-            // What cannot be removed now is swept at the next start.
+            // The next open removes the rest.
             let _ = self.remove(number);
         }
         Ok(written.map(|()| number)?)
@@ -102,7 +102,7 @@ impl Models {
     /// Removes a model, durably.
     ///
     /// # Errors
-    /// `Internal`: it is there still, or will be gone after the next start.
+    /// `Internal`: the model still exists, or is removed by the next open.
     pub fn remove(&self, number: u64) -> Result<(), Error> {
         let dir = self.dir(number);
         disk::remove_file(self.fs.as_ref(), &dir.join(CARD))?;
@@ -110,7 +110,7 @@ impl Models {
         Ok(disk::remove_folder(self.fs.as_ref(), &dir)?)
     }
 
-    /// A place for files that come in piece by piece.
+    /// Creates a temporary folder for an upload.
     ///
     /// # Errors
     /// `Exhausted`, `Internal`.
@@ -121,7 +121,7 @@ impl Models {
     }
 }
 
-/// Files on their way in, in a folder of their own. Dropped, it is removed with all of them.
+/// Uploaded files in a temporary folder. Drop removes the folder.
 pub struct Upload {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
@@ -135,12 +135,12 @@ impl Upload {
         &self.dir
     }
 
-    /// Bytes of all its files.
+    /// Total bytes of the files.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Begins a file, a plain name; the one before is done.
+    /// Starts a file with a plain name; the previous file is complete.
     ///
     /// # Errors
     /// `Exhausted`, `Internal`.
@@ -151,7 +151,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Adds to the file that was begun last.
+    /// Appends to the current file.
     ///
     /// # Errors
     /// `Exhausted`, `Internal`.

@@ -1,8 +1,8 @@
-//! Files and folders that no record names: what becomes of each.
+//! Files and folders without a record, and their fate.
 //!
-//! Only three things are removed: what a transaction recorded as removed, what is marked as not committed yet, and what holds
-//! no points. Everything else may be the only copy of points, so it is moved to `orphans/`, or the open is refused where
-//! its number proves that the record is older than the data.
+//! Only three kinds are removed: those that a transaction recorded as removed, those marked as uncommitted, and those
+//! without points. All others may be the only copy of points: they are moved to `orphans/`, or the open fails if their
+//! number proves that the record is older than the data.
 
 use super::truth::Truth;
 use super::{Error, ErrorKind, Owner};
@@ -10,50 +10,51 @@ use crate::disk::{self, Fs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The folder of a data directory that orphans are moved to.
+/// Folder of the data directory for orphans.
 pub(super) const FOLDER: &str = "orphans";
-/// In a folder that no record names yet: it is not a collection's, whatever it holds.
+/// File that marks a folder as not yet recorded: the folder belongs to no collection, whatever it holds.
 pub(super) const MARKER: &str = "uncommitted";
 
-/// What the next open does with a file or folder that no record names.
+/// Action of the next open on a file or folder without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Removes it: it is a leftover.
+    /// Remove it: it is a leftover.
     Remove,
-    /// Moves it to `orphans/`: it may be the only copy of points.
+    /// Move it to `orphans/`: it may be the only copy of points.
     SetAside,
-    /// Refuses the collection, or the data directory: it proves that the record is older than the data, or another's.
+    /// Fail the open of the collection or data directory: the record is older than the data, or belongs to another data
+    /// directory.
     Refuse,
 }
 
-/// A file or folder that no record names.
+/// A file or folder without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unnamed {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// What the next open does with it.
+    /// Action of the next open.
     pub fate: Fate,
-    /// Why, and what the user can do where it is refused.
+    /// The reason, and the remedy if the open fails.
     pub what: String,
 }
 
-/// What a folder of a collection holds.
+/// Contents of a folder of a collection.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    /// What may hold points in it; none where nothing does.
+    /// What may hold points; none if nothing does.
     pub(super) points: Option<String>,
-    /// It is marked as not committed yet.
+    /// Whether it is marked as uncommitted.
     pub(super) uncommitted: bool,
-    /// Whose it is, where its `points.redb` says so.
+    /// The owner according to `points.redb`.
     pub(super) owner: Option<Owner>,
 }
 
-/// Looks into a folder; nothing changes.
+/// Reads the contents of a folder without changing it.
 ///
 /// # Errors
-/// `Busy` when its `points.redb` is open; `Internal`.
+/// `Busy` if its `points.redb` is open; `Internal`.
 pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
-    /// Folders and caches of ours that hold no points.
+    /// Known folders and caches that hold no points.
     const EMPTY_FOLDERS: [&str; 1] = ["embedder"];
     const EMPTY_FILES: [&str; 4] = [".tmp", ".graph", ".payloads", ".uncommitted"];
     let mut content = Content::default();
@@ -82,10 +83,11 @@ pub(super) fn content(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Content, Error> {
     Ok(content)
 }
 
-/// Moves an orphan to `orphans`, as `name` or with a number behind it, and logs it. Returns where it is now.
+/// Moves an orphan to `orphans` under `name`, with a number appended if the name is taken, and logs it. Returns the new
+/// path.
 ///
 /// # Errors
-/// What the disk refuses.
+/// Any disk error.
 pub(super) fn set_aside(fs: &dyn Fs, orphan: &Unnamed, orphans: &Path, name: &str) -> Result<PathBuf, Error> {
     let to = disk::move_aside(fs, &orphan.path, orphans, name)?;
     tracing::warn!(from = %orphan.path.display(), to = %to.display(), why = orphan.what, "moved aside an orphan that may hold points");

@@ -1,6 +1,6 @@
-//! What is known of a collection, and the JSON that keeps it.
+//! Record of a collection and its JSON.
 //!
-//! The stored form is a type of its own, so that renaming a field here cannot change files.
+//! The stored form is a separate type, so that renaming a field here cannot change the file format.
 
 use super::{Error, identity};
 use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
@@ -10,76 +10,76 @@ use std::path::Path;
 /// Version of the stored form.
 const VERSION: u32 = 1;
 
-/// What is fixed when a collection is made.
+/// Settings fixed when a collection is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionRecord {
-    /// Its name.
+    /// The name.
     pub name: CollectionName,
-    /// Components of its vectors, 1 to [`MAX_DIMENSION`].
+    /// Components per vector, 1 to [`MAX_DIMENSION`].
     pub dimension: u32,
-    /// How near is measured.
+    /// The distance metric.
     pub metric: Metric,
-    /// Its embedder; none for plain vectors.
+    /// The embedder; none for plain vectors.
     pub embedder: Option<EmbedderRecord>,
-    /// Links of a graph node.
+    /// Links per graph node.
     pub m: u32,
-    /// Candidates kept while building.
+    /// Candidates kept during graph construction.
     pub ef_construction: u32,
-    /// Candidates kept while searching, when the query does not say.
+    /// Candidates kept during a search that sets no value.
     pub ef_search: u32,
-    /// Growing points that are sealed into a segment.
+    /// Growing points that are flushed into one segment.
     pub seal_rows: u32,
-    /// What is kept of each component.
+    /// Precision of the stored components.
     pub precision: Precision,
 }
 
-/// Which embedder made a collection's vectors.
+/// The embedder that produced the vectors of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbedderRecord {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The tap's name.
+    /// Name of the tap (model output).
     pub tap: String,
     /// SHA-256 over weights, preprocessing and settings.
     pub fingerprint: [u8; 32],
 }
 
-/// A generation of a collection: what is fixed, where its files are, and the generation before.
+/// A generation of a collection: its settings, its folder, and the previous generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What is fixed.
+    /// The settings.
     pub record: CollectionRecord,
-    /// The number of its folder.
+    /// Number of the folder.
     pub folder: u64,
-    /// Its identity, which its `points.redb` holds too; none in the record of a program that knew none.
+    /// The identity, also stored in `points.redb`; none in a record of a version without identities.
     pub identity: Option<Identity>,
-    /// Its number: the first is 1, and each re-embedding makes the next.
+    /// Number of the generation: starts at 1; each re-embedding adds 1.
     pub generation: u32,
-    /// The generation that it took the place of, as long as that one is kept. That has none.
+    /// The previous generation, while it is kept. Its own `previous` is none.
     pub previous: Option<Box<Entry>>,
 }
 
 impl Entry {
-    /// A collection that was never embedded anew.
+    /// Creates the entry of a collection that was never re-embedded.
     pub(super) fn first(record: CollectionRecord, folder: u64, identity: Option<Identity>) -> Self {
         Self { record, folder, identity, generation: 1, previous: None }
     }
 }
 
 impl Entry {
-    /// The numbers of its folder and of that of the generation before.
+    /// Returns the folder numbers of this and of the previous generation.
     pub(super) fn folders(&self) -> Vec<u64> {
         std::iter::once(self.folder).chain(self.previous.as_deref().map(|previous| previous.folder)).collect()
     }
 }
 
 impl CollectionRecord {
-    /// Its stored form, JSON, in no folder.
+    /// Encodes the record as JSON, without a folder.
     pub fn to_json(&self) -> Vec<u8> {
         encode(&Entry::first(self.clone(), 0, None))
     }
 
-    /// Reads what [`to_json`](Self::to_json) wrote of a collection of that name; `path` is for messages.
+    /// Decodes the output of [`to_json`](Self::to_json) for the collection `name`; `path` is for error messages.
     ///
     /// # Errors
     /// `Corrupt`, `Incompatible`.
@@ -105,13 +105,13 @@ struct Stored {
     ef_construction: u32,
     ef_search: u32,
     seal_rows: u32,
-    /// Absent in the records of programs that knew no other.
+    /// Absent in records of versions with f32 only.
     #[serde(default = "f32_name")]
     precision: String,
-    /// 32 hexadecimal digits. Absent in the records of programs that knew none.
+    /// 32 hexadecimal digits. Absent in records of versions without identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
-    /// Absent in a collection that was never embedded anew.
+    /// Absent in a collection that was never re-embedded.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ struct StoredEmbedder {
     fingerprint: String,
 }
 
-/// The JSON of an entry.
+/// Encodes an entry as JSON.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(&stored(entry)).expect("numbers and text have a JSON form")
 }
@@ -167,7 +167,7 @@ fn stored(entry: &Entry) -> Stored {
     }
 }
 
-/// Reads what [`encode`] wrote; `name` is the key it was found under.
+/// Decodes the output of [`encode`]; `name` is its key in the catalogue.
 pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<Entry, Error> {
     let wrong = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
     let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;

@@ -1,21 +1,22 @@
-//! The truth about one collection: which points grow, which segments there are, and which of their rows are dead.
+//! Database of one collection: its growing points, its segments and their deleted rows.
 //!
-//! One key-value file; what a transaction in it says is so, files that it does not name do not count. Tables:
+//! One key-value file. It is authoritative: files that no transaction in it records do not belong to the collection.
+//! Tables:
 //!
 //! ```text
 //! growing   key u64 -> record (truth/point.rs)     points not yet in a segment, oldest first
-//! segments  id u64 -> 14 bytes                     sealed segments: the graph that belongs to each, and its content tag
-//! removed   id u64 -> ()                           segments that have ended, until their files are gone
-//! deleted   (segment u64, row u32) -> ()           dead rows
-//! calibrations  (segment u64, generation u32) -> bytes   what was measured of a graph; a cache
-//! canaries      place u32 -> point                       what an embedder made of some inputs when the collection was made
+//! segments  id u64 -> 14 bytes                     sealed segments: graph generation and content tag
+//! removed   id u64 -> ()                           removed segments, until their files are gone
+//! deleted   (segment u64, row u32) -> ()           deleted rows
+//! calibrations  (segment u64, generation u32) -> bytes   recall measurements of a graph; a cache
+//! canaries      index u32 -> point                       embedder outputs for some inputs, from the creation
 //! meta      name -> u64                            sequence, next_key, next_segment, format
-//! identity  name -> 16 bytes                       directory, collection: whose file this is
+//! identity  name -> 16 bytes                       directory, collection: the owner of the file
 //! ```
 //!
-//! A segment file that no transaction names is removed at open only if it is a leftover: its id is in `removed`, or the file
-//! `<id>.uncommitted` beside it says that it was never named. Any other is moved to `orphans/`, or, if its id was not given out
-//! yet, proves that this file is older than the segments.
+//! An open removes an unrecorded segment file only if it is a leftover: its id is in `removed`, or the file
+//! `<id>.uncommitted` shows that it was never recorded. It moves any other to `orphans/`. If the id was not assigned
+//! yet, this file is older than the segments, and the open fails.
 //!
 //! `Truth` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
 
@@ -54,159 +55,159 @@ const COLLECTION: &str = "collection";
 
 /// Version of the tables.
 const VERSION: u64 = 2;
-/// Version of tables without identities; they become [`VERSION`] with their first commit.
+/// Version of tables without identities; the first commit upgrades them to [`VERSION`].
 const ANONYMOUS: u64 = 1;
 /// Version of a value in `segments`.
 const SEGMENT_VERSION: u8 = 2;
-/// Version of a value in `segments` that has no content tag.
+/// Version of a value in `segments` without a content tag.
 const UNTAGGED: u8 = 1;
-/// Name of the file in a collection's folder.
+/// Name of the file in the collection's folder.
 const FILE: &str = "points.redb";
-/// redb's cache; the points themselves are held by others.
+/// Size of redb's cache; the callers hold the points in memory themselves.
 const CACHE_BYTES: usize = 32 << 20;
 
 /// One step of a [`commit`](Truth::commit).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change<'a> {
-    /// A new growing point. Keys only grow: `key` is at least [`Truth::next_key`].
+    /// Adds a growing point. Keys ascend: `key` is at least [`Truth::next_key`].
     AddGrowing {
-        /// Its key.
+        /// The key.
         key: u64,
-        /// Its id, 1 to [`MAX_ID_BYTES`](crate::types::MAX_ID_BYTES) bytes.
+        /// The id, 1 to [`MAX_ID_BYTES`](crate::types::MAX_ID_BYTES) bytes.
         id: &'a str,
-        /// Its vector, 1 to [`MAX_DIMENSION`](crate::types::MAX_DIMENSION) components.
+        /// The vector, 1 to [`MAX_DIMENSION`](crate::types::MAX_DIMENSION) components.
         vector: &'a [f32],
-        /// Bytes kept beside it.
+        /// The payload.
         payload: &'a [u8],
     },
-    /// A growing point is replaced or deleted. One that is not there is no error.
+    /// Removes a replaced or deleted growing point. A missing point is no error.
     RemoveGrowing {
-        /// Its key.
+        /// The key.
         key: u64,
     },
-    /// Growing points are sealed: all with `from <= key < until`.
+    /// Removes the growing points that were flushed: all with `from <= key < until`.
     RemoveGrowingRange {
-        /// First key.
+        /// The first key.
         from: u64,
-        /// Key after the last.
+        /// The key after the last.
         until: u64,
     },
-    /// A row of a segment dies. A dead one is no error, an unknown segment is.
+    /// Deletes a row of a segment. A deleted row is no error, an unknown segment is.
     DeleteRow {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
-        /// Which row.
+        /// The row.
         row: u32,
     },
-    /// A published segment becomes visible; its id was never used.
+    /// Makes a published segment visible; its id must be unused.
     AddSegment {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
-        /// Its graph file, when it has one.
+        /// Generation of the graph file, if there is one.
         graph_generation: Option<u32>,
         /// The content tag of its file.
         tag: u64,
     },
-    /// The content tag of a segment whose record has none.
+    /// Sets the content tag of a segment whose record has none.
     SetTag {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
         /// The content tag of its file.
         tag: u64,
     },
-    /// A segment's graph file is this one from now on, or none.
+    /// Replaces the graph file of a segment, or removes it.
     SetGraph {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
-        /// Its graph file.
+        /// Generation of the new graph file, if there is one.
         graph_generation: Option<u32>,
     },
-    /// What was measured of the graph of that generation, which is the segment's; it goes when another graph comes.
+    /// Sets the recall calibration of the segment's current graph; `SetGraph` removes it.
     SetCalibration {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
-        /// Of which graph file.
+        /// The generation of the graph file.
         graph_generation: u32,
-        /// Opaque here.
+        /// The encoded calibration; opaque here.
         record: &'a [u8],
     },
-    /// A segment goes, with its deletions and its calibration. Its files may be removed afterwards; until
-    /// [`Truth::settle`] is told that they are, an open removes them.
+    /// Removes a segment with its deletions and its calibration. The caller may remove the files afterwards. An open
+    /// removes them until [`Truth::settle`] has recorded that they are gone.
     RemoveSegment {
-        /// Which segment.
+        /// The segment.
         segment: SegmentId,
     },
-    /// What the collection's embedder made of an input when the collection was new.
+    /// Adds a reference vector: the embedder's output for an input when the collection was created.
     AddCanary {
-        /// Its number.
+        /// Its index.
         place: u32,
-        /// What kind of input it is.
+        /// Kind of the input.
         kind: &'a str,
-        /// What was made of it.
+        /// The output of the embedder.
         vector: &'a [f32],
         /// The input.
         input: &'a [u8],
     },
-    /// The sequence number of this write.
+    /// Sets the sequence number of this write.
     Sequence(u64),
 }
 
-/// Takes one growing point: key, id, vector, payload.
+/// Visitor of growing points: key, id, vector, payload.
 pub type Visit<'v> = dyn FnMut(u64, &str, &[f32], &[u8]) -> Result<(), Error> + 'v;
 
-/// A sealed segment as the truth knows it.
+/// Record of a sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
-    /// Its id.
+    /// The id.
     pub id: SegmentId,
-    /// The generation of its graph file, when it has one.
+    /// The generation of the graph file, if there is one.
     pub graph_generation: Option<u32>,
-    /// The content tag of its file; none in the record of a program that stored none.
+    /// The content tag of the file; none in a record of a version without tags.
     pub tag: Option<u64>,
-    /// Its dead rows, ascending.
+    /// The deleted rows, ascending.
     pub deleted: Vec<u32>,
-    /// What was measured of that graph, when it was.
+    /// The recall calibration of the graph, if there is one.
     pub calibration: Option<Vec<u8>>,
 }
 
-/// A canary as it was stored.
+/// A stored reference vector of the embedder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
-    /// What kind of input it is.
+    /// Kind of the input.
     pub kind: String,
-    /// What was made of it.
+    /// The output of the embedder.
     pub vector: Vec<f32>,
     /// The input.
     pub input: Vec<u8>,
 }
 
-/// See the module.
+/// Database of a collection; see the module docs.
 pub struct Truth {
     fs: Arc<dyn Fs>,
     kv: Kv,
     dir: PathBuf,
-    /// Whose it is: as it is stored, or as the next commit stores it.
+    /// The owner, as stored or as the next commit will store it.
     owner: OnceLock<Owner>,
     /// Whether `owner` is in the file.
     owned: AtomicBool,
-    /// Ids in the table `removed` whose files are durably gone: the next commit takes them out of it.
+    /// Ids in the table `removed` whose files are durably gone: the next commit deletes them from the table.
     settled: Mutex<Vec<SegmentId>>,
 }
 
 impl Truth {
-    /// Name of its file in a collection's folder.
+    /// Name of the file in the collection's folder.
     pub const FILE: &str = FILE;
 
-    /// Opens the truth of a collection's folder.
+    /// Opens the database in a collection's folder.
     ///
     /// # Errors
-    /// `Busy` when it is open elsewhere, `Incompatible`, `Corrupt` (a file that is missing or empty too).
+    /// `Busy` if it is open elsewhere, `Incompatible`, `Corrupt` (also for a missing or empty file).
     pub fn open(fs: &Arc<dyn Fs>, collection_dir: &Path) -> Result<Self, Error> {
         let kv = Kv::open(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
         Self::prepare(fs, kv, collection_dir, None)
     }
 
-    /// Opens the truth of a collection's folder to look at it: nothing on the disk changes, and nothing may be committed.
+    /// Opens the database in a collection's folder read-only: nothing on disk changes, and commits are not allowed.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -220,17 +221,17 @@ impl Truth {
         self.kv.path()
     }
 
-    /// Makes an empty truth of that owner in a new folder, durably.
+    /// Creates an empty database for `owner` in a new folder, durably.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// Any disk error.
     pub fn create(fs: &Arc<dyn Fs>, collection_dir: &Path, owner: Owner) -> Result<Self, Error> {
         disk::create_folder(fs.as_ref(), collection_dir)?;
         let kv = Kv::create(fs, &collection_dir.join(FILE), CACHE_BYTES)?;
         Self::prepare(fs, kv, collection_dir, Some(owner))
     }
 
-    /// Makes the tables where they are missing, for that owner if there is one; checks their version.
+    /// Creates missing tables, for `owner` if there is one; checks the version of existing ones.
     fn prepare(fs: &Arc<dyn Fs>, kv: Kv, dir: &Path, owner: Option<Owner>) -> Result<Self, Error> {
         let truth = Self {
             fs: fs.clone(),
@@ -260,7 +261,7 @@ impl Truth {
         Ok(truth)
     }
 
-    /// Whether the tables are there (one transaction makes them all).
+    /// Returns whether the tables exist (one transaction creates them all).
     fn ready(&self) -> Result<bool, Error> {
         let there = self.kv.read(|read| match read.open_table(META) {
             Ok(_) => Ok(true),
@@ -310,26 +311,26 @@ impl Truth {
         Ok(())
     }
 
-    /// Whose it is, once that is known.
+    /// Returns the owner, once it is known.
     pub fn owner(&self) -> Option<Owner> {
         self.owner.get().copied()
     }
 
-    /// Whether the identities are in the file. Those of a file that had none are with the first commit.
+    /// Returns whether the identities are in the file. The first commit stores those of a file without.
     pub fn is_owned(&self) -> bool {
         self.owned.load(Ordering::Acquire)
     }
 
-    /// The identity of its collection, once [`claim`](Self::claim) has compared or given it.
+    /// Returns the identity of the collection, once [`claim`](Self::claim) has compared or assigned it.
     pub fn identity(&self) -> Option<Identity> {
         self.owner().map(|owner| owner.collection)
     }
 
-    /// Compares its identities with those that the catalogue records. A file of a program that knew none gets them, and
-    /// its next commit stores them. Returns the identity of the collection.
+    /// Compares the identities with those in the catalogue. Assigns identities to a file of a version without; its next
+    /// commit stores them. Returns the identity of the collection.
     ///
     /// # Errors
-    /// `Corrupt` (`Foreign`) for a file of another collection or data directory, or from before it had identities.
+    /// `Corrupt` (`Foreign`) for a file of another collection or data directory, or one from before it had identities.
     pub fn claim(&self, dir: &CollectionDir) -> Result<Identity, Error> {
         const REMEDY: &str = "the two files do not belong together; restore both from the same backup";
         let catalogue = dir.catalogue.display();
@@ -359,7 +360,7 @@ impl Truth {
         }
     }
 
-    /// Whether it names a segment or holds a growing point.
+    /// Returns whether it records a segment or holds a growing point.
     pub(super) fn holds_points(&self) -> Result<bool, Error> {
         self.kv.read(|read| {
             let growing = read.open_table(GROWING).map_err(self.kv.failed("open a table"))?;
@@ -369,11 +370,12 @@ impl Truth {
         })
     }
 
-    /// Does all changes in their order in one transaction, durable (fsync) when this returns; or none of them. Blocks
-    /// while another commit runs. After a failure of the disk, all further commits fail until the file is opened anew.
+    /// Applies all changes in order in one transaction, durable (fsync) on return; on error, none of them. Blocks while
+    /// another commit runs. After a disk failure, all further commits fail until the file is reopened.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) for a change that breaks the rules of [`Change`]; `Exhausted` for a full disk; `Internal`.
+    /// `Internal` (`Refused`) for a change that violates the rules of [`Change`]; `Exhausted` for a full disk;
+    /// `Internal`.
     pub fn commit(&self, changes: &[Change<'_>]) -> Result<(), Error> {
         let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
         let unstored = self.owner().filter(|_| !self.is_owned());
@@ -411,7 +413,7 @@ impl Truth {
         done
     }
 
-    /// The files of these segments, which transactions removed, are durably gone.
+    /// Records that the files of removed segments are durably gone; the next commit stores it.
     pub fn settle(&self, segments: impl IntoIterator<Item = SegmentId>) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(segments);
     }
@@ -428,7 +430,7 @@ impl Truth {
         })
     }
 
-    /// The canaries by their numbers; none where none were stored.
+    /// Returns the embedder's reference vectors by index; empty if none are stored.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -451,7 +453,7 @@ impl Truth {
         })
     }
 
-    /// The last [`Change::Sequence`]; 0 before the first.
+    /// Returns the last [`Change::Sequence`]; 0 before the first.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -459,7 +461,7 @@ impl Truth {
         self.meta(SEQUENCE)
     }
 
-    /// One above every growing key ever used.
+    /// Returns the highest growing key ever used, plus 1.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -467,7 +469,7 @@ impl Truth {
         self.meta(NEXT_KEY)
     }
 
-    /// One above every segment id ever committed; at least 1.
+    /// Returns the highest segment id ever committed, plus 1; at least 1.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -475,7 +477,7 @@ impl Truth {
         Ok(SegmentId(self.meta(NEXT_SEGMENT)?.max(1)))
     }
 
-    /// The sealed segments by id.
+    /// Returns the sealed segments by id.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -503,7 +505,7 @@ impl Truth {
         }
         let calibrations = match read.open_table(CALIBRATIONS) {
             Ok(table) => table,
-            // Written by a program that did not calibrate yet.
+            // Written by a version without calibrations.
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(all),
             Err(error) => return Err(self.kv.failed("open a table")(error)),
         };
@@ -515,20 +517,20 @@ impl Truth {
         Ok(all)
     }
 
-    /// Visits every growing point in the order of keys: key, id, vector, payload. Stops at the first error.
+    /// Visits the growing points in key order: key, id, vector, payload. Stops at the first error.
     ///
     /// # Errors
-    /// The visitor's, `Corrupt` for a damaged record (named by its key), `Internal`.
+    /// Errors of the visitor, `Corrupt` for a damaged record (with its key), `Internal`.
     pub fn growing(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
         self.growing_or_damaged(visit, &mut |key, what| {
             Err(Error::corrupt(self.kv.path(), format!("the growing point {key}: {what}")))
         })
     }
 
-    /// The same; `damaged` is told of a record that cannot be read: its key, and what is wrong.
+    /// Like [`growing`](Self::growing), but calls `damaged` for each unreadable record, with its key and the reason.
     ///
     /// # Errors
-    /// Those of the visitors, `Internal`.
+    /// Errors of the visitors, `Internal`.
     pub fn growing_or_damaged(
         &self,
         visit: &mut Visit<'_>,
@@ -556,17 +558,17 @@ impl Truth {
         })
     }
 
-    /// Writes nothing any more until it is opened anew.
+    /// Stops all writing until the file is reopened.
     pub fn stop(&self, why: &str) {
         self.kv.stop(why);
     }
 
-    /// Closes the file, so that it can be opened again. Reads and writes fail from now on.
+    /// Closes the file, so that it can be reopened. Later reads and writes fail.
     pub fn close(&self) {
         self.kv.close();
     }
 
-    /// Why nothing is written any more, if so.
+    /// Returns why writing has stopped, if it has.
     pub fn stopped(&self) -> Option<String> {
         self.kv.stopped()
     }
@@ -581,7 +583,7 @@ struct Tables<'t> {
     deleted: Table<'t, (u64, u32), ()>,
     calibrations: Table<'t, (u64, u32), &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
-    /// `next_key` as this transaction has moved it; written once at its end.
+    /// `next_key` as advanced by this transaction; written once at the end.
     next_key: Option<u64>,
     record: Vec<u8>,
 }
@@ -650,7 +652,7 @@ impl Tables<'_> {
                 self.record.clear();
                 point::encode(&mut self.record, kind, vector, input)
                     .map_err(|what| Error::refused(kv.path(), format!("the canary {place}: {what}")))?;
-                // Most collections have none, and then there is no table.
+                // The table is created on demand: most collections have no reference vectors.
                 let mut canaries = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
                 canaries.insert(place, self.record.as_slice()).map_err(kv.failed("write"))?;
                 Ok(())
@@ -692,7 +694,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// The segment must be there; the generation of its graph, and its content tag.
+    /// Returns graph generation and content tag of a segment, or an error if it does not exist.
     fn expect(&self, segment: SegmentId) -> Result<(Option<u32>, Option<u64>), Error> {
         match self.segments.get(segment.0).map_err(self.kv.failed("read"))? {
             Some(value) => decode_segment(value.value())
@@ -711,7 +713,8 @@ impl Tables<'_> {
     }
 }
 
-/// Version, whether there is a graph, its generation, the content tag (little-endian). Without a tag, version 1.
+/// Encodes the version, whether there is a graph, its generation, and the content tag (little-endian). Without a tag:
+/// version 1.
 fn encode_segment(graph_generation: Option<u32>, tag: Option<u64>) -> Vec<u8> {
     let version = if tag.is_some() { SEGMENT_VERSION } else { UNTAGGED };
     let mut bytes = vec![version, u8::from(graph_generation.is_some())];
@@ -720,7 +723,7 @@ fn encode_segment(graph_generation: Option<u32>, tag: Option<u64>) -> Vec<u8> {
     bytes
 }
 
-/// The generation of the graph, and the content tag.
+/// Decodes the generation of the graph, and the content tag.
 fn decode_segment(bytes: &[u8]) -> Option<(Option<u32>, Option<u64>)> {
     let ([version, graph, generation @ ..], tag) = bytes.split_first_chunk::<6>()?;
     let tag = match (*version, tag) {

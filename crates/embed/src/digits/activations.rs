@@ -1,21 +1,21 @@
-//! What every layer of the net holds while it looks at one image: for people who want to see how it comes to its answer.
+//! The activations of every layer for one image, to show how the net computes its answer.
 
 use super::model::{BLOCK, DigitNet, FIRST, POOLED1, POOLED2, SECOND, layers_of};
 use super::{CLASSES, FEATURES, SIDE, image, layers, layers::Convolution};
 use crate::Error;
 
-/// The numbers of one layer: `channels` pictures of `rows` x `columns`.
+/// The activations of one layer: `channels` maps of `rows` x `columns`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activation {
-    /// For example `convolution1`; the taps have their names.
+    /// The layer, for example `convolution1`; taps keep their names.
     pub name: &'static str,
-    /// One line for people.
+    /// One-line description.
     pub about: &'static str,
-    /// Pictures.
+    /// Number of maps.
     pub channels: usize,
-    /// Rows of a picture.
+    /// Rows per map.
     pub rows: usize,
-    /// Numbers of a row.
+    /// Columns per map.
     pub columns: usize,
     /// `[channel][row][column]`.
     pub values: Vec<f32>,
@@ -29,7 +29,7 @@ fn numbers(name: &'static str, about: &'static str, values: Vec<f32>) -> Activat
     Activation { name, about, channels: values.len(), rows: 1, columns: 1, values }
 }
 
-/// `result` with the bias of each of its pictures, and that after the ramp.
+/// `result` plus the bias of each channel, before and after the ReLU.
 fn biased(result: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let picture = result.len() / bias.len();
     let pictures = result.chunks_exact(picture).zip(bias);
@@ -40,8 +40,8 @@ fn biased(result: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
 }
 
 impl DigitNet {
-    /// The image as the net sees it, then what each layer makes of it, down to the probabilities. The last three are the
-    /// vectors of the taps, bit for bit.
+    /// The preprocessed image, then the output of each layer down to the probabilities. The last three are
+    /// bit-identical to the vectors of the taps.
     ///
     /// # Errors
     /// As [`DigitNet::probabilities`].
@@ -65,7 +65,7 @@ impl DigitNet {
         SECOND.pool(&result2, net.convolution2.1, 1, &mut pooled2, &mut choice);
         let (convolution2, ramp2) = biased(&result2, net.convolution2.1);
 
-        // A whole block, as ever: a product of another shape has other last bits.
+        // A full block, because a product of another shape differs in the last bits.
         let (mut linear1, mut logits) = (vec![0.0; BLOCK * FEATURES], vec![0.0; BLOCK * CLASSES]);
         layers::linear(&pooled2, net.linear1.0, net.linear1.1, BLOCK, &mut linear1);
         let mut features = linear1.clone();

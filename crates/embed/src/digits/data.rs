@@ -1,10 +1,10 @@
-//! Images with labels, and the record of the files they come from.
+//! Labelled images, and the record of their source files.
 
 use super::{CLASSES, PIXELS, SIDE, idx};
 use crate::{DataSource, Error};
 use std::path::Path;
 
-/// Images of 28x28 pixels, 0 background to 255 ink, each with its digit.
+/// Images of 28x28 pixels, from 0 (background) to 255 (ink), each with its digit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelledImages {
     images: Vec<u8>,
@@ -13,10 +13,10 @@ pub struct LabelledImages {
 }
 
 impl LabelledImages {
-    /// From memory: `images` holds 784 bytes for each of `labels`.
+    /// Labelled images from memory: `images` holds 784 bytes for each of `labels`.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the lengths do not fit each other, or a label is above 9.
+    /// [`Error::InvalidInput`] if the lengths do not match, or a label is above 9.
     pub fn new(images: Vec<u8>, labels: Vec<u8>) -> Result<Self, Error> {
         if labels.len().checked_mul(PIXELS) != Some(images.len()) {
             return Err(Error::InvalidInput(format!(
@@ -34,15 +34,16 @@ impl LabelledImages {
     /// Reads a pair of IDX files, each plain or gzip.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is damaged, is not of 28x28 images or of labels 0 to 9, or
-    /// when the counts differ.
+    /// [`Error::Io`]; [`Error::Corrupt`] if a file is damaged, does not contain 28x28 images or labels 0 to 9, or
+    /// if the counts differ.
     pub fn read(images: &Path, labels: &Path) -> Result<Self, Error> {
         let pictures = idx::read(images)?;
         let corrupt = |path: &Path, what: String| Error::Corrupt { path: path.into(), what };
         if pictures.dimensions.len() != 3 || pictures.dimensions[1..] != [SIDE as u32; 2] {
             return Err(corrupt(images, format!("holds {:?}, not count x {SIDE} x {SIDE}", pictures.dimensions)));
         }
-        // A few more are read, to be told apart from the images; not a bomb.
+        // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
+        // still stops a gzip bomb.
         let digits = idx::read_within(labels, u64::from(pictures.dimensions[0]).max(1 << 20))?;
         if digits.dimensions.len() != 1 || digits.dimensions[0] != pictures.dimensions[0] {
             let what =
@@ -54,12 +55,12 @@ impl LabelledImages {
         Ok(this)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -80,7 +81,7 @@ impl LabelledImages {
         self.labels[index]
     }
 
-    /// All images, one after the other.
+    /// The pixels of all images, concatenated.
     pub fn images(&self) -> &[u8] {
         &self.images
     }
@@ -90,7 +91,7 @@ impl LabelledImages {
         &self.labels
     }
 
-    /// The files they were read from.
+    /// The source files.
     pub fn sources(&self) -> &[DataSource] {
         &self.sources
     }
@@ -106,7 +107,7 @@ impl LabelledImages {
     }
 }
 
-/// What is known of the licence of a file, by the SHA-256 of its bytes.
+/// Licences of known files, by the SHA-256 of their bytes.
 const LICENCES: [(&str, &str); 4] = [
     ("440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", MNIST),
     ("3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", MNIST),
@@ -117,7 +118,7 @@ const MNIST: &str = "The MNIST database of handwritten digits, Y. LeCun, C. Cort
                      fgnt/mnist, which states no licence; the training images rebuilt from GitHub rasbt/mnist-pngs, which \
                      states MIT for the repository.";
 
-/// The record of one file for a model card: name, size, SHA-256, and the licence when it is a known file.
+/// The record of one file for a model card: name, size, SHA-256, and the licence of a known file.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -1,4 +1,4 @@
-//! The model folder: `card.json` and `model.safetensors`, and the default that the binary carries.
+//! The model folder (`card.json` and `model.safetensors`), and the built-in default.
 
 use super::{
     DigitNet,
@@ -11,15 +11,15 @@ use std::path::Path;
 
 const WEIGHTS_FILE: &str = "model.safetensors";
 const CARD_FILE: &str = "card.json";
-/// Larger files are not this net; none is read further.
+/// Largest weights file that is read.
 const MAX_WEIGHTS_BYTES: u64 = 4 << 20;
 const MAX_CARD_BYTES: u64 = 1 << 20;
 
 impl DigitNet {
-    /// The net that the binary carries, from `models/digits`.
+    /// The built-in net from `models/digits`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the bytes in the binary are damaged.
+    /// [`Error::Corrupt`] if the built-in bytes are damaged.
     pub fn default_model() -> Result<Self, Error> {
         let folder = Path::new("models/digits");
         let card = include_bytes!("../../../../models/digits/card.json");
@@ -29,16 +29,16 @@ impl DigitNet {
     /// Reads a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, is cut, or holds other tensors than this net's, of
-    /// other shapes or types, or numbers that are not finite.
+    /// [`Error::Io`]; [`Error::Corrupt`] if a file is too large or truncated, if the tensors differ from this net's
+    /// in name, shape or type, or if a number is not finite.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let card = read_bounded(&folder.join(CARD_FILE), MAX_CARD_BYTES)?;
         let weights = read_bounded(&folder.join(WEIGHTS_FILE), MAX_WEIGHTS_BYTES)?;
         parse(folder, &card, &weights)
     }
 
-    /// Writes a model folder that [`load`](Self::load) reads; creates it where it is missing. The weights appear
-    /// before the card, each whole or not at all.
+    /// Writes a model folder that [`load`](Self::load) reads; creates a missing folder. Writes the weights before
+    /// the card, each file atomically.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,7 +1,7 @@
-//! The IDX format of MNIST: an array of bytes with its sizes, plain or inside gzip.
+//! The IDX format of MNIST: an array of bytes with its dimensions, plain or gzip.
 //!
-//! Layout, big-endian: two zero bytes, the type of an element (8: unsigned byte, the only one read here),
-//! the number of sizes, each size as u32, then the elements, the last size varying fastest.
+//! Layout, big-endian: two zero bytes, the element type (8: unsigned byte, the only one supported), the number of
+//! dimensions, each dimension as u32, then the elements, the last dimension varying fastest.
 
 use crate::Error;
 use crate::packed::Gunzip;
@@ -11,36 +11,36 @@ use std::{
     path::Path,
 };
 
-/// Most bytes of elements that are read from one file.
+/// Maximum bytes of elements per file.
 pub const MAX_BYTES: u64 = 1 << 30;
-/// Most sizes of an array.
+/// Maximum number of dimensions.
 const MAX_DIMENSIONS: usize = 8;
 const UNSIGNED_BYTE: u8 = 8;
 
 /// An array of unsigned bytes: `bytes.len()` is the product of `dimensions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idx {
-    /// The sizes, the slowest first; for images count, rows, columns; for labels count.
+    /// The dimensions, slowest first: count, rows, columns for images; count for labels.
     pub dimensions: Vec<u32>,
     /// The elements.
     pub bytes: Vec<u8>,
 }
 
-/// Whether a file that begins with these bytes (after gzip, if any) can be an IDX file of bytes.
+/// Whether a file with this beginning (after decompression) can be an IDX file of bytes.
 pub fn looks_like(beginning: &[u8]) -> bool {
     matches!(beginning, [0, 0, UNSIGNED_BYTE, n, ..] if (1..=MAX_DIMENSIONS).contains(&usize::from(*n)))
 }
 
-/// Reads a whole file, through gzip when it begins as gzip does.
+/// Reads a file, decompressing it if it starts as gzip does.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Corrupt`] when the header is not one, when the elements are fewer or more than the
-/// sizes say, or when the sizes promise more than `most`, or [`MAX_BYTES`]. Memory grows with what is really there.
+/// [`Error::Io`], or [`Error::Corrupt`] if the header is invalid, if the number of elements does not match the
+/// dimensions, or if the dimensions exceed `most`, or [`MAX_BYTES`]. Memory grows with the bytes actually read.
 pub fn read(path: &Path) -> Result<Idx, Error> {
     read_within(path, MAX_BYTES)
 }
 
-/// The same, of a file that is to hold at most so many bytes of elements.
+/// As [`read`], with a limit of `most` bytes of elements.
 ///
 /// # Errors
 /// As [`read`].
@@ -53,14 +53,14 @@ pub fn read_within(path: &Path, most: u64) -> Result<Idx, Error> {
     if magic == [0x1f, 0x8b] { parse(path, Gunzip::new(whole), most) } else { parse(path, whole, most) }
 }
 
-/// Reads an array from a stream that holds nothing else; `path` is for messages.
+/// Parses an array from a stream that contains nothing else; `path` is for error messages.
 ///
 /// # Errors
 /// As [`read`].
 pub fn parse(path: &Path, mut from: impl Read, most: u64) -> Result<Idx, Error> {
     let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     let broken = |source: std::io::Error| match source.kind() {
-        // What a gzip stream that was cut or damaged gives.
+        // Error kinds of a truncated or damaged gzip stream.
         std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
             Error::Corrupt { path: path.into(), what: format!("not a whole gzip stream: {source}") }
         }
@@ -97,7 +97,7 @@ pub fn parse(path: &Path, mut from: impl Read, most: u64) -> Result<Idx, Error> 
     Ok(Idx { dimensions, bytes })
 }
 
-/// Fills as much of `into` as the stream has; returns how much.
+/// Fills `into` as far as the stream allows; returns the number of bytes.
 fn read_up_to(from: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
     let mut got = 0;
     while got < into.len() {

@@ -1,20 +1,20 @@
-//! From the bytes of an image to the net's 28x28 numbers. Pictures are decoded by `crates/embed/src/picture.rs` and go through
-//! `ink.rs`; raw pixels are taken as they are.
+//! Preprocessing of an image to the net's 28x28 numbers. Image files are decoded by `crates/embed/src/picture.rs`
+//! and normalized by `ink.rs`; raw pixels are used as they are.
 
 use super::{PIXELS, SIDE, ink};
 use crate::Error;
 use crate::picture::{self, decode, invalid, supported};
 
-/// Family and version of the preprocessing, part of the fingerprint: a change of any number that reaches the net for
-/// some image needs another version.
+/// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image
+/// requires a new version.
 pub(super) const PREPROCESSING: &str = "digits/1";
-/// Raw pixels that differ by less are one colour.
+/// Raw pixels with a range below this are a uniform image.
 const FLAT: u8 = 16;
 
-/// The image as the net sees it: 28 rows of 28 numbers, 0 background to 1 ink.
+/// The net's input for an image: 28 rows of 28 numbers, from 0 (background) to 1 (ink).
 ///
 /// # Errors
-/// [`Error::InvalidInput`] saying which limit the image breaks, that it cannot be decoded, or that it has no ink.
+/// [`Error::InvalidInput`] with the limit that the image exceeds, if it cannot be decoded, or if it has no ink.
 pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
     picture::check_size(bytes)?;
     match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
@@ -30,7 +30,7 @@ pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
 
 const KNOWN: &str = "known are PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0 background to 255 ink)";
 
-/// Raw pixels as MNIST has them, neither scaled nor moved; exchanged when the border is nearer to 255 than to 0.
+/// Raw pixels as in MNIST, neither scaled nor moved; inverted if the border is nearer to 255 than to 0.
 fn pixels(raw: &[u8; PIXELS]) -> Result<[f32; PIXELS], Error> {
     let (least, most) = raw.iter().fold((u8::MAX, 0), |(least, most), &byte| (byte.min(least), byte.max(most)));
     if most - least < FLAT {

@@ -1,38 +1,38 @@
-//! Finding the ink of a picture, and bringing it to 28x28 as MNIST did.
+//! Extraction of the ink of a picture, and its normalization to 28x28 as in MNIST.
 //!
-//! Ink is what differs from the colour of the border, so its polarity and colour do not matter. It is cut out,
-//! specks are dropped, strokes far thinner than a pen's are thickened, the rest is scaled to fit 20x20 keeping its
-//! shape, and placed in 28x28 by its centre of mass (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
+//! Ink is what differs from the colour of the border, so its polarity and colour do not matter. The ink is cropped,
+//! specks are removed, strokes far thinner than a pen's are thickened, and the result is scaled to 20x20, keeping its
+//! aspect ratio, and centred in 28x28 by its centre of mass (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
 use super::{PIXELS, SIDE};
 use crate::Error;
 use crate::picture::{Picture, invalid};
 use image::{ImageBuffer, Luma, imageops};
 
-/// Rows and columns that the ink fills at most.
+/// Maximum rows and columns of the scaled ink.
 const BOX: usize = 20;
-/// The ink is looked at on a grid of at most this many rows and columns.
+/// Maximum rows and columns of the analysis grid.
 const GRID: usize = 256;
-/// Ink that stands out from the border by less, of 255, is none.
+/// Minimum contrast of ink against the border, of 255.
 const LEAST_CONTRAST: u8 = 16;
-/// Part of the full ink that a cell needs to count for the outline and for connected parts.
+/// Minimum ink of a solid cell, as a fraction of full ink. Only solid cells count for the outline and connected parts.
 const SOLID: f32 = 0.3;
-/// Connected parts with less than this part of the cells of the largest are specks.
+/// Connected parts smaller than this fraction of the largest one, in cells, are specks.
 const SPECK: f32 = 0.02;
-/// Width of a stroke in the 20x20 box below which strokes are thickened, to [`STROKE`]. MNIST's strokes are
-/// 2 to 4 wide by the same measure.
+/// Stroke width in the 20x20 box below which strokes are thickened to [`STROKE`]. MNIST's strokes are 2 to 4 wide
+/// by the same measure.
 const THIN: f32 = 2.0;
-/// See [`THIN`].
+/// Stroke width after thickening, see [`THIN`].
 const STROKE: f32 = 2.4;
 
 pub(super) fn no_ink() -> Error {
     invalid("no ink: the image is of one colour, or nothing in it stands out from its border")
 }
 
-/// The picture's ink as 28x28 numbers, 0 background to 1 ink.
+/// The picture's ink as 28x28 numbers, from 0 (background) to 1 (ink).
 ///
 /// # Errors
-/// [`Error::InvalidInput`] when there is no ink.
+/// [`Error::InvalidInput`] if there is no ink.
 pub(super) fn find(picture: &Picture) -> Result<[f32; PIXELS], Error> {
     let plane = Plane::of(picture)?;
     if let Some(ready) = plane.as_it_is() {
@@ -40,7 +40,7 @@ pub(super) fn find(picture: &Picture) -> Result<[f32; PIXELS], Error> {
     }
     let mut region = Region { left: 0, top: 0, width: plane.width, height: plane.height };
     let mut grid = plane.reduced(&region);
-    // Specks may stretch the region far beyond the digit: look again, closer, until that no longer helps.
+    // Specks may stretch the region far beyond the digit: crop again until the region no longer shrinks.
     loop {
         grid.drop_specks();
         let found = grid.outline().ok_or_else(no_ink)?;
@@ -57,12 +57,12 @@ pub(super) fn find(picture: &Picture) -> Result<[f32; PIXELS], Error> {
     Ok(centred(&thickened(grid)))
 }
 
-/// How far each pixel is from the colour of the border, 0 to 255.
+/// Distance of each pixel from the border colour, 0 to 255.
 struct Plane {
     width: usize,
     height: usize,
     cells: Vec<u8>,
-    /// Ink by distance: 0 up to the border's own noise, 1 from the full ink on.
+    /// Ink by distance: 0 up to the noise of the border, 1 from full ink on.
     ink: [f32; 256],
 }
 
@@ -76,7 +76,7 @@ struct Region {
 }
 
 impl Region {
-    /// The rectangle that `part` of a grid of `width` x `height` over this region covers.
+    /// The rectangle of `part`, given in cells of a `width` x `height` grid over this region.
     fn part(&self, part: &Region, width: usize, height: usize) -> Region {
         let from = |place: usize, size: usize, cells: usize| place * size / cells;
         let until = |place: usize, size: usize, cells: usize| (place * size).div_ceil(cells).max(1);
@@ -87,7 +87,7 @@ impl Region {
     }
 }
 
-/// The value at a part (0 to 1) of the sorted numbers that a histogram counts.
+/// The value at quantile `part` (0 to 1) of a histogram.
 fn quantile(histogram: &[u64; 256], part: f64) -> u8 {
     let all: u64 = histogram.iter().sum();
     let mut left = (all as f64 * part) as u64;
@@ -134,7 +134,7 @@ impl Plane {
         Ok(Self { width, height, cells, ink })
     }
 
-    /// A picture of 28x28 whose ink is already scaled and centred as MNIST's is not touched further.
+    /// The picture unchanged, if it is 28x28 and its ink is already scaled and centred as in MNIST.
     fn as_it_is(&self) -> Option<[f32; PIXELS]> {
         let cells: &[u8; PIXELS] = self.cells.as_slice().try_into().ok().filter(|_| self.width == SIDE)?;
         let grid =
@@ -148,8 +148,8 @@ impl Plane {
         placed.then(|| cells.map(|cell| f32::from(cell) / most))
     }
 
-    /// A region on a grid of at most [`GRID`] cells each way; each cell has the most ink of its pixels, so that thin
-    /// strokes stay.
+    /// The region on a grid of at most [`GRID`] cells per side. Each cell takes the maximum of its pixels, so that
+    /// thin strokes remain.
     fn reduced(&self, region: &Region) -> Grid {
         let by = region.width.max(region.height).div_ceil(GRID);
         let (width, height) = (region.width.div_ceil(by), region.height.div_ceil(by));
@@ -164,7 +164,7 @@ impl Plane {
     }
 }
 
-/// Ink on a small grid, 0 to 1.
+/// Ink on the analysis grid, 0 to 1.
 struct Grid {
     width: usize,
     height: usize,
@@ -172,7 +172,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// The smallest rectangle around all solid cells.
+    /// Bounding box of the solid cells.
     fn outline(&self) -> Option<Region> {
         let solid = |place: &usize| self.cells[*place] >= SOLID;
         let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
@@ -200,7 +200,7 @@ impl Grid {
         (x / mass, y / mass)
     }
 
-    /// Empties the small connected parts, and all cells that are neither solid nor beside a solid cell that stays.
+    /// Clears small connected parts, and cells that are neither solid nor adjacent to a remaining solid cell.
     fn drop_specks(&mut self) {
         let mut part_of = vec![0u32; self.cells.len()];
         let mut sizes = vec![0usize];
@@ -233,9 +233,9 @@ impl Grid {
         }
     }
 
-    /// The width of its strokes, cells: a long stroke of width w and length l has the ink w l and the outline 2 l.
-    /// The outline is the total variation, which blur does not change; a stroke that runs in every direction alike
-    /// counts 4 / pi times its outline there.
+    /// Stroke width in cells: a long stroke of width w and length l has ink w l and outline 2 l. The outline is the
+    /// total variation, which blur does not change; for a stroke with evenly distributed directions it is 4 / pi
+    /// times the true outline.
     fn stroke(&self) -> f32 {
         let at =
             |x: usize, y: usize| if x < self.width && y < self.height { self.cells[y * self.width + x] } else { 0.0 };
@@ -257,7 +257,7 @@ impl Grid {
     }
 }
 
-/// The up to eight cells around one.
+/// The up to eight neighbours of a cell.
 fn around(place: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
     let (x, y) = (place % width, place / width);
     (y.saturating_sub(1)..=(y + 1).min(height - 1))
@@ -265,9 +265,9 @@ fn around(place: usize, width: usize, height: usize) -> impl Iterator<Item = usi
         .filter(move |&next| next != place)
 }
 
-/// Draws over strokes that would be thinner than [`THIN`] in the 20x20 box with a round pen.
+/// Draws strokes that would be thinner than [`THIN`] in the 20x20 box again, with a round pen.
 fn thickened(grid: Grid) -> Grid {
-    /// Rows and columns on which the pen draws: fine enough for a fraction of a pixel of the box.
+    /// Rows and columns of the canvas: fine enough for a fraction of a pixel of the box.
     const CANVAS: usize = 120;
     let long = grid.width.max(grid.height) as f32;
     let stroke = grid.stroke() * BOX as f32 / long;
@@ -276,7 +276,7 @@ fn thickened(grid: Grid) -> Grid {
     }
     let scale = CANVAS as f32 / long;
     let size = |cells: usize| ((cells as f32 * scale).round() as usize).max(1);
-    // A pale thin stroke, shrunk, would be paler still: the pen draws where there is solid ink.
+    // A pale thin stroke would become even paler when scaled down, so the pen draws wherever there is solid ink.
     let fine = grid.resized(size(grid.width), size(grid.height));
     let unit = CANVAS as f32 / BOX as f32;
     let reach = (STROKE - stroke) / 2.0 * unit;
@@ -301,7 +301,7 @@ fn thickened(grid: Grid) -> Grid {
     Grid { width, height, cells }
 }
 
-/// Scaled to fit the 20x20 box and placed in 28x28 by its centre of mass.
+/// Scales the ink to the 20x20 box and centres it in 28x28 by its centre of mass.
 fn centred(grid: &Grid) -> [f32; PIXELS] {
     let scale = BOX as f32 / grid.width.max(grid.height) as f32;
     let size = |cells: usize| ((cells as f32 * scale).round() as usize).clamp(1, BOX);

@@ -1,26 +1,26 @@
-//! The layers, forward and backward, written out over matrix products.
+//! Forward and backward passes of the layers, as matrix products.
 //!
-//! Activations lie image by image, `[image][channel][pixel]`. A convolution of 5x5 over a group of images is one
-//! matrix product (Chellapilla, Puri, Simard 2006, section 3): the weights `[output][channel * 25]` times the
-//! patches `[channel * 25][image * pixel]`, giving `[output][image * pixel]`; pooling turns that back.
+//! Activations are stored image by image, `[image][channel][pixel]`. A 5x5 convolution over a group of images is one
+//! matrix product (Chellapilla, Puri, Simard 2006, section 3): the weights `[output][channel * 25]` times the patches
+//! `[channel * 25][image * pixel]`, giving `[output][image * pixel]`; pooling restores the image-major order.
 
 use crate::math::gemm::{Matrix, multiply};
 
-/// Rows and columns of a convolution's kernel.
+/// Rows and columns of the kernel.
 pub(super) const KERNEL: usize = 5;
-/// Weights of a kernel for one channel.
+/// Weights of the kernel per channel.
 pub(super) const TAPS: usize = KERNEL * KERNEL;
-/// In the record of a pooling: the ramp was closed, nothing passed.
+/// Pooling choice for a closed ReLU: no input passed.
 pub(super) const CLOSED: u8 = 4;
 
-/// A convolution of 5x5 from `IN` channels of `W` x `W` pixels to `OUT` channels of `O` x `O`; `O` is `W - 4`.
+/// A 5x5 convolution from `IN` channels of `W` x `W` pixels to `OUT` channels of `O` x `O`; `O` is `W - 4`.
 #[derive(Clone, Copy)]
 pub(super) struct Convolution<const IN: usize, const OUT: usize, const W: usize, const O: usize>;
 
 impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolution<IN, OUT, W, O> {
-    /// Numbers of one image's patches.
+    /// Size of one image's patches.
     pub(super) const PATCHES: usize = IN * TAPS * O * O;
-    /// Numbers of one image's result, before pooling.
+    /// Size of one image's result, before pooling.
     pub(super) const RESULT: usize = OUT * O * O;
 
     /// `patches[channel, ky, kx][image, y, x] = input[image, channel, y + ky, x + kx]`.
@@ -38,7 +38,7 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
         }
     }
 
-    /// The reverse of [`gather`](Self::gather): adds every patch cell to the input cell it came from.
+    /// The reverse of [`gather`](Self::gather): adds every patch cell to its input cell.
     pub(super) fn scatter(self, patches: &[f32], images: usize, input: &mut [f32]) {
         input[..images * IN * W * W].fill(0.0);
         let columns = images * O * O;
@@ -54,13 +54,13 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
         }
     }
 
-    /// `result = weights * patches`, `[OUT][image * O * O]`; the bias is added where the result is pooled.
+    /// `result = weights * patches`, `[OUT][image * O * O]`; [`pool`](Self::pool) adds the bias.
     pub(super) fn forward(self, weights: &[f32], patches: &[f32], images: usize, result: &mut [f32]) {
         let columns = images * O * O;
         multiply(result, Matrix::new(weights, OUT, IN * TAPS), Matrix::new(patches, IN * TAPS, columns), false);
     }
 
-    /// Adds the gradient by weights and bias, given that by the result.
+    /// Adds the gradient with respect to weights and bias, given the gradient of the result.
     pub(super) fn backward(
         self,
         result: &[f32],
@@ -77,14 +77,14 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
         }
     }
 
-    /// The gradient by the patches, given that by the result.
+    /// The gradient with respect to the patches, given the gradient of the result.
     pub(super) fn backward_input(self, weights: &[f32], result: &[f32], images: usize, patches: &mut [f32]) {
         let weights = Matrix::new(weights, OUT, IN * TAPS).transposed();
         multiply(patches, weights, Matrix::new(result, OUT, images * O * O), false);
     }
 
-    /// Bias, ramp and max pooling of 2x2 in one: `pooled[image, channel, y, x]` is the largest of four results
-    /// plus the bias, or 0; `choice` records which of the four it was, or [`CLOSED`].
+    /// Fused bias, ReLU and 2x2 max pooling: `pooled[image, channel, y, x]` is the largest of four results plus the
+    /// bias, or 0; `choice` records the index of the largest, or [`CLOSED`].
     pub(super) fn pool(self, result: &[f32], bias: &[f32], images: usize, pooled: &mut [f32], choice: &mut [u8]) {
         let half = O / 2;
         for (place, (cells, picked)) in pooled
@@ -110,7 +110,7 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
         }
     }
 
-    /// The gradient by the convolution's result, given that by the pooled cells.
+    /// The gradient with respect to the convolution's result, given that of the pooled cells.
     pub(super) fn unpool(self, pooled: &[f32], choice: &[u8], images: usize, result: &mut [f32]) {
         let half = O / 2;
         result[..images * OUT * O * O].fill(0.0);
@@ -129,7 +129,7 @@ impl<const IN: usize, const OUT: usize, const W: usize, const O: usize> Convolut
     }
 }
 
-/// A linear layer: `output[image] = weights * input[image] + bias`, `weights` being `[to][from]`.
+/// A linear layer: `output[image] = weights * input[image] + bias`; `weights` is `[to][from]`.
 pub(super) fn linear(input: &[f32], weights: &[f32], bias: &[f32], images: usize, output: &mut [f32]) {
     let (to, from) = (bias.len(), weights.len() / bias.len());
     for row in output.chunks_exact_mut(to).take(images) {
@@ -138,7 +138,7 @@ pub(super) fn linear(input: &[f32], weights: &[f32], bias: &[f32], images: usize
     multiply(output, Matrix::new(input, images, from), Matrix::new(weights, to, from).transposed(), true);
 }
 
-/// Adds the gradient of a linear layer by weights and bias, given that by the output.
+/// Adds the gradient of a linear layer with respect to weights and bias, given the gradient of the output.
 pub(super) fn linear_backward(output: &[f32], input: &[f32], images: usize, weights: &mut [f32], bias: &mut [f32]) {
     let (to, from) = (bias.len(), weights.len() / bias.len());
     multiply(weights, Matrix::new(output, images, to).transposed(), Matrix::new(input, images, from), true);
@@ -147,18 +147,18 @@ pub(super) fn linear_backward(output: &[f32], input: &[f32], images: usize, weig
     }
 }
 
-/// The gradient of a linear layer by its input, given that by the output of `to` numbers an image.
+/// The gradient of a linear layer with respect to its input, given the gradient of the output, `to` numbers per image.
 pub(super) fn linear_backward_input(output: &[f32], weights: &[f32], to: usize, images: usize, input: &mut [f32]) {
     let from = weights.len() / to;
     multiply(input, Matrix::new(output, images, to), Matrix::new(weights, to, from), false);
 }
 
-/// The ramp, in place.
+/// ReLU in place.
 pub(super) fn ramp(values: &mut [f32]) {
     values.iter_mut().for_each(|value| *value = value.max(0.0));
 }
 
-/// The gradient by the input of a ramp, in place, given its output.
+/// The gradient with respect to the input of a ReLU, in place, given its output.
 pub(super) fn ramp_backward(output: &[f32], slopes: &mut [f32]) {
     slopes.iter_mut().zip(output).for_each(|(slope, &value)| *slope = if value > 0.0 { *slope } else { 0.0 });
 }
@@ -171,8 +171,8 @@ pub(super) fn softmax(logits: &mut [f32]) {
     logits.iter_mut().for_each(|value| *value /= sum);
 }
 
-/// Cross-entropy of one image: turns its logits into the gradient by them (softmax minus the label's one, times
-/// `weight`), and returns the loss.
+/// Cross-entropy of one image: replaces its logits by their gradient, `weight * (softmax - one_hot(label))`, and
+/// returns the loss.
 pub(super) fn cross_entropy(logits: &mut [f32], label: usize, weight: f32) -> f64 {
     softmax(logits);
     let loss = -f64::from(logits[label].max(f32::MIN_POSITIVE)).ln();

@@ -1,8 +1,7 @@
-//! The net's weights, its forward pass, and the net as an embedder.
+//! The net's weights, its forward pass, and its [`Embedder`] implementation.
 //!
-//! Images run through the convolutions one by one and through the linear layers in blocks of [`BLOCK`], padded
-//! with zeros: every matrix product has the same shape whatever the batch, so an image gives the same bits alone
-//! and among others.
+//! The convolutions process images one by one, the linear layers in blocks of [`BLOCK`], padded with zeros. Every
+//! matrix product then has the same shape for any batch, so an image gives the same bits alone and in a batch.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
 use crate::math;
@@ -11,18 +10,18 @@ use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The first convolution, with its ramp and pooling: 28x28 to 20 channels of 12x12.
+/// The first convolution, with ReLU and pooling: 28x28 to 20 channels of 12x12.
 pub(super) const FIRST: Convolution<1, 20, 28, 24> = Convolution;
-/// The second: to 50 channels of 4x4.
+/// The second convolution: to 50 channels of 4x4.
 pub(super) const SECOND: Convolution<20, 50, 12, 8> = Convolution;
-/// Numbers of an image after the first pooling.
+/// Activations per image after the first pooling.
 pub(super) const POOLED1: usize = 20 * 12 * 12;
-/// Numbers of an image after the second pooling.
+/// Activations per image after the second pooling.
 pub(super) const POOLED2: usize = 50 * 4 * 4;
-/// Images that go through the linear layers at once.
+/// Images per product in the linear layers.
 pub(super) const BLOCK: usize = 16;
 
-/// Name, shape and place of each tensor in the weights.
+/// Name, shape and range of each tensor in the weights.
 pub(super) const TENSORS: [(&str, &[usize], Range<usize>); 8] = [
     ("convolution1.weight", &[20, 1, 5, 5], 0..500),
     ("convolution1.bias", &[20], 500..520),
@@ -33,10 +32,10 @@ pub(super) const TENSORS: [(&str, &[usize], Range<usize>); 8] = [
     ("linear2.weight", &[10, 500], 426_070..431_070),
     ("linear2.bias", &[10], 431_070..WEIGHTS),
 ];
-/// All weights of the net.
+/// Total number of weights.
 pub(super) const WEIGHTS: usize = 431_080;
 
-/// The weights, or a gradient by them, by layer.
+/// The weights, or their gradients, by layer.
 pub(super) struct Layers<T> {
     pub(super) convolution1: (T, T),
     pub(super) convolution2: (T, T),
@@ -44,7 +43,7 @@ pub(super) struct Layers<T> {
     pub(super) linear2: (T, T),
 }
 
-/// The tensors of `weights`, each `(weight, bias)`.
+/// Splits `weights` into tensors, each layer as `(weight, bias)`.
 pub(super) fn layers_of(weights: &[f32]) -> Layers<&[f32]> {
     let part = |place: usize| &weights[TENSORS[place].2.clone()];
     Layers {
@@ -55,7 +54,7 @@ pub(super) fn layers_of(weights: &[f32]) -> Layers<&[f32]> {
     }
 }
 
-/// [`layers_of`], to be written.
+/// Mutable [`layers_of`].
 pub(super) fn layers_of_mut(mut weights: &mut [f32]) -> Layers<&mut [f32]> {
     let mut parts = TENSORS.iter().map(|(_, _, range)| {
         let (part, rest) = std::mem::take(&mut weights).split_at_mut(range.len());
@@ -76,14 +75,14 @@ const TAPS: [Tap; 3] = [
     Tap { name: "probabilities", dimension: CLASSES as u32, about: "how likely each digit is, after the softmax" },
 ];
 
-/// The trained net.
+/// The trained digit net.
 pub struct DigitNet {
     weights: Vec<f32>,
     card: ModelCard,
     fingerprint: Fingerprint,
 }
 
-/// What the net says of a block of images.
+/// The net's outputs for a block of images.
 pub(super) struct Outputs {
     /// `[image][500]`.
     pub(super) features: Vec<f32>,
@@ -91,17 +90,17 @@ pub(super) struct Outputs {
     pub(super) logits: Vec<f32>,
 }
 
-/// How well a net does on labelled images.
+/// Result of an evaluation on labelled images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The part that was recognised, 0 to 1.
+    /// Share of correct predictions, 0 to 1.
     pub accuracy: f64,
-    /// How often `[true][predicted]` occurred.
+    /// Counts by `[true][predicted]`.
     pub confusion: [[u64; CLASSES]; CLASSES],
 }
 
 impl DigitNet {
-    /// A net of these weights, in the order of [`TENSORS`]; they are finite.
+    /// A net with these weights, which must be finite, in the order of [`TENSORS`].
     pub(super) fn new(weights: Vec<f32>, card: ModelCard) -> Self {
         let mut parts = Fingerprinter::new(image::PREPROCESSING);
         for (name, shape, range) in TENSORS {
@@ -112,21 +111,22 @@ impl DigitNet {
         Self { weights, card, fingerprint: parts.finish() }
     }
 
-    /// All 431,080 weights, tensor after tensor.
+    /// All 431,080 weights, in the order of [`TENSORS`].
     pub(super) fn weights(&self) -> &[f32] {
         &self.weights
     }
 
-    /// The same net with another card; the fingerprint stays.
+    /// The same net with another card; the fingerprint does not change.
     #[must_use]
     pub fn with_card(self, card: ModelCard) -> Self {
         Self { card, ..self }
     }
 
-    /// How likely each digit is, for an image as an [`Input::Image`]: a PNG, JPEG, BMP or WebP file, or 784 raw bytes.
+    /// The probability of each digit for an image as in [`Input::Image`]: a PNG, JPEG, BMP or WebP
+    /// file, or 784 raw bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the image cannot be decoded, is too large, or holds no ink.
+    /// [`Error::InvalidInput`] if the image cannot be decoded, is too large, or has no ink.
     pub fn probabilities(&self, image: &[u8]) -> Result<[f32; CLASSES], Error> {
         let pixels = image::prepare(image)?;
         let mut logits = forward(&self.weights, &pixels).logits;
@@ -134,7 +134,7 @@ impl DigitNet {
         logits.try_into().map_err(|_| Error::InvalidInput("the net gave no probabilities".into()))
     }
 
-    /// The vector at `tap` of prepared images, `[image][784]`, all of them at once.
+    /// The vectors at `tap` of prepared images, `[image][784]`.
     fn vectors(&self, tap: &Tap, pixels: &[f32]) -> Vec<Result<Vec<f32>, Error>> {
         let one_block = |pixels: &[f32]| -> Vec<Result<Vec<f32>, Error>> {
             let mut outputs = forward(&self.weights, pixels);
@@ -196,7 +196,7 @@ impl Embedder for DigitNet {
         if self.tap(tap.name).is_err() {
             return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
         }
-        // A stretch at a time, so that pixels of a huge batch do not all lie in memory at once.
+        // Processed in chunks, so that memory does not hold the pixels of a huge batch at once.
         const STRETCH: usize = 1024;
         let mut vectors = Vec::with_capacity(inputs.len());
         for inputs in inputs.chunks(STRETCH) {
@@ -225,7 +225,7 @@ fn prepare(input: &Input<'_>) -> Result<[f32; PIXELS], Error> {
     }
 }
 
-/// The net's forward pass over prepared images, on the calling thread.
+/// The forward pass over prepared images, on the calling thread.
 pub(super) fn forward(weights: &[f32], pixels: &[f32]) -> Outputs {
     let net = layers_of(weights);
     let images = pixels.len() / PIXELS;
@@ -255,7 +255,7 @@ pub(super) fn forward(weights: &[f32], pixels: &[f32]) -> Outputs {
     outputs
 }
 
-/// The digit of each prepared image: the place of its largest logit.
+/// The predicted digit of each image: the index of its largest logit.
 pub(super) fn classify(weights: &[f32], images: &LabelledImages) -> Vec<usize> {
     images
         .images()
@@ -266,12 +266,12 @@ pub(super) fn classify(weights: &[f32], images: &LabelledImages) -> Vec<usize> {
         .collect()
 }
 
-/// Pixels from 0 to 1.
+/// Pixels scaled to 0..1.
 fn scaled(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect()
 }
 
-/// How often the net recognises each digit. The images are taken as they are, white on black.
+/// Confusion matrix and accuracy of the net. Uses the images as they are, white on black.
 pub fn evaluate(net: &DigitNet, images: &LabelledImages) -> Evaluation {
     let mut confusion = [[0; CLASSES]; CLASSES];
     for (&label, digit) in images.labels().iter().zip(classify(&net.weights, images)) {
@@ -281,8 +281,8 @@ pub fn evaluate(net: &DigitNet, images: &LabelledImages) -> Evaluation {
     Evaluation { accuracy: right as f64 / (images.len() as f64).max(1.0), confusion }
 }
 
-/// Of the 10 images nearest to an image by the cosine of `features`, and of `logits`, the part that shows its digit; the mean over
-/// all images. None for fewer than two.
+/// Share of the 10 nearest images, by the cosine of `features` and of `logits`, that show the same digit; mean over
+/// all images. None for fewer than two images.
 pub fn same_digit(net: &DigitNet, images: &LabelledImages) -> Option<[f64; 2]> {
     let blocks = images.images().par_chunks(BLOCK * PIXELS).map(|bytes| forward(&net.weights, &scaled(bytes)));
     let (mut features, mut logits) = (Vec::new(), Vec::new());

@@ -39,8 +39,8 @@ fn near(found: f64, expected: f64, part: f64) {
     assert!((found - expected).abs() <= part * expected.abs().max(1.0), "{found} is not near {expected}");
 }
 
-// The linear layers are linear in their weights and in their input: a finite difference of any step is exact but for
-// rounding, so a step as large as the weights themselves is taken.
+// The linear layers are linear in their weights and in their input, so a finite difference of any step is exact up
+// to rounding; the step is as large as the weights.
 
 #[test]
 fn gradients_of_a_convolution_agree_with_finite_differences() {
@@ -78,7 +78,7 @@ fn gradients_of_a_convolution_agree_with_finite_differences() {
 
 #[test]
 fn gradients_of_pooling_and_ramp_agree_with_finite_differences() {
-    // All results differ by at least 0.01 from each other and from the ramp's corner: a step of 0.001 crosses nothing.
+    // All results differ by at least 0.01 from each other and from the ReLU's corner, so a step of 0.001 crosses none.
     const IMAGES: usize = 3;
     let layer: Convolution<1, 2, 8, 4> = Convolution;
     let cells = IMAGES * 2 * 16;
@@ -149,7 +149,7 @@ fn gradient_of_cross_entropy_agrees_with_finite_differences() {
 fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
     let random = &mut Xoshiro256PlusPlus::seed_from_u64(4);
     let mut weights = start(random);
-    // With biases of 0, the first ramp of every empty patch would stand exactly on its corner.
+    // With biases of 0, the first ReLU of every empty patch would be exactly at its corner.
     for (_, _, range) in model::TENSORS.into_iter().filter(|(_, shape, _)| shape.len() == 1) {
         let biases = numbers(random, range.len());
         weights[range].iter_mut().zip(biases).for_each(|(to, from)| *to = from * 0.1);
@@ -163,7 +163,7 @@ fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
     worker.step(&weights, 1.0);
     let gradient = worker.gradient.clone();
     for (name, _, range) in model::TENSORS {
-        // Along the gradient itself, where the loss changes most; short, so that few ramps open or close.
+        // A step along the gradient, where the loss changes most; short, so that few ReLUs open or close.
         let length = inner(&gradient[range.clone()], &gradient[range.clone()]).sqrt();
         let mut loss_at = |step: f64| {
             let mut moved = weights.clone();
@@ -393,7 +393,7 @@ fn jpeg(image: &GrayImage, quality: u8) -> Vec<u8> {
     bytes
 }
 
-/// A test image, enlarged and put on a canvas: white on black.
+/// A test image, enlarged and placed on a canvas: white on black.
 fn enlarged(image: usize, by: u32, canvas: u32, left: i64, top: i64) -> GrayImage {
     let small = GrayImage::from_raw(28, 28, TEST.image(image).to_vec()).unwrap();
     let large = imageops::resize(&small, 28 * by, 28 * by, imageops::FilterType::Triangle);
@@ -458,7 +458,7 @@ fn pictures_are_recognised_as_well_as_raw_pixels() {
     }
 }
 
-/// A line drawn with a round pen.
+/// Lines drawn with a round pen.
 fn drawn(side: u32, pen: f32, lines: &[&[(f32, f32)]]) -> GrayImage {
     GrayImage::from_fn(side, side, |x, y| {
         let (x, y) = (x as f32 / side as f32, y as f32 / side as f32);
@@ -605,7 +605,7 @@ fn activations_are_what_the_net_computes() {
         for tap in DEFAULT.taps() {
             assert_eq!(layer(tap.name).values, DEFAULT.embed(tap, &Input::Image(raw)).unwrap(), "{}", tap.name);
         }
-        // The first convolution by its definition, cell by cell.
+        // The first convolution computed by its definition, cell by cell.
         let pixels = &layer("image").values;
         let (weights, bias) = DEFAULT.weights()[..520].split_at(500);
         for (place, &found) in layer("convolution1").values.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Training: Adam on cross-entropy over shuffled batches, each image slightly moved at every visit.
+//! Training: Adam on cross-entropy over shuffled batches, with slight augmentation of each image in each epoch.
 //!
-//! A batch is cut into shards of [`SHARD`] images that run on different threads; their gradients are added in the
-//! order of the shards, and every image draws its movement from a generator of its own, so the result depends on the
-//! data, the options and the processor's instructions, but not on the number of threads.
+//! A batch is split into shards of [`SHARD`] images that run on different threads. Their gradients are summed in
+//! shard order, and each image has its own random generator for augmentation, so the result depends on the data,
+//! the options and the processor's instructions, but not on the number of threads.
 
 use super::{
     CLASSES, DigitNet, FEATURES, LabelledImages, PIXELS, SIDE, layers,
@@ -17,27 +17,27 @@ use rand_xoshiro::{
 use rayon::prelude::*;
 use serde_json::json;
 
-/// Images of a batch that one thread takes.
+/// Images per shard.
 const SHARD: usize = 32;
-/// Images that go through the convolutions in one matrix product: as many as the caches hold well.
+/// Images per matrix product in the convolutions, limited by cache size.
 const GROUP: usize = 4;
-/// Weights that one task of the optimiser updates.
+/// Weights per task of the optimizer.
 const STEP_CHUNK: usize = 32 * 1024;
 
-/// Settings of a training.
+/// Training settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Visits to every image; 1 to 1,000.
+    /// Epochs; 1 to 1,000.
     pub epochs: usize,
-    /// Images a step; 1 to 4,096.
+    /// Images per step; 1 to 4,096.
     pub batch: usize,
-    /// Seed of the first weights, the order of the images, and their movements.
+    /// Seed of the initial weights, the order of the images, and the augmentation.
     pub seed: u64,
-    /// Threads; 0 takes all cores. The result does not depend on it.
+    /// Threads; 0 means all cores. The result does not depend on it.
     pub threads: usize,
-    /// Adam's step at the start; it falls to 0 along half a cosine.
+    /// Adam's initial learning rate; it decays to 0 along half a cosine.
     pub learning_rate: f32,
-    /// Whether images are turned, scaled, slanted and shifted a little at every visit.
+    /// Whether to rotate, scale, slant and shift images slightly in each epoch.
     pub augment: bool,
 }
 
@@ -66,7 +66,7 @@ impl TrainOptions {
     }
 }
 
-/// Why a net of these images is of little use.
+/// Reasons why a net trained on these images is of little use.
 fn warnings(train: &LabelledImages) -> Vec<String> {
     let missing: Vec<String> =
         (0..CLASSES).filter(|&class| !train.labels().contains(&(class as u8))).map(|class| class.to_string()).collect();
@@ -76,8 +76,8 @@ fn warnings(train: &LabelledImages) -> Vec<String> {
     }
 }
 
-/// Trains a net on `train`; `test` only measures. `observe` is told every 50 steps and at the end of each epoch, and
-/// ends the training by returning false.
+/// Trains a net on `train`; `test` is only for measurements. Calls `observe` every 50 steps and at the end of each
+/// epoch; returning false cancels the training.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] for no images, settings out of range, or a training that diverged;
@@ -106,7 +106,7 @@ pub fn train(
     for (name, value) in [
         ("epochs", json!(options.epochs)),
         ("batch", json!(options.batch)),
-        // As text: the nearest f64 of an f32 prints with digits that nobody typed.
+        // Formatted as text first: an f32 converted to f64 would print spurious digits.
         ("learning_rate", json!(options.learning_rate.to_string().parse::<f64>().unwrap_or_default())),
         ("schedule", json!("cosine to 0")),
         ("optimiser", json!("Adam 0.9 0.999")),
@@ -115,7 +115,7 @@ pub fn train(
     ] {
         card.settings.insert(name.into(), value);
     }
-    // A card is read by people: five digits of a loss.
+    // Losses rounded to five digits, because people read the card.
     let losses: Vec<f64> = losses.iter().map(|loss| (loss * 1e5).round() / 1e5).collect();
     card.quality.insert("training_loss_after_each_epoch".into(), json!(losses));
     if let (Some(test), Some(last)) = (test, accuracies.last()) {
@@ -126,7 +126,7 @@ pub fn train(
     Ok(DigitNet::new(weights, card))
 }
 
-/// What was measured after each epoch.
+/// Measurements after each epoch.
 #[derive(Default)]
 struct Learned {
     losses: Vec<f64>,
@@ -196,12 +196,12 @@ fn accuracy(weights: &[f32], images: &LabelledImages) -> f64 {
     right as f64 / (images.len() as f64).max(1.0)
 }
 
-/// A number from 0 up to but not including 1.
+/// A uniform number in [0, 1).
 fn uniform(random: &mut impl Rng) -> f32 {
     (random.next_u64() >> 40) as f32 / (1u64 << 24) as f32
 }
 
-/// The first weights: normal, of variance 2 / inputs (He et al. 2015, section 2.2); every bias 0.
+/// The initial weights: normal with variance 2 / inputs (He et al. 2015, section 2.2); every bias is 0.
 pub(super) fn start(random: &mut impl Rng) -> Vec<f32> {
     let mut weights = vec![0.0; WEIGHTS];
     for (_, shape, range) in TENSORS {
@@ -210,7 +210,7 @@ pub(super) fn start(random: &mut impl Rng) -> Vec<f32> {
         }
         let deviation = (2.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
         for weight in &mut weights[range] {
-            // Box and Muller 1958.
+            // Box-Muller transform (Box and Muller 1958).
             let (radius, angle) = (1.0 - uniform(random), uniform(random) * std::f32::consts::TAU);
             *weight = deviation * (-2.0 * radius.ln()).sqrt() * angle.cos();
         }
@@ -235,7 +235,7 @@ impl Adam {
         Self { mean: vec![0.0; weights.len()], square: vec![0.0; weights.len()], weights, steps: 0 }
     }
 
-    /// One step along the sum of the workers' gradients.
+    /// One optimizer step with the sum of the workers' gradients.
     fn update(&mut self, workers: &[Worker], rate: f32) {
         self.steps = self.steps.saturating_add(1);
         let whole1 = 1.0 - Self::BETA1.powi(self.steps);
@@ -260,7 +260,7 @@ impl Adam {
     }
 }
 
-/// Sums over images.
+/// Loss and accuracy sums over images.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) loss: f64,
@@ -274,7 +274,7 @@ impl Tally {
     }
 }
 
-/// One shard's images, activations and gradient; reused from batch to batch.
+/// Images, activations and gradient of one shard; reused between batches.
 pub(super) struct Worker {
     /// `[image][784]`.
     pub(super) pixels: Vec<f32>,
@@ -284,7 +284,7 @@ pub(super) struct Worker {
     pooled2: Vec<f32>,
     choice2: Vec<u8>,
     features: Vec<f32>,
-    /// The logits, then the gradient by them.
+    /// The logits, then their gradient.
     logits: Vec<f32>,
     features_slope: Vec<f32>,
     pooled2_slope: Vec<f32>,
@@ -292,7 +292,7 @@ pub(super) struct Worker {
     patches: Vec<f32>,
     patches_slope: Vec<f32>,
     result: Vec<f32>,
-    /// By all weights, summed over the shard.
+    /// Gradient of all weights, summed over the shard.
     pub(super) gradient: Vec<f32>,
     pub(super) tally: Tally,
 }
@@ -321,13 +321,13 @@ impl Worker {
         }
     }
 
-    /// Takes the images of a shard, moved a little if the options say so.
+    /// Loads the images of a shard, augmented if the options say so.
     fn load(&mut self, train: &LabelledImages, shard: &[usize], options: &TrainOptions, epoch: usize) {
         self.labels.clear();
         self.labels.extend(shard.iter().map(|&image| train.label(image)));
         for (&image, pixels) in shard.iter().zip(self.pixels.chunks_exact_mut(PIXELS)) {
             if options.augment {
-                // One generator an image and visit; the constants only spread the three numbers.
+                // One generator per image and epoch; the constants only spread the bits of the three numbers.
                 let visit = (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
                     ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
                 moved(train.image(image), &mut Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit), pixels);
@@ -337,8 +337,8 @@ impl Worker {
         }
     }
 
-    /// Forward and backward over the shard's images: fills `gradient`, by `weight` times the sum of their losses, and
-    /// the tally.
+    /// Forward and backward pass over the shard's images: fills `gradient` with the gradient of `weight` times the
+    /// sum of their losses, and fills the tally.
     pub(super) fn step(&mut self, weights: &[f32], weight: f32) {
         let net = layers_of(weights);
         let images = self.labels.len();
@@ -379,7 +379,7 @@ impl Worker {
             let part1 = first * POOLED1..(first + group) * POOLED1;
             let part2 = first * POOLED2..(first + group) * POOLED2;
             SECOND.unpool(&self.pooled2_slope[part2.clone()], &self.choice2[part2], group, &mut self.result);
-            // The patches are gathered again rather than kept: copying is cheaper than the memory.
+            // Gathers the patches again instead of keeping them: copying is cheaper than the memory.
             SECOND.gather(&self.pooled1[part1.clone()], group, &mut self.patches);
             let (by_weight, by_bias) = (&mut *slopes.convolution2.0, &mut *slopes.convolution2.1);
             SECOND.backward(&self.result, &self.patches, group, by_weight, by_bias);
@@ -393,7 +393,7 @@ impl Worker {
     }
 }
 
-/// Turns, scales, slants and shifts an image a little: by up to 0.2 radians, a tenth, a fifth and 1.5 pixels.
+/// Rotates, scales, slants and shifts an image by up to 0.2 radians, a tenth, a fifth and 1.5 pixels.
 fn moved(image: &[u8], random: &mut impl Rng, into: &mut [f32]) {
     let mut between = |reach: f32| (2.0 * uniform(random) - 1.0) * reach;
     let (turn, slant) = (between(0.2), between(0.2));
@@ -401,7 +401,7 @@ fn moved(image: &[u8], random: &mut impl Rng, into: &mut [f32]) {
     let middle = (SIDE as f32 - 1.0) / 2.0;
     let (shift_x, shift_y) = (middle + between(1.5), middle + between(1.5));
     let (sin, cos) = turn.sin_cos();
-    // Where in the image each pixel of the result is taken from.
+    // Inverse transform: the source position of each result pixel.
     let (xx, xy) = (cos / wide, (slant * cos - sin) / wide);
     let (yx, yy) = (sin / high, (slant * sin + cos) / high);
     let pixel = |x: i32, y: i32| {

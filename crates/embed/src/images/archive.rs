@@ -1,4 +1,4 @@
-//! The images of a folder or of a tar archive (plain or gzip), one after the other, with the class that each lies in.
+//! Iteration over the images of a folder or a tar archive (plain or gzip), each with its class.
 
 use crate::packed::Gunzip;
 use crate::picture::{MAX_FILE_BYTES, has_image_name};
@@ -12,24 +12,25 @@ use std::{
 };
 use tar::{Archive, EntryType};
 
-/// Folders within folders.
+/// Maximum nesting of folders.
 const MAX_DEPTH: usize = 16;
-/// Longest name of an entry of an archive, bytes.
+/// Longest entry name in an archive, bytes.
 const MAX_NAME: u64 = 64 << 10;
 
-/// An image file: where it lies, the name of its class, and its bytes, or why they cannot be had.
+/// An image file: its path, its class, and its bytes or the error of reading them.
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) class: String,
     pub(super) bytes: Result<Vec<u8>, Error>,
 }
 
-/// Reads every image below `path` in order, and gives each to `take`: of a folder, in the order of names, the class being the
-/// folder directly below it (hidden files and folders are left out); of a tar archive in its order, the class being the folder that the file lies in. Gives what was read.
+/// Reads all images below `path` and passes each to `take`; returns the data source. In a folder, images come in
+/// the order of names, and the class is the folder directly below `path`; hidden files and folders are skipped. In
+/// a tar archive, images come in archive order, and the class is the folder that contains the file.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] for an archive that is damaged or cut, or a folder that holds images beside its class
-/// folders and no class folder; what `take` says.
+/// [`Error::Io`]; [`Error::Corrupt`] for an archive that is damaged or truncated, or a folder that contains images
+/// but no class folder; the errors of `take`.
 pub(super) fn read(
     path: &Path,
     licence: &str,
@@ -70,12 +71,13 @@ fn read_folder(
     Ok(DataSource { file, bytes: total, sha256, licence: licence.into(), ..DataSource::default() })
 }
 
-/// Whether a file or folder is hidden: its name begins with a dot, as in `.ipynb_checkpoints`, `.git` and `._photo.jpg`.
+/// Whether a file or folder is hidden: its name starts with a dot, as in `.ipynb_checkpoints`, `.git` and
+/// `._photo.jpg`.
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// What lies in a folder, in the order of names.
+/// Contents of a folder, sorted by name.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let named = |source| Error::Io { path: folder.into(), source };
     let entries = fs::read_dir(folder).map_err(named)?;
@@ -90,7 +92,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
         return Err(Error::Corrupt { path: folder.into(), what });
     }
     for path in list(folder)?.into_iter().filter(|path| !is_hidden(path)) {
-        // Not following links: no folder is seen twice.
+        // Does not follow links, so no folder is visited twice.
         let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         if path.is_dir() && !is_link {
             walk(&path, depth + 1, files)?;
@@ -101,7 +103,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Err
     Ok(())
 }
 
-/// The images of a tar archive; names of any length as GNU tar and pax write them.
+/// Reads the images of a tar archive; supports long names of GNU tar and pax.
 fn read_archive(
     path: &Path,
     licence: &str,
@@ -118,7 +120,7 @@ fn read_archive(
     let stream: Box<dyn Read> = if gzip { Box::new(Gunzip::new(whole)) } else { Box::new(whole) };
     let mut archive = Archive::new(stream);
     let mut long_name = None;
-    // Raw: long names are read here, within bounds.
+    // Raw entries: long names are read here, with a size limit.
     for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let (kind, size) = (entry.header().entry_type(), entry.size());
@@ -150,12 +152,12 @@ fn read_archive(
         };
         take(Entry { name, class, bytes })?;
     }
-    // What follows the last entry is padding; a damaged end of the gzip stream shows here.
+    // The rest is padding; reading it detects a damaged end of the gzip stream.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
     DataSource::of(path, licence)
 }
 
-/// The path among the attributes of a pax header: lines of `length key=value`.
+/// The `path` attribute of a pax header, which has lines of `length key=value`.
 fn pax_path(mut attributes: &[u8]) -> Option<Vec<u8>> {
     while let Some(space) = attributes.iter().position(|byte| *byte == b' ') {
         let length: usize = std::str::from_utf8(&attributes[..space]).ok()?.parse().ok()?;
@@ -168,12 +170,12 @@ fn pax_path(mut attributes: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Archives for tests.
+/// Builders of archives for tests.
 #[cfg(test)]
 pub(super) mod tests_support {
     use std::io::Write;
 
-    /// A tar archive of files.
+    /// A tar archive of `files`.
     pub(in super::super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, bytes) in files {
@@ -185,7 +187,7 @@ pub(super) mod tests_support {
         builder.into_inner().unwrap()
     }
 
-    /// The bytes inside gzip.
+    /// `bytes` compressed with gzip.
     pub(in super::super) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();

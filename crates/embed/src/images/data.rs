@@ -1,4 +1,4 @@
-//! Pictures with labels in memory, and where they come from.
+//! Labelled pictures in memory, and their sources.
 
 use super::archive::{self, Entry};
 use super::prepare;
@@ -10,38 +10,38 @@ use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// Most bytes of pixels that are kept.
+/// Maximum bytes of pixels in memory.
 const MAX_BYTES: usize = 8 << 30;
-/// Files that are decoded at once, and their bytes.
+/// Limits of a chunk of files that is decoded in parallel: files, and bytes.
 const CHUNK_FILES: usize = 1024;
 const CHUNK_BYTES: usize = 64 << 20;
-/// Longest name of a class, bytes.
+/// Longest class name, bytes.
 const MAX_CLASS_NAME: usize = 255;
-/// Files that are passed over are named up to this many, and refused when they are more than one in so many.
+/// Up to `NAMED` skipped files are listed. The data are refused if more than 1 / `BROKEN_OF` of the files are skipped.
 const NAMED: usize = 10;
 const BROKEN_OF: usize = 10;
 
-/// What pictures become when they are read.
+/// Requested format of the pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Rows and columns; of IDX files those that the file has, if nothing is said.
+    /// Rows and columns; by default the size in an IDX file, or 32 for other files.
     pub side: Option<usize>,
     /// 1 for grey, 3 for colour.
     pub channels: usize,
-    /// The classes that there are; those that are found, if nothing is said.
+    /// The allowed classes; by default the classes that occur.
     pub classes: Option<&'a [String]>,
 }
 
-/// Files that were passed over because they are no whole images.
+/// Files that were skipped because they are not valid images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Skipped {
-    /// How many.
+    /// Number of files.
     pub count: usize,
-    /// The first of them, and what is wrong with each.
+    /// The first of them, each with its error.
     pub first: Vec<String>,
 }
 
-/// Square pictures of one size, each with its class.
+/// Square pictures of equal size, each with its class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelledPictures {
     side: usize,
@@ -53,14 +53,15 @@ pub struct LabelledPictures {
     skipped: Skipped,
 }
 
-/// Side of pictures from files of any size, if nothing is said.
+/// Default side of pictures from image files.
 const USUAL_SIDE: usize = 32;
 
 impl LabelledPictures {
-    /// From memory: `images` holds `side * side * channels` bytes for each of `labels`, which are places in `classes`.
+    /// Labelled pictures from memory: `images` holds `side * side * channels` bytes for each of `labels`; labels
+    /// are indices into `classes`.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the lengths do not fit each other, a label is of no class, or a bound is broken.
+    /// [`Error::InvalidInput`] if the lengths do not match, a label has no class, or a limit is exceeded.
     pub fn new(
         side: usize,
         channels: usize,
@@ -84,13 +85,13 @@ impl LabelledPictures {
         Ok(Self { side, channels, images, labels, classes, ..Self::default() })
     }
 
-    /// Reads a folder that has one folder a class, or a tar archive of such (plain or gzip). Files that are no whole images are
-    /// passed over and counted.
+    /// Reads a folder with one subfolder per class, or a tar archive of one (plain or gzip). Skips and counts files
+    /// that are not valid images.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when an archive is damaged, or a tenth of the files are no images;
-    /// [`Error::InvalidInput`] for fewer than two classes or too many, a class that is not among those wanted, or more
-    /// pixels than are kept.
+    /// [`Error::Io`]; [`Error::Corrupt`] if an archive is damaged, or more than a tenth of the files are not
+    /// images; [`Error::InvalidInput`] for fewer than two classes or too many, a class that is not allowed, or too
+    /// many pixels for memory.
     pub fn read_classes(path: &Path, wanted: Wanted<'_>) -> Result<Self, Error> {
         let side = wanted.side.unwrap_or(USUAL_SIDE);
         check_side(side)?;
@@ -107,17 +108,17 @@ impl LabelledPictures {
             Ok(())
         })?;
         reading.take(waiting.0)?;
-        // Folders without a single image are classes too: the trainer refuses those.
+        // Folders without an image are classes too; the trainer refuses them.
         named.iter().try_for_each(|class| reading.class(class).map(|_| ()))?;
         let mut this = reading.finish(path)?;
         this.sources = vec![source];
         Ok(this)
     }
 
-    /// Reads a pair of IDX files of grey images and labels, each plain or gzip. Classes are called by their numbers.
+    /// Reads a pair of IDX files of grey images and labels, each plain or gzip. Class names are the label numbers.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is damaged or the counts differ; [`Error::InvalidInput`] as
+    /// [`Error::Io`]; [`Error::Corrupt`] if a file is damaged or the counts differ; [`Error::InvalidInput`] as for
     /// [`new`](Self::new) and [`read_classes`](Self::read_classes).
     pub fn read_idx(images: &Path, labels: &Path, wanted: Wanted<'_>) -> Result<Self, Error> {
         let corrupt = |path: &Path, what: String| Error::Corrupt { path: path.into(), what };
@@ -128,7 +129,8 @@ impl LabelledPictures {
         if count == 0 || rows == 0 || columns == 0 {
             return Err(corrupt(images, format!("holds {count} images of {columns} x {rows} pixels: nothing to see")));
         }
-        // A few more are read, to be told apart from the images; not a bomb.
+        // A limit of at least 1 MiB, so that a slightly longer file is reported as a wrong count; it
+        // still stops a gzip bomb.
         let found = idx::read_within(labels, u64::from(count).max(1 << 20))?;
         if found.dimensions != [count] {
             return Err(corrupt(labels, format!("holds {:?}, not the {count} labels of the images", found.dimensions)));
@@ -156,12 +158,12 @@ impl LabelledPictures {
         Ok(this)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -193,7 +195,7 @@ impl LabelledPictures {
         self.labels[index]
     }
 
-    /// All images, one after the other.
+    /// The pixels of all images, concatenated.
     pub fn images(&self) -> &[u8] {
         &self.images
     }
@@ -208,29 +210,29 @@ impl LabelledPictures {
         &self.classes
     }
 
-    /// What they were read from.
+    /// The sources they were read from.
     pub fn sources(&self) -> &[DataSource] {
         &self.sources
     }
 
-    /// The files that were passed over.
+    /// The files that were skipped.
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }
 
-    /// Whether both have images of one size and the same classes.
+    /// Whether both have the same image size and the same classes.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.side, self.channels, &self.classes) == (other.side, other.channels, &other.classes)
     }
 
-    /// The first class that no image is of.
+    /// The first class without an image.
     pub(super) fn empty_class(&self) -> Option<usize> {
         let mut seen = vec![false; self.classes.len()];
         self.labels.iter().for_each(|&label| seen[usize::from(label)] = true);
         seen.iter().position(|seen| !seen)
     }
 
-    /// Mean and deviation of each colour, of pixels from 0 to 1.
+    /// Mean and standard deviation of each colour, for pixels scaled to 0..1.
     pub(super) fn moments(&self) -> (Vec<f32>, Vec<f32>) {
         let count = (self.images.len() / self.channels).max(1) as f64;
         let of = |channel: usize| {
@@ -246,7 +248,7 @@ impl LabelledPictures {
     }
 }
 
-/// Pictures on their way from files.
+/// State of reading pictures from files.
 struct Reading<'a> {
     side: usize,
     wanted: Wanted<'a>,
@@ -263,7 +265,7 @@ impl<'a> Reading<'a> {
         Self { side, wanted, places, images: Vec::new(), labels: Vec::new(), skipped: Skipped::default() }
     }
 
-    /// The number of a class; a new one, where any class is wanted.
+    /// The index of a class; adds a new class unless the allowed classes are given.
     fn class(&mut self, name: &str) -> Result<u16, Error> {
         if let Some(place) = self.places.get(name) {
             return Ok(*place);
@@ -285,7 +287,7 @@ impl<'a> Reading<'a> {
         Ok(place)
     }
 
-    /// Decodes some files on all cores.
+    /// Decodes a chunk of files on all cores.
     fn take(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
         let (side, channels) = (self.side, self.wanted.channels);
         let decode = |entry: Entry| {
@@ -325,7 +327,7 @@ impl<'a> Reading<'a> {
                 format!("{} of {all} files are no whole images: {}", self.skipped.count, self.skipped.first.join("; "));
             return Err(Error::Corrupt { path: path.into(), what });
         }
-        // An archive may name them in any order.
+        // Sorted, because an archive may contain the classes in any order.
         let mut order: Vec<u16> = (0..classes.len() as u16).collect();
         if self.wanted.classes.is_none() {
             order.sort_by_key(|&place| &classes[usize::from(place)]);
@@ -348,7 +350,7 @@ fn check_side(side: usize) -> Result<(), Error> {
     Err(Error::InvalidInput(format!("the side of the images is {side}; it must be {least} to {most} pixels")))
 }
 
-/// Refuses too few classes, too many, or two of one name.
+/// Refuses too few or too many classes, and duplicate names.
 pub(super) fn check_classes(classes: &[String]) -> Result<(), Error> {
     let (least, most) = (CLASSES.start(), CLASSES.end());
     let mut seen = HashSet::new();

@@ -1,26 +1,26 @@
-//! How good a net is on labelled pictures: how many it recognises, and how many of an image's nearest are of its class.
+//! Evaluation of a net on labelled pictures: accuracy, and the share of nearest images of the same class.
 
 use super::{LabelledPictures, PictureNet};
 use crate::Error;
 use crate::math;
 use crate::nearest::same_class;
 
-/// What was measured.
+/// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The part that was recognised, 0 to 1.
+    /// Share of correct predictions, 0 to 1.
     pub accuracy: f64,
-    /// Of the [`NEAREST`](super::NEAREST) images nearest to an image by the cosine of their `features`, itself left out, the part that is of
-    /// its class; the mean over all images.
+    /// Share of the [`NEAREST`](super::NEAREST) images, by the cosine of their `features` and excluding the image
+    /// itself, that are of the same class; mean over all images.
     pub same_class: f64,
-    /// Of each class, how many images there are and how many were recognised.
+    /// For each class, the number of images and of correct predictions.
     pub classes: Vec<(u64, u64)>,
 }
 
-/// Measures a net on images of its size and classes.
+/// Evaluates a net on images of its size and classes.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] when the images are of another size or other classes, or there are fewer than 2.
+/// [`Error::InvalidInput`] if the images have another size or other classes, or there are fewer than 2.
 pub fn evaluate(net: &PictureNet, images: &LabelledPictures) -> Result<Evaluation, Error> {
     let shape = net.shape();
     if (images.side(), images.channels(), images.classes()) != (shape.side, shape.channels, net.classes()) {

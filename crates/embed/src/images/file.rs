@@ -1,4 +1,4 @@
-//! The model folder: `card.json`, `config.json` (what the net is) and `model.safetensors`.
+//! The model folder: `card.json`, `config.json` (the architecture) and `model.safetensors`.
 
 use super::net::{Folded, Net};
 use super::shape::Shape;
@@ -9,17 +9,17 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What cards of such nets say.
+/// The family in the model card.
 pub(crate) const FAMILY: &str = "images";
 const WEIGHTS_FILE: &str = "model.safetensors";
 const SETTINGS_FILE: &str = "config.json";
 const CARD_FILE: &str = "card.json";
-/// Larger files are not such a net; none is read further. (10,000 names of 255 bytes, each byte escaped, fit.)
+/// Largest `config.json` that is read. (10,000 names of 255 bytes, each byte escaped, fit.)
 const MAX_SETTINGS_BYTES: u64 = 16 << 20;
-/// Besides the weights: the header of the file of weights.
+/// Size limit of the weights file in addition to the weights: its header.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// `config.json`. (A file format of its own, hence serde here.)
+/// `config.json`. (It is a file format of its own, hence serde here.)
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -27,13 +27,13 @@ struct Settings {
     channels: usize,
     width: usize,
     blocks: usize,
-    /// Of each colour, of pixels from 0 to 1.
+    /// Per colour, for pixels scaled to 0..1.
     mean: Vec<f32>,
     deviation: Vec<f32>,
     classes: Vec<String>,
 }
 
-/// The bytes of `config.json`.
+/// Serializes `config.json`.
 pub(super) fn settings(net: &Net, classes: &[String]) -> Vec<u8> {
     let Shape { side, channels, width, blocks, .. } = net.shape();
     let (mean, deviation) = net.colours();
@@ -46,8 +46,8 @@ impl PictureNet {
     /// Reads a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, is cut, or holds settings out of bounds, other tensors
-    /// than these settings ask for, of other shapes or types, or numbers that are not finite.
+    /// [`Error::Io`]; [`Error::Corrupt`] if a file is too large or truncated, if settings are out of bounds, if the
+    /// tensors do not match the settings in name, shape or type, or if a number is not finite.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(CARD_FILE);
         let card = ModelCard::parse(&path, &read_bounded(&path, MAX_SETTINGS_BYTES)?)?;
@@ -77,8 +77,8 @@ impl PictureNet {
         Self::new(net, classes, card)
     }
 
-    /// Writes a model folder that [`load`](Self::load) reads; creates it where it is missing. The card appears last, each
-    /// file whole or not at all.
+    /// Writes a model folder that [`load`](Self::load) reads; creates a missing folder. Writes the card last, each
+    /// file atomically.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Disk`].

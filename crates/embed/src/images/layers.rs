@@ -1,10 +1,10 @@
-//! What stands between the convolutions, forward and backward: normalisation over a batch, the ramp, pooling, the loss.
+//! Forward and backward passes of the layers between the convolutions: batch normalization, ReLU, pooling, loss.
 //!
-//! Everything is pixel by pixel, `[image][y][x][channel]`. Sums over pixels are per image in `f32`, over images in `f64`.
+//! All tensors are `[image][y][x][channel]`. Sums over pixels of one image are in `f32`, sums over images in `f64`.
 
 use crate::math::convolution::{bare, bordered, rows, wide};
 
-/// Added to a variance before its root is taken.
+/// Added to a variance before its square root.
 const EPSILON: f64 = 1e-5;
 
 /// Mean and variance of each channel over a batch (Ioffe, Szegedy 2015, "Batch Normalization", algorithm 1).
@@ -14,7 +14,7 @@ pub(super) struct Moments {
     pub(super) variance: Vec<f32>,
 }
 
-/// Sums of each channel that are gathered image by image.
+/// Sums per channel, accumulated image by image.
 #[derive(Clone, Debug)]
 pub(super) struct Sums {
     here: [Vec<f32>; 2],
@@ -26,7 +26,7 @@ impl Sums {
         Self { here: [vec![0.0; channels], vec![0.0; channels]], all: [vec![0.0; channels], vec![0.0; channels]] }
     }
 
-    /// Adds the numbers and the squares of one image.
+    /// Adds the values and the squares of one image.
     pub(super) fn add_squares(&mut self, image: &[f32]) {
         let [sum, square] = &mut self.here;
         wide(|| {
@@ -40,7 +40,7 @@ impl Sums {
         self.gather();
     }
 
-    /// Adds the slopes of one image, and their products with its normalised numbers `(number - mean) * inverse`.
+    /// Adds the gradient of one image, and its products with the normalized values `(number - mean) * inverse`.
     pub(super) fn add_products(&mut self, slopes: &[f32], image: &[f32], mean: &[f32], inverse: &[f32]) {
         let [sum, product] = &mut self.here;
         let channels = sum.len();
@@ -66,7 +66,7 @@ impl Sums {
         }
     }
 
-    /// Mean and variance over so many pixels, of what [`add_squares`](Self::add_squares) added.
+    /// Mean and variance over `pixels` pixels, from the sums of [`add_squares`](Self::add_squares).
     pub(super) fn moments(&self, pixels: usize) -> Moments {
         let [sum, square] = &self.all;
         let mean = |sum: f64| sum / pixels as f64;
@@ -77,7 +77,7 @@ impl Sums {
         }
     }
 
-    /// The sums.
+    /// Both sums per channel.
     pub(super) fn totals(&self) -> &[Vec<f64>; 2] {
         &self.all
     }
@@ -90,7 +90,7 @@ impl Moments {
     }
 }
 
-/// `out = ramp(image * factor + term + skip)`, from a bare picture to a bordered one.
+/// `out = relu(image * factor + term + skip)`, from a picture without border to one with border.
 pub(super) fn normalise_and_ramp(
     side: usize,
     image: &[f32],
@@ -127,8 +127,8 @@ pub(super) fn normalise_and_ramp(
     });
 }
 
-/// The gradient by the numbers before the normalisation, given that after it, from a bare picture to a bordered one.
-/// `sums` are those of [`Sums::add_products`] over all `pixels` of the batch.
+/// The gradient with respect to the input of the normalization, given that of its output, from a picture without
+/// border to one with border. `sums` are those of [`Sums::add_products`] over all `pixels` of the batch.
 pub(super) fn normalise_backward(
     side: usize,
     slopes: &[f32],
@@ -138,7 +138,7 @@ pub(super) fn normalise_backward(
     out: &mut [f32],
 ) {
     let channels = scale.len();
-    // slope by number = a * slope + b * number + c, channel by channel.
+    // input gradient = a * output gradient + b * number + c, for each channel.
     let a: Vec<f32> = scale.iter().zip(inverse).map(|(scale, inverse)| scale * inverse).collect();
     let b: Vec<f32> = (0..channels).map(|c| -a[c] * inverse[c] * (sums[1][c] / pixels as f64) as f32).collect();
     let c: Vec<f32> =
@@ -157,7 +157,7 @@ pub(super) fn normalise_backward(
     });
 }
 
-/// The gradient by what went into a ramp, in place, from a bordered result.
+/// The gradient with respect to the input of a ReLU, in place, given its output with border.
 pub(super) fn ramp_backward(side: usize, channels: usize, out: &[f32], slopes: &mut [f32]) {
     wide(|| {
         for (row, slopes) in rows(side, channels).zip(slopes.chunks_exact_mut(side * channels)) {
@@ -168,7 +168,7 @@ pub(super) fn ramp_backward(side: usize, channels: usize, out: &[f32], slopes: &
     });
 }
 
-/// Of each 2x2 pixels the largest, from a bordered picture to a bordered one of half the side; an odd last row or column is left out.
+/// 2x2 max pooling from a picture with border to one of half the side, with border; ignores an odd last row or column.
 pub(super) fn pool(side: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     let line = (side + 2) * channels;
     wide(|| {
@@ -186,8 +186,8 @@ pub(super) fn pool(side: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     });
 }
 
-/// The gradient by what went into a ramp and a pooling after it, given that by the pooled (bare) picture: it goes to the
-/// pixel that was the largest (to each of several that were), if the ramp was open there.
+/// The gradient with respect to the input of a ReLU followed by pooling, given that of the pooled picture (without
+/// border). It goes to the pixel that was the maximum (to each one in a tie) if the ReLU was open there.
 pub(super) fn pool_backward(
     side: usize,
     channels: usize,
@@ -218,7 +218,7 @@ pub(super) fn pool_backward(
     });
 }
 
-/// The mean of each channel over a bordered picture.
+/// The mean of each channel over a picture with border.
 pub(super) fn average(side: usize, channels: usize, from: &[f32], to: &mut [f32]) {
     to.fill(0.0);
     for row in rows(side, channels) {
@@ -230,7 +230,7 @@ pub(super) fn average(side: usize, channels: usize, from: &[f32], to: &mut [f32]
     to.iter_mut().for_each(|to| *to *= part);
 }
 
-/// The gradient by a bare picture, given that by its mean.
+/// The gradient with respect to a picture without border, given that of its mean.
 pub(super) fn average_backward(side: usize, slopes: &[f32], to: &mut [f32]) {
     let part = 1.0 / (side * side) as f32;
     for pixel in to.chunks_exact_mut(slopes.len()).take(side * side) {
@@ -238,8 +238,8 @@ pub(super) fn average_backward(side: usize, slopes: &[f32], to: &mut [f32]) {
     }
 }
 
-/// Cross-entropy of one image with smoothed labels (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7):
-/// turns its logits into the gradient by them, times `weight`, and returns the loss.
+/// Cross-entropy of one image with label smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture",
+/// section 7): replaces its logits by their gradient, times `weight`, and returns the loss.
 pub(super) fn cross_entropy(logits: &mut [f32], label: usize, smoothing: f32, weight: f32) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
@@ -255,7 +255,7 @@ pub(super) fn cross_entropy(logits: &mut [f32], label: usize, smoothing: f32, we
     loss
 }
 
-/// A bordered picture of zeros for each of `images`.
+/// Zeros: a picture with border for each of `images`.
 pub(super) fn bordered_zeros(images: usize, side: usize, channels: usize) -> Vec<f32> {
     vec![0.0; images * bordered(side, channels)]
 }

@@ -1,24 +1,25 @@
-//! General images: a small residual net that learns to tell classes apart, and gives vectors of what it sees.
+//! General images: a small residual net for classification, whose activations serve as vectors.
 //!
-//! The net (after He, Zhang, Ren, Sun 2016, "Deep Residual Learning for Image Recognition"): a convolution, then three
-//! stages, each of a convolution that doubles the channels and of residual blocks of two convolutions, with max pooling
-//! between, so that a stage has half the side of the one before; the mean over all pixels; a linear layer to the classes.
-//! Convolutions are 3x3, normalised over the batch while it learns; for use the normalisation is folded into the weights.
-//! Three taps: `features` (the mean, the default), `logits`, `probabilities` (one number a class).
+//! The architecture (after He, Zhang, Ren, Sun 2016, "Deep Residual Learning for Image Recognition"): a
+//! convolution, then three stages; the mean over all pixels; a linear layer to the classes. Each stage is a
+//! convolution that doubles the channels, followed by residual blocks of two convolutions; max pooling between
+//! stages halves the side. Convolutions are 3x3 with batch normalization in training; for inference the
+//! normalization is folded into the weights. There are three taps: `features` (the mean, the default), `logits`,
+//! `probabilities` (one number per class).
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `shape.rs` | the convolutions of a net, their sizes, and bounds of them |
-//! | `data.rs` | pictures with labels: from class folders, tar archives, IDX files |
-//! | `archive.rs` | the images of a folder or a tar archive, one after the other |
-//! | `prepare.rs` | a decoded picture to the net's pixels |
-//! | `layers.rs` | what stands between the convolutions, forward and backward |
-//! | `worker.rs` | a part of a batch through the net and back |
-//! | `train.rs` | batches over threads, Nesterov's momentum, the learning rate |
-//! | `net.rs` | the trained net, forward |
-//! | `model.rs` | the net as an embedder |
+//! | `shape.rs` | the convolutions of a net, their sizes and limits |
+//! | `data.rs` | labelled pictures: from class folders, tar archives, IDX files |
+//! | `archive.rs` | iteration over the images of a folder or a tar archive |
+//! | `prepare.rs` | preprocessing of a decoded picture |
+//! | `layers.rs` | forward and backward passes of the layers between the convolutions |
+//! | `worker.rs` | forward and backward pass of a shard of a batch |
+//! | `train.rs` | data-parallel batches, Nesterov momentum, learning rate schedule |
+//! | `net.rs` | forward pass of the trained net |
+//! | `model.rs` | the embedder |
 //! | `file.rs` | the model folder |
-//! | `eval.rs` | accuracy, and how often near images are of the same class |
+//! | `eval.rs` | accuracy, and the share of near images of the same class |
 
 mod archive;
 mod data;

@@ -1,4 +1,4 @@
-//! The trained net as an embedder of images.
+//! The trained net as an image embedder.
 
 use super::net::{Net, Output};
 use super::prepare::{self, PREPROCESSING};
@@ -6,10 +6,10 @@ use super::shape::Shape;
 use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, picture};
 use rayon::prelude::*;
 
-/// Images that are decoded before they are embedded: pixels of a huge batch do not all lie in memory at once.
+/// Images decoded per chunk, so that memory does not hold the pixels of a huge batch at once.
 const STRETCH: usize = 1024;
 
-/// A residual net that tells pictures of some classes apart.
+/// A residual net that classifies pictures.
 pub struct PictureNet {
     net: Net,
     classes: Vec<String>,
@@ -20,7 +20,7 @@ pub struct PictureNet {
 
 impl PictureNet {
     /// # Errors
-    /// [`Error::InvalidInput`] when there are not as many names as classes.
+    /// [`Error::InvalidInput`] if the number of names differs from the number of classes.
     pub(super) fn new(net: Net, classes: Vec<String>, card: ModelCard) -> Result<Self, Error> {
         let shape = net.shape();
         if classes.len() != shape.classes {
@@ -49,17 +49,17 @@ impl PictureNet {
         &self.net
     }
 
-    /// What pictures it takes.
+    /// The shape of the net and of its input.
     pub fn shape(&self) -> Shape {
         self.net.shape()
     }
 
-    /// The names of its classes, in the order of the numbers at the taps `logits` and `probabilities`.
+    /// The class names, in the order of the components of the taps `logits` and `probabilities`.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The same net with another card; the fingerprint stays.
+    /// The same net with another card; the fingerprint does not change.
     #[must_use]
     pub fn with_card(self, card: ModelCard) -> Self {
         Self { card: ModelCard { family: super::file::FAMILY.into(), ..card }, ..self }

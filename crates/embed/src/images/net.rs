@@ -1,5 +1,5 @@
-//! The trained net, forward: the normalisation is in its weights. Each image goes through alone, so that it gives the same
-//! bits among others.
+//! Forward pass of the trained net, with the normalization folded into its weights. Images are processed one by
+//! one, so that an image gives the same bits alone and in a batch.
 
 use super::data::LabelledPictures;
 use super::layers;
@@ -11,47 +11,47 @@ use crate::math::convolution::{Convolution, bare};
 use crate::math::gemm::{Matrix, multiply};
 use rayon::prelude::*;
 
-/// Images that one task takes.
+/// Images per task.
 const TASK: usize = 16;
 
-/// Weights and biases, as they are kept in a file.
+/// Weights and biases as stored in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Folded {
-    /// Of each unit `[ky][kx][from][to]` and `[to]`.
+    /// For each unit, `[ky][kx][from][to]` and `[to]`.
     pub(super) convolutions: Vec<(Vec<f32>, Vec<f32>)>,
     /// `[class][feature]` and `[class]`.
     pub(super) linear: (Vec<f32>, Vec<f32>),
 }
 
 impl Folded {
-    /// The numbers of each tensor, in the order of [`Shape::tensors`].
+    /// The values of each tensor, in the order of [`Shape::tensors`].
     pub(super) fn tensors(&self) -> impl Iterator<Item = &[f32]> {
         self.convolutions.iter().chain([&self.linear]).flat_map(|(weights, bias)| [&weights[..], &bias[..]])
     }
 }
 
-/// The net.
+/// The trained net.
 pub(super) struct Net {
     shape: Shape,
     units: Vec<Unit>,
     folded: Folded,
     panels: Vec<Vec<f32>>,
-    /// Of each colour, of pixels from 0 to 1.
+    /// Per colour, for pixels scaled to 0..1.
     mean: Vec<f32>,
     deviation: Vec<f32>,
     tables: Tables,
 }
 
-/// What the net says of an image.
+/// The net's outputs for an image.
 pub(super) struct Output {
     pub(super) features: Vec<f32>,
     pub(super) logits: Vec<f32>,
 }
 
-/// Room for one image on its way.
+/// Buffers for the forward pass of one image.
 struct Scratch {
     result: Vec<f32>,
-    /// What the unit before was given, what this one is given, and what it gives: bordered, of one side each.
+    /// The net's input and the result of each unit, before and after pooling, with border.
     pictures: Vec<Vec<f32>>,
 }
 
@@ -82,12 +82,12 @@ impl Net {
         &self.folded
     }
 
-    /// Mean and deviation of each colour, of pixels from 0 to 1.
+    /// Mean and standard deviation of each colour, for pixels scaled to 0..1.
     pub(super) fn colours(&self) -> (&[f32], &[f32]) {
         (&self.mean, &self.deviation)
     }
 
-    /// How many numbers it has.
+    /// Number of weights.
     pub(super) fn weights(&self) -> usize {
         self.folded.tensors().map(<[f32]>::len).sum()
     }
@@ -109,7 +109,7 @@ impl Net {
         let Scratch { result, pictures } = scratch;
         self.tables.fill(&self.shape, pixels, (0, 0), false, &mut pictures[0]);
         let ones = vec![1.0; self.shape.features()];
-        // Places in `pictures` of what the unit before was given, and of what this one is given.
+        // Indices in `pictures` of the inputs of the previous unit and of this one.
         let (mut earlier, mut given) = (0, 0);
         for ((unit, panels), (_, bias)) in self.units.iter().zip(&self.panels).zip(&self.folded.convolutions) {
             let Convolution { side, to, .. } = unit.convolution;
@@ -134,7 +134,7 @@ impl Net {
         Output { features, logits }
     }
 
-    /// What it says of images, each of [`Shape::pixels`] bytes, in order; uses all cores where that pays.
+    /// The outputs for images of [`Shape::pixels`] bytes each, in order; uses all cores where that pays.
     pub(super) fn outputs(&self, pixels: &[u8]) -> Vec<Output> {
         let task = |pixels: &[u8]| {
             let mut scratch = self.scratch();
@@ -146,7 +146,7 @@ impl Net {
         pixels.par_chunks(TASK * self.shape.pixels()).flat_map_iter(task).collect()
     }
 
-    /// The part of the images whose largest logit is that of their class.
+    /// Share of the images whose largest logit is that of their class.
     pub(super) fn accuracy(&self, images: &LabelledPictures) -> f64 {
         let right = images.images().par_chunks(TASK * self.shape.pixels()).zip(images.labels().par_chunks(TASK));
         let right: usize = right

@@ -1,4 +1,4 @@
-//! From a picture of any size to the net's pixels: the middle square, scaled, in grey or colour; and from those to numbers.
+//! Preprocessing of a picture of any size: centre crop, scaling, conversion to grey or colour, normalization.
 
 use super::shape::Shape;
 use crate::Error;
@@ -6,14 +6,14 @@ use crate::math::convolution::rows;
 use crate::picture::{Picture, check_size, decode, invalid, supported};
 use image::{RgbImage, imageops};
 
-/// Family and version of the preprocessing, part of the fingerprint: a change of any number that reaches the net for
-/// some image needs another version.
+/// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image
+/// requires a new version.
 pub(super) const PREPROCESSING: &str = "images/1";
 
 /// The pixels of an image file, or of raw pixels of exactly the net's size: `[y][x][channel]`, 8 bits each.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] saying which limit the image breaks, or that it cannot be decoded.
+/// [`Error::InvalidInput`] with the limit that the image exceeds, or the decoding error.
 pub(super) fn pixels(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u8>, Error> {
     check_size(bytes)?;
     let raw = (bytes.len() == side * side * channels).then_some(bytes);
@@ -33,7 +33,7 @@ pub(super) fn pixels(bytes: &[u8], side: usize, channels: usize) -> Result<Vec<u
     }
 }
 
-/// The middle square of a picture, scaled to the side; one of that size is taken as it is.
+/// The central square of a picture, scaled to `side`; a picture of that size is unchanged.
 pub(super) fn fit(picture: Picture, side: usize, channels: usize) -> Result<Vec<u8>, Error> {
     let Picture { width, height, rgb } = picture;
     let shorter = width.min(height);
@@ -51,7 +51,7 @@ pub(super) fn fit(picture: Picture, side: usize, channels: usize) -> Result<Vec<
         imageops::resize(&square, side as u32, side as u32, imageops::FilterType::Triangle)
     };
     let rgb = scaled.into_raw();
-    // As ITU-R BT.601 weighs the colours.
+    // Weights of the colours by ITU-R BT.601.
     let grey = |pixel: &[u8; 3]| {
         let [red, green, blue] = pixel.map(u32::from);
         ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
@@ -59,7 +59,7 @@ pub(super) fn fit(picture: Picture, side: usize, channels: usize) -> Result<Vec<
     Ok(if channels == 3 { rgb } else { rgb.as_chunks::<3>().0.iter().map(grey).collect() })
 }
 
-/// What numbers the pixels of each colour become: `(byte / 255 - mean) / deviation`, by lookup.
+/// Lookup tables of `(byte / 255 - mean) / deviation` for each colour.
 #[derive(Clone, Debug)]
 pub(super) struct Tables(Vec<[f32; 256]>);
 
@@ -70,8 +70,8 @@ impl Tables {
         Self(mean.iter().zip(deviation).map(table).collect())
     }
 
-    /// The numbers of an image into a bordered picture, which has zeros there already: moved by `(dx, dy)` pixels, what is
-    /// not in the image being zero, and mirrored if `flip`.
+    /// Writes the normalized image into a zeroed picture with border: shifted by `(dx, dy)` pixels with zero fill,
+    /// and mirrored if `flip`.
     pub(super) fn fill(&self, shape: &Shape, pixels: &[u8], (dx, dy): (isize, isize), flip: bool, into: &mut [f32]) {
         let Shape { side, channels, .. } = *shape;
         for (y, row) in rows(side, channels).enumerate() {

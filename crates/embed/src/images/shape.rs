@@ -1,21 +1,21 @@
-//! The shape of a net: which convolutions it has, of which sizes, and where their numbers lie.
+//! The shape of a net: its convolutions, their sizes, and the layout of its parameters.
 
 use crate::Error;
 use crate::math::convolution::{CHANNELS, Convolution, bare, bordered};
 use std::ops::Range;
 
-/// Smallest and largest side of the pictures that a net takes, pixels.
+/// Allowed sides of the input pictures, pixels.
 pub(super) const SIDES: std::ops::RangeInclusive<usize> = 16..=256;
-/// Smallest and largest width: channels of the first stage. A multiple of 32.
+/// Allowed widths (channels of the first stage), multiples of 32.
 pub(super) const WIDTHS: std::ops::RangeInclusive<usize> = 32..=256;
-/// Residual blocks of a stage.
+/// Allowed residual blocks per stage.
 pub(super) const BLOCKS: std::ops::RangeInclusive<usize> = 1..=8;
-/// Classes of a net.
+/// Allowed numbers of classes.
 pub(super) const CLASSES: std::ops::RangeInclusive<usize> = 2..=10_000;
-/// Stages: each halves the side and doubles the channels.
+/// Number of stages. Each halves the side and doubles the channels.
 const STAGES: usize = 3;
 
-/// What a net is made of.
+/// The hyperparameters that determine the architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Rows and columns of the pictures.
@@ -24,32 +24,32 @@ pub struct Shape {
     pub channels: usize,
     /// Channels of the first stage; the second has twice as many, the third four times.
     pub width: usize,
-    /// Residual blocks of each stage.
+    /// Residual blocks per stage.
     pub blocks: usize,
-    /// How many classes it tells apart.
+    /// Number of classes.
     pub classes: usize,
 }
 
-/// A convolution with what follows it: normalisation, for the second of a residual block the block's input, the ramp,
-/// and where the side is halved max pooling of 2x2.
+/// A convolution with its normalization, the skip connection at the end of a residual block, the ReLU, and 2x2 max
+/// pooling where the side is halved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
     pub(super) convolution: Convolution,
-    /// Whether what went into the unit before is added before the ramp.
+    /// Whether the input of the previous unit is added before the ReLU.
     pub(super) adds: bool,
     /// Whether the result is pooled.
     pub(super) pools: bool,
 }
 
 impl Unit {
-    /// Side of what it gives.
+    /// Side of the output.
     pub(super) fn side_out(&self) -> usize {
         if self.pools { self.convolution.side / 2 } else { self.convolution.side }
     }
 }
 
 impl Shape {
-    /// Refuses a shape out of the bounds, naming the number.
+    /// Refuses a shape that is out of bounds, naming the number.
     ///
     /// # Errors
     /// [`Error::InvalidInput`].
@@ -79,7 +79,7 @@ impl Shape {
         Ok(())
     }
 
-    /// The convolutions in their order.
+    /// The convolutions in order.
     pub(super) fn units(&self) -> Vec<Unit> {
         let mut side = self.side;
         let first = Convolution { side, from: self.channels, to: self.width / 2 };
@@ -97,23 +97,23 @@ impl Shape {
         units
     }
 
-    /// Numbers of the tap `features`: the channels of the last stage.
+    /// Dimension of the tap `features`: the channels of the last stage.
     pub fn features(&self) -> usize {
         self.width << (STAGES - 1)
     }
 
-    /// Bytes of a picture of 8 bits a colour.
+    /// Bytes of a picture with 8 bits per colour.
     pub fn pixels(&self) -> usize {
         bare(self.side, self.channels)
     }
 
-    /// Numbers of a picture as the first convolution reads it.
+    /// Values of the first convolution's input, with border.
     pub(super) fn input(&self) -> usize {
         bordered(self.side, self.channels)
     }
 
-    /// Names and shapes of the tensors of a trained net, in order: of each unit the kernel, `[ky][kx][from][to]`, and the bias;
-    /// of the linear layer weight, `[class][feature]`, and bias.
+    /// Names and shapes of the tensors of a trained net, in order: for each unit the kernel, `[ky][kx][from][to]`,
+    /// and the bias; for the linear layer the weight, `[class][feature]`, and the bias.
     pub(super) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let mut tensors = Vec::new();
         for (place, unit) in self.units().iter().enumerate() {
@@ -127,7 +127,7 @@ impl Shape {
     }
 }
 
-/// Where the numbers that a training changes lie, one after the other.
+/// Ranges of the trainable parameters in one array.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) units: Vec<UnitPlaces>,
@@ -136,13 +136,13 @@ pub(super) struct Places {
     pub(super) total: usize,
 }
 
-/// Those of one unit.
+/// Ranges of the parameters of one unit.
 #[derive(Clone, Debug)]
 pub(super) struct UnitPlaces {
     pub(super) weights: Range<usize>,
-    /// What the normalised channels are multiplied with.
+    /// Factor of each normalized channel.
     pub(super) scale: Range<usize>,
-    /// What is added to them.
+    /// Term of each normalized channel.
     pub(super) shift: Range<usize>,
 }
 

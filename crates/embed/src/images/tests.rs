@@ -50,7 +50,7 @@ fn near(found: f64, expected: f64, tolerance: f64, what: &str) {
 
 // ---- gradients
 
-/// Every number's slope by central differences of `f`.
+/// The derivative of `f` by every number, by central differences.
 fn slopes(numbers: &[f32], nudge: f32, f: impl Fn(&[f32]) -> f64) -> Vec<f64> {
     let mut moved = numbers.to_vec();
     let mut at = |place: usize, by: f32| {
@@ -81,7 +81,7 @@ fn the_gradient_of_the_loss_is_that_of_differences() {
 fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
     for side in [4, 5] {
         let (channels, half) = (3, side / 2);
-        // No number near zero or near another: differences must not cross a bend.
+        // No number is near zero or near another, so that differences do not cross a corner.
         let image: Vec<f32> = (0..bare(side, channels)).map(|i| ((i * 29 + 7) % 97) as f32 / 40.0 - 1.21).collect();
         let to_bordered = |numbers: &[f32]| {
             let mut picture = vec![0.0; bordered(side, channels)];
@@ -124,7 +124,7 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
     let (side, channels, images) = (3, 4, 2);
     let size = bare(side, channels);
     let (numbers, scale, shift) = (noise(images * size, 1), noise(channels, 2), noise(channels, 3));
-    // A skip large enough to keep every ramp open.
+    // A skip large enough to keep every ReLU open.
     let (skip, wanted) = (vec![20.0; bordered(side, channels)], noise(images * size, 4));
     let moments = |numbers: &[f32]| {
         let mut sums = Sums::new(channels);
@@ -161,15 +161,15 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
     }
 }
 
-/// Along the gradient itself, and along a direction that does not know it, the loss changes as the gradient says; for each
-/// part of each unit alone.
+/// Along the gradient, and along a direction independent of it, the loss changes as the gradient predicts; for each
+/// part of each unit.
 #[test]
 fn the_gradient_of_every_unit_is_that_of_differences() {
     let shape = Shape { side: 16, channels: 3, width: 32, blocks: 1, classes: 3 };
     let (units, places) = (shape.units(), Places::of(&shape));
     let mut numbers = start(&units, &places, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
     for unit in &places.units {
-        // Blocks that begin as the identity would hide what is in them.
+        // Blocks that start as the identity would hide their contents.
         for range in [&unit.scale, &unit.shift] {
             numbers[range.clone()]
                 .iter_mut()
@@ -223,7 +223,7 @@ fn the_gradient_of_every_unit_is_that_of_differences() {
 
 // ---- training
 
-/// Stripes of three directions with noise, 16 x 16.
+/// Noisy stripes in three directions, 16 x 16.
 fn stripes(count: usize, channels: usize, seed: u64) -> LabelledPictures {
     let random = noise(count * 256 * channels, seed);
     let label = |image: usize| (image % 3) as u16;
@@ -359,7 +359,7 @@ fn pictures_of_any_size_and_raw_pixels_are_taken() {
     let as_they_are = prepare::pixels(&encoded(square.clone(), ImageFormat::Png), 16, 3).unwrap();
     assert_eq!(as_they_are, square.clone().into_raw());
     assert_eq!(prepare::pixels(&as_they_are, 16, 3).unwrap(), as_they_are, "raw pixels");
-    // A wide picture whose middle is the square.
+    // A wide picture with the square in the middle.
     let mut wide = RgbImage::from_pixel(40, 16, Rgb([255, 0, 0]));
     ::image::imageops::overlay(&mut wide, &square, 12, 0);
     assert_eq!(prepare::pixels(&encoded(wide, ImageFormat::Bmp), 16, 3).unwrap(), as_they_are);
@@ -471,7 +471,7 @@ fn class_folders_and_archives_give_the_same_images() {
     {
         let bytes = encoded(gradient(16 + place as u32, 16), ImageFormat::Png);
         put(&folder, name, &bytes);
-        // In an archive the class is the folder a file lies in, however deep.
+        // In an archive, the class is the folder that contains the file, at any depth.
         entries.push((format!("train/{long}{}", name.replace("more/", "")), bytes));
     }
     let found = LabelledPictures::read_classes(&folder, COLOUR).unwrap();

@@ -1,9 +1,9 @@
-//! Training: stochastic gradient descent with Nesterov's momentum over shuffled batches, each image moved a little and
-//! mirrored by chance at every visit.
+//! Training: stochastic gradient descent with Nesterov momentum over shuffled batches, with random shifts and
+//! mirroring of each image in each epoch.
 //!
-//! A batch is cut into shards of [`SHARD`] images that run on different threads; their gradients and moments are added in
-//! the order of the shards, and every image draws its movement from a generator of its own, so the result depends on the
-//! data, the options and the processor's instructions, but not on the number of threads.
+//! A batch is split into shards of [`SHARD`] images that run on different threads. Their gradients and moments are
+//! summed in shard order, and each image has its own random generator for augmentation, so the result depends on
+//! the data, the options and the processor's instructions, but not on the number of threads.
 
 use super::data::LabelledPictures;
 use super::layers::Moments;
@@ -20,45 +20,45 @@ use rand_xoshiro::{
 use rayon::prelude::*;
 use serde_json::json;
 
-/// Images of a batch that one thread takes.
+/// Images per shard.
 const SHARD: usize = 32;
-/// Numbers that one task of the optimiser updates.
+/// Parameters per task of the optimizer.
 const STEP_CHUNK: usize = 16 * 1024;
-/// The part of the last direction that is kept.
+/// Momentum.
 const MOMENTUM: f32 = 0.9;
-/// Weights shrink by this, times the rate, a step.
+/// Weight decay per step, times the learning rate.
 const DECAY: f32 = 5e-4;
-/// What of a label is spread over all classes.
+/// Label smoothing: the share of a label that is spread over all classes.
 const SMOOTHING: f32 = 0.1;
-/// The part of the training in which the rate rises to its highest; then it falls to 0. Both in a straight line.
+/// Share of the training in which the learning rate rises linearly to its maximum; afterwards it falls linearly to 0.
 const WARMUP: f64 = 0.25;
-/// How much a shard's moments count in the running ones.
+/// Weight of a shard's moments in the running average.
 const RUNNING: f32 = 0.02;
-/// An image is moved by up to one in so many of its side.
+/// Images are shifted by up to side / `REACH`.
 const REACH: usize = 16;
-/// Most memory that a training takes beside the images, bytes.
+/// Maximum memory of a training in addition to the images, bytes.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// Settings of a training.
+/// Training settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Visits to every image; 1 to 1,000.
+    /// Epochs; 1 to 1,000.
     pub epochs: usize,
-    /// Images a step; 2 to 4,096.
+    /// Images per step; 2 to 4,096.
     pub batch: usize,
-    /// The highest rate; above 0, at most 10.
+    /// Maximum learning rate; above 0, at most 10.
     pub learning_rate: f32,
     /// Channels of the first stage.
     pub width: usize,
-    /// Residual blocks of each stage.
+    /// Residual blocks per stage.
     pub blocks: usize,
-    /// Whether images are moved a little at every visit.
+    /// Whether to shift images randomly in each epoch.
     pub augment: bool,
-    /// Whether images are mirrored by chance, where they are moved.
+    /// Whether to mirror images randomly as well; only with `augment`.
     pub mirror: bool,
-    /// Seed of the first weights, the order of the images, and their movements.
+    /// Seed of the initial weights, the order of the images, and the augmentation.
     pub seed: u64,
-    /// Threads; 0 takes all cores. The result does not depend on it.
+    /// Threads; 0 means all cores. The result does not depend on it.
     pub threads: usize,
 }
 
@@ -111,12 +111,13 @@ impl TrainOptions {
     }
 }
 
-/// Trains a net on `train`; `test` only measures. `observe` is told every 50 steps and at the end of each epoch, and
-/// ends the training by returning false.
+/// Trains a net on `train`; `test` is only for measurements. Calls `observe` every 50 steps and at the end of each
+/// epoch; returning false cancels the training.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for too few images, a class without any, test images of another kind, settings out of range, or
-/// a training that diverged; [`Error::Cancelled`]; [`Error::Io`] when the threads cannot be started.
+/// [`Error::InvalidInput`] for too few images, a class without images, test images of another size or with other
+/// classes, settings out of range, or a training that diverged; [`Error::Cancelled`]; [`Error::Io`] if the threads
+/// cannot be started.
 pub fn train(
     train: &LabelledPictures,
     test: Option<&LabelledPictures>,
@@ -156,7 +157,7 @@ pub fn train(
         ("blocks", json!(shape.blocks)),
         ("epochs", json!(options.epochs)),
         ("batch", json!(options.batch)),
-        // As text: the nearest f64 of an f32 prints with digits that nobody typed.
+        // Formatted as text first: an f32 converted to f64 would print spurious digits.
         ("learning_rate", json!(options.learning_rate.to_string().parse::<f64>().unwrap_or_default())),
         ("schedule", json!("one cycle, linear")),
         ("optimiser", json!("SGD, Nesterov 0.9, decay 5e-4")),
@@ -171,7 +172,7 @@ pub fn train(
     if skipped > 0 {
         card.settings.insert("skipped_images".into(), json!(skipped));
     }
-    // A card is read by people: five digits of a loss.
+    // Losses rounded to five digits, because people read the card.
     let losses: Vec<f64> = learned.losses.iter().map(|loss| (loss * 1e5).round() / 1e5).collect();
     card.quality.insert("training_loss_after_each_epoch".into(), json!(losses));
     if let (Some(test), Some(last)) = (test, learned.accuracies.last()) {
@@ -182,7 +183,7 @@ pub fn train(
     PictureNet::new(net, train.classes().to_vec(), card)
 }
 
-/// What was measured after each epoch.
+/// Measurements after each epoch.
 #[derive(Default)]
 struct Learned {
     losses: Vec<f64>,
@@ -209,7 +210,7 @@ fn run(
     let mut running: Vec<Moments> = Vec::new();
     let mut workers: Vec<Worker> = (0..batch.div_ceil(SHARD)).map(|_| Worker::new(shape, SHARD.min(batch))).collect();
     let mut order: Vec<usize> = (0..train.len()).collect();
-    // What does not fill a batch waits for another epoch.
+    // The images beyond the last full batch are left out of this epoch.
     let steps = order.len() / batch;
     let folded = |numbers: &[f32], running: &[Moments]| {
         Net::new(shape, fold(&units, &places, numbers, running), mean.clone(), deviation.clone())
@@ -221,7 +222,7 @@ fn run(
         let (mut recent, mut whole) = (Tally::default(), Tally::default());
         for (step, images) in order.chunks_exact(batch).enumerate() {
             let used = images.len().div_ceil(SHARD);
-            // Shards of the same size, nearly: none of one image.
+            // Shards of almost equal size, so that none has a single image.
             let shard = images.len().div_ceil(used);
             workers.par_iter_mut().zip(images.par_chunks(shard)).for_each(|(worker, shard)| {
                 load(worker, &shape, train, shard, &tables, options, epoch);
@@ -266,7 +267,7 @@ fn run(
     folded(&learner.numbers, &running)
 }
 
-/// Takes the images of a shard, moved a little and mirrored if the options say so.
+/// Loads the images of a shard, shifted and mirrored if the options say so.
 fn load(
     worker: &mut Worker,
     shape: &Shape,
@@ -283,7 +284,7 @@ fn load(
         into.fill(0.0);
         let (mut place, mut mirrored) = ((0, 0), false);
         if options.augment {
-            // One generator an image and visit; the constants only spread the three numbers.
+            // One generator per image and epoch; the constants only spread the bits of the three numbers.
             let visit =
                 (image as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (epoch as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
             let mut random = Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit);
@@ -296,7 +297,7 @@ fn load(
     }
 }
 
-/// Adds a worker's moments to the running ones.
+/// Updates the running moments with a worker's moments.
 fn follow(running: &mut Vec<Moments>, worker: &Worker) {
     if running.is_empty() {
         running.extend(worker.moments().cloned());
@@ -309,7 +310,7 @@ fn follow(running: &mut Vec<Moments>, worker: &Worker) {
     }
 }
 
-/// The weights with the normalisation in them: each unit's weights and bias.
+/// Folds the normalization into each unit's weights and bias.
 fn fold(units: &[Unit], places: &Places, numbers: &[f32], running: &[Moments]) -> Folded {
     let convolutions = units.iter().zip(&places.units).zip(running).map(|((unit, places), running)| {
         let (scale, shift) = (&numbers[places.scale.clone()], &numbers[places.shift.clone()]);
@@ -325,19 +326,19 @@ fn fold(units: &[Unit], places: &Places, numbers: &[f32], running: &[Moments]) -
     }
 }
 
-/// A number from 0 up to but not including 1.
+/// A uniform number in [0, 1).
 fn uniform(random: &mut impl Rng) -> f32 {
     (random.next_u64() >> 40) as f32 / (1u64 << 24) as f32
 }
 
-/// The first numbers: weights normal, of variance 2 / inputs (He et al. 2015, section 2.2); channels are scaled by 1, by 0 at
-/// the end of a residual block, so that a block begins as the identity (Goyal et al. 2017, section 5.1); the rest is 0.
+/// The initial parameters: weights normal with variance 2 / inputs (He et al. 2015, section 2.2); scales 1, but 0 at
+/// the end of a residual block, so that a block starts as the identity (Goyal et al. 2017, section 5.1); all others 0.
 pub(super) fn start(units: &[Unit], places: &Places, shape: &Shape, random: &mut impl Rng) -> Vec<f32> {
     let mut numbers = vec![0.0; places.total];
     let mut normal = |numbers: &mut [f32], inputs: usize, gain: f32| {
         let deviation = (gain / inputs as f32).sqrt();
         for number in numbers {
-            // Box and Muller 1958.
+            // Box-Muller transform (Box and Muller 1958).
             let (radius, angle) = (1.0 - uniform(random), uniform(random) * std::f32::consts::TAU);
             *number = deviation * (-2.0 * radius.ln()).sqrt() * angle.cos();
         }
@@ -350,11 +351,11 @@ pub(super) fn start(units: &[Unit], places: &Places, shape: &Shape, random: &mut
     numbers
 }
 
-/// Nesterov's momentum, as Sutskever et al. 2013 write it, with decay of the weights.
+/// Nesterov momentum in the formulation of Sutskever et al. 2013, with weight decay.
 struct Learner {
     numbers: Vec<f32>,
     velocity: Vec<f32>,
-    /// Where weights lie; the others do not decay.
+    /// Ranges of the weights; the other parameters do not decay.
     decays: Vec<std::ops::Range<usize>>,
 }
 
@@ -364,7 +365,7 @@ impl Learner {
         Self { velocity: vec![0.0; numbers.len()], numbers, decays: weights.chain([places.linear.clone()]).collect() }
     }
 
-    /// One step along the sum of the workers' gradients.
+    /// One optimizer step with the sum of the workers' gradients.
     fn update(&mut self, workers: &[Worker], rate: f32) {
         let (first, others) = workers.split_first().expect("a batch has a shard");
         let decays = &self.decays;

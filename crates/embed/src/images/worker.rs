@@ -1,17 +1,18 @@
-//! A shard of a batch: its images forward through the net, the loss, and the gradient backward, on one thread.
+//! A shard of a batch: forward pass, loss and backward pass of its images, on one thread.
 //!
-//! The normalisation is over the images of the shard, not of the whole batch (Hoffer, Hubara, Soudry 2017, "Train longer,
-//! generalize better", section 4: ghost batch normalisation), so that threads need not wait for one another within a step.
+//! The normalization is over the images of the shard, not of the whole batch (Hoffer, Hubara, Soudry 2017, "Train
+//! longer, generalize better", section 4: ghost batch normalization), so that threads do not wait for each other
+//! within a step.
 
 use super::layers::{self, Moments, Sums, bordered_zeros};
 use super::shape::{Places, Shape, Unit};
 use crate::math::convolution::{Convolution, bare, bordered};
 use crate::math::gemm::{Matrix, multiply};
 
-/// Numbers of the gradients that go into one product with the weights: they stay in the second-level cache.
+/// Gradient values per product with the weights; sized for the L2 cache.
 const GROUP_NUMBERS: usize = 64 * 1024;
 
-/// The weights as the convolutions read them, forward and backward.
+/// The weights in the layout of the convolutions, for both passes.
 pub(super) struct Packed {
     forward: Vec<Vec<f32>>,
     turned: Vec<Vec<f32>>,
@@ -22,7 +23,7 @@ impl Packed {
         let room = |unit: &Unit| vec![0.0; unit.convolution.weights()];
         Self {
             forward: units.iter().map(room).collect(),
-            // Nobody asks for the gradient by the images.
+            // The gradient with respect to the images is not needed.
             turned: units
                 .iter()
                 .enumerate()
@@ -31,7 +32,7 @@ impl Packed {
         }
     }
 
-    /// Takes the weights of all units anew.
+    /// Packs the weights of all units.
     pub(super) fn pack(&mut self, units: &[Unit], places: &Places, numbers: &[f32]) {
         use rayon::prelude::*;
         let packed = self.forward.par_iter_mut().zip(&mut self.turned);
@@ -45,19 +46,19 @@ impl Packed {
     }
 }
 
-/// What one unit computed, image by image.
+/// The intermediate results of one unit, image by image.
 struct Kept {
-    /// The convolution's results, bare.
+    /// The convolution's results, without border.
     result: Vec<f32>,
-    /// After normalisation, addition and ramp, bordered.
+    /// The output after normalization, addition and ReLU, with border.
     out: Vec<f32>,
-    /// The same pooled, bordered; empty where nothing is pooled.
+    /// The pooled output, with border; empty without pooling.
     pooled: Vec<f32>,
     moments: Moments,
     inverse: Vec<f32>,
 }
 
-/// Sums over images.
+/// Loss and accuracy sums over images.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) loss: f64,
@@ -71,22 +72,22 @@ impl Tally {
     }
 }
 
-/// One shard's images, what the net makes of them, and the gradient; reused from batch to batch.
+/// Images, intermediate results and gradient of one shard; reused between batches.
 pub(super) struct Worker {
     shape: Shape,
     units: Vec<Unit>,
-    /// `[image]`, bordered.
+    /// `[image]`, with border.
     pub(super) input: Vec<f32>,
     pub(super) labels: Vec<u16>,
     kept: Vec<Kept>,
     features: Vec<f32>,
-    /// The logits, then the gradient by them.
+    /// The logits, then their gradient.
     logits: Vec<f32>,
     slopes: Vec<f32>,
     next: Vec<f32>,
     skipped: Vec<f32>,
     group: Vec<f32>,
-    /// By all numbers that are learned, summed over the shard.
+    /// Gradient of all parameters, summed over the shard.
     pub(super) gradient: Vec<f32>,
     pub(super) tally: Tally,
 }
@@ -123,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// Bytes that a worker takes, about.
+    /// Approximate memory of a worker in bytes.
     pub(super) fn bytes(shape: &Shape, images: usize) -> u64 {
         let units = shape.units();
         let kept = |unit: &Unit| {
@@ -136,12 +137,13 @@ impl Worker {
         4 * (images as u64 * of_image as u64 + Places::of(shape).total as u64)
     }
 
-    /// Images whose gradients by a convolution's results are made and used at once.
+    /// Images per group in the backward pass of a convolution.
     fn group(convolution: Convolution) -> usize {
         (GROUP_NUMBERS / bordered(convolution.side, convolution.to)).max(1)
     }
 
-    /// Forward and backward over the images: fills `gradient`, by `weight` times the sum of their losses, and the tally.
+    /// Forward and backward pass over the images: fills `gradient` with the gradient of `weight` times the sum of
+    /// their losses, and fills the tally.
     pub(super) fn step(&mut self, places: &Places, numbers: &[f32], packed: &Packed, smoothing: f32, weight: f32) {
         self.forward(places, numbers, packed);
         let (classes, images) = (self.shape.classes, self.labels.len());
@@ -156,7 +158,7 @@ impl Worker {
         self.backward(places, numbers, packed);
     }
 
-    /// Images to logits.
+    /// Forward pass from images to logits.
     fn forward(&mut self, places: &Places, numbers: &[f32], packed: &Packed) {
         let images = self.labels.len();
         for (place, unit) in self.units.iter().enumerate() {
@@ -176,7 +178,7 @@ impl Worker {
             let (scale, shift) = (&numbers[places.scale.clone()], &numbers[places.shift.clone()]);
             let factor: Vec<f32> = scale.iter().zip(&kept.inverse).map(|(scale, inverse)| scale * inverse).collect();
             let term: Vec<f32> = (0..to).map(|c| shift[c] - kept.moments.mean[c] * factor[c]).collect();
-            // What went into the unit before lies as this one's result does.
+            // The previous unit's input has the same layout as this unit's result.
             let skip = unit.adds.then(|| input_of(&self.input, &before[..place - 1]));
             for image in 0..images {
                 let of = |numbers: usize| image * numbers..(image + 1) * numbers;
@@ -230,7 +232,7 @@ impl Worker {
         }
     }
 
-    /// Turns `slopes` from those by what the unit gives into those by what it was given.
+    /// Replaces `slopes`, the gradient of the unit's output, by the gradient of its input.
     fn unit_backward(&mut self, place: usize, places: &super::shape::UnitPlaces, numbers: &[f32], packed: &Packed) {
         let images = self.labels.len();
         let unit = self.units[place];
@@ -258,7 +260,7 @@ impl Worker {
             self.gradient[range.clone()].iter_mut().zip(sums).for_each(|(slope, &sum)| *slope = sum as f32);
         }
         if unit.adds {
-            // They reach the block's input by the way around, too.
+            // The gradient also reaches the block's input through the skip connection.
             self.skipped[..images * bare(side, to)].copy_from_slice(&self.slopes[..images * bare(side, to)]);
         }
         let adds_to_skipped = self.units.get(place + 1).is_some_and(|after| after.adds);
@@ -294,7 +296,7 @@ impl Worker {
     }
 }
 
-/// What a unit reads, given those before it: what the last of them gives, or the images.
+/// The input of a unit, given the previous units: the output of the last of them, or the images.
 fn input_of<'a>(images: &'a [f32], before: &'a [Kept]) -> &'a [f32] {
     match before.last() {
         None => images,

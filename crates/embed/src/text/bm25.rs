@@ -1,7 +1,7 @@
-//! BM25 (Robertson, Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.5): what vectors of
-//! texts are compared with.
+//! BM25 (Robertson, Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.5), the baseline
+//! for vectors of texts.
 //!
-//! A word's weight is ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative; it counts as often as the query has it.
+//! A word's weight is ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative, multiplied by its count in the query.
 
 use crate::nearest::NEAREST;
 use crate::{
@@ -12,21 +12,21 @@ use crate::{
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-/// How soon more of the same word counts little more.
+/// Term frequency saturation.
 const K1: f32 = 1.2;
-/// How much long texts are discounted.
+/// Length normalization.
 const B: f32 = 0.75;
 
 /// An inverted index over texts.
 pub struct Bm25 {
     numbers: FxHashMap<String, u32>,
-    /// For each word its texts, and what it counts there.
+    /// For each word, its texts and its score in them.
     postings: Vec<Vec<(u32, f32)>>,
     texts: usize,
 }
 
 impl Bm25 {
-    /// The index of `texts`, which are numbered in their order.
+    /// Builds the index of `texts`, numbered in order.
     pub fn new(texts: &[String]) -> Self {
         let mut numbers = FxHashMap::<String, u32>::default();
         let mut postings = Vec::<Vec<(u32, f32)>>::new();
@@ -59,7 +59,7 @@ impl Bm25 {
         Self { numbers, postings, texts: texts.len() }
     }
 
-    /// The score of every text for a query.
+    /// Returns the score of every text for a query.
     pub fn scores(&self, query: &str) -> Vec<f32> {
         let mut scores = vec![0.0; self.texts];
         let mut words = FxHashMap::<u32, f32>::default();
@@ -74,7 +74,7 @@ impl Bm25 {
         scores
     }
 
-    /// For each of the texts with these numbers the [`NEAREST`] best others, on all cores.
+    /// Returns the [`NEAREST`] best other texts for each text in `queries`, on all cores.
     pub fn nearest(&self, texts: &[String], queries: &[u32]) -> Vec<Vec<u32>> {
         queries
             .par_iter()

@@ -1,20 +1,20 @@
 //! The loss of contrastive training (InfoNCE: van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive
-//! Predictive Coding", equation 4) with the other texts of a batch as negatives, on both sides of each pair.
+//! Predictive Coding", equation 4), with the other texts of a batch as negatives, on both sides of each pair.
 
 use crate::math::gemm::{Matrix, multiply};
 use rayon::prelude::*;
 
-/// Rows that one thread works on at once; a fixed size, so that sums do not depend on the number of threads.
+/// Rows per thread and block; a fixed size, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64;
 
-/// Mean over the rows of -ln of the share that a row's partner has in its softmax of cosines over the temperature, and its
-/// gradient by the rows.
+/// Returns the mean over the rows of -ln of the partner's share in the row's softmax of cosines over the temperature,
+/// and computes its gradient with respect to the rows.
 ///
-/// `unit` are an even number of unit vectors of `dimension` numbers; 2i and 2i + 1 are partners. Rows of the same article are
-/// no negatives of each other. `scores` is scratch space.
+/// `unit` is an even number of unit vectors of `dimension` numbers; 2i and 2i + 1 are partners. Rows of the same
+/// article are not negatives of each other. `scores` is scratch space.
 ///
 /// # Panics
-/// When the lengths do not fit.
+/// If the lengths do not match.
 pub(super) fn info_nce(
     unit: &[f32],
     dimension: usize,
@@ -45,14 +45,14 @@ pub(super) fn info_nce(
     let scores = &*scores;
     gradient.par_chunks_mut(BLOCK * dimension).enumerate().for_each(|(block, gradient)| {
         let (first, rows) = (block * BLOCK, gradient.len() / dimension);
-        // A score of two rows is of both: as the first and as the second.
+        // A score depends on two rows: as the first and as the second.
         multiply(gradient, Matrix::new(&scores[first * n..], rows, n), all, false);
         multiply(gradient, Matrix::strided(&scores[first..], n, rows, n).transposed(), all, true);
     });
     losses.iter().sum::<f64>() / n as f64
 }
 
-/// Turns a row's cosines into the gradient by them; gives the row's loss.
+/// Replaces a row's cosines by the gradient with respect to them; returns the row's loss.
 fn softmax_error(scores: &mut [f32], row: usize, articles: &[u32], temperature: f32) -> f64 {
     let (partner, own) = (row ^ 1, articles[row]);
     let counts = |place: usize| place == partner || articles[place] != own;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::words::draw::Random;
 
-    /// The same in 64 bits, by its definition.
+    /// Reference implementation in 64 bits, by definition.
     fn by_definition(rows: &[f64], dimension: usize, articles: &[u32], temperature: f64) -> f64 {
         let n = articles.len();
         let row = |place: usize| &rows[place * dimension..][..dimension];
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_gradient_is_the_slope_of_the_loss() {
-        // More rows than a block has; two pairs are of one article.
+        // More rows than a block; two pairs belong to one article.
         let (n, dimension, temperature) = (140, 7, 0.2_f32);
         let mut articles: Vec<u32> = (0..n).map(|row| row / 2).collect();
         articles[8..10].fill(1);
@@ -120,7 +120,7 @@ mod tests {
                 gradient[place]
             );
         }
-        // Another number of threads, the same bits.
+        // Another number of threads gives the same bits.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let mut again = vec![0.0; rows.len()];
         let once = pool.install(|| info_nce(&rows, dimension, &articles, temperature, &mut scores, &mut again));

@@ -1,11 +1,11 @@
-//! The encoder that is trained by contrast (`train.rs`). A vector has two parts, each of a fixed share of its length:
+//! The text encoder trained by contrast (`train.rs`). A vector has two parts, each with a fixed share of its length:
 //!
-//! - what the text is about: the sum of its words' learned vectors;
-//! - which words it has: their sketch (`sketch.rs`), each by how rare it is, and 1 + ln n times if it occurs n times. It tells
-//!   names apart that no training has seen.
+//! - the topic: the sum of the words' learned vectors;
+//! - the vocabulary: the hashed features of the words (`sketch.rs`), each weighted by its rarity, and by 1 + ln n if it
+//!   occurs n times. They distinguish names that are not in the training data.
 //!
-//! The first is trained without the second, and counts a word as often as it occurs: training both together, and 1 + ln n in
-//! both, were measured to find less.
+//! The first part is trained without the second, and counts a word as often as it occurs. Training both together, and
+//! counting 1 + ln n in both, measured worse.
 
 use super::{
     model::{canaries, check_length, nothing_known, share, share_of_unknown},
@@ -20,25 +20,25 @@ use crate::{
 use serde_json::Value;
 use std::path::Path;
 
-/// The family, as its models' cards name it.
+/// The family of these models in their cards.
 pub const CONTRAST: &str = "text-contrast";
-/// Words that a paragraph has, about.
+/// Approximate words of a paragraph.
 const PARAGRAPH: f64 = 100.0;
-/// Largest files of a model folder, bytes.
+/// Maximum sizes of the files in a model folder, in bytes.
 const MAX_TENSORS: u64 = 16 << 30;
 const MAX_VOCABULARY: u64 = 1 << 30;
 
-/// How a vector is divided.
+/// The parts of a vector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Parts {
-    /// Numbers of the sketch; 0 for none.
+    /// Number of hashed features; 0 for none.
     pub(super) sketch: usize,
-    /// The share of a cosine that the sketches have, 0 to 1.
+    /// Share of the hashed features in a cosine, 0 to 1.
     pub(super) share: f32,
 }
 
 impl Parts {
-    /// As the settings of a card have it.
+    /// Reads the parts from the settings of a card.
     fn of(card: &ModelCard) -> Result<Self, String> {
         let Some(sketch) = card.settings.get("sketch") else { return Ok(Self { sketch: 0, share: 0.0 }) };
         let numbers = sketch.as_u64().filter(|&numbers| numbers <= MAX_DIMENSION as u64);
@@ -48,16 +48,16 @@ impl Parts {
         Ok(Self { sketch: numbers as usize, share: share as f32 })
     }
 
-    /// Puts a vector together: `out` is its learned part, of any length, and then the sketch, of any length too.
+    /// Combines the parts in `out`: the learned part, then the hashed features, both of any length.
     ///
-    /// A part that is zero leaves the whole to the other. False when both are.
+    /// If one part is zero, the other has the full weight. Returns false if both are zero.
     fn join(self, out: &mut [f32]) -> bool {
         let (learned, sketch) = out.split_at_mut(out.len() - self.sketch);
         let share = match (normalize(learned), normalize(sketch)) {
             (true, true) => self.share,
             (true, false) => 0.0,
             (false, true) => {
-                // It may also be a sum that no float holds.
+                // The learned part may also be a sum beyond the range of floats.
                 learned.fill(0.0);
                 1.0
             }
@@ -70,17 +70,17 @@ impl Parts {
     }
 }
 
-/// How rare a word of this share of the corpus is: about the logarithm of how many paragraphs there are to one that has it.
+/// Returns the rarity of a word with this share of the corpus: about ln(1 / share of paragraphs with the word).
 fn rarity_at(share: f64) -> f32 {
     (1.0 + 1.0 / (share * PARAGRAPH)).ln() as f32
 }
 
-/// How rare each word is.
+/// Returns the rarity of each word.
 pub(super) fn rarity(words: &WordModel) -> Vec<f32> {
     (0..words.vocabulary().len()).map(|number| rarity_at(share(words, number))).collect()
 }
 
-/// The different words of a text, each with its number if it is known, and how often it occurs; rising.
+/// Returns the distinct words of a text, each with its number if known, and its count; sorted.
 fn counted(model: &WordModel, text: &str) -> Vec<((String, Option<usize>), f32)> {
     let mut words = Vec::new();
     model.terms(text, |term| {
@@ -93,7 +93,7 @@ fn counted(model: &WordModel, text: &str) -> Vec<((String, Option<usize>), f32)>
     words.chunk_by_mut(|a, b| a == b).map(|same| (std::mem::take(&mut same[0]), same.len() as f32)).collect()
 }
 
-/// Embeds blocks of text.
+/// The encoder of blocks of text.
 pub struct TextEncoder {
     words: WordModel,
     rarity: Vec<f32>,
@@ -105,7 +105,7 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// The encoder over words' learned vectors. Its name is that of the words' card.
+    /// Returns the encoder over learned word vectors, named by the words' card.
     pub(super) fn new(words: WordModel, parts: Parts) -> Self {
         let mut fingerprint = Fingerprinter::new("text-contrast/2");
         fingerprint.part("words", &words.fingerprint().0);
@@ -119,10 +119,10 @@ impl TextEncoder {
         Self { words, rarity, rarity_of_unknown, parts, card, fingerprint, taps }.with_parts()
     }
 
-    /// Reads a model folder of the family [`CONTRAST`]; it has the files of a word model.
+    /// Loads a model folder of the family [`CONTRAST`]; its files are those of a word model.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is too large, or not what the other files say it is.
+    /// [`Error::Io`]; [`Error::Corrupt`] if a file is too large, or the files contradict each other.
     pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
         let path = folder.join(file::CARD);
         card.check_name(&path)?;
@@ -132,7 +132,7 @@ impl TextEncoder {
         Ok(Self::new(file::assemble(folder, card, &tensors, &vocabulary, None)?, parts))
     }
 
-    /// Writes the model folder, which is made where there is none; the card appears last.
+    /// Writes the model folder, creating it if needed, the card last.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Disk`].
@@ -140,7 +140,7 @@ impl TextEncoder {
         write_folder(folder, &self.files()?)
     }
 
-    /// The same with another card; what it is made of stays in its settings.
+    /// Returns the same model with another card; the settings of its parts are kept.
     #[must_use]
     pub fn with_card(mut self, card: ModelCard) -> Self {
         self.card = card;
@@ -149,7 +149,7 @@ impl TextEncoder {
 
     fn with_parts(mut self) -> Self {
         self.card.settings.insert("sketch".into(), self.parts.sketch.into());
-        // The shortest digits, which are read back as the same number.
+        // The shortest digits that parse to the same number.
         let share = self.parts.share.to_string().parse::<f64>().unwrap_or_default();
         self.card.settings.insert("sketch_share".into(), share.into());
         self
@@ -207,7 +207,8 @@ impl Embedder for TextEncoder {
         canaries(&self.words)
     }
 
-    /// The unit vector of a text of at most [`MAX_TEXT_BYTES`](super::MAX_TEXT_BYTES), one of whose words at least is known.
+    /// Returns the unit vector of a text of at most [`MAX_TEXT_BYTES`](super::MAX_TEXT_BYTES) with at least one known
+    /// word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
         self.text(input.text_for(self.name())?)

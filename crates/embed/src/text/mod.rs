@@ -1,16 +1,16 @@
-//! Blocks of text from their words' vectors.
+//! Embedders of text blocks, based on word vectors.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `model.rs` | the embedder `text`: smooth inverse frequency weights, the common component removed |
-//! | `encoder.rs` | the encoder trained by contrast |
-//! | `sketch.rs` | the words of a text in a few numbers |
+//! | `encoder.rs` | the text encoder trained by contrast |
+//! | `sketch.rs` | hashed features of a text's words |
 //! | `paragraphs.rs` | paragraphs of articles, some of them held out |
-//! | `train.rs` | training by contrast of paragraphs: settings and steps |
-//! | `net.rs` | the weights, forward and back |
-//! | `contrast.rs` | the loss |
-//! | `retrieval.rs` | how well the paragraphs of an article find each other |
-//! | `bm25.rs` | BM25, to compare with |
+//! | `train.rs` | contrastive training on paragraphs: options and steps |
+//! | `net.rs` | the weights, forward and backward pass |
+//! | `contrast.rs` | the contrastive loss |
+//! | `retrieval.rs` | retrieval of paragraphs of the same article |
+//! | `bm25.rs` | BM25, the baseline |
 
 pub mod bm25;
 mod contrast;

@@ -1,8 +1,8 @@
-//! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' vectors, each weighted by a / (a + p(w)), less its
-//! part along the direction that all texts share, made a unit vector. (Unit word vectors were tried: of 2,000
-//! paragraphs of the corpus, the first half found its second half 842 times, with the vectors as they are 864 times.)
+//! The embedder `text` (Arora, Liang, Ma 2017): the mean of the words' vectors, each weighted by a / (a + p(w)), minus
+//! its projection on the common component, normalized. (Measured with unit word vectors: for 2,000 paragraphs of the
+//! corpus, the first half found its second half 842 times; with the vectors unchanged, 864 times.)
 //!
-//! A model without word counts (imported from word2vec) weighs by rank as if words followed Zipf's law; one without the
+//! A model without word counts (imported from word2vec) uses weights by rank, assuming Zipf's law; a model without the
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
 
 use crate::{
@@ -11,35 +11,35 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Longest text, bytes.
+/// Maximum length of a text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
-/// A mean this short is the remains of rounding, not a direction.
+/// A shorter mean is rounding error, not a direction.
 const MIN_NORM: f64 = 1e-5;
 
-/// What the name of a word model has behind it that is the name of its texts.
+/// Suffix of a word model's name that gives the name of its text embedder.
 pub const OF_TEXTS: &str = "-text";
 
-/// Embeds sentences and blocks of text with the words of a [`WordModel`].
+/// The embedder of sentences and blocks of text with the words of a [`WordModel`].
 pub struct TextEmbedder {
     words: Arc<WordModel>,
-    /// Of each word.
+    /// The weight of each word.
     weights: Vec<f32>,
     card: ModelCard,
     fingerprint: Fingerprint,
     taps: [Tap; 1],
 }
 
-/// The share of a text that is word `number`.
+/// Returns the frequency of word `number`, as a share of the corpus.
 pub(super) fn share(words: &WordModel, number: usize) -> f64 {
     let total = words.total();
     if total > 0 {
         return words.count(number) as f64 / total as f64;
     }
-    // Without counts: the word of rank r has the share 1 / (r H(n)), H(n) being about ln n + 0.58.
+    // Without counts, the word of rank r has the share 1 / (r H(n)), where H(n) is about ln n + 0.58.
     1.0 / ((number + 1) as f64 * ((words.vocabulary().len() as f64).ln() + 0.577))
 }
 
-/// The share of a word that the vocabulary has not: half of what one of a single occurrence has.
+/// Returns the assumed share of an unknown word: half that of a word that occurs once.
 pub(super) fn share_of_unknown(words: &WordModel) -> f64 {
     match words.total() {
         0 => share(words, words.vocabulary().len()),
@@ -47,7 +47,7 @@ pub(super) fn share_of_unknown(words: &WordModel) -> f64 {
     }
 }
 
-/// Refuses a text that is too long.
+/// Refuses overlong texts.
 pub(super) fn check_length(text: &str) -> Result<(), Error> {
     match text.len() {
         0..=MAX_TEXT_BYTES => Ok(()),
@@ -55,7 +55,7 @@ pub(super) fn check_length(text: &str) -> Result<(), Error> {
     }
 }
 
-/// What is wrong with a text of which no word is known.
+/// Returns the error for a text without known words.
 pub(super) fn nothing_known(embedder: &str, words: &WordModel, text: &str) -> Error {
     let mut unknown: Vec<String> = Vec::new();
     words.terms(text, |term| match term {
@@ -68,7 +68,7 @@ pub(super) fn nothing_known(embedder: &str, words: &WordModel, text: &str) -> Er
     }
 }
 
-/// The word model's own canaries, alone and together.
+/// Returns the probe inputs of the word model, separately and joined.
 pub(super) fn canaries(words: &WordModel) -> Vec<Vec<u8>> {
     let mut texts = words.canaries();
     texts.push(texts.join(&b' '));
@@ -76,7 +76,7 @@ pub(super) fn canaries(words: &WordModel) -> Vec<Vec<u8>> {
 }
 
 impl TextEmbedder {
-    /// The embedder over those words.
+    /// Returns the embedder over a word model.
     ///
     /// # Errors
     /// None at present.
@@ -112,7 +112,7 @@ impl TextEmbedder {
     fn text(&self, text: &str) -> Result<Vec<f32>, Error> {
         check_length(text)?;
         let mut known = Vec::new();
-        // Words that the vocabulary has not, made of their n-grams; numbered on from it.
+        // Unknown words composed of their n-grams, numbered after the vocabulary.
         let mut made = Vec::new();
         self.words.terms(text, |term| match term {
             Term::Known(number) => known.push(number as u32),
@@ -142,7 +142,7 @@ impl TextEmbedder {
             mean.iter_mut().zip(common).for_each(|(x, &c)| *x -= (along * f64::from(c)) as f32);
         }
         let norm = norm(&mean);
-        // Relative to what was there: subtracting leaves rounding noise where nothing is left.
+        // Relative to the norm before: subtraction leaves rounding errors where the result should be zero.
         if norm.is_nan() || norm <= before * MIN_NORM || before < MIN_NORM * MIN_NORM {
             return Err(Error::InvalidInput("nothing is left of the text's words but what all texts share".into()));
         }
@@ -184,7 +184,8 @@ impl Embedder for TextEmbedder {
         canaries(&self.words)
     }
 
-    /// The unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are passed over as long as one is known.
+    /// Returns the unit vector of a text of at most [`MAX_TEXT_BYTES`]; unknown words are ignored if at least one is
+    /// known.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
         self.text(input.text_for(self.name())?)
@@ -239,7 +240,7 @@ mod tests {
         assert!(error.to_string().ends_with("unicorns, and, yetis"), "{error}");
         assert_eq!(embed("").unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(embed("12 + 30").unwrap_err().kind(), ErrorKind::InvalidInput);
-        // Their vectors cancel out, but for the part along the common direction.
+        // The vectors cancel out, except along the common direction.
         let error = embed("king queen man woman unicorn").map(|vector| vector[1].abs());
         assert!(error.is_ok_and(|y| y < 1e-5));
         assert!(embed("man woman").is_ok());

@@ -1,8 +1,8 @@
-//! The net that contrastive training adjusts: a text is the sum of its words' vectors, made a unit vector.
+//! The net of contrastive training: a text is the normalized sum of its words' vectors.
 //!
-//! A word's vector is `M e + d`: `e` the vector that the word model has, weighted by how rare the word is, `M` one linear map
-//! for all words, `d` the word's own. What is learned for the map holds for words too that no pair of the training had.
-//! All are learned with AdaGrad (Duchi, Hazan, Singer 2011), `d` with one rate a row.
+//! A word's vector is `M e + d`: `e` is the vector of the word model, weighted by the word's rarity; `M` is one linear
+//! map for all words; `d` is the word's own vector. The map generalizes to words without training pairs. `M` and `d`
+//! are learned with AdaGrad (Duchi, Hazan, Singer 2011), `d` with one rate per row.
 
 use super::encoder::rarity;
 use crate::{
@@ -11,25 +11,25 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Texts, or rows of a table, that a thread works on at once; fixed sizes, so that sums do not depend on how many there are.
+/// Texts, or rows of a table, per thread; fixed sizes, so that sums do not depend on the number of threads.
 const TEXTS: usize = 32;
 const ROWS: usize = 256;
-/// What the sums of squares begin with.
+/// Initial value of the sums of squares.
 const LEAST: f32 = 1e-8;
 
-/// A text as words with how often each occurs, words rising.
+/// A bag of words: word numbers in rising order, with counts.
 pub(super) type Bag = [(u32, f32)];
 
 /// The weights, and the sums of the squares of their gradients.
 pub(super) struct Net {
     pub(super) dimension: usize,
-    /// Numbers in a vector of the word model.
+    /// Dimension of the word model.
     inner: usize,
-    /// How rare each word is.
+    /// The rarity of each word.
     rarity: Vec<f32>,
-    /// `e` of each word, not learned.
+    /// `e` of each word, fixed.
     given: Vec<f32>,
-    /// `M`, a row for each number of a vector.
+    /// `M`, one row per component of a vector.
     map: Vec<f32>,
     map_squares: Vec<f32>,
     /// `d` of each word.
@@ -37,19 +37,19 @@ pub(super) struct Net {
     own_squares: Vec<f32>,
 }
 
-/// What the net makes of texts, and what its gradient is made of.
+/// The results of the forward pass that the backward pass uses.
 #[derive(Default)]
 pub(super) struct Forward {
     /// Sums of `e`.
     given: Vec<f32>,
     /// Unit vectors.
     pub(super) unit: Vec<f32>,
-    /// 1 / norm of the vectors before.
+    /// 1 / norm of the vectors before normalization.
     inverse: Vec<f32>,
 }
 
 impl Net {
-    /// As it is before the first step: the map keeps the word model's numbers, and what is there beyond them is random.
+    /// Returns the initial net: the map copies the word model's components, and any further components are random.
     pub(super) fn new(words: &WordModel, dimension: usize, random: &mut Random) -> Self {
         let (n, inner) = (words.vocabulary().len(), words.dimension());
         let rarity = rarity(words);
@@ -70,7 +70,7 @@ impl Net {
         if dimension >= inner {
             (0..inner).for_each(|at| map[at * inner + at] = 1.0);
         } else {
-            // Fewer numbers than the words have: a random projection keeps angles best.
+            // With fewer components than the word model, a random projection preserves angles best.
             map.iter_mut().for_each(|x| *x = normal(random) / (dimension as f32).sqrt());
         }
         let mut own = vec![0.0; n * dimension];
@@ -90,7 +90,7 @@ impl Net {
         }
     }
 
-    /// The vectors of texts.
+    /// Computes the vectors of texts.
     pub(super) fn forward(&self, texts: &[&Bag], forward: &mut Forward) {
         let (dimension, inner) = (self.dimension, self.inner);
         forward.given.resize(texts.len() * inner, 0.0);
@@ -120,7 +120,8 @@ impl Net {
         });
     }
 
-    /// Descends once, given the gradient of the loss by the unit vectors, which becomes that by the sums.
+    /// Performs one descent step. `gradient` is the gradient of the loss with respect to the unit vectors; it is
+    /// replaced by that with respect to the sums.
     pub(super) fn descend(&mut self, texts: &[&Bag], forward: &Forward, gradient: &mut [f32], rates: Rates) {
         let (dimension, inner) = (self.dimension, self.inner);
         let rows = gradient.par_chunks_exact_mut(dimension).zip(forward.unit.par_chunks_exact(dimension));
@@ -166,7 +167,7 @@ impl Net {
         });
     }
 
-    /// `M e + d` of each word.
+    /// Returns `M e + d` of each word.
     pub(super) fn rows(&self) -> Vec<f32> {
         let (dimension, inner) = (self.dimension, self.inner);
         let mut rows = self.own.clone();
@@ -178,16 +179,16 @@ impl Net {
     }
 }
 
-/// How far a step goes.
+/// Learning rates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rates {
     /// For the map.
     pub(super) map: f32,
-    /// For what words have of their own.
+    /// For the words' own vectors.
     pub(super) own: f32,
 }
 
-/// A number of the standard normal distribution (Box, Muller 1958).
+/// Returns a sample of the standard normal distribution (Box, Muller 1958).
 fn normal(random: &mut Random) -> f32 {
     let (a, b) = (1.0 - random.unit(), random.unit());
     (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
@@ -227,7 +228,8 @@ mod tests {
         let before = (net.own.clone(), net.map.clone());
         net.descend(&texts, &forward, &mut gradient, Rates { map: 1e-3, own: 1e-3 });
         assert!(lose(&net, &mut forward).0 < loss);
-        // A row moves against its gradient; the map's numbers each against theirs, at the first step by the rate.
+        // A row moves against its gradient; each element of the map against its own, at the first step by the learning
+        // rate.
         for word in 0..10 {
             let row = word * 6..word * 6 + 6;
             let moved: Vec<f64> = row.clone().map(|at| f64::from(net.own[at] - before.0[at])).collect();

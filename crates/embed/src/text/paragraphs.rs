@@ -1,6 +1,7 @@
-//! The paragraphs of WikiExtractor files, each with the article that it is of, and which articles are held out.
+//! Paragraphs of WikiExtractor files with their articles, and the selection of held-out articles.
 //!
-//! A tenth of the articles, told by a hash of the title, is never trained on; evaluations ask for their paragraphs only.
+//! A tenth of the articles, selected by a hash of the title, is excluded from training; evaluations query only their
+//! paragraphs.
 
 use crate::{
     Error,
@@ -10,28 +11,28 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-/// Fewer words are a heading or a caption, not a paragraph.
+/// Minimum words of a paragraph; shorter ones are headings or captions.
 pub const MIN_WORDS: usize = 20;
-/// Of so many articles one is held out.
+/// 1/10 of the articles is held out.
 const HELD_OUT: u64 = 10;
-/// Most text that is read into memory, bytes.
+/// Maximum size of the text read into memory, in bytes.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// Paragraphs in the order of their files; an article's are together.
+/// Paragraphs in file order; those of an article are adjacent.
 #[derive(Debug, Default)]
 pub struct Paragraphs {
     texts: Vec<String>,
-    /// Of each paragraph, the place of its title.
+    /// The article number of each paragraph.
     articles: Vec<u32>,
     titles: Vec<String>,
     held_out: Vec<bool>,
 }
 
 impl Paragraphs {
-    /// The paragraphs of at least `min_words` words. An article whose title came before is passed over.
+    /// Reads the paragraphs of at least `min_words` words. Articles with a duplicate title are skipped.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::InvalidInput`] for more than 8 GiB of text, or when there is no paragraph of an article.
+    /// [`Error::Io`]; [`Error::InvalidInput`] for more than 8 GiB of text, or if no article has a paragraph.
     pub fn read(files: &[PathBuf], min_words: usize) -> Result<Self, Error> {
         let (mut all, mut seen, mut bytes) = (Self::default(), FxHashSet::default(), 0);
         for path in files {
@@ -73,27 +74,27 @@ impl Paragraphs {
         Ok(all)
     }
 
-    /// The paragraphs.
+    /// Returns the paragraphs.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// For each paragraph the number of its article.
+    /// Returns the article number of each paragraph.
     pub fn articles(&self) -> &[u32] {
         &self.articles
     }
 
-    /// The titles of the articles, by number.
+    /// Returns the titles of the articles, by number.
     pub fn titles(&self) -> &[String] {
         &self.titles
     }
 
-    /// Whether the paragraph's article is held out.
+    /// Returns whether the paragraph's article is held out.
     pub fn is_held_out(&self, paragraph: usize) -> bool {
         self.held_out[self.articles[paragraph] as usize]
     }
 
-    /// For each article how many paragraphs it has.
+    /// Returns the number of paragraphs of each article.
     pub fn sizes(&self) -> Vec<u32> {
         let mut sizes = vec![0; self.titles.len()];
         self.articles.iter().for_each(|&article| sizes[article as usize] += 1);
@@ -101,8 +102,8 @@ impl Paragraphs {
     }
 }
 
-/// Whether the article of that title is held out: the first 8 bytes of the title's SHA-256, little-endian, are a multiple
-/// of 10.
+/// Returns whether the article with that title is held out: the first 8 bytes of the title's SHA-256, little-endian,
+/// are a multiple of 10.
 pub fn is_held_out(title: &str) -> bool {
     let hash = Sha256::digest(title.as_bytes());
     let mut first = [0; 8];
@@ -154,7 +155,7 @@ mod tests {
     fn a_tenth_of_the_articles_is_held_out() {
         let held = (0..10_000).filter(|n| is_held_out(&format!("article {n}"))).count();
         assert!((900..1_100).contains(&held), "{held}");
-        // By `hashlib.sha256(title.encode()).digest()`, so that others can split alike.
+        // From `hashlib.sha256(title.encode()).digest()`, so that other tools can reproduce the split.
         assert_eq!(["Wolf", "Salt", "Moon", "Tea"].map(is_held_out), [true, false, false, false]);
     }
 }

@@ -1,4 +1,4 @@
-//! How well vectors of paragraphs, or any other scores, find the paragraphs of the same article.
+//! Retrieval measures: how well vectors of paragraphs, or other scores, find the paragraphs of the same article.
 
 use super::paragraphs::Paragraphs;
 use crate::{nearest::NEAREST, words::draw::Random};
@@ -6,15 +6,16 @@ use crate::{nearest::NEAREST, words::draw::Random};
 /// Means over the queries, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measures {
-    /// Of the article's other paragraphs those among the ten found, divided by how many there are, or by ten if there are more.
+    /// The share of the article's other paragraphs that are among the ten found; the denominator is at most ten.
     pub recall: f64,
     /// 1 / rank of the first paragraph of the same article; 0 when none is among the ten.
     pub mrr: f64,
-    /// Whether one of the same article is among the ten.
+    /// 1 if a paragraph of the same article is among the ten, else 0.
     pub success: f64,
 }
 
-/// Draws `n` paragraphs, or all there are, of held-out articles that have at least two; in rising order.
+/// Samples `n` paragraphs, or all if there are fewer, of held-out articles with at least two paragraphs; in rising
+/// order.
 pub fn draw_queries(paragraphs: &Paragraphs, n: usize, seed: u64) -> Vec<u32> {
     let sizes = paragraphs.sizes();
     let mut those: Vec<u32> = (0_u32..)
@@ -32,10 +33,10 @@ pub fn draw_queries(paragraphs: &Paragraphs, n: usize, seed: u64) -> Vec<u32> {
     those
 }
 
-/// What was found for the queries, the best first, a query itself left out.
+/// Computes the measures of the results for the queries, best first, without the query itself.
 ///
 /// # Panics
-/// When there are not as many lists as queries.
+/// If the number of lists differs from the number of queries.
 pub fn measure(paragraphs: &Paragraphs, queries: &[u32], found: &[Vec<u32>]) -> Measures {
     assert_eq!(queries.len(), found.len(), "a list for each query");
     let (articles, sizes) = (paragraphs.articles(), paragraphs.sizes());
@@ -71,7 +72,7 @@ mod tests {
         assert!((measured.recall - (1.0 + 1.0 + 0.0) / 3.0).abs() < 1e-12, "{measured:?}");
         assert!((measured.mrr - (0.5 + 1.0 + 0.0) / 3.0).abs() < 1e-12, "{measured:?}");
         assert!((measured.success - 2.0 / 3.0).abs() < 1e-12, "{measured:?}");
-        // The eleventh counts no more; of twelve others ten can be found.
+        // The eleventh result does not count; of twelve others, ten can be found.
         let texts: Vec<String> = (0..13).map(|n| n.to_string()).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let large = paragraphs::of(&[("A", &texts), ("B", &["x"])]);

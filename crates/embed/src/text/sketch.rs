@@ -1,15 +1,15 @@
-//! The words of a text in a few hundred numbers, whether a net knows them or not: each word adds its weight, with a sign, to a
-//! few numbers that the hash of its spelling chooses. Cosines of such sketches are about those of the sparse vectors with a
-//! number for each word, as TF-IDF has them: a sparse Johnson-Lindenstrauss transform (Kane, Nelson 2014, "Sparser
-//! Johnson-Lindenstrauss Transforms", section 1; for texts: Weinberger and others 2009, "Feature Hashing for Large Scale
-//! Multitask Learning", section 2).
+//! Hashed features: the words of a text, known to a net or not, in a few hundred numbers. Each word adds its weight,
+//! with a sign, to a few numbers selected by the hash of its spelling. Cosines of these vectors approximate those of
+//! the sparse vectors with one number per word, as in TF-IDF: a sparse Johnson-Lindenstrauss transform (Kane, Nelson
+//! 2014, "Sparser Johnson-Lindenstrauss Transforms", section 1; for texts: Weinberger and others 2009, "Feature Hashing
+//! for Large Scale Multitask Learning", section 2).
 
 use crate::words::draw::{Random, hash};
 
-/// Numbers that a word adds to; two of them may be the same.
+/// Numbers that each word adds to; two of them may coincide.
 const PLACES: usize = 8;
 
-/// Adds a word to a sketch, which may have no numbers at all.
+/// Adds a word to the features, which may be empty.
 pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
     if sketch.is_empty() {
         return;
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn cosines_are_those_of_the_words() {
-        // Of 40 words of weight 1, so many are the same.
+        // Of 40 words of weight 1, `shared` are the same.
         let mut errors = Vec::new();
         for pair in 0..100 {
             let shared = pair % 41;
@@ -50,7 +50,7 @@ mod tests {
         }
         let mean = errors.iter().sum::<f64>() / 100.0;
         let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / 100.0).sqrt();
-        // 1 / sqrt(512) is 0.044, for texts with no word in common.
+        // For texts without common words, 1 / sqrt(512) is 0.044.
         assert!(mean.abs() < 0.015 && deviation < 0.05 && deviation > 0.01, "{mean} {deviation}");
     }
 
@@ -62,7 +62,7 @@ mod tests {
             assert!(one.iter().map(|x| x.abs()).sum::<f32>() <= 16.0);
             one.iter().zip(&mut sums).for_each(|(x, sum)| *sum += x.abs());
         }
-        // 4,000 words of 8 places each, less those that fall together.
+        // 4,000 words at 8 positions each, minus collisions.
         assert!(sums.iter().all(|&sum| (750.0..1_150.0).contains(&sum)), "{sums:?}");
     }
 }

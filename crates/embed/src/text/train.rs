@@ -1,5 +1,5 @@
-//! Trains an encoder of texts by contrast: two paragraphs of an article shall be nearer to each other than to the paragraphs of
-//! other articles in the same step (`contrast.rs`).
+//! Contrastive training of a text encoder: two paragraphs of an article become nearer to each other than to the
+//! paragraphs of other articles in the same batch (`contrast.rs`).
 
 use super::{
     contrast::info_nce,
@@ -17,39 +17,39 @@ use crate::{
 use rayon::prelude::*;
 use serde_json::json;
 
-/// Most pairs of a step: their scores are a matrix of the square of twice as many.
+/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows.
 const MAX_BATCH: usize = 8_192;
-/// Most passes.
+/// Maximum passes.
 const MAX_EPOCHS: usize = 10_000;
-/// What the loss that is told is a mean of, about, steps.
+/// Approximate number of steps in the reported mean loss.
 const RECENT: f64 = 20.0;
 
-/// How it is trained.
+/// Training options.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Components that are learned.
+    /// Number of learned components.
     pub dimension: usize,
-    /// Components of the sketch of a text's words, which follow; 0 for none.
+    /// Number of hashed features, appended to the learned components; 0 for none.
     pub sketch: usize,
-    /// The share of a cosine that the sketches have, 0 to 1.
+    /// Share of the hashed features in a cosine, 0 to 1.
     pub sketch_share: f32,
     /// Passes over the paragraphs.
     pub epochs: usize,
-    /// Pairs of a step; each is a negative of all others.
+    /// Pairs per batch; each is a negative of all others.
     pub batch: usize,
-    /// What cosines are divided by before the softmax.
+    /// Temperature of the softmax of cosines.
     pub temperature: f32,
-    /// Learning rate of the words at the start; it falls to 0.
+    /// Initial learning rate of the words' own vectors; it falls to 0.
     pub learning_rate: f32,
-    /// The same of the map that all words share.
+    /// Initial learning rate of the shared map.
     pub map_rate: f32,
-    /// Share of a text's different words that are left out at each visit.
+    /// Share of a text's distinct words that are dropped at each visit.
     pub dropout: f32,
-    /// Threads; the result does not depend on them.
+    /// Number of threads; the result does not depend on it.
     pub threads: usize,
-    /// Seed of every random choice.
+    /// Random seed.
     pub seed: u64,
-    /// How the numbers are kept.
+    /// Stored precision of the vectors.
     pub store: Precision,
 }
 
@@ -72,21 +72,21 @@ impl Default for TrainOptions {
     }
 }
 
-/// Where training stands.
+/// Training progress.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainProgress {
     /// `encoding` or `training`.
     pub phase: &'static str,
     /// Paragraphs done in this phase.
     pub done: u64,
-    /// Of how many.
+    /// Paragraphs in this phase.
     pub total: u64,
-    /// Mean of the last steps.
+    /// Mean loss of the last steps.
     pub loss: Option<f64>,
 }
 
 impl TrainOptions {
-    /// Refuses what is out of its limits.
+    /// Validates the options.
     ///
     /// # Errors
     /// [`Error::InvalidInput`].
@@ -117,7 +117,7 @@ impl TrainOptions {
     }
 }
 
-/// Bags of words, one after the other.
+/// Bags of words, concatenated.
 struct Bags {
     ends: Vec<usize>,
     entries: Vec<(u32, f32)>,
@@ -130,14 +130,14 @@ impl Bags {
     }
 }
 
-/// Trains on the paragraphs of the articles that are not held out. The card has the settings; data, date, command and measured
-/// quality are the caller's to add.
+/// Trains on the paragraphs of the articles that are not held out. The card has the settings; the caller adds data,
+/// date, command and measured quality.
 ///
-/// `observe` is told where it stands, and ends the training by returning false.
+/// `observe` receives the progress and cancels training by returning false.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for settings out of their limits, or fewer than two articles of two paragraphs with known words;
-/// [`Error::Cancelled`]; [`Error::Compute`] when the numbers leave what floats can hold.
+/// [`Error::InvalidInput`] for settings out of range, or fewer than two articles with two paragraphs of known words;
+/// [`Error::Cancelled`]; [`Error::Compute`] if the numbers exceed the range of floats.
 pub fn train(
     words: &WordModel,
     paragraphs: &Paragraphs,
@@ -186,7 +186,7 @@ pub fn train(
     Ok(TextEncoder::new(words.with_vectors(rows, options.dimension, options.store, card)?, parts))
 }
 
-/// The paragraphs as bags of known words.
+/// Returns the paragraphs as bags of known words.
 fn encode(
     words: &WordModel,
     paragraphs: &Paragraphs,
@@ -217,7 +217,7 @@ fn encode(
     Ok(bags)
 }
 
-/// Trains the net; gives the mean loss of the last steps and how many pairs there were.
+/// Trains the net; returns the mean loss of the last steps and the number of pairs.
 fn fit(
     net: &mut Net,
     paragraphs: &Paragraphs,
@@ -226,7 +226,7 @@ fn fit(
     random: &mut Random,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<(f64, u64), Error> {
-    // Of each article that is trained on the paragraphs that have words; a paragraph's place there.
+    // The non-empty paragraphs of each training article, and the position of each paragraph there.
     let mut of_article: Vec<Vec<u32>> = vec![Vec::new(); paragraphs.titles().len()];
     for (number, &article) in (0_u32..).zip(paragraphs.articles()) {
         if !paragraphs.is_held_out(number as usize) && !bags.bag(number).is_empty() {
@@ -291,13 +291,13 @@ fn fit(
     Ok((recent.unwrap_or(f64::NAN), (steps * batch) as u64))
 }
 
-/// A bag without some of its words; at least one stays.
+/// Returns a bag with some words dropped, but at least one kept.
 fn thin(bag: &Bag, dropout: f32, random: &mut Random) -> Vec<(u32, f32)> {
     let kept: Vec<_> = bag.iter().copied().filter(|_| random.unit() >= dropout).collect();
     if kept.is_empty() { bag.to_vec() } else { kept }
 }
 
-/// Fisher and Yates.
+/// Fisher-Yates shuffle.
 fn shuffle<T>(items: &mut [T], random: &mut Random) {
     for last in (1..items.len()).rev() {
         items.swap(last, random.below(last as u32 + 1) as usize);

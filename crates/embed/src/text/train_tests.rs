@@ -1,10 +1,11 @@
-//! Tests of contrastive training: that it learns, repeats, can be ended, and is read back.
+//! Tests of contrastive training: learning, reproducibility, cancellation, and loading.
 
 use super::{super::paragraphs, *};
 use crate::{Embedder, Error, ErrorKind, Input, Modality, Registry, text::TextEncoder, words::toy_model};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Articles of a topic each: three paragraphs that share three words of 60, among words that all have.
+/// Articles of one topic each: each of the three paragraphs has its own topic word, of 60, and words common to all
+/// articles.
 fn articles() -> Paragraphs {
     let names: Vec<String> =
         (0..20).map(|n| format!("topic {n}")).filter(|name| !paragraphs::is_held_out(name)).collect();
@@ -37,7 +38,7 @@ fn options() -> TrainOptions {
     }
 }
 
-/// Mean cosine of paragraphs of the same article, and of different ones.
+/// Returns the mean cosine of paragraphs of the same article, and of different ones.
 fn cosines(encoder: &TextEncoder, all: &Paragraphs) -> (f64, f64) {
     let vectors: Vec<Vec<f32>> =
         all.texts().iter().map(|text| encoder.embed(&encoder.taps()[0], &Input::Text(text)).unwrap()).collect();
@@ -66,7 +67,7 @@ fn paragraphs_of_an_article_come_together() {
     assert_eq!(after.taps()[0].dimension, 24);
     let loss = |encoder: &TextEncoder| encoder.card().quality["loss"].as_f64().unwrap();
     assert!(loss(&after) < 0.2 && loss(&before) > 1.0, "{} {}", loss(&after), loss(&before));
-    // Fewer numbers than the words have.
+    // Fewer components than the word vectors.
     let narrow = train(&words, &all, &TrainOptions { dimension: 6, ..options() }, &|_| true).unwrap();
     let (same, other) = cosines(&narrow, &all);
     assert!(same > 0.6 && same - other > 0.3, "{same} and {other}");

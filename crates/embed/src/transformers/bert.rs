@@ -1,5 +1,5 @@
-//! The BERT family (Devlin et al. 2019; Reimers, Gurevych 2019): a text's tokens see each other in layers of attention, and
-//! what comes out of them, or of the first, is the vector of the text.
+//! The BERT family (Devlin et al. 2019; Reimers, Gurevych 2019): self-attention over the tokens of a text; the
+//! pooled last hidden states are the vector of the text.
 
 use super::folder::{self, CONFIG, POOLING, Pinned, TOKENIZER, WEIGHTS};
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
@@ -11,38 +11,38 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Files that decide the vectors.
+/// Files that determine the vectors, and thus the fingerprint.
 const FILES: &[&str] = &[CONFIG, POOLING, TOKENIZER, WEIGHTS];
-/// Longest texts, tokens; what is longer is cut.
+/// Maximum tokens per text; longer texts are truncated.
 const MAX_TOKENS: usize = 8_192;
-/// Numbers of a text's attention scores: heads times tokens squared.
+/// Maximum attention scores per text: heads times tokens squared.
 const MAX_SCORES: usize = 1 << 28;
-/// Texts that go through the net at once: those of about the same length, padded to the longest.
+/// Texts per batch; they have about the same length and are padded to the longest.
 const BATCH_TEXTS: usize = 16;
-/// Tokens of them, padding counted.
+/// Tokens per batch, including padding.
 const BATCH_TOKENS: usize = 2_048;
 
-/// Which vector stands for the text.
+/// Pooling of the token states into the vector of the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum PoolingKind {
-    /// The mean of all tokens'.
+    /// The mean over all tokens.
     #[default]
     Mean,
-    /// That of the first token.
+    /// The state of the first token.
     Cls,
 }
 
-/// `pooling.json`: how the tokens of a text become its vector.
+/// `pooling.json`: the pooling settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pooling {
     pub(super) pooling: PoolingKind,
-    /// To length 1.
+    /// Whether to normalize to length 1.
     pub(super) normalize: bool,
-    /// Longer texts are cut.
+    /// Token limit; longer texts are truncated.
     pub(super) max_tokens: Option<usize>,
-    /// Before the tokenizer.
+    /// Whether to convert to lower case before the tokenizer.
     pub(super) lower_case: bool,
 }
 
@@ -52,7 +52,7 @@ impl Pooling {
     }
 }
 
-/// The parts of `config.json` that are used.
+/// The fields of `config.json` in use.
 #[derive(Deserialize)]
 struct Config {
     model_type: String,
@@ -86,7 +86,7 @@ fn epsilon() -> f64 {
 }
 
 struct Layer {
-    /// Queries, keys and values side by side.
+    /// Queries, keys and values, concatenated.
     qkv: Linear,
     out: Linear,
     norm: Norm,
@@ -95,10 +95,10 @@ struct Layer {
     norm_after: Norm,
 }
 
-/// The net.
+/// The BERT net.
 struct Bert {
     words: Tensor,
-    /// Of each place, the type of first sentences added.
+    /// Position embeddings plus the embedding of token type 0.
     places: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
@@ -108,7 +108,7 @@ struct Bert {
 }
 
 impl Bert {
-    /// Settings are believed only as far as the tensors bear them out.
+    /// Builds the net. Settings must agree with the shapes of the tensors.
     fn read(path: &Path, json: &[u8], file: &WeightsFile) -> Result<(Self, Config), Error> {
         let config: Config = folder::parse(path, json)?;
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
@@ -156,7 +156,7 @@ impl Bert {
         Ok((Self { words, places, norm, layers, heads, activation, device: device.clone() }, config))
     }
 
-    /// The last hidden states of texts padded to the longest, `[texts * length, hidden]`, and that length.
+    /// The last hidden states of texts padded to the longest, `[texts * length, hidden]`, and the padded length.
     fn forward(&self, texts: &[&[u32]]) -> candle_core::Result<(Tensor, usize)> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let length = lengths.iter().copied().max().unwrap_or(0);
@@ -204,7 +204,7 @@ pub struct BertEmbedder {
     taps: [Tap; 1],
 }
 
-/// Net and tokenizer of these files, each fit for the other.
+/// Builds the net and the tokenizer, and checks that they match.
 fn assemble(
     path: &Path,
     config: &[u8],
@@ -226,7 +226,7 @@ fn assemble(
     Ok((net, tokens))
 }
 
-/// Whether files make up a sentence encoder.
+/// Checks that the files form a valid sentence encoder.
 pub(super) fn check(
     folder: &Path,
     config: &[u8],
@@ -241,7 +241,8 @@ impl BertEmbedder {
     /// Reads a model folder made by [`import`](super::import).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for whatever is missing, cut, of another shape than the settings say, or not known.
+    /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
+    /// shape given by the settings.
     pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
         card.check_name(&folder.join(folder::CARD))?;
         let config = folder::read_config(&folder.join(CONFIG))?;
@@ -261,7 +262,7 @@ impl BertEmbedder {
         Ok(Self { net, tokens, pooling, card, pinned, taps: [Tap { name: "vector", dimension, about }] })
     }
 
-    /// The vectors of texts that go through the net at once.
+    /// The vectors of one batch of texts.
     fn vectors(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, Error> {
         let pooled = || {
             let (states, length) = self.net.forward(texts)?;
@@ -318,7 +319,7 @@ impl Embedder for BertEmbedder {
         self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
-    /// Texts of about the same length go through the net together, so that little is padded.
+    /// Groups texts of about the same length into batches, to reduce padding.
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         let tokens: Vec<Result<Vec<u32>, Error>> = inputs
             .par_iter()

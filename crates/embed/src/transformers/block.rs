@@ -1,13 +1,13 @@
-//! A layer of a transformer that normalises first (GPT-2, CLIP, DINOv2): attention, then two linear layers; what each of the two
-//! steps gives is added to what it was given.
+//! A pre-norm transformer layer (GPT-2, CLIP, DINOv2): attention, then two linear layers, each step with a
+//! residual connection.
 
 use super::ops::{Activation, Attention, Linear, Norm};
 use candle_core::{Result, Tensor};
 
-/// One layer.
+/// A transformer layer.
 pub(super) struct Block {
     pub(super) norm: Norm,
-    /// Queries, keys and values side by side.
+    /// Queries, keys and values, concatenated.
     pub(super) qkv: Linear,
     pub(super) out: Linear,
     pub(super) norm_after: Norm,
@@ -16,7 +16,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// `x` is `[texts * length, hidden]`, and so is the result.
+    /// Both `x` and the result are `[texts * length, hidden]`.
     pub(super) fn forward(&self, x: Tensor, attention: &Attention<'_>, activation: Activation) -> Result<Tensor> {
         let seen = attention.forward(&self.qkv.forward(&self.norm.forward(&x)?)?)?;
         let x = (self.out.forward(&seen)? + x)?;

@@ -1,4 +1,4 @@
-//! CLIP (Radford et al. 2021): a tower for images and one for texts, which put what belongs together at one place.
+//! CLIP (Radford et al. 2021): an image tower and a text tower with a common vector space.
 
 use super::block::Block;
 use super::convolution::{Convolution, Grid, Window};
@@ -14,7 +14,7 @@ use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
 
-/// The parts of `config.json` that are used; what is left out is as in transformers.
+/// The fields of `config.json` in use; defaults as in transformers.
 #[derive(Deserialize)]
 struct Config {
     model_type: String,
@@ -109,16 +109,16 @@ pub(super) struct TextTower {
     device: Device,
 }
 
-/// Which token's state stands for a text.
+/// The token whose state becomes the vector of a text.
 #[derive(Clone, Copy)]
 enum End {
-    /// The first of this number.
+    /// The first token with this id.
     Token(u32),
-    /// The first of the largest number: files made before transformers 4.31 name a wrong one, 2.
+    /// The first token with the largest id in the text: files made before transformers 4.31 have a wrong end token, 2.
     Largest,
 }
 
-/// Both towers of these files, fit for the processor and the tokenizer.
+/// Builds both towers, and checks that they match the processor and the tokenizer.
 pub(super) fn read(
     path: &Path,
     config: &[u8],
@@ -143,7 +143,7 @@ pub(super) fn read(
     Ok((images, texts))
 }
 
-/// Linear without a bias.
+/// Reads a linear layer without bias.
 fn projection_of(
     weights: &Weights<'_>,
     name: &str,
@@ -189,7 +189,7 @@ impl ImageTower {
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
         let none = class.zeros_like().map_err(failed)?;
         let patches = Convolution::read(weights, "vision_model.embeddings.patch_embedding", 3, none, window)?;
-        // Misspelt in the reference.
+        // The spelling error is in the reference.
         let norm = Some(Norm::read(weights, "vision_model.pre_layrnorm", hidden, epsilon)?);
         let block = |number: usize| {
             let name = format!("vision_model.encoder.layers.{number}");
@@ -274,12 +274,12 @@ impl TextTower {
         Ok(tower)
     }
 
-    /// A text's tokens, the end marker among them.
+    /// The tokens of a text, including the end marker.
     pub(super) fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, Error> {
         self.tokens.encode(text, true)
     }
 
-    /// The vectors of texts that go through the net at once, not of any length in particular.
+    /// The vectors of a batch of texts, not normalized.
     pub(super) fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let length = lengths.iter().copied().max().unwrap_or(0);
@@ -301,13 +301,13 @@ impl TextTower {
 }
 
 impl End {
-    /// The place of the token whose state stands for the text.
+    /// The index of the token whose state becomes the vector.
     fn of(self, text: &[u32]) -> usize {
         let end = match self {
             Self::Token(end) => end,
             Self::Largest => text.iter().copied().max().unwrap_or(0),
         };
-        // As the reference: without an end marker, the first.
+        // As in the reference: the first token if there is no end marker.
         text.iter().position(|token| *token == end).unwrap_or(0)
     }
 }

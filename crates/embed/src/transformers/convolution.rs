@@ -1,6 +1,7 @@
-//! Convolutions and pooling over images whose pixels are rows: `[images * height * width, channels]`.
+//! Convolutions and pooling over images stored with one pixel per row: `[images * height * width, channels]`.
 //!
-//! So a convolution is a product of gathered patches with a matrix, as a linear layer is; one of 1x1 is a linear layer.
+//! In this layout, a convolution is a product of gathered patches with a matrix, like a linear layer; a 1x1
+//! convolution is a linear layer.
 
 use super::ops::{Activation, Kernel, LEAST_ROWS, Linear, failed, numbers_of, plain};
 use super::weights::Weights;
@@ -10,10 +11,10 @@ use crate::math::gemm::Matrix;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Numbers of the patches that one thread gathers at once.
+/// Maximum patch values that one thread gathers at once.
 const GATHERED: usize = 1 << 18;
 
-/// How the rows of a tensor are pixels of images.
+/// Layout of the rows of a tensor as pixels of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
     pub(super) images: usize,
@@ -27,18 +28,18 @@ impl Grid {
     }
 }
 
-/// A square that is moved over an image.
+/// A sliding square window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// Its side.
+    /// Side length.
     pub(super) side: usize,
     pub(super) stride: usize,
-    /// Pixels of nothing around the image.
+    /// Zero pixels around the image.
     pub(super) padding: usize,
 }
 
 impl Window {
-    /// The places it is put to.
+    /// The grid of window positions.
     pub(super) fn over(self, grid: Grid) -> Result<Grid> {
         let places = |side: usize| match (side + 2 * self.padding).checked_sub(self.side) {
             Some(room) if self.stride > 0 => Ok(room / self.stride + 1),
@@ -47,8 +48,8 @@ impl Window {
         Ok(Grid { images: grid.images, height: places(grid.height)?, width: places(grid.width)? })
     }
 
-    /// Pixels of the image that the window covers along one side when it is put to `place`: where the first lies in the window,
-    /// which it is, and how many they are.
+    /// The image pixels under the window along one side at position `place`: offset of the first in the window, its
+    /// index in the image, and their number.
     fn covered(self, place: usize, side: usize) -> (usize, usize, usize) {
         let begin = place * self.stride;
         let before = self.padding.saturating_sub(begin).min(self.side);
@@ -79,17 +80,17 @@ impl Convolution {
         Ok(Self { linear: Linear { weight: weight().map_err(failed)?, bias }, window })
     }
 
-    /// Where it computes.
+    /// The device of the weights.
     pub(super) fn device(&self) -> &Device {
         self.linear.bias.device()
     }
 
-    /// The same with each of its outputs multiplied by a factor, bias included.
+    /// Multiplies each output, including the bias, by a factor.
     pub(super) fn scaled(self, factors: &Tensor) -> Result<Self> {
         Ok(Self { linear: self.linear.scaled(factors)?, ..self })
     }
 
-    /// The same with something added to its bias.
+    /// Adds `by` to the bias.
     pub(super) fn shifted(self, by: &Tensor) -> Result<Self> {
         Ok(Self { linear: Linear { bias: (self.linear.bias + by)?, ..self.linear }, ..self })
     }
@@ -123,7 +124,8 @@ impl Convolution {
     }
 }
 
-/// Each thread gathers the patches of some places, multiplies them while they are near, and applies what follows.
+/// Fused operation: each thread gathers the patches of some positions, multiplies them while they are in the cache,
+/// and applies the activation.
 struct Gather {
     grid: Grid,
     places: Grid,
@@ -132,7 +134,7 @@ struct Gather {
 }
 
 impl Gather {
-    /// The patch under the window at one place of an image, pixel by pixel.
+    /// Copies the patch under the window at one position of an image, pixel by pixel.
     fn patch(&self, image: &[f32], channels: usize, (row, column): (usize, usize), patch: &mut [f32]) {
         let (left, x, width) = self.window.covered(column, self.grid.width);
         let (above, y, height) = self.window.covered(row, self.grid.height);
@@ -193,7 +195,7 @@ impl CustomOp3 for Gather {
     }
 }
 
-/// The largest number of each channel under the window, of numbers that are not negative: nothing around the image counts as 0.
+/// Max pooling for each channel, for non-negative values: padding counts as 0.
 pub(super) fn max_pool(x: &Tensor, grid: Grid, window: Window) -> Result<(Tensor, Grid)> {
     let places = window.over(grid)?;
     if plain(x) {
@@ -256,7 +258,7 @@ mod tests {
         assert!(off < 1e-4, "{what}: off by {off}");
     }
 
-    /// A tensor that wants gradients goes candle's way.
+    /// A tensor with gradients takes candle's implementation.
     fn theirs(x: &Tensor) -> Tensor {
         Var::from_tensor(x).unwrap().as_tensor().clone()
     }

@@ -1,4 +1,4 @@
-//! DINOv2 (Oquab et al. 2023): an image's patches see each other, and one more state sees them all.
+//! DINOv2 (Oquab et al. 2023): self-attention over the patches of an image and a class token.
 
 use super::block::Block;
 use super::convolution::{Convolution, Grid, Window};
@@ -13,7 +13,7 @@ use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
 
-/// The parts of `config.json` that are used; what is left out is as in transformers.
+/// The fields of `config.json` in use; defaults as in transformers.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Config {
@@ -51,22 +51,22 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Width between the linear layers.
+    /// Hidden width of the feed-forward layers.
     fn inner(&self) -> usize {
         let inner = self.hidden_size.saturating_mul(self.mlp_ratio);
-        // Two thirds, in eights: the gate is a third matrix.
+        // 2/3 of the width, rounded up to a multiple of 8, because the gate is a third matrix.
         if self.use_swiglu_ffn { (inner / 3 * 2 + inner % 3 * 2 / 3).div_ceil(8).saturating_mul(8) } else { inner }
     }
 }
 
-/// The net.
+/// The DINOv2 net.
 pub(super) struct Dinov2 {
     vit: Vit,
     norm: Norm,
 }
 
 impl Dinov2 {
-    /// Settings are believed only as far as the tensors bear them out.
+    /// Builds the net. Settings must agree with the shapes of the tensors.
     pub(super) fn read(
         path: &Path,
         config: &[u8],
@@ -113,7 +113,7 @@ impl Dinov2 {
     }
 }
 
-/// What each layer's two steps give is scaled by factors, which go into the last matrix of the step.
+/// Reads a layer. The layer scale factors of its two steps are folded into the last matrix of each step.
 fn block(weights: &Weights<'_>, name: &str, config: &Config) -> std::result::Result<Block, Error> {
     let (hidden, inner, epsilon) = (config.hidden_size, config.inner(), config.layer_norm_eps);
     let part = |part: &str| format!("{name}.{part}");

@@ -1,7 +1,8 @@
-//! The files of a model folder, read within bounds, and folders of other programs made into ours.
+//! Reading of model folders with size limits, and import of folders of other programs.
 //!
-//! Ours is flat: `card.json`, `config.json`, `tokenizer.json`, `model.safetensors`; for sentence encoders `pooling.json`, which
-//! says in one place what sentence-transformers spreads over four; for nets of images `preprocessor.json`.
+//! A model folder is flat: `card.json`, `config.json`, `tokenizer.json`, `model.safetensors`; for sentence encoders
+//! `pooling.json`, which combines the settings that sentence-transformers spreads over four files; for image nets
+//! `preprocessor.json`.
 
 use super::bert::Pooling;
 use super::{Family, bert, gpt, image_embedder, processor, tokens};
@@ -19,7 +20,7 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
-/// A small file of settings.
+/// Reads a small settings file.
 pub(super) fn read_config(path: &Path) -> Result<Vec<u8>, Error> {
     read_bounded(path, MAX_CONFIG_BYTES)
 }
@@ -28,13 +29,13 @@ pub(super) fn read_tokenizer(path: &Path) -> Result<Vec<u8>, Error> {
     read_bounded(path, MAX_TOKENIZER_BYTES)
 }
 
-/// JSON of a known form.
+/// Parses JSON into a type.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json)
         .map_err(|error| Error::Corrupt { path: path.into(), what: format!("not understood: {error}") })
 }
 
-/// The files that decide the vectors of a model, by name, and what they add up to.
+/// The files that determine the vectors of a model, by name, and their fingerprint.
 pub(super) struct Pinned {
     folder: PathBuf,
     names: &'static [&'static str],
@@ -43,7 +44,7 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
-    /// `contents` are those of `names`, in order.
+    /// `contents` are those of `names`, in the same order.
     pub(super) fn new(
         folder: &Path,
         family: &'static str,
@@ -51,12 +52,12 @@ impl Pinned {
         contents: &[&[u8]],
     ) -> Result<Self, Error> {
         let fingerprint = fingerprint(family, names, contents);
-        // A server may change its folder of work.
+        // Absolute, because a server may change its working directory.
         let folder = std::path::absolute(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
         Ok(Self { folder, names, family, fingerprint })
     }
 
-    /// The files as they are on disk, which must still be those that were loaded, and the card behind them.
+    /// The files on disk, verified to be the loaded ones, followed by the card.
     pub(super) fn files(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let mut files = ModelFiles::new();
         for name in self.names {
@@ -78,10 +79,10 @@ fn fingerprint(family: &str, names: &[&str], contents: &[&[u8]]) -> Fingerprint 
     parts.finish()
 }
 
-/// Makes a model folder of ours, at `to`, from one of sentence-transformers or of transformers, after loading it as a test.
+/// Imports a folder of sentence-transformers or transformers as a model folder at `to`, after a trial load.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for what is missing, broken, or of a kind that is not known.
+/// [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for anything missing, damaged, or of an unknown kind.
 pub fn import(family: Family, from: &Path, to: &Path, mut card: ModelCard) -> Result<(), Error> {
     card.check_name(&to.join(CARD))?;
     card.family = family.name().into();
@@ -131,8 +132,8 @@ struct Module {
     r#type: String,
 }
 
-/// What sentence-transformers keeps in `modules.json`, `sentence_bert_config.json`, `1_Pooling/config.json` and
-/// `tokenizer_config.json`. Without any of them: the mean of the tokens, as there.
+/// The settings in `modules.json`, `sentence_bert_config.json`, `1_Pooling/config.json` and `tokenizer_config.json`
+/// of sentence-transformers. Mean pooling if none of them exists, as in sentence-transformers.
 fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
     let optional = |path: &Path| path.exists().then(|| read_config(path)).transpose();
     let mut settings = Pooling::default();
@@ -171,7 +172,7 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
     }
     #[derive(Default, Deserialize)]
     struct TokenizerConfig {
-        /// Often a number beyond any integer, for "no limit".
+        /// Often larger than any integer, meaning "no limit".
         model_max_length: Option<f64>,
     }
     let path = folder.join("tokenizer_config.json");
@@ -184,7 +185,7 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
     Ok(settings)
 }
 
-/// A path that stays in the folder.
+/// Refuses a path that leaves the folder.
 fn below<'a>(file: &Path, path: &'a str) -> Result<&'a Path, Error> {
     let relative = Path::new(path);
     if relative.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
@@ -211,7 +212,7 @@ fn pooling_kind(path: &Path) -> Result<bert::PoolingKind, Error> {
         || config.pooling_mode_mean_sqrt_len_tokens
         || config.pooling_mode_weightedmean_tokens
         || config.pooling_mode_lasttoken;
-    // Newer files have a name in place of the flags.
+    // Newer files have a name instead of the flags.
     let named = config.pooling_mode.as_ref().and_then(serde_json::Value::as_str);
     match (named, config.pooling_mode_cls_token, config.pooling_mode_mean_tokens, others) {
         (Some("cls"), ..) | (None, true, false, false) => Ok(bert::PoolingKind::Cls),

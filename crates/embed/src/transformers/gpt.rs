@@ -1,4 +1,4 @@
-//! GPT-2 (Radford et al. 2019): each token sees those before it, and what comes out of the last says what is next.
+//! GPT-2 (Radford et al. 2019): causal self-attention; the last state predicts the next token.
 
 use super::NextToken;
 use super::block::Block;
@@ -11,10 +11,10 @@ use candle_core::{D, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Numbers of a text's attention scores: heads times tokens squared.
+/// Maximum attention scores per text: heads times tokens squared.
 const MAX_SCORES: usize = 1 << 28;
 
-/// The parts of `config.json` that are used.
+/// The fields of `config.json` in use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Config {
     pub(super) model_type: String,
@@ -78,35 +78,35 @@ impl Config {
         Ok(config)
     }
 
-    /// The function between the linear layers.
+    /// The activation of the feed-forward layers.
     pub(super) fn activation(&self) -> Option<Activation> {
         Activation::from_name(&self.activation_function)
     }
 
-    /// Width between the linear layers.
+    /// Hidden width of the feed-forward layers.
     pub(super) fn inner(&self) -> Option<usize> {
         self.n_inner.or(self.n_embd.checked_mul(4))
     }
 }
 
-/// The net. Its linear layers are stored `[in, out]`.
+/// The GPT-2 net. Its linear layers are stored `[in, out]`.
 pub(super) struct Gpt {
     tokens: Tensor,
     places: Tensor,
     blocks: Vec<Block>,
     norm: Norm,
-    /// `[tokens, hidden]`: mostly the table of tokens again.
+    /// `[tokens, hidden]`; usually the same tensor as the token embeddings.
     head: Tensor,
     heads: usize,
     activation: Activation,
     device: Device,
 }
 
-/// Gives the tensor of a name and shape.
+/// Returns the tensor with a name and shape.
 pub(super) type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor, Error> + 'a;
 
 impl Gpt {
-    /// A net of the tensors that `source` gives; `path` is the settings', for messages.
+    /// Builds a net from the tensors of `source`; `path` is that of the settings, for error messages.
     pub(super) fn build(path: &Path, config: &Config, device: &Device, source: &mut Source<'_>) -> Result<Self, Error> {
         let wrong = |what: String| Error::Corrupt { path: path.into(), what };
         let activation = config.activation().ok_or_else(|| {
@@ -146,7 +146,7 @@ impl Gpt {
         Ok(Self { tokens, places, blocks, norm, head, heads: config.n_head, activation, device: device.clone() })
     }
 
-    /// Settings are believed only as far as the tensors bear them out.
+    /// Reads the net. Settings must agree with the shapes of the tensors.
     fn read(path: &Path, json: &[u8], file: &WeightsFile) -> Result<(Self, Config), Error> {
         let config = Config::parse(path, json)?;
         let device = ops::device();
@@ -155,8 +155,8 @@ impl Gpt {
         Ok((Self::build(path, &config, &device, &mut source)?, config))
     }
 
-    /// The last hidden states, `[texts * length, hidden]`, of texts of one length: `ids` is `[texts, length]`. What stands
-    /// behind a token changes nothing about it, so texts may be padded at the end.
+    /// The last hidden states, `[texts * length, hidden]`, of texts of one length: `ids` is `[texts, length]`.
+    /// Attention is causal, so texts may be padded at the end.
     pub(super) fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
         let (texts, length) = ids.dims2()?;
         let hidden = self.tokens.dim(1)?;
@@ -170,7 +170,7 @@ impl Gpt {
         self.norm.forward(&x)
     }
 
-    /// The scores of all tokens as the next one, for rows of last hidden states.
+    /// Next-token scores (logits) of all tokens, for rows of last hidden states.
     pub(super) fn scores(&self, states: &Tensor) -> candle_core::Result<Tensor> {
         states.matmul(&self.head.t()?)
     }
@@ -189,7 +189,7 @@ impl Gpt {
         self.forward(&ids)?.index_select(&Tensor::from_iter(rows, &self.device)?, 0)
     }
 
-    /// The table's row of one token.
+    /// The embedding of one token.
     pub(super) fn token(&self, token: u32) -> Result<Vec<f32>, Error> {
         self.tokens.get(token as usize).and_then(|row| row.to_vec1()).map_err(failed)
     }
@@ -214,18 +214,18 @@ impl Gpt {
         Ok(order.into_iter().take(k).map(told).collect())
     }
 
-    /// Where it computes.
+    /// The device of the net.
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Components of its vectors.
+    /// Dimension of the vectors.
     pub(super) fn hidden(&self) -> usize {
         self.tokens.dim(D::Minus1).unwrap_or(0)
     }
 }
 
-/// Net, settings and tokenizer of these files, each fit for the others.
+/// Builds the net, the settings and the tokenizer, and checks that they match.
 pub(super) fn assemble(
     folder: &Path,
     config: &[u8],
@@ -237,7 +237,7 @@ pub(super) fn assemble(
     Ok((net, config, tokens))
 }
 
-/// Whether files make up a GPT-2.
+/// Checks that the files form a valid GPT-2.
 pub(super) fn check(folder: &Path, config: &[u8], tokenizer: &[u8], weights: &WeightsFile) -> Result<(), Error> {
     assemble(folder, config, tokenizer, weights).map(drop)
 }

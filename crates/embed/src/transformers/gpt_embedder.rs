@@ -1,4 +1,4 @@
-//! GPT-2 as an embedder: the state after the last token of a text, or the row of a single token.
+//! GPT-2 as an embedder: the state after the last token of a text, or the embedding of a single token.
 
 use super::folder::{self, CONFIG, Pinned, TOKENIZER, WEIGHTS};
 use super::gpt::{self, Gpt};
@@ -9,14 +9,14 @@ use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles
 use rayon::prelude::*;
 use std::path::Path;
 
-/// Files that decide the vectors.
+/// Files that determine the vectors, and thus the fingerprint.
 const FILES: &[&str] = &[CONFIG, TOKENIZER, WEIGHTS];
-/// Texts that go through the net at once.
+/// Texts per batch.
 const BATCH_TEXTS: usize = 16;
-/// Tokens of them, padding counted.
+/// Tokens per batch, including padding.
 const BATCH_TOKENS: usize = 2_048;
 
-/// A language model. Of a text that is longer than its places, the end counts.
+/// A language model. Texts longer than the context keep only their end.
 pub struct GptEmbedder {
     net: Gpt,
     tokens: Tokens,
@@ -30,7 +30,8 @@ impl GptEmbedder {
     /// Reads a model folder made by [`import`](super::import) or by [`train`](super::train).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for whatever is missing, cut, of another shape than the settings say, or not known.
+    /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
+    /// shape given by the settings.
     pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
         card.check_name(&folder.join(folder::CARD))?;
         let config = folder::read_config(&folder.join(CONFIG))?;
@@ -46,7 +47,7 @@ impl GptEmbedder {
         Ok(Self { net, tokens, places: settings.n_positions, card, pinned, taps })
     }
 
-    /// The tokens of a text, the last ones if there are too many.
+    /// The tokens of a text; only the last ones if there are too many.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut tokens = self.tokens.encode(text, false)?;
         tokens.drain(..tokens.len().saturating_sub(self.places));

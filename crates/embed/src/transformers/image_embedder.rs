@@ -1,4 +1,4 @@
-//! A net of images as an embedder; with CLIP, of texts too, in the same space.
+//! An image net as an embedder; with CLIP also for texts, in the same vector space.
 
 use super::clip::{self, TextTower};
 use super::convolution::Grid;
@@ -15,35 +15,35 @@ use candle_core::{Device, Result as Computed, Tensor};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// Files that decide the vectors of a net of images.
+/// Files that determine the vectors of an image net, and thus the fingerprint.
 const FILES: &[&str] = &[CONFIG, PREPROCESSOR, WEIGHTS];
-/// The same where texts are read too.
+/// The same for a net that also reads texts.
 const FILES_WITH_TEXTS: &[&str] = &[CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS];
-/// Texts that go through the net at once.
+/// Texts per batch.
 const BATCH_TEXTS: usize = 16;
-/// Tokens of them, padding counted.
+/// Tokens per batch, including padding.
 const BATCH_TOKENS: usize = 2_048;
 
-/// What gives images their vectors.
+/// A net that computes vectors of images.
 pub(super) trait ImageNet: Send + Sync {
     fn taps(&self) -> Vec<Tap>;
 
-    /// Where it computes.
+    /// The device of the net.
     fn device(&self) -> &Device;
 
-    /// Images that go through it at once.
+    /// Images per batch.
     fn images_at_once(&self) -> usize;
 
-    /// The vectors at a tap, `[images, dimension]`, of `[images * height * width, 3]` numbers.
+    /// The vectors at a tap, `[images, dimension]`, for pixels of shape `[images * height * width, 3]`.
     fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Computed<Tensor>;
 
-    /// Whether vectors are brought to length 1.
+    /// Whether vectors are normalized to length 1.
     fn unit(&self) -> bool {
         false
     }
 }
 
-/// The files of a folder, read.
+/// The contents of a folder's files.
 pub(super) struct Parts<'a> {
     pub(super) config: &'a [u8],
     pub(super) processor: &'a Processor,
@@ -51,7 +51,7 @@ pub(super) struct Parts<'a> {
     pub(super) weights: &'a WeightsFile,
 }
 
-/// Net and text tower of these files, each fit for the others.
+/// Builds the net and the text tower, and checks that they match.
 pub(super) fn assemble(
     family: Family,
     folder: &Path,
@@ -72,7 +72,7 @@ pub(super) fn assemble(
     })
 }
 
-/// A net of images.
+/// An image embedder.
 pub struct ImageEmbedder {
     net: Box<dyn ImageNet>,
     texts: Option<TextTower>,
@@ -86,7 +86,8 @@ impl ImageEmbedder {
     /// Reads a model folder made by [`import`](super::import).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for whatever is missing, cut, of another shape than the settings say, or not known.
+    /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
+    /// shape given by the settings.
     pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Self, Error> {
         card.check_name(&folder.join(folder::CARD))?;
         let config = folder::read_config(&folder.join(CONFIG))?;
@@ -98,7 +99,7 @@ impl ImageEmbedder {
         let parts =
             Parts { config: &config, processor: &processor, tokenizer: tokenizer.as_deref(), weights: &weights };
         let (net, texts) = assemble(family, folder, &parts)?;
-        // The version counts what this program does to an image before the net sees it.
+        // The version covers this program's preprocessing of images.
         let version = match family {
             Family::Clip => "clip/1",
             Family::Dinov2 => "dinov2/1",
@@ -114,7 +115,7 @@ impl ImageEmbedder {
         Ok(Self { net, texts, processor, card, pinned, taps })
     }
 
-    /// The vectors of images that go through the net at once; each fails alone.
+    /// The vectors of one batch of images; each image has its own result.
     fn images(&self, tap: &Tap, images: &[&[u8]]) -> Vec<Result<Vec<f32>, Error>> {
         let prepare = |bytes: &&[u8]| picture::colours(bytes).map(|picture| self.processor.pixels(&picture));
         let prepared: Vec<Result<Vec<f32>, Error>> = images.par_iter().map(prepare).collect();
@@ -140,7 +141,7 @@ impl ImageEmbedder {
         prepared.into_iter().map(next).collect()
     }
 
-    /// To length 1 where that is the net's way; refuses what is no direction.
+    /// Normalizes to length 1 if the net requires it; refuses a vector without a direction.
     fn finish(&self, tap: &Tap, mut vector: Vec<f32>) -> Result<Vec<f32>, Error> {
         let usable = match self.net.unit() {
             true => math::normalize(&mut vector),
@@ -191,7 +192,7 @@ impl Embedder for ImageEmbedder {
         self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
-    /// A few images go through the net together; groups of them run on all cores.
+    /// Runs images through the net in small groups, in parallel on all cores.
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         if self.tap(tap.name).is_err() {
             return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
@@ -199,7 +200,7 @@ impl Embedder for ImageEmbedder {
         let images: Vec<&[u8]> = inputs.iter().filter_map(image_of).collect();
         let threads = rayon::current_num_threads();
         let group = images.len().div_ceil(threads).clamp(1, self.net.images_at_once());
-        // No more groups at once than threads: a thread that waits for others must not begin one more.
+        // At most one group per thread at a time: a waiting thread must not start another group.
         let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(tap, some)).collect();
         let mut seen = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
         let texts: Vec<&str> = inputs.iter().filter_map(text_of).collect();

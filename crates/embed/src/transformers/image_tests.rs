@@ -1,5 +1,5 @@
-//! What the reference implementation says of the small nets of images in `tests/fixtures/transformers`, and folders that are not
-//! sound.
+//! Tests of the small image nets in `tests/fixtures/transformers` against the reference implementation, and of
+//! invalid folders.
 
 use super::processor::{self, Processor};
 use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, said, set, spoil};
@@ -8,14 +8,15 @@ use crate::{ErrorKind, Input, Modality, picture};
 use serde_json::{Value, json};
 use std::fs;
 
-/// What decoding a JPEG otherwise than libjpeg makes of a vector, as a share of its length: random nets make much of little.
+/// Tolerance for JPEG decoders other than libjpeg, relative to the vector's length: random nets amplify small
+/// differences.
 const JPEG_TOLERANCE: f32 = 0.1;
 
 fn picture(name: &str) -> Vec<u8> {
     fs::read(fixtures().join("pictures").join(name)).unwrap()
 }
 
-/// A fixture whose processor gives images of that side.
+/// A fixture whose processor produces images of that side.
 fn of_side(from: &str, side: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join(from), folder.path());
@@ -24,7 +25,8 @@ fn of_side(from: &str, side: usize) -> tempfile::TempDir {
     folder
 }
 
-/// The same vector for the picture without loss, and nearly so for the JPEG; alone and among others.
+/// Checks the vectors against the reference: exact for the lossless picture, with tolerance for the JPEG;
+/// alone and in a batch.
 fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
     let [wide, tall] = ["wide.png", "tall.jpg"].map(picture);
     for tap in embedder.taps() {
@@ -57,7 +59,7 @@ fn clip_says_what_the_reference_says_of_images_and_texts() {
     let said = said("clip");
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures().join("clip"), folder.path());
-    // As older files have it: the token of the largest number.
+    // As in older files: the token with the largest id.
     for end in [553, 2] {
         set_in("text_config", "eos_token_id", json!(end))(folder.path());
         let embedder = loaded(Family::Clip, folder.path()).unwrap();
@@ -109,7 +111,7 @@ fn pixels_are_those_of_the_reference() {
         let expected: Vec<f32> = expected.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let pixels = processor.pixels(&picture::colours(&picture("wide.png")).unwrap());
         assert_eq!(pixels.len(), expected.len(), "{kind}");
-        // A byte is 1/255 / 0.27 = 0.0145: none is off.
+        // One byte step is 1/255 / 0.27 = 0.0145, so no byte differs.
         let off = pixels.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 1e-6, "{kind}: off by {off}");
     }

@@ -1,28 +1,30 @@
-//! Nets from a folder of transformers: sentence encoders of the BERT family, GPT-2; CLIP, DINOv2 and residual nets for images.
+//! Nets in the format of transformers: sentence encoders of the BERT family, GPT-2; CLIP, DINOv2 and
+//! residual nets for images.
 //!
-//! The arithmetic is candle's, so that a GPU can do it (cargo feature `cuda`); everything in a folder is checked before it
-//! is used. Compiled with the cargo feature `transformers`: without it such a folder is refused with an error that says so.
+//! Computation uses candle, so that it can run on a GPU (cargo feature `cuda`). Every file is validated before use.
+//! Compiled with the cargo feature `transformers`; without it, loading such a folder returns an error that names
+//! the feature.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `folder.rs` | the files of a model folder, read within bounds; what is imported from elsewhere |
-//! | `weights.rs` | tensors of a safetensors file, of the shapes that the settings ask for |
-//! | `tokens.rs` | text to token numbers and back |
-//! | `ops.rs` | what all families compute with: linear layers, normalisation, attention |
+//! | `folder.rs` | reading of model folders with size limits; import of other formats |
+//! | `weights.rs` | tensors of a safetensors file, with checked shapes |
+//! | `tokens.rs` | text to token ids and back |
+//! | `ops.rs` | operations of all families: linear layers, normalization, attention |
 //! | `block.rs` | a layer of GPT-2, CLIP and DINOv2 |
 //! | `bert.rs` | the BERT family: settings, forward pass, pooling |
-//! | `gpt.rs` | GPT-2: settings, forward pass, the next token |
-//! | `gpt_embedder.rs` | GPT-2 as an embedder of texts |
-//! | `train.rs` | trains a small GPT-2 |
-//! | `pieces.rs` | words cut into pieces, for word vectors |
-//! | `resample.rs` | resizes pictures as Pillow does |
-//! | `processor.rs` | from a picture to the numbers that a net sees |
+//! | `gpt.rs` | GPT-2: settings, forward pass, next-token prediction |
+//! | `gpt_embedder.rs` | GPT-2 as a text embedder |
+//! | `train.rs` | training of a small GPT-2 |
+//! | `pieces.rs` | subword pieces for word vectors |
+//! | `resample.rs` | picture resizing as in Pillow |
+//! | `processor.rs` | preprocessing of a picture |
 //! | `convolution.rs` | convolutions and pooling |
-//! | `vit.rs` | a transformer over an image's patches |
-//! | `clip.rs` | CLIP: a tower for images and one for texts |
+//! | `vit.rs` | a transformer over the patches of an image |
+//! | `clip.rs` | CLIP: an image tower and a text tower |
 //! | `dinov2.rs` | DINOv2 |
 //! | `resnet.rs` | residual nets |
-//! | `image_embedder.rs` | those three as embedders |
+//! | `image_embedder.rs` | CLIP, DINOv2 and residual nets as embedders |
 
 #[cfg(feature = "transformers")]
 mod bert;
@@ -74,23 +76,23 @@ pub use self::{
 use crate::{Embedder, Error, ModelCard};
 use std::{path::Path, sync::Arc};
 
-/// A kind of net that can be loaded.
+/// A family of nets that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Sentence encoders: the vector of a whole text.
+    /// Sentence encoders: the vector of a text.
     Bert,
-    /// Language models: the vector of the text so far, and what comes next.
+    /// Language models: the vector of a text, and next-token prediction.
     Gpt,
-    /// Images and texts in one space.
+    /// Images and texts in one vector space.
     Clip,
-    /// Images, by a transformer that was taught without labels.
+    /// Images: a self-supervised transformer.
     Dinov2,
-    /// Images, by a residual net of convolutions.
+    /// Images: a convolutional residual net.
     Resnet,
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 5] = [Self::Bert, Self::Gpt, Self::Clip, Self::Dinov2, Self::Resnet];
 
     /// `bert`, `gpt`, `clip`, `dinov2` or `resnet`.
@@ -104,36 +106,36 @@ impl Family {
         }
     }
 
-    /// The family that a card names.
+    /// The family with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.name() == name)
     }
 }
 
-/// A token, and how probable it is as the next one.
+/// A candidate for the next token, with its probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NextToken {
-    /// Its text; what is not UTF-8 on its own shows as the replacement character.
+    /// Its text; bytes that are not valid UTF-8 become the replacement character.
     pub text: String,
-    /// Its number.
+    /// Its id.
     pub token: u32,
-    /// 0 to 1; those of all tokens add up to 1.
+    /// 0 to 1; the probabilities of all tokens sum to 1.
     pub probability: f32,
 }
 
-/// What a language model says beside vectors.
+/// Next-token prediction of a language model.
 pub trait LanguageModel: Send + Sync {
     /// The `k` most probable next tokens after `text`, the most probable first.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the text is too long or has no token.
+    /// [`Error::InvalidInput`] if the text is too long or has no token.
     fn next_tokens(&self, text: &str, k: usize) -> Result<Vec<NextToken>, Error>;
 }
 
-/// Loads a model folder whose card names a family.
+/// Loads a model folder of that family.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] for whatever in the folder is not as it must be; [`Error::NotBuilt`].
+/// [`Error::Io`]; [`Error::Corrupt`] for invalid contents; [`Error::NotBuilt`].
 #[cfg(feature = "transformers")]
 pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Arc<dyn Embedder>, Error> {
     Ok(match family {
@@ -143,7 +145,7 @@ pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Arc<dyn Em
     })
 }
 
-/// Refuses: the program was built without the feature.
+/// Fails, because the program was built without the feature.
 ///
 /// # Errors
 /// [`Error::NotBuilt`].
@@ -152,13 +154,13 @@ pub fn load(family: Family, folder: &Path, _: ModelCard) -> Result<Arc<dyn Embed
     Err(Error::NotBuilt { path: folder.into(), what: family.name(), feature: "transformers" })
 }
 
-/// How words are cut into pieces; the program was built without the feature, so there is none.
+/// Subword pieces; uninhabited, because the program was built without the feature.
 #[cfg(not(feature = "transformers"))]
 pub enum Pieces {}
 
 #[cfg(not(feature = "transformers"))]
 impl Pieces {
-    /// Refuses.
+    /// Fails.
     ///
     /// # Errors
     /// [`Error::InvalidInput`].
@@ -166,21 +168,21 @@ impl Pieces {
         let what = "pieces of words need a program that was built with the cargo feature \"transformers\"";
         Err(Error::InvalidInput(what.into()))
     }
-    /// Refuses.
+    /// Fails.
     ///
     /// # Errors
     /// [`Error::InvalidInput`].
     pub fn learn(_: &[String], _: &[u64], size: usize) -> Result<Self, Error> {
         Self::check(size).and(Err(Error::Compute("there are no pieces".into())))
     }
-    /// Refuses.
+    /// Fails.
     ///
     /// # Errors
     /// [`Error::NotBuilt`].
     pub fn parse(path: &Path, _: &[u8]) -> Result<Self, Error> {
         Err(Error::NotBuilt { path: path.into(), what: "words in pieces", feature: "transformers" })
     }
-    /// As a `tokenizer.json`.
+    /// The contents of a `tokenizer.json`.
     pub fn json(&self) -> &[u8] {
         match *self {}
     }
@@ -190,12 +192,12 @@ impl Pieces {
     }
 }
 
-/// A text's place among those asked, and its vector.
+/// The index of a text among the inputs, and its vector.
 #[cfg(feature = "transformers")]
 type Placed = (usize, Result<Vec<f32>, Error>);
 
-/// Runs `work` on groups of texts of about the same length, on all cores, and puts the results in the order of the texts.
-/// A group has at most `most_texts` and, padded to its longest, about `most_tokens`.
+/// Runs `work` on groups of texts of about the same length, on all cores, and returns the results in input order. A
+/// group has at most `most_texts` and, including padding, about `most_tokens`.
 #[cfg(feature = "transformers")]
 fn by_length(
     texts: Vec<Result<Vec<u32>, Error>>,
@@ -206,7 +208,7 @@ fn by_length(
     use rayon::prelude::*;
     let mut order: Vec<(usize, &[u32])> =
         texts.iter().enumerate().filter_map(|(place, text)| Some((place, text.as_ref().ok()?.as_slice()))).collect();
-    // The longest first: they take the longest, and nobody should wait for one that was begun last.
+    // Longest first: they take the most time, and should not start last.
     order.sort_by_key(|(place, text)| (std::cmp::Reverse(text.len()), *place));
     let mut groups: Vec<&[(usize, &[u32])]> = Vec::new();
     let mut rest = order.as_slice();
@@ -252,7 +254,7 @@ mod image_tests;
 
 #[cfg(all(test, not(feature = "transformers")))]
 mod tests_without {
-    //! Without the feature.
+    //! Tests without the feature.
     use super::*;
     use crate::Registry;
 

@@ -1,7 +1,7 @@
-//! What the families compute with, over candle's tensors.
+//! Tensor operations common to all families, based on candle.
 //!
-//! Training, and a GPU, use candle's own operations. Inference on a CPU uses those written out here where that was measured
-//! to be faster.
+//! Training and GPUs use candle's operations. Inference on a CPU uses the implementations here where measurements
+//! showed them to be faster.
 
 use super::weights::Weights;
 use crate::Error;
@@ -10,7 +10,7 @@ use crate::math::gemm::Matrix;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// The device that models are loaded on: a GPU if the program was built for one and there is one.
+/// The device for models: a GPU if the build supports it and there is one.
 pub(super) fn device() -> Device {
     #[cfg(feature = "cuda")]
     if let Ok(device) = Device::cuda_if_available(0) {
@@ -19,12 +19,12 @@ pub(super) fn device() -> Device {
     Device::Cpu
 }
 
-/// An error of the arithmetic itself: the machine's fault, or ours.
+/// Converts an error of the computation: a fault of the machine or of this program.
 pub(super) fn failed(error: candle_core::Error) -> Error {
     Error::Compute(error.to_string())
 }
 
-/// `x W + b`, rows of `x` being `[n, in]`.
+/// Linear layer `x W + b`; `x` is `[n, in]`.
 #[derive(Clone)]
 pub(super) struct Linear {
     /// `[in, out]`
@@ -45,7 +45,7 @@ impl Linear {
         Ok(Self { weight, bias: weights.get(&[&format!("{name}.bias")], &[outputs])? })
     }
 
-    /// Layers of one size whose results stand side by side.
+    /// Reads layers of equal size as one, with their outputs concatenated.
     pub(super) fn read_beside(
         weights: &Weights<'_>,
         names: &[String],
@@ -62,7 +62,7 @@ impl Linear {
         Ok(Self { weight: beside(&matrices)?, bias: beside(&biases)? })
     }
 
-    /// The same with each result multiplied by its own of `factors`.
+    /// Multiplies each output by its factor.
     pub(super) fn scaled(self, factors: &Tensor) -> Result<Self> {
         Ok(Self { weight: self.weight.broadcast_mul(factors)?, bias: (self.bias * factors)? })
     }
@@ -74,7 +74,7 @@ impl Linear {
         x.matmul(&self.weight)?.broadcast_add(&self.bias)
     }
 
-    /// With the function that follows.
+    /// The layer, followed by an activation.
     pub(super) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if plain(x)
             && !self.weight.track_op()
@@ -86,15 +86,15 @@ impl Linear {
     }
 }
 
-/// `f(x W + b)`: each thread takes some rows, from the product to the function while they are near.
+/// Fused `f(x W + b)`: each thread computes some rows and applies the activation while they are in the cache.
 struct Product {
     activation: Option<Kernel>,
 }
 
-/// A function that is applied to each number.
+/// An elementwise function.
 pub(super) type Kernel = fn(&mut [f32]);
 
-/// Fewer rows than this are not worth another thread: each makes the weights ready for itself.
+/// Minimum rows per thread, because each thread packs the weights for itself.
 pub(super) const LEAST_ROWS: usize = 32;
 
 impl CustomOp3 for Product {
@@ -131,7 +131,7 @@ impl CustomOp3 for Product {
     }
 }
 
-/// Normalises each row to mean 0 and variance 1, then scales and shifts.
+/// Layer normalization: each row to mean 0 and variance 1, then scale and shift.
 #[derive(Clone)]
 pub(super) struct Norm {
     pub(super) weight: Tensor,
@@ -140,7 +140,7 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    /// Reads `NAME.weight` and `NAME.bias`, or what TensorFlow called them.
+    /// Reads `NAME.weight` and `NAME.bias`, or their TensorFlow names.
     pub(super) fn read(
         weights: &Weights<'_>,
         name: &str,
@@ -156,24 +156,24 @@ impl Norm {
         if !x.track_op() {
             return candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon as f32);
         }
-        // candle's own cannot be trained.
+        // candle's implementation has no backward pass.
         let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
         x.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
     }
 }
 
-/// The functions between the two linear layers of a block.
+/// Activations between the two linear layers of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
-    /// x times the normal distribution's share below x.
+    /// GELU: x times the standard normal distribution function of x.
     Gelu,
-    /// The same, approximated by tanh.
+    /// GELU, approximated by tanh.
     GeluTanh,
-    /// The same, approximated by the logistic function.
+    /// GELU, approximated by the logistic function.
     QuickGelu,
     Relu,
-    /// Of twice as many numbers the first half through x / (1 + e^-x), times the second half.
+    /// The first half of the values through x / (1 + e^-x), times the second half.
     SwiGlu,
 }
 
@@ -201,7 +201,7 @@ impl Activation {
         }
     }
 
-    /// Ours, where there is one.
+    /// The implementation in this program, if there is one.
     pub(super) fn kernel(self) -> Option<Kernel> {
         match self {
             Self::Gelu => Some(math::gelu),
@@ -212,12 +212,12 @@ impl Activation {
     }
 }
 
-/// Whether the operations written out here do: on a CPU, and nobody asks for gradients.
+/// Whether the implementations here apply: `f32` on a CPU, and no gradients.
 pub(super) fn plain(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32 && !x.track_op()
 }
 
-/// The numbers of an operand, which must lie together.
+/// The values of an operand, which must be contiguous.
 pub(super) fn numbers_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
@@ -225,20 +225,20 @@ pub(super) fn numbers_of<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result
     }
 }
 
-/// Texts that go through attention together, padded to one length.
+/// Attention over a batch of texts, padded to one length.
 pub(super) struct Attention<'a> {
     pub(super) heads: usize,
-    /// Tokens of each text without padding.
+    /// Tokens of each text, without padding.
     pub(super) lengths: &'a [usize],
-    /// Tokens with it.
+    /// Tokens per text, with padding.
     pub(super) length: usize,
-    /// Whether a token sees only those before it.
+    /// Whether a token attends only to itself and earlier ones.
     pub(super) causal: bool,
 }
 
 impl Attention<'_> {
-    /// `qkv` is `[texts * length, 3 * hidden]`, queries, keys and values side by side. Gives `[texts * length, hidden]`, of
-    /// which nothing is said about padding.
+    /// `qkv` is `[texts * length, 3 * hidden]`: queries, keys and values, concatenated. Returns
+    /// `[texts * length, hidden]`; rows of padding are unspecified.
     pub(super) fn forward(&self, qkv: &Tensor) -> Result<Tensor> {
         if plain(qkv) {
             return qkv.apply_op1_no_bwd(self);
@@ -254,7 +254,7 @@ impl Attention<'_> {
         candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&part(2)?)?.transpose(1, 2)?.reshape((rows, hidden))
     }
 
-    /// What is added to the scores: 0 for what a token sees, minus infinity for the rest.
+    /// The mask added to the scores: 0 for visible tokens, minus infinity for the others.
     fn mask(&self, device: &Device) -> Result<Tensor> {
         let length = self.length;
         let sees = |seen: bool| if seen { 0.0_f32 } else { f32::NEG_INFINITY };
@@ -266,7 +266,7 @@ impl Attention<'_> {
         Tensor::from_iter(mask, device)?.reshape((self.lengths.len(), 1, 1, length))
     }
 
-    /// What one head of one text sees: `[own, size]`.
+    /// The attention output of one head for one text: `[own, size]`.
     fn head(&self, qkv: &[f32], head: usize, own: usize, hidden: usize) -> Vec<f32> {
         let size = hidden / self.heads;
         let scale = 1.0 / (size as f32).sqrt();
@@ -285,7 +285,7 @@ impl Attention<'_> {
         seen
     }
 
-    /// One text: its rows of queries, keys and values, to its rows of the result.
+    /// Attention for one text: from its rows of `qkv` to its rows of the result.
     fn text(&self, qkv: &[f32], out: &mut [f32], own: usize, hidden: usize) {
         let size = hidden / self.heads;
         let heads: Vec<Vec<f32>> =
@@ -303,7 +303,7 @@ impl CustomOp1 for Attention<'_> {
         "attention"
     }
 
-    /// Without padding, and without a tensor for each step.
+    /// Skips padding, and allocates no tensors for intermediate steps.
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let qkv = numbers_of(storage, layout)?;
         let (rows, columns) = layout.shape().dims2()?;
@@ -320,7 +320,7 @@ impl CustomOp1 for Attention<'_> {
     }
 }
 
-/// The rows of `[n, hidden]` as plain numbers.
+/// The rows of `[n, hidden]` as vectors.
 pub(super) fn numbers(x: &Tensor) -> Result<Vec<Vec<f32>>> {
     x.to_dtype(DType::F32)?.to_vec2()
 }

@@ -1,7 +1,7 @@
-//! Words cut into pieces: byte-pair encoding within words (Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare
-//! Words with Subword Units", section 3.2), learned and applied by the `tokenizers` crate.
+//! Subword pieces: byte-pair encoding within words (Sennrich, Haddow, Birch 2016, "Neural Machine Translation of
+//! Rare Words with Subword Units", section 3.2), with the `tokenizers` crate.
 //!
-//! Pieces that do not begin a word are written with `##` before them, so that a word that is one piece is spelled as it is.
+//! Pieces inside a word have the prefix `##`, so that a word that is a single piece keeps its spelling.
 
 use super::tokens::guarded;
 use crate::Error;
@@ -11,19 +11,19 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::{AddedToken, Model, Tokenizer};
 
-/// What stands before a piece that does not begin a word.
+/// Prefix of a piece that does not begin a word.
 const INSIDE: &str = "##";
-/// Fewest and most different pieces.
+/// Allowed numbers of distinct pieces.
 const SIZES: std::ops::RangeInclusive<usize> = 100..=1_000_000;
 
-/// How words are cut.
+/// A trained byte-pair encoding.
 pub struct Pieces {
     bpe: BPE,
     json: Vec<u8>,
 }
 
 impl Pieces {
-    /// Refuses absurd numbers of pieces.
+    /// Refuses a number of pieces out of range.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] naming the limits.
@@ -35,11 +35,11 @@ impl Pieces {
         Err(Error::InvalidInput(format!("the number of pieces must be {least} to {most}, got {size}")))
     }
 
-    /// Learns to cut words, given how often each occurs, into at most `size` different pieces. Half of them at most are single
-    /// letters, the most frequent ones. The same words in the same order give the same pieces.
+    /// Trains on words and their counts, for at most `size` distinct pieces. At most half of them are single
+    /// letters, the most frequent ones. Deterministic for the same words in the same order.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for words of which no pieces come; as [`check`](Self::check).
+    /// [`Error::InvalidInput`] for words that yield no pieces; as [`check`](Self::check).
     pub fn learn(words: &[String], counts: &[u64], size: usize) -> Result<Self, Error> {
         Self::check(size)?;
         let failed = |error: String| Error::InvalidInput(format!("no pieces come of the corpus: {error}"));
@@ -50,7 +50,7 @@ impl Pieces {
         let mut letters: Vec<(u64, char)> = often.into_iter().map(|(letter, count)| (count, letter)).collect();
         letters.sort_unstable_by_key(|&(count, letter)| (std::cmp::Reverse(count), letter));
         letters.truncate(size / 4);
-        // Named before all others, or their numbers, which decide between merges that are as frequent, would depend on chance.
+        // Added first: otherwise their ids, which break ties between equally frequent merges, would be random.
         let inside = letters.iter().map(|(_, letter)| AddedToken::from(format!("{INSIDE}{letter}"), true)).collect();
         let trainer = BpeTrainer::builder()
             .vocab_size(size)
@@ -70,7 +70,7 @@ impl Pieces {
         Self::parse(Path::new("the pieces"), json.map_err(failed)?.as_bytes())
     }
 
-    /// Reads what [`json`](Self::json) gave: a `tokenizer.json` with nothing but such a model.
+    /// Parses the output of [`json`](Self::json): a `tokenizer.json` that contains only a BPE model.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
@@ -86,12 +86,12 @@ impl Pieces {
         Ok(Self { bpe: bpe.clone(), json: json.to_vec() })
     }
 
-    /// As a `tokenizer.json`.
+    /// The contents of a `tokenizer.json`.
     pub fn json(&self) -> &[u8] {
         &self.json
     }
 
-    /// The pieces of a word, in order; letters that are in none are passed over.
+    /// The pieces of a word, in order; letters without a piece are skipped.
     pub fn of(&self, word: &str) -> Vec<String> {
         let pieces = guarded(|| self.bpe.tokenize(word)).unwrap_or_default();
         pieces.into_iter().map(|piece| piece.value).collect()
@@ -108,7 +108,7 @@ mod tests {
         Pieces::learn(&words, &counts, size).unwrap()
     }
 
-    /// The example of the paper, section 3.2, whose merges are "es", "est", "lo", "low" and on.
+    /// The example of the paper, section 3.2; its first merges are "es", "est", "lo", "low".
     const WORDS: [(&str, u64); 5] = [("low", 500), ("lower", 200), ("newest", 600), ("widest", 300), ("qi", 1)];
 
     #[test]

@@ -1,5 +1,4 @@
-//! From a picture to the numbers that a net of images sees: `preprocessor.json`, and what it is made from when a folder of
-//! transformers is imported.
+//! Preprocessing of a picture for an image net: `preprocessor.json`, and its import from transformers.
 
 use super::folder;
 use super::resample::{Filter, Part, resize};
@@ -8,29 +7,29 @@ use crate::picture::Picture;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Largest width and height that a net sees, pixels.
+/// Maximum width and height of the net's input, pixels.
 const MAX_SIDE: usize = 1_024;
-/// Largest shorter side before the middle is cut out, pixels.
+/// Maximum shorter side before the centre crop, pixels.
 const MAX_SHORTER: usize = 2_048;
-/// From this side on the processor of ConvNeXt and ResNet cuts nothing off.
+/// Side from which the processor of ConvNeXt and ResNet does not crop.
 const UNCUT_SIDE: usize = 384;
 
-/// `preprocessor.json`: what is done to a picture before the net sees it.
+/// `preprocessor.json`: the preprocessing of a picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Processor {
-    /// The picture is resized until its shorter side has so many pixels, and its middle is cut out; without it the whole
-    /// picture is resized to `width` and `height`.
+    /// The picture is resized so that its shorter side has this many pixels, and then centre-cropped. Without it,
+    /// the whole picture is resized to `width` and `height`.
     pub(super) shorter_side: Option<usize>,
-    /// What the net sees.
+    /// Size of the net's input.
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) filter: Filter,
-    /// What bytes are multiplied by.
+    /// Factor for bytes.
     pub(super) factor: f64,
-    /// What is subtracted then, for red, green and blue.
+    /// Subtracted after the factor, for red, green and blue.
     pub(super) mean: [f32; 3],
-    /// What the rest is divided by.
+    /// Divisor after the subtraction.
     pub(super) deviation: [f32; 3],
 }
 
@@ -70,7 +69,7 @@ impl Processor {
         Ok(())
     }
 
-    /// Width and height of the whole picture when it is resized, and what the net sees of it.
+    /// The size of the resized picture, and the crop.
     fn part(&self, picture: &Picture) -> Part {
         let size = (self.width, self.height);
         let Some(shorter) = self.shorter_side else { return Part { whole: size, at: (0, 0), size } };
@@ -80,7 +79,7 @@ impl Processor {
         Part { whole, at: ((whole.0 - size.0) / 2, (whole.1 - size.1) / 2), size }
     }
 
-    /// Red, green and blue of each pixel, row by row.
+    /// The normalized red, green and blue of each pixel, row by row.
     pub(super) fn pixels(&self, picture: &Picture) -> Vec<f32> {
         let scaled = |byte: usize| (byte as f64 * self.factor) as f32;
         let table: Vec<[f32; 3]> = (0..256)
@@ -92,7 +91,7 @@ impl Processor {
     }
 }
 
-/// A size as transformers writes it.
+/// A size in the notation of transformers.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
 enum Size {
@@ -101,7 +100,7 @@ enum Size {
     Shortest { shortest_edge: usize },
 }
 
-/// The parts of `preprocessor_config.json` that are used.
+/// The fields of `preprocessor_config.json` in use.
 #[derive(Deserialize)]
 struct Foreign {
     #[serde(alias = "feature_extractor_type")]
@@ -126,7 +125,8 @@ fn yes() -> bool {
     true
 }
 
-/// What `preprocessor_config.json` of transformers says, for the processors of CLIP, BiT (DINOv2), ConvNeXt (ResNet) and ViT.
+/// Converts a `preprocessor_config.json` of transformers, for the processors of CLIP, BiT (DINOv2), ConvNeXt
+/// (ResNet) and ViT.
 pub(super) fn of_transformers(path: &Path, json: &[u8]) -> Result<Processor, Error> {
     let foreign: Foreign = folder::parse(path, json)?;
     let wrong = |what: String| Error::Corrupt { path: path.into(), what };

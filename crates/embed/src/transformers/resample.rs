@@ -1,13 +1,13 @@
-//! Resizing as Pillow does it, to the same bytes (its `Resample.c`): each result is a weighted mean of the pixels below a kernel
-//! that grows with the reduction, first along rows, rounded, then along columns.
+//! Picture resizing with the same bytes as Pillow (its `Resample.c`): each result is a weighted mean of the pixels
+//! under a kernel that grows with the reduction, first along rows, rounded, then along columns.
 
 use crate::picture::Picture;
 use serde::{Deserialize, Serialize};
 
-/// Bits behind the point of the weights.
+/// Fractional bits of the weights.
 const BITS: u32 = 22;
 
-/// The kernels.
+/// Resampling kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Filter {
@@ -17,7 +17,7 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    /// By Pillow's number.
+    /// The filter with Pillow's number.
     pub(super) fn from_number(number: u64) -> Option<Self> {
         match number {
             1 => Some(Self::Lanczos),
@@ -48,7 +48,7 @@ impl Filter {
         }
     }
 
-    /// For each of the results from `first` on, of `to` in all: where its pixels begin, and their weights.
+    /// For `count` of `to` results, starting at `first`: the index of the first source pixel, and the weights.
     fn weights(self, from: usize, to: usize, first: usize, count: usize) -> Vec<(usize, Vec<i32>)> {
         let scale = from as f64 / to as f64;
         let reduction = scale.max(1.0);
@@ -70,18 +70,18 @@ impl Filter {
     }
 }
 
-/// A part of a resized picture.
+/// A crop of a resized picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
-    /// Width and height of the whole.
+    /// Width and height of the resized picture.
     pub(super) whole: (usize, usize),
-    /// Left and upper edge.
+    /// Left and upper edge of the crop.
     pub(super) at: (usize, usize),
-    /// Width and height.
+    /// Width and height of the crop.
     pub(super) size: (usize, usize),
 }
 
-/// The part of `picture` resized to `part.whole`, as red, green and blue, row by row. Nothing else of it is computed.
+/// Resizes `picture` to `part.whole` and returns the crop as red, green and blue, row by row. Computes only the crop.
 pub(super) fn resize(picture: &Picture, filter: Filter, part: Part) -> Vec<u8> {
     let columns = filter.weights(picture.width, part.whole.0, part.at.0, part.size.0);
     let rows = filter.weights(picture.height, part.whole.1, part.at.1, part.size.1);

@@ -1,6 +1,7 @@
-//! Residual nets (He et al. 2016) of convolutions, as transformers keeps them: each block adds to what it was given.
+//! Convolutional residual nets (He et al. 2016) in the format of transformers.
 //!
-//! Batch norm is a factor and a shift for each channel when nothing is trained: both go into the convolution before it.
+//! Batch normalization at inference is a factor and a term per channel; both are folded into the preceding
+//! convolution.
 
 use super::convolution::{Convolution, Grid, Window, max_pool};
 use super::folder::{self, CONFIG};
@@ -14,16 +15,16 @@ use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
 
-/// What is added to variances.
+/// Added to variances.
 const EPSILON: f64 = 1e-5;
-/// Numbers of one image after any layer.
+/// Maximum activations of one image after any layer.
 const MAX_NUMBERS: usize = 1 << 26;
-/// Numbers of the images that go through the net at once, after the largest layer.
+/// Maximum activations of a batch of images after the largest layer.
 const BATCH_NUMBERS: usize = 1 << 23;
 const MAX_STAGES: usize = 16;
 const STEM_POOL: Window = Window { side: 3, stride: 2, padding: 1 };
 
-/// The parts of `config.json` that are used; what is left out is as in transformers.
+/// The fields of `config.json` in use; defaults as in transformers.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Config {
@@ -61,24 +62,24 @@ impl Default for Config {
     }
 }
 
-/// A block: convolutions one after another, a ramp between them, and a way around them.
+/// A residual block: consecutive convolutions with ReLUs in between, and a skip connection.
 struct Layer {
     steps: Vec<Convolution>,
     shortcut: Option<Convolution>,
 }
 
-/// The net.
+/// The residual net.
 pub(super) struct ResNet {
     stem: Convolution,
     layers: Vec<Layer>,
-    /// Numbers of the largest layer of one image.
+    /// Activations of the largest layer for one image.
     largest: usize,
     features: usize,
     classifier: Option<Linear>,
 }
 
 impl ResNet {
-    /// Settings are believed only as far as the tensors bear them out.
+    /// Builds the net. Settings must agree with the shapes of the tensors.
     pub(super) fn read(
         path: &Path,
         config: &[u8],
@@ -131,7 +132,7 @@ impl ResNet {
             let first = if stage > 0 || config.downsample_in_first_stage { 2 } else { 1 };
             for number in 0..depth {
                 let stride = if number == 0 { first } else { 1 };
-                // The first of a block's convolutions still sees all places.
+                // The first convolution of a block still has the full resolution.
                 net.largest = net.largest.max(grid.rows().saturating_mul(channels.max(outputs)));
                 if net.largest > MAX_NUMBERS {
                     return Err(wrong(format!(
@@ -148,7 +149,7 @@ impl ResNet {
         Ok(net)
     }
 
-    /// The last layer's numbers, `[images, places, features]`.
+    /// The last layer's activations, `[images, places, features]`.
     fn maps(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let relu = Some(Activation::Relu);
         let (x, grid) = self.stem.forward(pixels, grid, relu)?;
@@ -169,7 +170,7 @@ impl ResNet {
     }
 }
 
-/// Classes, where the net tells them.
+/// The classifier, if the net has one.
 fn classifier(weights: &Weights<'_>, features: usize) -> std::result::Result<Option<Linear>, Error> {
     let Some(shape) = weights.shape("classifier.1.bias") else { return Ok(None) };
     let classes = shape.iter().product();
@@ -186,7 +187,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A convolution and the batch norm behind it.
+    /// Reads a convolution and the batch normalization after it.
     fn convolution(
         &mut self,
         name: &str,

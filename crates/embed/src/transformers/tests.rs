@@ -1,4 +1,5 @@
-//! What the reference implementation says of the small nets in `tests/fixtures/transformers`, and folders that are not sound.
+//! Tests of the small nets in `tests/fixtures/transformers` against the reference implementation,
+//! and of invalid folders.
 
 use super::*;
 use crate::{ErrorKind, Input, Registry};
@@ -34,7 +35,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The folder as sentence-transformers saves it: the fixture keeps the common files once.
+/// The folder in the layout of sentence-transformers; the fixture stores common files only once.
 fn sentence_transformers(kind: &str, to: &Path) {
     copy(&fixtures().join("bert/plain"), to);
     copy(&fixtures().join("bert").join(kind), to);
@@ -58,7 +59,7 @@ pub(super) fn near(got: &[f32], expected: &[f32], what: &str) {
     assert!(most < TOLERANCE, "{what}: off by {most}");
 }
 
-/// What is done to a folder before it is loaded.
+/// A change to a folder before it is loaded.
 pub(super) type Damage = Box<dyn FnOnce(&Path)>;
 
 #[test]
@@ -71,7 +72,7 @@ fn bert_says_what_the_reference_says() {
         let embedder = loaded(Family::Bert, folder.path()).unwrap();
         let tap = embedder.tap("").unwrap();
         assert_eq!((tap.dimension, embedder.card().family.as_str()), (32, "bert"));
-        // Together: of very different lengths, so padded, and two of them cut at 24 tokens.
+        // In one batch: lengths differ widely, so there is padding, and two texts are truncated to 24 tokens.
         let mut inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         inputs.insert(2, Input::Image(&[]));
         let mut vectors = embedder.embed_batch(tap, &inputs);
@@ -129,18 +130,18 @@ fn gpt_says_what_the_reference_says() {
         }
         let all = model.next_tokens("Salt", usize::MAX).unwrap();
         assert!((all.iter().map(|next| f64::from(next.probability)).sum::<f64>() - 1.0).abs() < 1e-4);
-        // The row of a token, for a text that is one: the first letter of the first text.
+        // The embedding of a token, for a single-token text: the first letter of the first text.
         assert_eq!(&texts[0][..2], "A ");
         near(&embedder.embed(token, &Input::Text("A")).unwrap(), &numbers(&said["token"][0]), "the token A");
         assert_eq!(model.next_tokens("", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
-        // Of a text with more tokens than places, the end counts: here, the 64 tokens " dog".
+        // A text longer than the context keeps its end: here, 64 tokens " dog".
         let state = |count: usize| embedder.embed(last, &Input::Text(&" dog".repeat(count))).unwrap();
         near(&state(200), &state(64), "a text that is too long");
         assert!(state(63).iter().zip(state(64)).any(|(a, b)| (a - b).abs() > 1e-3));
     }
 }
 
-/// Changes one file of a sound folder, and says what came of it.
+/// Changes one file of a valid folder and returns the error message.
 pub(super) fn broken(family: Family, change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     match family {
@@ -176,7 +177,7 @@ pub(super) fn cut(file: &'static str) -> impl FnOnce(&Path) {
     }
 }
 
-/// Leaves out a tensor, or spoils its numbers.
+/// Removes a tensor, or sets all its numbers to `with`.
 pub(super) fn spoil(name: &'static str, with: Option<f32>) -> impl FnOnce(&Path) {
     move |folder| {
         let bytes = fs::read(folder.join("model.safetensors")).unwrap();

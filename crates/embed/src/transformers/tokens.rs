@@ -1,7 +1,7 @@
-//! Text to token numbers and back, by the `tokenizers` crate.
+//! Text to token ids and back, with the `tokenizers` crate.
 //!
-//! A tokenizer file is a small program of its own: it is parsed and run behind a guard against panics, what could make
-//! texts grow is bounded, and no number reaches the net that its table does not have.
+//! A tokenizer file is a small program, so it is parsed and run behind a guard against panics, the growth of texts
+//! is limited, and token ids are checked against the size of the net's table.
 
 use crate::Error;
 use serde_json::Value;
@@ -13,18 +13,18 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 
 /// Longest text, bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
-/// What replacements in a tokenizer may make of a byte, all together.
+/// Maximum factor by which all replacements of a tokenizer together may grow a text.
 const MAX_GROWTH: usize = 64;
 
-/// A checked tokenizer.
+/// A validated tokenizer.
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
     lower_case: bool,
 }
 
 impl Tokens {
-    /// Parses `tokenizer.json`. Token numbers are below `vocabulary`; with `most`, longer texts are cut to so many tokens,
-    /// the special ones among them.
+    /// Parses `tokenizer.json`. Token ids are below `vocabulary`; with `most`, longer texts are truncated to that
+    /// many tokens, including special ones.
     pub(super) fn parse(
         path: &Path,
         json: &[u8],
@@ -65,7 +65,7 @@ impl Tokens {
         Ok(Self { tokenizer, lower_case })
     }
 
-    /// The tokens of a text, with special ones where the tokenizer has them; each is one of the net's.
+    /// The tokens of a text, with special tokens if the tokenizer adds them; each id is valid for the net.
     pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::InvalidInput(format!(
@@ -89,7 +89,7 @@ impl Tokens {
     }
 }
 
-/// The tokenizer of GPT-2's older files, `vocab.json` and `merges.txt`, as a `tokenizer.json`.
+/// Builds a `tokenizer.json` from `vocab.json` and `merges.txt`, the older files of GPT-2.
 pub(super) fn from_vocabulary(folder: &Path, vocabulary: &[u8], merges: &[u8]) -> Result<Vec<u8>, Error> {
     let corrupt = |name: &str, what: String| Error::Corrupt { path: folder.join(name), what };
     let numbers: std::collections::HashMap<String, u32> = serde_json::from_slice(vocabulary)
@@ -117,7 +117,7 @@ pub(super) fn from_vocabulary(folder: &Path, vocabulary: &[u8], merges: &[u8]) -
     made.map(String::into_bytes).map_err(|error| corrupt("merges.txt", format!("no tokenizer comes of it: {error}")))
 }
 
-/// How many bytes replacements and prefixes may make of one.
+/// Upper bound of the bytes that replacements and prefixes make of one byte.
 fn growth(value: &Value) -> usize {
     match value {
         Value::Object(map) => {
@@ -136,7 +136,7 @@ fn growth(value: &Value) -> usize {
     }
 }
 
-/// Runs the tokenizer; a panic in it, which only a file that is not sound can cause, is an error like any other.
+/// Runs the tokenizer. A panic in it, which only an invalid file can cause, becomes an error.
 pub(super) fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),

@@ -1,4 +1,5 @@
-//! Trains a small GPT-2 on plain text: byte-level BPE first, then the net by AdamW, on windows of the text drawn by chance.
+//! Training of a small GPT-2 on plain text: first byte-level BPE, then the net with AdamW, on random
+//! windows of the text.
 
 use super::folder::{CARD, CONFIG, TOKENIZER, WEIGHTS};
 use super::gpt::{Config, Gpt};
@@ -17,35 +18,35 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// Ends each text.
+/// Marks the end of each text.
 const END_OF_TEXT: &str = "<|endoftext|>";
-/// Of all windows, every so many is kept for the measurement and never trained on.
+/// 1 / `HELD_OUT` of the windows are held out for measurements.
 const HELD_OUT: usize = 50;
-/// Windows that are measured.
+/// Maximum windows per measurement.
 const MEASURED: usize = 256;
-/// Steps in which the learning rate rises.
+/// Steps of linear learning rate warm-up.
 const WARM_UP: usize = 50;
 
-/// How it is trained.
+/// Training settings.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Different tokens.
+    /// Vocabulary size.
     pub vocabulary: usize,
-    /// Components of a vector.
+    /// Dimension of the hidden states.
     pub hidden: usize,
-    /// Blocks of attention and linear layers.
+    /// Number of transformer layers.
     pub layers: usize,
-    /// Heads of attention in each.
+    /// Attention heads per layer.
     pub heads: usize,
-    /// Tokens that are seen at once.
+    /// Context length in tokens.
     pub context: usize,
-    /// Windows of a step.
+    /// Windows per step.
     pub batch: usize,
-    /// Steps.
+    /// Number of steps.
     pub steps: usize,
-    /// Highest learning rate.
+    /// Maximum learning rate.
     pub learning_rate: f64,
-    /// Bytes of the text that are read.
+    /// Maximum bytes of text to read.
     pub most_bytes: usize,
     /// Seed of every random choice.
     pub seed: u64,
@@ -68,23 +69,23 @@ impl Default for TrainOptions {
     }
 }
 
-/// How far the training is.
+/// Progress of a training.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainProgress {
     /// `reading`, `tokens` or `training`.
     pub phase: &'static str,
     /// Bytes read, or tokens trained on.
     pub done: u64,
-    /// Of how many; 0 when that is not known.
+    /// Total; 0 if unknown.
     pub total: u64,
-    /// Mean of the last steps, in nats a token.
+    /// Mean loss of the last steps, in nats per token.
     pub loss: Option<f64>,
 }
 
-/// Trains and writes a model folder; `card` is completed with settings and quality.
+/// Trains a net and writes its model folder; adds settings and quality to `card`.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for settings that do not fit each other, or too little text; [`Error::Io`]; [`Error::Disk`].
+/// [`Error::InvalidInput`] for inconsistent settings or too little text; [`Error::Io`]; [`Error::Disk`].
 pub fn train(
     files: &[PathBuf],
     options: &TrainOptions,
@@ -149,7 +150,7 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
     if options.hidden == 0 || options.heads == 0 || !options.hidden.is_multiple_of(options.heads) {
         return wrong(format!("{} components are not a multiple of {} heads", options.hidden, options.heads));
     }
-    // 256 bytes and the end of a text.
+    // Minimum vocabulary: 256 bytes and the end of a text.
     for (name, value, least, most) in [
         ("vocabulary", options.vocabulary, 257, 1 << 20),
         ("hidden", options.hidden, 1, 8_192),
@@ -166,7 +167,7 @@ fn check(options: &TrainOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lines of the files, up to so many bytes.
+/// Reads the lines of the files, up to `most` bytes.
 fn read(files: &[PathBuf], most: usize, observe: &mut dyn FnMut(&TrainProgress)) -> Result<Vec<String>, Error> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     for file in files {
@@ -182,7 +183,7 @@ fn read(files: &[PathBuf], most: usize, observe: &mut dyn FnMut(&TrainProgress))
     Ok(lines)
 }
 
-/// BPE over bytes, trained on the lines, and the lines in it, each with an end.
+/// Trains a byte-level BPE on the lines, and encodes them, each with an end marker.
 fn tokenize(lines: &[String], options: &TrainOptions) -> Result<(Tokenizer, Vec<u32>), Error> {
     let wrong = |error: tokenizers::Error| Error::Compute(format!("the tokenizer could not be trained: {error}"));
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
@@ -226,9 +227,9 @@ fn config(options: &TrainOptions, vocabulary: usize) -> Config {
     }
 }
 
-/// A net that knows nothing yet, initialised as GPT-2 was; its numbers go to `variables` by name.
+/// An untrained net, initialized as GPT-2; its parameters are added to `variables` by name.
 fn fresh(config: &Config, device: &Device, rng: &mut StdRng, variables: &mut Vec<(String, Var)>) -> Result<Gpt, Error> {
-    // What is added to the residual stream is smaller, the more layers add to it.
+    // Outputs that are added to the residual stream are scaled down with the number of layers.
     let residual = 0.02 / ((2 * config.n_layer) as f32).sqrt();
     let mut source = |name: &str, shape: &[usize]| {
         let count = shape.iter().product();
@@ -248,7 +249,7 @@ fn fresh(config: &Config, device: &Device, rng: &mut StdRng, variables: &mut Vec
     Gpt::build(Path::new(CONFIG), config, device, &mut source)
 }
 
-/// A number of the standard normal distribution (Box, Muller 1958).
+/// A standard normal random number (Box, Muller 1958).
 fn normal(rng: &mut StdRng) -> f32 {
     let (a, b): (f64, f64) = (rng.random(), rng.random());
     ((-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
@@ -283,7 +284,7 @@ fn fit(
     Ok(())
 }
 
-/// Mean of -ln p of each token's successor in windows that begin at `starts`.
+/// Mean of -ln p of the next token, over windows that start at `starts`.
 fn loss(net: &Gpt, tokens: &[u32], starts: &[usize], context: usize) -> candle_core::Result<Tensor> {
     let device = net.device();
     let window = |shift: usize| {
@@ -302,7 +303,7 @@ fn measure(net: &Gpt, tokens: &[u32], windows: &[usize], context: usize) -> cand
     Ok(sum / windows.len() as f64)
 }
 
-/// What guessing by frequency alone would lose: the least that a net must beat.
+/// Loss of a unigram model, the baseline that a net must beat.
 fn unigram_loss(
     tokens: &[u32],
     trained: &[usize],
@@ -318,7 +319,7 @@ fn unigram_loss(
     losses.sum::<f64>() / (measured.len() * options.context) as f64
 }
 
-/// Writes the folder in GPT-2's own format, the card last.
+/// Writes the folder in GPT-2's format, the card last.
 fn save(
     folder: &Path,
     config: &Config,

@@ -1,4 +1,4 @@
-//! What the image towers of CLIP and DINOv2 are both: a transformer over an image's patches (Dosovitskiy et al. 2021).
+//! Vision transformer over the patches of an image (Dosovitskiy et al. 2021), common to CLIP and DINOv2.
 
 use super::block::Block;
 use super::convolution::{Convolution, Grid};
@@ -7,16 +7,16 @@ use super::weights::Weights;
 use crate::Error;
 use candle_core::{Result, Tensor};
 
-/// Numbers of one image's or text's attention scores: heads times tokens squared.
+/// Maximum attention scores per image or text: heads times tokens squared.
 const MAX_SCORES: usize = 1 << 28;
-/// Numbers of one image or text between the linear layers: tokens times width.
+/// Maximum hidden activations of the feed-forward layers per image or text: tokens times width.
 const MAX_INNER: usize = 1 << 26;
-/// Tokens that go through a net at once.
+/// Tokens per batch.
 const BATCH_TOKENS: usize = 2_048;
-/// Images that go through a net at once.
+/// Images per batch.
 pub(super) const BATCH_IMAGES: usize = 16;
 
-/// Sizes that settings ask for.
+/// Sizes from the settings.
 pub(super) struct Shape<'a> {
     pub(super) hidden: usize,
     pub(super) heads: usize,
@@ -28,7 +28,7 @@ pub(super) struct Shape<'a> {
 }
 
 impl Shape<'_> {
-    /// Whether they can be, and the function between the linear layers.
+    /// Validates the sizes; returns the activation of the feed-forward layers.
     pub(super) fn check(&self) -> std::result::Result<Activation, String> {
         let Self { hidden, heads, inner, tokens, epsilon, activation } = *self;
         if hidden == 0 || heads == 0 || !hidden.is_multiple_of(heads) {
@@ -54,7 +54,7 @@ impl Shape<'_> {
     }
 }
 
-/// The patches of an image along one side.
+/// The numbers of patches along width and height.
 pub(super) fn patches(width: usize, height: usize, patch: usize) -> std::result::Result<(usize, usize), String> {
     if patch == 0 || !width.is_multiple_of(patch) || !height.is_multiple_of(patch) {
         return Err(format!(
@@ -64,7 +64,7 @@ pub(super) fn patches(width: usize, height: usize, patch: usize) -> std::result:
     Ok((width / patch, height / patch))
 }
 
-/// A layer of CLIP, whose text tower has the same.
+/// Reads a layer of CLIP, for either tower.
 pub(super) fn clip_block(
     weights: &Weights<'_>,
     name: &str,
@@ -84,14 +84,14 @@ pub(super) fn clip_block(
     })
 }
 
-/// The net up to the last layer.
+/// The net without its head.
 pub(super) struct Vit {
     pub(super) patches: Convolution,
-    /// What stands before the patches, `[hidden]`.
+    /// The class token, which precedes the patches: `[hidden]`.
     pub(super) class: Tensor,
-    /// What is added to each place: `[1 + patches, hidden]`.
+    /// Position embeddings: `[1 + patches, hidden]`.
     pub(super) places: Tensor,
-    /// Before the first layer.
+    /// Normalization before the first layer.
     pub(super) norm: Option<Norm>,
     pub(super) blocks: Vec<Block>,
     pub(super) heads: usize,
@@ -99,7 +99,8 @@ pub(super) struct Vit {
 }
 
 impl Vit {
-    /// The states of images, `[images, 1 + patches, hidden]`, the class's first. `pixels` is `[images * height * width, 3]`.
+    /// The states of images, `[images, 1 + patches, hidden]`, the class token first. `pixels` is
+    /// `[images * height * width, 3]`.
     pub(super) fn forward(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let (length, hidden) = self.places.dims2()?;
         let (x, seen) = self.patches.forward(pixels, grid, None)?;
@@ -118,14 +119,15 @@ impl Vit {
         x.reshape((grid.images, length, hidden))
     }
 
-    /// Images that go through it at once.
+    /// Images per batch.
     pub(super) fn images_at_once(&self) -> usize {
         (BATCH_TOKENS / self.places.dim(0).unwrap_or(1).max(1)).clamp(1, BATCH_IMAGES)
     }
 }
 
-/// The trained places of a square of patches, `[1 + side * side, hidden]`, spread over other numbers of rows and columns by
-/// bicubic interpolation (Keys 1981 with a = -3/4, as PyTorch has it, the border repeated). The class's stays.
+/// Resizes the position embeddings of a square of patches, `[1 + side * side, hidden]`, to other numbers of rows
+/// and columns by bicubic interpolation (Keys 1981 with a = -3/4 and repeated border, as in PyTorch). The class
+/// token's embedding is unchanged.
 pub(super) fn spread(places: &Tensor, (columns, rows): (usize, usize)) -> std::result::Result<Tensor, Error> {
     let spread = || -> Result<Tensor> {
         let (count, hidden) = places.dims2()?;
@@ -153,7 +155,7 @@ pub(super) fn spread(places: &Tensor, (columns, rows): (usize, usize)) -> std::r
     spread().map_err(failed)
 }
 
-/// For each of `to` places on a line of `from`: the four that it is made of, and their weights.
+/// For each of `to` positions on a line of `from`: the four source positions, and their weights.
 fn cubic(from: usize, to: usize) -> Vec<([usize; 4], [f32; 4])> {
     const A: f32 = -0.75;
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;

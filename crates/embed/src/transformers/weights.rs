@@ -1,4 +1,4 @@
-//! Tensors of a safetensors file, each of exactly the shape that is asked for. Nothing is allocated that the file does not hold.
+//! Tensors of a safetensors file, with checked shapes. Allocations are limited by the file's contents.
 
 use crate::Error;
 use crate::save::read_bounded;
@@ -7,10 +7,10 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::path::{Path, PathBuf};
 
-/// Larger files are not read: these are models for one machine's memory.
+/// Maximum file size: models must fit into the memory of one machine.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// The bytes of a file of weights.
+/// The bytes of a weights file.
 pub(super) struct WeightsFile {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ impl WeightsFile {
         &self.bytes
     }
 
-    /// The tensors inside, on `device`. Names may all begin with one of the `prefixes`.
+    /// The tensors in the file, on `device`. All names may have one of the `prefixes`.
     pub(super) fn open<'a>(&'a self, device: &'a Device, prefixes: &[&'static str]) -> Result<Weights<'a>, Error> {
         let file = SafeTensors::deserialize(&self.bytes).map_err(|error| Error::Corrupt {
             path: self.path.clone(),
@@ -37,7 +37,7 @@ impl WeightsFile {
     }
 }
 
-/// Reads tensors by name and shape.
+/// Access to tensors by name and shape.
 pub(super) struct Weights<'a> {
     path: &'a Path,
     prefix: &'static str,
@@ -50,13 +50,13 @@ impl Weights<'_> {
         Error::Corrupt { path: self.path.into(), what }
     }
 
-    /// The shape of the tensor of that name, where there is one.
+    /// The shape of the tensor with that name, if it exists.
     pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.view(&[name]).ok().map(|(_, view)| view.shape().to_vec())
     }
 
     fn view(&self, names: &[&str]) -> Result<(String, TensorView<'_>), Error> {
-        // What stands on top of a net has no prefix.
+        // The head of a net has no prefix.
         for name in names.iter().flat_map(|name| [format!("{}{name}", self.prefix), (*name).to_owned()]) {
             if let Ok(view) = self.file.tensor(&name) {
                 return Ok((name, view));
@@ -65,7 +65,7 @@ impl Weights<'_> {
         Err(self.corrupt(format!("has no tensor {:?}", format!("{}{}", self.prefix, names[0]))))
     }
 
-    /// The tensor of that name (or of an older one), of that shape, as `f32`.
+    /// The tensor with one of these names (current or older), with that shape, as `f32`.
     pub(super) fn get(&self, names: &[&str], shape: &[usize]) -> Result<Tensor, Error> {
         let (name, view) = self.view(names)?;
         if view.shape() != shape {

@@ -1,13 +1,15 @@
-//! Blanks filled, by the layer that was trained for them (`told.rs`), whose scores stand as they are, plus ln count.
+//! Filling blanks, by the cloze layer (`told.rs`): its scores are used unchanged, plus ln count.
 //!
-//! Models without that layer are asked as follows. Skip-gram learns to tell, from one word, the words around it. For a word c, the output layer's score of a word w is
-//! about ln p(w | c) - ln q(w), where q goes with count^0.75, the distribution that negatives were drawn from (Levy,
-//! Goldberg 2014). So the neighbours of c would be the softmax of score + 0.75 ln count.
+//! For models without that layer, the net's own output layer is used. Skip-gram predicts the words around a word. For a
+//! word c, the output layer's score of a word w is about ln p(w | c) - ln q(w), where q is proportional to count^0.75,
+//! the distribution of the negative samples (Levy, Goldberg 2014). So p(w | c) is about the softmax of score + 0.75 ln
+//! count.
 //!
-//! Several words around a blank share one vote, the mean of their scores, each weighted as `weight.rs` weighs words, for
-//! "the" tells little. And the power of the count is 0.5: with 0.75, nearly every blank is filled with "the", "of" and
-//! "and", which is how Wikipedia is, but grammar, which this net does not know, would tell those. Measured on the middle
-//! words of 1,000 paragraphs of the training corpus, found among the first ten:
+//! The scores of several words around a blank are averaged, with the weights of `weight.rs`, because frequent words
+//! such as "the" carry little information. The power of the count is 0.5: with 0.75, nearly every blank is filled with
+//! "the", "of" and "and", which matches Wikipedia's frequencies, but predicting these words takes grammar, which this
+//! net does not model. Measured on the middle words of 1,000 paragraphs of the training corpus, found among the first
+//! ten:
 //!
 //! | | all words | words past the 100 most frequent (537) |
 //! | --- | --- | --- |
@@ -17,8 +19,8 @@
 //! | mean, unweighted, 2 words a side, power 0.5 | 237 | 48 |
 //! | sum, weighted, 5 words a side, power 0.75 | 69 | 69 |
 //!
-//! CBOW learns just this: from the mean of the words around, the word in the middle. Its scores stand as they are, plus
-//! 0.75 ln count.
+//! CBOW is trained for exactly this task: to predict the middle word from the mean of its context. Its scores are used
+//! unchanged, plus 0.75 ln count.
 
 use super::{
     WordModel,
@@ -29,9 +31,9 @@ use super::{
 };
 use crate::Error;
 
-/// The power of the count that a word's score is raised by, for skip-gram.
+/// Power of the count in a word's score, for skip-gram.
 const POWER: f64 = 0.5;
-/// Longest pattern, bytes.
+/// Maximum pattern length, in bytes.
 const MAX_PATTERN_BYTES: usize = 10_000;
 
 const FORMS: &str =
@@ -53,7 +55,7 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
     let placed = |words: &[String], place: fn(usize) -> usize| -> Vec<(String, usize)> {
         (1..=REACH).zip(words).map(|(distance, word)| (word.clone(), place(distance))).collect()
     };
-    // For each blank the words around it, with their places.
+    // The context words of each blank, with their positions.
     let around: Vec<Vec<(String, usize)>> = match parts.as_slice() {
         [left, right] => {
             let nearest_first: Vec<String> = left.iter().rev().cloned().collect();
@@ -87,16 +89,16 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
     around.iter().map(fill).collect()
 }
 
-/// A word around a blank.
+/// A context word of a blank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Neighbour {
-    /// Its number.
+    /// The word's number.
     pub(super) word: usize,
-    /// Its place (`told.rs`).
+    /// The word's position (`told.rs`).
     pub(super) place: usize,
 }
 
-/// The words before, between and after the blanks.
+/// Returns the words before, between and after the blanks.
 fn split(model: &WordModel, pattern: &str) -> Vec<Vec<String>> {
     let mut parts = vec![String::new()];
     let mut rest = pattern;
@@ -119,8 +121,8 @@ fn split(model: &WordModel, pattern: &str) -> Vec<Vec<String>> {
     parts.iter().map(words).collect()
 }
 
-/// For each list of words around a blank, one after the other, ln of the probability of every word there, up to a constant;
-/// minus infinity for the words around. None without an output layer.
+/// Returns, for each context, ln of the probability of every word of the vocabulary, up to a constant, concatenated;
+/// minus infinity for the context's own words. `None` without an output layer.
 pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f32>> {
     let cbow = model.objective() == Objective::Cbow;
     let power = match &model.told {
@@ -144,7 +146,7 @@ pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f
     Some(scores)
 }
 
-/// The sum of the words' vectors, each times that of its place.
+/// Returns the sum of the context words' vectors, each multiplied by the vector of its position.
 fn told_query(model: &WordModel, told: &Told, around: &[Neighbour]) -> Vec<f32> {
     let mut query = vec![0.0_f32; model.dimension()];
     let mut row = Vec::new();
@@ -156,7 +158,7 @@ fn told_query(model: &WordModel, told: &Told, around: &[Neighbour]) -> Vec<f32> 
     query
 }
 
-/// The weighted mean of the words' vectors.
+/// Returns the weighted mean of the context words' vectors.
 fn mean(model: &WordModel, around: &[Neighbour], weigh: impl Fn(usize) -> f32) -> Vec<f32> {
     let mut query = vec![0.0_f32; model.dimension()];
     let sum: f32 = around.iter().map(|neighbour| weigh(neighbour.word)).sum();
@@ -167,7 +169,7 @@ fn mean(model: &WordModel, around: &[Neighbour], weigh: impl Fn(usize) -> f32) -
     query
 }
 
-/// Probabilities of the scores; those of minus infinity stay it.
+/// Converts scores to probabilities; minus infinity stays minus infinity.
 fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = scores.iter().map(|&score| f64::from(score - most).exp()).sum();

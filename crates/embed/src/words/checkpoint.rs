@@ -1,13 +1,13 @@
-//! Checkpoints: training that was interrupted, even killed, goes on from the last one.
+//! Checkpoints: an interrupted or killed training resumes from the last one.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `tokens.bin` | the corpus as word numbers (`spool.rs`) |
 //! | `vocab.txt` | a line `word count` for each number |
-//! | `plan.json` | the settings and the files; written when the two above are durable, so that without it there is nothing |
-//! | `<phase>.state` | how far that phase is, and its matrices; replaced as a whole, with a checksum |
+//! | `plan.json` | the settings and the files; written once the two above are durable, and required for resuming |
+//! | `<phase>.state` | progress and matrices of a phase; replaced atomically, with a checksum |
 //!
-//! With one thread a training that was resumed gives the same bytes as one that was not interrupted.
+//! With one thread, a resumed training gives the same bytes as an uninterrupted one.
 
 use super::{
     corpus::Corpus,
@@ -35,31 +35,31 @@ use std::{
 
 const PLAN: &str = "plan.json";
 const VOCABULARY: &str = "vocab.txt";
-/// What a state begins with; the last byte is the version.
+/// Magic number of a state file; the last byte is the version.
 const MAGIC: [u8; 8] = *b"NRWORDS\x01";
 /// Bytes before the matrices: magic, turn, words, loss, checksum of the plan, number of matrices.
 const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4;
 
-/// Where checkpoints are written, and how often.
+/// Location and interval of checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoints {
-    /// A folder for this training alone; made where there is none.
+    /// A folder used by this training only; created if needed.
     pub folder: PathBuf,
-    /// The time between two of them.
+    /// Time between checkpoints.
     pub every: Duration,
 }
 
-/// The folder of one training, whose plan was compared.
+/// The checkpoint folder of one training, whose plan has been compared.
 pub(super) struct Checkpoint {
     folder: PathBuf,
     pub(super) every: Duration,
     plan: Value,
-    /// Tells states of this plan from others.
+    /// Checksum of the plan, which identifies its state files.
     plan_sum: u32,
 }
 
 impl Checkpoint {
-    /// Opens the folder for a training with that plan; with the corpus, if it is there.
+    /// Opens the folder for a training with this plan. Returns the corpus too if it is there.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for a folder with the checkpoint of another training, or with other files;
@@ -103,7 +103,7 @@ impl Checkpoint {
         Ok((this, Some(corpus)))
     }
 
-    /// Refuses a folder that has other files than an interrupted beginning of ours.
+    /// Refuses a folder with files other than those of an interrupted start.
     fn only_ours(&self) -> Result<(), Error> {
         let failed = |source| Error::Io { path: self.folder.clone(), source };
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
@@ -118,17 +118,17 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Where the corpus is to be written.
+    /// Creates the spool for the corpus.
     pub(super) fn spool(&self) -> Result<Spool, Error> {
         Spool::create(&spool_in(&self.folder))
     }
 
-    /// The folder, for other files of the training.
+    /// Returns the folder, for other files of the training.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The corpus is written.
+    /// Records that the corpus is written.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Disk`].
@@ -145,7 +145,7 @@ impl Checkpoint {
         write_whole(&self.folder, PLAN, format!("{plan:#}\n").as_bytes())
     }
 
-    /// Saves where a phase is: the next turn, the report, and the matrices, on which nothing works meanwhile.
+    /// Saves the state of a phase: the next turn, the report, and the matrices, which must not change meanwhile.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -183,10 +183,10 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Where a phase was when it was saved, with its matrices; none when it was not.
+    /// Loads the saved state of a phase into its matrices; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when the file is not what was saved; the matrices are of no use then.
+    /// [`Error::Io`]; [`Error::Corrupt`] if the file is not a valid state; the matrices are then unusable.
     pub(super) fn load(
         &self,
         phase: &str,
@@ -244,13 +244,13 @@ impl Checkpoint {
     }
 }
 
-/// Removes the checkpoint of a training that has ended well, and the folder when nothing else is in it.
+/// Removes the checkpoint of a completed training, and the folder if nothing else is in it.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn remove_checkpoint(folder: &Path) -> Result<(), Error> {
     let failed = |source| Error::Io { path: folder.into(), source };
-    // The plan first: without it there is nothing.
+    // The plan first: without it the other files are ignored.
     for ours in [|name: &str| name == PLAN, is_ours] {
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -275,7 +275,7 @@ fn state(phase: &str) -> String {
     format!("{phase}.state")
 }
 
-/// What the two plans do not have in common.
+/// Returns the differences between two plans.
 fn differences(kept: &Value, asked: &Value) -> String {
     let none = serde_json::Map::new();
     let (kept, asked) = (kept.as_object().unwrap_or(&none), asked.as_object().unwrap_or(&none));

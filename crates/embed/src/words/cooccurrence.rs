@@ -1,8 +1,9 @@
-//! How often words stand near each other, counted in bounded memory, in random order.
+//! Word co-occurrence counts, computed in bounded memory and read in random order.
 //!
-//! Two words that are d apart count 1/d (Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word Representation",
-//! section 4.2). Pairs gather in memory; when there are too many they are sorted, added up, and written to a file as a run.
-//! The runs are merged and dealt out to buckets, by a hash, in another file; a bucket is what a thread holds at once.
+//! Two words at distance d count 1/d (Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word
+//! Representation", section 4.2). Pairs are collected in memory; when the limit is reached they are sorted, aggregated,
+//! and written to a file as a run. The runs are merged and distributed by a hash to buckets in another file; a thread
+//! holds one bucket at a time.
 
 use super::{
     corpus::Corpus,
@@ -13,18 +14,18 @@ use crate::Error;
 use rayon::prelude::*;
 use std::{cmp::Reverse, collections::BinaryHeap, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
 
-/// Pairs that are held in memory while counting: 256 MiB.
+/// Maximum number of pairs held in memory while counting: 256 MiB.
 const HELD: usize = 1 << 24;
-/// Pairs of a bucket, about.
+/// Approximate number of pairs per bucket.
 const BUCKET: u64 = 1 << 19;
-/// Pairs that are read or written at once.
+/// Pairs per read or write.
 const CHUNK: usize = 1 << 10;
-/// A count of 1. Whole numbers add up to the same in any order.
+/// A count of 1. Counts are fixed-point, so that sums do not depend on the order.
 const ONE: u64 = 1 << 16;
 /// Bytes of a pair in a file.
 const BYTES: usize = 16;
 
-/// Two words, the first not after the second by number, and how often they stand near each other, in 1/65,536.
+/// Two words, the lower number first, and their co-occurrence count in units of 1/65,536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     words: u64,
@@ -45,14 +46,14 @@ impl Pair {
     }
 }
 
-/// The pairs of a corpus, in buckets.
+/// The word pairs of a corpus, in buckets.
 pub(super) struct Pairs {
     file: File,
     buckets: Vec<Range<u64>>,
 }
 
 impl Pairs {
-    /// Counts the pairs of words that are at most `window` apart.
+    /// Counts the pairs of words at a distance of at most `window`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -137,12 +138,12 @@ impl Pairs {
         Ok(Self { file, buckets })
     }
 
-    /// How many buckets there are; at least one.
+    /// Returns the number of buckets; at least one.
     pub(super) fn buckets(&self) -> usize {
         self.buckets.len()
     }
 
-    /// The pairs of a bucket with their counts.
+    /// Reads the pairs of a bucket, with their counts.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -156,7 +157,7 @@ impl Pairs {
     }
 }
 
-/// Sorts by words and adds up what has the same ones.
+/// Sorts the pairs and sums the counts of equal pairs.
 fn add_up(pairs: &mut Vec<Pair>) {
     pairs.par_sort_unstable();
     pairs.dedup_by(|next, kept| {
@@ -196,7 +197,7 @@ impl Runs {
         Ok(())
     }
 
-    /// Calls `visit` with every pair of the runs and of `held`, sorted, each once with its whole count.
+    /// Calls `visit` with every pair of the runs and of `held`, sorted, once each, with its total count.
     fn merged(&self, held: &[Pair], mut visit: impl FnMut(Pair) -> Result<(), Error>) -> Result<(), Error> {
         let mut inputs: Vec<Input<'_>> =
             self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
@@ -229,7 +230,7 @@ impl Runs {
                     let mut bytes = vec![0; (end - left.start) as usize * BYTES];
                     let at = left.start * BYTES as u64;
                     self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
-                    // Taken from the end.
+                    // Reversed, because pairs are taken from the end.
                     chunk.extend(bytes.chunks_exact(BYTES).rev().map(Pair::of));
                     left.start = end;
                 }
@@ -239,7 +240,7 @@ impl Runs {
     }
 }
 
-/// What is merged.
+/// An input of the merge.
 enum Input<'a> {
     Run { left: Range<u64>, chunk: Vec<Pair> },
     Held(std::slice::Iter<'a, Pair>),

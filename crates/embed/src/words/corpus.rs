@@ -1,8 +1,8 @@
 //! A corpus as word numbers with its vocabulary.
 //!
-//! A sentence is a line (of at most [`SENTENCE`] words; longer ones are cut). The text is read once, as a stream: words are
-//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`spool.rs`); when all counts are known, the
-//! rare ones are dropped and the rest renumbered by falling frequency. What stays in memory is the vocabulary.
+//! A sentence is a line; lines of more than [`SENTENCE`] words are split. The text is read once, as a stream: words are
+//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`spool.rs`). Then the rare words are
+//! dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
 
 use super::{
     data,
@@ -23,25 +23,25 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Most words of a sentence.
+/// Maximum words of a sentence.
 pub(super) const SENTENCE: usize = 1_000;
-/// Words of a block of a large corpus.
+/// Words per block of a large corpus.
 const BLOCK: u64 = 1 << 15;
-/// So many different words are held while counting for each that may stay.
+/// Distinct words held while counting, per word of the final vocabulary.
 const HELD: usize = 4;
 
-/// How a corpus is read.
+/// Options for reading a corpus.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
-    /// Words that occur less often are left out.
+    /// Minimum count; rarer words are dropped.
     pub(super) min_count: u64,
-    /// At most so many words stay.
+    /// Maximum vocabulary size.
     pub(super) most_words: usize,
-    /// A text of more bytes, unpacked, is refused.
+    /// Maximum size of the uncompressed text, in bytes; a larger text is refused.
     pub(super) most_bytes: u64,
-    /// Whether words that occur together become one.
+    /// Phrase detection, if enabled.
     pub(super) phrases: Option<Phrases>,
-    /// Words are cut into at most so many different pieces.
+    /// Maximum number of distinct pieces, if words are segmented.
     pub(super) pieces: Option<usize>,
 }
 
@@ -51,22 +51,22 @@ pub(super) struct Corpus {
     pub(super) words: Vec<String>,
     /// How often each occurs, by number.
     pub(super) counts: Vec<u64>,
-    /// Word numbers, sentence after sentence.
+    /// Word numbers, sentence by sentence.
     pub(super) spool: Spool,
-    /// Whole sentences: where each block begins and ends in the spool.
+    /// The bounds of each block in the spool; blocks hold whole sentences.
     pub(super) blocks: Vec<Range<u64>>,
-    /// What was read from standard input.
+    /// Description of the standard input, if it was read.
     pub(super) standard_input: Option<DataSource>,
-    /// How words were cut into those that are here.
+    /// The segmentation of words into the pieces of this vocabulary.
     pub(super) pieces: Option<Pieces>,
 }
 
 impl Corpus {
-    /// Reads the files one after the other into `spool`.
+    /// Reads the files in order into `spool`.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read or unpacked; [`Error::InvalidInput`] when no word remains, or standard
-    /// input is named twice.
+    /// [`Error::Io`] for a file that cannot be read or decompressed; [`Error::InvalidInput`] if no word remains, or
+    /// standard input is named twice.
     pub(super) fn read(
         files: &[PathBuf],
         reading: &Reading,
@@ -75,7 +75,7 @@ impl Corpus {
     ) -> Result<Self, Error> {
         let mut standard_input = None;
         let mut counter = Counter::new(reading.most_words.saturating_mul(HELD));
-        // Words and bytes, and how many of each were told of.
+        // Words and bytes read, and those last reported.
         let (mut read, mut reported) = (0_u64, 0_u64);
         let (mut bytes, mut told) = (0_u64, 0_u64);
         for path in files {
@@ -106,7 +106,7 @@ impl Corpus {
                     let most = reading.most_bytes;
                     return Err(Error::InvalidInput(format!("the text has more than {most} bytes, unpacked")));
                 }
-                // A text may have few words, or none.
+                // The byte condition covers texts with few or no words.
                 if read - reported >= 200_000 || bytes - told >= 8 << 20 {
                     (reported, told) = (read, bytes);
                     tell(observe, TrainProgress::of("counting", read, 0))?;
@@ -136,7 +136,7 @@ impl Corpus {
         let forgotten = counter.forgotten();
         let vocabulary = match reading.pieces {
             None => counter.finish(reading.min_count, reading.most_words),
-            // Pieces of rare words may be frequent.
+            // Pieces of rare words may be frequent, so every word is kept.
             Some(_) => counter.finish(1, usize::MAX),
         };
         if vocabulary.words.is_empty() {
@@ -164,7 +164,7 @@ impl Corpus {
             pieces: None,
         };
         if forgotten > 0 {
-            // Of a word that was forgotten once, some occurrences are counted but not written, or the reverse.
+            // The count and the written occurrences of a word differ if the counter ever discarded it.
             corpus.recount()?;
         }
         if let Some(phrases) = reading.phrases {
@@ -177,7 +177,7 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Joins the parts of a corpus that was read before.
+    /// Assembles a corpus from parts that were read before.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -186,12 +186,12 @@ impl Corpus {
         Ok(Self { words, counts, spool, blocks, standard_input: None, pieces: None })
     }
 
-    /// Occurrences of all words of the vocabulary.
+    /// Returns the number of occurrences of all words in the vocabulary.
     pub(super) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Counts what the spool holds; words keep their numbers.
+    /// Recounts the words from the spool; words keep their numbers.
     pub(super) fn recount(&mut self) -> Result<(), Error> {
         let counts = &mut self.counts;
         counts.fill(0);
@@ -202,8 +202,8 @@ impl Corpus {
         self.order(1, usize::MAX)
     }
 
-    /// Renumbers the words by falling count, ties by the word; those that occur less often than `min_count`, and those past
-    /// the `most`, go.
+    /// Renumbers the words by falling count, ties by the word. Drops words rarer than `min_count` and those beyond the
+    /// `most` most frequent.
     pub(super) fn order(&mut self, min_count: u64, most: usize) -> Result<(), Error> {
         let mut order: Vec<u32> =
             (0..self.words.len() as u32).filter(|&number| self.counts[number as usize] >= min_count.max(1)).collect();
@@ -225,7 +225,7 @@ impl Corpus {
     }
 }
 
-/// Blocks of whole sentences: where each begins and ends.
+/// Returns the bounds of blocks of whole sentences.
 fn cut(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
     let size = (spool.len() / 256).clamp(1_000, BLOCK);
     let mut blocks = Vec::new();
@@ -244,7 +244,7 @@ fn cut(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
     Ok(blocks)
 }
 
-/// Standard input, counted and hashed while it is read.
+/// A reader of standard input that counts and hashes the bytes.
 struct Hashed {
     input: io::Stdin,
     seen: Arc<Mutex<(Sha256, u64)>>,
@@ -260,7 +260,7 @@ impl Read for Hashed {
     }
 }
 
-/// Reads a corpus from a text with a scratch file in the folder of temporary files; for tests of what needs one.
+/// For tests: reads a corpus from a text, with a scratch file in the temporary directory.
 #[cfg(test)]
 pub(super) fn of_text(text: &[u8], reading: &Reading) -> Result<Corpus, Error> {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ pub(super) fn of_text(text: &[u8], reading: &Reading) -> Result<Corpus, Error> {
     Corpus::read(&[path], reading, Spool::scratch(folder.path())?, &|_| true)
 }
 
-/// For tests: the word numbers with their ends.
+/// For tests: the word numbers, with end marks.
 #[cfg(test)]
 pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
     let mut tokens = Vec::new();
@@ -277,13 +277,13 @@ pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
     tokens
 }
 
-/// For tests: all words from so many occurrences.
+/// For tests: reads all words with the given minimum count.
 #[cfg(test)]
 pub(super) fn from(min_count: u64) -> Reading {
     Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None, pieces: None }
 }
 
-/// The path of a spool in a folder of checkpoints.
+/// Returns the path of the spool in a checkpoint folder.
 pub(super) fn spool_in(folder: &Path) -> PathBuf {
     folder.join("tokens.bin")
 }
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(corpus.counts, counted);
     }
 
-    /// A word for a number.
+    /// Returns a distinct word for a number.
     fn word(mut number: usize) -> String {
         let mut word = String::from("q");
         loop {

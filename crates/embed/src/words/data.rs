@@ -1,6 +1,6 @@
-//! Reading text: files that are plain, gzip or zstd, or standard input, line after line, as a stream.
+//! Text input: plain, gzip or zstd files, or standard input, streamed line by line.
 //!
-//! WikiExtractor's `<doc ...>` and `</doc>` lines are left out, unless they are asked for.
+//! WikiExtractor's `<doc ...>` and `</doc>` lines are skipped, unless the caller requests them.
 
 use crate::Error;
 use crate::packed::{self, Packing};
@@ -10,20 +10,20 @@ use std::{
     path::Path,
 };
 
-/// Longest word that a vocabulary takes, bytes; longer runs of letters are left out.
+/// Maximum length of a vocabulary word, in bytes; longer runs of letters are skipped.
 pub const MAX_WORD_BYTES: usize = 128;
-/// The path that means standard input.
+/// The path that denotes standard input.
 pub const STANDARD_INPUT: &str = "-";
-/// Longest stretch of a line that is held at once; a longer line is treated as several.
+/// Maximum part of a line held at once; a longer line is split.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 /// A file counts as text while at most 1/4 of its characters are control characters or not UTF-8.
 const STRANGE: usize = 4;
 /// Characters read before a file is judged.
 const JUDGED_FROM: usize = 4_096;
-/// Bytes read at once.
+/// Bytes per read.
 const BUFFER: usize = 1 << 16;
 
-/// Opens a file that is plain, gzip or zstd, which its first bytes tell: what is in it, and whether it was packed.
+/// Opens a file that is plain, gzip or zstd, by its first bytes. Returns the content and whether it was compressed.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -32,17 +32,17 @@ pub(super) fn open_unpacked(path: &Path) -> Result<(Box<dyn BufRead>, bool), Err
     unpack(Box::new(File::open(path).map_err(failed)?)).map_err(failed)
 }
 
-/// What is in a stream that is plain, gzip or zstd, and whether it was packed.
+/// Decompresses a stream that is plain, gzip or zstd. Returns the content and whether it was compressed.
 fn unpack(packed: Box<dyn Read + Send>) -> io::Result<(Box<dyn BufRead>, bool)> {
     let (content, packing) = packed::unpack(BufReader::with_capacity(BUFFER, packed))?;
     Ok((content, packing != Packing::Plain))
 }
 
-/// Calls `visit` with every line of a text file (plain, gzip or zstd) that is text; bytes that are not UTF-8 become
-/// U+FFFD, which separates words.
+/// Calls `visit` with every line of a text file (plain, gzip or zstd); invalid UTF-8 becomes U+FFFD, which separates
+/// words.
 ///
 /// # Errors
-/// [`Error::Io`], and what `visit` gives.
+/// [`Error::Io`]; [`Error::Corrupt`] for a file that is not UTF-8 text.
 pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Error> {
     lines(path, open_unpacked(path)?.0, &mut |line| {
         if !is_tag(line) {
@@ -52,15 +52,15 @@ pub fn for_each_line(path: &Path, visit: &mut dyn FnMut(&str)) -> Result<(), Err
     })
 }
 
-/// The same with the lines `<doc ...>` and `</doc>`.
+/// Like [`for_each_line`], including the lines `<doc ...>` and `</doc>`.
 ///
 /// # Errors
-/// [`Error::Io`], and what `visit` gives.
+/// [`Error::Io`], and errors of `visit`.
 pub(crate) fn for_each_line_or_tag(path: &Path, visit: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
     lines(path, open_unpacked(path)?.0, visit)
 }
 
-/// The bytes without the byte order mark that some programs begin a text with.
+/// Strips a leading byte order mark.
 pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
@@ -72,16 +72,16 @@ pub(super) fn skip_mark(input: &mut dyn BufRead) -> io::Result<()> {
     Ok(())
 }
 
-/// What a file has shown of itself: whether it is text.
+/// Character statistics of a file, which determine whether it is text.
 #[derive(Default)]
 struct Seen {
     characters: usize,
-    /// Those that are no text: control characters, and bytes that are not UTF-8.
+    /// Control characters and invalid UTF-8.
     strange: usize,
 }
 
 impl Seen {
-    /// Sees a line.
+    /// Counts the characters of a line.
     fn line(&mut self, bytes: &[u8], text: &str) {
         self.characters += text.chars().count();
         self.strange += bytes.iter().filter(|byte| is_control(**byte)).count();
@@ -90,7 +90,7 @@ impl Seen {
         }
     }
 
-    /// Whether it is text: in single-byte encodings of Latin letters, of which a few are not UTF-8, it still is.
+    /// Returns whether the file is text. Text in single-byte Latin encodings, with few invalid characters, is accepted.
     fn is_text(&self) -> bool {
         self.strange * STRANGE <= self.characters
     }
@@ -100,7 +100,7 @@ fn is_control(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
 }
 
-/// The error for a file that is no text in UTF-8.
+/// Returns the error for a file that is not UTF-8 text.
 fn no_text(path: &Path, what: &str) -> Error {
     Error::Corrupt {
         path: path.into(),
@@ -112,11 +112,11 @@ fn is_tag(line: &str) -> bool {
     line.starts_with("<doc ") || line.starts_with("</doc>")
 }
 
-/// What a line `<doc id="..." url="..." title="...">` says of `key`.
+/// Returns the attribute `key` of a line `<doc id="..." url="..." title="...">`.
 pub fn attribute(line: &str, key: &str) -> Option<String> {
     let start = line.find(&format!(" {key}=\""))? + key.len() + 3;
     let rest = &line[start..];
-    // A title may hold a bare quotation mark: its value goes up to the end of the tag.
+    // A title may contain a bare quotation mark: its value extends to the end of the tag.
     let end = if key == "title" { rest.rfind("\">").or_else(|| rest.find('"'))? } else { rest.find('"')? };
     Some(unescape(&rest[..end]))
 }
@@ -125,10 +125,10 @@ fn unescape(text: &str) -> String {
     text.replace("&quot;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
-/// The same for a stream, packed or not; `path` is for messages.
+/// Like [`for_each_line_or_tag`], for a stream, compressed or not; `path` is for messages.
 ///
 /// # Errors
-/// [`Error::Io`], and what `visit` gives.
+/// [`Error::Io`], and errors of `visit`.
 pub(super) fn for_each_line_of(
     path: &Path,
     packed: Box<dyn Read + Send>,
@@ -207,7 +207,7 @@ mod tests {
             let error = read(&bytes).expect_err(what).to_string();
             assert!(error.contains("UTF-8") && error.contains("iconv"), "{what}: {error}");
         }
-        // Text in a Western encoding has few letters that are not UTF-8.
+        // Text in a Western encoding has few characters of invalid UTF-8.
         assert!(read(&b"les \xe9l\xe8ves fran\xe7ais \xe9coutent la musique\n".repeat(500)).is_ok());
         assert!(read("漢字 かな\n".repeat(2_000).as_bytes()).is_ok());
     }
@@ -226,7 +226,7 @@ mod tests {
         for packed in [text.as_bytes().to_vec(), gzip(text), zstd.clone()] {
             assert_eq!(read(&packed).unwrap(), expected);
         }
-        // Several streams in one file are one text; a frame that is to be skipped is.
+        // Concatenated streams are one text; skippable frames are skipped.
         assert_eq!(read(&[gzip("one\n"), gzip("two")].concat()).unwrap(), "one\ntwo");
         let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9][..], &zstd, &zstd].concat();
         assert_eq!(read(&skipped).unwrap(), expected.repeat(2));

@@ -1,7 +1,7 @@
-//! Random choices of training: a small generator, words drawn by frequency, which frequent words stay; and a hash.
+//! Random sampling for training: a small generator, words by frequency, subsampling of frequent words; and a hash.
 
-/// For each word, how large a random number may be for the word to stay; `u32::MAX` always stays. The share that
-/// stays is sqrt(t/f) + t/f, as word2vec.c has it (Mikolov et al. 2013, section 2.3, has a formula that is close to it).
+/// Returns, for each word, the largest random number that keeps an occurrence; `u32::MAX` always keeps it. The share
+/// kept is sqrt(t/f) + t/f, as in word2vec.c (the formula of Mikolov et al. 2013, section 2.3, is close to it).
 pub(super) fn keep_thresholds(counts: &[u64], subsample: f64) -> Vec<u32> {
     let total = counts.iter().sum::<u64>() as f64;
     let threshold = |&count: &u64| {
@@ -12,13 +12,13 @@ pub(super) fn keep_thresholds(counts: &[u64], subsample: f64) -> Vec<u32> {
     counts.iter().map(threshold).collect()
 }
 
-/// Draws words in proportion to a power of their counts with two memory reads (Walker's alias method).
+/// Samples words in proportion to a power of their counts with two memory reads (Walker's alias method).
 pub(super) struct Alias {
     cells: Vec<(u32, u32)>,
 }
 
 impl Alias {
-    /// For a vocabulary of at least one word.
+    /// Builds the table for a vocabulary of at least one word.
     pub(super) fn new(counts: &[u64], power: f64) -> Self {
         let mut shares: Vec<f64> = counts.iter().map(|&count| (count as f64).powf(power)).collect();
         let mean = shares.iter().sum::<f64>() / shares.len() as f64;
@@ -37,7 +37,7 @@ impl Alias {
         Self { cells }
     }
 
-    /// The number of a word.
+    /// Returns a random word number.
     #[inline]
     pub(super) fn draw(&self, random: &mut Random) -> u32 {
         let bits = random.next();
@@ -47,22 +47,22 @@ impl Alias {
     }
 }
 
-/// FNV-1a of 64 bits: among a million n-grams, one in ten million pairs of corpora has two of one hash.
+/// 64-bit FNV-1a: among a million n-grams, one in ten million pairs of corpora has two n-grams with the same hash.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications a number.
+/// SplitMix64 (Steele, Lea, Flood 2014): one addition and two multiplications per number.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Another sequence for every stream.
+    /// Returns a generator; every stream has a different sequence.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut start = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
         Self(start.next())
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     #[inline]
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -72,12 +72,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 to below 1.
+    /// Returns a number in [0, 1).
     pub(crate) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / 16_777_216.0
     }
 
-    /// From 0 to below `bound`.
+    /// Returns a number in [0, `bound`).
     #[inline]
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32

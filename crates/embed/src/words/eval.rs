@@ -1,4 +1,4 @@
-//! How good word vectors are: agreement with people about similarity, analogies, and words told from those around.
+//! Evaluation of word vectors: word similarity, analogies, and filling blanks.
 
 use super::{
     WordModel,
@@ -12,67 +12,66 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// The most frequent words that an analogy's answer is looked for among, unless told otherwise.
+/// Default number of most frequent words searched for an analogy's answer.
 pub const RESTRICT: usize = 30_000;
-/// Questions whose scores are held at once by a thread: 64 x 30,000 numbers are 7.7 MB.
+/// Questions scored at once by a thread: 64 x 30,000 numbers are 7.7 MB.
 const BLOCK: usize = 64;
-/// Most bytes of a file of pairs or questions.
+/// Maximum size of a file of pairs or questions, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Agreement with a file of pairs.
+/// Results for a file of word pairs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Similarity {
     /// The file's name, without folders.
     pub file: String,
-    /// Spearman's rank correlation, ties at their average rank; NaN when fewer than two pairs are known or one side
-    /// has a single value.
+    /// Spearman's rank correlation, with average ranks for ties; NaN for fewer than two known pairs or a constant side.
     pub spearman: f64,
-    /// Pairs of which both words are known.
+    /// Pairs of two known words.
     pub pairs: usize,
-    /// Pairs of which a word is not.
+    /// Pairs with an unknown word.
     pub missing: usize,
 }
 
-/// Answers to a file of analogies.
+/// Results for a file of analogies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analogies {
-    /// The file's sections in order.
+    /// The sections of the file, in order.
     pub sections: Vec<Section>,
-    /// Correct answers among all questions asked; 0 for none.
+    /// The share of correct answers among all questions asked; 0 if there are none.
     pub accuracy: f64,
 }
 
 /// A section of analogies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// What the line `: name` calls it.
+    /// The name in the line `: name`.
     pub name: String,
-    /// Questions answered right.
+    /// Correct answers.
     pub correct: u64,
-    /// Questions asked: those of which all four words are known and frequent enough.
+    /// Questions asked: those whose four words are all known and frequent enough.
     pub total: u64,
 }
 
-/// How often the word of a blank is told.
+/// Results of filling blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blanks {
-    /// Blanks asked.
+    /// Number of blanks.
     pub asked: u64,
-    /// Of those, the true word was the first.
+    /// Blanks whose true word ranked first.
     pub first: u64,
-    /// It was among the first ten.
+    /// Blanks whose true word ranked among the first ten.
     pub ten: u64,
-    /// The same for whoever always names the most frequent words.
+    /// `first` of the baseline that always answers the most frequent words.
     pub frequent_first: u64,
-    /// The same, among the first ten.
+    /// `ten` of that baseline.
     pub frequent_ten: u64,
 }
 
-/// Hides words of a text (plain or gzip) that the model knows, at most `count` of them drawn by `seed`, and asks for
-/// each with the five words to each side of its line. Words that stand around are no answer.
+/// Evaluates the filling of blanks: hides at most `count` known words of a text (plain or gzip), sampled with `seed`,
+/// and predicts each from up to five words on each side in its line. The context words are excluded from the answers.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::InvalidInput`] for a model without an output layer or a text without such words.
+/// [`Error::Io`]; [`Error::InvalidInput`] for a model without an output layer or a text without usable words.
 pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result<Blanks, Error> {
     if !model.has_output_layer() {
         return Err(Error::InvalidInput("this model has no output layer, so it cannot fill blanks".into()));
@@ -137,13 +136,13 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     })
 }
 
-/// Compares the cosine of word pairs with people's scores. A line is `word word score` between blanks, or columns between tabs or
-/// commas, of which the first two are the words and the first number after them the score, as SimLex-999, WordSim-353, MEN and
-/// their like are published; a first line without a number names the columns. Words marked with their part of speech
-/// (`sun-n`) are looked up without it too.
+/// Compares the cosine of word pairs with human scores. A line is `word word score` separated by blanks, or columns
+/// separated by tabs or commas: the first two are the words and the first number after them is the score, as in
+/// SimLex-999, WordSim-353, MEN and similar sets. A first line without a number is a header. Words with a
+/// part-of-speech suffix (`sun-n`) are also looked up without it.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] naming the line that is not such a line.
+/// [`Error::Io`]; [`Error::Corrupt`] naming a malformed line.
 pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
     let (mut people, mut ours, mut missing) = (Vec::new(), Vec::new(), 0);
     let mut first = true;
@@ -172,7 +171,7 @@ pub fn similarity(model: &WordModel, file: &Path) -> Result<Similarity, Error> {
     Ok(Similarity { file: name, spearman: spearman(&people, &ours), pairs: people.len(), missing })
 }
 
-/// The columns of a line: between tabs, between commas, or between blanks.
+/// Splits a line into columns at tabs, commas, or blanks.
 fn columns(line: &str) -> Vec<&str> {
     match ['\t', ',', ';'].into_iter().find(|separator| line.contains(*separator)) {
         Some(separator) => line.split(separator).map(|column| column.trim().trim_matches('"')).collect(),
@@ -180,7 +179,7 @@ fn columns(line: &str) -> Vec<&str> {
     }
 }
 
-/// Two words and their score.
+/// Parses two words and their score.
 fn pair(line: &str) -> Option<(&str, &str, f64)> {
     let columns = columns(line);
     let separated = line.contains(['\t', ',', ';']);
@@ -188,12 +187,12 @@ fn pair(line: &str) -> Option<(&str, &str, f64)> {
     if a.is_empty() || b.is_empty() || (rest.len() > 1 && !separated) {
         return None;
     }
-    // Not a number that only looks like one: NaN and inf are words.
+    // NaN and inf are words, not numbers.
     let score = rest.iter().find_map(|column| column.parse::<f64>().ok())?;
     score.is_finite().then_some((*a, *b, score))
 }
 
-/// The number of a word, or of the word without the mark of its part of speech.
+/// Returns the number of a word, or of the word without its part-of-speech suffix.
 fn marked(model: &WordModel, word: &str) -> Option<usize> {
     model.find(word).or_else(|| match word.rsplit_once('-') {
         Some((word, "n" | "v" | "j" | "a" | "r" | "N" | "V" | "J" | "A" | "R")) => model.find(word),
@@ -201,11 +200,11 @@ fn marked(model: &WordModel, word: &str) -> Option<usize> {
     })
 }
 
-/// Asks "a is to b as c is to?" (3CosAdd: the word nearest to b - a + c, other than the three, among the `restrict`
-/// most frequent); lines are `a b c d`, sections begin with `: name`.
+/// Evaluates analogies "a is to b as c is to?" (3CosAdd: the word nearest to b - a + c, other than the three, among the
+/// `restrict` most frequent). Lines are `a b c d`; sections begin with `: name`.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] naming the line that is not such a line.
+/// [`Error::Io`]; [`Error::Corrupt`] naming a malformed line.
 pub fn analogies(model: &WordModel, file: &Path, restrict: usize) -> Result<Analogies, Error> {
     let restrict = restrict.min(model.vocabulary().len());
     let mut sections: Vec<Section> = Vec::new();
@@ -240,7 +239,7 @@ pub fn analogies(model: &WordModel, file: &Path, restrict: usize) -> Result<Anal
     Ok(Analogies { sections, accuracy: if right.is_empty() { 0.0 } else { correct as f64 / right.len() as f64 } })
 }
 
-/// Which questions of the block are answered right.
+/// Returns which questions of the block are answered correctly.
 fn answer(model: &WordModel, block: &[(usize, [usize; 4])], restrict: usize) -> Vec<bool> {
     let dimension = model.dimension();
     let inverse = model.inverse_norms();
@@ -283,7 +282,7 @@ fn cosine(model: &WordModel, a: usize, b: usize) -> f64 {
     dot * f64::from(model.inverse_norms()[a]) * f64::from(model.inverse_norms()[b])
 }
 
-/// Spearman's correlation: Pearson's of the ranks.
+/// Returns Spearman's correlation: Pearson's correlation of the ranks.
 fn spearman(a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (ranks(a), ranks(b));
     let mean = (a.len() as f64 + 1.0) / 2.0;
@@ -296,7 +295,7 @@ fn spearman(a: &[f64], b: &[f64]) -> f64 {
     both / (square_a * square_b).sqrt()
 }
 
-/// Ranks from 1; equal values share the mean of their ranks.
+/// Returns ranks from 1; equal values share their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
@@ -367,7 +366,7 @@ mod tests {
         std::fs::write(&file, "the king, the man\nunicorn\nqueen woman yeti\n\n").unwrap();
         let model = small();
         let found = blanks(&model, &file, 100, 1).unwrap();
-        // "the" stands around itself; king, man, queen and woman are asked.
+        // "the" is among its own context words; king, man, queen and woman are asked.
         assert_eq!(found.asked, 4);
         assert!(found.first <= found.ten && found.ten == 4 && found.frequent_ten == 4, "{found:?}");
         assert_eq!(blanks(&model, &file, 2, 1).unwrap().asked, 2);

@@ -1,5 +1,5 @@
-//! GloVe: word vectors whose products are the logarithms of how often words stand near each other, fitted by weighted least
-//! squares with AdaGrad (Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word Representation", sections 3, 4.2).
+//! GloVe: word vectors whose products approximate the logarithms of co-occurrence counts, by weighted least squares
+//! with AdaGrad (Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word Representation", sections 3, 4.2).
 
 use super::{
     checkpoint::Checkpoint,
@@ -15,18 +15,18 @@ use crate::{
 };
 use std::sync::Mutex;
 
-/// Pairs seen so often or more count fully, and the power by which rarer ones count less (section 3).
+/// Count from which pairs have full weight, and the power of the weight of rarer ones (section 3).
 const FULL: f32 = 100.0;
 const POWER: f32 = 0.75;
-/// Components beside those of the vector: the bias of one's own, and the 1 that the other's is multiplied with.
+/// Components besides the vector: the row's own bias, and the 1 that multiplies the other row's bias.
 const BIASES: usize = 2;
-/// The phase of its checkpoints.
+/// Phase name of its checkpoints.
 const PHASE: &str = "training";
 
-/// The vectors, row after row: the sum of a word's two.
+/// Returns the word vectors, row by row: the sum of a word's two vectors.
 ///
 /// # Errors
-/// [`Error::Io`], and those of a checkpoint.
+/// [`Error::Io`], and checkpoint errors.
 pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
@@ -36,7 +36,7 @@ pub(super) fn fit(
     let scratch = checkpoint.map_or(options.scratch.as_path(), Checkpoint::folder);
     let pairs = Pairs::count(corpus, options.window, scratch, observe)?;
     let (rows, dimension) = (corpus.words.len(), options.dimension);
-    // A word's row is its vector, its bias, 1; a context's row its vector, 1, its bias.
+    // A word's row is its vector, its bias, 1; a context's row is its vector, 1, its bias.
     let mut words = Adaptive::zeros(rows, dimension + BIASES, |place| place <= dimension);
     let mut contexts = Adaptive::zeros(rows, dimension + BIASES, |place| place != dimension);
     let mut random = Random::new(options.seed, u64::MAX);
@@ -68,7 +68,7 @@ pub(super) fn fit(
             let mut random = Random::new(options.seed, turn as u64);
             let mut sum = 0.0;
             for last in (0..bucket.len()).rev() {
-                // Fisher and Yates' shuffle, a step at a time.
+                // One step of a Fisher-Yates shuffle.
                 bucket.swap(last, random.below(last as u32 + 1) as usize);
                 let (a, b, count) = bucket[last];
                 let (target, weight) = (count.ln(), (count / FULL).min(1.0).powf(POWER));
@@ -79,7 +79,7 @@ pub(super) fn fit(
                 }
                 sum += f64::from(0.5 * weight * difference * difference);
             }
-            // In words, so that rates compare with those of the other objectives.
+            // In words, so that rates are comparable with those of the other objectives.
             let share = |turn: usize| (total as u128 * turn as u128 / all as u128) as u64;
             let loss = (!bucket.is_empty()).then(|| sum / bucket.len() as f64);
             reporter.add(share(turn + 1) - share(turn), loss, options.learning_rate)

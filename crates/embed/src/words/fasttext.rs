@@ -1,5 +1,6 @@
-//! The binary format of fastText (version 12, not quantized): settings, dictionary, the input matrix of words and n-grams, and
-//! the output matrix. Files are read as a stream; nothing is allocated by a header's word before the bytes are there.
+//! The binary format of fastText (version 12, not quantized): settings, dictionary, the input matrix of words and
+//! n-grams, and the output matrix. Files are read as a stream; no allocation relies on a size in a header before the
+//! bytes are read.
 
 use super::{
     MAX_DIMENSION, WordModel,
@@ -18,14 +19,14 @@ use std::{
 
 const MAGIC: i32 = 793_712_314;
 const VERSION: i32 = 12;
-/// The loss whose output matrix has a row for each word.
+/// The loss whose output matrix has one row per word.
 const NEGATIVE_SAMPLING: i32 = 2;
 const CBOW: i32 = 1;
 const SUPERVISED: i32 = 3;
-/// Numbers that are read at once.
+/// Numbers per read.
 const PIECE: usize = 1 << 16;
 
-/// Whether a file begins as fastText's do.
+/// Returns whether a file begins with fastText's magic number.
 pub(super) fn is_fasttext(head: &[u8]) -> bool {
     head.starts_with(&MAGIC.to_le_bytes())
 }
@@ -33,7 +34,7 @@ pub(super) fn is_fasttext(head: &[u8]) -> bool {
 struct Reader<'a> {
     path: &'a Path,
     file: BufReader<File>,
-    /// Bytes that are left.
+    /// Bytes remaining.
     left: u64,
 }
 
@@ -74,7 +75,7 @@ impl Reader<'_> {
         Ok(word)
     }
 
-    /// A matrix of that many rows, which its header must say too.
+    /// Reads a matrix of `rows` rows; its header must match.
     fn matrix(&mut self, rows: u64, columns: u64, part: &str) -> Result<Vec<f32>, Error> {
         if self.array::<1>(part)? != [0] {
             return Err(self.corrupt(format!("{part} is quantized, which is not read")));
@@ -104,7 +105,7 @@ impl Reader<'_> {
 }
 
 impl WordModel {
-    /// Reads a fastText `.bin` file of word vectors. The output layer is kept where it was trained with negative sampling.
+    /// Reads a fastText `.bin` file of word vectors. The output layer is kept if it was trained with negative sampling.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] for another version, a classifier, a quantized model or a damaged file.
@@ -137,7 +138,7 @@ impl WordModel {
         let (words, labels) = (reader.i32("the dictionary")?, reader.i32("the dictionary")?);
         reader.i64("the dictionary")?;
         let pruned = reader.i64("the dictionary")?;
-        // A word takes a letter, its end, its count and its kind.
+        // Minimum size of a word: a letter, a terminator, a count and a type.
         if labels != 0 || words != entries || words <= 0 || words as u64 * 11 > reader.left {
             return Err(reader.corrupt(format!("a dictionary of {entries} entries, {words} words and {labels} labels")));
         }
@@ -172,7 +173,7 @@ impl WordModel {
         Self::joined(path, dictionary, input, output, subwords, dimension, (objective, window))
     }
 
-    /// The words that can be taken, most frequent first, with their vectors: the means of their parts.
+    /// Returns the importable words, most frequent first, with their vectors: the means of their parts.
     fn joined(
         path: &Path,
         dictionary: Vec<(Vec<u8>, u64)>,
@@ -195,9 +196,9 @@ impl WordModel {
         let mut vectors = Vec::with_capacity(order.len() * dimension);
         for &at in &order {
             let mut sum = row(&input, at);
-            // As it is written there, since n-grams go by that; it was seen to be UTF-8.
+            // The original spelling, which the n-grams depend on; it is valid UTF-8, as checked above.
             let word = std::str::from_utf8(&dictionary[at].0).unwrap_or_default();
-            // The end of a line has no parts.
+            // The end-of-line word has no n-grams.
             if let Some(subwords) = subwords.as_ref().filter(|_| word != "</s>") {
                 let count = subwords.add(word, dimension, &mut sum);
                 sum.iter_mut().for_each(|x| *x /= (count + 1) as f32);

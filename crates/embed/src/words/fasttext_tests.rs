@@ -48,12 +48,12 @@ fn damaged_files_are_refused() {
     for length in [0, 3, 7, 40, 64, 100, good.len() / 2, good.len() - 1] {
         assert!(read(&good[..length]).is_err(), "{length}");
     }
-    // Every number of the header: huge, negative, zero.
+    // Sets every number of the header to a huge, a negative and a zero value.
     for at in (4..92).step_by(4) {
         for value in [i32::MAX, -1, 0] {
             let mut bad = good.clone();
             bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            // What does not matter may be anything; nothing may panic or take memory without end.
+            // Unused fields may have any value; no value may cause a panic or unbounded memory use.
             drop(read(&bad));
         }
     }

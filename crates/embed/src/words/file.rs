@@ -1,19 +1,20 @@
-//! The model folder: `card.json`, `model.safetensors`, `vocab.txt`, and `tokenizer.json` where words are cut into pieces.
+//! The model folder: `card.json`, `model.safetensors`, `vocab.txt`, and `tokenizer.json` in models of pieces.
 //!
-//! | tensor | shape | type | what it is |
+//! | tensor | shape | type | contents |
 //! | --- | --- | --- | --- |
 //! | `input` | words x dimension | F32, F16 or I8 | the word vectors |
-//! | `input.scale` | words | F32 | with I8: the number that each row's whole numbers are multiplied with |
+//! | `input.scale` | words | F32 | with I8: the scale of each row |
 //! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
-//! | `common` | dimension | F32 | the direction that texts share (`weight.rs`); absent in imported models |
-//! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the vectors of n-grams (`subwords.rs`); absent in models without |
-//! | `around`, `around.scale` | words x dimension | as `input` | the words' vectors around a blank (`told.rs`); absent in models without |
-//! | `places` | 10 x dimension | F32 | with `around`: what each place around a blank counts |
+//! | `common` | dimension | F32 | the common component of texts (`weight.rs`); absent in imported models |
+//! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the n-gram vectors (`subwords.rs`), if any |
+//! | `around`, `around.scale` | words x dimension | as `input` | the context vectors (`told.rs`), if any |
+//! | `places` | 10 x dimension | F32 | with `around`: the vector of each position around a blank |
 //!
-//! With `subwords`, the file's metadata say `subwords.min` and `subwords.max`: how many characters an n-gram has.
+//! With `subwords`, the metadata of the file have `subwords.min` and `subwords.max`: the range of n-gram lengths, in
+//! characters.
 //!
 //! `vocab.txt` has a line `word count` for each row, most frequent first. Files are written under another name and
-//! renamed, `card.json` last, so that an interrupted save leaves no folder that looks whole.
+//! renamed, `card.json` last, so that an interrupted save leaves no folder that appears complete.
 
 use super::{
     MAX_DIMENSION, WordModel,
@@ -33,12 +34,12 @@ use std::{collections::HashMap, fs, path::Path};
 pub(crate) const CARD: &str = "card.json";
 pub(crate) const TENSORS: &str = "model.safetensors";
 pub(crate) const VOCABULARY: &str = "vocab.txt";
-/// How words are cut into pieces.
+/// File name of the subword tokenizer.
 pub(super) const PIECES: &str = "tokenizer.json";
-/// Most bytes of that file.
+/// Maximum size of that file, in bytes.
 pub(super) const MAX_PIECES_BYTES: u64 = 256 << 20;
 
-/// A matrix as it is kept in a file.
+/// A matrix in its stored precision.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Table {
     F32(Vec<f32>),
@@ -47,7 +48,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// Rows of `dimension` numbers, kept so.
+    /// Encodes rows of `dimension` numbers in the given precision.
     pub(super) fn encode(precision: Precision, rows: Vec<f32>, dimension: usize) -> Self {
         match precision {
             Precision::F32 => Self::F32(rows),
@@ -68,7 +69,7 @@ impl Table {
         }
     }
 
-    /// Rows `first..last`, decoded, into `out`.
+    /// Decodes rows `first..last` into `out`.
     pub(super) fn decode(&self, dimension: usize, first: usize, last: usize, out: &mut Vec<f32>) {
         out.clear();
         let range = first * dimension..last * dimension;
@@ -83,7 +84,7 @@ impl Table {
         }
     }
 
-    /// Numbers in the table.
+    /// Returns the number of matrix elements.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::F32(rows) => rows.len(),
@@ -100,7 +101,7 @@ impl Table {
         }
     }
 
-    /// The numbers, little-endian, and the scales where there are any.
+    /// Returns the numbers, little-endian, and the scales, if any.
     pub(super) fn bytes(&self) -> (std::borrow::Cow<'_, [u8]>, Option<std::borrow::Cow<'_, [u8]>>) {
         match self {
             Self::F32(rows) => (le_bytes(rows), None),
@@ -144,7 +145,7 @@ impl Table {
     }
 }
 
-/// The bytes of `numbers`, little-endian.
+/// Returns the bytes of `numbers`, little-endian.
 pub(super) fn le_bytes(numbers: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         bytemuck::cast_slice(numbers).into()
@@ -153,7 +154,7 @@ pub(super) fn le_bytes(numbers: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// A safetensors file whose header was checked against its length.
+/// A safetensors file whose header matches its length.
 struct Tensors<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
@@ -175,7 +176,7 @@ impl<'a> Tensors<'a> {
         Error::Corrupt { path: self.path.into(), what }
     }
 
-    /// Type and bytes of a tensor, which must have that shape; `None` when there is none of that name.
+    /// Returns the type and bytes of a tensor, whose shape must be `shape`; `None` if there is no tensor of that name.
     fn get(&self, name: &str, shape: &[usize]) -> Result<Option<(Dtype, &'a [u8])>, Error> {
         let Ok(view) = self.tensors.tensor(name) else { return Ok(None) };
         if view.shape() != shape {
@@ -186,7 +187,7 @@ impl<'a> Tensors<'a> {
         Ok(Some((view.dtype(), view.data())))
     }
 
-    /// Finite F32 numbers.
+    /// Decodes F32 numbers, which must be finite.
     fn floats(&self, name: &str, bytes: &[u8]) -> Result<Vec<f32>, Error> {
         let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         match numbers.iter().position(|x| !x.is_finite()) {
@@ -196,7 +197,7 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Reads a model from the bytes of its files; `folder` is for messages.
+/// Parses a model from the bytes of its files; `folder` is for messages.
 pub(super) fn parse(
     folder: &Path,
     card: &[u8],
@@ -213,7 +214,7 @@ pub(super) fn parse(
     assemble(folder, card, tensors, vocabulary, pieces)
 }
 
-/// A model from its card and the bytes of its other files; `folder` is for messages.
+/// Builds a model from its card and the bytes of its other files; `folder` is for messages.
 pub(crate) fn assemble(
     folder: &Path,
     card: ModelCard,
@@ -272,7 +273,7 @@ pub(crate) fn assemble(
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
-/// The vectors of the n-grams, where there are any.
+/// Reads the n-gram vectors, if any.
 fn subwords(tensors: &Tensors<'_>, dimension: usize) -> Result<Option<Subwords>, Error> {
     let Ok(view) = tensors.tensors.tensor("subwords") else { return Ok(None) };
     let rows = view.shape().first().copied().unwrap_or(0);
@@ -288,7 +289,7 @@ fn subwords(tensors: &Tensors<'_>, dimension: usize) -> Result<Option<Subwords>,
     Ok(Table::read(tensors, "subwords", rows, dimension)?.map(|table| Subwords { ngrams, table }))
 }
 
-/// Lines `word count`, counts falling.
+/// Parses lines of `word count`, with counts falling.
 pub(super) fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<u64>), Error> {
     let corrupt = |line: usize, what: &str| Error::Corrupt { path: path.into(), what: format!("line {line}: {what}") };
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -316,7 +317,7 @@ pub(super) fn parse_vocabulary(path: &Path, bytes: &[u8]) -> Result<(Vec<String>
     Ok((words, counts))
 }
 
-/// The lines that [`parse_vocabulary`] reads.
+/// Returns the lines that [`parse_vocabulary`] reads.
 pub(super) fn vocabulary_bytes(words: &[String], counts: &[u64]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (word, count) in words.iter().zip(counts) {
@@ -325,14 +326,14 @@ pub(super) fn vocabulary_bytes(words: &[String], counts: &[u64]) -> Vec<u8> {
     bytes
 }
 
-/// Name, type, shape and bytes of a tensor to be written.
+/// The name, type, shape and bytes of a tensor to write.
 type Part<'a> = (String, Dtype, Vec<usize>, std::borrow::Cow<'a, [u8]>);
 
 impl WordModel {
     /// Reads a model folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when a file is not what the other files say it is.
+    /// [`Error::Io`]; [`Error::Corrupt`] when the files contradict each other.
     pub fn load(folder: &Path) -> Result<Self, Error> {
         let read = |name: &str| {
             let path = folder.join(name);
@@ -343,10 +344,10 @@ impl WordModel {
         parse(folder, &read(CARD)?, &read(TENSORS)?, &read(VOCABULARY)?, pieces.as_deref())
     }
 
-    /// The model that the binary carries (`models/words`).
+    /// Returns the model embedded in the binary (`models/words`).
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the bytes in the binary are damaged.
+    /// [`Error::Corrupt`] if the embedded bytes are damaged.
     pub fn default_model() -> Result<Self, Error> {
         parse(
             Path::new("the default model of words"),
@@ -357,7 +358,7 @@ impl WordModel {
         )
     }
 
-    /// Writes the model folder, which is made where there is none; files of these names are replaced.
+    /// Writes the model folder, creating it if needed; existing files of these names are replaced.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -365,12 +366,12 @@ impl WordModel {
         write_folder(folder, &self.folder()?)
     }
 
-    /// The files of the model folder, the card last.
+    /// Returns the files of the model folder, the card last.
     pub(crate) fn folder(&self) -> Result<ModelFiles, Error> {
         self.folder_with(&self.card)
     }
 
-    /// The same with another card.
+    /// Returns the same files with another card.
     pub(crate) fn folder_with(&self, card: &ModelCard) -> Result<ModelFiles, Error> {
         let vocabulary = vocabulary_bytes(&self.words, &self.counts);
         let mut card = card.clone();

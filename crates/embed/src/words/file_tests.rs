@@ -31,7 +31,7 @@ fn a_folder_comes_back_in_every_precision() {
     assert_eq!(Precision::from_name("f64"), None);
 }
 
-/// The three files of a saved model, for breaking.
+/// The three files of a saved model, to be damaged.
 fn files(precision: Precision) -> [Vec<u8>; 3] {
     let folder = tempfile::tempdir().unwrap();
     small_with(precision).save(folder.path()).unwrap();
@@ -50,7 +50,7 @@ fn every_truncation_is_corrupt() {
     for length in 0..card.len() - 2 {
         assert_eq!(check(&card[..length], &tensors, &vocabulary).kind(), ErrorKind::Corrupt, "cut at {length}");
     }
-    // A count that loses its last digit is still a count.
+    // A count without its last digit is still a valid count.
     for length in 0..vocabulary.len() - 2 {
         assert_eq!(check(&card, &tensors, &vocabulary[..length]).kind(), ErrorKind::Corrupt, "cut at {length}");
     }

@@ -1,5 +1,5 @@
-//! The text format of GloVe: for each word a line of the word and its numbers, without a header. And which of the known
-//! formats a file has.
+//! The text format of GloVe: for each word a line of the word and its numbers, without a header. Also detects the
+//! format of a file.
 
 use super::{
     MAX_DIMENSION, WordModel,
@@ -15,12 +15,12 @@ use std::{
 };
 
 impl WordModel {
-    /// Reads word vectors that another program made: word2vec (text or binary), GloVe (text) or JSON (an object), each plain,
-    /// gzip or zstd, or fastText (`.bin`); which it is, is told from the content. Which words are taken, and how they are spelled,
-    /// is the same for all (`spelling.rs`).
+    /// Imports word vectors of another program: word2vec (text or binary), GloVe (text) or JSON (an object), each
+    /// plain, gzip or zstd, or fastText (`.bin`). The format is detected from the content. All formats share the rules
+    /// for selecting and spelling words (`spelling.rs`).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] naming what is damaged.
+    /// [`Error::Io`]; [`Error::Corrupt`] naming the damaged part.
     pub fn import(path: &Path) -> Result<Imported, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut head = Vec::new();
@@ -30,7 +30,7 @@ impl WordModel {
             return Self::from_fasttext(path);
         }
         if without_mark(&head).trim_ascii_start().first() == Some(&b'{') {
-            // A GloVe file may have the word "{" too; its line goes on with numbers.
+            // A GloVe file may contain the word "{", followed by numbers.
             let fields = head.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
             let numbers = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());
             if fields.clone().count() < 2 || !fields.skip(1).all(numbers) {
@@ -40,8 +40,8 @@ impl WordModel {
         if word2vec::sizes(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
     }
 
-    /// Reads a GloVe text file as a model without counts and without an output layer. How many components a vector has, its
-    /// first line says.
+    /// Reads a GloVe text file as a model without counts and without an output layer. The first line determines the
+    /// dimension.
     ///
     /// # Errors
     /// As [`import`](Self::import).
@@ -81,7 +81,7 @@ impl WordModel {
     }
 }
 
-/// Writes the vectors of a model as GloVe's program does: as word2vec's text, without the first line.
+/// Writes the vectors of a model in GloVe's format: that of word2vec's text, without the first line.
 ///
 /// # Errors
 /// [`Error::Io`].

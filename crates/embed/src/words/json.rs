@@ -1,4 +1,5 @@
-//! Word vectors as one JSON object, a word to its numbers: `{"cat": [0.1, 0.2], "dog": [0.3, 0.4]}`. Read as a stream.
+//! Word vectors as one JSON object of words and number lists, read as a stream:
+//! `{"cat": [0.1, 0.2], "dog": [0.3, 0.4]}`.
 
 use super::{
     MAX_DIMENSION, WordModel,
@@ -12,7 +13,7 @@ use serde::{
 };
 use std::{fmt, path::Path};
 
-/// The words in the order of the file, and their vectors row after row.
+/// The words in file order, and their vectors, row by row.
 #[derive(Default)]
 struct Read {
     taken: Taken,
@@ -50,11 +51,11 @@ impl<'de> Visitor<'de> for Read {
 }
 
 impl WordModel {
-    /// Reads a JSON object of words and their numbers as a model without counts and without an output layer; a word that
+    /// Reads a JSON object of words and number lists as a model without counts and without an output layer; a word that
     /// occurs twice keeps its first vector.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] naming what is wrong, and where.
+    /// [`Error::Io`]; [`Error::Corrupt`] naming the defect and its position.
     pub fn from_json(path: &Path) -> Result<Imported, Error> {
         let (mut input, _) = open_unpacked(path)?;
         skip_mark(&mut input).map_err(|source| Error::Io { path: path.into(), source })?;

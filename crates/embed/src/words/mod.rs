@@ -1,34 +1,34 @@
-//! Word vectors: trained here, searched by meaning, kept in a model folder.
+//! Word vectors: training, import, nearest-word search, and the model folder.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `tokenize.rs` | what a word is |
-//! | `data.rs` | text read as a stream: plain, gzip, zstd, standard input |
-//! | `vocabulary.rs` | words counted in bounded memory |
-//! | `spool.rs` | word numbers in a file |
-//! | `corpus.rs` | a corpus as word numbers with its vocabulary |
-//! | `phrases.rs` | words that occur together become one |
-//! | `pieces.rs` | pieces of words instead of words |
-//! | `train.rs` | the settings of training, and its phases |
-//! | `negative.rs` | skip-gram and CBOW with negative sampling over all cores |
-//! | `cooccurrence.rs` | how often words stand near each other, in bounded memory |
+//! | `tokenize.rs` | the tokenizer |
+//! | `data.rs` | streaming text input: plain, gzip, zstd, standard input |
+//! | `vocabulary.rs` | word counting in bounded memory |
+//! | `spool.rs` | a file of word numbers |
+//! | `corpus.rs` | a corpus as word numbers, with its vocabulary |
+//! | `phrases.rs` | phrase detection: frequent word pairs become one word |
+//! | `pieces.rs` | subword tokenization of a corpus |
+//! | `train.rs` | the training options and phases |
+//! | `negative.rs` | skip-gram and CBOW with negative sampling, multi-threaded |
+//! | `cooccurrence.rs` | word co-occurrence counts, in bounded memory |
 //! | `factors.rs` | GloVe |
-//! | `draw.rs` | random choices of training |
-//! | `rounds.rs` | work in turns for all cores, with pauses |
-//! | `checkpoint.rs` | a training that was interrupted goes on |
-//! | `refine.rs` | what is done to the vectors after training |
-//! | `told.rs` | the layer that fills blanks, trained |
-//! | `subwords.rs` | words by their character n-grams |
-//! | `weight.rs` | how much a word tells (SIF), for blocks of text |
+//! | `draw.rs` | random sampling for training |
+//! | `rounds.rs` | a parallel loop over numbered turns, with pauses for checkpoints |
+//! | `checkpoint.rs` | checkpoints of an interrupted training |
+//! | `refine.rs` | postprocessing of trained vectors |
+//! | `told.rs` | training of the cloze layer, which fills blanks |
+//! | `subwords.rs` | character n-grams of words |
+//! | `weight.rs` | SIF word weights, for blocks of text |
 //! | `model.rs` | the model: vectors, neighbours, the [`Embedder`](super::Embedder) |
-//! | `blank.rs` | blanks filled |
+//! | `blank.rs` | filling blanks |
 //! | `file.rs` | the model folder |
-//! | `spelling.rs` | which words of other programs' files are taken, and how they are spelled |
+//! | `spelling.rs` | spelling and selection of imported words |
 //! | `word2vec.rs` | the text and binary formats of word2vec |
-//! | `glove.rs` | GloVe's text format, and which format a file has |
-//! | `json.rs` | an object of words and their numbers |
+//! | `glove.rs` | GloVe's text format, and format detection |
+//! | `json.rs` | word vectors as a JSON object |
 //! | `fasttext.rs` | the binary format of fastText |
-//! | `eval.rs` | word similarity and analogies |
+//! | `eval.rs` | evaluation: word similarity, analogies, blanks |
 
 mod blank;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! A word model: the vectors of its words, their neighbours, and the embedder `words`.
+//! The word model: word vectors, nearest words, and the embedder `words`.
 
 use super::{
     blank,
@@ -20,25 +20,25 @@ use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Most neighbours, or words for a blank, that are given at once.
+/// Maximum number of neighbours, or of words for a blank, per call.
 pub const MAX_NEIGHBOURS: usize = 1_000;
-/// Most terms of word arithmetic.
+/// Maximum number of terms in word arithmetic.
 const MAX_TERMS: usize = 100;
-/// Rows that are scored at once, so that decoded rows stay in the cache.
+/// Rows scored at once, so that decoded rows stay in the cache.
 const BLOCK: usize = 512;
-/// Segments of a text without spaces that one word of the vocabulary may have.
+/// Maximum number of segments that a vocabulary word may have in unspaced text.
 const MAX_SEGMENTS: usize = 16;
 
 /// A word of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term<'a> {
-    /// Its number in the vocabulary.
+    /// The word's number in the vocabulary.
     Known(usize),
-    /// A word that the vocabulary lacks.
+    /// A word that is not in the vocabulary.
     Unknown(&'a str),
 }
 
-/// Word vectors with their vocabulary and, when trained here, the net's output layer. Immutable.
+/// Word vectors with their vocabulary and, if trained here, the output layer. Immutable.
 pub struct WordModel {
     pub(super) words: Vec<String>,
     pub(super) counts: Vec<u64>,
@@ -55,14 +55,14 @@ pub struct WordModel {
     numbers: FxHashMap<Box<str>, u32>,
     /// Whether a word of the vocabulary has capitals.
     has_capitals: bool,
-    /// The input table as numbers, unless it is that already.
+    /// The input table as `f32`; empty if the table is F32 already.
     decoded: Vec<f32>,
     inverse_norms: Vec<f32>,
     fingerprint: Fingerprint,
     taps: [Tap; 1],
 }
 
-/// What a model is made of.
+/// The components of a model.
 pub(super) struct Parts {
     pub(super) words: Vec<String>,
     pub(super) counts: Vec<u64>,
@@ -78,10 +78,10 @@ pub(super) struct Parts {
 }
 
 impl WordModel {
-    /// Joins the parts; sizes were checked by whoever made them.
+    /// Assembles a model; the caller has checked the sizes.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when a word occurs twice.
+    /// [`Error::InvalidInput`] if a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, mut card } =
             parts;
@@ -93,7 +93,7 @@ impl WordModel {
             }
         }
         if tokenizer == Tokenizer::Uax29 {
-            // Words of texts are looked up in NFC.
+            // Words of texts are normalized to NFC before lookup.
             for (number, word) in (0_u32..).zip(&words) {
                 if let Cow::Owned(normal) = tokenize::normal(word) {
                     numbers.entry(normal.into()).or_insert(number);
@@ -142,7 +142,7 @@ impl WordModel {
         })
     }
 
-    /// The same model with another card.
+    /// Returns the same model with another card.
     #[must_use]
     pub fn with_card(mut self, card: ModelCard) -> Self {
         self.card = card;
@@ -150,10 +150,10 @@ impl WordModel {
         self
     }
 
-    /// Other vectors of the same words, row after row, and nothing else.
+    /// Returns a model of the same words with other vectors, row by row, and no other parts.
     ///
     /// # Panics
-    /// When the rows are not as many as the words.
+    /// If the number of rows differs from the number of words.
     pub(crate) fn with_vectors(
         &self,
         rows: Vec<f32>,
@@ -177,38 +177,39 @@ impl WordModel {
         })
     }
 
-    /// How texts are cut into words.
+    /// Returns the tokenizer for texts.
     pub fn tokenizer(&self) -> Tokenizer {
         self.tokenizer
     }
 
-    /// Components of a vector.
+    /// Returns the number of components of a vector.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// The words, most frequent first; a word's place is its number.
+    /// Returns the words, most frequent first; a word's index is its number.
     pub fn vocabulary(&self) -> &[String] {
         &self.words
     }
 
-    /// How often word `number` occurs in the corpus; 0 in models of formats without counts, and past the vocabulary.
+    /// Returns the count of word `number` in the corpus; 0 in models of formats without counts, and for unknown
+    /// numbers.
     pub fn count(&self, number: usize) -> u64 {
         self.counts.get(number).copied().unwrap_or(0)
     }
 
-    /// The number of a word, as it is spelled in the vocabulary.
+    /// Returns the number of a word, in the vocabulary's spelling.
     pub fn number(&self, word: &str) -> Option<usize> {
         self.numbers.get(word).map(|&number| number as usize)
     }
 
-    /// The vector of a word, as it is spelled in the vocabulary; of [`dimension`](Self::dimension) components.
+    /// Returns the vector of a word, in the vocabulary's spelling; it has [`dimension`](Self::dimension) components.
     pub fn vector(&self, word: &str) -> Option<&[f32]> {
         self.number(word).map(|number| self.row(number))
     }
 
-    /// The vector of a word, as it is spelled in the vocabulary, or else made of the word's n-grams or pieces where the model has
-    /// their vectors.
+    /// Returns the vector of a word in the vocabulary's spelling or, if the model has vectors of n-grams or pieces, one
+    /// composed of these.
     pub fn vector_of_any(&self, word: &str) -> Option<Cow<'_, [f32]>> {
         if let Some(number) = self.number(word) {
             return Some(self.row(number).into());
@@ -227,59 +228,59 @@ impl WordModel {
         Some(sum.into())
     }
 
-    /// Whether it is pieces of words that have vectors.
+    /// Returns whether the model has vectors of pieces of words.
     pub fn is_of_pieces(&self) -> bool {
         self.pieces.is_some()
     }
 
-    /// The numbers of the pieces of a word, those that are in the vocabulary; none in a model of whole words.
+    /// Returns the numbers of a word's pieces that are in the vocabulary; empty in a model of whole words.
     pub(crate) fn pieces_of(&self, word: &str) -> Vec<usize> {
         let pieces = self.pieces.as_ref().map_or(Vec::new(), |pieces| pieces.of(word));
         pieces.iter().filter_map(|piece| self.number(piece)).collect()
     }
 
-    /// What the model was trained to tell, as its card says; skip-gram unless it says something else.
+    /// Returns the training objective from the card; skip-gram by default.
     pub(super) fn objective(&self) -> Objective {
         let said = self.card.settings.get("objective").and_then(|value| value.as_str());
         said.and_then(Objective::from_name).unwrap_or_default()
     }
 
-    /// Whether the model has the net's output layer, without which no blank can be filled.
+    /// Returns whether the model has an output layer, which filling blanks requires.
     pub fn has_output_layer(&self) -> bool {
         self.output.is_some()
     }
 
-    /// All vectors, row after row.
+    /// Returns all vectors, row by row.
     pub(crate) fn rows(&self) -> &[f32] {
         if let Table::F32(rows) = &self.input { rows } else { &self.decoded }
     }
 
-    /// The vector of a word by its number in the vocabulary; panics where there is none.
+    /// Returns the vector of a word by its number; panics for an unknown number.
     pub fn row(&self, number: usize) -> &[f32] {
         &self.rows()[number * self.dimension..][..self.dimension]
     }
 
-    /// 1 / norm of each row; 0 where the norm is 0.
+    /// Returns 1 / norm of each row; 0 for a norm of 0.
     pub(crate) fn inverse_norms(&self) -> &[f32] {
         &self.inverse_norms
     }
 
-    /// Occurrences of all words in the corpus.
+    /// Returns the number of occurrences of all words in the corpus.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    /// The direction that texts share (`weight.rs`).
+    /// Returns the common component of texts (`weight.rs`).
     pub(crate) fn common(&self) -> Option<&[f32]> {
         self.common.as_deref()
     }
 
-    /// The words nearest to the sum of the unit vectors of `plus` less those of `minus`, by cosine, nearest first;
-    /// the terms themselves are left out. `nearest(&["king", "woman"], &["man"], 1)` is the essay's question.
+    /// Returns the words nearest to the sum of the unit vectors of `plus` minus those of `minus`, by cosine, nearest
+    /// first, excluding the terms themselves. Example: `nearest(&["king", "woman"], &["man"], 1)`.
     ///
     /// # Errors
-    /// [`Error::OutOfVocabulary`] naming every unknown term; [`Error::InvalidInput`] for no term, a term that is not
-    /// one word, more than 100 terms, terms that cancel out, or `k` of 0 or above [`MAX_NEIGHBOURS`].
+    /// [`Error::OutOfVocabulary`] naming every unknown term; [`Error::InvalidInput`] for no term, a term that is not a
+    /// single word, more than 100 terms, terms that cancel out, or `k` of 0 or above [`MAX_NEIGHBOURS`].
     pub fn nearest(&self, plus: &[&str], minus: &[&str], k: usize) -> Result<Vec<(String, f32)>, Error> {
         check_k(k)?;
         if plus.is_empty() && minus.is_empty() {
@@ -321,23 +322,24 @@ impl WordModel {
         Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
     }
 
-    /// The words that fit the blanks of a pattern, with their probabilities, most probable first; one list a blank.
+    /// Returns the words that fit the blanks of a pattern, with their probabilities, most probable first; one list per
+    /// blank.
     ///
-    /// - `the ___ cat`: one blank among words; which word belongs there.
-    /// - `___ black ___`: a word between two blanks; the words that flank it, on the left and on the right.
+    /// - `the ___ cat`: one blank among words; returns the words for the blank.
+    /// - `___ black ___`: a word between two blanks; returns its left and its right neighbours.
     ///
     /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
     /// vocabulary without the pattern's words (`blank.rs`).
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for another pattern, one of which no word is known, `k` of 0 or above
+    /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
     /// [`MAX_NEIGHBOURS`], or a model without an output layer.
     pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
         check_k(k)?;
         blank::fill(self, pattern, k)
     }
 
-    /// The highest scores with their words; ties by word number, minus infinity left out.
+    /// Returns the highest scores with their words; ties by word number, minus infinity excluded.
     pub(super) fn best(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
         let mut order: Vec<u32> =
             (0..scores.len() as u32).filter(|&number| scores[number as usize] > f32::NEG_INFINITY).collect();
@@ -350,7 +352,8 @@ impl WordModel {
         order.into_iter().map(|number| (self.words[number as usize].clone(), scores[number as usize])).collect()
     }
 
-    /// The dot products of each of `queries`, one after the other, with every row of the output layer; `None` without one.
+    /// Returns the dot products of each query with every row of the output layer, concatenated; `None` without an
+    /// output layer.
     pub(super) fn output_scores(&self, queries: &[f32]) -> Option<Vec<f32>> {
         let output = self.output.as_ref()?;
         let (n, words) = (queries.len() / self.dimension, self.words.len());
@@ -370,9 +373,9 @@ impl WordModel {
 
     /// Calls `visit` with each word of a text, in order.
     ///
-    /// A word is looked up as it is written, then in lower case; where a text has no spaces between words, the longest that the
-    /// vocabulary has is taken. Of a word that it lacks the parts between apostrophes, dots and the like are looked up, unless the
-    /// model makes vectors of unknown words.
+    /// A word is looked up as written, then in lower case. In text without spaces between words, the longest match in
+    /// the vocabulary is used. An unknown word is split at apostrophes, dots and the like, unless the model can compose
+    /// vectors of unknown words.
     pub fn terms(&self, text: &str, mut visit: impl FnMut(Term<'_>)) {
         match self.tokenizer {
             Tokenizer::Letters => self.tokenizer.words(text, |word| {
@@ -380,7 +383,7 @@ impl WordModel {
             }),
             Tokenizer::Uax29 => {
                 let text = tokenize::normal(text);
-                // Segments with nothing between them.
+                // Adjacent segments.
                 let mut run: Vec<(usize, usize)> = Vec::new();
                 tokenize::segments(&text, |at, segment| {
                     if run.last().is_some_and(|&(_, end)| end != at) {
@@ -396,13 +399,13 @@ impl WordModel {
 
     fn run_of_terms(&self, text: &str, run: &[(usize, usize)], visit: &mut impl FnMut(Term<'_>)) {
         let mut at = 0;
-        // Where letters of a script without spaces begin that no known word has.
+        // Start of a run of letters of an unspaced script without a known word.
         let mut lost = None;
         while at < run.len() {
             let from = run[at].0;
             let unspaced = |at: usize| tokenize::is_unspaced(&text[run[at].0..run[at].1]);
             let longest = (at + 1..=run.len().min(at + MAX_SEGMENTS)).rev().find_map(|until| {
-                // One letter of a longer word of such a script says nothing.
+                // A single letter of a longer word of an unspaced script has no meaning of its own.
                 let is_letter = until == at + 1
                     && unspaced(at)
                     && (at > 0 && unspaced(at - 1) || until < run.len() && unspaced(until));
@@ -432,7 +435,7 @@ impl WordModel {
         }
     }
 
-    /// The parts of a word that the vocabulary lacks, or the word itself.
+    /// Visits the parts of an unknown word, or the word itself.
     fn unknown_terms(&self, word: &str, visit: &mut impl FnMut(Term<'_>)) {
         let mut any = false;
         if self.subwords.is_none() && self.pieces.is_none() {
@@ -446,18 +449,18 @@ impl WordModel {
         }
     }
 
-    /// The number of a word as it is written, or else in lower case.
+    /// Returns the number of a word as written, or else in lower case.
     pub(super) fn find(&self, word: &str) -> Option<usize> {
         self.number(word).or_else(|| self.number(tokenize::lower(word, &mut String::new())))
     }
 
-    /// How an unknown word is spelled: in lower case, unless the vocabulary has capitals.
+    /// Returns the spelling of an unknown word: lower case, unless the vocabulary has capitals.
     fn spelling<'a>(&self, word: &'a str) -> Cow<'a, str> {
         if self.has_capitals { word.into() } else { tokenize::lower(word, &mut String::new()).to_owned().into() }
     }
 
-    /// The one word of `text`, by the tokenizer, as the vocabulary spells it if it has the word; a word that is in the
-    /// vocabulary just so (imported models have words of other rules) stays as it is.
+    /// Returns the single word of `text`, by the tokenizer, in the vocabulary's spelling if it is known. Text that is
+    /// itself a vocabulary word is returned unchanged (imported models may have other tokenization rules).
     pub(super) fn single(&self, text: &str) -> Result<String, Error> {
         if let Some(number) = self.number(text) {
             return Ok(self.words[number].clone());
@@ -499,7 +502,7 @@ pub(super) fn check_k(k: usize) -> Result<(), Error> {
     }
 }
 
-/// The error that names unknown words, the first ten of them, none longer than a reader wants.
+/// Returns an error naming the first ten unknown words, truncated.
 pub fn out_of_vocabulary(embedder: &str, words: &[String]) -> Error {
     let mut names: Vec<String> = words.iter().take(10).map(|word| word.chars().take(60).collect()).collect();
     if words.len() > 10 {
@@ -581,14 +584,14 @@ impl Embedder for WordModel {
         self.folder()
     }
 
-    /// A frequent word, one of the middle, and a rare one.
+    /// A frequent word, a middle one, and a rare one.
     fn canaries(&self) -> Vec<Vec<u8>> {
         let words = self.vocabulary();
         let places = [0, words.len() / 2, words.len().saturating_sub(1)];
         places.iter().filter_map(|&place| words.get(place)).map(|word| word.as_bytes().to_vec()).collect()
     }
 
-    /// The vector of one word.
+    /// Returns the vector of one word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
         let word = self.single(input.text_for(self.name())?)?;
@@ -601,7 +604,7 @@ impl Embedder for WordModel {
     }
 
     fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
-        // A look-up is too short to be worth a second thread.
+        // A lookup is too short for a second thread.
         inputs.iter().map(|input| self.embed(tap, input)).collect()
     }
 
@@ -611,7 +614,7 @@ impl Embedder for WordModel {
 }
 
 impl WordModel {
-    /// A model of nothing but words and their vectors; `rows` holds them one after another.
+    /// Builds a model of only words and vectors; `rows` are the concatenated vectors.
     pub(super) fn of_vectors(
         words: Vec<String>,
         rows: Vec<f32>,
@@ -634,7 +637,7 @@ impl WordModel {
     }
 }
 
-/// The card of a model that was made elsewhere.
+/// Returns the card of an imported model.
 pub(super) fn imported_card(path: &Path, format: &str, notes: &Notes) -> ModelCard {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut summary = format!("Word vectors read from the {format} file {file}; how they were trained is not known.");

@@ -4,7 +4,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::types::Precision;
 
-/// Five words in two dimensions that mean something: royalty and gender, and a third for the rest.
+/// Five words in two dimensions, royalty and gender, and a third dimension for the rest.
 pub(crate) fn small() -> WordModel {
     small_with(Precision::F32)
 }
@@ -35,7 +35,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
     .unwrap()
 }
 
-/// So many words, equally frequent, with random vectors.
+/// `n` equally frequent words with random vectors.
 pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
     let mut random = super::super::draw::Random::new(7, 7);
     WordModel::new(Parts {
@@ -54,12 +54,12 @@ pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
     .unwrap()
 }
 
-/// A word of letters for a number below 676.
+/// Returns a word of letters for a number below 676.
 pub(crate) fn toy_word(n: usize) -> String {
     [n / 26, n % 26].iter().map(|&letter| char::from(b'a' + letter as u8)).chain(['q']).collect()
 }
 
-/// Words as other programs spell them, each along an axis of its own.
+/// Words in the spelling of other programs, each with a vector along its own axis.
 pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
     let words = [
         "the",
@@ -92,7 +92,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
     .unwrap()
 }
 
-/// One word whose vector is all common component.
+/// A single word whose vector is entirely common component.
 pub(crate) fn only_common_model() -> WordModel {
     WordModel::new(Parts {
         words: vec!["a".into()],
@@ -189,7 +189,7 @@ fn fingerprints_follow_the_numbers_not_the_card() {
     assert_ne!(small_with(Precision::F16).fingerprint(), before);
 }
 
-/// The words of a text: known ones as the vocabulary spells them, unknown ones in brackets.
+/// Returns the words of a text: known ones in the vocabulary's spelling, unknown ones in brackets.
 fn terms(model: &WordModel, text: &str) -> Vec<String> {
     let mut terms = Vec::new();
     model.terms(text, |term| {
@@ -214,7 +214,7 @@ fn words_of_a_text_are_found_as_written_or_in_lower_case() {
     check("Don’t don't", &["don't", "don't"]);
     check("Paris's dog's", &["Paris", "[s]", "dog", "[s]"]);
     check("मेरी किताब", &["[मेरी]", "किताब"]);
-    // Between words of these scripts there are no spaces: the longest known ones are taken.
+    // These scripts have no spaces between words: the longest known words match.
     check("我在東京。", &["[我]", "[在]", "東京"]);
     check("ดื่มน้ำ", &["[ดื่ม]", "น้ำ"]);
     check("... --", &[]);
@@ -229,7 +229,7 @@ fn models_that_name_no_rule_keep_the_old_one() {
     assert!(old.card().settings.is_empty());
     let folder = tempfile::tempdir().unwrap();
     for model in [old, new] {
-        // Whatever the new card says, the rule is the model's.
+        // The rule is the model's, regardless of the new card.
         let card = ModelCard { name: "words".into(), summary: "another".into(), ..ModelCard::default() };
         let model = model.with_card(card);
         model.save(folder.path()).unwrap();
@@ -262,7 +262,7 @@ fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
         assert_eq!(model.single(asked).unwrap(), found, "{asked:?}");
     }
     assert!(model.single("the city").unwrap_err().to_string().contains("has 2"));
-    // As it is written, where the model's own rule would cut it.
+    // As written, although the model's own rule would split it.
     assert_eq!(spelled(Tokenizer::Letters).single("New_York").unwrap(), "New_York");
     assert!(model.single("...").unwrap_err().to_string().contains("no word"));
 }

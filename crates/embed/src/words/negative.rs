@@ -1,10 +1,11 @@
-//! Negative sampling: the loops of skip-gram and CBOW (`train.rs` says which papers).
+//! Negative sampling: the loops of skip-gram and CBOW (`train.rs` cites the papers).
 //!
-//! An input made of several rows is their mean, and each of them takes its whole change, as in word2vec.c and fastText.
+//! An input composed of several rows is their mean, and each row receives the whole update, as in word2vec.c and
+//! fastText.
 //!
-//! The corpus is cut into blocks of whole sentences; threads take block after block and update both matrices without
-//! locks. A block's random choices come from the seed and the block's number, and the learning rate falls with the
-//! block's number, so that one thread with one seed gives the same bits on every run of one machine.
+//! The corpus is cut into blocks of whole sentences; threads process the blocks and update both matrices without locks.
+//! A block's random choices depend on the seed and the block's number, and the learning rate falls with the block's
+//! number, so that one thread with one seed gives the same bits on every run on one machine.
 
 use super::{
     checkpoint::Checkpoint,
@@ -22,24 +23,24 @@ use crate::{
 };
 use std::sync::Mutex;
 
-/// The loss is measured on one window of so many.
+/// The loss is measured on 1/256 of the windows.
 const LOSS_EVERY: u64 = 256;
-/// The phase of its checkpoints.
+/// Phase name of its checkpoints.
 const PHASE: &str = "training";
 
-/// What all epochs gave.
+/// Result of training.
 pub(super) struct Fitted {
-    /// The vectors of the words, row after row; with n-grams, the means of their parts.
+    /// The word vectors, row by row; with n-grams, the means of the rows that compose each word.
     pub(super) input: Vec<f32>,
-    /// The output layer, row after row.
+    /// The output layer, row by row.
     pub(super) output: Vec<f32>,
     pub(super) subwords: Option<Subwords>,
 }
 
-/// Trains on all epochs, from the last checkpoint where there is one.
+/// Trains all epochs, resuming from the last checkpoint if there is one.
 ///
 /// # Errors
-/// [`Error::Io`], and those of a checkpoint.
+/// [`Error::Io`], and checkpoint errors.
 pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
@@ -92,7 +93,7 @@ pub(super) fn fit(
         let grams = input.split_off(rows * options.dimension);
         let table = Table::encode(options.store, grams, options.dimension);
         let subwords = Subwords { ngrams, table };
-        // Of the n-grams as they are kept.
+        // Uses the n-gram vectors in their stored precision.
         for (word, row) in corpus.words.iter().zip(input.chunks_exact_mut(options.dimension)) {
             let count = subwords.add(word, options.dimension, row);
             row.iter_mut().for_each(|x| *x /= (count + 1) as f32);
@@ -102,8 +103,8 @@ pub(super) fn fit(
     Ok(Fitted { input, output: output.to_rows(), subwords })
 }
 
-/// For every word the rows of the input matrix that it is made of: its own, then those of its n-grams, which follow
-/// the words'.
+/// The rows of the input matrix that compose each word: its own, then those of its n-grams, which are stored after the
+/// words' rows.
 struct Pieces {
     rows: Vec<u32>,
     ends: Vec<usize>,
@@ -125,12 +126,12 @@ impl Pieces {
     }
 }
 
-/// The part at `place` of what is cut at `ends`.
+/// Returns the range of part `place` of a concatenation with these `ends`.
 fn part(ends: &[usize], place: usize) -> std::ops::Range<usize> {
     place.checked_sub(1).map_or(0, |before| ends[before])..ends[place]
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct Run<'a> {
     corpus: &'a Corpus,
     options: &'a TrainOptions,
@@ -142,7 +143,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains on one block; gives its number of words.
+    /// Trains on one block; returns its number of words.
     fn block(&self, turn: usize, rate: f32, scratch: &mut Scratch) -> Result<u64, Error> {
         let mut random = Random::new(self.options.seed, turn as u64);
         scratch.measure = Measure::default();
@@ -171,7 +172,7 @@ impl Run<'_> {
         self.draw(scratch.sentence[0], random, &mut scratch.targets);
         for at in 0..scratch.sentence.len() {
             let sentence = &scratch.sentence;
-            // The rows of the next window are on their way while this one is computed.
+            // Prefetches the rows of the next window.
             if let Some(&next) = sentence.get(at + 1) {
                 self.draw(next, random, &mut scratch.coming);
             }
@@ -187,7 +188,7 @@ impl Run<'_> {
         }
     }
 
-    /// One step on the inputs and targets of a window.
+    /// Performs one step on the inputs and targets of a window.
     fn window(&self, rate: f32, scratch: &mut Scratch) {
         let Scratch { inputs, targets, errors, composed, .. } = scratch;
         let Some(Joined { inputs: joined, rows, ends, places }) = composed else {
@@ -218,7 +219,7 @@ impl Run<'_> {
         places.iter().for_each(|&place| joined.scatter(place, self.input, &rows[of(place)]));
     }
 
-    /// The word, then negatives other than the word.
+    /// Draws the targets: the word, then negatives other than the word.
     fn draw(&self, word: u32, random: &mut Random, targets: &mut Vec<u32>) {
         targets.clear();
         targets.push(word);
@@ -233,7 +234,7 @@ impl Run<'_> {
     }
 }
 
-/// What a thread needs again and again.
+/// A thread's scratch space.
 struct Scratch {
     tokens: Vec<u32>,
     sentence: Vec<u32>,
@@ -241,7 +242,7 @@ struct Scratch {
     targets: Vec<u32>,
     coming: Vec<u32>,
     errors: Vec<f32>,
-    /// Where inputs are made of several rows.
+    /// For inputs composed of several rows.
     composed: Option<Joined>,
     measure: Measure,
 }
@@ -267,17 +268,17 @@ impl Scratch {
     }
 }
 
-/// The inputs of a window that are made of several rows each.
+/// The inputs of a window, each composed of several rows.
 struct Joined {
     inputs: Composed,
-    /// The rows, input after input, and where those of each end.
+    /// The rows of all inputs, concatenated, and the end of each input.
     rows: Vec<u32>,
     ends: Vec<usize>,
     /// 0, 1, ...
     places: Vec<u32>,
 }
 
-/// The loss, measured on a few windows of a block.
+/// The loss, measured on some windows of a block.
 #[derive(Default)]
 pub(super) struct Measure {
     sum: f64,

@@ -1,5 +1,6 @@
-//! Words that occur together much more often than their frequencies say become one word: `new_york` (Mikolov, Sutskever,
-//! Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 4).
+//! Phrase detection: words that occur together much more often than their frequencies predict become one word,
+//! `new_york` (Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and
+//! their Compositionality", section 4).
 
 use super::{
     corpus::{Corpus, Reading},
@@ -9,23 +10,24 @@ use super::{
 use crate::Error;
 use rustc_hash::FxHashMap;
 
-/// Between the words of a phrase.
+/// Separator between the words of a phrase.
 pub(super) const JOINT: char = '_';
-/// Most passes.
+/// Maximum number of passes.
 const MAX_PASSES: usize = 10;
-/// So many different pairs are held while counting for each word that may stay.
+/// Distinct pairs held while counting, per vocabulary word.
 const HELD: usize = 4;
-/// So many are held at least.
+/// Minimum number of pairs held.
 const LEAST_HELD: usize = 4_096;
 
-/// Which words become one.
+/// Phrase detection options.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phrases {
-    /// How often neighbours are joined: after one pass phrases have two words, after two up to four.
+    /// Number of joining passes: one pass makes phrases of two words, two passes of up to four.
     pub passes: usize,
-    /// The least score, (count(ab) - discount) / (count(a) count(b)), times the words of the corpus, as word2phrase.c has it.
+    /// Minimum score: (count(ab) - discount) / (count(a) count(b)), times the corpus length in words, as in
+    /// word2phrase.c.
     pub threshold: f64,
-    /// Occurrences of a pair that do not count, so that rare words do not become phrases (the paper's delta).
+    /// Discount on the count of a pair, so that rare words do not become phrases (the paper's delta).
     pub discount: u64,
 }
 
@@ -36,7 +38,7 @@ impl Default for Phrases {
 }
 
 impl Phrases {
-    /// Refuses what makes no sense.
+    /// Validates the options.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] naming the limit.
@@ -54,7 +56,7 @@ impl Phrases {
     }
 }
 
-/// Joins the phrases of a corpus; its vocabulary is counted anew.
+/// Joins the phrases of a corpus and recounts its vocabulary.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -104,14 +106,14 @@ pub(super) fn join(
             }
             sentence.truncate(to);
         })?;
-        // A phrase of two passes can be spelled like one of two others: "a_b" + "c_d" is not "a" + "b_c_d", but reads so.
+        // Different phrases of two passes can have the same spelling: "a_b" + "c_d" and "a" + "b_c_d".
         unite(corpus)?;
         corpus.order(reading.min_count, reading.most_words)?;
     }
     Ok(())
 }
 
-/// Words that are spelled alike become one.
+/// Merges words of the same spelling.
 fn unite(corpus: &mut Corpus) -> Result<(), Error> {
     let mut first = FxHashMap::default();
     let mut same = FxHashMap::default();
@@ -138,7 +140,7 @@ fn split(pair: u64) -> (u32, u32) {
     ((pair >> 32) as u32, pair as u32)
 }
 
-/// How often each word follows each other; of more than `limit` pairs the rarest are forgotten.
+/// Counts adjacent word pairs; above `limit` pairs, discards the rarest.
 fn count_pairs(
     corpus: &Corpus,
     limit: usize,
@@ -181,7 +183,8 @@ mod tests {
             (60, "today he found a cat"),
         ];
         let text: String = lines.iter().map(|(times, line)| format!("{line}\n").repeat(*times)).collect();
-        // By hand: (20 - 1) / (80 20) 730 is 8.7 for "new york", 3.5 for "saw new", 9.0 for "the new", 7.1 for "saw the".
+        // By hand: (20 - 1) / (80 20) 730 is 8.7 for "new york"; 3.5 for "saw new", 9.0 for "the new", 7.1 for
+        // "saw the".
         let phrases = Some(Phrases { passes, threshold: 7.5, discount: 1 });
         of_text(text.as_bytes(), &Reading { phrases, ..crate::words::corpus::from(2) }).unwrap()
     }

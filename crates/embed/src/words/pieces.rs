@@ -1,4 +1,4 @@
-//! A corpus in pieces of words instead of words, so that every word of any language has a vector: that of its pieces.
+//! Subword tokenization of a corpus: any word of any language has a vector, that of its pieces.
 
 use super::{
     corpus::{Corpus, Reading, SENTENCE},
@@ -8,7 +8,7 @@ use super::{
 use crate::{Error, transformers::Pieces};
 use rustc_hash::FxHashMap;
 
-/// Learns how words are cut into at most `size` different pieces, and cuts those of the corpus.
+/// Learns a segmentation of words into at most `size` distinct pieces, and segments the words of the corpus.
 ///
 /// # Errors
 /// As [`Pieces::learn`]; [`Error::Io`]; [`Error::Cancelled`].
@@ -22,7 +22,7 @@ pub(super) fn cut(
     tell(observe, TrainProgress::of("cutting words", 0, total))?;
     let pieces = Pieces::learn(&corpus.words, &corpus.counts, size)?;
     let mut numbers: FxHashMap<String, u32> = FxHashMap::default();
-    // The pieces of all words, one after the other, and where each word's end.
+    // The pieces of all words, concatenated, and the end of each word.
     let (mut flat, mut ends) = (Vec::<u32>::new(), Vec::with_capacity(corpus.words.len()));
     for word in &corpus.words {
         for piece in pieces.of(word) {

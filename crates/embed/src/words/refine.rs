@@ -1,18 +1,18 @@
-//! What is done to the vectors when the net has been trained. Each step changes directions only; lengths stay.
+//! Postprocessing of trained vectors. Each step changes directions only; lengths are kept.
 //!
-//! 1. The output layer's rows are added, a share of them: a word's two vectors err in different ways (Levy, Goldberg, Dagan
+//! 1. A share of the output layer's rows is added: a word's two vectors have different errors (Levy, Goldberg, Dagan
 //!    2015, "Improving Distributional Similarity with Lessons Learned from Word Embeddings", section 3.3).
-//! 2. Words lend each other strength through their spelling: what a word's character n-grams say about its vector is learned
-//!    from the vectors, and a share of it goes into them. A rare word's vector is noisy, and so is what tells "quick" from
-//!    "quickly"; many words of like spelling say it better than one. The n-grams' vectors are those of Zhao, Mudgal, Liang 2018,
-//!    "Generalizing Word Embeddings using Bag of Subwords" (section 2): a word's vector is the sum of them, by least squares.
-//!    Here they are regularised, words count by the root of their frequency, and the system is solved by conjugate gradients
-//!    (Hestenes, Stiefel 1952) for all components at once.
-//! 3. The few directions in which all vectors differ most are drawn in: the component along each principal direction is
-//!    divided by a power of the spread along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent linguistic
-//!    information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
-//! 4. A word moves a little towards the words that are nearest to it, which takes noise away: one step of blurring mean shift
-//!    (Cheng 1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
+//! 2. Spelling smooths the vectors: a model of a word's vector from its character n-grams is fitted to the vectors, and
+//!    a share of its prediction is added. A rare word's vector is noisy, and so is the difference between "quick" and
+//!    "quickly"; many words of similar spelling estimate it better than one. The n-gram vectors are those of Zhao,
+//!    Mudgal, Liang 2018, "Generalizing Word Embeddings using Bag of Subwords" (section 2): a word's vector is their
+//!    sum, by least squares. Here they are regularised, words are weighted by the square root of their frequency, and
+//!    the system is solved by conjugate gradients (Hestenes, Stiefel 1952) for all components at once.
+//! 3. The few directions of the largest variance are shrunk: the component along each principal direction is divided by
+//!    a power of the standard deviation along it (Artetxe, Labaka, Lopez-Gazpio, Agirre 2018, "Uncovering divergent
+//!    linguistic information in word embeddings with lessons for intrinsic and extrinsic evaluation", section 2).
+//! 4. A word moves slightly towards its nearest words, which reduces noise: one step of blurring mean shift (Cheng
+//!    1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
 use super::{draw::hash, train::TrainProgress};
 use crate::math::{symmetric, train::multiply};
@@ -20,16 +20,16 @@ use crate::nearest::nearest_among;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-/// How much is done of each step; 0 leaves it out.
+/// Strength of each step; 0 disables it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Refine {
-    /// The share of the output layer's row against the word's own vector, both of unit length; 0 to 1.
+    /// Weight of the output layer's row relative to the word's own vector, both of unit length; 0 to 1.
     pub output: f32,
-    /// The share of a word's vector that is what its spelling says; 0 to 1.
+    /// Share of the spelling prediction in a word's vector; 0 to 1.
     pub spelling: f32,
-    /// The power of the spread (its standard deviation) that a component is divided by; 0 to 1.
+    /// Power of the standard deviation that a component is divided by; 0 to 1.
     pub spread: f32,
-    /// The length, against the word's own, of what its nearest words add to it; 0 to 1.
+    /// Length of the nearest words' contribution relative to the word's own vector; 0 to 1.
     pub nearest: f32,
 }
 
@@ -40,31 +40,31 @@ impl Default for Refine {
 }
 
 impl Refine {
-    /// Nothing is done.
+    /// No postprocessing.
     pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0, nearest: 0.0 };
 }
 
-/// Characters of the shortest and the longest n-gram of `<word>`.
+/// Range of n-gram lengths of `<word>`, in characters.
 const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
-/// An n-gram of fewer words says nothing.
+/// Minimum number of words with an n-gram; rarer n-grams are ignored.
 const LEAST_WORDS: u32 = 3;
-/// The vectors are learned from so many of the most frequent words.
+/// Number of most frequent words that the n-gram vectors are fitted to.
 const MOST_WORDS: usize = 200_000;
-/// How strongly large vectors are held back.
+/// Ridge regularisation.
 const RIDGE: f32 = 1.0;
-/// Steps of the solver.
+/// Conjugate gradient iterations.
 const STEPS: usize = 12;
-/// The word of this rank counts 1; none counts more than [`MOST_WEIGHT`].
+/// Frequency rank of the word with weight 1; the maximum weight is [`MOST_WEIGHT`].
 const RANK: usize = 3_000;
 const MOST_WEIGHT: f32 = 5.0;
-/// So many nearest words, of the most frequent ones, move a word.
+/// Number of nearest words, among the `AMONG` most frequent, that move a word.
 const NEAREST: usize = 3;
 const AMONG: usize = 40_000;
-/// Words whose vectors are replaced at once.
+/// Words whose vectors are replaced per block.
 const BLOCK: usize = 1_024;
 
-/// Refines the vectors of words by falling frequency, of `dimension` components, row after row; `output` are the rows of the
-/// output layer, where there is one.
+/// Refines `vectors`, of `dimension` components, row by row, of words by falling frequency; `output` is the output
+/// layer, if any.
 pub(super) fn refine(
     (words, counts): (&[String], &[u64]),
     vectors: &mut [f32],
@@ -76,7 +76,7 @@ pub(super) fn refine(
     if how == Refine::NONE {
         return;
     }
-    // It is soon over: a training that shall end does so after it.
+    // Refining is short, so the result is ignored: cancellation takes effect after it.
     let report = |done: usize| {
         let _ = observe(&TrainProgress::of("refining", done as u64, words.len() as u64));
     };
@@ -107,7 +107,7 @@ pub(super) fn refine(
     report(words.len());
 }
 
-/// Makes every vector one of unit length; one of zeros stays.
+/// Normalizes every vector to unit length; zero vectors stay.
 fn unit(vectors: &mut [f32], dimension: usize) {
     vectors.par_chunks_exact_mut(dimension).for_each(|row| {
         let norm = norm(row);
@@ -115,13 +115,13 @@ fn unit(vectors: &mut [f32], dimension: usize) {
     });
 }
 
-/// Step 3.
+/// Step 3: shrinks the directions of the largest variance.
 fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
     let rows = (vectors.len() / dimension) as f64;
     let mut mean = vec![0.0_f64; dimension];
     vectors.chunks_exact(dimension).for_each(|row| mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x)));
     mean.iter_mut().for_each(|sum| *sum /= rows);
-    // Each line of the covariance by one thread, so that it is the same on every run.
+    // One thread computes each row of the covariance, so that the result is reproducible.
     let mut covariance = vec![0.0_f64; dimension * dimension];
     let vectors_now: &[f32] = vectors;
     covariance.par_chunks_exact_mut(dimension).enumerate().for_each(|(i, line)| {
@@ -133,7 +133,7 @@ fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
     });
     let (values, directions) = symmetric::eigen(&covariance, dimension);
     let most = values.iter().copied().fold(0.0, f64::max);
-    // Against the largest; a direction in which nothing differs is not blown up.
+    // Relative to the largest; a direction without variance is not amplified.
     let factors: Vec<f64> = values
         .iter()
         .map(|&value| if value > 1e-6 * most { (value / most).powf(-0.5 * f64::from(power)) } else { 1.0 })
@@ -152,7 +152,7 @@ fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
     });
 }
 
-/// Step 4, of unit vectors.
+/// Step 4, on unit vectors: moves words towards their nearest.
 fn gather(vectors: &mut [f32], dimension: usize, length: f32) {
     let words = vectors.len() / dimension;
     let among = words.min(AMONG);
@@ -174,7 +174,7 @@ fn gather(vectors: &mut [f32], dimension: usize, length: f32) {
     });
 }
 
-/// Step 2, of unit vectors.
+/// Step 2, on unit vectors: smooths by spelling.
 fn spell(
     (words, counts): (&[String], &[u64]),
     vectors: &mut [f32],
@@ -193,7 +193,7 @@ fn spell(
     for (block, rows) in words.chunks(BLOCK).zip(vectors.chunks_mut(BLOCK * dimension)) {
         let said = Sparse::of(block, &numbers).times(&grams, dimension);
         for (row, said) in rows.chunks_exact_mut(dimension).zip(said.chunks_exact(dimension)) {
-            // A vector of zeros says that nothing is known.
+            // A zero vector is unknown, not a target.
             if row.iter().any(|&x| x != 0.0) {
                 row.iter_mut().zip(said).for_each(|(x, said)| *x += share * (said - *x));
             }
@@ -207,7 +207,7 @@ fn norm(row: &[f32]) -> f32 {
     row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
 }
 
-/// Calls `visit` with the hash of every n-gram of a word, and that of the empty one, which all words have: the mean.
+/// Calls `visit` with the hash of every n-gram of a word, and of the empty n-gram, which all words share: the mean.
 fn of(word: &str, mut visit: impl FnMut(u64)) {
     let marked = format!("<{word}>");
     let ends: Vec<usize> = marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
@@ -221,10 +221,10 @@ fn of(word: &str, mut visit: impl FnMut(u64)) {
     }
 }
 
-/// Most numbers of the table of n-grams, of which there are a few at a time: 512 MB each.
+/// Maximum elements of the n-gram table; a few copies of 512 MB exist at a time.
 const MOST_NUMBERS: usize = 1 << 27;
 
-/// The n-grams that enough words have, numbered in order of appearance; of more than `most` those that the most words have.
+/// Numbers the n-grams that enough words have, in order of appearance; above `most`, keeps those of the most words.
 fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
     let mut words_of: FxHashMap<u64, (u32, u32)> = FxHashMap::default();
     for (number, word) in (1_u32..).zip(words) {
@@ -238,7 +238,7 @@ fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
     let mut counts: Vec<u32> = words_of.values().map(|(words, _)| *words).filter(|words| *words >= least).collect();
     if counts.len() > most {
         let (_, last, _) = counts.select_nth_unstable_by(most, |a, b| b.cmp(a));
-        // All of one number of words stay or go, so that their order does not matter.
+        // N-grams of equal word counts are kept or dropped together, so that their order does not matter.
         least = *last + 1;
     }
     let mut numbers = FxHashMap::default();
@@ -253,7 +253,7 @@ fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
     numbers
 }
 
-/// For each word its n-grams, all of the same value: 1 / sqrt(how many).
+/// A sparse matrix: for each word its n-grams, all with the value 1 / sqrt(number of n-grams).
 struct Sparse {
     columns: Vec<u32>,
     ends: Vec<usize>,
@@ -279,7 +279,7 @@ impl Sparse {
         &self.columns[row.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[row]]
     }
 
-    /// This matrix times one of `dimension` columns.
+    /// Multiplies this matrix by one of `dimension` columns.
     fn times(&self, right: &[f32], dimension: usize) -> Vec<f32> {
         let mut out = vec![0.0; self.ends.len() * dimension];
         out.par_chunks_exact_mut(dimension).enumerate().for_each(|(row, out)| {
@@ -291,7 +291,7 @@ impl Sparse {
         out
     }
 
-    /// For each column the rows that have it, with their values.
+    /// Returns the rows of each column, with their values.
     fn transposed(&self, columns: usize) -> Vec<Vec<(u32, f32)>> {
         let mut rows = vec![Vec::new(); columns];
         for (row, &value) in self.values.iter().enumerate() {
@@ -303,7 +303,7 @@ impl Sparse {
     }
 }
 
-/// The `columns` vectors z that make weights (rows z - targets)^2 + ridge z^2 least.
+/// Returns the `columns` vectors z that minimize weights (rows z - targets)^2 + ridge z^2.
 fn solve(rows: &Sparse, weights: &[f32], targets: &[f32], columns: usize, dimension: usize) -> Vec<f32> {
     let transposed = rows.transposed(columns);
     // transposed . weights . right
@@ -317,7 +317,7 @@ fn solve(rows: &Sparse, weights: &[f32], targets: &[f32], columns: usize, dimens
         });
         out
     };
-    // For each component the sum of the products of two matrices.
+    // Returns, for each component, the dot product of the columns of two matrices.
     let products = |a: &[f32], b: &[f32]| {
         let mut sums = vec![0.0_f64; dimension];
         for (a, b) in a.chunks_exact(dimension).zip(b.chunks_exact(dimension)) {
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use crate::words::draw::Random;
 
-    /// Words of a stem and an ending; each has the stem's and the ending's vector, and noise.
+    /// Words of a stem and an ending; a word's vector is the sum of the vectors of both, plus noise.
     fn made(noise: f32) -> (Vec<String>, Vec<f32>, Vec<f32>) {
         let mut random = Random::new(1, 1);
         let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn spread_is_drawn_in_along_its_directions() {
         let (words, _, mut found) = made(0.1);
-        // Much along one direction, in which all components take part.
+        // A large variance along one direction, to which all components contribute.
         found.chunks_exact_mut(16).enumerate().for_each(|(at, row)| {
             row.iter_mut().for_each(|x| *x += if at % 2 == 0 { 1.0 } else { -1.0 });
         });
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn what_near_words_have_in_common_takes_noise_away() {
-        // Thirty places, with eight words around each.
+        // Thirty centres, with eight words around each.
         let mut random = Random::new(5, 1);
         let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };
         let places: Vec<Vec<f32>> = (0..30).map(|_| row()).collect();

@@ -1,4 +1,4 @@
-//! Work that is cut into numbered turns, which threads take one after the other, with pauses in which nothing runs.
+//! A parallel loop over numbered turns, with pauses during which no turn runs.
 
 use super::train::{TrainProgress, tell};
 use crate::Error;
@@ -11,24 +11,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Which turns are to be done, and how.
+/// The turns to run, and how to run them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turns {
-    /// The next one.
+    /// Number of the next turn.
     pub(super) first: usize,
-    /// How many there are in all.
+    /// Total number of turns.
     pub(super) all: usize,
-    /// Threads that take them.
+    /// Number of threads.
     pub(super) threads: usize,
-    /// How long to work before a pause.
+    /// Time between pauses.
     pub(super) every: Option<Duration>,
 }
 
-/// Does the turns that are left. Each thread has what `scratch` makes. After about `every`, when the turns at hand are done,
-/// `pause` is called with the number of the next turn.
+/// Runs the remaining turns. `scratch` creates each thread's scratch space. After about `every`, when the current turns
+/// have finished, `pause` is called with the number of the next turn.
 ///
 /// # Errors
-/// The first that a turn or `pause` gives.
+/// The first error of a turn or of `pause`.
 pub(super) fn run<S>(
     turns: Turns,
     scratch: impl Fn() -> S + Sync,
@@ -73,16 +73,16 @@ pub(super) fn run<S>(
     Ok(())
 }
 
-/// What has been done, and how well.
+/// Progress of a loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Report {
     /// Words done.
     pub(super) done: u64,
-    /// The loss, a moving average.
+    /// The loss, as a moving average.
     pub(super) loss: Option<f64>,
 }
 
-/// Adds to a report and tells an observer, in order.
+/// Accumulates a report and passes it to an observer, in order.
 pub(super) struct Reporter<'a> {
     pub(super) phase: &'static str,
     pub(super) total: u64,
@@ -91,7 +91,7 @@ pub(super) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// So many more words, with that mean loss, at that learning rate.
+    /// Adds `words`, with their mean loss and learning rate.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
@@ -101,12 +101,12 @@ impl Reporter<'_> {
         if let Some(now) = loss {
             report.loss = Some(report.loss.map_or(now, |before| before + 0.1 * (now - before)));
         }
-        // Told under the lock, so that reports come in order.
+        // The observer is called under the lock, so that reports arrive in order.
         let Report { done, loss } = *report;
         tell(self.observe, TrainProgress { phase: self.phase, done, total: self.total, loss, learning_rate })
     }
 
-    /// As it is now.
+    /// Returns the current report.
     pub(super) fn now(&self) -> Report {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }

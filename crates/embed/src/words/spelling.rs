@@ -1,27 +1,27 @@
-//! How words of other programs' files are spelled here, and which are left out: one rule for all formats, for `import` and
+//! Spelling and selection of words imported from files of other programs: one rule for all formats, for `import` and
 //! for `load`.
 //!
-//! White space within a word (a no-break, thin or ideographic space, U+0085; in text formats plain spaces too) becomes `_`. A
-//! word that is empty, too long, not UTF-8, or that came before is left out and counted.
+//! White space within a word (a no-break, thin or ideographic space, U+0085; in text formats plain spaces too) becomes
+//! `_`. A word that is empty, too long, not UTF-8, or a duplicate is skipped and counted.
 
 use super::{WordModel, data::MAX_WORD_BYTES, model::imported_card};
 use crate::Error;
 use rustc_hash::FxHashSet;
 use std::{fmt, path::Path};
 
-/// Most bytes that are read as one word; more are no word but damage.
+/// Maximum bytes read as one word; a longer one means damage.
 pub const LONGEST: usize = 4 << 10;
 
-/// Why a word is left out.
+/// Why a word is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// It has no character.
+    /// It is empty.
     Empty,
-    /// It has so many bytes.
+    /// It has this many bytes.
     TooLong(usize),
     /// It is not UTF-8.
     NotUtf8,
-    /// It came before.
+    /// It is a duplicate.
     Twice,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// The spelling of a word.
+/// Returns the spelling of a word.
 pub(crate) fn spell(word: &[u8]) -> Result<String, Unfit> {
     let word = std::str::from_utf8(word).map_err(|_| Unfit::NotUtf8)?;
     let mut spelled = String::with_capacity(word.len());
@@ -55,37 +55,37 @@ pub(crate) fn spell(word: &[u8]) -> Result<String, Unfit> {
     }
 }
 
-/// Words that were taken before.
+/// Words accepted so far.
 #[derive(Default)]
 pub struct Spellings(FxHashSet<String>);
 
 impl Spellings {
-    /// The spelling of a word that did not come before.
+    /// Returns the spelling of a word and records it; duplicates are refused.
     pub fn take(&mut self, word: &[u8]) -> Result<String, Unfit> {
         let word = spell(word)?;
         if self.0.insert(word.clone()) { Ok(word) } else { Err(Unfit::Twice) }
     }
 }
 
-/// What an import made of a file besides taking words as they are.
+/// Summary of the words that an import skipped or respelled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Empty words, left out.
+    /// Empty words, skipped.
     pub empty: u64,
-    /// Words of too many bytes, left out.
+    /// Overlong words, skipped.
     pub too_long: u64,
-    /// Words that are not UTF-8, left out.
+    /// Words that are not UTF-8, skipped.
     pub not_utf8: u64,
-    /// Words that came before, left out.
+    /// Duplicates, skipped.
     pub twice: u64,
     /// Words whose white space became `_`.
     pub spaced: u64,
-    /// How many words the first line promises and how many there are, where that is not the same.
+    /// The word count in the header and the actual one, if they differ.
     pub miscounted: Option<(u64, u64)>,
 }
 
 impl Notes {
-    /// Words that were left out.
+    /// Returns the number of skipped words.
     pub fn left_out(&self) -> u64 {
         self.empty + self.too_long + self.not_utf8 + self.twice
     }
@@ -100,7 +100,7 @@ impl Notes {
     }
 }
 
-/// One line; empty if there is nothing to note.
+/// One line; empty if there is nothing to report.
 impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut notes = Vec::new();
@@ -124,15 +124,15 @@ impl fmt::Display for Notes {
     }
 }
 
-/// A model that was read from another program's file.
+/// A model imported from a file of another program.
 pub struct Imported {
     /// The model.
     pub model: WordModel,
-    /// What was left out or spelled otherwise.
+    /// Words that were skipped or respelled.
     pub notes: Notes,
 }
 
-/// The words of a file that are taken, with their vectors.
+/// The accepted words of a file, with their vectors.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) words: Vec<String>,
@@ -142,7 +142,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes a word, or counts it; whether it was taken.
+    /// Accepts a word, or counts it as skipped. Returns whether it was accepted.
     pub(super) fn add(&mut self, word: &[u8], numbers: &[f32]) -> bool {
         match self.spellings.take(word) {
             Ok(spelled) => {
@@ -158,7 +158,7 @@ impl Taken {
         }
     }
 
-    /// The model of these words, without counts and without an output layer.
+    /// Builds the model of these words, without counts and without an output layer.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for no words.

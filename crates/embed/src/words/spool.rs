@@ -1,5 +1,5 @@
-//! Word numbers in a file: four bytes a word, little-endian, every sentence followed by [`END`]. What is read of it at once
-//! is a block, so that a corpus may be larger than memory.
+//! A file of word numbers: four bytes a word, little-endian, with [`END`] after every sentence. It is read in blocks,
+//! so that a corpus may exceed memory.
 
 use crate::Error;
 use crate::disk::private_file;
@@ -12,22 +12,22 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Ends a sentence.
+/// End of a sentence.
 pub(super) const END: u32 = u32::MAX;
-/// Numbers that are read or written at once.
+/// Numbers per read or write.
 const CHUNK: usize = 1 << 18;
 
-/// The file, and how many numbers it holds.
+/// A file of word numbers.
 pub(super) struct Spool {
     path: PathBuf,
     file: File,
     length: u64,
-    /// What is to be written at the end.
+    /// Bytes not yet written.
     pending: Vec<u8>,
 }
 
 impl Spool {
-    /// An empty one in a scratch file.
+    /// Creates an empty spool in a scratch file.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -36,7 +36,7 @@ impl Spool {
         Ok(Self { path, file, length: 0, pending: Vec::new() })
     }
 
-    /// An empty file of that path, which stays.
+    /// Creates an empty, persistent spool at `path`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -46,10 +46,10 @@ impl Spool {
         Ok(Self { path: path.into(), file, length: 0, pending: Vec::new() })
     }
 
-    /// The file of that path, which has `length` numbers.
+    /// Opens the spool at `path`, of `length` numbers.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] when it has not.
+    /// [`Error::Io`]; [`Error::Corrupt`] if the file has a different length.
     pub(super) fn open(path: &Path, length: u64) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
@@ -61,7 +61,7 @@ impl Spool {
         Ok(Self { path: path.into(), file, length, pending: Vec::new() })
     }
 
-    /// Numbers in the file.
+    /// Returns the number of word numbers in the file.
     pub(super) fn len(&self) -> u64 {
         self.length
     }
@@ -70,7 +70,7 @@ impl Spool {
         Error::Io { path: self.path.clone(), source }
     }
 
-    /// Adds a number at the end.
+    /// Appends a number.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -80,7 +80,7 @@ impl Spool {
         if self.pending.len() >= 4 * CHUNK { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what was added.
+    /// Writes the pending bytes to the file.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -91,7 +91,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes it durable.
+    /// Makes the file durable (fsync).
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -99,7 +99,7 @@ impl Spool {
         self.file.sync_all().map_err(|source| self.failed(source))
     }
 
-    /// The numbers of `range`, which lies inside, into `out`.
+    /// Reads the numbers of `range`, which must be in bounds, into `out`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -111,10 +111,10 @@ impl Spool {
         Ok(())
     }
 
-    /// Calls `visit` with every sentence, without its end.
+    /// Calls `visit` with every sentence, without its end mark.
     ///
     /// # Errors
-    /// [`Error::Io`], and what `visit` gives.
+    /// [`Error::Io`], and errors of `visit`.
     pub(super) fn sentences(&self, mut visit: impl FnMut(&mut Vec<u32>) -> Result<(), Error>) -> Result<(), Error> {
         let (mut numbers, mut sentence) = (Vec::new(), Vec::new());
         let mut at = 0;
@@ -134,10 +134,10 @@ impl Spool {
         if sentence.is_empty() { Ok(()) } else { visit(&mut sentence) }
     }
 
-    /// Replaces every sentence by what `change` makes of it, which must not be longer; an empty one goes. Done in place.
+    /// Applies `change` to every sentence, in place. `change` must not lengthen a sentence; an empty one is removed.
     ///
     /// # Errors
-    /// [`Error::Io`]; the file is of no use then.
+    /// [`Error::Io`]; the file is then unusable.
     pub(super) fn rewrite(&mut self, mut change: impl FnMut(&mut Vec<u32>)) -> Result<(), Error> {
         let mut written = 0_u64;
         let mut pending: Vec<u8> = Vec::new();
@@ -147,7 +147,7 @@ impl Spool {
             pending.clear();
             result
         };
-        // What is written ends at or before where the sentence ended that it comes from, which has been read.
+        // The write position never passes the end of the sentence being rewritten, which has been read.
         self.sentences(|sentence| {
             let before = sentence.len();
             change(sentence);
@@ -166,11 +166,11 @@ impl Spool {
         Ok(())
     }
 
-    /// Replaces every sentence by the numbers that `change` writes for it, with their ends. They may be more: they are written to a
-    /// scratch file beside it first, and copied back.
+    /// Replaces every sentence by the numbers that `change` writes for it, with end marks. The result may be longer: it
+    /// is written to a scratch file first, then copied back.
     ///
     /// # Errors
-    /// [`Error::Io`], and what `change` gives; the file is of no use then.
+    /// [`Error::Io`], and errors of `change`; the file is then unusable.
     pub(super) fn lengthen(
         &mut self,
         mut change: impl FnMut(&mut Vec<u32>, &mut Vec<u32>) -> Result<(), Error>,
@@ -195,8 +195,8 @@ impl Spool {
     }
 }
 
-/// An empty file of a name of its own in `folder`, which loses that name at once: when the program ends, however it ends,
-/// the file is gone. With the path that it had, for messages.
+/// Creates an empty scratch file in `folder` and unlinks it at once, so that it disappears however the process ends.
+/// Returns the file and its former path, for messages.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -225,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = Spool::scratch(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays behind");
-        // Longer than a chunk, sentences across its bounds.
+        // Longer than a chunk, with sentences across chunk bounds.
         let mut expected = Vec::new();
         for sentence in 0..100_000_u32 {
             for number in (0..sentence % 7).chain([END]) {

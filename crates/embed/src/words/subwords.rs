@@ -1,29 +1,29 @@
-//! Words by their parts: character n-grams (Bojanowski, Grave, Joulin, Mikolov 2017, "Enriching Word Vectors with Subword
-//! Information", section 3.2), so that a rare, compound or misspelt word has a vector.
+//! Character n-grams of words (Bojanowski, Grave, Joulin, Mikolov 2017, "Enriching Word Vectors with Subword
+//! Information", section 3.2), which give rare, compound and misspelt words a vector.
 //!
-//! N-grams are those of `<word>`, hashed into buckets as fastText hashes them, so that its files can be read.
+//! The n-grams are those of `<word>`, hashed into buckets with fastText's hash, so that its files can be read.
 
 use super::file::Table;
 use crate::Error;
 
-/// Longest n-gram, characters.
+/// Maximum n-gram length, in characters.
 const MAX_LENGTH: usize = 20;
-/// Most buckets.
+/// Maximum number of buckets.
 const MAX_BUCKETS: u32 = 1 << 26;
 
-/// Which n-grams a word has.
+/// Selection of a word's n-grams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ngrams {
-    /// Characters of the shortest.
+    /// Length of the shortest n-gram, in characters.
     pub min: usize,
-    /// Characters of the longest.
+    /// Length of the longest n-gram, in characters.
     pub max: usize,
-    /// The n-grams share so many vectors.
+    /// Number of vectors that the n-grams share.
     pub buckets: u32,
 }
 
 impl Ngrams {
-    /// Refuses what makes no sense.
+    /// Validates the options.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] naming the limit.
@@ -43,7 +43,7 @@ impl Ngrams {
         Ok(())
     }
 
-    /// Calls `visit` with the bucket of each n-gram of a word. A lone `<` or `>` is none.
+    /// Calls `visit` with the bucket of each n-gram of a word. A lone `<` or `>` is not an n-gram.
     pub(super) fn of(&self, word: &str, mut visit: impl FnMut(u32)) {
         let marked = format!("<{word}>");
         let starts: Vec<usize> = marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
@@ -59,7 +59,7 @@ impl Ngrams {
     }
 }
 
-/// FNV-1a, with bytes taken as signed numbers: fastText's slip, which its files depend on.
+/// FNV-1a with bytes sign-extended: a bug of fastText that its files depend on.
 fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(2_166_136_261, |hash: u32, &byte| (hash ^ i32::from(byte as i8) as u32).wrapping_mul(16_777_619))
 }
@@ -73,7 +73,7 @@ pub(super) struct Subwords {
 }
 
 impl Subwords {
-    /// The mean of the vectors of a word's n-grams; none for a word without any.
+    /// Returns the mean of the vectors of a word's n-grams, or `None` for a word without n-grams.
     pub(super) fn vector(&self, word: &str, dimension: usize) -> Option<Vec<f32>> {
         let mut sum = vec![0.0_f32; dimension];
         let count = self.add(word, dimension, &mut sum);
@@ -81,7 +81,7 @@ impl Subwords {
         (count > 0).then_some(sum)
     }
 
-    /// Adds the vectors of a word's n-grams to `sum`; how many.
+    /// Adds the vectors of a word's n-grams to `sum` and returns their number.
     pub(super) fn add(&self, word: &str, dimension: usize, sum: &mut [f32]) -> usize {
         let mut count = 0;
         let mut row = Vec::with_capacity(dimension);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_fasttexts() {
-        // FNV-1a of ASCII is the published one; bytes from 128 on flip the upper bits as well.
+        // For ASCII, the published FNV-1a; bytes from 128 on flip the upper bits as well.
         assert_eq!(hash(b""), 0x811c_9dc5);
         assert_eq!(hash(b"a"), 0xe40c_292c);
         assert_eq!(hash(b"foobar"), 0xbf9c_f968);

@@ -1,26 +1,26 @@
-//! What a word is: the rules that training, embedding and evaluating share. A model keeps the rule that it was trained with,
-//! by name, in its card (`settings.tokenizer`).
+//! The tokenizer, shared by training, embedding and evaluation. A model keeps its tokenization rule, by name, in its
+//! card (`settings.tokenizer`).
 //!
 //! | name | rule |
 //! | --- | --- |
 //! | `uax29` | the words between the boundaries of Unicode Standard Annex 29 that have a letter or a digit, in NFC |
 //! | `letters` (no name in the card) | runs of letters (Unicode `Alphabetic`); a combining mark ends a word |
 //!
-//! Words are counted and trained in lower case. A text is looked up by `uax29` as it is written first, then in lower case
-//! (`WordModel::terms`).
+//! Words are counted and trained in lower case. Texts are tokenized by `uax29`; their words are looked up as written,
+//! then in lower case (`WordModel::terms`).
 //!
-//! `uax29` leaves scripts without spaces to a dictionary: between Thai, Lao, Khmer and Burmese letters it finds a boundary at
-//! every letter, so those are joined into a run. Ideographs and Hiragana stay one word each.
+//! `uax29` does not segment scripts without spaces, which needs a dictionary: it finds a boundary at every Thai, Lao,
+//! Khmer and Burmese letter, so these are joined into a run. Ideographs and Hiragana remain one word each.
 
 use crate::ModelCard;
 use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// The setting of a card that names the rule.
+/// The card setting that names the rule.
 const SETTING: &str = "tokenizer";
 
-/// How a text is cut into words.
+/// A tokenization rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tokenizer {
     /// Runs of letters, in lower case: "don't" is `don` and `t`. The rule of models whose card names none.
@@ -31,7 +31,7 @@ pub enum Tokenizer {
 }
 
 impl Tokenizer {
-    /// `letters` or `uax29`.
+    /// Returns the name: `letters` or `uax29`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Letters => "letters",
@@ -39,7 +39,7 @@ impl Tokenizer {
         }
     }
 
-    /// The rule in words, part of every fingerprint. Changed rule, changed text.
+    /// Returns a description of the rule, which is part of every fingerprint. If the rule changes, change the text.
     pub(super) fn rule(self) -> &'static str {
         match self {
             Self::Letters => "runs of letters, lower case/1",
@@ -47,7 +47,7 @@ impl Tokenizer {
         }
     }
 
-    /// The rule that a card names; [`Letters`](Self::Letters) if it names none.
+    /// Returns the rule named in a card; [`Letters`](Self::Letters) if there is none.
     pub(super) fn of_card(card: &ModelCard) -> Result<Self, String> {
         match card.settings.get(SETTING) {
             None => Ok(Self::Letters),
@@ -57,7 +57,7 @@ impl Tokenizer {
         }
     }
 
-    /// Names the rule in a card.
+    /// Records the rule in a card.
     pub(super) fn note_in(self, card: &mut ModelCard) {
         match self {
             Self::Letters => card.settings.remove(SETTING),
@@ -76,7 +76,7 @@ impl Tokenizer {
         }
     }
 
-    /// The words of `text` in a list.
+    /// Returns the words of `text` as a list.
     pub fn list(self, text: &str) -> Vec<String> {
         let mut list = Vec::new();
         self.words(text, |word| list.push(word.to_owned()));
@@ -84,7 +84,7 @@ impl Tokenizer {
     }
 }
 
-/// The word in lower case; `buffer` holds it, unless it is that already.
+/// Returns the word in lower case; uses `buffer` unless the word is in lower case already.
 pub(super) fn lower<'a>(word: &'a str, buffer: &'a mut String) -> &'a str {
     if word.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return word;
@@ -94,14 +94,14 @@ pub(super) fn lower<'a>(word: &'a str, buffer: &'a mut String) -> &'a str {
         buffer.push_str(word);
         buffer.make_ascii_lowercase();
     } else {
-        // Composed again: some letters become a letter and a mark.
+        // NFC again: some letters lowercase to a letter and a combining mark.
         buffer.extend(word.chars().flat_map(char::to_lowercase).nfc());
     }
     buffer
 }
 
-/// A text in NFC, with plain apostrophes and without characters that are not seen: soft hyphens, byte order marks, marks of
-/// direction.
+/// Returns a text in NFC, with plain apostrophes and without invisible characters: soft hyphens, byte order marks,
+/// directional marks.
 pub(super) fn normal(text: &str) -> Cow<'_, str> {
     let unseen = |c: char| matches!(c, '\u{ad}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     let plain = |c: char| c != '\u{2019}' && !unseen(c);
@@ -112,8 +112,8 @@ pub(super) fn normal(text: &str) -> Cow<'_, str> {
     Cow::Owned(seen.map(|c| if c == '\u{2019}' { '\'' } else { c }).collect())
 }
 
-/// Calls `visit` with each stretch of a [`normal`] text between boundaries of UAX 29 that is a word, and where it begins.
-/// Underscores around it are not of it: `_so_` is emphasis.
+/// Calls `visit` with each UAX 29 segment of a [`normal`] text that is a word, and its offset. Surrounding underscores
+/// are stripped: `_so_` is emphasis.
 pub(super) fn segments<'a>(text: &'a str, mut visit: impl FnMut(usize, &'a str)) {
     for (at, segment) in text.unicode_word_indices() {
         let word = segment.trim_start_matches(|c: char| !c.is_alphanumeric());
@@ -121,7 +121,7 @@ pub(super) fn segments<'a>(text: &'a str, mut visit: impl FnMut(usize, &'a str))
     }
 }
 
-/// Whether a segment is of a script where boundaries between words take a dictionary (the line breaking class SA).
+/// Returns whether a segment is in a script whose word boundaries need a dictionary (line breaking class SA).
 pub(super) fn is_unspaced(segment: &str) -> bool {
     segment.starts_with(|c: char| {
         c.is_alphabetic()
@@ -130,7 +130,7 @@ pub(super) fn is_unspaced(segment: &str) -> bool {
     })
 }
 
-/// Calls `visit` with every word of a [`normal`] text as it is written.
+/// Calls `visit` with every word of a [`normal`] text, as written.
 pub(super) fn written<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     let mut run = 0..0;
     segments(text, |at, segment| {
@@ -151,7 +151,7 @@ pub(super) fn written<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     }
 }
 
-/// The parts of a word between apostrophes, dots, underscores and the like; none of a word without such.
+/// Returns the parts of a word between apostrophes, dots, underscores and the like; none if the word has no separator.
 pub(super) fn parts(word: &str) -> impl Iterator<Item = &str> {
     let joins = |c: char| {
         c.is_ascii_punctuation()
@@ -164,7 +164,7 @@ pub(super) fn parts(word: &str) -> impl Iterator<Item = &str> {
     word.split(joins).filter(move |part| any && !part.is_empty())
 }
 
-/// The words of [`Tokenizer::Letters`].
+/// Visits the words of [`Tokenizer::Letters`].
 fn letters(text: &str, mut visit: impl FnMut(&str)) {
     let bytes = text.as_bytes();
     let mut lowered = String::new();
@@ -261,9 +261,9 @@ mod tests {
         check("မြန်မာ စာ။", &["မြန်မာ", "စာ"]);
         check("ភាសា ខ្មែរ", &["ភាសា", "ខ្មែរ"]);
         check("abcภาษาdef", &["abc", "ภาษา", "def"]);
-        // Words that a zero-width space parts.
+        // Words separated by a zero-width space.
         check("ภาษา\u{200b}ไทย", &["ภาษา", "ไทย"]);
-        // NFD is the same as NFC; so are texts with characters that are not seen.
+        // NFD gives the same words as NFC; invisible characters are ignored.
         check("E\u{301}clair A\u{30a}ngstro\u{308}m", &["éclair", "ångström"]);
         check("\u{feff}co\u{ad}operate \u{202b}שלום\u{202c}", &["cooperate", "שלום"]);
         check("İstanbul ΣΑΣ", &["i\u{307}stanbul", "σασ"]);

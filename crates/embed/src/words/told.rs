@@ -1,10 +1,11 @@
-//! The layer that fills blanks: it learns, from where the words around stand, which word stands in the middle.
+//! The cloze layer, which fills blanks: it predicts a word from its context and the positions of the context words.
 //!
-//! Skip-gram knows no order, and its subsampling hides the words that most blanks want. So a second, small net is trained
-//! after it on the whole text: the vector-log-bilinear model of Mnih, Kavukcuoglu 2013, "Learning word embeddings
-//! efficiently with noise-contrastive estimation" (section 3). What is around is the sum of the vectors of the words there,
-//! each multiplied component by component with the vector of its place; the score of a word is that sum times the word's row
-//! of the output layer. With noise drawn from the words' own frequencies, the score is ln p(word | around) - ln p(word).
+//! Skip-gram ignores word order, and its subsampling drops the frequent words that most blanks need. So a second, small
+//! model is trained after it on the whole text: the vector-log-bilinear model of Mnih, Kavukcuoglu 2013, "Learning word
+//! embeddings efficiently with noise-contrastive estimation" (section 3). The context vector is the sum of the vectors
+//! of the context words, each multiplied component-wise by the vector of its position; the score of a word is the dot
+//! product of that sum and the word's row of the output layer. With noise drawn from the unigram distribution, the
+//! score is ln p(word | context) - ln p(word).
 
 use super::{
     checkpoint::Checkpoint,
@@ -22,41 +23,41 @@ use crate::{
 };
 use std::sync::{Mutex, PoisonError};
 
-/// Words on each side whose places are told apart.
+/// Context words on each side of a blank.
 pub(super) const REACH: usize = 5;
-/// Places around a blank, from left to right.
+/// Positions around a blank, from left to right.
 pub(super) const PLACES: usize = 2 * REACH;
-/// Words of noise for each blank.
+/// Noise words per blank.
 const NOISE: usize = 10;
-/// The learning rate at the start, and that of the places against it.
+/// Initial learning rate of the words; that of the positions is `PLACES_RATE`.
 const LEARNING_RATE: f32 = 0.1;
 const PLACES_RATE: f32 = 0.2;
-/// The phase, of progress and of checkpoints.
+/// Phase name, for progress and checkpoints.
 const PHASE: &str = "blanks";
 
-/// What tells a blank's word from those around, beside the output layer.
+/// Parameters of the cloze layer, besides its output layer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
-    /// For each word its vector when it stands around a blank.
+    /// The context vector of each word.
     pub(super) around: Table,
-    /// For each place, from left to right, what it counts: [`PLACES`] rows.
+    /// The vector of each position, from left to right: [`PLACES`] rows.
     pub(super) places: Vec<f32>,
 }
 
-/// The place of a word so far before a blank (1 is next to it).
+/// Returns the position of a word `distance` words before a blank (1 is adjacent).
 pub(super) fn before(distance: usize) -> usize {
     REACH - distance
 }
 
-/// The place of a word so far after a blank.
+/// Returns the position of a word `distance` words after a blank.
 pub(super) fn after(distance: usize) -> usize {
     REACH + distance - 1
 }
 
-/// Trains the layer; gives it and its output layer.
+/// Trains the layer; returns it and its output layer.
 ///
 /// # Errors
-/// [`Error::Io`], and those of a checkpoint.
+/// [`Error::Io`], and checkpoint errors.
 pub(super) fn fit(
     corpus: &Corpus,
     options: &TrainOptions,
@@ -119,14 +120,15 @@ pub(super) fn fit(
     Ok((Told { around, places: places.to_rows() }, output.to_rows()))
 }
 
-/// A thread's own places: all windows change them, and lines of memory that two cores write to are slow.
+/// A thread's copy of the position vectors. Every window changes them, and sharing their cache lines between cores is
+/// slow.
 struct Places {
     now: SharedMatrix,
     taken: Vec<f32>,
 }
 
 impl Places {
-    /// As they are now.
+    /// Copies the shared vectors.
     fn take(&mut self, from: &SharedMatrix) {
         let mut row = vec![0.0; from.dimension()];
         self.taken.clear();
@@ -137,7 +139,7 @@ impl Places {
         }
     }
 
-    /// Adds what changed since.
+    /// Adds the changes since `take` to the shared vectors.
     fn give(&self, to: &mut SharedMatrix) {
         let dimension = to.dimension();
         let (mut row, mut now) = (vec![0.0; dimension], vec![0.0; dimension]);
@@ -220,7 +222,7 @@ impl Run<'_> {
         }
     }
 
-    /// The word, then the noise, in which the word may be too.
+    /// Draws the targets: the word, then the noise, which may include the word.
     fn draw(&self, word: u32, random: &mut Random, targets: &mut Vec<u32>) {
         targets.clear();
         targets.push(word);

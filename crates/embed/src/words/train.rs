@@ -1,7 +1,8 @@
-//! Training word vectors: skip-gram with negative sampling and frequent-word subsampling (Mikolov, Sutskever, Chen,
-//! Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2), or CBOW
-//! (Mikolov, Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space", section 3.1); either
-//! of them with n-grams (`subwords.rs`). The loops are in `negative.rs`. Or GloVe (`factors.rs`).
+//! Training of word vectors: skip-gram with negative sampling and subsampling of frequent words (Mikolov, Sutskever,
+//! Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2);
+//! CBOW (Mikolov, Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space", section
+//! 3.1); either of them with n-grams (`subwords.rs`); or GloVe (`factors.rs`). The loops of the first two are in
+//! `negative.rs`.
 
 use super::{
     WordModel,
@@ -22,29 +23,29 @@ use crate::{Error, ModelCard, transformers::Pieces, types::Precision};
 use serde_json::json;
 use std::{path::PathBuf, thread};
 
-/// Most components of a word vector.
+/// Maximum dimension of a word vector.
 pub const MAX_DIMENSION: usize = 4_096;
-/// The power that flattens word frequencies for drawing negatives (section 2.2), unless a model says another.
+/// Default power of the unigram distribution of negatives (section 2.2).
 pub(super) const NOISE_POWER: f64 = 0.75;
-/// Most words to each side that count as context.
+/// Maximum context words on each side.
 const MAX_WINDOW: usize = 100;
-/// Most words of a vocabulary.
+/// Maximum vocabulary size.
 const MAX_WORDS: usize = 1 << 28;
 
-/// What the net learns to tell.
+/// Training objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Objective {
-    /// From a word, the words around it.
+    /// Skip-gram: predict the context from a word.
     #[default]
     SkipGram,
-    /// From the words around, the word in the middle.
+    /// CBOW: predict a word from its context.
     Cbow,
-    /// How often words stand near each other.
+    /// GloVe: fit the co-occurrence counts.
     Glove,
 }
 
 impl Objective {
-    /// Its name on the command line and in cards.
+    /// Returns the name on the command line and in cards.
     pub fn name(self) -> &'static str {
         match self {
             Self::SkipGram => "skip-gram",
@@ -53,13 +54,13 @@ impl Objective {
         }
     }
 
-    /// The objective of that name.
+    /// Returns the objective of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::SkipGram, Self::Cbow, Self::Glove].into_iter().find(|objective| objective.name() == name)
     }
 
-    /// The learning rate that suits it. With CBOW one input is the mean of a whole window, so it may move further at once; that
-    /// of GloVe is of its authors' program.
+    /// Returns the default learning rate. CBOW averages a whole window into one input and so allows a larger rate;
+    /// GloVe's is that of its authors' program.
     pub fn learning_rate(self) -> f32 {
         match self {
             Self::SkipGram => 0.02,
@@ -67,7 +68,7 @@ impl Objective {
         }
     }
 
-    /// The passes over the corpus that it needs.
+    /// Returns the default number of passes over the corpus.
     pub fn epochs(self) -> usize {
         match self {
             Self::SkipGram | Self::Cbow => 5,
@@ -76,50 +77,51 @@ impl Objective {
     }
 }
 
-/// How to train. The defaults are those of `nearness train words`.
+/// Training options. The defaults are those of `nearness train words`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// What the net learns to tell.
+    /// Training objective.
     pub objective: Objective,
-    /// The n-grams that words are made of; none for words as wholes.
+    /// Character n-grams that words are composed of; `None` for whole words.
     pub ngrams: Option<Ngrams>,
-    /// Components of a vector, 1 to [`MAX_DIMENSION`].
+    /// Vector dimension, 1 to [`MAX_DIMENSION`].
     pub dimension: usize,
-    /// Most words to each side that count as context, 1 to 100; the actual reach is drawn from 1 to this.
+    /// Maximum context words on each side, 1 to 100; the actual window is drawn from 1 to this.
     pub window: usize,
-    /// Negatives for a window, 1 to 100.
+    /// Negatives per window, 1 to 100.
     pub negative: usize,
-    /// The power that flattens word frequencies for drawing negatives.
+    /// Power of the unigram distribution of negatives.
     pub noise_power: f64,
-    /// Words that occur less often are left out.
+    /// Minimum count; rarer words are dropped.
     pub min_count: u64,
-    /// At most so many words, the most frequent ones; of a few times as many the occurrences are counted at once.
+    /// Maximum vocabulary size, most frequent words first; counting holds a small multiple of this number of words.
     pub most_words: usize,
-    /// A text of more bytes, unpacked, is refused.
+    /// Maximum size of the uncompressed text, in bytes; a larger text is refused.
     pub most_bytes: u64,
-    /// Whether words that occur together become one.
+    /// Phrase detection, if enabled.
     pub phrases: Option<Phrases>,
-    /// Words are cut into at most so many different pieces, and it is these that have vectors; not with n-grams or phrases.
+    /// Maximum number of distinct pieces: words are segmented, and the pieces have vectors. Not with n-grams or
+    /// phrases.
     pub pieces: Option<usize>,
-    /// Frequency (a share of the corpus) from which words are left out at random; 0 keeps all.
+    /// Subsampling threshold: words of a higher frequency (share of the corpus) are dropped at random; 0 keeps all.
     pub subsample: f64,
     /// Passes over the corpus.
     pub epochs: usize,
-    /// Passes over the corpus for the layer that fills blanks; 0 leaves blanks to the net's own output layer.
+    /// Passes over the corpus for the cloze layer; 0 fills blanks with the net's own output layer.
     pub blank_epochs: usize,
-    /// What is done to the vectors after training.
+    /// Postprocessing of the vectors.
     pub refine: Refine,
-    /// Threads; 0 is one for each core.
+    /// Number of threads; 0 for one per core.
     pub threads: usize,
-    /// Seed of every random choice; the result repeats exactly with one thread.
+    /// Random seed; the result is reproducible with one thread.
     pub seed: u64,
-    /// The learning rate at the start; it falls linearly to a ten-thousandth of this.
+    /// Initial learning rate; it falls linearly to 1/10,000 of this.
     pub learning_rate: f32,
-    /// How the model keeps its numbers.
+    /// Stored precision of the vectors.
     pub store: Precision,
-    /// Where and how often checkpoints are written.
+    /// Location and interval of checkpoints, if enabled.
     pub checkpoints: Option<Checkpoints>,
-    /// Folder of scratch files, which need four bytes for each word of the corpus.
+    /// Folder of scratch files, which take four bytes for each word of the corpus.
     pub scratch: PathBuf,
 }
 
@@ -151,30 +153,30 @@ impl Default for TrainOptions {
     }
 }
 
-/// Where training stands.
+/// Training progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainProgress {
     /// `counting`, `joining phrases`, `cutting words`, `training`, `blanks`, `refining`, `weighting`.
     pub phase: &'static str,
     /// Words (in `weighting`: paragraphs; in `refining`: of the vocabulary) done in this phase.
     pub done: u64,
-    /// Words of this phase; 0 when not known.
+    /// Words in this phase; 0 if unknown.
     pub total: u64,
-    /// The loss of an input word against the true word and the negatives, a moving average.
+    /// The loss of an input word against the true word and the negatives, as a moving average.
     pub loss: Option<f64>,
-    /// The learning rate now.
+    /// The current learning rate.
     pub learning_rate: f32,
 }
 
 impl TrainProgress {
-    /// So much of a phase that has no loss.
+    /// Returns the progress of a phase without a loss.
     pub(super) fn of(phase: &'static str, done: u64, total: u64) -> Self {
         Self { phase, done, total, loss: None, learning_rate: 0.0 }
     }
 }
 
 impl TrainOptions {
-    /// Refuses what is out of its limits.
+    /// Validates the options.
     ///
     /// # Errors
     /// [`Error::InvalidInput`].
@@ -234,29 +236,29 @@ impl TrainOptions {
         Ok(())
     }
 
-    /// The threads that training will use.
+    /// Returns the effective number of threads.
     pub fn resolved_threads(&self) -> usize {
         if self.threads > 0 { self.threads } else { thread::available_parallelism().map_or(1, usize::from) }
     }
 }
 
-/// Tells the observer where training stands.
+/// Reports progress to the observer.
 ///
 /// # Errors
-/// [`Error::Cancelled`] when it says that the training shall end.
+/// [`Error::Cancelled`] if the observer returns false.
 pub(super) fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
     if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
 }
 
-/// Trains a model on text files (plain, gzip or zstd; `-` is standard input). The card it carries has the settings; data,
-/// date, command and quality are the caller's to add ([`WordModel::with_card`]).
+/// Trains a model on text files (plain, gzip or zstd; `-` is standard input). Its card has the settings; the caller
+/// adds data, date, command and quality ([`WordModel::with_card`]).
 ///
-/// `observe` is told where it stands, and ends the training by returning false. With checkpoints, a training that was
-/// interrupted goes on where it was.
+/// `observe` receives the progress and cancels training by returning false. With checkpoints, an interrupted training
+/// is resumed.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for options outside their limits, a corpus without words, or a folder with the checkpoint of
-/// another training; [`Error::Cancelled`], [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for a damaged checkpoint.
+/// [`Error::InvalidInput`] for options out of range, a corpus without words, or a folder with the checkpoint of another
+/// training; [`Error::Cancelled`], [`Error::Io`], [`Error::Disk`]; [`Error::Corrupt`] for a damaged checkpoint.
 pub fn train(
     files: &[PathBuf],
     options: &TrainOptions,
@@ -293,7 +295,7 @@ pub fn train(
         (fitted.input, Some(fitted.output), fitted.subwords)
     };
     if options.ngrams.is_none() {
-        // With n-grams, vectors are sums of rows that other words have too.
+        // With n-grams, a vector is a sum of rows shared with other words.
         let vocabulary = (&corpus.words[..], &corpus.counts[..]);
         refine(vocabulary, &mut input, output.as_deref(), options.dimension, options.refine, observe);
     }
@@ -324,10 +326,10 @@ pub fn train(
     })
 }
 
-/// Fewer words than this tell hardly anything apart.
+/// Vocabulary size below which a warning is given.
 const FEW_WORDS: usize = 100;
 
-/// Why word vectors are of little use.
+/// Returns warnings about vectors of little use.
 fn warnings(words: usize, dimension: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     if words < FEW_WORDS {
@@ -343,7 +345,7 @@ fn warnings(words: usize, dimension: usize) -> Vec<String> {
     warnings
 }
 
-/// What must be alike for a training to go on from another's checkpoint.
+/// Returns the settings that must match for resuming from a checkpoint.
 fn plan(files: &[PathBuf], options: &TrainOptions) -> serde_json::Value {
     let mut plan = serde_json::Value::Object(settings(options));
     plan["seed"] = options.seed.into();
@@ -354,7 +356,7 @@ fn plan(files: &[PathBuf], options: &TrainOptions) -> serde_json::Value {
     plan
 }
 
-/// As it was typed, not as the nearest `f32`.
+/// Returns the number as typed, not as the nearest `f32`.
 fn rounded(number: f32) -> f64 {
     (f64::from(number) * 1e6).round() / 1e6
 }

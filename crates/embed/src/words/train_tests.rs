@@ -4,7 +4,7 @@ use super::*;
 use crate::{Embedder, ErrorKind, words::draw::Random};
 use std::sync::Mutex;
 
-/// Sentences about animals and about fruit: words of a topic occur together, words of two topics never do.
+/// Sentences about animals and about fruit: words of the same topic occur together, words of different topics never do.
 fn topics(sentences: usize) -> String {
     const TOPICS: [[&str; 6]; 2] =
         [["cat", "dog", "paw", "tail", "fur", "bark"], ["apple", "pear", "plum", "peel", "seed", "juice"]];
@@ -59,8 +59,8 @@ fn training_learns_the_topics_and_its_loss_falls() {
         let (first, last) = (training[0], training[training.len() - 1]);
         assert_eq!((last.done, last.total), (4 * 48_000, 4 * 48_000));
         assert!(seen.iter().any(|progress| progress.phase == "weighting"));
-        // Two threads on a vocabulary this small overwrite each other often; what one thread learns is exact.
-        // And a thread that is put aside reports late.
+        // With such a small vocabulary, two threads often overwrite each other's updates; one thread is exact.
+        // A preempted thread also reports late.
         if threads == 1 {
             assert!(last.learning_rate < 0.01);
             assert!(last.loss.unwrap() < first.loss.unwrap() - 0.15, "{first:?} {last:?}");
@@ -95,7 +95,7 @@ fn cbow_and_n_grams_learn_the_topics_too() {
         assert!(near.iter().all(|(word, _)| fruit.contains(&word.as_str())), "{objective:?} {ngrams:?}: {near:?}");
         let filled = &model.fill_blank("cat paw ___ dog fur", 3).unwrap()[0];
         assert!(filled.iter().all(|(word, _)| !fruit[..5].contains(&word.as_str())), "{objective:?}: {filled:?}");
-        // A misspelt word lies by the one that was meant.
+        // A misspelt word lies near the intended one.
         assert_eq!(model.vector_of_any("applle").is_some(), ngrams.is_some());
         if ngrams.is_some() {
             assert_eq!(model.nearest(&["applle"], &[], 1).unwrap()[0].0, "apple");
@@ -155,7 +155,7 @@ fn options_outside_their_limits_are_refused() {
     assert!(model.rows().iter().all(|x| x.is_finite()), "one word, nothing to learn, no panic");
 }
 
-/// Ends a training from the observer.
+/// Cancels a training from the observer.
 fn interrupted(path: &std::path::Path, options: &TrainOptions, phase: &'static str, share: f64) {
     let stopped = train(&[path.to_path_buf()], options, &|progress| {
         progress.phase != phase || (progress.done as f64) < share * progress.total as f64
@@ -187,7 +187,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let names = || std::fs::read_dir(&checkpoints.folder).unwrap().count();
     assert_eq!(names(), 5, "tokens, vocabulary, plan, and two states");
 
-    // Other settings, a changed corpus, and a damaged state are refused.
+    // Other settings, a changed corpus and a damaged state are refused.
     let other = TrainOptions { seed: 9, window: 4, ..options.clone() };
     let error = train(std::slice::from_ref(&path), &other, &|_| true).map(drop).unwrap_err().to_string();
     assert!(error.contains("seed was 1, is 9") && error.contains("window was 6, is 4"), "{error}");
@@ -208,7 +208,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     }
     crate::words::remove_checkpoint(&checkpoints.folder).unwrap();
     assert!(!checkpoints.folder.exists());
-    // A folder of something else is left alone.
+    // A folder with other files is left unchanged.
     std::fs::create_dir(&checkpoints.folder).unwrap();
     std::fs::write(checkpoints.folder.join("thesis.txt"), "precious").unwrap();
     let error = train(std::slice::from_ref(&path), &options, &|_| true).map(drop).unwrap_err();
@@ -217,7 +217,7 @@ fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
 
 #[test]
 fn blanks_are_told_by_where_words_stand() {
-    // "red x blue" and "blue y red": which word stands between is told only by the order.
+    // "red x blue" and "blue y red": only the word order determines the word between.
     let mut random = Random::new(5, 5);
     let mut text = String::new();
     for _ in 0..6_000 {
@@ -232,7 +232,7 @@ fn blanks_are_told_by_where_words_stand() {
     }
     let two = model.fill_blank("___ cat ___", 1).unwrap();
     assert_eq!([two[0][0].0.as_str(), two[1][0].0.as_str()], ["red", "blue"]);
-    // It comes back from a folder, and is part of the fingerprint.
+    // The layer survives saving and loading, and is part of the fingerprint.
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
     let back = WordModel::load(folder.path()).unwrap();
@@ -251,7 +251,7 @@ fn pieces_need_the_feature() {
     assert!(error.to_string().contains("the cargo feature \"transformers\""), "{error}");
 }
 
-/// Words of a topic share their beginning, so that pieces carry the meaning; of two scripts.
+/// Words of a topic share a prefix, so that pieces carry the meaning; in two scripts.
 #[cfg(feature = "transformers")]
 #[test]
 fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
@@ -275,7 +275,7 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
     });
     assert_ne!(unseen[0], unseen[1]);
     assert!(model.vector_of_any("ŋŋŋ").is_none(), "letters that nobody has seen");
-    // Saved and read back, and trained again with checkpoints: the same.
+    // Saving and loading, and training again with checkpoints, give the same model.
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
     let back = WordModel::load(folder.path()).unwrap();
@@ -302,7 +302,7 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
         embed(a).iter().zip(embed(b)).map(|(a, b)| a * b).sum()
     };
     assert!(near("котlyedlying котingerly", "котeder") > near("котlyedlying котingerly", "appleeder"));
-    // The file that cuts words is one of the model's: damaged, it is told.
+    // The tokenizer file is part of the model: damage to it is detected.
     std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     assert!(matches!(WordModel::load(folder.path()), Err(Error::Corrupt { .. })));
     for wrong in [

@@ -1,20 +1,20 @@
-//! Counting words in bounded memory.
+//! Word counting in bounded memory.
 //!
-//! Words get provisional numbers in order of appearance. When more different words are held than may be, the rarest are
-//! forgotten, as word2vec.c does (`ReduceVocab`); one that comes again gets a new number and is counted anew. So the count
-//! of a word that was forgotten is a lower bound, and a word that was never among the rarest is counted exactly.
+//! Words get provisional numbers in order of appearance. When the number of distinct words exceeds the limit, the
+//! rarest are discarded, as in word2vec.c (`ReduceVocab`); a discarded word that recurs gets a new number and is
+//! counted anew. So the count of a discarded word is a lower bound, and that of any other word is exact.
 
 use super::data::MAX_WORD_BYTES;
 use crate::Error;
 use rustc_hash::FxHashMap;
 
-/// Words and how often each was seen.
+/// Words and their counts.
 pub(super) struct Counter {
     entries: FxHashMap<Box<str>, Entry>,
-    /// Most different words that are held.
+    /// Maximum number of distinct words held.
     limit: usize,
     next: u32,
-    /// A word counted so often or less has been forgotten.
+    /// Words of at most this count have been discarded.
     forgotten: u64,
 }
 
@@ -23,25 +23,25 @@ struct Entry {
     count: u64,
 }
 
-/// The words that stay, most frequent first.
+/// The final vocabulary, most frequent word first.
 #[derive(Default)]
 pub(super) struct Vocabulary {
     pub(super) words: Vec<String>,
     pub(super) counts: Vec<u64>,
-    /// From the provisional number to the place in the lists.
+    /// Index in the lists, by provisional number.
     pub(super) numbers: FxHashMap<u32, u32>,
 }
 
 impl Counter {
-    /// Holds at most so many different words.
+    /// Returns a counter that holds at most `limit` distinct words.
     pub(super) fn new(limit: usize) -> Self {
         Self { entries: FxHashMap::default(), limit: limit.max(2), next: 0, forgotten: 0 }
     }
 
-    /// Counts a word; gives its provisional number, none for a word that is too long.
+    /// Counts a word; returns its provisional number, or `None` for an overlong word.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when 2^32 - 1 numbers have been given.
+    /// [`Error::InvalidInput`] when all 2^32 - 1 numbers are used.
     #[inline]
     pub(super) fn count(&mut self, word: &str) -> Result<Option<u32>, Error> {
         if let Some(entry) = self.entries.get_mut(word) {
@@ -63,7 +63,7 @@ impl Counter {
         Ok(Some(number))
     }
 
-    /// Forgets the rarest until at most three quarters of what may be held are left.
+    /// Discards the rarest words until at most 3/4 of the limit are left.
     fn forget(&mut self) {
         let mut counts: Vec<u64> = self.entries.values().map(|entry| entry.count).collect();
         let stay = self.limit * 3 / 4;
@@ -73,12 +73,12 @@ impl Counter {
         self.entries.retain(|_, entry| entry.count > most);
     }
 
-    /// Words whose count is at most this may have been forgotten; 0 when none was.
+    /// Returns the count up to which words may have been discarded; 0 if none was.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// The words that were seen `min_count` times or more, of them the `most` most frequent; ties by the word.
+    /// Returns the `most` most frequent words among those seen at least `min_count` times; ties by the word.
     pub(super) fn finish(self, min_count: u64, most: usize) -> Vocabulary {
         let mut kept: Vec<(Box<str>, Entry)> =
             self.entries.into_iter().filter(|(_, entry)| entry.count >= min_count).collect();

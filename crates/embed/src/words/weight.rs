@@ -1,5 +1,5 @@
 //! Smooth inverse frequency (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"):
-//! the weight of a word, the weighted mean of a text, and the direction that all texts share.
+//! word weights, the weighted mean of a text, and the common component of all texts.
 
 use super::{
     corpus::Corpus,
@@ -8,20 +8,20 @@ use super::{
 use crate::Error;
 use rayon::prelude::*;
 
-/// The paper's `a`: a word of this share of the corpus counts half. The paper has 1e-3, for sentences; paragraphs find those of
-/// their article better with less (`benches/results/2026-11-28-texts`).
+/// The paper's `a`: a word with this share of the corpus has weight 1/2. The paper uses 1e-3, for sentences; for
+/// retrieval of paragraphs of the same article, smaller values are better (`benches/results/2026-11-28-texts`).
 pub(crate) const A: f64 = 1e-5;
-/// Paragraphs that the common component is computed from.
+/// Number of paragraphs sampled for the common component.
 const SAMPLE: usize = 20_000;
-/// A shorter line is a title, not a paragraph.
+/// Minimum words of a paragraph; shorter lines are titles.
 const MIN_WORDS: usize = 10;
 
-/// The weight of a word that occurs `count` times among `total`.
+/// Returns the weight of a word that occurs `count` times among `total`.
 pub(crate) fn weight(count: u64, total: u64) -> f32 {
     (A / (A + count as f64 / total.max(1) as f64)) as f32
 }
 
-/// The weighted mean of the vectors of `words`; `vector` gives a word's vector and weight.
+/// Returns the weighted mean of the vectors of `words`; `vector` returns a word's vector and weight.
 pub(crate) fn mean<'a>(
     words: impl Iterator<Item = u32>,
     dimension: usize,
@@ -39,8 +39,8 @@ pub(crate) fn mean<'a>(
     sum.into_iter().map(|sum| (sum / n.max(1) as f64) as f32).collect()
 }
 
-/// The first right singular vector of the means of many paragraphs (the paper's step 2): of unit length, or zero
-/// where there is no such direction.
+/// Returns the first right singular vector of the means of many paragraphs (step 2 of the paper): a unit vector, or
+/// zero if there is no principal direction.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -83,7 +83,7 @@ pub(super) fn common_component(
     Ok(direction)
 }
 
-/// The direction of the largest second moment, by power iteration.
+/// Returns the direction of the largest second moment, by power iteration.
 fn principal(rows: &[Vec<f32>], dimension: usize) -> Vec<f32> {
     let mut direction = vec![0.0_f64; dimension];
     for row in rows {
@@ -106,7 +106,7 @@ fn principal(rows: &[Vec<f32>], dimension: usize) -> Vec<f32> {
     direction.iter().map(|x| if norm.is_normal() { (x / norm) as f32 } else { 0.0 }).collect()
 }
 
-/// 1 / norm; 0 for a vector of zero norm.
+/// Returns 1 / norm, or 0 for a vector of zero norm.
 pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if norm > 0.0 { (1.0 / norm) as f32 } else { 0.0 }

@@ -1,9 +1,9 @@
-//! The formats of word2vec.c: a line `words dimension`, then for each word, in text, a line of the word and its numbers,
-//! or, in binary, the word, a space, the numbers as little-endian `f32`, and (from most writers) a newline.
+//! The formats of word2vec.c: a line `words dimension`, then for each word, in text, a line of the word and its
+//! numbers, or, in binary, the word, a space, the numbers as little-endian `f32`, and (from most writers) a newline.
 //!
-//! Files are read as a stream, to their end: how many words the first line promises is not relied on. Which words are taken, and
-//! how they are spelled, says `spelling.rs`. The formats keep neither counts nor the output layer: an imported model embeds words
-//! and finds neighbours, and cannot fill blanks.
+//! Files are read as a stream, to their end, regardless of the word count in the header. `spelling.rs` determines which
+//! words are imported, and how they are spelled. The formats contain neither counts nor the output layer: an imported
+//! model embeds words and finds neighbours, but cannot fill blanks.
 
 use super::{
     MAX_DIMENSION, WordModel,
@@ -18,38 +18,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Most words of a file: numbers of words are 32 bits.
+/// Maximum words of a file: word numbers are 32 bits.
 const MAX_WORDS: u64 = u32::MAX as u64;
-/// Longest line of the text format for each component, and for the word.
+/// Maximum bytes per component in a line of the text format.
 const MAX_NUMBER_BYTES: usize = 64;
-/// Longest header, bytes.
+/// Maximum length of the header, in bytes.
 const MAX_HEADER_BYTES: u64 = 100;
 
-/// Which of the two formats.
+/// Format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Numbers written out.
+    /// Decimal numbers.
     Text,
-    /// Numbers as bytes.
+    /// Little-endian `f32`.
     Binary,
 }
 
-/// The two numbers of a line `words dimension`.
+/// Parses a line `words dimension`.
 pub fn sizes(line: &[u8]) -> Option<(u64, u64)> {
     let mut fields = std::str::from_utf8(without_mark(line)).ok()?.split_ascii_whitespace();
     let sizes = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     fields.next().is_none().then_some(sizes)
 }
 
-/// Most bytes of a line of the text format.
+/// Returns the maximum length of a line of the text format, in bytes.
 pub fn longest_line(dimension: usize) -> usize {
     LONGEST + MAX_NUMBER_BYTES * dimension
 }
 
-/// Whether a file of so many bytes, if it is known, is far too short for what its first line promises. One word more or less
-/// is common.
+/// Returns whether a file of `bytes` bytes, if known, is far too short for its header. Being off by one word is common.
 pub fn is_far_too_short(format: Format, words: u64, dimension: u64, bytes: Option<u64>) -> bool {
-    // The least that a word takes: a letter and a space, and four bytes, or a space and a digit, for each number.
+    // Minimum size of a word: a letter and a space, and for each number four bytes, or a space and a digit.
     let least = match format {
         Format::Binary => 2 + 4 * dimension,
         Format::Text => 1 + 2 * dimension,
@@ -57,8 +56,9 @@ pub fn is_far_too_short(format: Format, words: u64, dimension: u64, bytes: Optio
     bytes.is_some_and(|bytes| (words / 2).saturating_mul(least) > bytes)
 }
 
-/// The word of a line of text, which may be empty or have spaces in it, and its finite numbers: the last `dimension` fields
-/// between spaces and tabs. (Other white space, such as a no-break space, is part of the word.)
+/// Parses a line of text into the word, which may be empty or contain spaces, and its numbers: the last `dimension`
+/// fields between spaces and tabs, which must be finite. Other white space, such as a no-break space, is part of the
+/// word.
 pub fn text_line(line: &[u8], dimension: usize) -> Result<(&[u8], Vec<f32>), String> {
     let mut rest = line.trim_ascii_end();
     let mut numbers = Vec::with_capacity(dimension.min(line.len()));
@@ -78,7 +78,7 @@ pub fn text_line(line: &[u8], dimension: usize) -> Result<(&[u8], Vec<f32>), Str
     Ok((rest.trim_ascii_start(), numbers))
 }
 
-/// The finite numbers of a vector in binary.
+/// Parses the numbers of a binary vector, which must be finite.
 pub fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
     let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     match numbers.iter().position(|x| !x.is_finite()) {
@@ -87,7 +87,7 @@ pub fn binary_numbers(bytes: &[u8]) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Reads a file word after word, as they are written there. Plain, gzip or zstd.
+/// A reader of a plain, gzip or zstd file, word by word, in the file's spelling.
 pub struct Reader {
     path: PathBuf,
     input: Box<dyn BufRead>,
@@ -98,15 +98,15 @@ pub struct Reader {
     ended: bool,
 }
 
-/// A word as it is written, and its numbers.
+/// A word in the file's spelling, and its numbers.
 type Vector = (Vec<u8>, Vec<f32>);
 
 impl Reader {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] for a header that is not `words dimension`, or promises far more than a file of this
-    /// length can have.
+    /// [`Error::Io`]; [`Error::Corrupt`] for a header that is not `words dimension`, or that declares far more words
+    /// than a file of this length can contain.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let (mut input, packed) = open_unpacked(path)?;
@@ -131,7 +131,7 @@ impl Reader {
         Ok(Self { path: path.into(), input, format, words, dimension: dimension as usize, read: 0, ended: false })
     }
 
-    /// Opens a file in whichever format it is: binary unless the second line reads as a word and its numbers.
+    /// Opens a file after detecting its format: binary unless the second line parses as a word and its numbers.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -142,17 +142,17 @@ impl Reader {
         Self::open(path, format)
     }
 
-    /// Words that the header promises.
+    /// Returns the number of words in the header.
     pub fn words(&self) -> u64 {
         self.words
     }
 
-    /// Components of each vector.
+    /// Returns the number of components of a vector.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// The next word and its finite numbers; `None` after the last.
+    /// Returns the next word and its finite numbers; `None` after the last.
     fn next_word(&mut self) -> Result<Option<Vector>, Error> {
         let word = match self.format {
             Format::Text => self.text_word()?,
@@ -183,7 +183,7 @@ impl Reader {
             }
         }
         let (word, numbers) = text_line(&line, self.dimension).map_err(|what| self.corrupt(&what))?;
-        // One more number may be part of a word ("area 51"), but not of the first of many.
+        // An extra number may be part of a word ("area 51"); in the first word of a file it is an error.
         let last = word.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
         if self.read == 0
             && last.len() < word.len()
@@ -195,7 +195,7 @@ impl Reader {
     }
 
     fn binary_word(&mut self) -> Result<Option<Vector>, Error> {
-        // The newline after the numbers before.
+        // Skips the newline after the previous vector.
         let mut word = Vec::new();
         let limit = LONGEST as u64 + 2;
         self.input.by_ref().take(limit).read_until(b' ', &mut word).map_err(|source| self.failed(source))?;
@@ -229,7 +229,7 @@ impl Reader {
         Error::Io { path: self.path.clone(), source }
     }
 
-    /// All words that are taken.
+    /// Reads all importable words.
     fn taken(mut self) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         for item in &mut self {
@@ -244,7 +244,7 @@ impl Reader {
 impl Iterator for Reader {
     type Item = Result<(Vec<u8>, Vec<f32>), Error>;
 
-    /// The next word and its vector. After an error nothing more is to be had.
+    /// Returns the next word and its vector; `None` after an error.
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;
@@ -255,15 +255,15 @@ impl Iterator for Reader {
     }
 }
 
-/// The words of a text file that are taken, with their vectors.
+/// Reads the importable words of a text file, with their vectors.
 ///
 /// # Errors
-/// As [`Reader::open`]; [`Error::Corrupt`] naming the word that is damaged.
+/// As [`Reader::open`]; [`Error::Corrupt`] naming the damaged word.
 pub fn read_text(path: &Path) -> Result<Vec<(String, Vec<f32>)>, Error> {
     read(path, Format::Text)
 }
 
-/// The words of a binary file that are taken, with their vectors.
+/// Reads the importable words of a binary file, with their vectors.
 ///
 /// # Errors
 /// As [`read_text`].
@@ -278,7 +278,7 @@ fn read(path: &Path, format: Format) -> Result<Vec<(String, Vec<f32>)>, Error> {
     Ok(words.into_iter().zip(rows.chunks_exact(dimension).map(<[f32]>::to_vec)).collect())
 }
 
-/// Writes the vectors of a model, numbers written out so that they read back to the same bits.
+/// Writes the vectors of a model as text; the numbers round-trip exactly.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -286,7 +286,7 @@ pub fn write_text(model: &WordModel, path: &Path) -> Result<(), Error> {
     write(model, path, true, written_out)
 }
 
-/// The same without the first line.
+/// Like [`write_text`], without the first line.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -300,7 +300,7 @@ fn written_out(bytes: &mut Vec<u8>, row: &[f32]) {
     }
 }
 
-/// Writes the vectors of a model as bytes.
+/// Writes the vectors of a model in binary.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -334,7 +334,7 @@ impl WordModel {
     /// occurs twice keeps its first vector.
     ///
     /// # Errors
-    /// As [`Reader::open`]; [`Error::Corrupt`] naming the word that is damaged, or for no words.
+    /// As [`Reader::open`]; [`Error::Corrupt`] naming the damaged word, or for no words.
     pub fn from_word2vec(path: &Path) -> Result<Imported, Error> {
         let reader = Reader::detect(path)?;
         let dimension = reader.dimension();

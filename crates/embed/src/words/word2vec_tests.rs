@@ -37,7 +37,7 @@ fn every_truncation_is_an_error_or_noted() {
     {
         write(&model, &path).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        // A text file's last number may lose digits unnoticed, as in any text without an end mark.
+        // A text file has no end mark, so the loss of the last digits of its last number cannot be detected.
         let last = if format == Format::Text { whole.len() - 5 } else { whole.len() - 1 };
         let mut whole_words = 0;
         for length in 0..last {
@@ -94,7 +94,7 @@ fn hostile_files_are_refused_without_a_large_allocation() {
     assert!(read_binary(&path).unwrap_err().to_string().contains("component 0 is inf, it must be finite"));
 }
 
-/// Words as public files have them, and how they are spelled.
+/// Words as in public files, whose spelling is normalized.
 const ODD: [&str; 8] = ["king", "\u{a0}", ".\u{a0}.", "\u{85}", "", "area 51", "", "Queen"];
 
 #[test]
@@ -141,7 +141,7 @@ fn unusual_words_are_spelled_or_left_out_alike_in_all_formats_and_the_folder_ope
             empty: 2,
             too_long: 1,
             not_utf8: u64::from(with_bytes),
-            // The second that is but a space, and the last.
+            // The second word of only a space, and the last word.
             twice: 2,
             spaced: 2 + u64::from(with_space),
             miscounted: None,

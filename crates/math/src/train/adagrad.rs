@@ -1,23 +1,23 @@
-//! AdaGrad (Duchi, Hazan, Singer 2011) on the product of two rows: what GloVe does for each pair of words.
+//! AdaGrad (Duchi, Hazan, Singer 2011) on the product of two rows: the update of GloVe for a word pair.
 
 use super::simd::{self, Loop, Simd};
 use super::{Line, SharedMatrix};
 
-/// A matrix whose numbers each have a learning rate of their own, that falls with the squares of their gradients.
+/// Matrix with a learning rate per element, which decreases with the sum of squared gradients.
 pub struct Adaptive {
-    /// The numbers.
+    /// The parameters.
     pub rows: SharedMatrix,
-    /// The sums of the squares; positive.
+    /// Sums of squared gradients; positive.
     pub squares: SharedMatrix,
-    /// One row: 1 for components that are learned, 0 for those that stay.
+    /// One-row mask: 1 for trained components, 0 for fixed ones.
     learned: SharedMatrix,
 }
 
 impl Adaptive {
-    /// `rows` x `dimension` zeros, of which those components are learned that `learned` says.
+    /// Creates a zero matrix of `rows` x `dimension`; `learned` selects the trained components.
     pub fn zeros(rows: usize, dimension: usize, learned: impl Fn(usize) -> bool) -> Self {
         let mut squares = SharedMatrix::zeros(rows, dimension);
-        // The padding too, so that nothing is divided by 0.
+        // The padding too, to avoid a division by 0.
         squares.lines.iter_mut().for_each(|line| line.get_mut().0.fill(1.0));
         let mut mask = SharedMatrix::zeros(1, dimension);
         mask.set_row(0, &(0..dimension).map(|place| f32::from(u8::from(learned(place)))).collect::<Vec<_>>());
@@ -25,10 +25,10 @@ impl Adaptive {
     }
 }
 
-/// Descends weight / 2 (left . right - target)^2 once; gives left . right - target.
+/// Takes one descent step on weight / 2 (left . right - target)^2. Returns left . right - target.
 ///
 /// # Panics
-/// When a row is outside its matrix, or the matrices differ in dimension.
+/// If a row is outside its matrix, or the matrices differ in dimension.
 pub fn fit_product(
     (left, left_row): (&Adaptive, u32),
     (right, right_row): (&Adaptive, u32),
@@ -110,7 +110,7 @@ mod tests {
             let first = fit_product((&left, 1), (&right, 2), 3.0, 1.0, 0.05);
             let expected: f32 = values(0.2).iter().zip(values(-0.1)).map(|(a, b)| a * b).sum::<f32>() - 3.0;
             assert!((first - expected).abs() < 1e-4, "{first} {expected}");
-            // The first step by hand.
+            // Expected result of the first step.
             let after = left.rows.to_rows();
             let moved = values(0.2)[0] - 0.05 * expected * values(-0.1)[0];
             assert!((after[dimension] - moved).abs() < 1e-5);

@@ -1,33 +1,33 @@
-//! Inputs that are made of several rows: the words of a context (CBOW), or a word and its n-grams (subwords).
+//! Composed inputs of several rows: the words of a context (CBOW), or a word and its n-grams (subwords).
 //!
-//! Such an input is the mean of its rows. It is made in a matrix of its own, on which a step is done as on any other; what the
-//! step changed is then added to each of the rows. Or it is the sum of its rows, each multiplied component by component
-//! with a row that says what the place of a word counts; both are changed then.
+//! A composed input is the mean of its rows, stored in a matrix of its own. A training step updates it like any input;
+//! the change is then added to each of the rows. A placed input is the sum of its rows, each multiplied element-wise by
+//! a row of position weights; its change updates both the rows and the weights.
 
 use super::simd::{self, Loop, Simd};
 use super::{Line, SharedMatrix};
 
-/// A few composed inputs, as they are now and as they were made.
+/// A few composed inputs: current values, and values before the step.
 pub struct Composed {
     pub(super) now: SharedMatrix,
     pub(super) before: SharedMatrix,
 }
 
 impl Composed {
-    /// Room for `places` inputs.
+    /// Allocates `places` inputs.
     pub fn new(places: usize, dimension: usize) -> Self {
         Self { now: SharedMatrix::zeros(places, dimension), before: SharedMatrix::zeros(places, dimension) }
     }
 
-    /// The inputs, for a step: an input's place is its row.
+    /// Returns the inputs for a step: row `place` is the input `place`.
     pub fn inputs(&self) -> &SharedMatrix {
         &self.now
     }
 
-    /// Makes the input `place` the mean of `rows`.
+    /// Sets the input `place` to the mean of `rows`.
     ///
     /// # Panics
-    /// When a row or the place is outside, or the dimensions differ.
+    /// If a row or the place is out of range, or the dimensions differ.
     pub fn gather(&mut self, place: u32, from: &SharedMatrix, rows: &[u32]) {
         self.check(place, from, rows);
         let (now, before) = (self.line(&self.now, place), self.line(&self.before, place));
@@ -36,7 +36,7 @@ impl Composed {
         unsafe { simd::run(Gather { now, before, from: from.base(), lines: from.lines_per_row, rows, scale }) }
     }
 
-    /// Adds what happened to the input `place` since it was made to each of `rows`.
+    /// Adds the change of the input `place` since the gather to each of `rows`.
     ///
     /// # Panics
     /// As [`gather`](Self::gather).
@@ -47,10 +47,10 @@ impl Composed {
         unsafe { simd::run(Scatter { now, before, onto: onto.base(), lines: onto.lines_per_row, rows }) }
     }
 
-    /// Makes the input `place` the sum of `rows`, each times its row of `factors`, component by component.
+    /// Sets the input `place` to the sum of `rows`, each multiplied element-wise by its row of `factors`.
     ///
     /// # Panics
-    /// As [`gather`](Self::gather), or when there are not as many `which` as `rows`.
+    /// As [`gather`](Self::gather), or if `which` and `rows` differ in length.
     pub fn gather_placed(
         &mut self,
         place: u32,
@@ -66,7 +66,7 @@ impl Composed {
         unsafe { simd::run(GatherPlaced { now, before, from, factors, lines, rows, which }) }
     }
 
-    /// Passes what happened to the input `place` since it was made on to `rows` and, times `rate`, to the factors.
+    /// Propagates the change of the input `place` since the gather to `rows` and, scaled by `rate`, to the factors.
     ///
     /// # Panics
     /// As [`gather_placed`](Self::gather_placed).

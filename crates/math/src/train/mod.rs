@@ -1,19 +1,18 @@
-//! Training kernels of the word vectors: two matrices that many threads update without locks, one step of
-//! skip-gram with negative sampling on a whole window, and the products that searching and evaluating need.
+//! Training kernels of word vectors: lock-free shared matrices, one step of skip-gram with negative sampling on a whole
+//! window, and products for search and evaluation.
 //!
-//! A window has a few input words and a few target words (the true one first, then negatives that all inputs of
-//! the window share), so that its scores and its gradients are small matrix products over rows that stay in the
-//! first-level cache (Ji, Satish, Li, Dubey 2016, "Parallelizing Word2Vec in Shared and Distributed Memory").
-//! Every loop is written once over `Simd` and compiled for AVX-512, AVX2 + FMA and plain code; which of them runs
-//! is chosen at run time.
+//! A window has a few input words and a few target words: the true word, then negatives that all inputs of the window
+//! share. Its scores and gradients are therefore small matrix products over rows that stay in the L1 cache (Ji, Satish,
+//! Li, Dubey 2016, "Parallelizing Word2Vec in Shared and Distributed Memory"). Every loop is generic over `Simd` and
+//! compiled for AVX-512, AVX2 + FMA and portable code, selected at run time.
 //!
 //! # Races
-//! "Hogwild" (Niu, Recht, Re, Wright 2011): threads read and write rows of a [`SharedMatrix`] at the same time, on
-//! purpose. A lost or half-seen update of a row is noise of the size of one gradient step, which stochastic
-//! gradient descent tolerates. Relaxed atomics would say so to the compiler, but they compile to scalar moves and
-//! make training several times slower; so the kernels use raw pointers. What is relied on: the machine reads and
-//! writes aligned `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they
-//! are shared, and no branch, index or length ever depends on a number that is read.
+//! "Hogwild" (Niu, Recht, Re, Wright 2011): threads read and write rows of a [`SharedMatrix`] concurrently, on purpose.
+//! A lost or partial update of a row is noise of the size of one gradient step, which stochastic gradient descent
+//! tolerates. Relaxed atomics would declare these races to the compiler, but they compile to scalar moves and make
+//! training several times slower; so the kernels use raw pointers. Assumptions: the machine reads and writes aligned
+//! `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they are shared, and no
+//! branch, index or length depends on a number that is read.
 
 mod adagrad;
 mod compose;
@@ -28,16 +27,16 @@ use crate::gemm::{self, Matrix};
 use simd::{Loop, Simd};
 use std::cell::UnsafeCell;
 
-/// `f32`s in a cache line; rows are padded with zeros to whole lines.
+/// `f32`s per cache line; rows are zero-padded to whole lines.
 pub(super) const LANES: usize = 16;
-/// Targets that a pass over the inputs handles at once: the true word and five negatives.
+/// Targets per pass over the inputs: the true word and five negatives.
 const GROUP: usize = 6;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line([f32; LANES]);
 
-/// A matrix of `f32` rows that threads may update at the same time through [`step`]; see the module on races.
+/// Matrix of `f32` rows that threads may update concurrently through [`step`]; see the module docs on races.
 pub struct SharedMatrix {
     lines: Box<[UnsafeCell<Line>]>,
     rows: usize,
@@ -45,19 +44,19 @@ pub struct SharedMatrix {
     lines_per_row: usize,
 }
 
-// SAFETY: the cells are only touched through raw pointers by the kernels of this file; concurrent use loses updates
-// but nothing else (module documentation), and `&mut self` methods have the matrix to themselves.
+// SAFETY: only the kernels of this module access the cells, through raw pointers; concurrent use loses updates but
+// nothing else (module documentation), and `&mut self` methods have exclusive access.
 unsafe impl Sync for SharedMatrix {}
 
 impl SharedMatrix {
-    /// `rows` x `dimension` zeros.
+    /// Creates a zero matrix of `rows` x `dimension`.
     pub fn zeros(rows: usize, dimension: usize) -> Self {
         let lines_per_row = dimension.div_ceil(LANES);
         let lines = (0..rows * lines_per_row).map(|_| UnsafeCell::new(Line([0.0; LANES]))).collect();
         Self { lines, rows, dimension, lines_per_row }
     }
 
-    /// Sets every number of the matrix, row by row.
+    /// Sets every number of the matrix, in row-major order.
     pub fn fill(&mut self, mut value: impl FnMut() -> f32) {
         let (dimension, lines_per_row) = (self.dimension, self.lines_per_row);
         for row in self.lines.chunks_exact_mut(lines_per_row.max(1)) {
@@ -67,7 +66,7 @@ impl SharedMatrix {
         }
     }
 
-    /// The numbers without the padding, row after row.
+    /// Returns the numbers in row-major order, without padding.
     pub fn to_rows(&mut self) -> Vec<f32> {
         let mut rows = Vec::with_capacity(self.rows * self.dimension);
         for row in self.lines.chunks_exact_mut(self.lines_per_row.max(1)) {
@@ -81,23 +80,24 @@ impl SharedMatrix {
         rows
     }
 
-    /// Rows of the matrix.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Numbers in a row.
+    /// Numbers per row.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// Copies a row as it is now.
+    /// Copies a row; concurrent updates may be partly included.
     ///
     /// # Panics
-    /// When the row is outside, or `out` is not of the dimension.
+    /// If the row is out of range, or `out` does not have the dimension.
     pub fn copy_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.dimension, "a row of the matrix");
-        // SAFETY: the row lies inside, and its lines hold at least `dimension` numbers; the race is the module's.
+        // SAFETY: the row is in range, and its lines hold at least `dimension` numbers; for the race see the module
+        // docs.
         unsafe {
             let from = self.base().add(row * self.lines_per_row).cast::<f32>();
             std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), self.dimension);
@@ -107,7 +107,7 @@ impl SharedMatrix {
     /// Sets a row.
     ///
     /// # Panics
-    /// When the row is outside, or `numbers` are not of the dimension.
+    /// If the row is out of range, or `numbers` does not have the dimension.
     pub fn set_row(&mut self, row: usize, numbers: &[f32]) {
         assert!(row < self.rows && numbers.len() == self.dimension, "a row of the matrix");
         for (line, part) in self.lines[row * self.lines_per_row..].iter_mut().zip(numbers.chunks(LANES)) {
@@ -115,14 +115,14 @@ impl SharedMatrix {
         }
     }
 
-    /// Asks the processor to bring a row near; out of range does nothing.
+    /// Prefetches a row; does nothing if it is out of range.
     #[inline]
     pub fn prefetch(&self, row: u32) {
         #[cfg(target_arch = "x86_64")]
         if (row as usize) < self.rows {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             for line in 0..self.lines_per_row {
-                // SAFETY: a prefetch reads nothing that the program can see, and the row is inside the matrix.
+                // SAFETY: a prefetch has no visible effect, and the row is inside the matrix.
                 unsafe {
                     _mm_prefetch::<_MM_HINT_T0>(self.base().add(row as usize * self.lines_per_row + line).cast())
                 };
@@ -132,36 +132,36 @@ impl SharedMatrix {
         let _ = row;
     }
 
-    /// Where the first line lies; valid for reads and writes of all lines (they are `UnsafeCell`s).
+    /// Pointer to the first line, valid for reads and writes of all lines (they are `UnsafeCell`s).
     fn base(&self) -> *mut Line {
         self.lines.as_ptr().cast_mut().cast()
     }
 
-    /// One number; for the loss and for tests.
+    /// Returns one number; for the loss and for tests.
     fn number(&self, row: u32, place: usize) -> f32 {
         assert!((row as usize) < self.rows && place < self.dimension);
         let line = row as usize * self.lines_per_row + place / LANES;
-        // SAFETY: in bounds by the assertion; the race is the one that the module documents.
+        // SAFETY: in bounds by the assertion; for the race see the module docs.
         unsafe { (*self.lines[line].get().cast_const().cast::<[f32; LANES]>())[place % LANES] }
     }
 }
 
-/// One step of skip-gram with negative sampling.
+/// Window of one step of skip-gram with negative sampling.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
-    /// Rows of the input matrix: the words around.
+    /// Rows of the input matrix: the context words.
     pub inputs: &'a [u32],
-    /// Rows of the output matrix: the word in the middle, then the negatives.
+    /// Rows of the output matrix: the centre word, then the negatives.
     pub targets: &'a [u32],
-    /// Taken off every score: the logarithm of the number of negatives where scores are to be those of noise-contrastive
-    /// estimation, otherwise 0.
+    /// Subtracted from every score: the logarithm of the number of negatives for scores of noise-contrastive
+    /// estimation, else 0.
     pub shift: f32,
 }
 
-/// Descends the [`loss`] of the window once with that learning rate. `errors` is scratch space.
+/// Takes one descent step on the [`loss`] of the window with learning rate `rate`. `errors` is scratch space.
 ///
 /// # Panics
-/// When a row is outside its matrix, or the matrices differ in dimension.
+/// If a row is outside its matrix, or the matrices differ in dimension.
 pub fn step(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>, rate: f32, errors: &mut Vec<f32>) {
     assert_eq!(input.dimension, output.dimension, "both matrices have one dimension");
     assert!(window.inputs.iter().all(|&row| (row as usize) < input.rows), "an input row outside the matrix");
@@ -173,11 +173,11 @@ pub fn step(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>, rat
     unsafe { simd::run(Step { input, output, lines, window, rate, errors }) }
 }
 
-/// The loss of a window: over every pair of an input and a target, -ln sigma(in . out) for the true target and
+/// Returns the loss of a window, summed over all pairs of input and target: -ln sigma(in . out) for the true target,
 /// -ln sigma(-in . out) for a negative (Mikolov et al. 2013, equation 4, with shared negatives).
 ///
 /// # Panics
-/// When a row is outside its matrix.
+/// If a row is outside its matrix.
 pub fn loss(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) -> f64 {
     let mut sum = 0.0;
     for &from in window.inputs {
@@ -186,26 +186,26 @@ pub fn loss(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) -> 
                 (0..input.dimension).map(|i| f64::from(input.number(from, i)) * f64::from(output.number(to, i))).sum();
             let score = score - f64::from(window.shift);
             let margin = if place == 0 { score } else { -score };
-            // ln(1 + e^-margin), without overflow.
+            // ln(1 + e^-margin), computed without overflow.
             sum += (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
         }
     }
     sum
 }
 
-/// The dot product of `query` with every row of `rows` (each of the query's length), into `out`.
+/// Computes the dot product of `query` with every row of `rows` (of the query's length) into `out`.
 ///
 /// # Panics
-/// When the lengths do not fit.
+/// If the lengths do not match.
 pub fn dot_rows(query: &[f32], rows: &[f32], out: &mut [f32]) {
     assert_eq!(rows.len(), query.len() * out.len(), "rows of the query's dimension");
     multiply(query, 1, rows, out.len(), query.len(), out);
 }
 
-/// `out[i][j]` = row i of `left` . row j of `right`; rows of `inner` numbers.
+/// Computes `out[i][j]` = row i of `left` . row j of `right`, for rows of `inner` numbers.
 ///
 /// # Panics
-/// When the lengths do not fit.
+/// If the lengths do not match.
 pub fn multiply(left: &[f32], n_left: usize, right: &[f32], n_right: usize, inner: usize, out: &mut [f32]) {
     assert_eq!(left.len(), n_left * inner, "left is n_left rows of inner numbers");
     assert_eq!(right.len(), n_right * inner, "right is n_right rows of inner numbers");
@@ -217,25 +217,25 @@ pub fn multiply(left: &[f32], n_left: usize, right: &[f32], n_right: usize, inne
     gemm::multiply(out, left, right.transposed(), false);
 }
 
-/// What one call of [`step`] works on.
+/// Arguments of a [`step`].
 struct Step<'a> {
     input: *mut Line,
     output: *mut Line,
     lines: usize,
     window: Window<'a>,
     rate: f32,
-    /// For each input and target one.
+    /// One error per pair of input and target.
     errors: &'a mut [f32],
 }
 
 impl Loop for Step<'_> {
     /// # Safety
-    /// Every row of the window lies inside its matrix, and the processor has what `S` needs.
+    /// Every row of the window is inside its matrix, and the processor supports `S`.
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
         let targets = self.window.targets.len();
         let errors = std::mem::take(&mut self.errors);
-        // SAFETY: passed on from the caller; groups are cut from the targets.
+        // SAFETY: guaranteed by the caller; groups are subranges of the targets.
         unsafe {
             let mut first = 0;
             while first < targets {
@@ -272,14 +272,14 @@ impl Loop for Step<'_> {
 }
 
 impl Step<'_> {
-    /// Where the rows of `G` targets begin.
+    /// Pointers to the rows of `G` targets from `first` on.
     #[inline(always)]
     unsafe fn target_rows<const G: usize>(&self, first: usize) -> [*mut Line; G] {
         // SAFETY: the rows lie inside the output matrix.
         std::array::from_fn(|g| unsafe { self.output.add(self.window.targets[first + g] as usize * self.lines) })
     }
 
-    /// The dot products of all inputs with the targets from `first`, into their places of `scores`.
+    /// Computes the dot products of all inputs with `G` targets from `first` on, into `scores`.
     #[inline(always)]
     unsafe fn scores<S: Simd, const G: usize>(&self, first: usize, scores: &mut [f32]) {
         let targets = self.window.targets.len();
@@ -302,8 +302,9 @@ impl Step<'_> {
         }
     }
 
-    /// Both gradients in one pass: a line of every input and target row is read once and written once. Targets beyond
-    /// [`GROUP`] see the inputs as the group before left them, a difference of the second order in the rate.
+    /// Applies both gradients in one pass, with one read and one write per line of every input and target row. Each
+    /// further group of [`GROUP`] targets uses the inputs updated by the previous group, a difference of second order
+    /// in the rate.
     #[inline(always)]
     unsafe fn update<S: Simd, const G: usize>(&self, first: usize, errors: &[f32]) {
         let targets = self.window.targets.len();
@@ -325,7 +326,7 @@ impl Step<'_> {
                     }
                     changed.store(place);
                 }
-                // Read again: a word may be among the negatives twice.
+                // Reload: the negatives may contain a word twice.
                 for g in 0..G {
                     S::splat(1.0).mul_add(S::load(out[g].add(j)), gradients[g]).store(out[g].add(j));
                 }
@@ -334,16 +335,16 @@ impl Step<'_> {
     }
 }
 
-/// 1 / (1 + e^-x) to about 2e-7; flat code without branches or tables, so that a loop of it vectorises.
+/// Returns 1 / (1 + e^-x) to about 2e-7; no branches or tables, so that a loop over it vectorises.
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
     let scaled = (-x).clamp(-80.0, 80.0) * std::f32::consts::LOG2_E;
     let whole = (scaled + ROUND) - ROUND;
-    let t = (scaled - whole) * std::f32::consts::LN_2; // within half of ln 2 of zero
-    // The Taylor series of e^t to the sixth power.
+    let t = (scaled - whole) * std::f32::consts::LN_2; // |t| <= ln 2 / 2
+    // Taylor series of e^t to the sixth power.
     let series = 1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0 + t / 720.0)))));
-    // Clamped above, so that the exponent is in range (and `as` turns a NaN into 0).
+    // The clamp above keeps the exponent in range (and `as` turns a NaN into 0).
     let power = f32::from_bits((((whole as i32) + 127) << 23) as u32);
     1.0 / (1.0 + series * power)
 }

@@ -1,55 +1,55 @@
-//! Sixteen numbers at once, with 512-bit registers, 256-bit registers or plain code; which of them is chosen at run time.
+//! Vectors of 16 floats: AVX-512, AVX2 or portable code, selected at run time.
 
 use super::{LANES, Line};
 
-/// A loop that is written once over [`Simd`].
+/// Loop that is generic over [`Simd`].
 pub(crate) trait Loop {
     /// # Safety
-    /// As the loop says; the processor has what `S` needs.
+    /// As documented by the loop; the processor supports `S`.
     unsafe fn run<S: Simd>(self);
 }
 
-/// Runs it with the widest registers that this processor has.
+/// Runs a loop with the widest registers of this processor.
 ///
 /// # Safety
-/// As the loop says.
+/// As documented by the loop.
 pub(crate) unsafe fn run(work: impl Loop) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature is there; the rest is the caller's.
+            // SAFETY: the processor has the feature; the caller guarantees the rest.
             return unsafe { x86::avx512(work) };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features are there; the rest is the caller's.
+            // SAFETY: the processor has the features; the caller guarantees the rest.
             return unsafe { x86::avx2(work) };
         }
     }
-    // SAFETY: plain code needs nothing; the rest is the caller's.
+    // SAFETY: portable code needs no feature; the caller guarantees the rest.
     unsafe { work.run::<Portable>() }
 }
 
-/// Sixteen numbers.
+/// Vector of 16 floats.
 pub(crate) trait Simd: Copy {
-    /// Whether there are registers for 16 sums of sixteen numbers and more.
+    /// Whether the processor has registers for 16 accumulators of this type plus operands.
     const ROOMY: bool;
-    /// All zero.
+    /// Returns all zeros.
     unsafe fn zero() -> Self;
-    /// All `value`.
+    /// Returns `value` in all lanes.
     unsafe fn splat(value: f32) -> Self;
-    /// The numbers of a line.
+    /// Loads a line.
     unsafe fn load(line: *const Line) -> Self;
-    /// Into a line.
+    /// Stores to a line.
     unsafe fn store(self, line: *mut Line);
-    /// Sixteen numbers from anywhere.
+    /// Loads 16 floats, unaligned.
     unsafe fn read(from: *const f32) -> Self;
-    /// To sixteen places, anywhere.
+    /// Stores 16 floats, unaligned.
     unsafe fn write(self, to: *mut f32);
     /// `self * factor + term`.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// `self / sqrt(squares)`.
     unsafe fn over_root(self, squares: Self) -> Self;
-    /// The sum of the sixteen.
+    /// Sum of the 16 lanes.
     unsafe fn sum(self) -> f32;
 }
 
@@ -78,12 +78,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn read(from: *const f32) -> Self {
-        // SAFETY: the caller passes the first of sixteen numbers.
+        // SAFETY: the caller passes the first of 16 floats.
         Self(unsafe { from.cast::<[f32; LANES]>().read() })
     }
     #[inline(always)]
     unsafe fn write(self, to: *mut f32) {
-        // SAFETY: the caller passes the first of sixteen places.
+        // SAFETY: the caller passes the first of 16 writable floats.
         unsafe { to.cast::<[f32; LANES]>().write(self.0) }
     }
     #[inline(always)]
@@ -113,24 +113,24 @@ impl Simd for Portable {
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
-    //! The same loops with 512-bit and 256-bit registers.
+    //! [`Simd`] with 512-bit and 256-bit registers.
 
     use super::{Line, Loop, Simd};
     use std::arch::x86_64::*;
 
     /// # Safety
-    /// As the loop says; the processor has AVX-512F.
+    /// As documented by the loop; the processor has AVX-512F.
     #[target_feature(enable = "avx512f,avx2,fma")]
     pub(crate) unsafe fn avx512(work: impl Loop) {
-        // SAFETY: passed on.
+        // SAFETY: the caller guarantees it.
         unsafe { work.run::<Zmm>() }
     }
 
     /// # Safety
-    /// As the loop says; the processor has AVX2 and FMA.
+    /// As documented by the loop; the processor has AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub(crate) unsafe fn avx2(work: impl Loop) {
-        // SAFETY: passed on.
+        // SAFETY: the caller guarantees it.
         unsafe { work.run::<Ymm>() }
     }
 

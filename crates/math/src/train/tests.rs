@@ -21,7 +21,7 @@ fn number(matrix: &mut SharedMatrix, row: u32, place: usize) -> &mut f32 {
     &mut matrix.lines[row as usize * lines + place / LANES].get_mut().0[place % LANES]
 }
 
-/// Every partial derivative of the loss, by central differences, against the change that each kernel makes.
+/// Checks the update of each kernel against every partial derivative of the loss, by central differences.
 #[test]
 fn a_step_goes_down_the_gradient_of_the_loss() {
     type Kernel = unsafe fn(Step<'_>);
@@ -48,7 +48,7 @@ fn a_step_goes_down_the_gradient_of_the_loss() {
     fn check(name: &str, kernel: Kernel, dimension: usize, targets: &[u32], shift: f32) {
         let window = Window { inputs: &[0, 2, 5], targets, shift };
         let (mut input, mut output) = (filled(6, dimension, 1), filled(8, dimension, 2));
-        let rate = 1e-3; // small: more than GROUP targets are exact only to the first order in it
+        let rate = 1e-3; // small: updates of more than GROUP targets are exact only to first order in the rate
         let (before_in, before_out) = (input.to_rows(), output.to_rows());
         {
             let mut errors = vec![0.0; window.inputs.len() * targets.len()];

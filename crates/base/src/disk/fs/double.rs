@@ -1,8 +1,8 @@
-//! A file system that fails where it is told to, and that can show what a disk would hold had the machine stopped at any moment.
+//! Test double of the file system: injects failures, and reconstructs the disk content after a crash at any moment.
 //!
-//! It works on real files, so that they can be mapped, and keeps a journal of every change and every sync. From the
-//! journal [`CrashFs::image`] makes the folder that a crash would leave: names and contents are sure once they were
-//! synced; of the rest nothing, everything, or any part (torn in sectors) may have reached the disk.
+//! It works on real files, so that they can be mapped, and keeps a journal of every change and every sync.
+//! [`CrashFs::image`] builds from the journal the folder that a crash would leave: synced names and contents are
+//! present; of the rest nothing, everything, or any part (torn at sectors) may have reached the disk.
 
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
@@ -13,29 +13,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// What goes wrong.
+/// Failure to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Nothing.
+    /// No failure.
     Nothing,
-    /// The n-th sync (of a file or a folder, from 0) fails, the rest works.
+    /// The n-th sync (of a file or a folder, from 0) fails; everything else works.
     FailSync(u64),
-    /// The disk is full after that many bytes.
+    /// The disk is full after this many bytes.
     FullAfter(u64),
 }
 
-/// What of that which was not synced reached the disk.
+/// Fate of unsynced changes after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsynced {
-    /// Nothing.
+    /// All are lost.
     Lost,
-    /// All of it: the process was killed, the machine lives.
+    /// All are kept: the process was killed, the machine kept running.
     Kept,
-    /// By this seed: any of the names, any of the sectors, in any order.
+    /// A random subset of names and sectors is kept, in any order; the number is the seed.
     Torn(u64),
 }
 
-/// What a write that is not whole is made of.
+/// Unit of a torn write, bytes.
 const SECTOR: usize = 512;
 
 #[derive(Clone, Debug)]
@@ -44,10 +44,10 @@ enum Event {
     Write(u64, u64, Vec<u8>),
     Resize(u64, u64),
     Sync(u64),
-    /// A sync that failed: what was written before it never reaches the disk, whatever is synced later.
+    /// A failed sync: the writes before it never reach the disk, even if a later sync succeeds.
     FailedSync(u64),
     Rename(PathBuf, PathBuf),
-    /// Into another folder, a folder with all that is in it.
+    /// A move into another folder; a folder moves with its content.
     MoveTo(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
     Remove(PathBuf),
@@ -66,7 +66,7 @@ struct State {
     next_inode: u64,
 }
 
-/// See the module. Clones are the same file system.
+/// The test double; see the module. Clones share one file system.
 #[derive(Clone, Debug)]
 pub struct CrashFs {
     root: PathBuf,
@@ -110,7 +110,7 @@ impl State {
 }
 
 impl CrashFs {
-    /// Over a real, empty folder.
+    /// Creates the file system on a real, empty folder.
     pub fn new(root: &Path, plan: Plan) -> Self {
         let state = State { plan, syncs: 0, written: 0, journal: Vec::new(), inodes: HashMap::new(), next_inode: 0 };
         Self { root: root.into(), state: Arc::new(Mutex::new(state)) }
@@ -120,7 +120,7 @@ impl CrashFs {
         self.state.lock().unwrap()
     }
 
-    /// Counts syncs and bytes from here on, by another plan.
+    /// Resets the counts of syncs and bytes, and sets a new plan.
     pub fn restart(&self, plan: Plan) {
         let mut state = self.lock();
         (state.plan, state.syncs, state.written) = (plan, 0, 0);
@@ -130,12 +130,12 @@ impl CrashFs {
         self.lock().syncs
     }
 
-    /// How many changes there were: a moment that [`image`](Self::image) can go back to.
+    /// Returns the number of changes so far: a moment for [`image`](Self::image).
     pub fn now(&self) -> usize {
         self.lock().journal.len()
     }
 
-    /// Flips a bit of a file on the disk, as decay does.
+    /// Flips a bit of a file on the disk, to simulate bit rot.
     pub fn decay(&self, path: &Path, offset: usize) {
         let mut bytes = std::fs::read(path).unwrap();
         bytes[offset] ^= 1;
@@ -145,7 +145,7 @@ impl CrashFs {
         state.journal.extend([Event::Write(inode, offset as u64, vec![bytes[offset]]), Event::Sync(inode)]);
     }
 
-    /// The moments just before and just after each sync, and the last one.
+    /// Returns the moments just before and just after each sync, and the last moment.
     pub fn moments(&self) -> Vec<usize> {
         let state = self.lock();
         let sync = |event: &Event| matches!(event, Event::Sync(_) | Event::SyncDir(_));
@@ -161,7 +161,7 @@ impl CrashFs {
         all
     }
 
-    /// Writes what a disk holds after a crash at that moment into a real folder.
+    /// Writes the disk content after a crash at `moment` into a real folder.
     pub fn image(&self, moment: usize, unsynced: Unsynced, into: &Path) {
         let state = self.lock();
         let mut disk = Disk::default();
@@ -171,7 +171,7 @@ impl CrashFs {
             let Ok(relative) = path.strip_prefix(&self.root) else { continue };
             let target = into.join(relative);
             match inode {
-                // What is in a folder whose name was lost is lost with it.
+                // A lost folder name loses the folder's content.
                 _ if relative != Path::new("") && !target.parent().unwrap().exists() => {}
                 None => std::fs::create_dir_all(&target).unwrap(),
                 Some(inode) => std::fs::write(&target, &disk.contents[inode].durable).unwrap(),
@@ -180,24 +180,24 @@ impl CrashFs {
     }
 }
 
-/// A disk, rebuilt from the journal. A name leads to an inode; to none where it is a folder's.
+/// A disk, rebuilt from the journal. A name maps to an inode, or to None for a folder.
 #[derive(Default)]
 struct Disk {
     contents: HashMap<u64, Content>,
     names: BTreeMap<PathBuf, Option<u64>>,
     durable_names: BTreeMap<PathBuf, Option<u64>>,
-    /// Moves between folders of which neither is synced yet: file systems keep both names of one, or neither.
+    /// Moves with neither folder synced yet: the file system persists both name changes of a move, or neither.
     moves: Vec<(PathBuf, PathBuf)>,
 }
 
 #[derive(Default)]
 struct Content {
     durable: Vec<u8>,
-    /// Offset and bytes; no bytes: the length becomes that.
+    /// (offset, bytes) of a write; (new length, None) of a resize.
     pending: Vec<(u64, Option<Vec<u8>>)>,
 }
 
-/// The path after a move of `from` to `to`.
+/// Returns `path` after a move of `from` to `to`.
 fn moved(path: PathBuf, from: &Path, to: &Path) -> PathBuf {
     match path.strip_prefix(from) {
         Ok(rest) if rest.as_os_str().is_empty() => to.into(),
@@ -237,7 +237,7 @@ impl Disk {
                 }
             }
             Event::FailedSync(inode) => {
-                // The length is kept: it is the file system's own, and journalled.
+                // A resize survives: the length is metadata, which the file system journals.
                 self.contents.get_mut(inode).unwrap().pending.retain(|(_, bytes)| bytes.is_none());
             }
             Event::Rename(from, to) => {
@@ -288,7 +288,7 @@ impl Disk {
             if keeps(&mut rng) {
                 move_names(&mut self.durable_names, &from, &to);
             } else {
-                // What is found is as before the move.
+                // Reverts the move.
                 move_names(&mut self.names, &to, &from);
             }
         }

@@ -1,7 +1,8 @@
-//! Gathers the fields of many payloads by field and value, and writes them as an index (`file.rs` has the bytes).
+//! The builder of payload indexes: collects many payloads by field and value, and writes the index (`file.rs` has the
+//! format).
 //!
-//! What would grow without bound is left out, and the index says so: fields beyond [`MAX_PATHS`], and the largest
-//! fields when all together take more than the budget. Conditions on them are answered from the payloads.
+//! The size is bounded: fields beyond [`MAX_PATHS`] are left out, and the largest fields when all together exceed the
+//! budget. The index records that it is incomplete, and conditions on these fields read the payloads.
 
 use super::condition::Scalar;
 use super::file::{self, BOOL, EXISTS, LONG, MAX_KEY_BYTES, NUMBER, STRING};
@@ -14,18 +15,18 @@ use serde_json::Value;
 
 /// Most fields of an index.
 pub(super) const MAX_PATHS: usize = 1_024;
-/// Longest field of an index: a place's latitude may be asked for below the longest field of a filter.
+/// Longest path of a field: the latitude of a geo filter lies below the longest field of a filter.
 const LONGEST_PATH: usize = MAX_FIELD_BYTES + ".lat".len();
-/// Memory that all fields together may take while they are gathered, bytes, about.
+/// Approximate memory of all fields together during a build, in bytes.
 pub(super) const BUDGET: usize = 1 << 30;
-/// What a value takes beside its bytes, about.
+/// Approximate memory of a value besides its bytes.
 const VALUE_BYTES: usize = 64;
-/// What a row of a value takes.
+/// Memory of one row of a value.
 const ENTRY_BYTES: usize = size_of::<(u32, u32)>();
-/// Values of fewer rows are always kept as a list.
+/// Fewest rows of a value for a bitmap; below, they are a list.
 const BITMAP_FROM: usize = 32;
 
-/// Gathers payloads.
+/// Collects payloads for an index.
 pub(super) struct Builder {
     columns: Vec<Column>,
     by_path: FxHashMap<Box<str>, u32>,
@@ -35,7 +36,7 @@ pub(super) struct Builder {
     key: Vec<u8>,
 }
 
-/// What one field holds: its values by their keys, and which row has which.
+/// Values of one field by key, and the rows of each.
 #[derive(Default)]
 struct Column {
     keys: FxHashMap<Box<[u8]>, u32>,
@@ -46,12 +47,12 @@ struct Column {
 }
 
 impl Builder {
-    /// An empty one.
+    /// Creates an empty builder.
     pub(super) fn new(budget: usize) -> Self {
         Self { columns: Vec::new(), by_path: FxHashMap::default(), complete: true, bytes: 0, budget, key: Vec::new() }
     }
 
-    /// Takes the fields of a row; rows come in ascending order.
+    /// Adds the fields of a row. Rows must be ascending.
     pub(super) fn add(&mut self, row: u32, payload: &Payload) {
         let Self { columns, by_path, complete, bytes, key, .. } = self;
         matches::fields(payload, LONGEST_PATH, &mut |path, value| {
@@ -72,7 +73,7 @@ impl Builder {
                 return;
             }
             if matches!(value, Value::Null | Value::Array(_)) {
-                // The field is there, and leads to nothing.
+                // The field exists but has no value.
                 return;
             }
             let before = column.bytes;
@@ -94,7 +95,7 @@ impl Builder {
         self.complete = false;
     }
 
-    /// The bytes of the index of `rows` rows of a segment with that content tag.
+    /// Returns the bytes of the index over `rows` rows of the segment with this content tag.
     pub(super) fn finish(self, tag: u64, rows: u32) -> Vec<u8> {
         let Self { mut columns, by_path, complete, .. } = self;
         let mut paths: Vec<(Box<str>, u32)> =
@@ -126,9 +127,9 @@ impl Column {
         }
     }
 
-    /// Writes the values in the order of their keys, each with its rows.
+    /// Writes the values in key order, each with its rows.
     fn write(self, parts: &mut file::Parts) {
-        // Rows are brought together by value (a counting sort, which keeps them ascending).
+        // Group rows by value with a counting sort, which keeps them ascending.
         let mut ends = vec![0_usize; self.keys.len() + 1];
         for (value, _) in &self.entries {
             ends[*value as usize + 1] += 1;
@@ -149,7 +150,7 @@ impl Column {
         for (key, value) in keys {
             own.clear();
             own.extend_from_slice(&rows[ends[value as usize]..ends[value as usize + 1]]);
-            // A list of a payload may hold a value twice.
+            // A list in a payload may hold a value twice.
             own.dedup();
             let bitmap = (own.len() >= BITMAP_FROM).then(|| {
                 let mut bitmap: RoaringBitmap = own.iter().copied().collect();
@@ -164,7 +165,8 @@ impl Column {
     }
 }
 
-/// The key of a stored value: a type, then bytes that order as the values do. False for what has none: an object.
+/// Writes the key of a stored value: a type byte, then bytes that sort like the values. Returns false for an object,
+/// which has no key.
 fn write_key(value: &Value, key: &mut Vec<u8>) -> bool {
     key.clear();
     match value {
@@ -184,7 +186,8 @@ fn write_key(value: &Value, key: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The key of a value to compare with. For a string that is too long to be a key: a key that comes where it would.
+/// Returns the key of a value to compare with. For a string too long for a key: one with the sort position of that
+/// string.
 pub(super) fn key_of(value: &Scalar) -> Vec<u8> {
     match value {
         Scalar::Bool(value) => vec![BOOL, u8::from(*value)],

@@ -1,61 +1,61 @@
-//! What can be asked of a payload, and the limits of asking.
+//! Filter conditions on payloads, and their limits.
 //!
-//! A field is a path of names with dots between (`author.name`); see `matches.rs` for what it leads to.
+//! A field is a path of names separated by dots (`author.name`); `matches.rs` defines which values it selects.
 
 use super::Number;
 use crate::collection::Error;
 use crate::collection::limits::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 use std::collections::BTreeSet;
 
-/// A condition on a payload, or several.
+/// A filter: a condition on a payload, or a combination of conditions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// A value of the field equals this one.
     Equals {
-        /// Which field.
+        /// The field.
         field: String,
-        /// Of the same type; 1 equals 1.0.
+        /// Value of the same type; 1 equals 1.0.
         value: Scalar,
     },
     /// A value of the field equals one of these.
     In {
-        /// Which field.
+        /// The field.
         field: String,
         /// 1 to [`MAX_FILTER_VALUES`].
         values: BTreeSet<Scalar>,
     },
-    /// A value of the field lies between bounds: a number, or a string in the order of its bytes.
+    /// A value of the field lies between bounds: a number, or a string in byte order.
     Range {
-        /// Which field.
+        /// The field.
         field: String,
         /// The bounds.
         range: Range,
     },
-    /// The field leads to anything but null. (An empty list leads to nothing.)
+    /// The field has a value other than null. (An empty list has no value.)
     Exists {
-        /// Which field.
+        /// The field.
         field: String,
     },
-    /// The field leads to an object whose `lat` and `lon`, in degrees, are at most so far away.
+    /// The field has an object with `lat` and `lon`, in degrees, within a distance.
     GeoRadius {
-        /// Which field.
+        /// The field.
         field: String,
         /// Latitude of the centre, -90 to 90.
         lat: f64,
         /// Longitude of the centre, -180 to 180.
         lon: f64,
-        /// Above 0, on a sphere of the earth's mean radius.
+        /// Radius in metres, above 0, on a sphere of the earth's mean radius.
         meters: f64,
     },
-    /// All of them. Not empty.
+    /// All conditions match. Not empty.
     And(Vec<Filter>),
-    /// At least one of them. Not empty.
+    /// At least one condition matches. Not empty.
     Or(Vec<Filter>),
-    /// It does not match: points without the field are among what matches.
+    /// The condition does not match. Points without the field match.
     Not(Box<Filter>),
 }
 
-/// A value to compare with; those of different types are never equal.
+/// A value to compare with. Values of different types are never equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scalar {
     /// True or false.
@@ -66,7 +66,7 @@ pub enum Scalar {
     String(String),
 }
 
-/// Bounds of one type, number or string: at least one, at most one on each side.
+/// Bounds of one type, number or string: at least one, and at most one per side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// Above this.
@@ -106,33 +106,33 @@ impl From<String> for Scalar {
 }
 
 impl Filter {
-    /// A value of `field` equals `value`.
+    /// Matches if a value of `field` equals `value`.
     pub fn equals(field: impl Into<String>, value: impl Into<Scalar>) -> Self {
         Self::Equals { field: field.into(), value: value.into() }
     }
 
-    /// A value of `field` is one of `values`.
+    /// Matches if a value of `field` is one of `values`.
     pub fn among(field: impl Into<String>, values: impl IntoIterator<Item = Scalar>) -> Self {
         Self::In { field: field.into(), values: values.into_iter().collect() }
     }
 
-    /// The field leads to something.
+    /// Matches if `field` has a value.
     pub fn exists(field: impl Into<String>) -> Self {
         Self::Exists { field: field.into() }
     }
 
-    /// A value of `field` lies in `range`.
+    /// Matches if a value of `field` lies in `range`.
     pub fn range(field: impl Into<String>, range: Range) -> Self {
         Self::Range { field: field.into(), range }
     }
 
-    /// What does not match `filter`.
+    /// Matches if `filter` does not.
     #[allow(clippy::should_implement_trait)] // a constructor, not an operator
     pub fn not(filter: Self) -> Self {
         Self::Not(Box::new(filter))
     }
 
-    /// The fields of all conditions, each once.
+    /// Returns the fields of all conditions, without duplicates.
     pub fn fields(&self) -> BTreeSet<&str> {
         match self {
             Self::Equals { field, .. }
@@ -145,10 +145,10 @@ impl Filter {
         }
     }
 
-    /// Checks every limit; `at` is where the filter stands in the request.
+    /// Checks all limits. `at` is the position of the filter in the request.
     ///
     /// # Errors
-    /// `InvalidInput` naming the wrong part, as `filter.and[2].range.gte`, and the limit.
+    /// `InvalidInput` with the invalid part, such as `filter.and[2].range.gte`, and the limit.
     pub fn check(&self, at: &str) -> Result<(), Error> {
         let mut left = MAX_FILTER_CONDITIONS;
         self.check_part(at, at, MAX_FILTER_DEPTH, &mut left)
@@ -217,12 +217,12 @@ impl Filter {
 }
 
 impl Range {
-    /// The lower bound and whether it belongs to the range.
+    /// Returns the lower bound, and whether it is inclusive.
     pub(super) fn lower(&self) -> Option<(&Scalar, bool)> {
         self.gt.as_ref().map(|bound| (bound, false)).or(self.gte.as_ref().map(|bound| (bound, true)))
     }
 
-    /// The upper bound and whether it belongs to the range.
+    /// Returns the upper bound, and whether it is inclusive.
     pub(super) fn upper(&self) -> Option<(&Scalar, bool)> {
         self.lt.as_ref().map(|bound| (bound, false)).or(self.lte.as_ref().map(|bound| (bound, true)))
     }
@@ -258,10 +258,10 @@ fn check_field(at: &str, field: &str) -> Result<(), Error> {
     check_path(&format!("{at}.field"), field)
 }
 
-/// Checks a path to a field; `at` is where it stands in the request.
+/// Checks the path of a field. `at` is its position in the request.
 ///
 /// # Errors
-/// `InvalidInput` with the limit, or with what to write instead.
+/// `InvalidInput` with the limit, or with the correct form.
 pub(in crate::collection) fn check_path(at: &str, path: &str) -> Result<(), Error> {
     if path.is_empty() || path.len() > MAX_FIELD_BYTES {
         return Err(Error::invalid(at, format!("takes 1 to {MAX_FIELD_BYTES} bytes, got {}", path.len())));
@@ -273,7 +273,7 @@ pub(in crate::collection) fn check_path(at: &str, path: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// A path without the places in lists that it has, as `a[0].b` and `a[].b`; none when it has none.
+/// Removes list indices from a path such as `a[0].b` or `a[].b`; `None` if there are none.
 fn without_places(field: &str) -> Option<String> {
     let place = |name: &str| -> Option<usize> {
         let inner = name.strip_suffix(']')?;
@@ -295,7 +295,7 @@ fn without_places(field: &str) -> Option<String> {
 fn check_value(at: &str, value: &Scalar) -> Result<(), Error> {
     use crate::collection::limits::MAX_PAYLOAD_BYTES;
     match value {
-        // A longer one equals nothing that is stored.
+        // No stored string is longer.
         Scalar::String(text) if text.len() > MAX_PAYLOAD_BYTES => {
             Err(Error::invalid(at, format!("takes at most {MAX_PAYLOAD_BYTES} bytes, got {}", text.len())))
         }

@@ -1,46 +1,46 @@
-//! The bytes of a payload index: fields, their values in order, and the rows of each value (docs/FORMAT.md has the table).
+//! The file format of a payload index: fields, their values in order, and the rows of each value (see docs/FORMAT.md).
 //!
 //! ```text
 //! header | path ends | paths | first values | key ends | keys | row ends | rows
 //! ```
 //!
-//! Read whole once, when it is opened: both checksums, and that all ends ascend within their sections. After that no
-//! number is trusted either: an accessor answers what does not fit with nothing.
+//! Opening reads the whole file once. It verifies both checksums, and that all ends ascend within their sections.
+//! Accessors still do not trust any number: they return nothing for one that is out of range.
 
 use crate::disk::Mapping;
 use roaring::RoaringBitmap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// First bytes of the file.
+/// Magic number of the file.
 const MAGIC: [u8; 8] = *b"NEARPAYL";
 /// Version of the format.
 const VERSION: u32 = 1;
-/// Bytes of the header.
+/// Length of the header, in bytes.
 const HEADER: usize = 128;
-/// Where the header's checksum lies.
+/// Position of the header checksum.
 const CRC: Range<usize> = 12..16;
-/// Where the lengths of the sections begin.
+/// Position of the section lengths.
 const LENGTHS: usize = 56;
 const SECTIONS: usize = 7;
 const _: () = assert!(LENGTHS + SECTIONS * 8 <= HEADER);
 
-/// First byte of the key of every row that has the field at all.
+/// First byte of the key for all rows with the field.
 pub(super) const EXISTS: u8 = 0;
-/// First byte of the keys of true and false.
+/// First byte of boolean keys.
 pub(super) const BOOL: u8 = 1;
-/// First byte of the keys of numbers.
+/// First byte of number keys.
 pub(super) const NUMBER: u8 = 2;
-/// First byte of the keys of strings.
+/// First byte of string keys.
 pub(super) const STRING: u8 = 3;
-/// First byte of the key of every row with a string longer than [`MAX_KEY_BYTES`], whose bytes are not kept here.
+/// First byte of the key for all rows with a string longer than [`MAX_KEY_BYTES`]; the string is not stored.
 pub(super) const LONG: u8 = 4;
-/// Longest string that is kept.
+/// Longest stored string.
 pub(super) const MAX_KEY_BYTES: usize = 256;
 
-/// First byte of rows that are a list of u32.
+/// First byte of rows stored as a list of u32.
 const LIST: u8 = 0;
-/// First byte of rows that are a roaring bitmap in its portable format.
+/// First byte of rows stored as a roaring bitmap in portable format.
 const BITMAP: u8 = 1;
 
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ enum Section {
     Rows,
 }
 
-/// The sections of a file in the making.
+/// Sections of a file being written.
 #[derive(Default)]
 pub(super) struct Parts {
     path_ends: Vec<u64>,
@@ -67,21 +67,21 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Begins a field; fields come in the order of their bytes.
+    /// Begins a field. Fields must be in byte order.
     pub(super) fn begin_path(&mut self, path: &str) {
         self.paths.extend(path.as_bytes());
         self.path_ends.push(self.paths.len() as u64);
         self.first_values.push(self.key_ends.len() as u64);
     }
 
-    /// Adds a value of the field, with its rows as a list; values come in the order of their keys.
+    /// Adds a value of the field, with its rows as a list. Values must be in key order.
     pub(super) fn list(&mut self, key: &[u8], rows: &[u32]) {
         self.rows.push(LIST);
         self.rows.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
         self.end_value(key);
     }
 
-    /// The same, with its rows as a bitmap.
+    /// Adds a value of the field, with its rows as a bitmap.
     pub(super) fn bitmap(&mut self, key: &[u8], rows: &RoaringBitmap) {
         self.rows.push(BITMAP);
         rows.serialize_into(&mut self.rows).expect("memory takes every byte");
@@ -94,7 +94,7 @@ impl Parts {
         self.row_ends.push(self.rows.len() as u64);
     }
 
-    /// The whole file.
+    /// Returns the complete file.
     pub(super) fn finish(mut self, tag: u64, rows: u32, complete: bool) -> Vec<u8> {
         let paths = self.path_ends.len() as u32;
         self.first_values.push(self.key_ends.len() as u64);
@@ -131,7 +131,7 @@ impl Parts {
     }
 }
 
-/// Where the bytes of an index are.
+/// Storage of an index's bytes.
 pub(super) enum Bytes {
     Memory(Vec<u8>),
     Mapped(Arc<Mapping>),
@@ -146,7 +146,7 @@ impl Bytes {
     }
 }
 
-/// The payloads of the rows of one segment (or of a block of a growing one), by field and value.
+/// Index of the payloads of one segment (or of a block of a growing one) by field and value.
 pub(super) struct PayloadIndex {
     bytes: Bytes,
     rows: u32,
@@ -155,7 +155,7 @@ pub(super) struct PayloadIndex {
     sections: [Range<usize>; SECTIONS],
 }
 
-/// The values of one field: places in the order of keys.
+/// The values of one field, as indices in key order.
 #[derive(Clone, Debug)]
 pub(super) struct Values(pub(super) Range<usize>);
 
@@ -167,10 +167,10 @@ pub(super) enum RowsOf<'a> {
 }
 
 impl PayloadIndex {
-    /// Reads and checks every byte; `tag` and `rows` are those of the segment that it must belong to.
+    /// Reads and verifies every byte. The index must belong to a segment with this `tag` and `rows`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the failed check.
     pub(super) fn open(bytes: Bytes, tag: u64, rows: u32) -> Result<Self, String> {
         let file = bytes.get();
         let Some((header, body)) = file.split_first_chunk::<HEADER>() else {
@@ -241,12 +241,12 @@ impl PayloadIndex {
         Ok(())
     }
 
-    /// Rows it was made of.
+    /// Returns the number of indexed rows.
     pub(super) fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// Bytes mapped, and how many of them are in memory; none for an index that is not a file.
+    /// Returns (mapped bytes, of them resident in memory); zeros for an index that is not a file.
     pub(super) fn mapped(&self) -> (u64, u64) {
         match &self.bytes {
             Bytes::Memory(_) => (0, 0),
@@ -254,12 +254,12 @@ impl PayloadIndex {
         }
     }
 
-    /// True if a field that is not in it is in no payload.
+    /// Whether all fields are indexed: a field missing here is in no payload.
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// The values of a field; none if it is not in the index.
+    /// Returns the values of a field; `None` if it is not indexed.
     pub(super) fn values(&self, path: &str) -> Option<Values> {
         let name = |place: usize| self.slice(Section::PathEnds, Section::Paths, place);
         let place = partition(0..self.paths, |place| name(place) < path.as_bytes());
@@ -269,12 +269,12 @@ impl PayloadIndex {
         })
     }
 
-    /// The first value of these whose key is not less than `key`.
+    /// Returns the first of these values whose key is not less than `key`.
     pub(super) fn lower_bound(&self, values: &Values, key: &[u8]) -> usize {
         partition(values.0.clone(), |value| self.key(value) < key)
     }
 
-    /// The value with that key.
+    /// Returns the value with this key.
     pub(super) fn find(&self, values: &Values, key: &[u8]) -> Option<usize> {
         Some(self.lower_bound(values, key)).filter(|&value| value < values.0.end && self.key(value) == key)
     }
@@ -283,7 +283,7 @@ impl PayloadIndex {
         self.slice(Section::KeyEnds, Section::Keys, value)
     }
 
-    /// The rows of a value. They may be out of range in a file that a wrong writer made.
+    /// Returns the rows of a value. They may be out of range in a file from a faulty writer.
     pub(super) fn rows_of(&self, value: usize) -> RowsOf<'_> {
         match self.slice(Section::RowEnds, Section::Rows, value).split_first() {
             Some((&LIST, list)) => RowsOf::List(list.as_chunks().0),
@@ -300,14 +300,14 @@ impl PayloadIndex {
         self.section(section).as_chunks().0.get(place).map_or(0, |eight| u64::from_le_bytes(*eight))
     }
 
-    /// What lies between an end and the one before it.
+    /// Returns the bytes between an end and the previous one.
     fn slice(&self, ends: Section, section: Section, place: usize) -> &[u8] {
         let begin = place.checked_sub(1).map_or(0, |before| self.number(ends, before));
         self.section(section).get(begin as usize..self.number(ends, place) as usize).unwrap_or_default()
     }
 }
 
-/// The first place of a range for which `before` is false.
+/// Returns the first index of a range for which `before` is false.
 fn partition(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (range.start, range.end.max(range.start));
     while low < high {

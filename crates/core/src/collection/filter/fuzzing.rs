@@ -1,14 +1,14 @@
-//! What the fuzz targets in `fuzz/` reach of payload indexes; compiled for them only.
+//! Access to payload indexes for the fuzz targets in `fuzz/`; compiled only for them.
 
 use super::builder::{BUDGET, Builder};
 use super::file::{Bytes, PayloadIndex};
 use super::{Filter, matches};
 use crate::collection::Payload;
 
-/// Opens an index of these bytes and asks it for every field and for `filter`.
+/// Opens an index from these bytes, and queries every field and `filter`.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// A description of the damage.
 pub fn ask_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Result<(), String> {
     let index = PayloadIndex::open(Bytes::Memory(bytes), tag, rows)?;
     let nothing = |_row: u32| Ok(Payload::new());
@@ -24,10 +24,10 @@ pub fn ask_index(bytes: Vec<u8>, tag: u64, rows: u32, filter: &Filter) -> Result
     Ok(())
 }
 
-/// Compares what an index of payloads says with what each payload says for itself.
+/// Compares the result of an index with that of each payload.
 ///
 /// # Panics
-/// When they differ.
+/// If they differ.
 pub fn compare(filter: &Filter, payloads: &[Payload]) {
     let mut builder = Builder::new(BUDGET);
     for (row, payload) in (0..).zip(payloads) {

@@ -1,8 +1,8 @@
-//! What it means that a payload matches, and the fields that a payload has.
+//! The definition of a match between a payload and a filter, and the fields of a payload.
 //!
-//! A path leads from object to object by names with dots between; names that hold dots themselves are met too
-//! (`{"a.b": 1}` and `{"a": {"b": 1}}` both have the field `a.b`). Where it meets a list, it leads to every element,
-//! and a condition matches if any value at its end does.
+//! A path selects values by names separated by dots; a name may itself contain dots (`{"a.b": 1}` and `{"a": {"b": 1}}`
+//! both have the field `a.b`). A path into a list selects every element, and a condition matches if any selected value
+//! does.
 
 use super::Number;
 use super::condition::{Filter, Range, Scalar};
@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 pub(super) const EARTH_METERS: f64 = 6_371_008.8;
 
 impl Filter {
-    /// Whether a payload matches: the definition that every index is held to.
+    /// Whether a payload matches. All indexes must agree with this definition.
     pub fn matches(&self, payload: &Payload) -> bool {
         match self {
             Self::Equals { field, value } => any(payload, field, &mut |found| equals(value, found)),
@@ -33,17 +33,17 @@ impl Filter {
     }
 }
 
-/// Whether any value that the path leads to passes the test. Nulls and lists themselves are no values.
+/// Whether any value at the path passes the test. Nulls and lists are not values; list elements are.
 fn any(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     any_end(object, path, &mut |value| any_element(value, test))
 }
 
-/// Whether a payload has a field, be it null or an empty list.
+/// Whether a payload has a field, even if null or an empty list.
 pub(in crate::collection) fn has_field(payload: &Payload, path: &str) -> bool {
     any_end(payload, path, &mut |_| true)
 }
 
-/// Whether what stands at an end of the path passes the test: a null, a list as a whole, or a value.
+/// Whether anything at the path passes the test: a null, a whole list, or a value.
 fn any_end(object: &Payload, path: &str, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     if object.get(path).is_some_and(&mut *test) {
         return true;
@@ -68,7 +68,7 @@ fn any_element(value: &Value, test: &mut dyn FnMut(&Value) -> bool) -> bool {
     }
 }
 
-/// The first value at a path; none where there is nothing but null.
+/// Returns the first value at a path; `None` if there is none but null.
 pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<Value> {
     let mut found = None;
     any(payload, path, &mut |value| {
@@ -78,8 +78,8 @@ pub(in crate::collection) fn value_at(payload: &Payload, path: &str) -> Option<V
     found
 }
 
-/// Visits every field of a payload with each of its values, objects, nulls and empty lists among them. Paths that are longer
-/// than `longest` bytes, and all below them, are left out.
+/// Visits every field of a payload with each of its values, including objects, nulls and empty lists. Skips paths
+/// longer than `longest` bytes, with everything below them.
 pub(super) fn fields(payload: &Payload, longest: usize, visit: &mut dyn FnMut(&str, &Value)) {
     object_fields(payload, &mut String::new(), longest, visit);
 }
@@ -111,7 +111,7 @@ fn value_fields(value: &Value, path: &mut String, longest: usize, visit: &mut dy
     }
 }
 
-/// A stored value as one that can be looked up.
+/// Converts a stored value to a comparable one.
 fn scalar(found: &Value) -> Option<Scalar> {
     match found {
         Value::Bool(value) => Some(Scalar::Bool(*value)),
@@ -125,7 +125,7 @@ fn equals(value: &Scalar, found: &Value) -> bool {
     compare(found, value) == Some(Ordering::Equal)
 }
 
-/// How a stored value stands to another of the same type.
+/// Compares a stored value with one of the same type.
 fn compare(found: &Value, value: &Scalar) -> Option<Ordering> {
     match (found, value) {
         (Value::Bool(found), Scalar::Bool(value)) => Some(found.cmp(value)),
@@ -145,13 +145,13 @@ fn inside(range: &Range, found: &Value) -> bool {
     keeps(range.lower(), Ordering::Greater) && keeps(range.upper(), Ordering::Less)
 }
 
-/// Latitude and longitude of an object that has both, within their ranges.
+/// Returns the latitude and longitude of an object that has both, within their ranges.
 fn place(value: &Value) -> Option<(f64, f64)> {
     let degrees = |name: &str, most: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= most);
     Some((degrees("lat", 90.0)?, degrees("lon", 180.0)?))
 }
 
-/// The great circle between two places, each latitude and longitude in degrees (haversine formula).
+/// Returns the great-circle distance between two (latitude, longitude) pairs in degrees (haversine formula).
 fn distance_meters(a: (f64, f64), b: (f64, f64)) -> f64 {
     let half = |x: f64, y: f64| ((y - x).to_radians() / 2.0).sin().powi(2);
     let chord = half(a.0, b.0) + a.0.to_radians().cos() * b.0.to_radians().cos() * half(a.1, b.1);
@@ -211,7 +211,7 @@ mod tests {
         check(Filter::equals("a.b", 5), true);
         check(Filter::equals(".x", 1), true);
         check(Filter::equals("kind.x", "animal"), false);
-        // Each condition asks for any element; they need not agree on one.
+        // Each condition may match another element.
         check(Filter::And(vec![Filter::equals("books.title", "One"), Filter::equals("books.pages", 300)]), true);
     }
 

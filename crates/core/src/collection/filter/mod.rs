@@ -1,23 +1,23 @@
-//! Filters: conditions on payloads, the index that answers them for many rows at once, and the choice of a search's way.
+//! Filters: conditions on payloads, the index that evaluates them for many rows at once, and the search plan.
 //!
 //! ```text
-//! Filter ── matches(payload) ───────────────► the oracle, and the answer for rows that no index covers
-//!    └───── PayloadIndex::select ──► rows ──► & live ──► Selected ──► plan: compare those, or walk the graph past the rest
+//! Filter ── matches(payload) ───────────────► the definition, and the evaluation of rows without an index
+//!    └───── PayloadIndex::select ──► rows ──► & live ──► Selected ──► plan: compare them, or walk the graph
 //! ```
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `condition.rs` | [`Filter`] and its limits |
 //! | `number.rs` | [`Number`]: integers and floats in one exact order |
-//! | `matches.rs` | what it means that a payload matches, and the fields of a payload |
-//! | `builder.rs` | gathers the fields of many payloads by field and value |
-//! | `file.rs` | `PayloadIndex`: the bytes of an index, and what they say |
-//! | `select.rs` | the rows that match, by index where it can and by payload where it must |
-//! | `selected.rs` | `Selected`: the live rows of one segment that match |
-//! | `segments.rs` | what a sealed and a growing segment keep for it |
-//! | `plan.rs` | the few are compared, the many searched by graph |
+//! | `matches.rs` | the definition of a match, and the fields of a payload |
+//! | `builder.rs` | the builder of an index |
+//! | `file.rs` | `PayloadIndex`: the file format of an index, and its accessors |
+//! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
+//! | `selected.rs` | `Selected`: the live matching rows of one segment |
+//! | `segments.rs` | the indexes of sealed and growing segments |
+//! | `plan.rs` | the choice between a scan of the matches and a graph search |
 //!
-//! An index is a cache of payloads: damaged or missing, it is made anew. It never changes what an answer is.
+//! An index is a cache of payloads: it is rebuilt when damaged or missing, and never changes a result.
 
 mod builder;
 mod condition;

@@ -1,9 +1,9 @@
-//! Numbers of payloads and filters: integers and floats in one order that is exact, as the bytes of a key.
+//! Numbers of payloads and filters: integers and floats in one exact order, encoded as key bytes.
 //!
-//! A double cannot hold every 64-bit integer, so a number is kept as the nearest double and what is missing to it:
+//! A double cannot represent every 64-bit integer. A number is therefore the nearest double plus a remainder:
 //!
 //! ```text
-//! | the double, its bits turned so that bytes order as numbers do: 8 | what is missing + 2^15: 2 |   big-endian
+//! | double, bits transformed so that bytes sort like numbers: 8 | remainder + 2^15: 2 |   big-endian
 //! ```
 
 use std::fmt;
@@ -13,19 +13,19 @@ use std::fmt;
 pub struct Number([u8; Self::BYTES]);
 
 const SIGN: u64 = 1 << 63;
-/// Added to what is missing (at most 2^10 either way), so that it is not negative.
+/// Offset of the remainder (at most 2^10 either way), which makes it non-negative.
 const MIDDLE: i128 = 1 << 15;
 
 impl Number {
-    /// Bytes of its key.
+    /// Length of a key, in bytes.
     pub(super) const BYTES: usize = 10;
 
-    /// The number of a double; none for NaN and infinities.
+    /// Converts a double; `None` for NaN and infinities.
     pub fn from_f64(value: f64) -> Option<Self> {
         value.is_finite().then(|| Self::new(value, 0))
     }
 
-    /// The number of a JSON number; none where it is not finite.
+    /// Converts a JSON number; `None` if it is not finite.
     pub(super) fn from_json(value: &serde_json::Number) -> Option<Self> {
         match (value.as_i64(), value.as_u64()) {
             (Some(value), _) => Some(value.into()),
@@ -34,7 +34,7 @@ impl Number {
         }
     }
 
-    /// Its key: keys order as numbers do.
+    /// Returns its key. Keys sort like numbers.
     pub(super) fn key(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
@@ -49,7 +49,7 @@ impl Number {
         Self(key)
     }
 
-    /// The nearest double.
+    /// Returns the nearest double.
     fn nearest(self) -> f64 {
         let ordered = self.0.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
         f64::from_bits(if ordered & SIGN == 0 { !ordered } else { ordered ^ SIGN })

@@ -1,25 +1,26 @@
-//! Which way a filtered search goes: compare the matching rows, or ask a graph.
+//! The plan of a filtered search: compare the matching rows, or search a graph.
 //!
-//! The graph of a sealed segment chooses for itself between a scan of the matches' codes and a walk
-//! (`index::graph::Graph::search_among`); so few matches that neither is worth its beginning are compared in full, which
-//! is exact. The growing segment's graph walks on full vectors: past `rows / matches` rows for each of the `ef` matching
-//! candidates that it must keep. The costs cross where `matches = sqrt(WALK_COST x ef x rows)`.
+//! The graph of a sealed segment itself chooses between a scan of the matches' codes and a walk
+//! (`index::graph::Graph::search_among`). At most [`FEW`] matches, for which neither pays off, are compared in full,
+//! which is exact. The graph of a growing segment walks on full vectors, and passes `rows / matches` rows for each of
+//! the `ef` matching candidates to keep. The costs cross where `matches = sqrt(WALK_COST x ef x rows)`.
 //!
 //! Measured with `cargo bench --bench filters`.
 
-/// So few matches are compared in full. (Measured: 128 components, 300 matches; 784, 150.)
+/// Most matches that are compared in full. (Measured break-even: 300 matches for 128 components, 150 for 784.)
 const FEW: u64 = 256;
-/// Full vectors that could be compared in the time in which a walk on full vectors passes one row with its links.
+/// Cost of passing one row with its links in a walk on full vectors, in full comparisons.
 const WALK_COST: u64 = 4;
 
-/// Whether the matches of a sealed segment are compared in full, without its graph.
+/// Whether to compare the matches of a sealed segment in full, without its graph.
 pub(in crate::collection) fn are_few(matches: u64) -> bool {
     matches <= FEW
 }
 
-/// Whether the matches of a growing segment with `rows` rows are compared, rather than searched with `ef` candidates.
+/// Whether to compare the matches of a growing segment with `rows` rows, instead of a graph search with `ef`
+/// candidates.
 pub(in crate::collection) fn compares(matches: u64, rows: u64, ef: u32) -> bool {
-    // In 128 bits no product of these overflows.
+    // In 128 bits none of these products overflows.
     let square = u128::from(matches) * u128::from(matches);
     are_few(matches) || square <= u128::from(WALK_COST) * u128::from(ef) * u128::from(rows)
 }

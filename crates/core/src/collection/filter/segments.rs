@@ -1,7 +1,7 @@
-//! What segments keep so that filters are answered: the payload index of a sealed one, those of the blocks of a growing one.
+//! Payload indexes of segments: one per sealed segment, one per block of rows of a growing segment.
 //!
-//! The payloads of rows never change, so what matches a filter in a sealed segment is kept for the filters asked last;
-//! only which rows live is looked up anew.
+//! The payloads of rows never change. A sealed segment therefore caches the matches of the most recent filters, and a
+//! query only excludes the rows deleted by now.
 
 use super::file::Bytes;
 use super::{Builder, Filter, PayloadIndex, Selected, Selection, builder, matches};
@@ -18,14 +18,14 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Rows of a growing segment that are indexed together; the rest, fewer than this, is read payload by payload.
+/// Rows of a growing segment per index; the remaining rows, fewer than this, are read payload by payload.
 const BLOCK: usize = 4_096;
-/// Filters whose matches a sealed segment remembers, a bit a row each.
+/// Cached filters per sealed segment, one bit per row each.
 const REMEMBERED: usize = 4;
-/// Payloads that are read at a time while an index is built.
+/// Payloads read at a time during a build.
 const STEP: usize = 4_096;
 
-/// The payload index of a sealed segment, opened or built when it is first needed.
+/// The payload index of a sealed segment, opened or built on first use.
 #[derive(Default)]
 pub(in crate::collection) struct SealedPayloads {
     index: OnceLock<PayloadIndex>,
@@ -33,22 +33,22 @@ pub(in crate::collection) struct SealedPayloads {
     recent: Mutex<VecDeque<(Filter, Arc<Vec<u64>>)>>,
 }
 
-/// The payload indexes of a growing segment: one for each whole block of rows.
+/// The payload indexes of a growing segment, one per full block of rows.
 #[derive(Default)]
 pub(in crate::collection) struct GrowingPayloads {
     blocks: Mutex<Vec<Arc<PayloadIndex>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is whole at every step.
+    // The values under these locks are consistent at every step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SealedPayloads {
-    /// The index: opened from its file, or built and published where there is none that is sound.
+    /// Returns the index: opened from its file, or built and published if there is no intact file.
     ///
     /// # Errors
-    /// `Damaged` for a payload that cannot be read.
+    /// `Damaged` for an unreadable payload.
     fn prepare(&self, segment: &Segment) -> Result<&PayloadIndex, Error> {
         if let Some(index) = self.index.get() {
             return Ok(index);
@@ -60,7 +60,7 @@ impl SealedPayloads {
         let index = match open(segment) {
             Some(index) => index,
             None => {
-                // A damaged row is left out of every answer; its payload counts as empty.
+                // Reads leave out a damaged row; its payload counts as empty.
                 let payload = |row| match segment.payload_is_sound(Ordinal(row)) {
                     true => segment.payload(Ordinal(row)),
                     false => b"{}",
@@ -69,7 +69,7 @@ impl SealedPayloads {
                 let bytes = build(segment.tag(), segment.rows(), &payload, &unreadable)?;
                 match segment.damaged_rows().is_empty() {
                     true => publish(segment, bytes)?,
-                    // The file would not hold what the segment holds.
+                    // With damage, the file would differ from the segment: keep it in memory.
                     false => own(bytes, segment.tag(), segment.rows())?,
                 }
             }
@@ -77,12 +77,12 @@ impl SealedPayloads {
         Ok(self.index.get_or_init(|| index))
     }
 
-    /// Bytes mapped, and how many of them are in memory.
+    /// Returns (mapped bytes, of them resident in memory).
     pub(in crate::collection) fn mapped(&self) -> (u64, u64) {
         self.index.get().map_or((0, 0), PayloadIndex::mapped)
     }
 
-    /// The rows that match, dead ones among them.
+    /// Returns the matching rows, including deleted ones.
     fn matching(&self, segment: &Segment, filter: &Filter) -> Result<Arc<Vec<u64>>, Error> {
         let known = lock(&self.recent).iter().find(|(other, _)| other == filter).map(|(_, words)| words.clone());
         if let Some(words) = known {
@@ -104,13 +104,13 @@ impl SealedPayloads {
 }
 
 impl Sealed {
-    /// The live rows that match.
+    /// Returns the live matching rows.
     fn select(&self, filter: &Filter) -> Result<Selected, Error> {
         let matching = self.payloads.matching(&self.segment, filter)?;
         Ok(Selected::new(self.only_live(&matching)))
     }
 
-    /// Makes the payload index ahead of its first use. What fails is logged: a filtered query will say it.
+    /// Builds the payload index before its first use. Logs a failure, which a filtered query returns too.
     pub(in crate::collection) fn prepare_payloads(&self) {
         if let Err(error) = self.payloads.prepare(&self.segment)
             && !matches!(error, Error::Abandoned)
@@ -121,7 +121,7 @@ impl Sealed {
 }
 
 impl Growing {
-    /// The live rows that match: those of whole blocks by index, the last ones payload by payload.
+    /// Returns the live matching rows: by index for full blocks, payload by payload for the rest.
     fn select(&self, filter: &Filter) -> Result<Selected, Error> {
         let blocks = self.blocks()?;
         let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
@@ -133,7 +133,7 @@ impl Growing {
             };
             set(&mut words, first as u32, block.select(filter, &payload)?);
         }
-        // Under one lock: what was appended since is looked at, and of a replaced point one version lives.
+        // Under one lock: includes rows appended meanwhile, and exactly one version of a replaced point.
         let table = self.read();
         words.resize(table.payloads.len().div_ceil(64), 0);
         for row in blocks.len() * BLOCK..table.payloads.len() {
@@ -148,12 +148,12 @@ impl Growing {
         Ok(Selected::new(words))
     }
 
-    /// The indexes of all whole blocks; those that are missing are built.
+    /// Returns the indexes of all full blocks, after building missing ones.
     fn blocks(&self) -> Result<Vec<Arc<PayloadIndex>>, Error> {
         let mut blocks = lock(&self.payloads.blocks);
         while (blocks.len() + 1) * BLOCK <= self.rows_held() as usize {
             let first = blocks.len() * BLOCK;
-            // Copied, because whoever waits for other threads must not hold the table.
+            // Copied, because a thread must not hold the table while it waits for others.
             let payloads = self.read().payloads[first..first + BLOCK].to_vec();
             let bytes = build(0, BLOCK as u32, &|row| &payloads[row as usize], &|row, error| {
                 damaged(self.read().ids[first + row as usize].as_str(), &error)
@@ -165,13 +165,13 @@ impl Growing {
 }
 
 impl Collection {
-    /// The view of this moment and, with a filter, what of it matches; checks nothing of the filter.
+    /// Returns the current view and, with a filter, its matches. Does not check the filter.
     ///
-    /// A write kills rows of the newest view only, and adds its own there. So when the view was changed meanwhile (a new
-    /// growing segment), what matches is looked up again; at last with all writers stopped.
+    /// A write deletes rows of the newest view only, and appends its own there. If the view was replaced meanwhile (by
+    /// a new growing segment), the filter is evaluated again, finally under the commit lock.
     ///
     /// # Errors
-    /// `Damaged` for a payload that cannot be read.
+    /// `Damaged` for an unreadable payload.
     pub(in crate::collection) fn view_and_selection(
         &self,
         filter: Option<&Filter>,
@@ -190,13 +190,13 @@ impl Collection {
         Ok((view, Some(selection)))
     }
 
-    /// What of a view matches a filter, as of now; checks nothing of the filter.
+    /// Returns the current matches of a filter in a view. Does not check the filter.
     ///
-    /// Sealed rows are looked at first and growing ones last, so that a point that is replaced meanwhile is found in
-    /// its old place or its new one (or in both), never in none.
+    /// Reads sealed rows first and growing ones last: a point that is replaced meanwhile is found as its old row, its
+    /// new one, or both, never as none.
     ///
     /// # Errors
-    /// `Damaged` for a payload that cannot be read.
+    /// `Damaged` for an unreadable payload.
     pub(in crate::collection) fn select(&self, view: &View, filter: &Filter) -> Result<Selection, Error> {
         let sealed = view.sealed.iter().map(|sealed| sealed.select(filter)).collect::<Result<Vec<_>, _>>()?;
         let frozen = view.frozen.iter().map(|frozen| frozen.select(filter)).collect::<Result<Vec<_>, _>>()?;
@@ -209,11 +209,11 @@ impl Collection {
 }
 
 impl Collection {
-    /// The fields of a filter that no point has: misspelt ones, as a rule. A field is left out where that cannot be said without
-    /// reading every payload; of a collection without points nothing is said.
+    /// Returns the fields of a filter that no point has, usually misspelt ones. Omits a field if that would require
+    /// reading every payload; returns none for a collection without points.
     ///
     /// # Errors
-    /// `Damaged` for a payload that cannot be read.
+    /// `Damaged` for an unreadable payload.
     pub(in crate::collection) fn unknown_fields(&self, filter: &Filter) -> Result<Vec<String>, Error> {
         let view = self.view();
         let mut unknown = Vec::new();
@@ -230,20 +230,20 @@ impl Collection {
         Ok(unknown)
     }
 
-    /// Whether a live point of the view has a field. Payloads are read where the indexes do not tell.
+    /// Whether a live point of the view has a field. Reads payloads where the indexes do not suffice.
     ///
     /// # Errors
-    /// `Damaged` for a payload that cannot be read.
+    /// `Damaged` for an unreadable payload.
     pub(in crate::collection) fn has_field(&self, view: &View, field: &str) -> Result<bool, Error> {
         if !may_have(view, field)? {
             return Ok(false);
         }
-        // What is left are fields without a value in any live point.
+        // The remaining case: fields without a value in any live point.
         Ok(self.select(view, &Filter::exists(field))?.count > 0 || any_live_payload_has(view, field)?)
     }
 }
 
-/// Whether a point of the view has a field, as far as the indexes tell.
+/// Whether a point of the view may have a field, by the indexes.
 fn may_have(view: &View, field: &str) -> Result<bool, Error> {
     let in_index = |index: &PayloadIndex| index.values(field).is_some() || !index.is_complete();
     for sealed in &view.sealed {
@@ -266,7 +266,7 @@ fn may_have(view: &View, field: &str) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The same for certain, payload by payload.
+/// Whether a point of the view has a field, payload by payload.
 fn any_live_payload_has(view: &View, field: &str) -> Result<bool, Error> {
     let any = |rows: u32, has: &(dyn Fn(u32) -> Result<bool, Error> + Sync)| {
         let found = (0..rows).into_par_iter().map(has).find_any(|found| !matches!(found, Ok(false)));
@@ -296,7 +296,7 @@ fn any_live_payload_has(view: &View, field: &str) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Sets the bits of rows, counted from `first`.
+/// Sets the bits of rows, offset by `first`.
 fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
     for row in rows {
         let row = (first + row) as usize;
@@ -306,7 +306,7 @@ fn set(words: &mut [u64], first: u32, rows: roaring::RoaringBitmap) {
     }
 }
 
-/// The index in the segment's file, if there is one and it is sound.
+/// Opens the index file of the segment, if it exists and is intact.
 fn open(segment: &Segment) -> Option<PayloadIndex> {
     let (path, _, opened) = from_file(segment)?;
     opened
@@ -316,12 +316,13 @@ fn open(segment: &Segment) -> Option<PayloadIndex> {
         .ok()
 }
 
-/// Reads the whole payload index of a segment: its file and bytes, and what is wrong with it; none when there is no file.
+/// Reads the complete payload index file of a segment. Returns its path, its length and the result; `None` without a
+/// file.
 pub(in crate::collection) fn check_payloads(segment: &Segment) -> Option<(PathBuf, u64, Result<(), String>)> {
     from_file(segment).map(|(path, bytes, opened)| (path, bytes, opened.map(drop)))
 }
 
-/// The segment's file with its bytes, and the index in it; none when there is no file.
+/// Returns path, length and index of the segment's file; `None` without a file.
 fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, String>)> {
     let path = segment.path().with_file_name(segment.id().payloads_file());
     let bytes = disk::file_len(&path).ok()??;
@@ -330,7 +331,7 @@ fn from_file(segment: &Segment) -> Option<(PathBuf, u64, Result<PayloadIndex, St
     Some((path, bytes, index))
 }
 
-/// Makes an index the segment's file. Where that fails (a full disk), it is used from memory.
+/// Publishes an index as the segment's file. If that fails (full disk), it is used from memory.
 fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
     let name = segment.id().payloads_file();
     let published = segment
@@ -349,13 +350,13 @@ fn publish(segment: &Segment, bytes: Vec<u8>) -> Result<PayloadIndex, Error> {
     own(bytes, segment.tag(), segment.rows())
 }
 
-/// An index in memory.
+/// Opens an index in memory.
 fn own(bytes: Vec<u8>, tag: u64, rows: u32) -> Result<PayloadIndex, Error> {
     PayloadIndex::open(Bytes::Memory(bytes), tag, rows)
         .map_err(|what| Error::Unavailable(format!("a payload index was built wrong: {what}")))
 }
 
-/// The bytes of the index of so many payloads.
+/// Returns the bytes of an index over the given number of payloads.
 fn build<'a>(
     tag: u64,
     rows: u32,

@@ -1,7 +1,7 @@
-//! The rows that match a filter: by index where it can, from the payloads where it must.
+//! Evaluation of a filter: by index where possible, else from the payloads.
 //!
-//! A condition that the index answers is a few lookups; one that it does not (a field that was left out, a long
-//! string, a place) is checked payload by payload, and only on the rows that the others have left.
+//! A condition that the index covers takes a few lookups. Others (a field left out, a long string, a geo radius) read
+//! payloads, and only those of the rows that the other conditions leave.
 
 use super::Number;
 use super::builder::key_of;
@@ -12,25 +12,25 @@ use crate::collection::{Error, Payload, Stop};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
-/// Gives the payload of a row.
+/// Returns the payload of a row.
 pub(super) type PayloadOf<'a> = &'a (dyn Fn(u32) -> Result<Payload, Error> + Sync);
 
-/// Rows of more values than this are gathered in plain bits.
+/// Fewest values whose rows are collected in a plain bit set.
 const BITS_FROM: usize = 64;
 
-/// What the index says to a single condition.
+/// Result of the index for a single condition.
 struct Answer {
     /// Rows that match.
     sure: RoaringBitmap,
-    /// Rows that may: their payloads tell.
+    /// Rows that may match, depending on their payloads.
     maybe: RoaringBitmap,
 }
 
 impl PayloadIndex {
-    /// The rows that match.
+    /// Returns the matching rows.
     ///
     /// # Errors
-    /// Those of `payload`.
+    /// As `payload`.
     pub(super) fn select(&self, filter: &Filter, payload: PayloadOf<'_>) -> Result<RoaringBitmap, Error> {
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.rows());
@@ -82,7 +82,7 @@ impl PayloadIndex {
         }
     }
 
-    /// Whether payloads must be read for it: such parts come last.
+    /// Whether evaluation reads payloads. These parts come last.
     fn needs_payloads(&self, filter: &Filter) -> bool {
         match filter {
             Filter::Equals { field, .. }
@@ -95,12 +95,12 @@ impl PayloadIndex {
         }
     }
 
-    /// Whether the index knows nothing of a field.
+    /// Whether the index may lack a field.
     fn unknown(&self, field: &str) -> bool {
         !self.is_complete() && self.values(field).is_none()
     }
 
-    /// What the index says to a condition; none where it knows nothing.
+    /// Evaluates a condition by index; `None` if the field is not covered.
     fn answer(&self, filter: &Filter) -> Option<Answer> {
         let (mut sure, mut maybe) = (RoaringBitmap::new(), RoaringBitmap::new());
         let field = match filter {
@@ -149,14 +149,14 @@ impl PayloadIndex {
         self.find(values, key).map_or_else(RoaringBitmap::new, |value| self.gather(value..value + 1))
     }
 
-    /// The rows of the values between the bounds: neighbours in the order of keys.
+    /// Returns the rows of the values within the bounds, which are adjacent in key order.
     fn range(&self, values: &Values, range: &Range) -> RoaringBitmap {
         let kind = match range.lower().or(range.upper()) {
             Some((Scalar::Number(_), _)) => NUMBER,
             Some((Scalar::String(_), _)) => STRING,
             Some((Scalar::Bool(_), _)) | None => return RoaringBitmap::new(),
         };
-        // The first value behind all those that are equal to the bound, or the first of them.
+        // The first value greater than the bound, or the first not less than it.
         let cut = |bound: &Scalar, behind: bool| {
             let key = key_of(bound);
             let at = self.lower_bound(values, &key);
@@ -168,13 +168,14 @@ impl PayloadIndex {
         self.gather(from..until.max(from))
     }
 
-    /// Rows with a latitude and a longitude in the box around a circle; none where the index knows nothing of them.
+    /// Returns rows with latitude and longitude in the bounding box of a circle; `None` if the index does not cover
+    /// them.
     fn around(&self, field: &str, lat: f64, lon: f64, meters: f64) -> Option<RoaringBitmap> {
         let (lat_field, lon_field) = (format!("{field}.lat"), format!("{field}.lon"));
         if self.unknown(&lat_field) || self.unknown(&lon_field) {
             return None;
         }
-        // A little more than it is, for rounding; what is too much is left to the payloads.
+        // Slightly enlarged for rounding; the payloads decide.
         let angle = meters / EARTH_METERS * 1.001 + 1e-9;
         let side = |field: &str, centre: f64, half: f64| {
             let bound = |value| Number::from_f64(value).map(Scalar::Number);
@@ -182,7 +183,7 @@ impl PayloadIndex {
             self.values(field).map_or_else(RoaringBitmap::new, |values| self.range(&values, &range))
         };
         let mut rows = side(&lat_field, lat, angle.to_degrees());
-        // Where the circle holds no pole and does not cross the date line, its sides are bounded too.
+        // If the circle contains no pole and does not cross the date line, the longitude is bounded too.
         let ratio = angle.sin() / lat.to_radians().cos();
         let half = if angle < 1.0 && (0.0..1.0).contains(&ratio) { ratio.asin().to_degrees() * 1.001 } else { 360.0 };
         if lat.abs() + angle.to_degrees() < 90.0 && lon - half >= -180.0 && lon + half <= 180.0 {
@@ -191,7 +192,7 @@ impl PayloadIndex {
         Some(rows)
     }
 
-    /// The rows of several values together, within range.
+    /// Returns the rows of several values together, without those out of range.
     fn gather(&self, values: std::ops::Range<usize>) -> RoaringBitmap {
         let mut rows = RoaringBitmap::new();
         if values.len() < BITS_FROM {
@@ -221,7 +222,7 @@ impl PayloadIndex {
     }
 }
 
-/// Those rows whose payloads match. To read one takes so long that each is preceded by a look at whether to stop.
+/// Returns the rows whose payloads match. Checks for cancellation before each payload, since reading one takes long.
 fn check(filter: &Filter, rows: &RoaringBitmap, payload: PayloadOf<'_>) -> Result<RoaringBitmap, Error> {
     /// Payloads that one core reads at a time.
     const SHARE: usize = 1_024;

@@ -1,53 +1,53 @@
-//! The live rows of a segment that match a filter, as plain bits: a search asks of each row it meets whether it is one.
+//! The live matching rows of a segment as a bit set, for a test per visited row.
 
 use crate::index::graph::Matching;
 use crate::math;
 use crate::types::Ordinal;
 use std::ops::Range;
 
-/// Live rows of one segment that match.
+/// The live matching rows of one segment.
 #[derive(Clone, Debug, Default)]
 pub(in crate::collection) struct Selected {
     words: Vec<u64>,
     count: u64,
 }
 
-/// What matches in a view: the segments in the order in which they are searched.
+/// The matches in a view: growing segments newest first, then sealed ones.
 pub(in crate::collection) struct Selection {
     pub(in crate::collection) segments: Vec<Selected>,
-    /// Matches in all of them.
+    /// Number of matches in all segments.
     pub(in crate::collection) count: u64,
 }
 
 impl Selected {
-    /// The rows whose bits are set.
+    /// Creates it from the set bits.
     pub(in crate::collection) fn new(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| u64::from(word.count_ones())).sum();
         Self { words, count }
     }
 
-    /// How many.
+    /// Returns their number.
     pub(in crate::collection) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether a row is one of them.
+    /// Whether it contains a row.
     #[inline]
     pub(in crate::collection) fn contains(&self, row: u32) -> bool {
         self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// All of them, ascending.
+    /// Returns all rows, ascending.
     pub(in crate::collection) fn rows(&self) -> impl Iterator<Item = Ordinal> + Clone + '_ {
         self.rows_of_words(0..self.words.len())
     }
 
-    /// Words of 64 rows, for [`rows_of_words`](Self::rows_of_words).
+    /// Returns the number of 64-row words, for [`rows_of_words`](Self::rows_of_words).
     pub(in crate::collection) fn words(&self) -> usize {
         self.words.len()
     }
 
-    /// Those of some words, ascending.
+    /// Returns the rows of a range of words, ascending.
     pub(in crate::collection) fn rows_of_words(
         &self,
         words: Range<usize>,
@@ -56,7 +56,7 @@ impl Selected {
         math::ones(self.words.get(words).unwrap_or_default()).map(move |place| Ordinal(first + place))
     }
 
-    /// As a graph takes them.
+    /// Returns the form that graphs take.
     pub(in crate::collection) fn matching(&self) -> Matching<'_> {
         Matching { bits: &self.words, count: self.count as usize }
     }

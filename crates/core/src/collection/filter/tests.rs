@@ -32,7 +32,7 @@ fn object(value: Value) -> Payload {
     value.as_object().expect("an object").clone()
 }
 
-/// Texts that share beginnings; some are just short enough to be kept as keys, some too long.
+/// Texts with common prefixes; some just short enough to be stored as keys, some too long.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![2 => "[ab]{0,2}", 1 => prop::sample::select(vec![256, 257, 300]).prop_map(|n| "a".repeat(n))]
 }
@@ -114,7 +114,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn an_index_selects_what_matches(payloads in payloads(), filters in prop::collection::vec(filters(), 1..8)) {
-        // Without a budget fields are dropped, and the payloads must tell.
+        // With a smaller budget fields are dropped, and the payloads decide.
         for budget in [BUDGET, 2_000, 0] {
             let index = open(&index(&payloads, budget), payloads.len()).expect("sound");
             for filter in &filters {
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// Enough rows that values are kept as bitmaps and ranges are gathered in bits.
+/// Enough rows for bitmaps, and for ranges collected in bit sets.
 fn many() -> Vec<Payload> {
     let one = |n: u32| {
         let kind = ["animal", "plant", "stone"][n as usize % 3];

@@ -1,7 +1,7 @@
-//! What the engine's threads do behind the writers: seal, merge and build graphs, measure them, feed the growing segments' graphs.
+//! Background threads of the engine: sealing, merging, graph builds, calibration, and indexing of growing segments.
 //!
-//! Each thread serves the collections round robin, one job each, so that a collection that always has another job keeps no other
-//! one waiting for longer than a job.
+//! Each thread serves the collections round robin, one job each, so a busy collection delays the others by at most one
+//! job.
 
 use super::super::open::Collection;
 use super::super::seal::Step;
@@ -13,20 +13,21 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// How often the indexer looks for new growing points.
+/// Interval at which the indexer checks for new growing points.
 const INDEX_PAUSE: Duration = Duration::from_millis(100);
-/// The indexer leaves a collection alone that got more rows than this since it last looked: they will soon be sealed.
+/// The indexer skips a collection that gained more rows than this since its last visit, because they will soon be
+/// sealed.
 const INDEX_BELOW_ROWS: u32 = 500;
-/// How long a job that failed waits before it is tried again.
+/// Delay before a failed job is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// How often the sealer looks whether merging has caught up.
+/// Interval at which the sealer checks whether merging has caught up.
 const DELAY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Collections whose jobs wait, and until when.
+/// Collections with postponed jobs, and the time until which they are postponed.
 type Pauses = BTreeMap<CollectionName, Instant>;
 
-/// Does one job in each collection after the other, and begins again, until none of them has done one. Those that pause are left out.
-/// `names` are asked for before each round, `job` may end it all with none.
+/// Runs one job per collection in rounds, until a round has done nothing. Skips postponed collections. Calls `names`
+/// before each round; `job` returns none to stop.
 fn round_robin(
     pauses: &mut Pauses,
     names: &dyn Fn() -> Vec<CollectionName>,
@@ -52,7 +53,7 @@ fn round_robin(
 }
 
 impl Inner {
-    /// Waits until `flag` is raised (and lowers it), a pause ends, or the engine stops. False when it stops.
+    /// Waits until `flag` is raised (and lowers it), a pause ends, or the engine stops. Returns false if it stops.
     fn wait(&self, flag: fn(&mut Work) -> &mut bool, pauses: &Pauses) -> bool {
         let until = pauses.values().min();
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,18 +72,18 @@ impl Inner {
         }
     }
 
-    /// Waits, but not for ever. Returns early when the engine stops.
+    /// Sleeps for `time`, or until the engine stops.
     pub(super) fn pause(&self, time: Duration) {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.wake.wait_timeout_while(work, time, |_| !self.stopping()));
     }
 
-    /// Does `job` in every collection, round robin, whenever the flag is raised.
+    /// Runs `job` on all collections, round robin, whenever the flag is raised.
     fn serve(&self, flag: fn(&mut Work) -> &mut bool, job: &dyn Fn(&Collection) -> Step) {
         let mut pauses = Pauses::new();
         while self.wait(flag, &pauses) {
             let mut worked = false;
-            // By name: a thread that held the collections would keep those alive that were deleted or replaced meanwhile.
+            // By name: holding the collections would keep deleted or replaced ones alive.
             round_robin(&mut pauses, &|| self.open_names(), &mut |name| {
                 if self.stopping() {
                     return None;
@@ -111,7 +112,7 @@ impl Inner {
                 Ok(false) => Step::Nothing,
                 Err(error) => {
                     tracing::error!(collection = %collection.name, %error, "a segment could not be sealed; its points stay in the growing store");
-                    // A disk that failed will not work before the collection is opened anew.
+                    // A failed disk does not recover before the collection is reopened.
                     if error.kind() == ErrorKind::Unavailable { Step::Nothing } else { Step::Later(RETRY_PAUSE) }
                 }
             }
@@ -119,7 +120,7 @@ impl Inner {
     }
 
     pub(super) fn run_improver(&self) {
-        // This thread, and those that it starts, run behind others: queries and writes come first.
+        // Low priority, inherited by the threads that it starts: queries and writes go first.
         disk::run_behind_others();
         let job = |collection: &Collection, observe: Observe<'_>| -> Result<Step, Error> {
             let step = collection.improve(observe)?;
@@ -137,7 +138,7 @@ impl Inner {
     }
 
     pub(super) fn run_measurer(&self) {
-        // As the improver; to audit graphs is to read them whole.
+        // Low priority, like the improver; auditing graphs reads them completely.
         disk::run_behind_others();
         for name in self.open_names() {
             if self.stopping() {
@@ -154,7 +155,7 @@ impl Inner {
         );
     }
 
-    /// Does `job` in every collection until there is none, whenever the flag is raised, with threads of its own.
+    /// Runs `job` on all collections, whenever the flag is raised, in a thread pool of its own.
     fn run_jobs(
         &self,
         flag: fn(&mut Work) -> &mut bool,
@@ -184,7 +185,7 @@ impl Inner {
         while !self.stopping() {
             let mut busy = false;
             if self.meters.memory.is_short() {
-                // Points of a growing segment without a graph are scanned.
+                // A growing segment without a graph is scanned.
                 self.pause(INDEX_PAUSE);
                 continue;
             }
@@ -195,7 +196,7 @@ impl Inner {
                 if rows.saturating_sub(before) > INDEX_BELOW_ROWS {
                     continue;
                 }
-                // What is in the graph is measured when nothing waits to be put into it.
+                // Measure the graph only when there are no rows to insert.
                 let step = growing.index_step().and_then(|done| match done {
                     true => Ok(true),
                     false => growing.measure(&|| !self.stopping()),
@@ -218,7 +219,7 @@ impl Inner {
 mod tests {
     use super::*;
 
-    /// The order of the jobs, where each collection has so many; of one that has many the first `limit` of all are looked at.
+    /// Returns the order of the jobs, given the number of jobs per collection; stops after `limit` jobs.
     fn order(jobs: &[(&str, usize)], limit: usize) -> String {
         let mut left: BTreeMap<String, usize> = jobs.iter().map(|(name, jobs)| ((*name).to_owned(), *jobs)).collect();
         let names: Vec<CollectionName> = jobs.iter().map(|(name, _)| CollectionName::new(name).unwrap()).collect();
@@ -260,7 +261,7 @@ mod tests {
         run(&mut pauses);
         run(&mut pauses);
         assert_eq!(pauses.len(), 1);
-        // Once the pause is over it has its turn again.
+        // After the pause, "a" gets its turn again.
         pauses.values_mut().for_each(|until| *until = Instant::now());
         run(&mut pauses);
         assert_eq!(order, "abbbbbab");

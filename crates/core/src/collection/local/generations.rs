@@ -1,4 +1,4 @@
-//! One collection in the place of another: the next generation, the one before, or a restored one.
+//! Replacement of a collection: by the next generation, the previous one, or a restored one.
 
 use super::super::open::{Collection, Lineage};
 use super::super::reembed::Follower;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a rollback waits for the jobs of the generation that it goes back to.
+/// Timeout of a rollback that waits for the jobs of the previous generation.
 const FOLDER_PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two looks at them.
+/// Polling interval of that wait.
 const FOLDER_PAUSE: Duration = Duration::from_millis(5);
 
 impl Inner {
-    /// Serves a collection from now on, and the one that it takes the place of no more. Under the commit lock of that.
+    /// Starts to serve `collection` and retires the one that it replaces. Requires the commit lock of the latter.
     pub(super) fn put_in_place(&self, before: Option<&Collection>, collection: Collection) -> CollectionInfo {
         if let Some(before) = before {
             before.end();
@@ -24,7 +24,7 @@ impl Inner {
             retired.retain(|(_, folder)| !folder.is_free());
             retired.push((before.dir.clone(), before.folder_use.clone()));
         }
-        // It may have been opened before a model was installed.
+        // The collection may have been opened before a model was installed.
         self.models.registry().models().iter().for_each(|model| collection.offer(model));
         let info = collection.info();
         let slot = Slot::Open(Arc::new(collection));
@@ -33,8 +33,8 @@ impl Inner {
         info
     }
 
-    /// Removes folders of a collection that nothing names any more. Jobs may be at work in them still: the next open removes
-    /// what cannot be removed.
+    /// Removes obsolete folders of a collection. Jobs may still write in them; the next start removes what cannot be
+    /// removed now.
     pub(super) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
             if let Err(error) = self.catalogue.discard(&folder) {
@@ -43,11 +43,11 @@ impl Inner {
         }
     }
 
-    /// Waits until no job of a collection that was replaced writes in this folder any more. They end soon: each sees that its collection
-    /// is gone.
+    /// Waits until no job of a replaced collection writes in this folder. The jobs end soon, because each checks
+    /// whether its collection is gone.
     ///
     /// # Errors
-    /// `Unavailable` when that takes too long; that of [`Stop::check`].
+    /// `Unavailable` after a timeout; those of [`Stop::check`].
     pub(super) fn await_folder(&self, dir: &Path) -> Result<(), Error> {
         let stop = Stop::current();
         let deadline = Instant::now() + FOLDER_PATIENCE;
@@ -69,7 +69,7 @@ impl Inner {
         }
     }
 
-    /// Lets `next` follow the collection `before`, then makes it durable that it takes its place, by `switch`.
+    /// Lets `next` catch up with the collection `before`, then switches durably by calling `switch`.
     pub(super) fn switch_generation(
         &self,
         before: &Collection,
@@ -82,7 +82,7 @@ impl Inner {
         let mut follower = Follower::new(before, &next, sources, &observe);
         follower.approach()?;
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writes that are under way end; those that come now wait for the next generation.
+        // Running writes finish; new ones wait for the next generation.
         let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
         let held = before.writer.hold();
         follower.finish(&held)?;
@@ -95,7 +95,7 @@ impl Inner {
         Ok(info)
     }
 
-    /// Embeds a collection anew, and puts the result in its place.
+    /// Re-embeds a collection and replaces it with the result.
     pub(super) fn reembed(
         &self,
         name: &CollectionName,

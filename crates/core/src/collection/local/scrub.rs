@@ -1,7 +1,8 @@
-//! The scrubber: reads what is stored, at a set rate, and compares it with its checksums, so that damage is found before it is
-//! asked for.
+//! The scrubber: reads stored bytes at a limited rate and verifies their checksums, to find damage before a request
+//! does.
 //!
-//! One thread takes collection after collection. A segment's damaged rows are hidden at once; a damaged graph is built anew.
+//! One thread processes the collections in sequence. Damaged rows of a segment are hidden at once; a damaged graph is
+//! rebuilt.
 
 use super::super::activity::{Meters, count};
 use super::super::open::Collection;
@@ -11,13 +12,13 @@ use crate::disk;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-/// Time between two looks at whether there is a rate, and whether the engine stops.
+/// Interval at which the rate and the stop flag are checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// Least time from the begin of a pass to that of the next.
+/// Minimum time between the starts of two passes.
 const PASS: Duration = Duration::from_secs(600);
 
 impl LocalEngine {
-    /// Sets the rate of the scrubber, bytes a second; 0, the default, stops it.
+    /// Sets the rate of the scrubber, bytes per second; 0, the default, disables it.
     pub fn with_scrub_rate(self, bytes_per_second: u64) -> Self {
         self.inner.scrub_rate.store(bytes_per_second, Ordering::Relaxed);
         self
@@ -26,7 +27,7 @@ impl LocalEngine {
 
 impl Inner {
     pub(super) fn run_scrubber(&self) {
-        // This thread runs behind others: queries and writes come first.
+        // Low priority: queries and writes go first.
         disk::run_behind_others();
         while !self.stopping() {
             if self.scrub_rate.load(Ordering::Relaxed) == 0 {
@@ -39,7 +40,7 @@ impl Inner {
         }
     }
 
-    /// Reads everything once.
+    /// Reads all segments and graphs once.
     fn scrub_pass(&self) {
         let collections = self.open_collections();
         let total = collections.iter().map(|collection| stored_bytes(collection)).sum();
@@ -58,7 +59,7 @@ impl Inner {
         count(scrub_passes);
     }
 
-    /// Reads a segment and its graph. False when the engine stops.
+    /// Reads a segment and its graph. Returns false if the engine stops.
     fn scrub(&self, collection: &Collection, sealed: &Sealed) -> bool {
         let mut step = |bytes: u64| {
             self.meters.scrubbed.fetch_add(bytes, Ordering::Relaxed);
@@ -77,7 +78,7 @@ impl Inner {
         if let Some(graph) = sealed.graph().filter(|_| !self.stopping() && !collection.is_gone()) {
             if sealed.verified_graph().is_err() {
                 count(&self.meters.damaged);
-                // It is built anew.
+                // The improver rebuilds the graph.
                 self.notify(true);
             }
             step(graph.mapped_bytes());
@@ -86,7 +87,7 @@ impl Inner {
     }
 }
 
-/// Bytes that a pass reads of a collection.
+/// Returns the bytes of a collection that a pass reads.
 fn stored_bytes(collection: &Collection) -> u64 {
     let bytes =
         |sealed: &Sealed| sealed.segment.mapped_bytes() + sealed.graph().map_or(0, |graph| graph.mapped_bytes());

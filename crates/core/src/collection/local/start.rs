@@ -1,4 +1,4 @@
-//! Opens the collections of a data directory, as many at a time as there are cores.
+//! Parallel opening of the collections of a data directory, one per core at a time.
 
 use super::super::Error;
 use super::super::activity::Meters;
@@ -12,8 +12,8 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Opens all collections that the catalogue names; what could not be opened is shown as such. Records the identities of
-/// collections that had none.
+/// Opens all collections in the catalogue; one that cannot be opened is listed as damaged. Records the identities of
+/// collections without one.
 ///
 /// # Errors
 /// Those of the catalogue.

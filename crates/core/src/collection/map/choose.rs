@@ -1,7 +1,7 @@
-//! The points of a layout: all of a collection, or an even sample.
+//! The points of a layout: all points of a collection, or an even sample.
 //!
-//! Points are taken in the order of a hash of their id, so that the same are taken whichever segments they lie in, that points
-//! which are written later take only the places that are theirs, and that the first points of a layout are a sample of it.
+//! Points are taken in the order of a hash of their id. The choice therefore does not depend on segments, later writes
+//! only fill their own positions, and every prefix of a layout is a sample of it.
 
 use crate::collection::Error;
 use crate::collection::filter::Selected;
@@ -12,16 +12,16 @@ use crate::math;
 use crate::types::{Metric, Ordinal, PointId};
 use std::collections::BinaryHeap;
 
-/// The points of a layout, in its order.
+/// The points of a layout, in order.
 pub(super) struct Chosen<'a> {
     pub(super) collection: &'a Collection,
     pub(super) sources: Vec<Source<'a>>,
-    /// Live points of the collection.
+    /// Number of live points of the collection.
     pub(super) total: u64,
     pub(super) points: Vec<ChosenPoint>,
 }
 
-/// One of them.
+/// A point of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChosenPoint {
     hash: u64,
@@ -39,7 +39,7 @@ pub(super) fn hash(id: &str, seed: u64) -> u64 {
 }
 
 impl<'a> Chosen<'a> {
-    /// The points of a view with the `limit` least hashes.
+    /// Selects the points of a view with the `limit` smallest hashes.
     ///
     /// # Errors
     /// `Damaged`.
@@ -74,7 +74,7 @@ impl<'a> Chosen<'a> {
             }
         }
         let mut points = heap.into_sorted_vec();
-        // A point that was replaced meanwhile is there twice; its newer version comes from a later source.
+        // A point replaced meanwhile is there twice; the source of the newer version comes later.
         let mut chosen = Self { collection, sources, total, points: Vec::new() };
         for at in 0..points.len().saturating_sub(1) {
             let (this, next) = (points[at], points[at + 1]);
@@ -83,7 +83,7 @@ impl<'a> Chosen<'a> {
             }
         }
         points.retain(|point| point.source != u32::MAX && chosen.id_of(*point).is_some());
-        // Their vectors are read where nothing can fail.
+        // Check the vectors now, since later reads cannot fail.
         for point in &points {
             if let Source::Sealed(sealed) = &chosen.sources[point.source as usize] {
                 sealed.ensure_vectors(point.row..point.row + 1)?;
@@ -101,7 +101,7 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// The ids in the order of the layout.
+    /// Returns the ids in layout order.
     pub(super) fn ids(&self) -> Vec<PointId> {
         self.points.iter().filter_map(|&point| self.id_of(point)).collect()
     }
@@ -116,7 +116,7 @@ impl<'a> Chosen<'a> {
         (&self.sources[source as usize], Ordinal(row))
     }
 
-    /// The stored vector of a point.
+    /// Returns the stored vector of a point.
     pub(super) fn stored(&self, point: usize) -> Vec<f32> {
         match self.place(point) {
             (Source::Sealed(sealed), row) => sealed.segment.vector(row).into_owned(),
@@ -126,7 +126,7 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// A number for the content of each point's vector.
+    /// Returns a checksum of each point's vector.
     pub(super) fn prints(&self) -> Vec<u32> {
         use rayon::prelude::*;
         (0..self.points.len())
@@ -135,7 +135,7 @@ impl<'a> Chosen<'a> {
             .collect()
     }
 
-    /// For each source, the place in the layout of each of its rows; `u32::MAX` for those that have none.
+    /// Returns, for each source, the layout index of each row, or `u32::MAX`.
     pub(super) fn places_of_rows(&self) -> Vec<Vec<u32>> {
         let mut places: Vec<Vec<u32>> = self.sources.iter().map(|source| vec![u32::MAX; rows_of(source)]).collect();
         for (at, point) in self.points.iter().enumerate() {
@@ -146,7 +146,7 @@ impl<'a> Chosen<'a> {
         places
     }
 
-    /// For each source, its rows that are in the layout.
+    /// Returns the rows of each source that are in the layout.
     pub(super) fn selected(&self) -> Vec<Selected> {
         let mut words: Vec<Vec<u64>> =
             self.sources.iter().map(|source| vec![0; rows_of(source).div_ceil(64)]).collect();
@@ -166,7 +166,7 @@ fn rows_of(source: &Source<'_>) -> usize {
     }
 }
 
-/// As they are compared: of unit length under cosine.
+/// Vectors as the metric compares them: of unit length under cosine.
 impl Vectors for Chosen<'_> {
     fn len(&self) -> usize {
         self.points.len()
@@ -176,7 +176,7 @@ impl Vectors for Chosen<'_> {
     }
     fn copy(&self, point: usize, out: &mut [f32]) {
         match self.place(point) {
-            // It was sound when it was chosen; of one that is damaged since there is nothing.
+            // Intact when selected. If it was damaged since, it reads as zeros.
             (Source::Sealed(sealed), row) => {
                 let vector = sealed.segment.vector(row);
                 if vector.len() == out.len() {

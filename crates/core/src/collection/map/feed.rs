@@ -1,22 +1,22 @@
-//! What is written, for those who watch: a bounded list of ids that each watcher reads at its own pace.
+//! The change feed: a bounded list of written ids, which each subscriber reads at its own pace.
 //!
-//! Nobody is waited for. A watcher that reads more slowly than is written misses the oldest, and is told so.
+//! Writes never wait for subscribers. A slow subscriber loses the oldest ids, and the feed reports that.
 
 use crate::types::PointId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Ids that are remembered; with the longest ids 10 MiB.
+/// Most ids held; 10 MiB with the longest ids.
 const MOST: usize = 65_536;
 
-/// What was written to a collection lately, as long as anybody watches.
+/// The latest changes of a collection, recorded while there are subscribers.
 #[derive(Debug, Default)]
 pub(in crate::collection) struct Changes(Mutex<List>);
 
 #[derive(Debug, Default)]
 struct List {
     ids: VecDeque<PointId>,
-    /// The number of the first of them.
+    /// Position of the first id in the feed.
     first: u64,
     sequence: u64,
     watchers: usize,
@@ -37,16 +37,16 @@ impl List {
 
 impl Changes {
     fn list(&self) -> MutexGuard<'_, List> {
-        // Every change below leaves the list whole.
+        // Every change below leaves the list consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody wants to know.
+    /// Whether there are subscribers.
     pub(in crate::collection) fn watched(&self) -> bool {
         self.list().watchers > 0
     }
 
-    /// These were written or removed, up to that write; none: more than can be told.
+    /// Publishes the ids changed or removed by writes up to `sequence`; `None` if there are too many.
     pub(in crate::collection) fn tell(&self, ids: Option<Vec<PointId>>, sequence: u64) {
         let mut list = self.list();
         list.sequence = sequence;
@@ -59,41 +59,41 @@ impl Changes {
                 list.forget(MOST);
             }
             None => {
-                // One more number than there are ids: whoever reads next has missed it.
+                // Skip one position without an id: every subscriber notices a gap.
                 list.forget(0);
                 list.first += 1;
             }
         }
     }
 
-    /// The collection is no more.
+    /// Marks the collection as deleted or replaced.
     pub(in crate::collection) fn end(&self) {
         self.list().ended = true;
     }
 }
 
-/// A watcher's place in what is written. Dropping it ends the watch.
+/// A subscription. Dropping it ends it.
 #[derive(Debug)]
 pub struct Feed {
     changes: Arc<Changes>,
     next: u64,
 }
 
-/// What was written since a watcher last asked.
+/// Changes since the previous read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Points that were written or removed, each once.
+    /// Points written or removed, without duplicates.
     pub ids: Vec<PointId>,
-    /// Writes up to this one are among them.
+    /// All writes up to this sequence number are included.
     pub sequence: u64,
-    /// More was written than is told.
+    /// Whether changes were lost.
     pub missed: bool,
-    /// The collection is no more.
+    /// Whether the collection was deleted or replaced.
     pub ended: bool,
 }
 
 impl Feed {
-    /// Watches from now on: what is written after the write `sequence`.
+    /// Subscribes to all writes after `sequence`.
     pub(in crate::collection) fn new(changes: &Arc<Changes>, sequence: impl FnOnce() -> u64) -> Self {
         let mut list = changes.list();
         list.watchers += 1;
@@ -103,7 +103,7 @@ impl Feed {
         Self { changes: changes.clone(), next }
     }
 
-    /// What was written since the last call, at most about `most` ids; never waits.
+    /// Returns the changes since the last call, up to about `most` ids, without waiting.
     pub fn take(&mut self, most: usize) -> News {
         let list = self.changes.list();
         let missed = self.next < list.first;
@@ -118,7 +118,7 @@ impl Feed {
         let ids =
             taken.enumerate().filter(|(place, id)| last.get(id) == Some(place)).map(|(_, id)| id.clone()).collect();
         self.next = until;
-        // Before all is read, only what came before it is known to be told.
+        // Before the end of the list, it is unknown which writes are complete.
         let sequence = if until == list.end() { list.sequence } else { 0 };
         News { ids, sequence, missed, ended: list.ended }
     }

@@ -1,4 +1,4 @@
-//! A layout that is kept, and the few of them that are: in memory, the least used go first.
+//! Layouts, and their in-memory cache with LRU eviction.
 
 use super::words::{MapChoice, MapEnd};
 use crate::collection::Error;
@@ -9,29 +9,29 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bytes of all layouts that are kept.
+/// Memory limit of all cached layouts, in bytes.
 const MOST_BYTES: usize = 256 << 20;
 
-/// A layout as it is shown.
+/// A layout, as returned.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) choice: MapChoice,
     pub(super) method: Method,
     pub(super) seed: u64,
     pub(super) limit: u32,
-    /// Writes up to this one are in it.
+    /// Sequence number up to which writes are included.
     pub(super) sequence: u64,
-    /// In the order of the layout: the ids, a number for the content of each vector, the places.
+    /// In layout order: ids, checksums of the vectors, coordinates.
     pub(super) ids: Vec<PointId>,
     pub(super) prints: Vec<u32>,
     pub(super) places: Vec<f32>,
     pub(super) by_id: HashMap<PointId, u32>,
-    /// How vectors become places, where that is a function of each alone.
+    /// The projection of vectors to coordinates, where that depends on each vector alone.
     pub(super) axes: Option<(Pca, Frame)>,
-    /// Points that came or changed since it was made, and that are gone.
+    /// Number of points added, changed or removed since it was computed.
     pub(super) changed: usize,
     pub(super) time: Duration,
-    /// Measured after the layout is kept.
+    /// Measured after the layout is cached.
     pub(super) neighbors_kept: OnceLock<f32>,
 }
 
@@ -51,23 +51,23 @@ impl Layout {
 
     fn bytes(&self) -> usize {
         let ids: usize = self.ids.iter().map(|id| 2 * id.as_str().len()).sum();
-        // An id is a fat pointer, twice; the table of ids has room to spare.
+        // An id is a fat pointer, stored twice; the hash table has spare capacity.
         ids + self.ids.len() * (4 + 16 + 40 + 4 * self.width())
     }
 }
 
-/// The layouts that are kept, of all collections.
+/// The cached layouts of all collections.
 #[derive(Default)]
 pub(in crate::collection) struct Maps {
-    /// The least used first.
+    /// Least recently used first.
     kept: Mutex<Vec<(Weak<Collection>, Arc<Layout>)>>,
-    /// One layout is made at a time.
+    /// Allows one computation at a time.
     pub(super) making: Mutex<()>,
     pool: OnceLock<Option<rayon::ThreadPool>>,
 }
 
 impl Maps {
-    /// The layout that is kept of a collection: of that method or, without one, the last that was kept or asked for.
+    /// Returns the cached layout of a collection with this method or, without a method, the most recently used one.
     pub(super) fn get(&self, collection: &Arc<Collection>, choice: MapChoice) -> Option<Arc<Layout>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |(of, layout): &(Weak<Collection>, Arc<Layout>)| {
@@ -82,7 +82,7 @@ impl Maps {
         Some(layout)
     }
 
-    /// Keeps a layout in place of the one before of its kind. One that is larger than all that may be kept is not.
+    /// Caches a layout, in place of a previous one of the same kind. One that exceeds the whole limit is not cached.
     pub(super) fn keep(&self, collection: &Arc<Collection>, layout: Arc<Layout>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(of, other)| {
@@ -97,7 +97,7 @@ impl Maps {
         }
     }
 
-    /// Threads for layouts, behind all others of the machine: queries and writes come first.
+    /// Returns the threads for layouts, which have low priority, because queries and writes come first.
     ///
     /// # Errors
     /// `Exhausted`.

@@ -1,14 +1,14 @@
-//! Maps: layouts of a collection, kept and brought up to date, and what is written to it told as it happens.
+//! Maps: 2-D/3-D layouts of a collection, cached and kept up to date, and the change feed.
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `words.rs` | what is asked for and what is told |
+//! | `words.rs` | requests, results and limits |
 //! | `choose.rs` | the points of a layout: all, or an even sample |
-//! | `layout.rs` | a layout that is kept, and the few of them that are |
-//! | `project.rs` | makes a layout, or takes the one that is kept |
-//! | `neighbors.rs` | the nearest others of each point, by the index |
-//! | `place.rs` | the places of queries and of points that were written since |
-//! | `feed.rs` | what is written, for those who watch |
+//! | `layout.rs` | layouts and their cache |
+//! | `project.rs` | the computation of a layout, or its update from the cache |
+//! | `neighbors.rs` | the nearest neighbours of each point, by the index |
+//! | `place.rs` | the coordinates of queries and of newly written points |
+//! | `feed.rs` | the change feed |
 
 mod choose;
 mod feed;

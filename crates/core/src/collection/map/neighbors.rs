@@ -1,4 +1,4 @@
-//! The nearest others of each point of a layout, by the collection's own index; and, of a sample, the true ones.
+//! The nearest neighbours of each point of a layout, by the collection's index; for a sample, also the exact ones.
 
 use super::choose::Chosen;
 use super::project::Making;
@@ -13,22 +13,22 @@ use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Neighbours of each point.
+/// Neighbours per point.
 const NEAREST: usize = 30;
-/// Candidates kept by the search for them.
+/// Candidates kept by their search (ef).
 const EF: u32 = 48;
-/// Points that a thread asks for at a time.
+/// Points per task.
 const BATCH: usize = 64;
-/// Points whose true neighbours are looked for.
+/// Points whose exact neighbours are computed.
 const SAMPLE: usize = 256;
-/// True neighbours of each.
+/// Exact neighbours per point.
 pub(super) const TRUE_NEAREST: usize = 10;
 
-/// From rows to places in the layout.
+/// Maps rows to layout indices.
 struct Rows<'a> {
     chosen: &'a Chosen<'a>,
     places: Vec<Vec<u32>>,
-    /// Of a sample: the rows that are in it.
+    /// If the layout is a sample: the rows in it.
     selected: Option<Vec<Selected>>,
 }
 
@@ -38,12 +38,12 @@ impl<'a> Rows<'a> {
         Self { chosen, places: chosen.places_of_rows(), selected }
     }
 
-    /// The place of a row; none if it is not in the layout.
+    /// Returns the layout index of a row; `None` if it is not in the layout.
     fn place(&self, source: usize, row: Ordinal) -> Option<u32> {
         self.places[source].get(row.0 as usize).copied().filter(|&place| place != NOBODY)
     }
 
-    /// The `k` nearest others of a point, nearest first: by the index or, exactly, by a scan.
+    /// Returns the `k` nearest other points, nearest first: by the index, or exactly by a scan.
     fn nearest(&self, point: usize, k: usize, exactly: bool) -> Result<Vec<(f32, u32)>, Error> {
         let (collection, vector) = (self.chosen.collection, self.chosen.stored(point));
         let effort = if exactly { Effort::Exact } else { Effort::Ef(EF.max(k as u32 + 1)) };
@@ -74,7 +74,7 @@ impl<'a> Rows<'a> {
 }
 
 impl Making<'_> {
-    /// The nearest others of all points.
+    /// Returns the nearest neighbours of all points.
     pub(super) fn neighbors(&self, chosen: &Chosen<'_>) -> Result<Neighbors, Error> {
         self.graphs(chosen)?;
         let (n, rows) = (chosen.points.len(), Rows::of(chosen));
@@ -97,8 +97,7 @@ impl Making<'_> {
         Ok(neighbors)
     }
 
-    /// Builds the graphs that are missing: asking each point for its neighbours by scans would take longer. Where that fails,
-    /// scans it is.
+    /// Builds missing graphs, because scans for every point would take longer. If that fails, scans are used.
     fn graphs(&self, chosen: &Chosen<'_>) -> Result<(), Error> {
         let wanting = |source: &Source<'_>| matches!(source, Source::Sealed(sealed) if sealed.wants_graph());
         if !chosen.sources.iter().any(wanting) {
@@ -116,7 +115,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Points of a sample, each with its true nearest others in the layout; none where there are too few points for that.
+    /// Returns sampled points, each with its exact nearest neighbours in the layout; empty if there are too few points.
     pub(super) fn truth(&self, chosen: &Chosen<'_>) -> Result<Vec<(u32, Vec<u32>)>, Error> {
         let n = chosen.points.len();
         if n < TRUE_NEAREST + 2 {
@@ -126,7 +125,7 @@ impl Making<'_> {
         let done = AtomicUsize::new(0);
         let sample = SAMPLE.min(n);
         let one = |at: usize| {
-            // The order is that of a shuffle: any points are a sample.
+            // Points are in hash order, so any of them are a sample.
             let found = stop.run(|| rows.nearest(at, TRUE_NEAREST, true))?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             self.progress(MapPhase::Measuring, done as f32 / sample as f32, None)?;

@@ -1,4 +1,4 @@
-//! The places of queries, and of points that were written since a layout was made.
+//! The coordinates of queries, and of points written after a layout was computed.
 
 use super::feed::Feed;
 use super::layout::{Layout, Maps};
@@ -14,15 +14,15 @@ use crate::types::{Metric, PointId};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Nearest points that a place is found among.
+/// Nearest points for an interpolation.
 const NEAREST: u32 = 10;
-/// Candidates kept by the search for them.
+/// Candidates kept by their search (ef).
 const EF: u32 = 100;
-/// Where none of the nearest is in the layout, so many times as many are asked for.
+/// Factor on the number of nearest points when none of them is in the layout.
 const MORE: u32 = 10;
 
 impl Collection {
-    /// The places of queries on the layout that is kept.
+    /// Returns the coordinates of queries on the cached layout.
     pub(in crate::collection) fn place(
         self: &Arc<Self>,
         maps: &Maps,
@@ -52,8 +52,8 @@ impl Collection {
         Ok(places.collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
-    /// The place of a vector: where its axes lead, or among those of its nearest points. The centre where the layout has none
-    /// of these.
+    /// Returns the coordinates of a vector: its projection, or an interpolation between its nearest points. The centre
+    /// if the layout has none of these.
     pub(super) fn place_of(&self, view: &View, layout: &Layout, mut query: Resolved) -> Result<Vec<f32>, Error> {
         if let Some((axes, frame)) = &layout.axes {
             if self.metric == Metric::Cosine {
@@ -84,7 +84,7 @@ impl Collection {
                     let apart = match self.metric {
                         Metric::L2 => hit.distance,
                         Metric::Cosine => (2.0 * hit.distance.max(0.0)).sqrt(),
-                        // There is no distance of 0: the nearest counts as one that is not it.
+                        // Inner products have no distance 0: the nearest point gets 1.
                         Metric::Dot => 1.0 + (hit.distance - first) / first.abs().max(f32::MIN_POSITIVE),
                     };
                     Some((apart, layout.place(*layout.by_id.get(&hit.point.id)?)))
@@ -99,12 +99,12 @@ impl Collection {
         }
     }
 
-    /// Watches what is written from now on.
+    /// Subscribes to all later writes.
     pub(in crate::collection) fn watch(&self) -> Feed {
         Feed::new(&self.changes, || self.writer.sequence())
     }
 
-    /// Points that were written, with their places on the layout that is kept.
+    /// Returns written points, with their coordinates on the cached layout.
     pub(in crate::collection) fn placed(
         self: &Arc<Self>,
         maps: &Maps,

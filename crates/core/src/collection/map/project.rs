@@ -1,4 +1,4 @@
-//! Makes a layout, or takes the one that is kept and brings it up to date.
+//! The computation of a layout, or its update from the cache.
 
 use super::choose::Chosen;
 use super::layout::{Layout, Maps};
@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Points whose payloads are read at a time.
+/// Payloads read at a time.
 const BATCH: usize = 2_048;
-/// Bytes after which a part of the points is told.
+/// Size from which a part of the points is sent.
 const PART_BYTES: usize = 512 << 10;
-/// How often it is looked whether the layout before is done.
+/// Polling interval while another layout is computed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A layout on its way.
+/// A layout being computed.
 pub(super) struct Making<'a> {
     pub(super) collection: &'a Arc<Collection>,
     pub(super) params: &'a MapParams,
@@ -32,7 +32,7 @@ pub(super) struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Tells a part; fails when nobody listens.
+    /// Sends a part. Fails if the client has gone.
     pub(super) fn tell(&self, part: MapPart) -> Result<(), Error> {
         if (self.tell)(part) && !self.stop.is_over() { Ok(()) } else { Err(Error::Abandoned) }
     }
@@ -43,7 +43,7 @@ impl Making<'_> {
 }
 
 impl Collection {
-    /// Tells a layout, part by part.
+    /// Computes a layout and sends it part by part.
     pub(in crate::collection) fn project(
         self: &Arc<Self>,
         maps: &Maps,
@@ -56,11 +56,11 @@ impl Collection {
     }
 }
 
-/// Fewer points than this have no other layout than their components.
+/// Fewest points for another method than PCA.
 const LEAST_POINTS: usize = 12;
-/// A layout of which one point in so many came, changed or went since it was made is made anew.
+/// Compute a layout again once more than 1/5 of its points were added, changed or removed.
 const CHANGED_ONE_IN: usize = 5;
-/// Time between two frames.
+/// Interval between frames.
 const FRAME_EVERY: Duration = Duration::from_millis(700);
 
 impl Making<'_> {
@@ -83,7 +83,7 @@ impl Making<'_> {
             self.tell(MapPart::Frame { round, places: layout.places.clone(), last: true })?;
             self.tell_points(&points)?;
             if layout.neighbors_kept.get().is_none() {
-                // Whoever had it made did not wait for this.
+                // The client of the computation did not wait for the measurement.
                 self.measure(maps, &layout, &points)?;
             }
             return self.tell(MapPart::End(layout.end(true)));
@@ -97,7 +97,7 @@ impl Making<'_> {
             return self.tell(MapPart::End(components.end(false)));
         }
         let turn = self.turn(maps)?;
-        // It may have been made while this one waited.
+        // It may have been computed while this call waited.
         let kept = if fresh { None } else { self.kept(maps, method, &points)? };
         let from_cache = kept.is_some();
         let (layout, round) = match kept {
@@ -116,7 +116,7 @@ impl Making<'_> {
         self.tell(MapPart::End(layout.end(from_cache)))
     }
 
-    /// The layout that is kept, brought up to date; none where there is none of that kind, or too much has changed.
+    /// Returns the cached layout, updated; `None` if there is none of this kind, or too much has changed.
     fn kept(&self, maps: &Maps, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
         let MapParams { choice, limit, seed, .. } = *self.params;
         let kept = maps.get(self.collection, MapChoice { method: Some(method), ..choice });
@@ -131,7 +131,7 @@ impl Making<'_> {
         Ok(brought)
     }
 
-    /// The layout with the points of now: those that came or changed lie among their neighbours, the others where they were.
+    /// Updates a layout: new and changed points are placed among their neighbours, the others stay.
     fn brought_up(&self, kept: &Layout, points: &Points<'_>) -> Result<Option<Layout>, Error> {
         let prints = points.chosen.prints();
         let known: Vec<Option<u32>> = points
@@ -168,7 +168,7 @@ impl Making<'_> {
         }))
     }
 
-    /// Makes a layout from the neighbours of each point, beginning at the components.
+    /// Computes a layout from the neighbours of each point, starting from the principal components.
     fn made(
         &self,
         method: Method,
@@ -214,7 +214,7 @@ impl Making<'_> {
         })
     }
 
-    /// Measures how much of the neighbourhoods a layout keeps.
+    /// Measures the share of each point's neighbours that a layout preserves.
     fn measure(&self, maps: &Maps, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
         let measure = || Ok(neighbors_kept(&layout.places, layout.width(), &self.truth(&points.chosen)?));
         if let Some(share) = self.aside(maps, measure)? {
@@ -223,12 +223,12 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Works on the threads that are for layouts.
+    /// Runs `work` on the threads for layouts.
     fn aside<T: Send>(&self, maps: &Maps, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
         maps.pool()?.install(|| self.stop.run(work))
     }
 
-    /// The layout by principal components.
+    /// Computes the layout by principal components.
     fn components(&self, points: &Points<'_>) -> Layout {
         let Points { chosen, .. } = points;
         let MapParams { choice, limit, seed, .. } = *self.params;
@@ -254,7 +254,7 @@ impl Making<'_> {
         }
     }
 
-    /// Tells ids and what was asked for of the payloads.
+    /// Sends the ids and the requested payload fields.
     fn tell_points(&self, points: &Points<'_>) -> Result<(), Error> {
         let Points { chosen, ids, .. } = points;
         let fields = &self.params.fields;
@@ -278,7 +278,7 @@ impl Making<'_> {
         if part.ids.is_empty() { Ok(()) } else { self.tell(part.take()) }
     }
 
-    /// The right to make a layout, once those before it are made.
+    /// Waits for the computations before this one.
     fn turn<'m>(&self, maps: &'m Maps) -> Result<MutexGuard<'m, ()>, Error> {
         loop {
             match maps.making.try_lock() {
@@ -305,7 +305,7 @@ impl Points<'_> {
     }
 }
 
-/// Points that are told together.
+/// Points that are sent together.
 struct Part {
     offset: u32,
     ids: Vec<PointId>,
@@ -344,7 +344,7 @@ impl Collection {
     }
 }
 
-/// What is shown of a payload: a value for each field.
+/// Returns the requested values of a payload, one per field.
 pub(super) fn shown_values(payload: &Payload, fields: &[String]) -> Vec<Value> {
     let shown = |field: &String| match filter::value_at(payload, field) {
         Some(Value::String(mut text)) => {

@@ -1,4 +1,4 @@
-//! What is asked of a map and what is told of it, with the limits.
+//! Types of map requests and results, with their limits.
 
 use crate::collection::Error;
 use crate::collection::filter::check_path;
@@ -8,129 +8,130 @@ use std::time::Duration;
 
 /// Most points of a layout.
 pub const MAX_MAP_POINTS: u32 = 200_000;
-/// Points of a layout at most, where the request does not say.
+/// Default limit of the points of a layout.
 pub const DEFAULT_MAP_POINTS: u32 = 100_000;
-/// Most fields of the payload that come with the points.
+/// Most payload fields per point.
 pub const MAX_MAP_FIELDS: usize = 8;
-/// Texts that come with the points are cut here, bytes.
+/// Length at which returned texts are truncated, in bytes.
 pub const MAX_MAP_TEXT: usize = 256;
 
-/// Which layout of a collection.
+/// The kind of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapChoice {
-    /// 2 or 3.
+    /// Dimensions: 2 or 3.
     pub dimensions: u32,
-    /// How it is made. None: when one is made, t-SNE in 2 dimensions and UMAP in 3, after PCA; of those that are kept, the last.
+    /// Method. None: for a new layout, t-SNE in 2 dimensions and UMAP in 3, after PCA; for a cached one, the most
+    /// recently used.
     pub method: Option<Method>,
 }
 
-/// How a layout is to be made.
+/// Parameters of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapParams {
-    /// Which.
+    /// The kind.
     pub choice: MapChoice,
-    /// Paths whose values come with the points.
+    /// Paths of the payload values to return.
     pub fields: Vec<String>,
-    /// Points at most.
+    /// Most points.
     pub limit: u32,
-    /// Make it anew.
+    /// Whether to ignore the cache.
     pub fresh: bool,
-    /// Of the sample and of the method.
+    /// Seed of the sample and of the method.
     pub seed: u64,
 }
 
-/// The values of the payload that come with points: for each field, a value for each point. Objects, lists and what is missing
-/// are null, texts are cut at [`MAX_MAP_TEXT`].
+/// Returned payload values: for each field, one value per point. Objects, lists and missing values are null; texts are
+/// truncated at [`MAX_MAP_TEXT`].
 pub type FieldValues = Vec<Vec<serde_json::Value>>;
 
-/// A part of a map, as it becomes known.
+/// A part of a streamed map.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MapPart {
     /// The first part.
     Start {
         /// Points of the collection.
         total: u64,
-        /// Of them, in the layout.
+        /// Points in the layout.
         points: u32,
-        /// Writes up to this one are seen.
+        /// Sequence number up to which writes are included.
         sequence: u64,
     },
-    /// Some points, beginning with the one at `offset`.
+    /// A range of points, starting at `offset`.
     Points {
-        /// Place of the first in the layout.
+        /// Layout index of the first one.
         offset: u32,
-        /// Their ids.
+        /// Ids of the points.
         ids: Vec<PointId>,
-        /// What was asked for of their payloads.
+        /// Requested payload values.
         fields: FieldValues,
     },
-    /// The places of all points.
+    /// The coordinates of all points.
     Frame {
         /// 0 for PCA, then growing.
         round: u32,
-        /// `dimensions` numbers a point.
+        /// `dimensions` numbers per point.
         places: Vec<f32>,
-        /// Whether this is how the layout stays, so that nobody may miss it.
+        /// Whether these coordinates are final, so that the frame must not be dropped.
         last: bool,
     },
-    /// How far the work is.
+    /// Progress of the computation.
     Progress(MapProgress),
     /// The last part.
     End(MapEnd),
 }
 
-/// How far a layout is.
+/// Progress of a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MapProgress {
-    /// What is being done.
+    /// Current phase.
     pub phase: MapPhase,
-    /// Of it, 0 to 1.
+    /// Share of this phase done, 0 to 1.
     pub done: f32,
-    /// To the end of all phases, as far as can be told.
+    /// Estimated time to the end of all phases, if known.
     pub left: Option<Duration>,
 }
 
-/// A phase of the work.
+/// A phase of the computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapPhase {
-    /// A segment gets its graph first.
+    /// Building missing graphs.
     Indexing,
-    /// Each point is asked for its nearest ones.
+    /// Searching the neighbours of each point.
     Neighbors,
-    /// The layout improves.
+    /// Optimizing the layout.
     Layout,
-    /// The layout is measured.
+    /// Measuring the layout.
     Measuring,
-    /// Another layout is being made.
+    /// Waiting for another layout.
     Waiting,
 }
 
-/// What became of a layout.
+/// Summary of a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MapEnd {
-    /// How the last frame was made.
+    /// Method of the last frame.
     pub method: Method,
-    /// How long that took.
+    /// Time of the computation.
     pub time: Duration,
-    /// Share of each point's 10 true nearest points that are among its 10 nearest in the layout, when it was made.
+    /// Mean share of each point's 10 true neighbours among its 10 nearest in the layout, as of its computation.
     pub neighbors_kept: Option<f32>,
-    /// Whether it had been made before.
+    /// Whether it came from the cache.
     pub from_cache: bool,
 }
 
-/// Is given the parts of a map. Returning false ends the work.
+/// Callback for the parts of a map. Returns false to cancel.
 pub type Tell<'a> = &'a (dyn Fn(MapPart) -> bool + Sync);
 
-/// Points that were written, with their places.
+/// Written points with their coordinates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placed {
-    /// Those that are there.
+    /// Points that exist.
     pub ids: Vec<PointId>,
-    /// What was asked for of their payloads.
+    /// Requested payload values.
     pub fields: FieldValues,
-    /// `dimensions` numbers each; empty while no layout is kept.
+    /// `dimensions` numbers each; empty while no layout is cached.
     pub places: Vec<f32>,
-    /// Those that are not.
+    /// Points that do not exist.
     pub gone: Vec<PointId>,
 }
 

@@ -1,4 +1,4 @@
-//! Seals, merges and graphs: their order, their end, and what memory allows.
+//! Tests of seals, merges and graph builds: order, termination, memory limits.
 
 use super::super::activity::Meters;
 use super::super::job_memory::tests::memory_of;
@@ -38,7 +38,7 @@ fn seals_wait_a_little_while_merging_is_behind() {
 
 fn item(at: usize, dimension: usize) -> ReadyItem {
     let id = PointId::new(format!("q{at}")).unwrap();
-    // Numbers that look drawn by chance: golden ratio steps.
+    // Pseudo-random components: golden ratio steps.
     let vector = (0..dimension).map(|i| ((at * dimension + i) as f32 * 0.618_034).fract() - 0.5).collect();
     ReadyItem { id, vector, payload: Box::from(&b"{}"[..]) }
 }
@@ -65,7 +65,7 @@ fn a_compaction_ends_while_writers_go_on() {
         collection.compact(&|_, _, _| true).unwrap();
         let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
         assert!(so_far < ENOUGH / 2, "it sealed what was written after its begin: {so_far}");
-        // The writer waits for a seal that nobody does any more.
+        // The writer waits for a seal that will not happen.
         let held = collection.writer.hold();
         collection.end();
         drop(held);
@@ -89,10 +89,10 @@ fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
     let view = collection.view();
     assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
     drop((view, collection));
-    // What was sealed is not growing any more.
+    // Sealed rows are not growing ones any more.
     let collection = opened(dir.path(), 2, 4, Default::default());
     assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
-    // A segment that is just full is frozen too: no write may come to do it.
+    // A segment that is just full is frozen too: there may be no further write to trigger it.
     drop(collection);
     assert_eq!(rows(&opened(dir.path(), 2, 2, Default::default())), (vec![2], 0));
 }
@@ -106,7 +106,7 @@ fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
     }
     let failed = || Some(Arc::new(Error::Unavailable("on purpose".into())));
     std::thread::scope(|scope| {
-        // A writer that has looked and not begun to wait has the lock: it would miss what is told meanwhile.
+        // Simulates a writer between its check and its wait: holding the lock, it must not miss the notification.
         let held = collection.writer.hold();
         let seal = scope.spawn(|| collection.writer.seal_ended(failed()));
         std::thread::sleep(Duration::from_millis(50));
@@ -117,7 +117,7 @@ fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
     let begun = std::time::Instant::now();
     let refused = collection.write(Op::Upsert(vec![item(2, 2)])).err().unwrap();
     assert!(matches!(refused, Error::Seal(_)) && refused.to_string().contains("on purpose"), "{refused}");
-    // One that waits is woken.
+    // A waiting writer is woken.
     collection.writer.seal_ended(None);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| collection.write(Op::Upsert(vec![item(3, 2)])));
@@ -128,7 +128,7 @@ fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
     assert!(begun.elapsed() < Duration::from_secs(30), "half of what a writer waits at most");
 }
 
-/// A collection with `segments` sealed ones of so many rows each, without graphs.
+/// Creates a collection with sealed segments of the given numbers of rows, without graphs.
 fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collection {
     drop(empty(dir, 16, 1_000_000));
     let collection = opened(dir, 16, 1_000_000, meters);
@@ -154,11 +154,11 @@ fn a_graph_comes_between_merges_where_no_merge_makes_it() {
     let view = collection.view();
     assert!(matches!(choose(&view, room, false), Some(Task::Merge(inputs)) if inputs.len() == 2));
     assert!(matches!(choose(&view, room, true), Some(Task::Graph(sealed)) if sealed.live_rows() == 3_000));
-    // One that the next merge takes gets its graph with it.
+    // An input of the next merge gets its graph from the merge.
     let (mut both, mut small) = (View::clone(&view), View::clone(&view));
     both.sealed = vec![view.sealed[0].clone(), Arc::new(view.sealed[0].as_it_is())];
     assert!(matches!(choose(&both, room, true), Some(Task::Merge(_))));
-    // What does not fit is not chosen; the rest is.
+    // A job that does not fit is skipped; others are chosen.
     let tight = Room { merge: 3_500, graph: 2_999 };
     assert!(choose(&both, tight, true).is_none());
     assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
@@ -179,21 +179,21 @@ fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
     let meters = Meters::of(memory_of(1 << 30, &available));
     let collection = with_segments(dir.path(), &[3_000], Arc::new(meters));
     let step = || collection.improve(&|_, _, _| true).unwrap();
-    // Less than an eighth is left.
+    // Less than 1/8 is left.
     available.store(100 << 20, Ordering::Relaxed);
     assert!(matches!(step(), Step::Later(_)));
     let problems = collection.info().problems;
     assert!(problems.len() == 1 && problems[0].contains("has no graph and is scanned"), "{problems:?}");
     assert!(problems[0].contains("may use 1 MiB now; raise --background-memory"), "{problems:?}");
     assert_eq!(collection.info().state, super::super::CollectionState::Serving);
-    // A request leaves it as it is, and ends.
+    // A request skips it too, and ends.
     collection.compact(&|_, _, _| true).unwrap();
     assert!(collection.view().sealed[0].graph().is_none() && collection.info().problems.len() == 1);
     assert!(collection.meters.activity().jobs_refused > 0);
     available.store(1 << 30, Ordering::Relaxed);
     assert_eq!(step(), Step::Done);
     assert!(collection.view().sealed[0].graph().is_some() && collection.info().problems.is_empty());
-    // The same of a measurement.
+    // The same for calibration.
     available.store(100 << 20, Ordering::Relaxed);
     let measure = || collection.calibrate_one(&|_, _, _| true).unwrap();
     assert!(matches!(measure(), Step::Later(_)));
@@ -211,7 +211,7 @@ fn merges_and_loads_make_segments_that_memory_allows() {
     let available = Arc::new(AtomicU64::new(1 << 30));
     let meters = Meters::of(memory_of(1 << 30, &available));
     let collection = with_segments(dir.path(), &[2_500, 2_500, 2_500], Arc::new(meters));
-    // So much that two of them can be merged, and not three.
+    // Memory for merging two of them, not three.
     collection.meters.memory.configure(collection.merge_bytes(6_000));
     assert_eq!(collection.most_rows(), 6_000);
     while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}

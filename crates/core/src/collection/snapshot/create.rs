@@ -1,5 +1,5 @@
-//! Taking a snapshot: the state is noted under the commit lock (dead rows as bits, no vector is copied), then written
-//! without it. Merges may remove the files meanwhile: their mappings are held.
+//! Creation of a snapshot. The state is captured under the commit lock (deleted rows as bits, no vectors), then written
+//! without it. Merges may remove files meanwhile, which stay readable through their mappings.
 
 use super::super::canary;
 use super::super::growing::{Growing, NewRow};
@@ -15,16 +15,16 @@ use crate::store::{CollectionRecord, EmbedderRecord, encode_point};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Rows copied under the lock of a growing segment at once.
+/// Rows copied per lock of a growing segment.
 const STEP: usize = 1_024;
 
-/// The collection as of one sequence number; nothing changes it.
+/// An immutable capture of the collection at one sequence number.
 pub(super) struct Captured {
     pub(super) sequence: u64,
     pub(super) view: View,
 }
 
-/// The content of a part.
+/// Content of a part.
 enum Content {
     Bytes(Vec<u8>),
     Vectors(Arc<Sealed>),
@@ -33,7 +33,7 @@ enum Content {
 }
 
 impl Collection {
-    /// Writes a snapshot of this moment into `depot`.
+    /// Writes a snapshot of the current state into `depot`.
     pub(in super::super) fn snapshot(&self, depot: &Depot, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let captured = self.capture()?;
         let made = Manifest::now();
@@ -62,7 +62,7 @@ impl Collection {
         Ok(manifest.info(&name, bytes))
     }
 
-    /// Notes the state.
+    /// Captures the state.
     pub(super) fn capture(&self) -> Result<Captured, Error> {
         let held = self.writer.hold();
         if self.is_gone() {
@@ -81,7 +81,7 @@ impl Collection {
             })
             .collect();
         drop(held);
-        // Rows never move, so what was noted can be read while others are appended.
+        // Rows never move: the captured ones can be read while others are appended.
         let growing = self.new_growing()?;
         let mut key = 0;
         for (from, rows) in &live {
@@ -126,7 +126,7 @@ impl Collection {
         }
     }
 
-    /// All parts in their order. What is copied must be sound: a copy has checksums of its own.
+    /// Returns all parts in order. Verifies what is copied, because a copy gets its own checksums.
     fn contents(&self, view: &View, observe: Observe<'_>) -> Result<Vec<(Part, Content)>, Error> {
         let mut contents = Vec::new();
         let bytes = |kind, bytes: Vec<u8>| (Part { kind, bytes: bytes.len() as u64 }, Content::Bytes(bytes));
@@ -152,7 +152,7 @@ impl Collection {
             if !dead.is_empty() {
                 contents.push(bytes(Kind::Dead(id), dead));
             }
-            // A graph is a cache: one that is damaged is left out, and built anew here and where the snapshot goes.
+            // A graph is a cache: a damaged one is left out, and rebuilt here and after a restore.
             let live = self.view().sealed.iter().find(|live| live.segment.id() == id).cloned();
             let live = live.unwrap_or_else(|| sealed.clone());
             let Ok(Some(graph)) = live.verified_graph() else { continue };
@@ -173,7 +173,7 @@ impl Collection {
         Ok(contents)
     }
 
-    /// Every row: length u32, then the record as the truth keeps it.
+    /// Writes every row: length u32, then the record in database format.
     fn put_growing(&self, growing: &Growing, put: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let table = growing.read();
         let (mut record, mut buffer) = (Vec::new(), Vec::new());

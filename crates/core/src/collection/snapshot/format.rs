@@ -1,11 +1,11 @@
-//! The bytes of a snapshot: a tar file that is written and read once, front to back.
+//! The file format of a snapshot: a tar file, written and read sequentially.
 //!
 //! ```text
 //! FORMAT  manifest.json  the parts, as the manifest lists them ...  SHA256SUMS  two blocks of zeros
 //! ```
 //!
-//! A reader computes the one header that each entry may have, and compares: what no checksum covers is compared with
-//! what must be there, so that no byte of the file can change unseen.
+//! A reader computes the only valid header of each entry, and compares. Bytes without a checksum are compared with
+//! their only valid value, so that every changed byte is detected.
 
 use super::super::Error;
 use super::super::Job;
@@ -21,19 +21,19 @@ const SUMS: &str = "SHA256SUMS";
 const MAGIC: &str = "nearness snapshot ";
 const VERSION: u32 = 1;
 const BLOCK: usize = 512;
-/// Zeros that end a tar file.
+/// Length of the zeros at the end of a tar file.
 const END: usize = 2 * BLOCK;
 const MAX_FORMAT_BYTES: u64 = 256;
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
-/// What is moved at once.
+/// Bytes transferred at a time.
 pub(super) const PIECE: usize = 1 << 20;
 
-/// Bytes of an entry: its header, its content, zeros up to the next block.
+/// Returns the length of an entry: its header, its content, zeros up to the next block.
 pub(super) fn entry_bytes(content: u64) -> Option<u64> {
     content.checked_next_multiple_of(BLOCK as u64)?.checked_add(BLOCK as u64)
 }
 
-/// Bytes of all that is not a part.
+/// Returns the length of everything besides the parts.
 pub(super) fn frame(manifest: u64, parts: &[Part]) -> Option<u64> {
     let format = opening(&[]).len() as u64;
     let sums: u64 = parts.iter().map(|part| sum_line([0; 32], &part.kind.name()).len() as u64).sum();
@@ -58,12 +58,12 @@ fn sum_line(sum: [u8; 32], name: &str) -> String {
     format!("{hex}  {name}\n")
 }
 
-/// The content of the first entry: format version, and the checksum of the manifest.
+/// Returns the content of the first entry: format version, and the checksum of the manifest.
 fn opening(manifest: &[u8]) -> String {
     format!("{MAGIC}{VERSION}\n{}", sum_line(Sha256::digest(manifest).into(), MANIFEST))
 }
 
-/// Writes a snapshot.
+/// A snapshot writer.
 pub(super) struct Writer<'w> {
     out: &'w mut dyn Write,
     sums: String,
@@ -105,7 +105,7 @@ impl<'w> Writer<'w> {
         self.pad(content.len() as u64)
     }
 
-    /// Writes a part; `fill` hands over all of its bytes.
+    /// Writes a part. `fill` supplies all of its bytes.
     pub(super) fn part(
         &mut self,
         part: Part,
@@ -131,7 +131,7 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Writes checksums and end; the length of the file.
+    /// Writes checksums and end. Returns the length of the file.
     pub(super) fn end(mut self) -> Result<u64, Error> {
         let sums = std::mem::take(&mut self.sums);
         self.entry(SUMS, sums.as_bytes())?;
@@ -144,7 +144,7 @@ fn told(observe: Observe<'_>, done: u64, total: u64) -> Result<(), Error> {
     if observe(Job::Copying, done, total) { Ok(()) } else { Err(Error::Unavailable("it was cancelled".into())) }
 }
 
-/// Reads a snapshot.
+/// A snapshot reader.
 pub(super) struct Reader<'r> {
     snapshot: SnapshotName,
     input: Box<dyn Read + 'r>,
@@ -210,7 +210,7 @@ impl<'r> Reader<'r> {
         self.zeros((bytes.next_multiple_of(BLOCK as u64) - bytes) as usize)
     }
 
-    /// An entry whose length only its header says.
+    /// Reads an entry of a length known only from its header.
     fn entry(&mut self, name: &str, most: u64) -> Result<Vec<u8>, Error> {
         let mut found = [0; BLOCK];
         self.fill(&mut found)?;
@@ -224,7 +224,7 @@ impl<'r> Reader<'r> {
         Ok(content)
     }
 
-    /// Reads a part; `take` gets its bytes in pieces, before their checksum is known.
+    /// Reads a part. `take` gets its bytes in pieces, before their checksum is verified.
     pub(super) fn part(
         &mut self,
         part: Part,
@@ -249,7 +249,7 @@ impl<'r> Reader<'r> {
         Ok(())
     }
 
-    /// Compares all checksums, and that the file ends.
+    /// Verifies all checksums, and the end of the file.
     pub(super) fn end(mut self) -> Result<(), Error> {
         let sums = std::mem::take(&mut self.sums);
         self.header(SUMS, sums.len() as u64)?;

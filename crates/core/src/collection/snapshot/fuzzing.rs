@@ -1,11 +1,11 @@
-//! What the fuzz targets in `fuzz/` reach of snapshots; compiled for them only.
+//! Access to snapshots for the fuzz targets in `fuzz/`; compiled only for them.
 
 use super::manifest::Manifest;
 
-/// A manifest in the one form that is read.
+/// Returns a manifest in canonical form, the only one that is accepted.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the failed check.
 pub fn canonical_manifest(json: &[u8]) -> Result<Vec<u8>, String> {
     Manifest::from_json(json).map(|manifest| manifest.to_json())
 }

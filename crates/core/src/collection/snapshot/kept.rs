@@ -1,4 +1,4 @@
-//! The snapshots of a depot: what there is, and whether it is whole.
+//! The catalog of a snapshot depot: list, describe, verify.
 
 use super::super::Error;
 use super::super::canary;
@@ -8,10 +8,10 @@ use super::restore::{Points, open};
 use super::selftest::SelfTest;
 use crate::depot::Depot;
 
-/// All snapshots, the oldest first. What is not named as one is passed over.
+/// Lists all snapshots, oldest first. Ignores files with other names.
 ///
 /// # Errors
-/// What the depot refuses. A snapshot that cannot be described says so in its entry.
+/// Errors of the depot. The entry of a snapshot without a readable manifest holds its own error.
 pub fn list(depot: &Depot) -> Result<Vec<Listed>, Error> {
     let mut all = Vec::new();
     for kept in depot.list()? {
@@ -22,7 +22,7 @@ pub fn list(depot: &Depot) -> Result<Vec<Listed>, Error> {
     Ok(all)
 }
 
-/// What its manifest says.
+/// Describes a snapshot from its manifest.
 ///
 /// # Errors
 /// `NotFound`; `Corrupt`; `Conflict` for another format version.
@@ -31,7 +31,7 @@ pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, 
     Ok(manifest.info(snapshot, bytes))
 }
 
-/// Reads every byte: all checksums, and that the parts can be read. A restore checks more: it opens what it has restored.
+/// Reads every byte: verifies all checksums, and decodes the parts. A restore also opens the restored collection.
 ///
 /// # Errors
 /// As [`describe`].

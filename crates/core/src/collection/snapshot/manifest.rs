@@ -1,4 +1,4 @@
-//! What is in a snapshot: the collection's record, its sequence number, and the parts of the file in their order.
+//! The manifest of a snapshot: the collection's record, its sequence number, and the ordered parts of the file.
 
 use super::super::{EmbedderPin, Error};
 use super::format;
@@ -12,19 +12,19 @@ use std::time::SystemTime;
 
 /// Version of the manifest.
 const VERSION: u32 = 1;
-/// How every name ends: common tools look into it.
+/// Suffix of every name, so that common tools open the file.
 const SUFFIX: &str = ".nearness.tar";
 const MAX_NAME_BYTES: usize = 80;
 
-/// The name of a snapshot: made by the engine from time, sequence number and chance, never from what a user gives.
+/// The name of a snapshot, generated from time, sequence number and a random number, never from user input.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotName(String);
 
 impl SnapshotName {
-    /// A name that was made before.
+    /// Parses an existing name.
     ///
     /// # Errors
-    /// `Invalid` for what is none.
+    /// `Invalid` if it is not a snapshot name.
     pub fn new(name: &str) -> Result<Self, Error> {
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         match name.strip_suffix(SUFFIX) {
@@ -36,12 +36,12 @@ impl SnapshotName {
         }
     }
 
-    /// A new name. Names sort by time.
+    /// Generates a new name. Names sort by time.
     pub(super) fn make(made: u64, sequence: u64) -> Self {
         Self(format!("{made:012}-{sequence}-{:08x}{SUFFIX}", rand::random::<u32>()))
     }
 
-    /// As text.
+    /// Returns it as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,45 +53,45 @@ impl fmt::Display for SnapshotName {
     }
 }
 
-/// A snapshot as its manifest describes it.
+/// Description of a snapshot, from its manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SnapshotInfo {
-    /// Its name.
+    /// Name of the snapshot.
     pub snapshot: SnapshotName,
     /// Length of the file.
     pub bytes: u64,
-    /// When it was made, seconds since 1970.
+    /// Creation time, in seconds since 1970.
     pub made: u64,
-    /// The program that made it.
+    /// Program that created it.
     pub program: String,
-    /// Of which collection.
+    /// Name of the collection.
     pub collection: CollectionName,
-    /// It holds every write up to this one, and none after it.
+    /// Sequence number: the snapshot contains every write up to this one, and none after it.
     pub sequence: u64,
-    /// Points in it.
+    /// Number of points.
     pub points: u64,
     /// Components of their vectors.
     pub dimension: u32,
-    /// How near is measured.
+    /// The distance metric.
     pub metric: Metric,
     /// The embedder.
     pub embedder: Option<EmbedderPin>,
-    /// Whether the embedder's files are in it.
+    /// Whether it contains the embedder's files.
     pub carries_embedder: bool,
 }
 
-/// An entry of a list: the snapshot, or why it cannot be described.
+/// An entry of a list: a description, or why there is none.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Its name.
+    /// Name of the snapshot.
     pub snapshot: SnapshotName,
     /// Length of the file.
     pub bytes: u64,
-    /// What its manifest says, or what is wrong with it.
+    /// Description from its manifest, or the error.
     pub info: Result<SnapshotInfo, String>,
 }
 
-/// What a part of the file is. Its name is made from this, and read back to it; nothing else names files.
+/// Kind of a part. Determines the part's name, which is parsed back to it; no other names occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Embedder(&'static str),
@@ -141,7 +141,7 @@ impl Kind {
         (kind.name() == name).then_some(kind)
     }
 
-    /// The file of a model folder, if it may be one.
+    /// Returns the part for a file of a model folder; `None` for other names.
     pub(super) fn embedder(name: &str) -> Option<Self> {
         MODEL_FILES.into_iter().find(|file| *file == name).map(Self::Embedder)
     }
@@ -154,7 +154,7 @@ pub(super) struct Part {
     pub(super) bytes: u64,
 }
 
-/// See the module.
+/// The manifest of a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Manifest {
     pub(super) record: CollectionRecord,
@@ -202,7 +202,7 @@ impl Manifest {
         json
     }
 
-    /// Reads what [`to_json`](Self::to_json) wrote, and checks that the parts fit together.
+    /// Parses the output of [`to_json`](Self::to_json), and checks that the parts are consistent.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if stored.version != VERSION {
@@ -231,7 +231,7 @@ impl Manifest {
             let follows = match kind {
                 Kind::Vectors(id) => {
                     (segment, graph) = (Some(*id), None);
-                    // The last number is never used.
+                    // The largest number is reserved.
                     id.0 < u64::MAX
                 }
                 Kind::Dead(id) => segment == Some(*id),
@@ -253,7 +253,7 @@ impl Manifest {
         self.file_bytes().map(drop).ok_or_else(|| "its parts have more bytes than there are".into())
     }
 
-    /// Length of the whole file, unless it is beyond all bounds.
+    /// Returns the length of the whole file; `None` on overflow.
     pub(super) fn file_bytes(&self) -> Option<u64> {
         let mut sum = format::frame(self.to_json().len() as u64, &self.parts)?;
         for part in &self.parts {

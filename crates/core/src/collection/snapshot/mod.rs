@@ -2,11 +2,11 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `manifest.rs` | what is in a snapshot, and the JSON that says it |
-//! | `format.rs` | the bytes of the file: written and read once, front to back |
-//! | `create.rs` | the state is noted under the commit lock, and written without it |
-//! | `selftest.rs` | queries with their exact answers |
-//! | `restore.rs` | into a new folder, checked before a record names it |
+//! | `manifest.rs` | the manifest and its JSON |
+//! | `format.rs` | the file format, written and read sequentially |
+//! | `create.rs` | capture under the commit lock, writing without it |
+//! | `selftest.rs` | queries with exact answers, compared after a restore |
+//! | `restore.rs` | restore into a new folder, checked before a record names it |
 //! | `kept.rs` | the snapshots of a depot: list, describe, verify |
 
 mod create;

@@ -1,4 +1,4 @@
-//! Restoring: everything is written into a new folder and checked there; a record that names it comes last.
+//! Restore of a snapshot: into a new folder, which is checked before a record names it.
 
 use super::super::activity::Meters;
 use super::super::canary;
@@ -17,14 +17,14 @@ use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most bytes of a part that is held in memory.
+/// Most bytes of a part in memory.
 const MAX_HELD_BYTES: u64 = 256 << 20;
-/// Growing points that are committed at once.
+/// Growing points per commit.
 const COMMIT_POINTS: usize = 4_096;
-/// Bytes of them.
+/// Bytes of growing points per commit.
 const COMMIT_BYTES: usize = 16 << 20;
 
-/// Opens a snapshot of `depot`, up to its parts; and its length.
+/// Opens a snapshot of `depot`, up to its parts. Also returns its length.
 pub(super) fn open<'d>(depot: &'d Depot, snapshot: &SnapshotName) -> Result<(Reader<'d>, Manifest, u64), Error> {
     let (download, bytes) = depot.read(snapshot.as_str())?;
     let (reader, manifest) = Reader::begin(snapshot, Box::new(download), bytes)?;
@@ -38,7 +38,7 @@ pub(super) struct GrowingPoint {
     payload: Vec<u8>,
 }
 
-/// Cuts the bytes of the growing points into points.
+/// A decoder of the growing points.
 pub(super) struct Points<'r> {
     record: &'r CollectionRecord,
     rest: Vec<u8>,
@@ -49,7 +49,7 @@ impl<'r> Points<'r> {
         Self { record, rest: Vec::new() }
     }
 
-    /// Takes the next bytes; hands over the points that end in them.
+    /// Adds bytes. Calls back with the points that end in them.
     pub(super) fn take(
         &mut self,
         piece: &[u8],
@@ -77,7 +77,7 @@ impl<'r> Points<'r> {
         Ok(())
     }
 
-    /// Nothing may be left.
+    /// Fails if bytes are left.
     pub(super) fn end(self) -> Result<(), Error> {
         match self.rest.len() {
             0 => Ok(()),
@@ -86,7 +86,7 @@ impl<'r> Points<'r> {
     }
 }
 
-/// What a restore works with.
+/// Context of a restore.
 pub(in super::super) struct Staging<'s> {
     pub(in super::super) fs: &'s Arc<dyn Fs>,
     pub(in super::super) registry: &'s Registry,
@@ -100,7 +100,7 @@ impl Staging<'_> {
         Error::SnapshotDamaged { snapshot: self.snapshot.to_string(), what: what.into() }
     }
 
-    /// What is wrong with the bytes, as the snapshot's fault; what the machine refuses stays what it is.
+    /// Maps errors of the content to a damaged snapshot; other errors, such as I/O, stay.
     fn blame(&self, error: Error) -> Error {
         match error.kind() {
             super::super::ErrorKind::Corrupt | super::super::ErrorKind::InvalidInput => self.damaged(error.to_string()),
@@ -108,7 +108,8 @@ impl Staging<'_> {
         }
     }
 
-    /// Refuses what cannot be restored here, before anything is written. True when the embedder's files are needed.
+    /// Fails if the snapshot cannot be restored here, before anything is written. Returns whether the embedder's files
+    /// are needed.
     fn admit(&self, manifest: &Manifest, data_dir: &Path) -> Result<bool, Error> {
         let needed: u64 = manifest.parts.iter().map(|part| part.bytes).sum();
         let free = disk::free_bytes(data_dir).map_err(crate::store::Error::from)?;
@@ -131,7 +132,8 @@ impl Staging<'_> {
         Ok(!known)
     }
 
-    /// Restores into a new folder: the record of a collection named `target`, its folder, and the collection, open.
+    /// Restores into a new folder. Returns the record of a collection named `target`, its folder, and the open
+    /// collection.
     pub(in super::super) fn run(
         &self,
         depot: &Depot,
@@ -145,7 +147,7 @@ impl Staging<'_> {
         Ok((record, prepared, collection))
     }
 
-    /// Writes everything into the folder, checks it, and opens it under the name `target`.
+    /// Writes all files into the folder, checks it, and opens it under the name `target`.
     fn stage(
         &self,
         mut reader: Reader<'_>,
@@ -265,7 +267,7 @@ impl Staging<'_> {
         if batch.is_empty() { Ok(()) } else { flush(&mut batch) }
     }
 
-    /// The truth of the segments, and the sequence number.
+    /// Commits the segments, the reference vectors and the sequence number to the database.
     fn commit(&self, truth: &Truth, dir: &Path, manifest: &Manifest, held: &[(Part, Vec<u8>)]) -> Result<(), Error> {
         let wrong = |what| self.damaged(format!("a canary: {what}"));
         let canaries = held.iter().find(|(part, _)| part.kind == Kind::Canaries);

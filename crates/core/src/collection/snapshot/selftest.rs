@@ -1,4 +1,4 @@
-//! Queries with their exact answers: asked again after a restore, they must be answered alike.
+//! The self-test of a snapshot: queries with exact answers, repeated and compared after a restore.
 
 use super::super::effort::Effort;
 use super::super::open::{Collection, View};
@@ -7,11 +7,11 @@ use super::super::{Accuracy, Error, Fields, SearchParams};
 use crate::types::Ordinal;
 use serde::{Deserialize, Serialize};
 
-/// Queries: stored points, spread evenly.
+/// Queries: evenly spaced stored points.
 const QUERIES: u64 = 50;
-/// Neighbours of each.
+/// Neighbours per query.
 const K: u32 = 10;
-/// What distances may differ by, relative to the larger of 1 and themselves: another CPU adds in another order.
+/// Tolerance of distances, relative to max(1, distance): another CPU adds in another order.
 const TOLERANCE: f32 = 1e-4;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct SelfTest {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
-    /// Bits of f32.
+    /// Bits of the f32 components.
     vector: Vec<u32>,
     /// Id, and bits of the distance.
     answer: Vec<(String, u32)>,
@@ -42,7 +42,7 @@ fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(St
     Ok(answer.hits.into_iter().map(|hit| (hit.point.id.to_string(), hit.distance.to_bits())).collect())
 }
 
-/// The vectors of live points, spread evenly over the rows.
+/// Returns vectors of live points, evenly spaced over the rows.
 fn sample(view: &View, dimension: usize) -> Vec<Vec<f32>> {
     let step = view.live().div_ceil(QUERIES).max(1) as usize;
     let sealed = view.sealed.iter().flat_map(|sealed| {
@@ -57,7 +57,7 @@ fn sample(view: &View, dimension: usize) -> Vec<Vec<f32>> {
 }
 
 impl SelfTest {
-    /// Asks a view that does not change.
+    /// Runs the queries on an immutable view.
     pub(super) fn make(collection: &Collection, view: &View) -> Result<Self, Error> {
         let mut queries = Vec::new();
         for vector in sample(view, collection.dimension as usize) {
@@ -75,7 +75,7 @@ impl SelfTest {
         serde_json::from_slice(json).map_err(|error| format!("the self-test: {error}"))
     }
 
-    /// Asks a restored collection. An error says which query is answered otherwise.
+    /// Runs the queries on a restored collection. The error names a query with a different answer.
     pub(super) fn pass(&self, collection: &Collection) -> Result<(), String> {
         let view = collection.view();
         for (number, asked) in self.queries.iter().enumerate() {
@@ -96,7 +96,7 @@ impl SelfTest {
     }
 }
 
-/// Whether the distances are the same, rank by rank, and the ids too but where distances tie.
+/// Whether distances are equal rank by rank, and ids too except where distances tie.
 fn alike(expected: &[(String, u32)], found: &[(String, u32)]) -> bool {
     let near = |a: u32, b: u32| {
         let (a, b) = (f32::from_bits(a), f32::from_bits(b));

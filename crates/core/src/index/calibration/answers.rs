@@ -1,4 +1,4 @@
-//! Many queries answered together: exactly, by one shared scan, and by a graph, as the recall that it reaches.
+//! Batched answers: exact ones by one shared scan, and the recall of a graph against them.
 
 use super::{Curve, CurvePoint};
 use crate::index::graph::Graph;
@@ -7,31 +7,31 @@ use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 
-/// The `k` that are measured.
+/// Measured values of `k`.
 pub(super) const KS: [u32; 5] = [1, 3, 10, 30, 100];
-/// The first `ef` of a curve: `k` over so much.
+/// First `ef` of a curve: `k / LEAST_EF`, rounded up.
 const LEAST_EF: u32 = 4;
-/// From one `ef` to the next.
+/// Growth factor from one `ef` to the next.
 const GROWTH: f64 = 1.35;
-/// A curve ends with this recall, or with this many candidates, or when the graph would compare every row.
+/// Last recall and last `ef` of a curve. A curve also ends where the graph would compare every row.
 const ENOUGH: f32 = 0.9995;
 const MAX_EF: u32 = 4_096;
-/// Queries that share one pass over the vectors; after each pass, the measurement may be cancelled.
+/// Queries per pass over the vectors; the measurement can be cancelled after each pass.
 const TOGETHER: usize = 128;
-/// Bytes of the rows that are compared with every query before the next ones: they stay in the cache.
+/// Bytes of a block of rows, which is compared with all queries before the next block, so that it stays in the cache.
 const BLOCK_BYTES: usize = 128 << 10;
 
-/// Decides whether a row may be found.
+/// Filter of the rows that a search may return.
 pub(super) type Accept<'a> = &'a (dyn Fn(Ordinal) -> bool + Sync);
 
 /// A query of a measurement.
 pub(super) struct Asked {
     pub(super) vector: Vec<f32>,
-    /// The row that it is; left out of its own answer.
+    /// Row that is the query itself, excluded from its own answer.
     pub(super) own: Option<Ordinal>,
 }
 
-/// What is measured: a graph over the accepted ones of its rows.
+/// Measured graph, over its accepted rows.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub(super) rows: Rows<'a>,
@@ -39,14 +39,14 @@ pub(super) struct Subject<'a> {
     pub(super) accept: Accept<'a>,
 }
 
-/// Tells of queries answered; an error cancels.
+/// Progress callback: the number of additional queries answered. An error cancels.
 pub(super) type Step<'a> = &'a mut dyn FnMut(usize) -> Result<(), Error>;
 
-/// Steps of [`curves`] for each query.
+/// Progress steps of [`Subject::curves`] per query.
 pub(super) const STEPS: usize = 1 + KS.len();
 
 impl Subject<'_> {
-    /// Recall by `ef` for each of [`KS`] that the rows allow.
+    /// Measures recall by `ef` for each of [`KS`], as far as the number of rows allows.
     pub(super) fn curves(&self, asked: &[Asked], step: Step<'_>) -> Result<Vec<Curve>, Error> {
         let mut truth: Vec<Vec<f32>> = Vec::with_capacity(asked.len());
         for together in asked.chunks(TOGETHER) {
@@ -75,8 +75,8 @@ impl Subject<'_> {
         Ok(curves)
     }
 
-    /// The share of the `k` nearest that the graph finds. A row that is as near as the k-th counts: equal rows may stand
-    /// for one another.
+    /// Returns the share of the `k` nearest rows that the graph finds. A row as near as the k-th counts: equal rows are
+    /// interchangeable.
     fn recall(&self, asked: &Asked, truth: &[f32], k: u32, ef: u32) -> f64 {
         let truth = &truth[..truth.len().min(k as usize)];
         let Some(&worst) = truth.last() else { return 1.0 };
@@ -87,8 +87,8 @@ impl Subject<'_> {
         hits.min(truth.len()) as f64 / truth.len() as f64
     }
 
-    /// The distances of the `k` nearest accepted rows of each query, ascending: every row is compared, by all cores, a
-    /// block of rows with all queries before the next.
+    /// Returns the distances of the `k` nearest accepted rows of each query, ascending. A parallel scan of all rows
+    /// compares each block of rows with all queries before the next block.
     fn nearest(&self, asked: &[Asked], k: usize) -> Vec<Vec<f32>> {
         let Self { rows, accept, .. } = *self;
         let norms: Vec<f32> = asked.iter().map(|asked| math::norm(&asked.vector)).collect();

@@ -1,12 +1,14 @@
-//! Measures a graph: what it reaches for rows that were held out while a graph of the same settings was built.
+//! Measurement of a graph: the recall of held-out rows on a graph of the same settings that is built without them.
 //!
-//! Up to [`SUBSET_ROWS`] rows that graph is over all the others. Of a larger segment it is over as many rows by chance, and
-//! what the larger graph misses more is read from stored rows, asked on both: missed shares grow by about the same factor.
-//! (From 15,000 to 58,000 rows of 16 and 32 independent components that foretells the recall of k = 10 within 0.02, mostly
-//! on the safe side; of k = 1 it says too little.) It costs one such build, and scans of [`BUDGET`] multiplications.
+//! Up to [`SUBSET_ROWS`] rows, that graph covers all other rows. For a larger segment it covers as many random rows.
+//! The additional misses of the larger graph are estimated from stored rows, queried on both graphs: the miss (1 -
+//! recall) grows by about the same factor. (From 15,000 to 58,000 rows of 16 and 32 independent components this
+//! predicts the recall of k = 10 within 0.02, mostly on the safe side; it underestimates that of k = 1.) The cost is
+//! one build of the smaller graph, and scans of [`BUDGET`] multiplications.
 //!
-//! What was tried instead of the build: rows asked on the graph itself, their nodes passed by and their neighbours linked anew.
-//! In the mean over data sets that can be made right, but one set of 20,000 rows said 0.02 too much.
+//! Rejected alternative to the build: queries with rows of the graph itself, with their nodes bypassed and their
+//! neighbours linked anew. Averaged over data sets it can be made correct, but on one set of 20,000 rows its recall was
+//! 0.02 too high.
 
 use super::answers::{Accept, Asked, STEPS, Subject};
 use super::table::{Fit, MARGIN};
@@ -19,36 +21,37 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::path::Path;
 
-/// Rows that are held out: one in so many, within limits.
+/// Number of held-out rows: live rows / `HELD_OUT_ONE_IN`, clamped to `HELD_OUT`.
 const HELD_OUT_ONE_IN: usize = 10;
 const HELD_OUT: (usize, usize) = (100, 1_000);
-/// Most rows, and most components, of the graph without them.
+/// Most rows, and most components, of the graph without the held-out rows.
 const SUBSET_ROWS: usize = 1 << 20;
 const SUBSET_COMPONENTS: usize = 1 << 27;
-/// Stored rows that are asked, within limits; fewer on a large segment, so that their scan has at most so many
-/// multiplications: seconds.
+/// Number of stored rows to query: as many as a scan of [`BUDGET`] multiplications (seconds) allows, clamped to
+/// `STORED`.
 const STORED: (usize, usize) = (100, 500);
 const BUDGET: u64 = 60_000_000_000;
-/// What the larger graph may miss, as a multiple of what the smaller one does.
+/// Limits of the ratio (miss of the larger graph) / (miss of the smaller graph).
 const GROWTH: (f64, f64) = (1.0, 20.0);
-/// What is missed at least, for that multiple.
+/// Lower bound of a miss in that ratio.
 const LEAST_MISS: f64 = 1e-4;
 
-/// Fewest rows of a graph that is smaller than the measured one only for want of memory: what fewer show of so much larger a
-/// graph is not worth a promise.
+/// Fewest rows of a subset that only memory makes smaller than the segment: fewer rows cannot support a guarantee for a
+/// much larger graph.
 const LEAST_SUBSET_ROWS: usize = 1 << 14;
 
-/// Bytes of memory that a measurement takes beyond the rows.
+/// Memory of a measurement in bytes, beyond the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasureBytes {
-    /// On the smallest sample that is measured.
+    /// With the smallest subset.
     pub least: u64,
-    /// On all rows, or on the largest sample.
+    /// With all rows, or with the largest subset.
     pub most: u64,
 }
 
-/// The memory that [`measure`] takes for `rows` rows, of which `live` are accepted. For each row of the subset: its vector in f32 and its
-/// norm, what the build of its graph takes, and the graph's bytes. Once: 4 bytes for each row of the segment, and the held-out rows.
+/// Returns the memory of [`measure`] for `rows` rows with `live` accepted ones. For each row of the subset: its vector
+/// in f32 and its norm, the build memory of its graph, and the bytes of the graph. Once: 4 bytes for each row of the
+/// segment, and the held-out rows.
 pub fn measure_bytes(rows: u64, live: u64, dimension: usize, metric: Metric, m: u32) -> MeasureBytes {
     let most = usize::try_from(live).unwrap_or(usize::MAX).min(most_subset_rows(dimension));
     let bytes = |subset| 4 * rows + subset_bytes(subset, dimension, metric, m);
@@ -66,7 +69,7 @@ fn subset_bytes(rows: usize, dimension: usize, metric: Metric, m: u32) -> u64 {
     graph.saturating_add(rows * (vector + 4)).saturating_add(asked)
 }
 
-/// The largest subset that takes no more than `memory`.
+/// Returns the number of rows of the largest subset within `memory` bytes.
 fn subset_within(memory: u64, rows: Rows<'_>, m: u32) -> usize {
     let memory = memory.saturating_sub(4 * rows.len() as u64);
     let (mut least, mut most) = (0, most_subset_rows(rows.dimension));
@@ -81,8 +84,9 @@ fn subset_within(memory: u64, rows: Rows<'_>, m: u32) -> usize {
     least
 }
 
-/// Measures `graph` over the accepted rows of `rows`, on which it was built with `params`, on a subset that takes at most
-/// `memory` bytes (see [`measure_bytes`]). The same seed and memory draw the same rows. `progress` is told of steps done and of all steps; returning false cancels. None for fewer than 200 rows.
+/// Measures `graph`, which was built on `rows` with `params`, over the accepted rows, on a subset that takes at most
+/// `memory` bytes (see [`measure_bytes`]). The same seed and memory draw the same rows. `progress` receives (steps
+/// done, all steps) and returns false to cancel. Returns None for fewer than 200 rows.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; those of the build.
@@ -107,7 +111,7 @@ pub fn measure(
     let (held, kept) = draw(rows.len(), drawn, held_count, &mut rng, accept);
     let scan = (rows.len() * rows.dimension) as u64;
     let stored_count = (BUDGET / scan.max(1)).clamp(STORED.0 as u64, STORED.1 as u64) as usize;
-    // By their place in the subset, so that both graphs can be asked for the same rows.
+    // By position in the subset, so that both graphs can be queried with the same rows.
     let places = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
     let stored: Vec<Asked> = places.iter().map(|place| own(rows, kept[place.0 as usize])).collect();
 
@@ -135,13 +139,13 @@ pub fn measure(
     Calibration::new(samples, new, of_stored).map(Some).map_err(damaged)
 }
 
-/// A stored row as a query.
+/// Returns a stored row as a query.
 fn own(rows: Rows<'_>, row: Ordinal) -> Asked {
     Asked { vector: rows.row(row).to_floats().into_owned(), own: Some(row) }
 }
 
-/// From the recall on a subset to that on all rows: at each `ef` what is missed grows as it does for the same stored rows,
-/// asked on the `large` graph and on the `small` one. An error says what curve is none.
+/// Extrapolates recall from a subset to all rows: at each `ef` the miss grows by the same factor as for the same stored
+/// rows from the `small` graph to the `large` one. The error names the invalid curve.
 fn enlarge(new: &mut [Curve], large: &[Curve], small: &[Curve]) -> Result<(), String> {
     let (large, small) = (Fit::of(large)?, Fit::of(small)?);
     for Curve { k, points } in new {
@@ -150,7 +154,7 @@ fn enlarge(new: &mut [Curve], large: &[Curve], small: &[Curve]) -> Result<(), St
             let miss = |recall: f64| (1.0 - recall).max(LEAST_MISS);
             let growth = (miss(l.0) / miss(s.0)).clamp(GROWTH.0, GROWTH.1);
             let missed = ((1.0 - f64::from(*recall)) * growth).min(1.0);
-            // Of the growth only the large graph's error counts: the rows are the same, and much of it with them.
+            // Count only the large graph's error of the growth: the rows are the same, so the errors are correlated.
             let unsure = missed * (l.0 - l.1) / MARGIN / miss(l.0);
             *recall = (1.0 - missed) as f32;
             *error = (f64::from(*error) * growth).hypot(unsure).min(1.0) as f32;
@@ -177,7 +181,7 @@ impl<'a> Subset<'a> {
         Rows { vectors: Components::F32(&self.vectors), norms: &self.norms, ..self.of }
     }
 
-    /// A graph over them, in memory.
+    /// Builds a graph over the rows, in memory.
     fn graph(&self, params: GraphParams, progress: &(dyn Fn(u64, u64) -> bool + Sync)) -> Result<Graph, Error> {
         let path = Path::new("the graph without the held-out rows");
         let rows = self.rows();
@@ -191,7 +195,7 @@ impl<'a> Subset<'a> {
     }
 }
 
-/// `drawn` accepted rows of `0..rows` by chance, the first `held` of them apart (in no order), the others ascending.
+/// Draws `drawn` accepted rows of `0..rows` at random: the first `held` separately (unordered), the others ascending.
 fn draw(
     rows: usize,
     drawn: usize,
@@ -202,7 +206,7 @@ fn draw(
     let mut all: Vec<Ordinal> = (0..rows).map(|row| Ordinal(row as u32)).filter(|&row| accept(row)).collect();
     let drawn = drawn.min(all.len());
     let held = held.min(drawn);
-    // Fisher and Yates, as far as needed.
+    // Fisher-Yates shuffle, as far as needed.
     let shuffled = if drawn == all.len() { held } else { drawn };
     for at in 0..shuffled {
         let other = rng.random_range(at..all.len());
@@ -214,7 +218,7 @@ fn draw(
     (all, kept)
 }
 
-/// `count` different accepted rows of `0..rows` by chance, fewer where there are fewer (or where nearly none is accepted).
+/// Draws `count` different accepted rows of `0..rows` at random; fewer if there are fewer (or almost none is accepted).
 pub fn sample_rows(
     rows: u32,
     count: usize,
@@ -223,7 +227,7 @@ pub fn sample_rows(
 ) -> Vec<Ordinal> {
     let mut chosen = std::collections::BTreeSet::new();
     let mut order = Vec::with_capacity(count.min(rows as usize));
-    // Twenty draws a row: enough unless most rows are refused.
+    // 20 draws per row are enough unless most rows are rejected.
     for _ in 0..count.saturating_mul(20) {
         if order.len() >= count || rows == 0 {
             break;
@@ -250,7 +254,7 @@ mod tests {
         enlarge(&mut new, &curves(0.8), &curves(0.95)).unwrap();
         // The larger graph misses four times as much.
         assert!(new[0].points.iter().all(|point| (point.recall - 0.6).abs() < 0.01), "{new:?}");
-        // Never less than on the subset, whatever chance says of the stored rows.
+        // The growth is at least 1, even if the stored rows show less.
         let mut new = curves(0.9);
         enlarge(&mut new, &curves(0.95), &curves(0.8)).unwrap();
         assert!(new[0].points.iter().all(|point| (point.recall - 0.9).abs() < 1e-6), "{new:?}");

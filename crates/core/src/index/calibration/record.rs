@@ -1,4 +1,4 @@
-//! A calibration as bytes, checked when they are read: redb does not check the pages that it reads.
+//! Serialized form of a calibration, validated on read: redb does not verify the pages that it reads.
 //!
 //! ```text
 //! 0   u8   version         1   3 bytes zero        4   u32  CRC-32 of all other bytes
@@ -15,7 +15,7 @@ const HEADER: usize = 12;
 const CRC: std::ops::Range<usize> = 4..8;
 
 impl Calibration {
-    /// Its stored form; see `docs/FORMAT.md`.
+    /// Serializes the table; see `docs/FORMAT.md`.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&self.samples().to_le_bytes());
@@ -36,10 +36,10 @@ impl Calibration {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    /// Parses the output of [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// A description of the fault in the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() < HEADER {
             return Err(format!("{} bytes, less than the {HEADER} of its header", bytes.len()));
@@ -68,7 +68,7 @@ impl Calibration {
 
 type Word<'n> = dyn FnMut() -> Result<[u8; 4], String> + 'n;
 
-/// One list of curves. Nothing is allocated for a count that is out of range.
+/// Parses one list of curves. Allocates nothing for a count out of range.
 fn curves(next: &mut Word<'_>) -> Result<Vec<Curve>, String> {
     let count = u32::from_le_bytes(next()?) as usize;
     if count > MAX_CURVES {
@@ -136,7 +136,7 @@ mod tests {
             let crc = checksum(&bytes).to_le_bytes();
             bytes[CRC].copy_from_slice(&crc);
             let _ = Calibration::from_bytes(&bytes);
-            // Counts that may fit.
+            // Plausible counts.
             for at in (12..bytes.len() - 3).step_by(4) {
                 bytes[at + 1..at + 4].fill(0);
             }

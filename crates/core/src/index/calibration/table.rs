@@ -1,14 +1,16 @@
-//! The table of one graph: recall by `ef` for a few `k`, made monotone (pool adjacent violators) and read in between.
+//! Calibration table of one graph: recall by `ef` for a few `k`, made monotone (pool adjacent violators) and
+//! interpolated.
 //!
-//! Between two measured `ef` the logarithm of what is missed is linear in the logarithm of `ef`; between two measured
-//! `k`, in the logarithm of `k` at the same `ef / k`. Both are models; the tests hold them against held-out queries.
+//! Between two measured `ef` the logarithm of the miss (1 - recall) is linear in the logarithm of `ef`; between two
+//! measured `k`, in the logarithm of `k` at the same `ef / k`. Both are models; the tests verify them with held-out
+//! queries.
 
-/// Standard errors between the measured mean and what is promised. A target is held against the mean over as many new
-/// queries as were measured, whose own error is as large: 1.645 (one side, 95 %) times the root of 2, and as much again by
-/// half for the rows that were held out, which make the real graph larger than the measured one. (Measured over 12
-/// collections of 8,000 rows and 5 targets: with 3, 57 of 60 reached, 0.012 above in the mean; with 3.5, 58 and 0.013.)
+/// Standard errors between the measured mean and the guaranteed recall. A target is compared with the mean over as many
+/// new queries as were measured, whose own error is as large: 1.645 (one-sided 95 %) times the root of 2, times 1.5 for
+/// the held-out rows, which make the real graph larger than the measured one. (Measured over 12 collections of 8,000
+/// rows and 5 targets: with 3, 57 of 60 reached, 0.012 above in the mean; with 3.5, 58 and 0.013.)
 pub(super) const MARGIN: f64 = 3.5;
-/// What is missed at least, for the logarithm.
+/// Lower bound of a miss, for the logarithm.
 const LEAST_MISS: f64 = 1e-6;
 /// Most curves of a table.
 pub(super) const MAX_CURVES: usize = 8;
@@ -18,7 +20,7 @@ pub(super) const MAX_POINTS: usize = 64;
 /// Recall at one `ef`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvePoint {
-    /// Candidates of the search; at least 1. Fewer than `k` are those that it expands.
+    /// Candidates of the search; at least 1. If it is below `k`, the number of expanded candidates.
     pub ef: u32,
     /// Mean share of the `k` nearest rows that were found, 0 to 1.
     pub recall: f32,
@@ -29,17 +31,17 @@ pub struct CurvePoint {
 /// Recall by `ef` for one `k`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// Neighbours asked for; at least 1.
+    /// Neighbours per query; at least 1.
     pub k: u32,
-    /// By growing `ef`; at least one.
+    /// Points by ascending `ef`; at least one.
     pub points: Vec<CurvePoint>,
 }
 
-/// What was measured of one graph.
+/// Calibration table of one graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     samples: u32,
-    /// As measured, and monotone with what is promised.
+    /// Measured curves, and their monotone fit with lower bounds.
     new: (Vec<Curve>, Fit),
     stored: (Vec<Curve>, Fit),
 }
@@ -63,8 +65,8 @@ struct Estimate {
 }
 
 impl CurvePoint {
-    /// Mean and standard error of recalls at `k` and `ef`, with one more query that missed one of its `k`: a hundred perfect
-    /// answers do not show that nothing is ever missed.
+    /// Computes the mean and standard error of recalls at `k` and `ef`, with one additional query that missed one of
+    /// its `k`: a hundred perfect answers do not prove a recall of 1.
     pub fn of(recalls: &[f64], k: u32, ef: u32) -> Self {
         let all = || recalls.iter().copied().chain([1.0 - 1.0 / f64::from(k)]);
         let n = (recalls.len() + 1) as f64;
@@ -75,10 +77,11 @@ impl CurvePoint {
 }
 
 impl Calibration {
-    /// A table of curves: of queries that are not stored, and of stored rows that are asked for the others.
+    /// Creates a table from curves of queries that are not stored, and of stored rows that are queried for other rows.
     ///
     /// # Errors
-    /// What is wrong: no curve, `k` or `ef` not growing or too small, a recall that is none, too many of them.
+    /// A description of the fault: no curve, `k` or `ef` not ascending or too small, an invalid recall, too many curves
+    /// or points.
     pub fn new(samples: u32, new: Vec<Curve>, stored: Vec<Curve>) -> Result<Self, String> {
         if samples == 0 {
             return Err("no samples".into());
@@ -87,40 +90,40 @@ impl Calibration {
         Ok(Self { samples, new: (new, new_fit), stored: (stored, stored_fit) })
     }
 
-    /// Queries that were measured.
+    /// Number of measured queries.
     pub fn samples(&self) -> u32 {
         self.samples
     }
 
-    /// What was measured of queries that are not stored, by `k`.
+    /// Measured curves of queries that are not stored, by `k`.
     pub fn new_curves(&self) -> &[Curve] {
         &self.new.0
     }
 
-    /// What was measured of stored rows, by `k`.
+    /// Measured curves of stored rows, by `k`.
     pub fn stored_curves(&self) -> &[Curve] {
         &self.stored.0
     }
 
-    /// The recall to expect at `k` and `ef` for a query that is not stored, 0 to 1.
+    /// Returns the expected recall at `k` and `ef` for a query that is not stored, 0 to 1.
     pub fn expected(&self, ef: u32, k: u32) -> f32 {
         self.new.1.at(f64::from(ef), k).0 as f32
     }
 
-    /// What is promised instead with confidence: the lower bound.
+    /// Returns the lower confidence bound of that recall.
     pub fn lower(&self, ef: u32, k: u32) -> f32 {
         self.new.1.at(f64::from(ef), k).1 as f32
     }
 
-    /// The recall to expect of a stored row that is asked for `k` others.
+    /// Returns the expected recall of a stored row that is queried for `k` others.
     pub fn stored(&self, ef: u32, k: u32) -> f32 {
         self.stored.1.at(f64::from(ef), k).0 as f32
     }
 
-    /// The least `ef` whose recall is the target with confidence; none if only a scan promises it. It may be less than `k`,
-    /// as far as that was measured.
+    /// Returns the least `ef` whose lower bound reaches the target; None if only a scan reaches it. May be less than
+    /// `k`, as far as that was measured.
     ///
-    /// Beyond the largest measured `k` its curve is read at the same `ef / k`, which promises less than is reached.
+    /// Above the largest measured `k`, its curve is read at the same `ef / k`, which underestimates the recall.
     pub fn ef_for(&self, target: f32, k: u32) -> Option<u32> {
         let k = k.max(1);
         let fit = &self.new.1;
@@ -170,7 +173,7 @@ impl Fit {
         Ok(Self(measured.iter().map(fit).collect()))
     }
 
-    /// The least measured `ef / k` at this `k`: of the curves before and after it the greater.
+    /// Returns the least measured `ef / k` at this `k`: the greater one of the two adjacent curves.
     fn least_ratio(&self, k: u32) -> f64 {
         let above = self.0.partition_point(|curve| curve.k < f64::from(k));
         let near = [above.checked_sub(1).and_then(|at| self.0.get(at)), self.0.get(above)];
@@ -178,7 +181,7 @@ impl Fit {
         ratios.fold(0.0, f64::max)
     }
 
-    /// Mean and lower bound.
+    /// Returns the mean and the lower bound.
     pub(super) fn at(&self, ef: f64, k: u32) -> (f64, f64) {
         let k = f64::from(k.max(1));
         let ratio = ef / k;
@@ -210,7 +213,7 @@ impl Fitted {
     }
 }
 
-/// A recall between two: geometric in what is missed.
+/// Interpolates between two recalls, geometrically in the miss.
 fn between(a: f64, b: f64, share: f64) -> f64 {
     if a == b {
         return a;
@@ -219,8 +222,8 @@ fn between(a: f64, b: f64, share: f64) -> f64 {
     (1.0 - (miss(a) + share * (miss(b) - miss(a))).exp()).clamp(a.min(b), a.max(b))
 }
 
-/// Recall only grows with `ef`: means by pooling adjacent violators, lower bounds by the best so far (what is promised at
-/// an `ef` holds at every larger one).
+/// Makes a curve monotone in `ef`: means by pool adjacent violators, lower bounds by the running maximum (a bound at
+/// one `ef` holds at every larger one).
 fn fit(curve: &Curve) -> Fitted {
     let means = pool(&curve.points.iter().map(|point| f64::from(point.recall)).collect::<Vec<_>>());
     let mut promised = 0.0_f64;
@@ -236,7 +239,8 @@ fn fit(curve: &Curve) -> Fitted {
     Fitted { k: curve.k.into(), points }
 }
 
-/// The nearest growing sequence, in squares: pool adjacent violators (Ayer et al. 1955), all of one weight.
+/// Returns the nearest non-decreasing sequence in least squares: pool adjacent violators (Ayer et al. 1955), equal
+/// weights.
 fn pool(values: &[f64]) -> Vec<f64> {
     let mut blocks: Vec<(f64, usize)> = Vec::with_capacity(values.len());
     for &value in values {

@@ -1,4 +1,4 @@
-//! Targets held against queries that were never stored.
+//! Tests of target recalls with queries that were never stored.
 
 use super::*;
 use crate::index::graph::{Expected, Graph, build};
@@ -18,7 +18,7 @@ fn graph(sample: &Sample) -> Graph {
     Graph::from_bytes(bytes, "test.graph".as_ref(), expected).unwrap()
 }
 
-/// The mean recall of the graph over queries.
+/// Returns the mean recall of the graph over queries.
 fn reached(sample: &Sample, graph: &Graph, queries: &[Vec<f32>], k: u32, ef: u32) -> f64 {
     let recall = |query: &Vec<f32>| {
         let truth = exact::search(sample.rows(), query, k as usize, |_| true).neighbors;
@@ -29,8 +29,8 @@ fn reached(sample: &Sample, graph: &Graph, queries: &[Vec<f32>], k: u32, ef: u32
     queries.iter().map(recall).sum::<f64>() / queries.len() as f64
 }
 
-/// Trials of several data sets and targets: how often the target was reached, and by how much it was passed on average
-/// where an `ef` below the table's first would not do.
+/// Runs trials of several data sets and targets: checks how often the target was reached, and the mean excess recall of
+/// the trials with an `ef` above the table's first.
 #[allow(clippy::print_stdout, reason = "what each trial reached must be seen")]
 fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]) {
     let (mut all, mut reached_count, mut over, mut counted) = (0, 0, 0.0, 0);
@@ -59,7 +59,7 @@ fn trials(rows: usize, dimension: usize, seeds: std::ops::Range<u64>, ks: &[u32]
     }
     println!("{reached_count} of {all} reached, {:.4} above in the mean of {counted}", over / f64::from(counted));
     assert!(all >= 10 && counted >= 5, "{all} trials, {counted} of them above the least ef");
-    // Of the few trials of a quick run one may fail: 0.95 of fifteen is no whole number.
+    // A quick run may fail one of its few trials: 0.95 of fifteen is no whole number.
     assert!(all - reached_count <= (all / 20).max(1), "{reached_count} of {all}");
     assert!(over / f64::from(counted) <= 0.02, "{}", over / f64::from(counted));
 }
@@ -133,7 +133,8 @@ fn with_little_memory_a_sample_is_measured_and_the_target_is_still_reached() {
     };
     let (whole, _) = steps(bytes.most);
     let (sampled, table) = steps(bytes.least);
-    // Rows of the graph that is built, then the held-out rows and the stored ones, which a sample is asked for twice.
+    // Rows of the graph that is built, then the held-out rows and the stored ones; a sample queries the stored ones
+    // twice.
     assert_eq!((whole, sampled), (19_000 + (1_000 + 500) * 6, 16_384 + (1_000 + 2 * 500) * 6));
     let ef = table.ef_for(0.9, 10).unwrap();
     let recall = reached(&sample, &graph, &sample.queries(400), 10, ef);

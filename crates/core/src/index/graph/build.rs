@@ -1,9 +1,9 @@
-//! Rows to a graph, by many threads (Algorithm 1 of Malkov & Yashunin).
+//! Parallel build of a graph from rows (Algorithm 1 of Malkov & Yashunin).
 //!
-//! The level of every row follows from the seed and the row, so all levels and the entry exist before the first row is
-//! inserted, and nothing grows. Links are atomic numbers: walks read them without locks, writers hold the lock of the
-//! node they change. A row looks for its links on all its levels first, then sets its own, then is linked from others,
-//! lowest level first: whoever finds it can walk on from it.
+//! The level of every row is a function of the seed and the row, so all levels and the entry exist before the first
+//! insert, and nothing is resized. Links are atomic integers: searches read them without locks, writers hold the lock
+//! of the node that they change. An insert first finds the row's links on all its levels, then sets them, then adds the
+//! links from other rows, lowest level first, so that every search that finds the row can continue from it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,23 +24,23 @@ use crate::math;
 use crate::math::codes::{CodeQuery, CodeRows};
 use crate::types::{MAX_DIMENSION, Metric};
 
-/// Rows that a thread takes at once.
+/// Rows that a thread claims at once.
 const CHUNK: usize = 32;
-/// Rows that one thread inserts before the others join, so that they find a graph to walk.
+/// Rows that one thread inserts before the others start, so that they have a graph to search.
 const ALONE: usize = 512;
-/// Most locks of a level; nodes share them.
+/// Most locks per level; nodes share them.
 const LOCKS: usize = 1 << 14;
-/// Most cache lines of one node that are asked for at once.
+/// Most cache lines to prefetch per node.
 const LINES_AHEAD: usize = 8;
-/// Candidates of a walk that repairs.
+/// `ef` of the searches during repair.
 const REPAIR_EF: usize = 64;
 
-/// One line of memory: code rows start at such lines.
+/// One cache line; code rows are aligned to it.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// An upper level, ready to be written.
+/// Finished upper level, ready to be written.
 #[derive(Debug)]
 pub(super) struct UpperLevel {
     pub(super) rows: Vec<u32>,
@@ -49,7 +49,7 @@ pub(super) struct UpperLevel {
 }
 
 impl UpperLevel {
-    /// What a file holds of a level, in its order.
+    /// Returns the parts of a level in file order.
     pub(super) fn parts(&self) -> [&[u32]; 3] {
         [&self.rows, &self.down, &self.links]
     }
@@ -84,17 +84,17 @@ impl Built {
         self.rows
     }
 
-    /// Rows whose codes equal those of another, and which are found through it.
+    /// Number of rows whose codes equal those of another row, and which are found through it.
     pub fn twins(&self) -> usize {
         self.twins.rows.len()
     }
 
-    /// Rows that nothing led to before they were linked at the end.
+    /// Number of rows that the repair linked because the entry did not reach them.
     pub fn repaired(&self) -> u32 {
         self.repaired
     }
 
-    /// Rows whose links were taken over from an older graph.
+    /// Number of rows whose links come from an older graph.
     pub fn reused(&self) -> u32 {
         self.reused
     }
@@ -104,15 +104,15 @@ impl Built {
     }
 }
 
-/// One level while it is built.
+/// One level during the build.
 pub(super) struct Level {
     degree: usize,
     /// The row of each node, ascending; empty on level 0, where a node is a row.
     rows: Vec<u32>,
-    /// The node of the level below.
+    /// Node of the level below, for each node.
     down: Vec<u32>,
     links: Vec<AtomicU32>,
-    /// The key of each link, so that nothing is computed twice.
+    /// Distance key of each link, so that nothing is computed twice.
     keys: Vec<AtomicU32>,
     locks: Vec<Mutex<()>>,
 }
@@ -145,14 +145,14 @@ impl Level {
         if self.rows.is_empty() { node } else { self.rows[node as usize] }
     }
 
-    /// Asks for the memory that [`add`](Self::add) changes.
+    /// Prefetches the memory that [`add`](Self::add) changes.
     fn prefetch_for_change(&self, node: u32) {
         let start = node as usize * self.degree;
         math::prefetch_slice(&self.links[start..start + self.degree], LINES_AHEAD);
         math::prefetch_slice(&self.keys[start..start + self.degree], LINES_AHEAD);
     }
 
-    /// Sets the links of a node that no other thread has found yet.
+    /// Sets the links of a node that no other thread can find yet.
     pub(super) fn set(&self, node: u32, links: &[(u32, u32)]) {
         let start = node as usize * self.degree;
         for (place, &(key, to)) in links.iter().enumerate() {
@@ -161,7 +161,7 @@ impl Level {
         }
     }
 
-    /// Adds a link; where there is no place left, chooses again among the old ones and the new one.
+    /// Adds a link; if the node is full, selects again among the old links and the new one.
     fn add(&self, codes: &Codes<'_>, from: u32, key: u32, to: u32, context: &mut Context) {
         let lock = &self.locks[from as usize % self.locks.len()];
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,7 +210,7 @@ impl Links for Level {
     }
 }
 
-/// What a thread needs to insert rows.
+/// State of a thread that inserts rows.
 struct Context {
     scratch: Scratch,
     selector: Selector,
@@ -234,12 +234,13 @@ impl Context {
     }
 }
 
-/// What a row takes during a build beside its codes and links: levels, orders, hashes of its codes, marks of walks, bytes.
+/// Bytes per row during a build, besides codes and links: levels, orders, code hashes, visited marks, flags.
 const ROW_BYTES: u64 = 64;
 
-/// Bytes of memory that [`build`] takes at most beyond the rows. For each row: its code row, without reduction; 16 bytes for each
-/// of its `m` links, of which level 0 has twice as many, each with its key; what its share of the upper levels takes; `ROW_BYTES`; with the links
-/// of an older graph, their copy of 8 bytes for each of `m`, and 16 more. Once: what `Quantizer::fit` takes.
+/// Upper bound of the memory of [`build`] beyond the rows, in bytes. Per row: its code row, without reduction; 16 bytes
+/// for each of its `m` links, because level 0 has twice as many, each with its key; its share of the upper levels;
+/// `ROW_BYTES`; with the links of an older graph, their copy of 8 bytes for each of `m`, and 16 more. Once: the memory
+/// of `Quantizer::fit`.
 pub fn build_bytes(rows: u64, dimension: usize, metric: Metric, m: u32, with_reuse: bool) -> u64 {
     let width = Quantizer::full_width_of(metric, dimension);
     let m = u64::from(m);
@@ -249,7 +250,7 @@ pub fn build_bytes(rows: u64, dimension: usize, metric: Metric, m: u32, with_reu
     rows.saturating_mul(row).saturating_add(Quantizer::fit_bytes(rows, width))
 }
 
-/// Bytes of a graph file for so many rows, at most.
+/// Upper bound of the size of a graph file, in bytes.
 pub fn file_bytes(rows: u64, dimension: usize, metric: Metric, m: u32) -> u64 {
     let m = u64::from(m);
     let stride = Quantizer::stride_of(Quantizer::full_width_of(metric, dimension)) as u64;
@@ -257,14 +258,13 @@ pub fn file_bytes(rows: u64, dimension: usize, metric: Metric, m: u32) -> u64 {
     rows.saturating_mul(stride + 8 * m + upper + 8)
 }
 
-/// Builds the graph of rows that were checked before (finite, with a direction where the metric needs one; others do no
-/// harm, but are hardly found).
+/// Builds the graph of validated rows (finite, with a direction if the metric needs one; other rows do no harm, but are
+/// hardly found).
 ///
-/// Rows that an older graph has links for keep them (`reuse`), and only the others look for theirs.
+/// Rows with links in an older graph keep them (`reuse`); only the other rows search for theirs.
 ///
-/// `progress` is told the rows done and their total, from any of the threads, and returns false to stop. With one
-/// thread the result depends on nothing but the rows and the parameters. Memory beyond the rows: at most
-/// [`build_bytes`].
+/// `progress` receives (rows done, all rows) from any of the threads, and returns false to cancel. With one thread the
+/// result depends only on the rows and the parameters. Memory beyond the rows: at most [`build_bytes`].
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`Error::InvalidParams`] naming the limit.
@@ -310,7 +310,7 @@ pub fn build(
     let mut level_of = vec![0_u8; rows.len()];
     nodes.iter().for_each(|&row| level_of[row as usize] = level_by_chance(params.seed, row, params.m));
     let mut entry_row = nodes.iter().copied().max_by_key(|&row| (level_of[row as usize], std::cmp::Reverse(row)));
-    // Whoever comes begins at the entry: it must have its links already, or be the first of all.
+    // Every search starts at the entry: it must have its links already, or be the first row of all.
     if let Some((entry, first)) = entry_row.zip(taken.as_ref().and_then(|taken| taken.rows().min()))
         && !linked[entry as usize]
     {
@@ -329,7 +329,7 @@ pub fn build(
     drop(linked);
 
     let builder = Builder { codes, levels: &levels, level_of: &level_of, entry, params };
-    // The entry, all twins, and level 0 of the older rows are there already.
+    // Done already: the entry, all twins, and level 0 of the older rows.
     let total = rows.len() as u64;
     builder.insert_all(&older, 1, total - (older.len() + newer.len()) as u64, total, progress)?;
     builder.insert_all(&newer, 0, total - newer.len() as u64, total, progress)?;
@@ -358,7 +358,7 @@ fn encode(quantizer: &Quantizer, rows: Rows<'_>, codes: &mut [u8], threads: usiz
     share(codes, stride, threads, |first, out| quantizer.encode_rows(rows, first..first + out.len() / stride, out));
 }
 
-/// Gives each thread a part of `all`, which has `each` items for every row; `work` is told the first row of its part.
+/// Divides `all`, which has `each` items per row, among the threads; `work` receives the first row of its part.
 pub(super) fn share<T: Send>(all: &mut [T], each: usize, threads: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let rows = (all.len() / each).div_ceil(threads).max(1);
     let work = &work;
@@ -369,14 +369,14 @@ pub(super) fn share<T: Send>(all: &mut [T], each: usize, threads: usize, work: i
     });
 }
 
-/// The order in which rows are inserted: half of them by chance in the last round, half of the others in the one before, and
-/// so on (Amenta, Choi and Rote 2003, "Incremental constructions con BRIO"). Within a round rows keep their order, in which
-/// near ones may be together: memory is found near. The rounds before have spread links everywhere. (Without them, of rows in
-/// clumps of 50 near ones brought together, 1 in 10 neighbours was not found.)
+/// Returns the insertion order: a random half of the rows in the last round, half of the others in the one before, and
+/// so on (Amenta, Choi and Rote 2003, "Incremental constructions con BRIO"). Within a round rows keep their order,
+/// which may be by proximity: this improves memory locality, and the rounds before have spread links everywhere.
+/// (Without rounds, on rows sorted into clumps of 50 near ones, 1 in 10 neighbours was not found.)
 ///
-/// Threads take chunks far from each other: rows that are inserted at the same time do not see each other.
+/// Threads take chunks that are far apart: rows that are inserted at the same time do not see each other.
 fn in_rounds(mut rows: Vec<u32>, seed: u64, threads: usize) -> Vec<u32> {
-    // Other numbers than those that the levels are made of.
+    // A hash independent of the levels.
     let round = |row: u32| std::cmp::Reverse(hash(!seed, row).leading_zeros());
     rows.sort_by_key(|&row| round(row));
     let mut order = Vec::with_capacity(rows.len());
@@ -390,7 +390,7 @@ fn in_rounds(mut rows: Vec<u32>, seed: u64, threads: usize) -> Vec<u32> {
     order
 }
 
-/// The level of a row: geometric with ratio 1/m, from a hash of seed and row.
+/// Returns the level of a row: geometric with ratio 1/m, from a hash of seed and row.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn level_by_chance(seed: u64, row: u32, m: u32) -> u8 {
     let uniform = ((hash(seed, row) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
@@ -405,7 +405,7 @@ fn hash(seed: u64, row: u32) -> u64 {
     z ^ z >> 31
 }
 
-/// All levels, empty.
+/// Creates all levels, without links.
 #[allow(clippy::cast_possible_truncation)]
 fn levels(nodes: &[u32], rows: usize, level_of: &[u8], m: usize) -> Vec<Level> {
     let mut levels = vec![Level::new(2 * m, rows, Vec::new(), Vec::new())];
@@ -428,7 +428,7 @@ fn levels(nodes: &[u32], rows: usize, level_of: &[u8], m: usize) -> Vec<Level> {
     levels
 }
 
-/// The node of a row that is on this level.
+/// Returns the node of a row on this level.
 #[allow(clippy::cast_possible_truncation)]
 fn node_on(level: &Level, row: u32) -> u32 {
     if level.rows.is_empty() { row } else { level.rows.partition_point(|&r| r < row) as u32 }
@@ -443,7 +443,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Inserts rows on their levels from `lowest`; `before` of `total` are done.
+    /// Inserts rows on their levels from `lowest` up; `before` of `total` rows are already done.
     fn insert_all(
         &self,
         order: &[u32],
@@ -506,7 +506,7 @@ impl Builder<'_> {
         }
         context.query = query;
 
-        // The row's node on each of its levels, found on the highest and followed down.
+        // The row's node on each of its levels: found on the highest, then followed down.
         let mut nodes = [row; MAX_LEVELS + 1];
         if of_row > 0 {
             nodes[of_row] = node_on(&self.levels[of_row], row);
@@ -527,7 +527,7 @@ impl Builder<'_> {
         context.plan = plan;
     }
 
-    /// Plans the links of a row on one level; returns the nearest node.
+    /// Selects the links of a row on one level; returns the nearest node.
     fn choose(&self, number: usize, scorer: &impl super::score::Scorer, start: u32, context: &mut Context) -> u32 {
         let level = &self.levels[number];
         let ef = self.params.ef_construction as usize;
@@ -540,12 +540,12 @@ impl Builder<'_> {
     }
 }
 
-/// Scores rows against a row made a query.
+/// Returns a scorer of rows against a row that is encoded as a query.
 pub(super) fn scorer<'a>(codes: &Codes<'a>, query: &'a [i8], norm: u32) -> CodeScorer<'a> {
     CodeScorer { rows: codes.rows, query: CodeQuery { codes: query, norm }, kernels: math::kernels() }
 }
 
-/// Links every node that the entry does not reach from near nodes that it does; returns how many there were.
+/// Links every node that the entry does not reach from reached nodes near it; returns the number of repaired nodes.
 fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes: &[u32]) -> u32 {
     let lost: Vec<u32> = {
         let reach = Reach::from(links, degree, entry);
@@ -556,7 +556,7 @@ fn repair(codes: &Codes<'_>, links: &mut [u32], degree: usize, entry: u32, nodes
     }
     let mut scratch = Scratch::default();
     let mut query = vec![0; codes.rows.stride];
-    // What is near is looked up in the graph as it is, before any of it changes.
+    // Find the near nodes before any link changes.
     let near: Vec<Vec<u32>> = lost
         .iter()
         .map(|&node| {

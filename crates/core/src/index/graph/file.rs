@@ -1,7 +1,7 @@
-//! The file: written from a [`Built`], opened as a [`Graph`]. The only place that meets bytes from outside.
+//! Graph file: written from a [`Built`], opened as a [`Graph`]. The only code that parses external bytes.
 //!
-//! Opening reads the header and checks it against what the caller expects and against the length of the file, so that
-//! every section is known to lie in it. It reads nothing else; [`Graph::verify`] does.
+//! Opening reads the header and checks it against the caller's expectations and the length of the file, so that every
+//! section lies within the file. It reads nothing else; [`Graph::verify`] does.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use crate::index::reduce::Projection;
 use crate::index::{Error, GraphParams};
 use crate::types::{MAX_DIMENSION, Metric};
 
-/// Most scratch spaces that a graph keeps for later searches.
+/// Most search scratches that a graph keeps for later searches.
 const KEPT_SCRATCH: usize = 64;
 
-/// What the graph of a segment must have been built on.
+/// Expected properties of a segment's graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// Rows of the segment.
     pub rows: u32,
     /// Components of a row.
     pub dimension: u32,
-    /// How near is measured.
+    /// Distance metric.
     pub metric: Metric,
-    /// The content tag of its vectors.
+    /// Content tag of the vectors.
     pub tag: u64,
 }
 
@@ -37,7 +37,7 @@ pub struct Graph {
     bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
     header: Header,
     path: PathBuf,
-    /// What `bytes` are, when they are mapped.
+    /// Mapping behind `bytes`, if they are mapped.
     pub(super) mapping: Option<Arc<Mapping>>,
     pub(super) quantizer: Quantizer,
     pub(super) scratch: Mutex<Vec<Scratch>>,
@@ -50,10 +50,10 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Built {
-    /// Writes the file: the same bytes for the same graph and tag. `tag` names the vectors it was built on.
+    /// Writes the file: the same bytes for the same graph and `tag`, the content tag of the graph's vectors.
     ///
     /// # Errors
-    /// Whatever the writer returns.
+    /// The errors of the writer.
     #[allow(clippy::cast_possible_truncation)]
     pub fn write_to(&self, out: &mut impl Write, tag: u64) -> io::Result<()> {
         let mut header: Header = bytemuck::Zeroable::zeroed();
@@ -101,7 +101,7 @@ impl Built {
         Ok(())
     }
 
-    /// The bytes of a section, in parts.
+    /// Returns the bytes of a section, in parts.
     fn parts(&self, kind: SectionKind) -> Vec<&[u8]> {
         match kind {
             SectionKind::Codes => vec![self.codes()],
@@ -121,13 +121,13 @@ impl Built {
 }
 
 impl Graph {
-    /// Opens the bytes of a graph file, which must not change. `path` is for messages.
+    /// Opens a graph file from its bytes, which must not change. `path` is for messages.
     ///
-    /// Reads the header and the basis only. Bytes that do not start at a multiple of 4 are copied.
+    /// Reads the header and the basis only. Copies the bytes if they are not aligned to 4.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the header or the length is wrong; [`Error::Incompatible`] if the file is of another
-    /// version, or of other rows than expected.
+    /// [`Error::Corrupt`] if the header or the length is wrong; [`Error::Incompatible`] if the file has another
+    /// version, or other rows than expected.
     pub fn from_bytes(
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
         path: &Path,
@@ -196,12 +196,12 @@ impl Graph {
         (*self.bytes).as_ref()
     }
 
-    /// Length of the file, bytes.
+    /// Length of the file in bytes.
     pub fn mapped_bytes(&self) -> u64 {
         (*self.bytes).as_ref().len() as u64
     }
 
-    /// Where the file is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -211,7 +211,7 @@ impl Graph {
         self.header.rows
     }
 
-    /// How it was built. The number of threads is not kept.
+    /// Build parameters. The number of threads is not stored.
     pub fn params(&self) -> GraphParams {
         let Header { m, ef_construction, seed, .. } = self.header;
         GraphParams { m, ef_construction, seed, threads: 1 }
@@ -229,7 +229,7 @@ impl Graph {
     }
 }
 
-/// Checks that the header's numbers are possible, and agree with the length of the file.
+/// Checks that the header's numbers are valid and agree with the length of the file.
 fn check_header(header: &Header, length: usize) -> Result<(), String> {
     let within = |name: &str, got: u32, least: u32, most: u32| {
         if (least..=most).contains(&got) { Ok(()) } else { Err(format!("{name} is {got}, not {least} to {most}")) }
@@ -272,7 +272,7 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The basis of the codes, checked against its checksum: a few hundred kilobytes at most.
+/// Reads the basis of the codes and verifies its checksum: a few hundred kilobytes at most.
 fn projection(all: &[u8], header: &Header, metric: Metric) -> Result<Projection, String> {
     let width = Quantizer::full_width_of(metric, header.dimension as usize);
     let section = header.sections[SectionKind::Basis as usize];
@@ -286,7 +286,7 @@ fn projection(all: &[u8], header: &Header, metric: Metric) -> Result<Projection,
         .ok_or_else(|| "the basis is impossible".into())
 }
 
-/// A copy of bytes that starts at a multiple of 8.
+/// Copy of bytes, aligned to 8.
 struct Aligned {
     words: Vec<u64>,
     length: usize,

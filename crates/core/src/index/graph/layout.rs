@@ -1,25 +1,24 @@
-//! The bytes of a graph file: a header of 512 bytes and seven sections, all little-endian. `docs/FORMAT.md` says
-//! the same in words.
+//! Byte layout of a graph file: a header of 512 bytes and seven sections, all little-endian. See also `docs/FORMAT.md`.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::index::quantize::Quantizer;
 use crate::types::Metric;
 
-/// The first bytes of the file.
+/// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"NEARGRPH";
-/// The version that this code writes and reads.
+/// Format version that this code writes and reads.
 pub(super) const VERSION: u32 = 2;
-/// Most levels above the lowest.
+/// Most levels above level 0.
 pub(super) const MAX_LEVELS: usize = 16;
-/// Most rows of a graph: a walk packs a row and two flags into 32 bits.
+/// Most rows of a graph: a search packs a row and two flags into 32 bits.
 pub const MAX_ROWS: u32 = 1 << 30;
-/// A link that is not there.
+/// Marker of a free link slot.
 pub(super) const NONE: u32 = u32::MAX;
-/// Sections start at multiples of this.
+/// Alignment of the sections, in bytes.
 pub(super) const ALIGN: u64 = 64;
 
-/// The sections, in the order of the file.
+/// Sections in file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SectionKind {
     /// `rows x stride` bytes: see `quantize.rs`.
@@ -30,11 +29,11 @@ pub(super) enum SectionKind {
     Upper,
     /// `groups + 1` positions in the next section.
     TwinStarts,
-    /// Rows whose codes equal those of a row that is in the graph.
+    /// Rows whose codes equal those of their group's head.
     TwinRows,
-    /// For each group the row that is in the graph, ascending.
+    /// Head of each group: the row that is a node; ascending.
     TwinHeads,
-    /// Where components were left away: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
+    /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
     Basis,
 }
 
@@ -55,7 +54,7 @@ impl SectionKind {
     }
 }
 
-/// Where a section lies.
+/// Position of a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Section {
@@ -65,14 +64,14 @@ pub(super) struct Section {
     pub(super) zero: u32,
 }
 
-/// The header.
+/// File header.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Header {
     pub(super) magic: [u8; 8],
     pub(super) version: u32,
     pub(super) header_bytes: u32,
-    /// The content tag of the vectors that the graph was built on.
+    /// Content tag of the vectors on which the graph was built.
     pub(super) tag: u64,
     pub(super) seed: u64,
     pub(super) rows: u32,
@@ -81,9 +80,9 @@ pub(super) struct Header {
     pub(super) metric: u32,
     pub(super) m: u32,
     pub(super) ef_construction: u32,
-    /// Levels above the lowest.
+    /// Levels above level 0.
     pub(super) levels: u32,
-    /// Node of the highest level where every walk starts.
+    /// Entry point: the node of the highest level where every search starts.
     pub(super) entry: u32,
     /// Bytes of a code row.
     pub(super) stride: u32,
@@ -97,12 +96,12 @@ pub(super) struct Header {
     /// Nodes of level 1, 2, ...
     pub(super) level_rows: [u32; MAX_LEVELS],
     pub(super) sections: [Section; 7],
-    /// What a step of the basis stands for; 0 without one.
+    /// Value of one step of the basis; 0 without a basis.
     pub(super) basis_step: f32,
     /// See `tightness.rs`.
     pub(super) tightness: f32,
     pub(super) reserved: [[u8; 60]; 3],
-    /// CRC-32 of all bytes before.
+    /// CRC-32 of all preceding bytes.
     pub(super) crc: u32,
 }
 
@@ -111,7 +110,7 @@ const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 const _: () = assert!(cfg!(target_endian = "little"), "files are mapped as they are, and they are little-endian");
 
 impl Header {
-    /// The bytes that a section must have, from the counts in the header. None on overflow.
+    /// Computes the bytes of a section from the counts in the header. Returns None on overflow.
     pub(super) fn section_bytes(&self, kind: SectionKind) -> Option<u64> {
         let rows = u64::from(self.rows);
         match kind {
@@ -131,7 +130,7 @@ impl Header {
         }
     }
 
-    /// Fills in where the sections lie; returns the length of the file.
+    /// Fills in the positions of the sections; returns the length of the file.
     pub(super) fn place_sections(&mut self) -> Option<u64> {
         let mut at = HEADER_BYTES as u64;
         for kind in SectionKind::ALL {
@@ -143,12 +142,12 @@ impl Header {
         Some(at)
     }
 
-    /// Nodes of level 1, 2, ... of the levels that there are.
+    /// Number of nodes of each existing upper level, from level 1.
     pub(super) fn level_counts(&self) -> impl Iterator<Item = u32> + '_ {
         self.level_rows.iter().copied().take(self.levels as usize)
     }
 
-    /// The metric, if the header names one.
+    /// Returns the metric, if its number is valid.
     pub(super) fn metric(&self) -> Option<Metric> {
         Metric::ALL.get(self.metric as usize).copied()
     }
@@ -159,7 +158,7 @@ impl Header {
     }
 }
 
-/// The number that a header has for a metric.
+/// Returns the header's number of a metric.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn metric_number(metric: Metric) -> u32 {
     Metric::ALL.iter().position(|m| *m == metric).expect("every metric is in ALL") as u32

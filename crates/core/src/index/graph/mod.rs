@@ -1,5 +1,5 @@
-//! The sealed graph: HNSW (Malkov & Yashunin 2018) over 8-bit codes, flat, immutable, in one file that is searched
-//! where it lies.
+//! The sealed graph: HNSW (Malkov & Yashunin 2018) over 8-bit codes, flat and immutable, in one file that is searched
+//! in place.
 //!
 //! ```text
 //! rows -> quantize -> build (many threads) -> repair -> Built -> write_to -> one file
@@ -10,24 +10,24 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `layout.rs` | the bytes of the file, once, with their limits |
-//! | `build.rs` | rows to a graph, by many threads |
-//! | `select.rs` | which candidates become links (Algorithm 4) |
-//! | `twins.rs` | rows of identical codes become one node |
-//! | `tightness.rs` | how far distances of codes can be trusted |
-//! | `remove.rs` | level 0 without some of its rows |
-//! | `reuse.rs` | the links of an older graph, kept in a new one |
-//! | `repair.rs` | whatever the entry does not reach is linked |
-//! | `walk.rs` | the search of one level (Algorithm 2), for building and for searching |
+//! | `layout.rs` | byte layout of the file, with its limits |
+//! | `build.rs` | parallel build of a graph from rows |
+//! | `select.rs` | neighbour selection (Algorithm 4) |
+//! | `twins.rs` | one node for rows of identical codes |
+//! | `tightness.rs` | lower bound of true distances by code distances |
+//! | `remove.rs` | level 0 without deleted rows |
+//! | `reuse.rs` | links of an older graph, kept in a new one |
+//! | `repair.rs` | links to nodes that the entry does not reach |
+//! | `walk.rs` | search of one level (Algorithm 2), for building and for searching |
 //! | `score.rs` | distances to a query, on codes or on floats |
-//! | `file.rs` | writes the file and opens it: the only place that meets bytes from outside |
-//! | `place.rs` | where it lies on disk: published, mapped |
-//! | `view.rs` | the sections of an opened file as slices |
-//! | `search.rs` | a query's way through an opened graph |
-//! | `verify.rs` | checks everything that opening does not |
+//! | `file.rs` | writing and opening of the file: the only code that parses external bytes |
+//! | `place.rs` | publication and mapping of the file |
+//! | `view.rs` | sections of an opened file as slices |
+//! | `search.rs` | query execution on an opened graph |
+//! | `verify.rs` | checks of everything that opening does not check |
 //!
-//! Invariants: a graph file holds codes and links, never vectors; links that lead nowhere are ignored, so that damage
-//! costs recall and never a crash; the same rows, parameters and seed with one thread give the same bytes.
+//! Invariants: a graph file holds codes and links, never vectors; invalid links are ignored, so that damage costs
+//! recall and never a crash; the same rows, parameters and seed with one thread give the same bytes.
 
 mod build;
 mod file;

@@ -1,4 +1,4 @@
-//! Where a graph lives on disk: published whole or not at all, and mapped.
+//! Graph file on disk: atomic publication, and mapping.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl AsRef<[u8]> for Mapped {
 }
 
 impl Built {
-    /// Writes the graph to `path`, which appears whole and durable, or not at all. `tag` names the vectors it was built on.
+    /// Writes the graph to `path`, atomically and durably. `tag` is the content tag of the graph's vectors.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -41,14 +41,14 @@ impl Graph {
     /// [`Error::Disk`], [`Error::Corrupt`], [`Error::Incompatible`].
     pub fn open(path: &Path, expected: Expected) -> Result<Self, Error> {
         let mapping = Mapping::open(path)?;
-        // A walk jumps from node to node: reading ahead would only waste memory.
+        // A search accesses nodes in random order: read-ahead would only waste memory.
         mapping.advise_random();
         let mut graph = Self::from_bytes(Mapped(mapping.clone()), path, expected)?;
         graph.mapping = Some(mapping);
         Ok(graph)
     }
 
-    /// How many of the mapped bytes are in memory now.
+    /// Number of mapped bytes that are in memory now.
     pub fn resident_bytes(&self) -> u64 {
         self.mapping.as_ref().map_or_else(|| self.mapped_bytes(), |mapping| mapping.resident_bytes())
     }

@@ -1,8 +1,8 @@
-//! Level 0 of a graph without some of its nodes: whoever led to one leads to what it led to instead.
+//! Level 0 of a graph without deleted nodes: links to a deleted node are replaced by links to its neighbours.
 //!
-//! Such a node keeps its other links; of those of the nodes that go it gets the ones that the rule of the build would choose
-//! beside them (after the deletion of FreshDiskANN, Singh et al. 2021, Algorithm 4, which chooses anew among all). No
-//! distance but those between neighbours is computed, so that it costs a small part of a build.
+//! A node with links to deleted nodes keeps its other links. From the links of the deleted nodes it gets those that the
+//! build would select beside them (after the deletion of FreshDiskANN, Singh et al. 2021, Algorithm 4, which selects
+//! anew among all). Only distances between neighbours are computed, so that the cost is a small part of a build.
 
 use super::build::{scorer, share};
 use super::file::Graph;
@@ -14,7 +14,7 @@ use super::walk::Links;
 use crate::math;
 
 impl Graph {
-    /// The links of level 0 without the rows marked in `gone`, one mark a row; those rows have none.
+    /// Returns the links of level 0 without the rows marked in `gone`, one mark per row; those rows have none.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn links_without(&self, gone: &[bool], threads: usize) -> Vec<u32> {
         let (links, kernels) = (self.view().level_zero(), math::kernels());
@@ -36,7 +36,7 @@ impl Graph {
     }
 }
 
-/// What a thread needs to choose links anew.
+/// State of a thread that selects links anew.
 struct Chooser<'a> {
     codes: Codes<'a>,
     links: FlatLinks<'a>,
@@ -70,7 +70,7 @@ impl<'a> Chooser<'a> {
         self.gone.get(node as usize).is_none_or(|&gone| gone)
     }
 
-    /// The links of a node that leads to nodes that go; none for another, whose links stay.
+    /// Selects the links of a node with links to deleted nodes; returns None for another node, whose links stay.
     fn choose(&mut self, node: u32) -> Option<&[(u32, u32)]> {
         let Self { links, gone, .. } = *self;
         self.lost.clear();

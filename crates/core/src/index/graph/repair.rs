@@ -1,23 +1,24 @@
-//! Whatever the entry does not reach on level 0 is linked, after the build and before the file.
+//! Reachability of level 0: links to nodes that the entry does not reach, added after the build and before the file is
+//! written.
 //!
-//! A link from a node near the unreached one takes a free place, or the place of a link that no shortest path from the
-//! entry uses: then everything that was reached stays reached. Such a place always exists, for a tree over n nodes
-//! uses n - 1 of their n * 2m places.
+//! The link comes from a node near the unreached one. It takes a free slot, or the slot of a link that no shortest path
+//! from the entry uses, so that all reached nodes stay reached. A slot always exists: a tree over n nodes uses n - 1 of
+//! their n * 2m slots.
 
 use std::collections::VecDeque;
 
 use super::layout::NONE;
 
-/// The links of level 0 while they are repaired.
+/// Links of level 0 during the repair.
 pub(super) struct Reach<'a> {
     links: &'a mut [u32],
     degree: usize,
-    /// From where each node was first reached; itself for the entry, `NONE` if it was not.
+    /// Predecessor of each node in the search from the entry; itself for the entry, `NONE` if unreached.
     parent: Vec<u32>,
 }
 
 impl<'a> Reach<'a> {
-    /// Everything that `entry` reaches.
+    /// Finds all nodes that `entry` reaches.
     pub(super) fn from(links: &'a mut [u32], degree: usize, entry: u32) -> Self {
         let nodes = links.len() / degree;
         let mut this = Self { links, degree, parent: vec![NONE; nodes] };
@@ -29,7 +30,7 @@ impl<'a> Reach<'a> {
         self.parent[node as usize] != NONE
     }
 
-    /// Links `node` from the first of the `near` nodes that has a place, or else from any; returns from which.
+    /// Links `node` from the first of the `near` nodes with a usable slot, or else from any node; returns the source.
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn attach(&mut self, node: u32, near: impl Iterator<Item = u32>) -> Option<u32> {
         let nodes = self.parent.len() as u32;
@@ -39,7 +40,7 @@ impl<'a> Reach<'a> {
         Some(from)
     }
 
-    /// A place among a reached node's links that may be used.
+    /// Returns a usable link slot of a reached node.
     fn place(&self, from: u32) -> Option<usize> {
         if !self.reaches(from) {
             return None;

@@ -1,6 +1,6 @@
-//! Level 0 of a graph over some of the rows, taken over instead of built: the rows keep the links that they have.
+//! Reuse of an older graph over some of the rows: on level 0 these rows keep their links.
 //!
-//! Rows that are no more are taken out first (`remove.rs`). The upper levels, one row in `m`, are built anew.
+//! Deleted rows are removed first (`remove.rs`). The upper levels, 1/m of the rows, are built anew.
 
 use super::build::{Level, scorer};
 use super::file::Graph;
@@ -11,29 +11,30 @@ use super::view::FlatLinks;
 use super::walk::Links;
 use crate::types::Ordinal;
 
-/// A graph is of use while no more of its rows are gone than one in so many.
+/// An older graph is reused if at most 1 / `GONE_ONE_IN` of its rows are deleted.
 const GONE_ONE_IN: usize = 2;
 
-/// An older graph, and where its rows are among the new ones.
+/// An older graph, and the positions of its rows among the new ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Reuse<'a> {
     /// The older graph.
     pub graph: &'a Graph,
-    /// For each of its rows the new one; none for a row that is no more.
+    /// New row of each of its rows; None for a deleted row.
     pub rows: &'a [Option<Ordinal>],
 }
 
-/// What is taken over of an older graph.
+/// Reusable part of an older graph.
 pub(super) struct Taken<'a> {
     graph: &'a Graph,
-    /// Of the older rows: no node any more, or never was.
+    /// Per old row: true if it is deleted or not a node.
     gone: Vec<bool>,
-    /// The new row of each older row; `NONE` where it is gone.
+    /// New row of each old row; `NONE` if it is in `gone`.
     new_of: Vec<u32>,
 }
 
 impl<'a> Reuse<'a> {
-    /// What may be taken over into a graph of `m` links whose nodes are not `hidden`; none if that is not worth it.
+    /// Returns the reusable part for a graph of `m` links whose nodes are not `hidden`; None if reuse is not
+    /// worthwhile.
     pub(super) fn taken(self, m: u32, hidden: &[bool]) -> Option<Taken<'a>> {
         let Self { graph, rows } = self;
         if graph.params().m != m || rows.len() != graph.rows() as usize {
@@ -41,7 +42,7 @@ impl<'a> Reuse<'a> {
         }
         let is_node = |row: &Ordinal| hidden.get(row.0 as usize).is_some_and(|&hidden| !hidden);
         let mut new_of: Vec<u32> = rows.iter().map(|row| row.filter(is_node).map_or(NONE, |row| row.0)).collect();
-        // They have no links of their own.
+        // Twins have no links of their own.
         for &twin in graph.view().twin_rows {
             new_of.get_mut(twin as usize).into_iter().for_each(|new| *new = NONE);
         }
@@ -52,12 +53,12 @@ impl<'a> Reuse<'a> {
 }
 
 impl Taken<'_> {
-    /// The new rows that have links already.
+    /// Returns the new rows that already have links.
     pub(super) fn rows(&self) -> impl Iterator<Item = u32> + '_ {
         self.new_of.iter().copied().filter(|&row| row != NONE)
     }
 
-    /// Sets their links on level 0.
+    /// Sets the reused links on level 0.
     pub(super) fn fill(&self, level: &Level, codes: &Codes<'_>, threads: usize) {
         let links = self.graph.links_without(&self.gone, threads);
         let links = FlatLinks { links: &links, degree: level.degree() };

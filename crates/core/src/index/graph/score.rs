@@ -1,19 +1,19 @@
-//! How near a node is to a query: a key of 32 bits, smaller is nearer. On codes it is the exact integer distance, on
-//! floats the bits of a distance that is not negative, whose order is that of the number.
+//! Distance keys of nodes to a query: 32 bits, smaller is nearer. On codes a key is the exact integer distance, on
+//! floats the bits of a non-negative distance, which have the same order as the number.
 
 use crate::index::Rows;
 use crate::math::codes::{CodeQuery, CodeRows};
 use crate::math::{self, Kernels};
 use crate::types::{Metric, Ordinal};
 
-/// Keys of nodes.
+/// Distance keys of nodes to one query.
 pub(super) trait Scorer {
-    /// The key of each node; `u32::MAX` for a node that does not exist. There are as many places as nodes.
+    /// Computes the key of each node; `u32::MAX` if it does not exist. `out` is as long as `nodes`.
     fn keys(&self, nodes: &[u32], out: &mut [u32]);
-    /// Asks for the memory that [`keys`](Self::keys) reads.
+    /// Prefetches the memory that [`keys`](Self::keys) reads.
     fn prefetch(&self, node: u32);
 
-    /// The key of one node.
+    /// Returns the key of one node.
     fn key(&self, node: u32) -> u32 {
         let mut key = [0];
         self.keys(&[node], &mut key);
@@ -51,7 +51,7 @@ pub(super) struct FloatScorer<'a> {
     pub(super) point: &'a [f32],
     pub(super) max_norm: f32,
     pub(super) kernels: &'a Kernels,
-    /// Whether the vector of a row may be read; one that may not is infinitely far.
+    /// Returns whether the vector of a row may be read; if not, the row is infinitely far.
     pub(super) check: &'a dyn Fn(Ordinal) -> bool,
 }
 
@@ -81,7 +81,7 @@ impl Scorer for FloatScorer<'_> {
     }
 }
 
-/// A scorer of rows seen from an upper level, whose nodes are numbered by themselves.
+/// Scorer of the nodes of an upper level, which have their own numbers.
 pub(super) struct OnLevel<'a, S> {
     /// The row of each node.
     pub(super) rows: &'a [u32],
@@ -89,7 +89,7 @@ pub(super) struct OnLevel<'a, S> {
 }
 
 impl<S> OnLevel<'_, S> {
-    /// The row of a node; one that does not exist for a node that does not.
+    /// Returns the row of a node; an invalid row for an invalid node.
     fn row_of(&self, node: u32) -> u32 {
         self.rows.get(node as usize).copied().unwrap_or(u32::MAX)
     }

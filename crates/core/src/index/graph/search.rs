@@ -1,4 +1,4 @@
-//! A query's way through an opened graph: encode, walk down, walk level 0, re-rank on the full vectors.
+//! Query execution on an opened graph: encode, descend the upper levels, search level 0, re-rank on the full vectors.
 
 use super::file::Graph;
 use super::score::{CodeScorer, FloatScorer, OnLevel, Scorer};
@@ -10,53 +10,54 @@ use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 
-/// Distances of a walk before a scan answers, at least; for each candidate asked for.
+/// Distances after which a search falls back to a scan: `GIVE_UP.0 + GIVE_UP.1 * ef`.
 const GIVE_UP: (usize, usize) = (8192, 256);
-/// Codes that are scanned in the time of one distance of a walk, which waits for memory and keeps an order.
+/// Codes that a scan compares in the time of one distance of a graph search, which waits for memory and keeps an order.
 const SCANNED_FOR_WALKED: f64 = 4.0;
-/// Distances of a walk, at least; for each candidate. Among a share s of the rows it takes about `1 / sqrt(s)` times as many.
+/// Estimated distances of a graph search: `(WALK_COSTS.0 + WALK_COSTS.1 * ef) / sqrt(s)`, if a share s of the rows
+/// matches.
 const WALK_COSTS: (f64, f64) = (300.0, 11.0);
-/// Candidates of a scan, at least; for each candidate asked for. Far matches are harder to tell apart by their codes.
+/// Candidates of a scan: `max(SCAN_KEEPS.0, SCAN_KEEPS.1 * ef)`. Codes distinguish far matches less well.
 const SCAN_KEEPS: (usize, usize) = (256, 4);
-/// With a bound, one in this many of the candidates is kept although it lies beyond.
+/// With a bound, `ef / LEAST_ONE_IN` candidates (at least `k`) are kept although they lie beyond it.
 const LEAST_ONE_IN: usize = 2;
-/// Most rows of one twin group that are compared on the full vectors.
+/// Most rows of one twin group that are compared on the full vectors (or `k`, if it is larger).
 const TWINS: usize = 4096;
-/// Cache lines of candidates ahead that are asked for.
+/// Cache lines of the next candidates to prefetch.
 const LINES_AHEAD: usize = 48;
 
-/// The rows that a filter keeps, as bits: those of one segment that match and live.
+/// Rows that a filter keeps, as a bitmap: the matching live rows of one segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Matching<'a> {
     /// Bit `row % 64` of word `row / 64`.
     pub bits: &'a [u64],
-    /// How many bits are set.
+    /// Number of set bits.
     pub count: usize,
 }
 
 impl Matching<'_> {
-    /// Whether a row is among them.
+    /// Returns whether a row matches.
     #[inline(always)]
     pub fn contains(&self, row: Ordinal) -> bool {
         self.bits.get(row.0 as usize / 64).is_some_and(|word| word >> (row.0 % 64) & 1 == 1)
     }
 
-    /// The rows, ascending.
+    /// Returns the matching rows, ascending.
     pub fn rows(&self) -> impl Iterator<Item = Ordinal> + '_ {
         math::ones(self.bits).map(Ordinal)
     }
 }
 
 impl Graph {
-    /// The `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full vectors.
-    /// With fewer candidates than `k`, as many as `k` are kept, but only the nearest `ef` are expanded.
+    /// Returns the `k` nearest accepted rows, as nearly as `ef` candidates find them; distances are those of the full
+    /// vectors. With fewer candidates than `k`, `k` are kept, but only the nearest `ef` are expanded.
     ///
-    /// `rows` are those that the graph was built on, `query` has their dimension (with another, nothing is found).
-    /// Never fewer than `k` rows when that many are accepted: where the walk does not find them, every row is
-    /// compared, as [`exact::search`] does. So it does for a query that is not finite, for `ef` of half the rows, and
-    /// for rows that are not those of the graph.
+    /// `rows` are the rows of the graph; `query` must have their dimension (with another, the result is empty). Returns
+    /// fewer than `k` rows only if fewer are accepted: if the graph search finds too few, every row is compared, as in
+    /// [`exact::search`]. The same applies to a query that is not finite, to `ef` above half the rows, and to rows that
+    /// do not match the graph.
     ///
-    /// Rows farther than `bound` are of no use to the caller, who has `k` nearer ones: they may be missing.
+    /// Rows farther than `bound` may be missing: the caller has `k` nearer ones.
     pub fn search(
         &self,
         rows: Rows<'_>,
@@ -69,8 +70,8 @@ impl Graph {
         self.search_checked(rows, query, k, ef, bound, None, &accept, &|_| true)
     }
 
-    /// The same among the rows that a filter keeps: by scanning their codes while that is cheaper than a walk through
-    /// the others, and where no walk gets to them.
+    /// [`search`](Self::search) among the rows of a filter: scans their codes if that is cheaper than a graph search,
+    /// or if the graph search gives up.
     pub fn search_among(
         &self,
         rows: Rows<'_>,
@@ -83,8 +84,9 @@ impl Graph {
         self.search_checked(rows, query, k, ef, bound, Some(matching), &|_| true, &|_| true)
     }
 
-    /// [`search`](Self::search), or with `among` [`search_among`](Self::search_among) (where nothing else is accepted), that
-    /// asks `check` of each row before it reads its full vector, and leaves out those of which it is false.
+    /// [`search`](Self::search), or [`search_among`](Self::search_among) if `among` is given (`accept` is then
+    /// ignored). Calls `check` before it reads the full vector of a row, and leaves out the rows for which it returns
+    /// false.
     #[allow(clippy::too_many_arguments)]
     pub fn search_checked(
         &self,
@@ -107,7 +109,7 @@ impl Graph {
         }
     }
 
-    /// The rows that [`search`](Self::search) expands on the lowest level, in order; empty where it would scan.
+    /// Returns the rows that [`search`](Self::search) expands on level 0, in order; empty if it would scan.
     pub fn trace(
         &self,
         rows: Rows<'_>,
@@ -121,7 +123,7 @@ impl Graph {
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
-    /// The rows that [`search_among`](Self::search_among) expands on the lowest level, in order; empty where it scans.
+    /// Returns the rows that [`search_among`](Self::search_among) expands on level 0, in order; empty if it scans.
     pub fn trace_among(
         &self,
         rows: Rows<'_>,
@@ -166,7 +168,7 @@ impl Graph {
                 AnyScorer::Floats(FloatScorer { rows, point: &prepared.point, max_norm, kernels, check })
             }
         };
-        // Keys of codes tell what is beyond a distance; those of floats are another number.
+        // Only the keys of codes can be compared with a distance bound; the keys of floats have another scale.
         let tightness = if prepared.fits { self.header().tightness } else { 0.0 };
         let ask = Ask { k, ef, ..ask };
         let mut walker =
@@ -176,7 +178,7 @@ impl Graph {
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
-        // Behind a bound there may be fewer, and nobody asks for them; but a walk that gave up has not looked.
+        // With a bound, fewer rows are enough for the caller; but a search that gave up has no result.
         if walked.gave_up || (found.neighbors.len() < k && bound == f32::INFINITY) {
             let scanned = exact::search(rows, query, k, sound);
             found.neighbors = scanned.neighbors;
@@ -186,7 +188,7 @@ impl Graph {
     }
 }
 
-/// What is asked.
+/// Parameters of one search.
 #[derive(Clone, Copy)]
 struct Ask<'a> {
     rows: Rows<'a>,
@@ -194,33 +196,33 @@ struct Ask<'a> {
     k: usize,
     ef: usize,
     bound: f32,
-    /// Whether the full vector of a row may be read.
+    /// Returns whether the full vector of a row may be read.
     check: &'a dyn Fn(Ordinal) -> bool,
 }
 
-/// Distances by codes, or by floats for a query outside their range.
+/// Scorer on codes, or on floats for a query outside their range.
 enum AnyScorer<'a> {
     Codes(CodeScorer<'a>),
     Floats(FloatScorer<'a>),
 }
 
-/// One search on its way through the levels.
+/// State of one search.
 struct Walker<'a, A> {
     graph: &'a Graph,
     view: View<'a>,
     scorer: AnyScorer<'a>,
     scratch: &'a mut Scratch,
     ask: Ask<'a>,
-    /// Candidates that are expanded, at most: fewer than are kept where fewer were asked for than hits.
+    /// Most candidates to expand; less than `ef` if the caller's `ef` is below `k`.
     expand: usize,
     query_norm: f32,
-    /// How far the keys can be trusted: `tightness.rs`; 0: not at all.
+    /// Lower bound of true distances by keys, see `tightness.rs`; 0 if there is none.
     tightness: f32,
     accept: &'a A,
 }
 
 impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
-    /// From the entry to the nearest node of level 1; returns its row and the distances computed.
+    /// Descends from the entry to the nearest node of level 1; returns its row and the number of distances computed.
     fn walk_down(&mut self) -> (u32, u64) {
         fn down<S: Scorer + Copy>(graph: &Graph, view: &View<'_>, scorer: S, scratch: &mut Scratch) -> (u32, u64) {
             let (mut node, mut distances) = (graph.header().entry, 0);
@@ -238,12 +240,12 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         }
     }
 
-    /// The walk where few rows are rejected; the candidates are in the scratch.
+    /// Searches the graph when few rows are rejected; the candidates are in the scratch.
     fn walk_through(&mut self) -> Walked {
         self.walk((GIVE_UP.0 + GIVE_UP.1 * self.ask.ef) as u64)
     }
 
-    /// A scan or a walk, whichever is cheaper, where only matching rows are accepted.
+    /// Scans or searches the graph, whichever is cheaper, and accepts only matching rows.
     fn walk_among(&mut self, matching: Matching<'_>) -> Walked {
         let share = matching.count as f64 / self.ask.rows.len() as f64;
         let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
@@ -260,7 +262,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         Walked { scored: walked.scored + scanned.scored, gave_up: false }
     }
 
-    /// The walk through all levels; the candidates are in the scratch.
+    /// Searches all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
         let (start, greedy) = self.walk_down();
         let Ask { k, ef, bound, .. } = self.ask;
@@ -282,7 +284,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// Scores every matching row; the nearest are in the scratch.
     fn scan(&mut self, matching: Matching<'_>) -> Walked {
         const AT_ONCE: usize = 64;
-        // Twins have codes of their own here, but are candidates of their node too.
+        // A scan scores twins by their own codes; re-ranking also adds them as candidates of their node.
         let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ask.ef);
         let mut top: Vec<(u32, u32)> = Vec::with_capacity((2 * keep).min(matching.count));
         let mut worst = u32::MAX;
@@ -327,21 +329,21 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         Walked { scored, gave_up: false }
     }
 
-    /// The `k` best of the candidates, by the metric's distance on the full vectors. Ends at the first candidate whose
-    /// squared distance, by its key and the tightness, would leave it behind the k-th, or beyond the bound.
+    /// Re-ranks the candidates by the metric's distance on the full vectors and returns the `k` best. Stops at the
+    /// first candidate whose squared distance, by its key and the tightness, is beyond the k-th or beyond the bound.
     fn rerank(&self) -> Found {
         let (Ask { rows, query, k, bound, check, .. }, view, accept) = (self.ask, &self.view, self.accept);
         let quantizer = &self.graph.quantizer;
         let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
         let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
         for (key, row) in self.scratch.accepted() {
-            // A row that is not accepted itself is here for a twin.
+            // A candidate that is not accepted itself has an accepted twin.
             let twins = view.twins(row).iter().copied().take(TWINS.max(k));
             let accepted = std::iter::once(row).chain(twins).map(Ordinal).filter(exists).filter(|&row| accept(row));
             candidates.extend(accepted.map(|row| (key, row)));
         }
         if !view.twin_rows.is_empty() {
-            // In a damaged file a row may be the twin of several.
+            // A damaged file may list a row as the twin of several.
             let mut seen = HashSet::with_capacity(candidates.len());
             candidates.retain(|&(_, row)| seen.insert(row));
         }

@@ -33,7 +33,7 @@ fn graph(sample: &Sample, params: GraphParams) -> Graph {
     graph
 }
 
-/// Found rows that are as near as the true nearest (identical rows are all right answers), of all there are.
+/// Returns (found rows as near as the true nearest, number of true nearest rows): identical rows are interchangeable.
 #[track_caller]
 fn hits(sample: &Sample, query: &[f32], found: &Found, k: usize, accept: impl Fn(Ordinal) -> bool) -> (usize, usize) {
     let truth = exact::search(sample.rows(), query, k, &accept).neighbors;
@@ -73,7 +73,7 @@ fn recall_has_a_floor_for_every_metric() {
 #[test]
 fn deleted_rows_are_walked_through_and_none_is_missing() {
     for metric in Metric::ALL {
-        // More nodes than a walk lets stand in its way, so that the rarest filter ends in a scan.
+        // More nodes than the limit of a search, so that the rarest filter ends in a scan.
         let sample = Sample::with_duplicates(4000, 16, metric, 2);
         let graph = graph(&sample, params(2));
         for every in [2_u32, 5, 40, 700] {
@@ -88,7 +88,7 @@ fn deleted_rows_are_walked_through_and_none_is_missing() {
         }
         let none = graph.search(sample.rows(), &sample.queries(1)[0], 10, 60, f32::INFINITY, |_| false);
         assert!(none.neighbors.is_empty());
-        // Four of five deleted, and the graph still answers.
+        // With four of five rows deleted the graph still answers.
         let query = &sample.queries(1)[0];
         let found = graph.search(sample.rows(), query, 10, 40, f32::INFINITY, |row| !row.0.is_multiple_of(5));
         assert!(found.distances < 1500, "{}", found.distances);
@@ -101,7 +101,7 @@ fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
         for dimension in [24, 300] {
             let sample = Sample::clustered(6000, dimension, metric, 12);
             let (mut right, mut all, mut without, mut with) = (0, 0, 0, 0);
-            // What another segment holds has filled the k places; some rows of this one are nearer than its last.
+            // Another segment has filled the k places; some rows of this one are nearer than the last of them.
             let graph = graph(&sample, params(2));
             for (number, query) in sample.queries(150).into_iter().enumerate() {
                 let truth = exact::search(sample.rows(), &query, 10, |_| true).neighbors;
@@ -136,7 +136,7 @@ fn identical_rows_are_one_node_and_are_all_found() {
 
 #[test]
 fn a_group_of_twins_hides_nobody() {
-    // A thousand identical rows in the middle of others: the others are found through them and beside them.
+    // A thousand identical rows among others: the others are found through them and beside them.
     let mut vectors = Sample::clustered(3000, 16, Metric::L2, 9).vectors;
     for row in 500..1500 {
         vectors.copy_within(0..16, row * 16);
@@ -159,7 +159,7 @@ fn every_node_is_reached_from_the_entry() {
     for (name, sample) in [
         ("clustered", Sample::clustered(3000, 8, Metric::L2, 3)),
         ("duplicates", Sample::with_duplicates(3000, 8, Metric::L2, 3)),
-        // Two far clusters: few links lead from one to the other.
+        // Two distant clusters with few links between them.
         ("far", {
             let mut vectors = Sample::clustered(3000, 8, Metric::L2, 3).vectors;
             vectors[1500 * 8..].iter_mut().for_each(|x| *x += 300.0);
@@ -206,7 +206,7 @@ fn strange_queries_are_answered() {
     for metric in Metric::ALL {
         let sample = Sample::clustered(3000, 8, metric, 8);
         let graph = graph(&sample, params(2));
-        // Far outside the range of the codes: the walk is on floats, and as good.
+        // Far outside the range of the codes: the search runs on floats, with equal recall.
         let (mut right, mut all) = (0, 0);
         for query in sample.queries(50) {
             let query: Vec<f32> = query.iter().map(|x| x * 50.0).collect();
@@ -283,7 +283,7 @@ fn files_of_other_rows_or_versions_do_not_fit() {
     let mut newer = bytes.clone();
     newer[8] = 3;
     assert!(matches!(open(&sample, newer), Err(Error::Incompatible { .. })));
-    // Bytes that start anywhere are read all the same.
+    // Unaligned bytes are read too.
     struct Odd(Vec<u8>);
     impl AsRef<[u8]> for Odd {
         fn as_ref(&self) -> &[u8] {
@@ -345,7 +345,7 @@ fn sections_of_noise_with_a_sound_header_do_no_harm() {
     }
 }
 
-/// Rows of a sample that are right among the first ten, of all, at an ef.
+/// Returns the recall at 10 of a sample's queries, at an `ef`.
 fn recall(sample: &Sample, graph: &Graph, ef: usize, accept: impl Fn(Ordinal) -> bool + Copy) -> f64 {
     let (mut right, mut all) = (0, 0);
     for query in sample.queries(200) {
@@ -362,7 +362,7 @@ fn an_older_graph_is_built_on() {
     for metric in Metric::ALL {
         let sample = Sample::with_duplicates(6000, 24, metric, 9);
         let fresh = graph(&sample, params(2));
-        // The older graph is over some of the rows in another order; of those every ninth is gone.
+        // The older graph has some of the rows in another order; every ninth of them is deleted.
         let older_rows: Vec<u32> = (0..6000).rev().filter(|row| row % 3 != 0).collect();
         let vectors: Vec<f32> =
             older_rows.iter().flat_map(|&row| sample.vectors[row as usize * 24..][..24].to_vec()).collect();
@@ -386,7 +386,7 @@ fn an_older_graph_is_built_on() {
         reused.verify().unwrap();
         let (of_fresh, of_reused) = (recall(&sample, &fresh, 20, |_| true), recall(&sample, &reused, 20, |_| true));
         assert!(of_reused > of_fresh - 0.015, "{metric}: {of_fresh} fresh, {of_reused} reused");
-        // What is of no use is not used: other links, too many rows gone.
+        // Graphs that do not fit are not reused: another `m`, too many deleted rows.
         let other = GraphParams { m: 12, ..params(1) };
         assert_eq!(build(sample.rows(), other, reuse, &|_, _| true).unwrap().reused(), 0);
         let few: Vec<Option<Ordinal>> = rows.iter().map(|row| row.filter(|row| row.0 > 3_500)).collect();

@@ -1,5 +1,5 @@
-//! How far the codes can be trusted: the least that a true squared distance is of the distance of codes, but for one
-//! near pair and one far pair in many. Re-ranking stops where even that would leave a row behind the k-th.
+//! Lower bound of (true squared distance / squared code distance): the 1/400 quantile of near pairs and that of far
+//! pairs, whichever is less. Re-ranking stops where this bound places a row behind the k-th.
 
 use super::build::scorer;
 use super::score::Scorer;
@@ -10,17 +10,17 @@ use crate::index::{Rows, exact};
 use crate::math;
 use crate::types::Ordinal;
 
-/// Rows that play queries.
+/// Number of sampled queries.
 const QUERIES: usize = 256;
-/// Near rows that each of them is compared with, and others.
+/// Near rows per query, and as many other rows.
 const NEAR: usize = 32;
-/// A large prime: steps of it visit places in no order.
+/// A large prime: its multiples visit positions in pseudo-random order.
 const SPREAD: usize = 2_654_435_761;
-/// One pair in this many may be nearer than said.
+/// At most 1 / `ONE_IN` of the pairs may lie below the bound.
 const ONE_IN: usize = 400;
 
-/// Measures it on a graph whose level 0 is `links`; 0 where nothing could be measured, which stops no re-ranking.
-/// `nodes` are those of the graph.
+/// Measures the bound on a graph whose level 0 is `links` and whose nodes are `nodes`. Returns 0 if nothing could be
+/// measured, which stops no re-ranking.
 pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, nodes: &[u32]) -> f32 {
     let mut scratch = Scratch::default();
     let (mut near, mut far) = (Vec::new(), Vec::new());
@@ -38,7 +38,7 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, n
         };
         walk(&links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);
         near.extend(scratch.accepted().filter_map(ratio));
-        // Others, wherever they are.
+        // Other nodes, pseudo-random.
         let others = (0..NEAR).filter_map(|i| nodes.get((number * NEAR + i).wrapping_mul(SPREAD) % nodes.len()));
         far.extend(others.map(|&other| (scorer.key(other), other)).filter_map(ratio));
     }

@@ -1,5 +1,5 @@
-//! Rows of identical codes become one node of the graph. Linked one by one, a thousand identical rows would spend all
-//! their links on each other and become an island that no walk leaves or finds.
+//! Groups of rows with identical codes (twins), which become one node of the graph. Linked one by one, a thousand
+//! identical rows would spend all their links on each other and become an island that no search leaves or finds.
 
 use std::hash::Hasher;
 
@@ -10,15 +10,15 @@ use super::select::Codes;
 /// Groups of rows with identical codes.
 #[derive(Debug, Default)]
 pub(super) struct Twins {
-    /// The row of each group that is a node, the smallest of its group; ascending.
+    /// Head of each group: its smallest row, which is a node; ascending.
     pub(super) heads: Vec<u32>,
-    /// Where each group's other rows start in `rows`, and the end.
+    /// Start of each group's other rows in `rows`, and the end.
     pub(super) starts: Vec<u32>,
     /// The other rows.
     pub(super) rows: Vec<u32>,
 }
 
-/// Finds them: sorts by hash, and compares within equal hashes.
+/// Finds the groups: sorts rows by hash, and compares rows with equal hashes.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Twins {
     let mut hashed: Vec<(u64, u32)> = (0..rows)
@@ -30,7 +30,7 @@ pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Twins {
         .collect();
     hashed.sort_unstable();
     let mut groups: Vec<(u32, Vec<u32>)> = Vec::new();
-    // Rows of one hash, in order; each pass takes the first and all its equals. One pass, but for collisions.
+    // Rows with one hash, in order. Each pass takes the first and its equals; one pass is enough without collisions.
     for run in hashed.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1) {
         let mut left: Vec<u32> = run.iter().map(|&(_, row)| row).collect();
         while left.len() > 1 {

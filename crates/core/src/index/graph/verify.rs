@@ -1,11 +1,11 @@
-//! Checks everything that opening does not: the checksum of each section, and every number in it.
+//! Verification of everything that opening does not check: the checksum of each section, and every number in it.
 
 use super::file::Graph;
 use super::layout::{NONE, SectionKind};
 use crate::index::Error;
 
 impl Graph {
-    /// Reads the whole file and checks it: checksums, then that every link, row and twin exists.
+    /// Reads and verifies the whole file: checksums, then the existence of every link, row and twin.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the section: rebuild the graph from the vectors.

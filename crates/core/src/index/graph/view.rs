@@ -1,5 +1,5 @@
-//! The sections of an opened file as slices. Nothing here trusts a number inside a section: a link that leads nowhere
-//! ends its list, and a missing row is infinitely far.
+//! Sections of an opened file as slices. Numbers inside a section are not trusted: an invalid link ends its list, and a
+//! missing row is infinitely far.
 
 use super::file::Graph;
 use super::layout::SectionKind;
@@ -29,13 +29,13 @@ pub(super) struct UpperView<'a> {
 /// Links of one level.
 #[derive(Clone, Copy)]
 pub(super) struct FlatLinks<'a> {
-    /// `degree` places for each node.
+    /// `degree` slots for each node.
     pub(super) links: &'a [u32],
     pub(super) degree: usize,
 }
 
 impl Graph {
-    /// The sections. Opening has checked that they lie in the file, aligned.
+    /// Returns the sections. Opening has checked that they lie in the file, aligned.
     pub(super) fn view(&self) -> View<'_> {
         let section = |kind| self.section(kind);
         let numbers = |kind| bytemuck::try_cast_slice(section(kind)).unwrap_or(&[]);
@@ -76,7 +76,7 @@ impl<'a> View<'a> {
         FlatLinks { links: self.links, degree: 2 * self.degree }
     }
 
-    /// The rows whose codes equal those of a node, as many as the file has.
+    /// Returns the rows whose codes equal those of a node, as far as the file is valid.
     #[inline]
     pub(super) fn twins(&self, node: u32) -> &'a [u32] {
         if self.twin_heads.is_empty() {
@@ -97,7 +97,7 @@ impl<'a> UpperView<'a> {
 }
 
 impl<'a> FlatLinks<'a> {
-    /// The places of a node's links, free ones included.
+    /// Returns a node's link slots, including free ones.
     #[inline(always)]
     pub(super) fn places(&self, node: u32) -> &'a [u32] {
         let start = node as usize * self.degree;

@@ -1,58 +1,58 @@
-//! The search of one level: greedy for the upper levels, best first with `ef` candidates for the rest (Algorithm 2 of
+//! Search of one level: greedy for the upper levels, best-first with `ef` candidates for the rest (Algorithm 2 of
 //! Malkov & Yashunin).
 //!
-//! Candidates and results share one sorted array: for the few hundred entries that there are, moving memory is cheaper
-//! than two heaps. An entry is one number, so that comparing and moving are single instructions:
+//! Candidates and results share one sorted array: with a few hundred entries, moving memory is cheaper than two heaps.
+//! An entry is one integer, so that comparisons and moves are single instructions:
 //!
 //! ```text
 //! | key: 32 | node: 30 | rejected: 1 | expanded: 1 |
 //! ```
 //!
-//! Rejected nodes (deleted rows, a filter) are walked through but do not count towards `ef`: the array keeps the `ef`
-//! nearest accepted nodes and every rejected one that is nearer than the last of them.
+//! Rejected nodes (deleted rows, a filter) are traversed but do not count towards `ef`: the array keeps the `ef`
+//! nearest accepted nodes and every rejected node that is nearer than the last of them.
 
 use super::score::Scorer;
 
 const EXPANDED: u64 = 1;
 const REJECTED: u64 = 2;
-/// Nodes expanded at once: while one's neighbours are scored, the memory of the others' is on its way.
+/// Nodes expanded at once: the neighbours of one are scored while those of the others are prefetched.
 const EXPANDED_AT_ONCE: usize = 2;
-/// Entries up to which a new one is shifted into its place from the end; beyond, its place is looked up first.
+/// Longest array with insertion by shifting from the end; a longer array uses binary search.
 const SHIFTED: usize = 48;
 
 /// The links of one level.
 pub(super) trait Links {
-    /// How many nodes there are.
+    /// Number of nodes.
     fn nodes(&self) -> usize;
-    /// Visits the links of a node. The visitor returns false at the first that leads nowhere, which ends the visit.
+    /// Visits the links of a node. The visitor returns false at the first invalid link, which ends the visit.
     fn visit(&self, node: u32, visitor: impl FnMut(u32) -> bool);
-    /// Asks for the memory of a node's links.
+    /// Prefetches a node's links.
     fn prefetch(&self, node: u32);
 }
 
-/// What a thread needs to walk, kept from walk to walk.
+/// Per-thread state of searches, reused from search to search.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// One bit a node: seen in this walk. A bit, because a walk asks for thousands of them in no order.
+    /// Visited marks, one bit per node: a search accesses thousands of them in random order.
     bits: Vec<u64>,
     /// The nodes whose bits are set.
     seen: Vec<u32>,
-    /// Neighbours not seen before, whose memory was asked for: to be scored next.
+    /// Unvisited neighbours whose memory is prefetched: to be scored next.
     coming: Vec<u32>,
-    /// Those that are scored now, and their keys.
+    /// Neighbours that are scored now, and their keys.
     ready: Vec<u32>,
     keys: Vec<u32>,
     pool: Vec<u64>,
-    /// The expanded nodes in order, where somebody wants to know.
+    /// Expanded nodes in order, if a trace was requested.
     pub(super) path: Option<Vec<u32>>,
 }
 
-/// What a walk cost, and whether it gave up.
+/// Cost of a search, and whether it gave up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walked {
     /// Distances computed.
     pub(super) scored: u64,
-    /// True if too many rejected nodes were in the way.
+    /// True if the search exceeded `max_scored`, because of too many rejected nodes.
     pub(super) gave_up: bool,
 }
 
@@ -69,13 +69,13 @@ impl Scratch {
         self.pool.clear();
     }
 
-    /// Makes candidates of nodes that were found otherwise than by a walk: `(key, node)`, nearest first.
+    /// Sets candidates that were not found by a graph search: `(key, node)`, nearest first.
     pub(super) fn set_accepted(&mut self, nodes: impl Iterator<Item = (u32, u32)>) {
         self.begin(0);
         self.pool.extend(nodes.map(|(key, node)| entry(key, node, true)));
     }
 
-    /// The accepted nodes of the last walk with their keys, nearest first.
+    /// Returns the accepted nodes of the last search with their keys, nearest first.
     pub(super) fn accepted(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.pool.iter().filter(|&&entry| entry & REJECTED == 0).map(|&entry| (key(entry), node(entry)))
     }
@@ -93,7 +93,7 @@ fn node(entry: u64) -> u32 {
     entry as u32 >> 2
 }
 
-/// Goes from node to nearer node until there is none; returns it and the distances computed.
+/// Moves from node to nearer node until there is none; returns the last node and the number of distances computed.
 pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scratch, start: u32) -> (u32, u64) {
     let nodes = links.nodes();
     let Scratch { ready, keys, .. } = scratch;
@@ -123,35 +123,35 @@ pub(super) fn greedy(links: &impl Links, scorer: &impl Scorer, scratch: &mut Scr
     }
 }
 
-/// What a walk keeps, and when it ends.
+/// Limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beam {
-    /// Accepted nodes that are kept: the nearest ones.
+    /// Number of nearest accepted nodes to keep.
     pub(super) ef: usize,
-    /// So many of them are expanded, the nearest ones; those between them that are not accepted are, too.
+    /// Number of nearest accepted nodes to expand; rejected nodes between them are expanded too.
     pub(super) expand: usize,
-    /// So many of them are kept and expanded although they lie beyond the bound.
+    /// Number of nodes to keep and expand although they lie beyond the bound.
     pub(super) least: usize,
-    /// Nodes of a greater key are of no use.
+    /// Greatest useful key.
     pub(super) bound: u32,
-    /// Distances computed before the walk gives up: too many rejected nodes are in its way.
+    /// Distances after which the search gives up because of too many rejected nodes.
     pub(super) max_scored: u64,
 }
 
 impl Beam {
-    /// Keeps `ef` nodes, expands all of them, knows no bound.
+    /// Returns limits that keep and expand `ef` nodes, without a bound.
     pub(super) fn of(ef: usize) -> Self {
         Self { ef, expand: ef, least: ef, bound: u32::MAX, max_scored: u64::MAX }
     }
 
-    /// Whether a key is beyond the bound and not even among those that are kept all the same. (On its way to the query a
-    /// walk comes from beyond: the nearest are kept, wherever they are.)
+    /// Returns whether a key is beyond the bound and not among the `least` nearest either. (A search approaches the
+    /// query from beyond the bound: the nearest nodes are kept, wherever they are.)
     #[inline(always)]
     fn is_beyond(&self, pool: &[u64], found: u32) -> bool {
         found > self.bound && pool.get(self.least.saturating_sub(1)).is_some_and(|&last| found >= key(last))
     }
 
-    /// Whether there is an entry at the cursor, and it is worth expanding.
+    /// Returns whether there is an entry at the cursor that is worth expanding.
     #[inline(always)]
     fn wants(&self, pool: &[u64], cursor: usize, accepted: usize) -> bool {
         let most = self.expand + (pool.len() - accepted);
@@ -159,13 +159,14 @@ impl Beam {
     }
 }
 
-/// Finds the accepted nodes nearest to the scorer's query, starting at `start`; they are in the scratch afterwards.
+/// Finds the accepted nodes nearest to the scorer's query, starting at `start`; the result is in the scratch.
 ///
-/// Memory answers slowly but many questions at once: the neighbours of the next nodes are asked for before those of
-/// the last are scored, so a node may be expanded that a nearer one would have pushed aside; it costs less than waiting.
+/// Memory has a high latency but serves many requests at once: the neighbours of the next nodes are prefetched before
+/// those of the last are scored. A node may therefore be expanded that a nearer one would have displaced; that costs
+/// less than waiting.
 ///
-/// Rejected nodes are scored and walked through. (Jumping over them to their accepted neighbours, the two-hop search of
-/// ACORN-1, Patel et al. 2024, was measured: it reads their links instead of their codes, which costs more.)
+/// Rejected nodes are scored and traversed. (The two-hop search of ACORN-1, Patel et al. 2024, which jumps over them to
+/// their accepted neighbours, was measured: it reads their links instead of their codes, which costs more.)
 pub(super) fn walk(
     links: &impl Links,
     scorer: &impl Scorer,
@@ -219,11 +220,11 @@ pub(super) fn walk(
             }
             let ok = accept(next);
             cursor = cursor.min(insert(pool, entry(found, next, ok)));
-            // It is likely to be expanded.
+            // It will probably be expanded.
             links.prefetch(next);
             if ok {
                 accepted += 1;
-                // Keep `ef` accepted ones, the last of which ends the array.
+                // Keep `ef` accepted nodes; the last of them ends the array.
                 let rejected_last = |pool: &[u64]| pool.last().is_some_and(|last| last & REJECTED != 0);
                 while accepted > beam.ef || (accepted == beam.ef && rejected_last(pool)) {
                     match pool.pop() {
@@ -246,7 +247,7 @@ fn entry(key: u32, node: u32, accepted: bool) -> u64 {
     u64::from(key) << 32 | u64::from(node) << 2 | if accepted { 0 } else { REJECTED }
 }
 
-/// Appends the neighbours of a node that were not seen before to `coming`, and marks them.
+/// Appends the unvisited neighbours of a node to `coming`, and marks them as visited.
 #[inline(always)]
 fn gather(links: &impl Links, node: u32, bits: &mut [u64], coming: &mut Vec<u32>) {
     let nodes = links.nodes();
@@ -258,7 +259,7 @@ fn gather(links: &impl Links, node: u32, bits: &mut [u64], coming: &mut Vec<u32>
         if count >= coming.len() {
             coming.resize(count + 64, 0);
         }
-        // Whether a node is new is a coin toss that no branch prediction wins: write always, advance if new.
+        // Branch prediction cannot predict whether a node is new: always write, advance only if it is.
         let (word, bit) = (&mut bits[next as usize / 64], 1 << (next % 64));
         coming[count] = next;
         count += usize::from(*word & bit == 0);
@@ -268,7 +269,7 @@ fn gather(links: &impl Links, node: u32, bits: &mut [u64], coming: &mut Vec<u32>
     coming.truncate(count);
 }
 
-/// Inserts an entry into the sorted array; returns its place.
+/// Inserts an entry into the sorted array; returns its position.
 #[inline(always)]
 fn insert(pool: &mut Vec<u64>, new: u64) -> usize {
     if pool.len() > SHIFTED {

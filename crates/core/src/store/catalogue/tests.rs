@@ -1,4 +1,4 @@
-//! The catalogue: collections come and go, generations follow each other, and what no record names is told apart.
+//! Tests of the catalogue: creation, removal, generations, and folders without a record.
 
 use super::*;
 use crate::store::ErrorKind;
@@ -31,7 +31,7 @@ fn create(catalogue: &Catalogue, name: &str) -> PathBuf {
     catalogue.create(&record(name)).unwrap().path
 }
 
-/// Puts a growing point into a collection's folder.
+/// Adds a growing point to a collection's folder.
 fn fill(folder: &Path) {
     let truth = Truth::open(&disk::real_fs(), folder).unwrap();
     let point = crate::store::Change::AddGrowing { key: 0, id: "a", vector: &[1.0; 3], payload: b"{}" };
@@ -58,7 +58,7 @@ fn collections_survive_a_reopen_and_leftovers_are_removed() {
     assert!(matches!(open(dir.path()).map(|_| ()), Err(error) if error.kind() == ErrorKind::Busy));
     drop(catalogue);
 
-    // As a creation leaves it that was not committed; and what is not ours.
+    // State after an uncommitted creation; and a folder of another program.
     let leftover = dir.path().join(FOLDER).join("0000000000000002");
     let foreign = dir.path().join(FOLDER).join("lost+found");
     std::fs::create_dir(&leftover).unwrap();
@@ -96,7 +96,7 @@ fn generations_follow_each_other_and_their_folders_go_with_them() {
     assert_eq!((numbers(), entry().record.dimension), ((2, Some(1)), 7));
     catalogue.go_back("a").unwrap();
     assert_eq!((numbers(), entry().record.dimension, catalogue.dir_of(&entry())), ((1, Some(2)), 3, first.clone()));
-    // The number of a generation that was gone back from is not used again.
+    // The number of a generation that was swapped out is not reused.
     let prepared = catalogue.prepare().unwrap();
     let third = prepared.dir().to_path_buf();
     assert_eq!(catalogue.succeed(&wider, prepared).unwrap().gone, std::slice::from_ref(&second));
@@ -191,7 +191,7 @@ fn a_catalogue_of_another_directory_is_refused_and_both_are_named() {
     for name in ["x", "y"] {
         create(&catalogue, name);
     }
-    // The folder of ours is one that theirs says was removed.
+    // The other catalogue records the folder number of our collection as removed.
     catalogue.remove("x").unwrap();
     drop(catalogue);
     std::fs::copy(there.path().join(FILE), here.path().join(FILE)).unwrap();
@@ -242,7 +242,7 @@ fn what_a_crash_leaves_of_a_change_is_removed() {
     assert!(named.join(orphan::MARKER).exists());
     catalogue.adopt(&record("b"), adopted).unwrap();
     assert!(!named.join(orphan::MARKER).exists(), "a record names it");
-    // Removed, and not discarded.
+    // Removed, but not discarded.
     assert_eq!(catalogue.remove("a").unwrap(), std::slice::from_ref(&a));
     drop(catalogue);
     std::fs::write(named.join(orphan::MARKER), b"").unwrap();

@@ -1,34 +1,36 @@
-//! Blocks of rows: which were compared with their checksums, and which are damaged.
+//! Verification state of the blocks of rows: verified, damaged.
 //!
-//! A block is a fixed number of rows. It is compared when one of its rows is first read, for each [`Group`] of sections by
-//! itself, so that a scan of vectors does not read payloads. What was found is a bit; asking again is one relaxed load.
+//! A block is a fixed number of rows. The first read of one of its rows verifies it, separately for each [`Group`] of
+//! sections, so that a scan of vectors does not read payloads. The result is one bit; a repeated check is one relaxed
+//! load.
 
 use super::layout::{Layout, Section};
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Damaged blocks that cost rows, found by this process in any segment.
+/// Damaged blocks that cost rows, found by this process in all segments.
 static FOUND: AtomicU64 = AtomicU64::new(0);
 
-/// Damaged blocks that were found since the process began, in any segment. While it is the same, nothing new is damaged.
+/// Returns the number of damaged blocks found since the process started, in all segments. While it is constant, no new
+/// damage was found.
 pub fn damage_found() -> u64 {
     FOUND.load(Ordering::Acquire)
 }
 
-/// Sections that are compared together.
+/// Sections that are verified together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Vectors,
     Ids,
     Payloads,
-    /// A cache of the order of the ids: without it no row is lost.
+    /// A cache of the id order: damage to it costs no rows.
     Sorted,
 }
 
 impl Group {
     pub(super) const ALL: [Self; 4] = [Self::Vectors, Self::Ids, Self::Payloads, Self::Sorted];
-    /// Those without which a row is lost.
+    /// Groups whose damage costs rows.
     pub(super) const OF_ROWS: [Self; 3] = [Self::Vectors, Self::Ids, Self::Payloads];
 
     pub(super) fn sections(self) -> &'static [Section] {
@@ -40,7 +42,7 @@ impl Group {
         }
     }
 
-    /// The section with most of its bytes.
+    /// Returns the section with most of the bytes.
     pub(super) fn main(self) -> Section {
         match self {
             Self::Vectors => Section::Vectors,
@@ -60,24 +62,24 @@ impl Group {
     }
 }
 
-/// A bit a block.
+/// One bit per block.
 type Bits = Box<[AtomicU64]>;
 
-/// What is known of the blocks of a segment.
+/// Verification state of the blocks of a segment.
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// Rows of a block are this power of two. Versions 1 and 2 count as one block, which is taken for sound.
+    /// log2 of the rows per block. A segment of version 1 or 2 is one block, assumed intact.
     shift: u32,
     sound: [Bits; Group::ALL.len()],
     damaged: [Bits; Group::ALL.len()],
-    /// Set when a segment without blocks is damaged: all of its rows are.
+    /// Whether a segment without blocks is damaged: then all its rows are.
     lost: AtomicBool,
     found: AtomicU64,
-    /// Whether the section of checksums is as it was written.
+    /// Whether the checksum section is intact.
     pub(super) sums: OnceLock<bool>,
-    /// Whether a section is sound as a whole; asked only where its checksums of blocks are damaged.
+    /// Whether a whole section is intact; used only if its block checksums are damaged.
     pub(super) whole: [OnceLock<bool>; super::layout::SUMS],
-    /// Rows in the order of their ids, where that of the file cannot be used: those whose ids can be read.
+    /// Readable rows in id order, computed if the order in the file cannot be used.
     pub(super) order: OnceLock<Vec<u32>>,
 }
 
@@ -100,7 +102,7 @@ impl Checks {
         }
     }
 
-    /// Whether the block of a row was compared, and is sound.
+    /// Returns whether the block of a row was verified and is intact.
     #[inline(always)]
     pub(super) fn is_sound(&self, group: Group, row: u32) -> bool {
         bit(&self.sound[group as usize], (row >> self.shift) as usize)
@@ -110,7 +112,7 @@ impl Checks {
         bit(&self.damaged[group as usize], block)
     }
 
-    /// Notes what a comparison found.
+    /// Records the result of a verification.
     pub(super) fn set(&self, group: Group, block: usize, sound: bool) {
         let (at, bit) = (block / 64, 1 << (block % 64));
         let (Some(sound_word), Some(damaged_word)) =
@@ -123,13 +125,13 @@ impl Checks {
             return;
         }
         sound_word.fetch_and(!bit, Ordering::Relaxed);
-        // The order of the ids is computed where it is damaged: nothing that was read on the way has changed.
+        // A damaged id order is not counted: it is recomputed, and the data read through it is unaffected.
         if damaged_word.fetch_or(bit, Ordering::AcqRel) & bit == 0 && group != Group::Sorted {
             self.count();
         }
     }
 
-    /// Takes all rows for damaged.
+    /// Marks all rows as damaged.
     pub(super) fn lose(&self) {
         if !self.lost.swap(true, Ordering::AcqRel) {
             self.count();
@@ -145,12 +147,12 @@ impl Checks {
         FOUND.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Damaged blocks so far that cost rows, each group for itself.
+    /// Returns the number of damaged blocks found so far that cost rows, counted per group.
     pub(super) fn found(&self) -> u64 {
         self.found.load(Ordering::Acquire)
     }
 
-    /// The damaged blocks of a group, ascending.
+    /// Iterates over the damaged blocks of a group, ascending.
     pub(super) fn damaged(&self, group: Group) -> impl Iterator<Item = usize> + '_ {
         self.damaged[group as usize].iter().enumerate().flat_map(|(at, word)| {
             let word = word.load(Ordering::Acquire);
@@ -164,7 +166,7 @@ fn bit(bits: &[AtomicU64], at: usize) -> bool {
     bits.get(at / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (at % 64) & 1 == 1)
 }
 
-/// Ranges in order, without overlaps and gaps of nothing.
+/// Sorts ranges, drops empty ones, and merges those that overlap or touch.
 pub(super) fn joined(mut ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
     ranges.sort_unstable_by_key(|range| range.start);
     let mut joined: Vec<Range<u32>> = Vec::new();
@@ -177,10 +179,10 @@ pub(super) fn joined(mut ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
     joined
 }
 
-/// Checksums of blocks of rows that come one by one.
+/// Block checksums of a stream of rows.
 pub(super) struct RowSums {
     block_rows: usize,
-    /// Rows in the block so far.
+    /// Rows in the current block.
     rows: usize,
     hasher: crc32fast::Hasher,
     sums: Vec<u32>,
@@ -205,7 +207,7 @@ impl RowSums {
         self.rows = 0;
     }
 
-    /// The checksum of each block.
+    /// Returns the checksums of the blocks.
     pub(super) fn finish(mut self) -> Vec<u32> {
         if self.rows > 0 {
             self.end();

@@ -1,7 +1,7 @@
-//! The header of a segment file, byte for byte, and what must hold among its numbers (docs/FORMAT.md has the table).
+//! Header of a segment file, byte by byte, and its invariants (table in docs/FORMAT.md).
 //!
-//! Offsets are multiples of [`ALIGNMENT`] and know nothing of page sizes. A [`Layout`] that exists was checked against
-//! the file's length, so that its sections can be cut from the mapped bytes.
+//! Offsets are multiples of [`ALIGNMENT`] and independent of the page size. A [`Layout`] was checked against the length
+//! of the file, so its sections can be sliced from the mapped bytes.
 
 use super::SegmentId;
 use crate::disk::{Error, SectionMark};
@@ -11,82 +11,82 @@ use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
 
-// Sections are numbers in the machine's own order.
+// Sections hold numbers in native byte order.
 #[cfg(target_endian = "big")]
 compile_error!("segment files are little-endian and are mapped, not converted");
 
 /// First bytes of a segment file.
 pub(super) const MAGIC: [u8; 8] = *b"NEARSEG\0";
-/// Version of files without sums of blocks, with vectors of f32.
+/// Version of files with f32 vectors and without block checksums.
 const PLAIN_VERSION: u32 = 1;
-/// Version of files without sums of blocks, with vectors of less.
+/// Version of files with narrower vectors and without block checksums.
 const NARROW_VERSION: u32 = 2;
-/// Version of the files that are written: an identity, a checksum for each block of rows, a copy of the header at the end.
+/// Version that is written: with an identity, a checksum per block of rows, and a copy of the header at the end.
 const VERSION: u32 = 3;
-/// Every section begins at a multiple of this: a cache line, and enough for any SIMD load.
+/// Alignment of sections: a cache line, and enough for any SIMD load.
 pub(super) const ALIGNMENT: u64 = 64;
-/// Sections of a file, in the order of [`Section`].
+/// Number of sections, in the order of [`Section`].
 pub(super) const SECTIONS: usize = 9;
 /// Bytes before the section table.
 const FIXED: usize = 64;
-/// Bytes of an entry of the section table.
+/// Bytes per entry of the section table.
 const ENTRY: usize = 24;
-/// Sections of versions 1 and 2: all but the sums.
+/// Number of sections in versions 1 and 2: all but the block checksums.
 const OLD_SECTIONS: usize = SECTIONS - 1;
 /// Bytes of the header of versions 1 and 2.
 const OLD_HEADER: usize = (FIXED + OLD_SECTIONS * ENTRY).next_multiple_of(ALIGNMENT as usize);
-/// Offset of the identity, behind the section table.
+/// Offset of the identity, after the section table.
 const IDENTITY: usize = FIXED + SECTIONS * ENTRY;
-/// Bytes of the header with its table and the identity, padded.
+/// Bytes of the header with section table and identity, padded.
 pub(super) const HEADER: usize = (IDENTITY + 16).next_multiple_of(ALIGNMENT as usize);
-/// Where the header's checksum lies.
+/// Byte range of the header checksum.
 const CRC: Range<usize> = 12..16;
-/// Bytes of f32 vectors in a block of rows, about.
+/// Approximate bytes of f32 vectors in a block of rows.
 const BLOCK_BYTES: u32 = 16 << 10;
-/// Most rows of a block that is written.
+/// Maximum rows of a written block.
 const BLOCK_ROWS: u32 = 256;
-/// Most rows of a block that is read.
+/// Maximum rows of a block that is accepted on read.
 const MAX_BLOCK_ROWS: u32 = 4_096;
-/// Checksums of a block: one for each section but the sums.
+/// Checksums per block: one for each section but the checksum section.
 pub(super) const SUMS: usize = SECTIONS - 1;
 
 const _: () = assert!(OLD_HEADER == 256 && HEADER == 320);
 
-/// What a file of version 3 has more than those before.
+/// Header fields that version 3 added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Blocks {
-    /// The collection that it belongs to.
+    /// The owning collection.
     pub(super) identity: Identity,
-    /// Rows of each block but the last, which may have fewer: a power of two.
+    /// Rows per block, a power of two; the last block may have fewer.
     pub(super) rows: u32,
 }
 
-/// Rows of a block of vectors of `dimension` components.
+/// Returns the rows per block for vectors of `dimension` components.
 pub(super) fn block_rows(dimension: u32) -> u32 {
     let rows = (BLOCK_BYTES / 4 / dimension.max(1)).clamp(1, BLOCK_ROWS);
     1 << rows.ilog2()
 }
 
-/// A section, in the order of the file.
+/// A section, in file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     /// rows x dimension components.
     Vectors,
     /// rows f32: Euclidean norms.
     Norms,
-    /// rows + 1 u32: where each id begins, and the end.
+    /// rows + 1 u32: the start of each id, and the end.
     IdEnds,
-    /// UTF-8, one id after the other.
+    /// UTF-8, ids concatenated.
     Ids,
-    /// rows + 1 u64: where each payload begins, and the end.
+    /// rows + 1 u64: the start of each payload, and the end.
     PayloadEnds,
-    /// One payload after the other.
+    /// Payloads concatenated.
     Payloads,
-    /// rows u32: rows in the order of their ids' bytes.
+    /// rows u32: rows in byte order of their ids.
     Sorted,
-    /// rows f32, the scale of each vector's components; not there unless they are i8.
+    /// rows f32: the scale of each vector's components; only for i8.
     Scales,
-    /// [`SUMS`] u32 a block of rows: CRC-32 of the block's bytes in each section above. Not in versions 1 and 2.
+    /// [`SUMS`] u32 per block of rows: CRC-32 of the block's bytes in each section above. Absent in versions 1 and 2.
     Sums,
 }
 
@@ -104,16 +104,16 @@ impl Section {
     ];
 }
 
-/// The number that a header has for an element.
+/// Element types by their number in the header.
 const ELEMENTS: [Element; 4] = [Element::F32, Element::F16, Element::U8, Element::I8];
 
-/// What a header says.
+/// Contents of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) id: SegmentId,
     pub(super) rows: u32,
     pub(super) dimension: u32,
-    /// What components are kept in.
+    /// Type of the components.
     pub(super) element: Element,
     /// None in versions 1 and 2.
     pub(super) blocks: Option<Blocks>,
@@ -121,7 +121,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The sections of the file, in order.
+    /// Returns the sections of the file, in order.
     pub(super) fn present(&self) -> impl DoubleEndedIterator<Item = Section> + use<> {
         let (scales, sums) = (self.element == Element::I8, self.blocks.is_some());
         Section::ALL.into_iter().filter(move |section| match section {
@@ -131,19 +131,20 @@ impl Layout {
         })
     }
 
-    /// Blocks of rows. None in versions 1 and 2.
+    /// Returns the number of blocks. 0 in versions 1 and 2.
     pub(super) fn block_count(&self) -> usize {
         self.blocks.map_or(0, |blocks| self.rows.div_ceil(blocks.rows) as usize)
     }
 
-    /// The rows of a block.
+    /// Returns the rows of a block.
     pub(super) fn rows_of_block(&self, block: usize) -> Range<usize> {
         let rows = self.blocks.map_or(self.rows, |blocks| blocks.rows) as usize;
         let from = block.saturating_mul(rows).min(self.rows as usize);
         from..from.saturating_add(rows).min(self.rows as usize)
     }
 
-    /// Content tag: changes with any byte of any section (SHA-256 over ids, counts, lengths and checksums, cut to 64 bits).
+    /// Returns the content tag, which changes with any byte of any section: SHA-256 over ids, counts, lengths and
+    /// checksums, truncated to 64 bits.
     pub(super) fn tag(&self) -> u64 {
         self.digest(true)
     }
@@ -177,13 +178,13 @@ impl Layout {
         u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"))
     }
 
-    /// The end of the last section.
+    /// Returns the end of the last section.
     pub(super) fn sections_end(&self) -> u64 {
         let last = self.present().next_back().map_or(SectionMark::default(), |last| self.sections[last as usize]);
         last.offset + last.length
     }
 
-    /// Bytes of the whole file, with the copy of the header.
+    /// Returns the length of the whole file, including the copy of the header.
     pub(super) fn file_len(&self) -> u64 {
         match self.blocks {
             Some(_) => self.sections_end().next_multiple_of(ALIGNMENT) + HEADER as u64,
@@ -191,7 +192,7 @@ impl Layout {
         }
     }
 
-    /// Bytes of the header.
+    /// Returns the length of the header.
     pub(super) fn header_len(&self) -> usize {
         if self.blocks.is_some() { HEADER } else { OLD_HEADER }
     }
@@ -208,13 +209,14 @@ impl Layout {
         ELEMENTS.iter().position(|element| *element == self.element).expect("every element has a number") as u32
     }
 
-    /// Where a section lies. In the bounds of the file once [`decode`](Self::decode)d, hence of memory.
+    /// Returns the byte range of a section. After [`decode`](Self::decode) it is within the bounds of the file, hence
+    /// of memory.
     pub(super) fn range(&self, section: Section) -> Range<usize> {
         let mark = self.sections[section as usize];
         mark.offset as usize..(mark.offset + mark.length) as usize
     }
 
-    /// The header's bytes.
+    /// Encodes the header.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.header_len()];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
@@ -241,8 +243,8 @@ impl Layout {
         bytes
     }
 
-    /// Reads and checks the header of a whole file's bytes; touches nothing behind it, unless it is damaged: then its copy
-    /// at the end.
+    /// Decodes and checks the header of a complete file. Reads nothing after it, except the copy at the end if the
+    /// header is damaged.
     pub(super) fn decode(path: &Path, file: &[u8], id: SegmentId) -> Result<Self, Error> {
         Self::read(path, file, file, id).or_else(|error| {
             let at = file.len().saturating_sub(HEADER);
@@ -253,7 +255,7 @@ impl Layout {
         })
     }
 
-    /// Reads and checks the header that `bytes` begin with.
+    /// Decodes and checks the header at the start of `bytes`.
     fn read(path: &Path, file: &[u8], bytes: &[u8], id: SegmentId) -> Result<Self, Error> {
         let wrong = |offset: usize, what: String| Err(Error::corrupt(path, offset as u64, what));
         let cut = |length: usize| format!("the file ends inside its header of {length} bytes");
@@ -270,7 +272,8 @@ impl Layout {
         let mut hashed = header.to_vec();
         hashed[CRC].fill(0);
         let intact = crc32fast::hash(&hashed) == u32_at(CRC.start);
-        // A newer version may hash otherwise, so it is looked at first; with a fitting checksum here it is surely one.
+        // Check the version first, because a newer one may define the checksum differently. An unknown version with a
+        // valid checksum is certainly newer.
         let known = [PLAIN_VERSION, NARROW_VERSION, VERSION].contains(&u32_at(8));
         if !known && (intact || u32_at(8) < 1 << 16) {
             return Err(Error::Incompatible { path: path.into(), found: u32_at(8), expected: VERSION });
@@ -316,14 +319,15 @@ impl Layout {
         if layout.tag() != u64_at(24) {
             return wrong(24, "the tag does not match".into());
         }
-        // Bytes that mean nothing are zero, so that a reader has one form to expect.
+        // Reserved bytes must be zero, so that each header has one encoding.
         if *header != layout.encode() {
             return wrong(0, "reserved bytes are not zero".into());
         }
         Ok(layout)
     }
 
-    /// Sections follow one another, aligned, inside the file, with the lengths that rows and dimension demand.
+    /// Checks that sections are consecutive, aligned, within the file, and of the length that rows and dimension
+    /// require.
     fn check_sections(&self, path: &Path, file_len: u64) -> Result<(), Error> {
         let rows = u64::from(self.rows);
         let mut next = self.header_len() as u64;

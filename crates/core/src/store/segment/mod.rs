@@ -1,14 +1,15 @@
-//! Sealed points: one file a segment, written once, never changed, mapped as a whole.
+//! Sealed points: one file per segment, written once, immutable, memory-mapped as a whole.
 //!
 //! ```text
-//! header | vectors | norms | id ends | ids | payload ends | payloads | rows in the order of their ids | scales of i8 | checksums of blocks | header
+//! header | vectors | norms | id ends | ids | payload ends | payloads
+//!        | rows in id order | scales of i8 | block checksums | header
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `layout.rs` | the bytes of the header, and what must hold among its numbers |
-//! | `blocks.rs` | which blocks of rows were compared with their checksums |
-//! | `narrow.rs` | vectors in the making, in the narrowest element that holds them |
+//! | `layout.rs` | the bytes of the header, and its invariants |
+//! | `blocks.rs` | verification state of the blocks of rows |
+//! | `narrow.rs` | vectors during the write, in the narrowest element type that holds them |
 //! | `writer.rs` | [`SegmentWriter`]: streams points into a file |
 //! | `reader.rs` | [`Segment`]: reads the mapped file |
 
@@ -25,27 +26,27 @@ pub use reader::{Loss, Segment};
 use std::fmt;
 pub use writer::SegmentWriter;
 
-/// The number of a segment within its collection; shown as 16 hexadecimal digits.
+/// Number of a segment within its collection; displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SegmentId(pub u64);
 
 impl SegmentId {
-    /// Name of its file in the collection's folder.
+    /// Returns the name of the segment file.
     pub fn vectors_file(self) -> String {
         format!("{self}.vectors")
     }
 
-    /// Name of its payload index's file in the collection's folder.
+    /// Returns the name of the payload index file.
     pub fn payloads_file(self) -> String {
         format!("{self}.payloads")
     }
 
-    /// Name of the empty file that says that no transaction has named it yet.
+    /// Returns the name of the empty file that marks the segment as uncommitted.
     pub fn uncommitted_file(self) -> String {
         format!("{self}.uncommitted")
     }
 
-    /// Name of its graph's file in the collection's folder; a generation is a graph's number within the segment.
+    /// Returns the name of a graph file; the generation is the number of a graph within the segment.
     pub fn graph_file(self, generation: u32) -> String {
         format!("{self}.{generation}.graph")
     }

@@ -1,7 +1,7 @@
-//! Vectors of a segment in the making, in the narrowest element that has held all of them so far.
+//! Vectors of a segment during the write, in the narrowest element type that has held all of them so far.
 //!
-//! Most vectors are f32 from the first on and cost nothing here. Narrow ones wait in a side file, because one that comes
-//! later may need a wider element, and all are written again in it: at most three times.
+//! Most vectors need f32 from the start and have no extra cost. Narrower ones go to a spill file, because a later
+//! vector may need a wider type. Then all are rewritten: at most three times.
 
 use super::blocks::RowSums;
 use crate::disk::{FileWriter, Scratch};
@@ -9,23 +9,23 @@ use crate::math::Element;
 use crate::store::Error;
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// Writer of the vectors section; see the module docs.
 pub(super) struct Narrow {
     dir: PathBuf,
     name: String,
     dimension: usize,
     block_rows: usize,
     element: Element,
-    /// Checksums of the blocks of f32.
+    /// Checksums of the blocks, for f32.
     sums: RowSums,
-    /// The vectors, unless they are f32 and in the file already.
+    /// Spill file of the vectors; none if they are f32 and already in the segment file.
     side: Option<Scratch>,
     scales: Vec<f32>,
     encoded: Vec<u8>,
 }
 
 impl Narrow {
-    /// Makes the side file in `dir`.
+    /// Creates the spill file in `dir`.
     pub(super) fn create(dir: &Path, name: &str, dimension: usize, block_rows: usize) -> Result<Self, Error> {
         Ok(Self {
             dir: dir.to_owned(),
@@ -40,7 +40,7 @@ impl Narrow {
         })
     }
 
-    /// Adds a vector. `writer` stands in the section of the vectors.
+    /// Appends a vector. `writer` is positioned in the vectors section.
     pub(super) fn append(&mut self, vector: &[f32], writer: &mut FileWriter) -> Result<(), Error> {
         loop {
             let Some(side) = &mut self.side else {
@@ -59,11 +59,11 @@ impl Narrow {
         }
     }
 
-    /// Writes what is in the side file to `writer`; returns what it is, the scales of i8, and the checksum of each block.
+    /// Copies the spill file to `writer`. Returns the element type, the scales of i8, and the checksum of each block.
     pub(super) fn finish(self, writer: &mut FileWriter) -> Result<(Element, Vec<f32>, Vec<u32>), Error> {
         let Some(mut side) = self.side else { return Ok((self.element, self.scales, self.sums.finish())) };
         if side.is_empty() {
-            // Nothing was appended: as plain as can be.
+            // Without vectors, use the default type.
             return Ok((Element::F32, Vec::new(), Vec::new()));
         }
         let mut sums = Vec::new();
@@ -75,7 +75,7 @@ impl Narrow {
         Ok((self.element, self.scales, sums))
     }
 
-    /// Goes on to the next element that holds all vectors so far.
+    /// Switches to the next element type that holds all vectors so far.
     fn widen(&mut self, writer: &mut FileWriter) -> Result<(), Error> {
         let Some(mut old) = self.side.take() else { return Ok(()) };
         let from = self.element;

@@ -1,9 +1,9 @@
-//! Reads a mapped segment file.
+//! Reader of a mapped segment file.
 //!
-//! Opening checks the header and the bounds of the sections and reads nothing else. Section bytes are compared with their
-//! checksums block by block, when a row of the block is first read. No accessor panics or reads out of bounds. A row that is
-//! out of range or whose bytes are damaged has an empty vector, id (`""`) or payload. Versions 1 and 2 have no blocks: until
-//! [`Segment::verify`] has run, their numbers are whatever the bytes say.
+//! An open checks the header and the bounds of the sections and reads nothing else. The first read of a row verifies
+//! the checksums of its block. No accessor panics or reads out of bounds. A row that is out of range or damaged has an
+//! empty vector, id (`""`) or payload. Versions 1 and 2 have no blocks: their numbers are unverified until
+//! [`Segment::verify`] has run.
 
 use super::SegmentId;
 use super::blocks::{Checks, Group, joined};
@@ -17,12 +17,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that a scrub compares between two steps, about.
+/// Approximate bytes that a scrub verifies per step.
 const SCRUB_STEP: usize = 1 << 20;
-/// Ranges of damaged rows that a message names.
+/// Maximum ranges of damaged rows in a message.
 const NAMED: usize = 8;
 
-/// A sealed segment. Cheap to clone; `Send + Sync`. Clones share what is known of its blocks.
+/// A sealed segment. Cheap to clone; `Send + Sync`. Clones share the verification state of the blocks.
 #[derive(Clone, Debug)]
 pub struct Segment {
     mapping: Arc<Mapping>,
@@ -31,22 +31,22 @@ pub struct Segment {
     tag: u64,
 }
 
-/// What the damage in a segment costs.
+/// Cost of the damage in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing that cannot be computed from the rest.
+    /// Only data that can be recomputed from the rest.
     Nothing,
     /// The rows of some blocks.
     Rows,
-    /// All of it: which rows are damaged cannot be told.
+    /// All rows: which of them are damaged is unknown.
     Segment,
 }
 
 impl Segment {
-    /// Maps the segment `id` of a collection's folder. Takes the same time at any size.
+    /// Maps the segment `id` of a collection's folder. The time does not depend on the size.
     ///
     /// # Errors
-    /// `Corrupt` for a header that does not hold or a file of another length; `Incompatible`; `Internal` for no file.
+    /// `Corrupt` for an invalid header or a wrong file length; `Incompatible`; `Internal` if the file does not exist.
     pub fn open(dir: &Path, id: SegmentId) -> Result<Self, Error> {
         let mapping = Mapping::open(&dir.join(id.vectors_file()))?;
         let layout = Layout::decode(mapping.path(), mapping.bytes(), id)?;
@@ -54,27 +54,27 @@ impl Segment {
         Ok(Self { mapping, layout: Arc::new(layout), checks: Arc::new(checks), tag })
     }
 
-    /// Its number.
+    /// Returns the id.
     pub fn id(&self) -> SegmentId {
         self.layout.id
     }
 
-    /// The identity of the collection that it was written for. None in versions 1 and 2.
+    /// Returns the identity of the collection that the segment was written for. None in versions 1 and 2.
     pub fn identity(&self) -> Option<Identity> {
         self.layout.blocks.map(|blocks| blocks.identity)
     }
 
-    /// Rows, dead ones among them.
+    /// Returns the number of rows, including deleted ones.
     pub fn rows(&self) -> u32 {
         self.layout.rows
     }
 
-    /// Components of a vector.
+    /// Returns the components per vector.
     pub fn dimension(&self) -> u32 {
         self.layout.dimension
     }
 
-    /// All vectors, row after row: rows x dimension. Not compared: ask [`vector_is_sound`](Self::vector_is_sound).
+    /// Returns all vectors, row by row: rows x dimension. Unverified: see [`vector_is_sound`](Self::vector_is_sound).
     pub fn vectors(&self) -> Components<'_> {
         match self.layout.element {
             Element::F32 => Components::F32(self.numbers(Section::Vectors)),
@@ -84,13 +84,13 @@ impl Segment {
         }
     }
 
-    /// Whether the vector and the norm of a row are as they were written. Compares their block, the first time.
+    /// Returns whether the vector and the norm of a row are intact. The first call verifies their block.
     #[inline]
     pub fn vector_is_sound(&self, row: Ordinal) -> bool {
         self.is_sound(Group::Vectors, row)
     }
 
-    /// The first of some rows whose vector or norm is not as it was written.
+    /// Returns the first row of a range whose vector or norm is damaged.
     pub fn unsound_vector(&self, rows: Range<u32>) -> Option<Ordinal> {
         let step = self.layout.blocks.map_or(u32::MAX, |blocks| blocks.rows);
         let mut row = rows.start;
@@ -103,13 +103,13 @@ impl Segment {
         None
     }
 
-    /// Whether the payload of a row is as it was written. Compares its block, the first time.
+    /// Returns whether the payload of a row is intact. The first call verifies its block.
     #[inline]
     pub fn payload_is_sound(&self, row: Ordinal) -> bool {
         self.is_sound(Group::Payloads, row)
     }
 
-    /// The vector of a row, as it was given; empty for a row out of range or damaged.
+    /// Returns the vector of a row; empty for a row out of range or damaged.
     pub fn vector(&self, row: Ordinal) -> Cow<'_, [f32]> {
         if !self.vector_is_sound(row) {
             return Cow::Borrowed(&[]);
@@ -117,18 +117,18 @@ impl Segment {
         self.vectors().vector(self.layout.dimension as usize, row.0 as usize).to_floats()
     }
 
-    /// Euclidean norms, one a row. Not compared, as [`vectors`](Self::vectors).
+    /// Returns the Euclidean norms, one per row. Unverified, like [`vectors`](Self::vectors).
     pub fn norms(&self) -> &[f32] {
         self.numbers(Section::Norms)
     }
 
-    /// The id of a row; `""` for a row out of range or damaged.
+    /// Returns the id of a row; `""` for a row out of range or damaged.
     pub fn point_id(&self, row: Ordinal) -> &str {
         let id = self.readable_id(row).map(std::str::from_utf8);
         id.and_then(|id| id.inspect_err(|_| self.lose_id(row)).ok()).unwrap_or_default()
     }
 
-    /// The payload of a row, as it was given; empty for a row out of range or damaged.
+    /// Returns the payload of a row; empty for a row out of range or damaged.
     pub fn payload(&self, row: Ordinal) -> &[u8] {
         if !self.payload_is_sound(row) {
             return &[];
@@ -137,7 +137,7 @@ impl Segment {
             .map_or(&[], |range| &self.mapping.bytes()[range])
     }
 
-    /// Rows in the order of their ids, each once; without those whose ids are found damaged on the way.
+    /// Iterates over the rows in id order, each once, starting after the id `after`. Skips rows with damaged ids.
     pub fn in_order(&self, after: Option<&str>) -> impl Iterator<Item = Ordinal> + '_ {
         let after = after.unwrap_or_default().as_bytes().to_vec();
         let (mut at, mut order) = self.position(|id| id <= after.as_slice());
@@ -162,54 +162,54 @@ impl Segment {
         })
     }
 
-    /// The row of an id, by binary search.
+    /// Returns the row of an id, by binary search.
     pub fn find(&self, id: &str) -> Option<Ordinal> {
         let (at, order) = self.position(|other| other < id.as_bytes());
         let row = if at < order.rows.len() { self.row_at(order, at)? } else { return None };
         (self.id_bytes(row) == id.as_bytes()).then_some(row)
     }
 
-    /// Content tag: two segments with the same tag hold the same bytes. Graph files name it.
+    /// Returns the content tag: segments with equal tags hold the same bytes. Graph files contain it.
     pub fn tag(&self) -> u64 {
         self.tag
     }
 
-    /// Seed of random choices about the rows: the same for the same rows in any collection.
+    /// Seed for random choices about the rows: equal rows give the same seed in every collection.
     pub fn seed(&self) -> u64 {
         self.layout.seed()
     }
 
-    /// Bytes of the file.
+    /// Returns the bytes of the file.
     pub fn mapped_bytes(&self) -> u64 {
         self.mapping.len()
     }
 
-    /// Of them, in memory now.
+    /// Returns the bytes of the file that are resident in memory.
     pub fn resident_bytes(&self) -> u64 {
         self.mapping.resident_bytes()
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.mapping.path()
     }
 
-    /// The mapped file, for advice on how it will be read.
+    /// Returns the mapping, for read-access advice.
     pub fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
 
-    /// Damaged blocks that were found so far and cost rows.
+    /// Returns the number of damaged blocks found so far that cost rows.
     pub fn damage_found(&self) -> u64 {
         self.checks.found()
     }
 
-    /// Whether it was found damaged, and has no blocks to tell which rows are.
+    /// Returns whether damage was found in a segment without blocks, so that all rows count as damaged.
     pub fn is_lost(&self) -> bool {
         self.checks.is_lost()
     }
 
-    /// The rows that were found damaged so far, as ranges in order.
+    /// Returns the rows found damaged so far, as ascending ranges.
     pub fn damaged_rows(&self) -> Vec<Range<u32>> {
         if self.checks.is_lost() {
             return std::iter::once(0..self.layout.rows).collect();
@@ -218,7 +218,7 @@ impl Segment {
         joined(blocks.map(|block| self.row_range(block)).collect())
     }
 
-    /// What was found damaged so far, with the file, the bytes and the rows; none while nothing was.
+    /// Describes the damage found so far: file, bytes and rows; none if there is none.
     pub fn describe_damage(&self) -> Option<String> {
         if self.checks.is_lost() {
             return Some(format!("{}: damaged, and which rows cannot be told", self.path().display()));
@@ -250,7 +250,7 @@ impl Segment {
         ))
     }
 
-    /// What the damage costs that [`verify`](Self::verify) found. Reads the whole file again.
+    /// Returns the cost of the damage that [`verify`](Self::verify) found. Reads the whole file again.
     pub fn loss(&self) -> Loss {
         if self.layout.blocks.is_none() {
             return Loss::Segment;
@@ -261,10 +261,10 @@ impl Segment {
         if self.verify_frame().is_err() { Loss::Nothing } else { Loss::Segment }
     }
 
-    /// Reads vectors, ids and payloads, whatever was compared before.
+    /// Verifies vectors, ids and payloads, including blocks verified before.
     ///
     /// # Errors
-    /// `Corrupt`, with the rows that are damaged.
+    /// `Corrupt`, with the damaged rows.
     pub fn verify_rows(&self) -> Result<(), Error> {
         if self.layout.blocks.is_none() {
             return self.verify().inspect_err(|_| self.checks.lose());
@@ -275,17 +275,17 @@ impl Segment {
         self.verify_ids()
     }
 
-    /// Reads the ids that were not compared before.
+    /// Verifies the ids that were not verified before.
     ///
     /// # Errors
-    /// `Corrupt`, with all rows that are known to be damaged.
+    /// `Corrupt`, with all rows known to be damaged.
     pub fn verify_ids(&self) -> Result<(), Error> {
         (0..self.layout.rows).map(Ordinal).for_each(|row| _ = self.point_id(row));
         self.describe_damage().map_or(Ok(()), |what| Err(self.wrong(Section::Vectors, what)))
     }
 
-    /// The rows whose vector, id and payload are as they were written: what a copy may hold. Norms and the order of ids are
-    /// computed from them. Reads the whole file. None where there are no blocks to tell them apart.
+    /// Returns the rows with intact vector, id and payload, which a copy may hold. Norms and id order are recomputed
+    /// from them. Reads the whole file. None for a segment without blocks.
     pub fn salvageable(&self) -> Option<Vec<Ordinal>> {
         let Blocks { rows: block_rows, .. } = self.layout.blocks?;
         const NEEDED: [Section; 6] =
@@ -297,11 +297,12 @@ impl Segment {
         Some(rows.filter(|row| !self.point_id(*row).is_empty()).collect())
     }
 
-    /// Reads the whole file in steps of about a mebibyte, whatever was compared before, and notes what is damaged. After each
-    /// step `step` is told of the bytes; false ends it. What was not in memory before is the first to leave it.
+    /// Verifies the whole file in steps of about 1 MiB, including blocks verified before, and records damage. Calls
+    /// `step` with the number of bytes after each step; stops if it returns false. Marks pages that were not resident
+    /// before for early eviction.
     ///
     /// # Errors
-    /// `Corrupt` for what costs no rows: the order of ids, checksums, what lies between sections.
+    /// `Corrupt` for damage that costs no rows: id order, checksums, padding between sections.
     pub fn scrub(&self, step: &mut dyn FnMut(u64) -> bool) -> Result<(), Error> {
         if self.layout.blocks.is_none() {
             for section in self.layout.present() {
@@ -338,7 +339,7 @@ impl Segment {
         self.verify_frame()
     }
 
-    /// Reads a part of the file; if it was not in memory before, others may take that memory first.
+    /// Reads a part of the file. Unless most of it was resident before, advises the kernel to evict it first.
     fn in_passing(&self, part: Range<usize>, read: impl FnOnce()) {
         let was_there = self.mapping.resident_in(part.clone()) * 2 > part.len() as u64;
         read();
@@ -347,7 +348,7 @@ impl Segment {
         }
     }
 
-    /// Reads the whole file: every checksum, every padding, every id, every order.
+    /// Verifies the whole file: every checksum, padding, id and order.
     ///
     /// # Errors
     /// `Corrupt`, with the offset of the section.
@@ -371,7 +372,7 @@ impl Segment {
                 return Err(self.wrong(section, format!("the checksum of {section:?} does not match")));
             }
         }
-        // With fitting checksums, only a writer that was wrong or hostile fails below.
+        // With valid checksums, the checks below fail only for a buggy or malicious writer.
         self.verify_ends(Section::IdEnds, self.numbers::<u32>(Section::IdEnds).iter().map(|end| u64::from(*end)))?;
         self.verify_ends(Section::PayloadEnds, self.numbers::<u64>(Section::PayloadEnds).iter().copied())?;
         for row in 0..self.layout.rows {
@@ -382,14 +383,14 @@ impl Segment {
         }
         let sorted: &[u32] = self.numbers(Section::Sorted);
         let ascending = |pair: &[u32]| self.id_bytes(Ordinal(pair[0])) < self.id_bytes(Ordinal(pair[1]));
-        // Strictly ascending ids of rows in range are all different rows: a permutation.
+        // Rows in range with strictly ascending ids are distinct: a permutation.
         if sorted.iter().any(|row| *row >= self.layout.rows) || !sorted.windows(2).all(ascending) {
             return Err(self.wrong(Section::Sorted, "rows are not in the order of their ids".into()));
         }
         Ok(())
     }
 
-    /// What costs no rows, where there are blocks: the order of ids, the checksums, the zeros between, both headers.
+    /// In a segment with blocks, verifies the parts that cost no rows: id order, checksums, zero padding, both headers.
     fn verify_frame(&self) -> Result<(), Error> {
         for block in 0..self.layout.block_count() {
             if !self.compare(Group::Sorted, block) {
@@ -434,7 +435,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether all is sound that cannot be computed from the rest: vectors, ids and payloads. Reads the whole file.
+    /// Returns whether the data that cannot be recomputed is intact: vectors, ids and payloads. Reads the whole file.
     pub fn rows_are_sound(&self) -> bool {
         if let Some(rows) = self.salvageable() {
             return rows.len() == self.layout.rows as usize;
@@ -449,7 +450,7 @@ impl Segment {
             && self.ids_are_sound()
     }
 
-    /// Whether the ids of its rows can be told.
+    /// Returns whether all ids are readable.
     pub fn ids_are_sound(&self) -> bool {
         let ends = self.numbers::<u32>(Section::IdEnds).iter().map(|end| u64::from(*end));
         self.is_whole(Section::IdEnds)
@@ -458,7 +459,7 @@ impl Segment {
             && (0..self.layout.rows).all(|row| crate::types::PointId::new(self.point_id(Ordinal(row))).is_ok())
     }
 
-    /// Whether the block of a row is as it was written; compared when it is first asked for.
+    /// Returns whether the block of a row is intact. The first call verifies it.
     #[inline(always)]
     fn is_sound(&self, group: Group, row: Ordinal) -> bool {
         self.checks.is_sound(group, row.0) || self.first_look(group, row)
@@ -471,14 +472,14 @@ impl Segment {
         row.0 < self.layout.rows && !self.checks.is_damaged(group, block) && self.compare(group, block)
     }
 
-    /// Compares a block with its checksums, and notes what comes of it.
+    /// Verifies a block and records the result.
     fn compare(&self, group: Group, block: usize) -> bool {
         let sound = group.sections().iter().all(|&section| self.matches(section, block));
         self.checks.set(group, block, sound);
         sound
     }
 
-    /// Whether the bytes of a block in a section have their checksum.
+    /// Returns whether the bytes of a block in a section match their checksum.
     fn matches(&self, section: Section, block: usize) -> bool {
         if section == Section::Scales && self.layout.element != Element::I8 {
             return true;
@@ -488,12 +489,12 @@ impl Segment {
         if bytes.zip(sum).is_some_and(|(bytes, sum)| crc32fast::hash(bytes) == *sum) {
             return true;
         }
-        // The checksum may be what is damaged: then that of the whole section decides.
+        // The checksum itself may be damaged: then the checksum of the whole section decides.
         let sums = *self.checks.sums.get_or_init(|| self.is_whole(Section::Sums));
         !sums && *self.checks.whole[section as usize].get_or_init(|| self.is_whole(section))
     }
 
-    /// Where the rows of a block lie in a section, from the beginning of the file.
+    /// Returns the byte range of a block in a section, from the start of the file.
     fn part(&self, section: Section, block: usize) -> Option<Range<usize>> {
         let rows = self.layout.rows_of_block(block);
         let all = self.layout.range(section);
@@ -504,7 +505,7 @@ impl Segment {
         match section {
             Section::Vectors => fixed(self.layout.dimension as usize * self.layout.element.bytes(), 0),
             Section::Norms | Section::Sorted | Section::Scales => fixed(4, 0),
-            // An end between two blocks belongs to both.
+            // The end between two blocks belongs to both.
             Section::IdEnds => fixed(4, 1),
             Section::PayloadEnds => fixed(8, 1),
             Section::Ids | Section::Payloads => self.var(section, rows.start, rows.end),
@@ -512,7 +513,7 @@ impl Segment {
         }
     }
 
-    /// Where ids or payloads of rows lie, by their ends, from the beginning of the file.
+    /// Returns the byte range of the ids or payloads of rows, from the start of the file.
     fn var(&self, section: Section, from: usize, until: usize) -> Option<Range<usize>> {
         let end = |row: usize| match section {
             Section::Ids => self.numbers::<u32>(Section::IdEnds).get(row).map(|end| *end as usize),
@@ -528,7 +529,7 @@ impl Segment {
         rows.start as u32..rows.end as u32
     }
 
-    /// The bytes of an id that can be read; none for a row out of range or damaged.
+    /// Returns the bytes of an id; none for a row out of range or damaged.
     fn readable_id(&self, row: Ordinal) -> Option<&[u8]> {
         if !self.is_sound(Group::Ids, row) || row.0 >= self.layout.rows {
             return None;
@@ -541,7 +542,7 @@ impl Segment {
         Some(id)
     }
 
-    /// An id is none, whatever its checksum says, or there is no checksum.
+    /// Records an invalid id: its checksum matches nevertheless, or there is none.
     #[cold]
     fn lose_id(&self, row: Ordinal) {
         match self.layout.blocks {
@@ -550,7 +551,7 @@ impl Segment {
         }
     }
 
-    /// The order of the ids, and where in it those begin that are not `before`.
+    /// Returns the first position in the id order for which `before` is false, and the order.
     fn position(&self, before: impl Fn(&[u8]) -> bool) -> (usize, Order<'_>) {
         let mapped = match self.checks.order.get() {
             Some(rows) => Order { rows, rebuilt: true },
@@ -565,7 +566,7 @@ impl Segment {
         }
     }
 
-    /// As [`slice::partition_point`]; none where a row or id on the way is damaged.
+    /// Like [`slice::partition_point`]; none if a row or id on the path is damaged.
     fn partition(&self, order: Order<'_>, before: impl Fn(&[u8]) -> bool) -> Option<usize> {
         let (mut low, mut high) = (0, order.rows.len());
         while low < high {
@@ -576,7 +577,7 @@ impl Segment {
         Some(low)
     }
 
-    /// The row at a place in the order; none where it, or its id, is damaged.
+    /// Returns the row at a position of the order; none if the entry or its id is damaged.
     fn row_at(&self, order: Order<'_>, at: usize) -> Option<Ordinal> {
         if !order.rebuilt && !self.is_sound(Group::Sorted, Ordinal(at as u32)) {
             return None;
@@ -585,7 +586,7 @@ impl Segment {
         if self.layout.blocks.is_none() && row.0 >= self.layout.rows {
             self.checks.lose();
         }
-        // Without blocks an id that is not text has been damaged.
+        // Without blocks, an id that is not UTF-8 shows damage.
         let id = self.readable_id(row)?;
         if self.layout.blocks.is_none() && std::str::from_utf8(id).is_err() {
             self.lose_id(row);
@@ -594,7 +595,7 @@ impl Segment {
         Some(row)
     }
 
-    /// The order of those ids that can be read, computed once.
+    /// Returns the order of the readable ids, computed once.
     #[cold]
     fn rebuilt(&self) -> Order<'_> {
         let rows = self.checks.order.get_or_init(|| {
@@ -642,16 +643,17 @@ impl Segment {
         &self.mapping.bytes()[self.layout.range(section)]
     }
 
-    /// A section as numbers: it begins 64-aligned in a page-aligned map, and its length was checked to be whole numbers.
+    /// Returns a section as numbers. It starts at a multiple of 64 in a page-aligned mapping, and the open checked that
+    /// its length is a whole number of elements.
     fn numbers<T: bytemuck::AnyBitPattern>(&self, section: Section) -> &[T] {
         bytemuck::cast_slice(self.bytes(section))
     }
 }
 
-/// Rows in the order of their ids.
+/// Rows in id order.
 #[derive(Clone, Copy)]
 struct Order<'a> {
     rows: &'a [u32],
-    /// Computed from the ids, not that of the file.
+    /// Whether it was recomputed from the ids instead of read from the file.
     rebuilt: bool,
 }

@@ -1,4 +1,4 @@
-//! Segments: what was appended reads back; a crash leaves nothing or all; every cut and every flipped bit is found.
+//! Tests of segments: round trips, crashes at any moment, truncation, and bit flips.
 
 use super::*;
 use crate::disk::Fs;
@@ -34,7 +34,7 @@ fn write(dir: &Path) -> Segment {
     writer.finish().unwrap()
 }
 
-/// Calls every accessor, in range and out of it.
+/// Calls every accessor, with rows in and out of range.
 fn touch(segment: &Segment) -> usize {
     let mut seen = segment.vectors().len() + segment.norms().len() + segment.resident_bytes() as usize;
     for row in (0..segment.rows().min(100) + 2).chain([u32::MAX]).map(Ordinal) {
@@ -78,7 +78,7 @@ fn a_segment_reads_back() {
 
 #[test]
 fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
-    // What comes one after the other, and what all of it is kept in.
+    // Vectors in sequence, and the element type that stores all of them.
     let whole = [3.0, 255.0, 0.0];
     let signed = [-3.0, 100.0, 127.0];
     let fine = [0.5, -63.5, 0.0];
@@ -97,7 +97,7 @@ fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = SegmentWriter::create(&crate::disk::real_fs(), dir.path(), ID, 3, OWNER).unwrap();
-        // Many before the one that needs more, so that more than one buffer is written again.
+        // Many vectors before the wider one, so that more than one buffer is rewritten.
         let times = if vectors.len() == 2 { 200_000 } else { 1 };
         let mut given: Vec<[f32; 3]> = vec![vectors[0]; times];
         given.extend(&vectors[1..]);
@@ -113,7 +113,7 @@ fn vectors_are_kept_in_the_fewest_bytes_that_hold_all_of_them() {
             assert_eq!(segment.norms()[row], crate::math::norm(vector));
         }
         assert_eq!(list_files(dir.path()).unwrap(), ["000000000000001f.vectors"], "no side file stays");
-        // Every byte of the header counts, and every length.
+        // Every changed byte and every truncation is found.
         let bytes = std::fs::read(segment.path()).unwrap();
         if bytes.len() < 2000 {
             for at in 0..bytes.len() {
@@ -200,7 +200,7 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
     for bit in 0..whole.len() * 8 {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        // A file of its own: a mapped one is never written again.
+        // Create a new file: a mapped file must not be modified.
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, &damaged).unwrap();
         let segment = Segment::open(dir.path(), ID).expect("of two headers one is sound");
@@ -221,10 +221,10 @@ fn every_flipped_bit_is_found_and_what_can_be_read_is_as_it_was_written() {
     }
 }
 
-/// Id, vector and payload of a row that is stored.
+/// Id, vector and payload of a stored row.
 type Stored = (String, Vec<f32>, Vec<u8>);
 
-/// A segment of many blocks, the kind of its components by `of`, and its rows.
+/// Writes a segment of many blocks, with components computed by `of`; returns it and its rows.
 fn write_many(dir: &Path, of: impl Fn(usize) -> f32) -> (Segment, Vec<Stored>) {
     const DIMENSION: usize = 40;
     let rows: Vec<_> = (0..1_000_usize)
@@ -256,7 +256,7 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
             damaged[at] ^= 0x10;
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, &damaged).unwrap();
-            // Nothing was looked up before: the walk itself meets the damage.
+            // Nothing was verified before: the iteration itself finds the damage.
             let walked = Segment::open(dir.path(), ID).unwrap();
             let walked: Vec<String> = walked.in_order(None).map(|row| walked.point_id(row).to_owned()).collect();
             let segment = Segment::open(dir.path(), ID).unwrap();
@@ -282,7 +282,7 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
             let salvaged = segment.salvageable().unwrap();
             assert!(salvaged.len() >= 1_000 - lost, "byte {at}");
             costs[lost.div_ceil(64)] += 1;
-            // A scrub finds what a reader does, and no more.
+            // A scrub finds the same damage as the reads.
             let again = Segment::open(dir.path(), ID).unwrap();
             let mut bytes = 0;
             let frame = again.scrub(&mut |step| {
@@ -297,7 +297,7 @@ fn damage_costs_the_rows_of_its_blocks_and_no_others() {
     }
 }
 
-/// A segment file as versions 1 and 2 had it.
+/// Converts a segment file to version 1 or 2.
 fn in_the_old_format(bytes: &[u8]) -> Vec<u8> {
     let new = layout::Layout::decode(Path::new("x"), bytes, ID).unwrap();
     let mut old = layout::Layout { blocks: None, ..new.clone() };
@@ -420,7 +420,7 @@ fn a_header_with_monstrous_numbers_is_refused_before_anything_is_sized_by_it() {
     }
 }
 
-/// Writes the segment on a file system that may fail.
+/// Writes the segment to a file system that may fail.
 fn write_on(fs: &CrashFs, dir: &Path) -> Result<(), Error> {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     let mut writer = SegmentWriter::create(&fs, dir, ID, 3, OWNER)?;

@@ -1,7 +1,9 @@
-//! Streams points into a new segment file.
+//! Writer that streams points into a new segment file.
 //!
-//! Vectors are kept in the fewest bytes that hold all of them exactly. While that may be less than f32 they go into a side
-//! file, as payloads do (sections are contiguous); from then on straight into the draft. Ids and 12 bytes a point stay in memory. Nothing is seen under the segment's name before [`SegmentWriter::finish`] has made it durable.
+//! Vectors are stored in the fewest bytes that hold all of them exactly. While that may be less than f32, they go to a
+//! spill file, as payloads do (sections are contiguous); after that directly to the temporary file. Ids and 12 bytes
+//! per point stay in memory. Nothing is visible under the segment's name before [`SegmentWriter::finish`] has made it
+//! durable.
 
 use super::blocks::RowSums;
 use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, block_rows};
@@ -15,10 +17,10 @@ use rayon::slice::ParallelSliceMut;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Most rows of a segment: ordinals are u32, and ends count one more.
+/// Maximum rows of a segment: ordinals are u32, and there is one more end than rows.
 const MAX_ROWS: u32 = u32::MAX - 1;
 
-/// Writes one segment. Dropped before [`finish`](Self::finish), it removes what it wrote.
+/// Writer of one segment. Drop before [`finish`](Self::finish) removes the written files.
 pub struct SegmentWriter {
     dir: PathBuf,
     path: PathBuf,
@@ -36,10 +38,10 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins the segment `id` in the folder of the collection of that identity, for vectors of `dimension` components.
+    /// Starts the segment `id` in the folder of the collection `identity`, for vectors of `dimension` components.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) for a dimension out of range; what the disk refuses.
+    /// `Internal` (`Refused`) for a dimension out of range; any disk error.
     pub fn create(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -74,17 +76,17 @@ impl SegmentWriter {
         })
     }
 
-    /// Rows so far.
+    /// Returns the number of rows so far.
     pub fn rows(&self) -> u32 {
         self.norms.len() as u32 // append checks the limit
     }
 
-    /// Adds a point and says which row it is. Its norm is computed here (in f64, kept as f32). Numbers are not judged:
-    /// the caller has refused what is not finite.
+    /// Appends a point and returns its row. Computes the norm (in f64, stored as f32). Does not check that numbers are
+    /// finite: the caller must.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) for another dimension or an id out of range; `Exhausted` for more rows or id bytes than a
-    /// segment holds, and for a full disk. After an error of the disk the writer must be dropped.
+    /// `Internal` (`Refused`) for a wrong dimension or an id out of range; `Exhausted` for more rows or id bytes than a
+    /// segment holds, and for a full disk. After a disk error the writer must be dropped.
     pub fn append(&mut self, id: &str, vector: &[f32], payload: &[u8]) -> Result<Ordinal, Error> {
         let row = self.rows();
         if vector.len() != self.dimension as usize {
@@ -110,10 +112,11 @@ impl SegmentWriter {
         Ok(Ordinal(row))
     }
 
-    /// Writes the rest, makes the file durable, gives it its name and maps it. Blocks for the disk.
+    /// Writes the remaining sections, makes the file durable, renames it to its final name and maps it. Blocks for the
+    /// disk.
     ///
     /// # Errors
-    /// `Internal` (`Refused`) for an id that occurs twice; what the disk refuses. Nothing has appeared then.
+    /// `Internal` (`Refused`) for a duplicate id; any disk error. No segment file exists then.
     pub fn finish(mut self) -> Result<Segment, Error> {
         let sorted = self.sort()?;
         let rows = self.rows();
@@ -182,10 +185,10 @@ impl SegmentWriter {
         Segment::open(&dir, id)
     }
 
-    /// Rows in the order of their ids' bytes.
+    /// Returns the rows in byte order of their ids.
     fn sort(&mut self) -> Result<Vec<u32>, Error> {
         let id = |row: u32| &self.ids[self.id_ends[row as usize] as usize..self.id_ends[row as usize + 1] as usize];
-        // The first bytes beside the row decide most comparisons without a visit to the id.
+        // The first id bytes, stored beside the row, decide most comparisons without access to the id.
         let mut keys: Vec<(u64, u32)> = (0..self.rows()).map(|row| (prefix(id(row)), row)).collect();
         keys.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1).cmp(id(b.1))));
         if let Some(pair) = keys.windows(2).find(|pair| pair[0].0 == pair[1].0 && id(pair[0].1) == id(pair[1].1)) {
@@ -196,8 +199,8 @@ impl SegmentWriter {
     }
 }
 
-/// The first 8 bytes as a number that sorts as they do; shorter ids are padded with zeros, and equal prefixes are
-/// compared in full.
+/// Returns the first 8 bytes as a number with the same order. Shorter ids are padded with zeros; ids with equal
+/// prefixes need a full comparison.
 fn prefix(id: &str) -> u64 {
     let mut bytes = [0; 8];
     let length = id.len().min(8);
@@ -205,7 +208,7 @@ fn prefix(id: &str) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// The checksum of numbers as they lie in the file.
+/// Returns the checksum of numbers in their file encoding.
 fn sum<T: bytemuck::NoUninit>(numbers: &[T]) -> u32 {
     crc32fast::hash(bytemuck::cast_slice(numbers))
 }

@@ -1,4 +1,5 @@
-//! The bytes of a growing point in the key-value file, with a checksum of their own: redb does not check pages it reads.
+//! Encoding of a growing point in the key-value file. It has its own checksum, because redb does not verify pages on
+//! read.
 //!
 //! ```text
 //! 0   u8   version            1   u8   bytes of the id     2   u16  zero
@@ -13,10 +14,10 @@ const HEADER: usize = 12;
 const CRC: std::ops::Range<usize> = 8..12;
 const _: () = assert!(MAX_ID_BYTES <= u8::MAX as usize);
 
-/// Writes a record into `into`, which is emptied first.
+/// Encodes a record into `into`, replacing its contents.
 ///
 /// # Errors
-/// What is out of range.
+/// A message that names the value out of range.
 pub fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8]) -> Result<(), String> {
     if id.is_empty() || id.len() > MAX_ID_BYTES {
         return Err(format!("an id of {} bytes, not 1 to {MAX_ID_BYTES}", id.len()));
@@ -38,10 +39,10 @@ pub fn encode(into: &mut Vec<u8>, id: &str, vector: &[f32], payload: &[u8]) -> R
     Ok(())
 }
 
-/// Reads a record: its id and payload, and its vector into `vector`.
+/// Decodes a record: returns id and payload, writes the vector to `vector`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A message that describes the damage.
 pub fn decode<'a>(bytes: &'a [u8], vector: &mut Vec<f32>) -> Result<(&'a str, &'a [u8]), String> {
     if bytes.len() < HEADER {
         return Err(format!("{} bytes, less than the {HEADER} of its header", bytes.len()));
@@ -102,7 +103,7 @@ mod tests {
             let mut vector = Vec::new();
             let _ = decode(&bytes, &mut vector);
             if bytes.len() >= HEADER {
-                // With a checksum that fits, the lengths themselves are put to the test.
+                // With a valid checksum, the length checks are reached.
                 bytes[0] = VERSION;
                 bytes[6..8].fill(0);
                 let crc = checksum(&bytes).to_le_bytes();

@@ -1,4 +1,4 @@
-//! Files in a collection's folder that no transaction names: which are leftovers, and which may hold points.
+//! Classification and removal of unrecorded files in a collection's folder: leftovers or orphans.
 
 use super::super::orphan::{self, Fate, Unnamed};
 use super::super::segment::SegmentId;
@@ -10,7 +10,7 @@ use std::path::Path;
 const VECTORS: &str = ".vectors";
 const UNCOMMITTED: &str = ".uncommitted";
 
-/// The segment that a file belongs to by its name, and how the name ends.
+/// Parses a file name into segment id and suffix.
 fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
     let (id, end) = name.split_at_checked(name.find('.')?)?;
     let known = [VECTORS, UNCOMMITTED, ".payloads"].contains(&end) || end.ends_with(".graph");
@@ -18,11 +18,12 @@ fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
 }
 
 impl Truth {
-    /// Removes the leftovers in its folder and moves orphans to `orphans`; see the module. To be called before anything is
-    /// written there. Returns what became of the orphans, for the user.
+    /// Removes the leftovers in the folder and moves orphans to `orphans`; see the docs of `truth.rs`. Call before the
+    /// first write to the folder. Returns a message for the user per orphan.
     ///
     /// # Errors
-    /// `Corrupt` (`Foreign`) when it is older than the segments in its folder: nothing is removed; `Corrupt`, `Internal`.
+    /// `Corrupt` (`Foreign`) if this file is older than the segments in the folder: nothing is removed; `Corrupt`,
+    /// `Internal`.
     pub fn sweep(&self, orphans: &Path) -> Result<Vec<String>, Error> {
         let unnamed = self.unnamed()?;
         if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
@@ -45,7 +46,7 @@ impl Truth {
         if segments {
             disk::sync_folder(self.fs.as_ref(), &self.dir)?;
         }
-        // After what they mark: a crash leaves it marked.
+        // Remove marks last: after a crash the segment is still marked.
         for mark in marks {
             disk::remove_file(self.fs.as_ref(), &mark)?;
         }
@@ -54,7 +55,7 @@ impl Truth {
         Ok(aside)
     }
 
-    /// Files of the folder that no transaction names. What has a name that this program gives no file is none of them.
+    /// Returns the unrecorded files of the folder. Files with names that this program does not write are ignored.
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
@@ -86,7 +87,7 @@ impl Truth {
         Ok(unnamed)
     }
 
-    /// Names of the files of the folder that are the collection's; they need not all be there.
+    /// Returns the names of the recorded files; not all of them need to exist.
     fn named(&self) -> Result<Vec<String>, Error> {
         let mut named = vec![FILE.to_owned(), orphan::MARKER.to_owned()];
         for SegmentRecord { id, graph_generation, .. } in self.segments()? {

@@ -1,4 +1,4 @@
-//! The truth against a map: any changes, reopened at any time, crashed at any sync.
+//! Tests of the database against a map: random changes, reopens, and crashes at any sync.
 
 use super::*;
 use crate::disk::ErrorKind;
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const TAG: u64 = 0x0123_4567_89ab_cdef;
 const OWNER: Owner = Owner { directory: Identity([1; 16]), collection: Identity([2; 16]) };
 
-/// What the truth should hold.
+/// Expected contents of the database.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     growing: BTreeMap<u64, (String, Vec<u32>, Vec<u8>)>,
@@ -114,7 +114,7 @@ fn read(truth: &Truth) -> Model {
     model
 }
 
-/// A change without borrowed parts; keys are offsets from the next free one.
+/// A change that owns its data; keys are offsets from the next free one.
 #[derive(Clone, Debug)]
 enum Step {
     Add(u8, Vec<u32>, Vec<u8>),
@@ -126,7 +126,7 @@ enum Step {
     Graph(u64, Option<u32>),
     Calibrate(u64, u32, Vec<u8>),
     Drop(u64),
-    /// The first canary.
+    /// Adds the reference vector with index 0.
     Canary(Vec<u8>),
     Sequence(u64),
 }
@@ -149,7 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Gives the steps to the truth and to the model, as one commit.
+/// Applies the steps to the database and to the model, as one commit.
 fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Error> {
     let mut key = model.next_key;
     let floats: Vec<(String, Vec<f32>)> = steps
@@ -242,7 +242,7 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
             steps
         })
         .collect();
-    // The truth after each commit, and the moment when that was acknowledged.
+    // The state after each commit, and the moment of its acknowledgement.
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let truth = create_on(&fs, dir.path());
@@ -280,7 +280,7 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
             .position(|(steps, before)| commit(&truth, &mut before.clone(), steps).is_err())
             .unwrap_or(commits.len());
         assert!(failed < commits.len(), "sync {failing} failed and nobody said so");
-        // The writer refuses to go on, although the disk works again.
+        // Commits are refused although the disk works again.
         let refused = truth.commit(&[Change::Sequence(99)]).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Stopped, "{refused}");
         assert!(truth.stopped().is_some());
@@ -323,7 +323,7 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
     for at in used {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
-        // A new file: overwriting one waits for the disk.
+        // Create a new file: overwriting waits for the disk.
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &bytes).unwrap();
         match Truth::look(&disk::real_fs(), dir.path()) {
@@ -422,7 +422,7 @@ fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
     drop(truth);
     let truth = open(dir.path()).unwrap();
     assert_eq!(calibration(&truth).as_deref(), Some(&b"third"[..]));
-    // A folder of a program that did not know the table.
+    // A folder of a version without the table.
     truth.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
     assert_eq!(calibration(&truth), None);
     truth.commit(&[set(4, b"again"), Change::RemoveSegment { segment }]).unwrap();
@@ -438,7 +438,7 @@ fn a_visitor_can_stop() {
     assert!(stopped.unwrap_err().to_string().contains("enough"));
 }
 
-/// The names in a folder.
+/// Returns the file names in a folder.
 fn files(dir: &Path) -> Vec<String> {
     disk::list_files(dir).unwrap()
 }
@@ -464,7 +464,7 @@ fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
         SegmentId(10).uncommitted_file(),
         SegmentId(11).uncommitted_file(),
     ];
-    // Named once, as its id says, and never removed.
+    // The id shows that it was recorded once; it was never removed.
     let orphan = SegmentId(5).vectors_file();
     for name in kept.iter().chain(&leftovers).chain([&orphan]) {
         std::fs::write(folder.join(name), b"x").unwrap();
@@ -513,7 +513,7 @@ fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
     };
     let other = Identity([0xee; 16]);
     assert_eq!(truth.claim(&home(OWNER.directory, Some(OWNER.collection))).unwrap(), OWNER.collection);
-    // The crash came before the catalogue recorded it.
+    // State after a crash before the catalogue recorded it.
     assert_eq!(truth.claim(&home(OWNER.directory, None)).unwrap(), OWNER.collection);
     for (home, found) in [
         (home(OWNER.directory, Some(other)), OWNER.collection),
@@ -532,7 +532,7 @@ fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
 fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
     let dir = tempfile::tempdir().unwrap();
     let truth = small(dir.path());
-    // As a program wrote it that knew neither identities nor tags.
+    // A file of a version without identities and tags.
     truth
         .kv
         .write(|transaction| {
@@ -547,7 +547,7 @@ fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
     assert_eq!((truth.owner(), truth.is_owned()), (None, false));
     let record = &truth.segments().unwrap()[0];
     assert_eq!((record.graph_generation, record.tag), (Some(3), None));
-    // Such a program left segments behind that it had not committed: they prove nothing.
+    // That version left uncommitted segments behind: they prove nothing.
     std::fs::write(dir.path().join(SegmentId(8).vectors_file()), b"x").unwrap();
     assert_eq!(truth.unnamed().unwrap()[0].fate, Fate::SetAside);
     let home = CollectionDir {
