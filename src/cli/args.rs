@@ -1,7 +1,7 @@
 //! Command-line arguments: all commands and flags, with an example in the help of each command.
 //!
-//! Values are parsed by the functions of `config.rs`, so that an invalid one is a usage error (exit code 2). It is one
-//! file because it is one table.
+//! Values are parsed by the functions of `config.rs`, so that an invalid one is a usage error (exit code 2). It is
+//! one file because it is one table.
 
 use super::check::{CheckArgs, RepairArgs};
 use super::config::{self, EfList, Numbers, Tapped};
