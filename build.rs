@@ -1,4 +1,5 @@
-//! Compiles the protos with protox, so that nobody needs protoc, and packs the page's files, so that nobody needs Node.
+//! Build script: compiles the protos with protox and packs the page's files, so that a build needs
+//! neither protoc nor Node.
 
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
@@ -7,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The files of the page, as `npm run build` in `web/` leaves them.
+/// The files of the page, output of `npm run build` in `web/`.
 const PAGE: &str = "web/dist";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +28,7 @@ fn prost_bytes(descriptors: &impl prost::Message) -> Vec<u8> {
     descriptors.encode_to_vec()
 }
 
-/// Writes each file of the page compressed, and a table of them: path, SHA-256 of the content, gzip.
+/// Writes the compressed files of the page, and a table of them: path, SHA-256 of the content, gzip.
 fn pack_page(out: &Path) -> Result<(), Box<dyn Error>> {
     let mut found = Vec::new();
     walk(Path::new(PAGE), &mut found).map_err(|error| format!("{PAGE}: {error}; it is a part of the repository"))?;

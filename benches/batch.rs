@@ -1,13 +1,13 @@
-//! Queries of one call against as many calls of one: `cargo bench --bench batch -- 200000 128`.
+//! Throughput of a batch of queries against single queries: `cargo bench --bench batch -- 200000 128`.
 //!
-//! Prints queries a second of an engine whose one collection was loaded in bulk: each query by itself, on one thread, and all
-//! in one batch, which the cores share. `RAYON_NUM_THREADS=1` shows what a batch costs by itself.
+//! Prints queries per second of an engine with one bulk-loaded collection: single queries on one thread, and one
+//! batch of all queries on all cores. `RAYON_NUM_THREADS=1` shows the overhead of a batch.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::time::Instant;
 
 use nearness::collection::{
-    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
+    Accuracy, CollectionSpec, Engine, Fields, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query, Refused,
     SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
@@ -43,9 +43,9 @@ fn main() {
     engine
         .create_collection(&CollectionSpec { name: name.clone(), space, metric: Metric::L2, index })
         .expect("a collection");
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine.bulk_load(&name, &mut items.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
-    // Nothing is left to do behind the queries.
+    // Compacts first, so that no background work runs during the queries.
     engine.compact(&name).expect("one measured segment");
     let params = SearchParams {
         k: 10,

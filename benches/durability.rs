@@ -1,8 +1,9 @@
-//! What durability, snapshots and the guard at the door cost, over the real server: upserts a second with 1, 16 and 64
-//! clients beside the disk's own syncs, a snapshot there and back, and queries a second with and without keys.
+//! Costs of durability, snapshots and access control, over the real server: upserts per second with 1, 16 and 64
+//! clients next to the bare syncs of the disk, writing and restoring a snapshot, and queries per second with and
+//! without keys.
 //!
-//! Everything that is compared is run in turn, round by round, and medians are told: the disk and the cores are others' too.
-//! `cargo bench --bench durability -- [syncs|snapshots|guard]`
+//! Alternatives alternate round by round, and the output is medians, because other programs share the disk and the
+//! cores. `cargo bench --bench durability -- [syncs|snapshots|guard]`
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "it prints tables, and what fails may end it")]
 
 #[path = "../tests/support/server.rs"]
@@ -55,7 +56,7 @@ fn told(what: &str, unit: &str, values: &[f64]) {
     println!("{what:<44} {:>9.1} {unit:<10} of {}", median(&mut values.to_vec()), all.join(" "));
 }
 
-/// Syncs a second of a file that grows by a page each time: what the disk can do for one writer.
+/// Syncs per second of a file that grows by a page each time: the limit of the disk for one writer.
 fn bare(folder: &Path) -> f64 {
     let mut file = tempfile::tempfile_in(folder).unwrap();
     let (begun, mut syncs) = (Instant::now(), 0_u32);
@@ -73,7 +74,7 @@ async fn create(client: &Client, name: &str) {
     client.create_collection(request).await.unwrap();
 }
 
-/// What so many clients, each with one call at a time, get done in a second.
+/// Calls per second of `clients` clients, each with one call at a time.
 async fn rate<F: Future<Output = ()> + Send>(
     clients: u64,
     call: impl Fn(u64, u64) -> F + Clone + Send + 'static,
@@ -113,7 +114,7 @@ async fn syncs(folder: &Path) {
             let call = move |who: u64, number: u64| {
                 let client = client.clone();
                 async move {
-                    // Ids come again, so that the collection stays small.
+                    // Ids repeat, so that the collection stays small.
                     let items = vec![item(who * 1_000 + number % 1_000)];
                     client.upsert(pb::UpsertRequest { collection: "c".into(), items, blocks: None }).await.unwrap();
                 }
@@ -233,7 +234,7 @@ async fn guard(folder: &Path) {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    // Not in memory: a temporary folder beside the results of the build.
+    // On disk, not in memory: a temporary folder in the build's target folder.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);

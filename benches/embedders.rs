@@ -1,9 +1,9 @@
-//! Texts or pictures through a model folder, as fast as they go: the near side of `benches/peers/bert.py`,
-//! `benches/peers/towers.py` and `benches/peers/digits.py`, which say how to run it.
+//! Throughput of a model folder on texts or pictures: the counterpart of `benches/peers/bert.py`,
+//! `benches/peers/towers.py` and `benches/peers/digits.py`, which contain the instructions.
 //!
-//! Arguments: the model folder, a JSON list of texts or, for a net of images, of files, and a file for their vectors
-//! (little-endian f32, in order). Then each line of standard input is a round: how many are embedded at once, 0 for all. It is
-//! answered by the seconds it took.
+//! Arguments: the model folder; a JSON list of texts or, for an image net, of files; and an output file for the
+//! vectors (little-endian f32, in order). Each line of standard input then starts a round: the number of inputs per
+//! batch, 0 for all. The program prints the seconds of each round.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use nearness::embed::{Input, Modality, Registry};

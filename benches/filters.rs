@@ -1,7 +1,9 @@
-//! A filtered search, by the share of the rows that match: `cargo bench --bench filters -- 200000 128`.
+//! Filtered search by the share of matching rows: `cargo bench --bench filters -- 200000 128`.
 //!
-//! Prints the microseconds a query of comparing every match, and of the graph, which scans codes or walks; and the graph's
-//! recall@10 among the matches. The constants of `src/collection/filter/plan.rs` and of `src/index/graph/search.rs` follow.
+//! Prints the microseconds per query of comparing every match, and of the graph, by a scan of codes or a graph
+//! search; and the graph's recall@10 among the matches. The constants of
+//! `crates/core/src/collection/filter/plan.rs` and of `crates/core/src/index/graph/search.rs` are derived from
+//! these numbers.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
@@ -15,7 +17,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const QUERIES: usize = 50;
 const K: usize = 10;
-/// One row in so many matches.
+/// 1 / `ONE_IN` of the rows match.
 const ONE_IN: [usize; 12] = [2_000, 1_000, 500, 250, 125, 64, 32, 16, 8, 4, 2, 1];
 
 fn main() {

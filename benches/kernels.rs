@@ -1,9 +1,11 @@
-//! Nanoseconds a distance and gigabytes a second of every kernel that this processor runs: `cargo bench --bench kernels`.
+//! Nanoseconds per distance and gigabytes per second of every kernel supported by this processor:
+//! `cargo bench --bench kernels`.
 //!
-//! Rows come from 64 MiB, in order, so that the numbers include what memory costs. `near` lines read 1,024 rows again and
-//! again, which the cache holds: what the instructions cost. `far` lines read rows in no order, asked for 16 ahead, as a walk
-//! does: what a cache line from memory costs. `of read` is the share of the speed at which the same bytes are only read, in
-//! the same order and with the widest loads: 100 % is the machine's limit. Each line is the best of 5 passes.
+//! Rows are read from 64 MiB in order, so the numbers include the cost of memory. `near` lines read the same 1,024
+//! rows repeatedly from the cache: the cost of the instructions. `far` lines read rows in random order, prefetched
+//! 16 ahead, as a graph search does: the cost of cache misses. `of read` is the share of the speed at which the
+//! same bytes are only read, in the same order and with the widest loads: 100 % is the machine's limit. Each line
+//! is the best of 5 passes.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
@@ -68,7 +70,7 @@ fn main() {
     }
 }
 
-/// Distances of code rows to one query, 16 at a call.
+/// Distances of code rows to one query, 16 per call.
 fn code_rows(kernels: &math::Kernels, codes: &[u8], stride: usize) {
     let rows = math::codes::CodeRows { bytes: codes, stride };
     let query = math::codes::CodeQuery { codes: &vec![1; stride], norm: 9 };
@@ -110,7 +112,7 @@ fn best(mut pass: impl FnMut()) -> f64 {
     (0..5).map(|_| time()).fold(f64::INFINITY, f64::min)
 }
 
-/// Reads every whole word of a row, and does as little with it as can be.
+/// Reads every whole word of a row with minimal work per word.
 #[inline(always)]
 fn read(row: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]

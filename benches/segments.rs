@@ -1,10 +1,11 @@
-//! One graph against the same rows in several: `cargo bench --bench segments -- 200000 128 4`.
+//! One graph against several graphs over the same rows: `cargo bench --bench segments -- 200000 128 4`.
 //!
-//! Prints the recall@10, the distances and the microseconds of a query, by ef: of one graph, of parts as merging leaves them
-//! (nine tenths, and most of the rest), and of equal parts. Each part after the first is told the distance of the tenth hit so
-//! far and is searched for the hits that its share of the rows lets expect, and anew if it has more in the end, as `src/collection/query.rs`
-//! does. Then the seconds of a merge that keeps the links of a graph over
-//! half, seven eighths and all of the rows (of these one in ten is gone), beside those of a build from nothing.
+//! Prints recall@10, distances and microseconds per query, by ef: of one graph, of parts as compaction leaves them
+//! (nine tenths, and most of the rest), and of equal parts. As in `crates/core/src/collection/query.rs`, each part
+//! after the first is searched with the distance of the tenth hit so far as a bound, and for the number of hits
+//! expected from its share of the rows; it is searched again if it contributes more. Then prints the seconds of a
+//! merge that reuses the links of a graph over half, seven eighths and all of the rows (in the last case one row in
+//! ten is deleted), next to those of a build from scratch.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::time::Instant;
@@ -17,7 +18,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const QUERIES: usize = 500;
 const K: usize = 10;
-/// Numbers that each row is made of: what it has dimensions for, in truth.
+/// Intrinsic dimension of the rows.
 const LATENT: usize = 24;
 
 struct Part {
@@ -50,7 +51,7 @@ impl Part {
     }
 }
 
-/// The hits that a part with that share of the rows has among `k`, with two standard deviations.
+/// Expected hits of a part with that share of the rows among `k`, plus two standard deviations.
 fn expected_hits(k: usize, share: f64) -> usize {
     let expected = k as f64 * share;
     ((expected + 2.0 * (expected * (1.0 - share)).sqrt()).ceil() as usize).clamp(1, k)
@@ -61,7 +62,7 @@ fn main() {
     let mut given = |or: usize| given.next().unwrap_or(or);
     let (rows, dimension, parts) = (given(200_000), given(128), given(4).max(1));
     let mut rng = StdRng::seed_from_u64(1);
-    // The sum of twelve uniform numbers, which is normal enough.
+    // The sum of twelve uniform numbers is approximately normal.
     let mut normal = |count: usize, spread: f32| -> Vec<f32> {
         (0..count).map(|_| spread * ((0..12).map(|_| rng.random_range(0.0..1.0_f32)).sum::<f32>() - 6.0)).collect()
     };
@@ -132,7 +133,7 @@ fn main() {
     for (eighths, gone) in [(4, false), (7, false), (8, true)] {
         let older = Part::of(&vectors[..rows * eighths / 8 * dimension], dimension);
         let graph = older.graph(None);
-        // Of all rows one in ten goes; the rows that are left are the new segment.
+        // Removes one row in ten; the remaining rows are the new segment.
         let left: Vec<usize> = (0..rows).filter(|row| !gone || row % 10 != 0).collect();
         let now: Vec<f32> = left.iter().flat_map(|row| &vectors[row * dimension..][..dimension]).copied().collect();
         let now = Part::of(&now, dimension);

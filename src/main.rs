@@ -1,4 +1,4 @@
-//! The `nearness` program: parse, run, print the error chain, exit code.
+//! The `nearness` program: parses arguments, runs the command, prints the error chain, sets the exit code.
 
 use std::process::ExitCode;
 

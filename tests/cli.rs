@@ -1,8 +1,11 @@
-//! The built program in a fresh directory: help, usage errors, loading, asking, measuring.
+//! Tests of the built program in a fresh directory: help, usage errors, loading, queries, measurements.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
 mod server;
+
+#[path = "cli/load.rs"]
+mod load;
 
 use serde_json::Value;
 use std::fs;
@@ -19,7 +22,7 @@ fn nearness(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Standard output of a run that must succeed.
+/// Returns standard output of a run that must succeed.
 #[track_caller]
 fn run(folder: &Path, arguments: &[&str]) -> String {
     let output = nearness(folder, arguments);
@@ -34,7 +37,7 @@ fn json(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Standard error of a run that must fail with that code.
+/// Returns standard error of a run that must fail with `code`.
 #[track_caller]
 fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
     let output = nearness(folder, arguments);
@@ -47,7 +50,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// Numbers from 0 to 1, the same on every run.
+/// Reproducible numbers from 0 to 1.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
@@ -90,7 +93,7 @@ fn every_command_explains_itself_with_an_example() {
     for command in commands {
         assert!(text.contains(command), "{command} is not in the help:\n{text}");
         let help = run(here.path(), &[command, "--help"]);
-        // Commands of commands have their examples one level down.
+        // Nested commands have their examples one level down.
         if !["train", "eval", "collections"].contains(&command) {
             assert!(help.contains("Example") && help.contains(&format!("nearness {command}")), "{command}:\n{help}");
         }
@@ -214,7 +217,7 @@ fn bench_keeps_its_contract() {
     assert!(curve[1]["distances"].as_f64() < Some(2_000.0), "a graph compares fewer than all: {found:#}");
     assert!(fs::read_to_string(here.path().join("curve.svg")).expect("the plot").contains("<svg"));
 
-    // A truth that is wrong must show: nobody finds row 0 for every query.
+    // A wrong ground truth must show: row 0 is not the nearest of every query.
     let wrong = (0..50).flat_map(|_| [1_i32, 0]).flat_map(i32::to_le_bytes).collect::<Vec<_>>();
     fs::write(here.path().join("wrong.ivecs"), wrong).expect("written");
     let one =
@@ -256,7 +259,7 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     ];
     let report = json(here.path(), &load);
     assert_eq!((report["loaded"].as_u64(), report["skipped"].as_u64()), (Some(500), Some(0)), "{report:#}");
-    // Repeated with the same ids, it ends in the same state.
+    // Repeating the load with the same ids gives the same state.
     let again = json(here.path(), &load);
     assert_eq!((&again["loaded"], &again["inserted"], &again["unchanged"]), (&500.into(), &0.into(), &500.into()));
     let error =
@@ -296,7 +299,7 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     fails(here.path(), &["recall", "--collection", "points", "--target", "0.4"], 2);
     fails(here.path(), &[target.as_slice(), &["--ef", "20"]].concat(), 2);
 
-    // Over the stream: broken records are named with file and line, the others arrive.
+    // Over the stream: invalid records are reported with file and line, the others are loaded.
     let lines = "{\"id\": \"a\", \"vector\": [1,2,3,4,5,6,7,8], \"colour\": \"red\"}\n{\"id\": \"b\", \"vector\": [1,2]}\nnot json\n";
     fs::write(here.path().join("more.jsonl"), lines).expect("written");
     let output =
@@ -316,7 +319,7 @@ fn vectors_are_loaded_offline_and_found_over_a_server() {
     assert_eq!((deleted["deleted"].as_u64(), deleted["missing"][0].as_str()), (Some(1), Some("nobody")));
     fails(here.path(), &[&["get", "points", "a"], &at[..]].concat(), 1);
 
-    // What scroll prints can be loaded again.
+    // The output of scroll can be loaded again.
     let lines = run(here.path(), &[&["scroll", "points", "--limit", "0", "--vector-out", "--json"], &at[..]].concat());
     assert_eq!(lines.lines().count(), 500);
     fs::write(here.path().join("all.jsonl"), &lines).expect("written");
@@ -463,7 +466,7 @@ fn training_makes_a_folder_that_the_others_take() {
     assert!(found["accuracy"].is_null());
 }
 
-/// Stripes that lie or stand, moved and of other colours from image to image, in class folders.
+/// Writes images of horizontal or vertical stripes, with position and colours varying per image, into class folders.
 fn striped_folders(root: &Path, images: u32) {
     for (class, standing) in [("standing", true), ("lying", false)] {
         fs::create_dir_all(root.join(class)).expect("a folder");
@@ -539,7 +542,7 @@ fn a_directory_is_checked_although_the_environment_names_a_server() {
     run(&["snapshot", "list", "--from", "snaps"]);
 }
 
-/// 400 points in four groups, with the group and a name in the payload.
+/// Returns 400 points in four groups, with the group and a name in the payload.
 fn grouped_points() -> String {
     let noise = numbers(400 * 6, 9);
     let line = |at: usize| {
@@ -566,7 +569,7 @@ fn maps_are_drawn_offline_and_through_a_server() {
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!((rows.len(), rows[0].join(",")), (401, "id,x,y,group".into()));
     let place = |row: &[&str]| [row[1].parse::<f64>().expect("x"), row[2].parse::<f64>().expect("y")];
-    // The nearest in the map is of the same group.
+    // The nearest point on the map is in the same group.
     for row in &rows[1..60] {
         let [x, y] = place(row);
         let apart = |other: &&Vec<&str>| (place(other)[0] - x).hypot(place(other)[1] - y);
@@ -769,7 +772,7 @@ fn ids_and_messages_do_not_steer_the_terminal() {
         here.path(),
         &[&["count", "c", "--filter", "{\"field\": \"nte\", \"exists\": true}"], &at[..]].concat(),
     );
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "note: no point of c has the field \"nte\" of the filter\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "note: no point of c has the field \"nte\"\n");
 }
 
 #[test]

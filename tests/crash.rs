@@ -1,8 +1,10 @@
-//! A real server under load, stopped at any moment: every write that was acknowledged is there after the restart, every other is wholly there or wholly absent.
+//! Crash tests of a real server under load: after a restart, every acknowledged write is present, and every other is
+//! present or absent as a whole.
 //!
-//! Each round starts the server on the same data, runs writers that upsert, replace and delete over gRPC while segments are
-//! sealed, merged and compacted and snapshots are taken and restored, stops it at a moment drawn from the seed, and compares ids, values and the order of
-//! writes. It is stopped by kill -9, or by cutting its file system off. `NEARNESS_SEED` replays a seed, `NEARNESS_ROUNDS` says how many.
+//! Each round starts the server on the same data; runs writers that upsert, replace and delete over gRPC during
+//! flushes, merges, compactions, snapshots and restores; stops the server at a random moment drawn from the seed; and
+//! compares ids, values and the order of writes. The server is stopped by kill -9, or by cutting off its file system.
+//! `NEARNESS_SEED` replays a seed; `NEARNESS_ROUNDS` sets the number of rounds.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
 
 #[path = "support/mount.rs"]
@@ -22,20 +24,21 @@ use std::time::Duration;
 const WRITERS: u64 = 4;
 const BATCH: u64 = 20;
 const DIMENSION: usize = 16;
-/// Ids that all writers write at the same time.
+/// Number of ids that all writers write concurrently.
 const SHARED: u64 = 24;
 
-/// Whether the end has begun: what is acknowledged after that may be there or not, see [`mount::Mount::cut_off`].
+/// Whether the stop has begun: later acknowledgements do not count, see [`mount::Mount::cut_off`].
 type Ending = Arc<AtomicBool>;
 
-/// What a writer knows of an id: the last version acknowledged (0: acknowledged as deleted), and the one under way when the server died.
+/// A writer's view of an id: the last acknowledged version (0 if deleted), and the version in flight when the server
+/// died.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     acknowledged: Option<u64>,
     under_way: Option<u64>,
 }
 
-/// What was acknowledged of the shared ids, and what was under way: the version is the writer's own, and never used twice.
+/// Acknowledged and in-flight writes of the shared ids; a version belongs to one writer and is never reused.
 #[derive(Clone, Debug, Default)]
 struct Shared {
     /// Sequence number, id, version.
@@ -43,7 +46,7 @@ struct Shared {
     under_way: Vec<(String, u64)>,
 }
 
-/// Writes shared ids, one at a time, until the server is gone.
+/// Writes shared ids, one at a time, until the server has stopped.
 async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed: u64) -> Shared {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut shared = Shared::default();
@@ -66,7 +69,7 @@ async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed
             assert!(*last < reply.sequence, "writer {writer}: {} after {last}", reply.sequence);
         }
         if count % 8 == 0 {
-            // A reader that asks for the write sees it, or one after it.
+            // A read with this minimum sequence returns the write or a later one.
             let request = pb::GetPointsRequest {
                 collection: "crash".into(),
                 ids: vec![id.clone()],
@@ -86,7 +89,7 @@ async fn write_shared(url: String, ending: Ending, writer: u64, round: u64, seed
     shared
 }
 
-/// Of each shared id the write with the greatest sequence number stayed, or one that was under way.
+/// Checks that each shared id has the acknowledged write with the greatest sequence number, or an in-flight write.
 async fn check_shared(url: &str, before: &mut BTreeMap<String, u64>, all: &[Shared], round: usize) -> usize {
     let client = server::client(url).await.expect("a connection");
     let mut sequences = BTreeSet::new();
@@ -133,7 +136,7 @@ fn version_of(point: &pb::Point) -> u64 {
     payload["version"].as_u64().expect("a whole number")
 }
 
-/// Compacts again and again, so that merges and graphs are under way.
+/// Compacts in a loop, so that merges and graph builds are in progress.
 async fn compact(url: String) {
     let Ok(client) = server::client(&url).await else { return };
     while client.compact(pb::CompactRequest { name: "crash".into() }).await.is_ok() {
@@ -141,8 +144,8 @@ async fn compact(url: String) {
     }
 }
 
-/// Takes snapshots and restores them into a collection of their own until the server is gone. Returns those that were
-/// acknowledged.
+/// Creates snapshots and restores them into another collection until the server has stopped. Returns the acknowledged
+/// snapshots.
 async fn snapshots(url: String, ending: Ending) -> Vec<pb::Snapshot> {
     let mut taken = Vec::new();
     let Ok(client) = server::client(&url).await else { return taken };
@@ -172,7 +175,7 @@ fn snapshot_of(state: pb::create_snapshot_response::State) -> pb::Snapshot {
     }
 }
 
-/// The last reply of a stream; none when it broke off.
+/// Returns the last reply of a stream, or `None` if the stream broke off.
 async fn outcome<M>(replies: Result<Replies<M>, ClientError>) -> Option<M>
 where
     M: prost::Message + Default + 'static,
@@ -185,7 +188,8 @@ where
     last
 }
 
-/// Every snapshot that was acknowledged is whole; the restored collection is one of those `ever` there were, or is not there.
+/// Checks that every acknowledged snapshot is intact, and that the restored collection is absent or has one of the
+/// point counts in `ever`.
 async fn check_snapshots(
     url: &str,
     folder: &Path,
@@ -229,7 +233,7 @@ fn item(id: String, version: u64) -> pb::Item {
     }
 }
 
-/// One writer: batches of its own ids until the server is gone.
+/// Runs one writer: writes batches of its own ids until the server has stopped.
 async fn write(
     url: String,
     ending: Ending,
@@ -279,7 +283,7 @@ async fn write(
     }
 }
 
-/// Compares what the server holds with what the writers know. Returns how many acknowledged ids were checked.
+/// Compares the server's points with the writers' records. Returns the number of acknowledged ids checked.
 async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, round: usize) -> usize {
     let client = server::client(url).await.expect("a connection");
     let mut checked = 0;
@@ -311,7 +315,7 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
             present += 1;
             found.insert(point.id, version);
         }
-        // A batch under way is wholly there or wholly absent.
+        // An in-flight batch is present or absent as a whole.
         let mut torn: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for (id, knowledge) in map.iter_mut() {
             let version = found[id];
@@ -351,11 +355,11 @@ async fn check(url: &str, known: &mut [BTreeMap<String, Known>], shared: usize, 
     checked
 }
 
-/// How a server ends.
+/// How the server is stopped.
 #[derive(Clone, Copy)]
 enum End<'a> {
     Kill,
-    /// Its file system is cut off from the disk first.
+    /// By cutting off its file system first.
     CutOff(&'a mount::Mount),
 }
 
@@ -375,7 +379,7 @@ async fn rounds(dir: &Path, count: usize, seed: u64, end: End<'_>) {
                 name: "crash".into(),
                 space: Some(pb::create_request::Space::Dimension(DIMENSION as u32)),
                 metric: pb::Metric::L2.into(),
-                // Small segments: seals and merges run all the time.
+                // Small segments, for constant flushes and merges.
                 index: Some(pb::IndexSettings { seal_rows: 200, ..Default::default() }),
             };
             client.create_collection(request).await.expect("a collection");

@@ -1,4 +1,5 @@
-//! Random operations on the real engine against a map with exact search: what is acknowledged is there, also after a reopen.
+//! Model tests: random operations on the real engine against a map with exact search; acknowledged writes are present,
+//! also after a reopen.
 //!
 //! A failure prints the seed; `NEARNESS_SEED=… cargo test --release --test engine_model` replays it.
 #![allow(clippy::print_stdout, reason = "the seed of a failure must be seen")]
@@ -31,7 +32,7 @@ fn create(engine: &LocalEngine, metric: Metric) {
         name: name(),
         space: Space::Plain { dimension: DIMENSION as u32 },
         metric,
-        // Small segments, so that sealing and merging happen all the time.
+        // Small segments, for constant flushes and merges.
         index: IndexSettings { m: 8, ef_construction: 64, ef_search: 64, seal_rows: 100, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
@@ -49,7 +50,7 @@ fn item(id: PointId, vector: Vec<f32>, version: u64) -> Item {
     Item { id, source: Source::Vector(vector), payload: payload(version) }
 }
 
-/// The payload of a version: all that filters ask for follows from it.
+/// Returns the payload of a version, which determines all filtered fields.
 fn payload(version: u64) -> Payload {
     let mut payload: Payload = [("version".to_owned(), version.into())].into_iter().collect();
     if !version.is_multiple_of(4) {
@@ -82,7 +83,7 @@ fn filter(rng: &mut StdRng, levels: u32) -> Filter {
     }
 }
 
-/// A filtered count, scroll and search, compared with trying every point.
+/// Compares a filtered count, scroll and search with a scan of every point.
 fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
     let filter = filter(rng, 2);
     let matching: Vec<&PointId> =
@@ -116,7 +117,7 @@ fn compare_filtered(engine: &LocalEngine, model: &Model, metric: Metric, rng: &m
         assert_eq!(answer.hits.len(), matching.len().min(10), "never fewer than k while k match: {filter:?}");
         for (hit, truth) in answer.hits.iter().zip(&truth) {
             assert!(matching.binary_search(&&hit.point.id).is_ok(), "{} does not match {filter:?}", hit.point.id);
-            // So few points are compared, whatever the accuracy.
+            // So few points are compared exactly, regardless of the accuracy.
             assert!((truth - f64::from(hit.distance)).abs() < 1e-4, "{} for {filter:?}", hit.point.id);
         }
     }
@@ -131,7 +132,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// Everything the engine can be asked, compared with the model.
+/// Compares every query of the engine with the model.
 fn compare(engine: &LocalEngine, model: &Model, metric: Metric, rng: &mut StdRng) {
     assert_eq!(engine.count(&name(), None).expect("a count"), model.len() as u64, "count");
     let fields = Fields { payload: true, vector: true };
@@ -212,14 +213,18 @@ fn run(seed: u64, metric: Metric, steps: usize) {
                 assert_eq!(done.inserted + done.replaced, count, "step {step}");
             }
             60..62 => {
-                // Few of them, so that points are left.
+                // A narrow range, so that points are left.
                 let most = version / 40;
                 let range = Range { gte: Some(((version - most) as i64).into()), ..Default::default() };
                 let filter = Filter::And(vec![filter(&mut rng, 1), Filter::range("version", range)]);
                 let before = model.len();
                 model.retain(|_, (_, version)| !filter.matches(&payload(*version)));
                 let removed = (before - model.len()) as u64;
-                assert_eq!(engine.delete_matching(&name(), &filter).expect("a delete").deleted, removed, "step {step}");
+                assert_eq!(
+                    engine.delete_matching(&name(), &filter, true).expect("a delete").deleted,
+                    removed,
+                    "step {step}"
+                );
             }
             62..80 => {
                 let ids: Vec<PointId> = (0..rng.random_range(1..20)).map(|_| id(&mut rng)).collect();

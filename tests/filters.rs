@@ -1,4 +1,5 @@
-//! Filtered search on the real engine: the planner's two ways, damaged indexes, writers at work, deletion in one write.
+//! Tests of filtered search on the real engine: both query plans, damaged indexes, concurrent writers, deletion in one
+//! write.
 #![allow(clippy::print_stdout, reason = "measured numbers are shown")]
 
 use nearness::collection::filter::Range;
@@ -37,7 +38,7 @@ fn vector(rng: &mut StdRng) -> Vec<f32> {
     (0..DIMENSION).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-/// A point whose payload follows from its number.
+/// Returns a point whose payload is a function of its number.
 fn item(n: usize, rng: &mut StdRng) -> Item {
     let payload = serde_json::json!({ "n": n, "half": n % 2, "tenth": n % 10, "name": format!("name {n}") });
     let payload = payload.as_object().expect("an object").clone();
@@ -76,7 +77,7 @@ fn ids(answer: &Answer) -> Vec<PointId> {
     answer.hits.iter().map(|hit| hit.point.id.clone()).collect()
 }
 
-/// Files of the only collection with that extension.
+/// Returns the files of the only collection with that extension.
 fn files(dir: &FilePath, extension: &str) -> Vec<PathBuf> {
     let folder =
         std::fs::read_dir(dir.join("collections")).expect("collections").next().expect("one").expect("readable");
@@ -97,7 +98,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
     let mut rng = StdRng::seed_from_u64(1);
     fill(&engine, 0..9_000, &mut rng);
     engine.compact(&name()).expect("a compaction");
-    // Some growing points, and some dead ones among those that match.
+    // Add growing points, and dead ones among the matches.
     fill(&engine, 9_000..9_300, &mut rng);
     engine.delete_points(&name(), &(0..9_000).step_by(100).map(id).collect::<Vec<_>>()).expect("a delete");
     let rare = Filter::And(vec![Filter::equals("tenth", 3), below(2_000)]);
@@ -121,7 +122,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
                 assert!(answer.hits.iter().all(|hit| filter.matches(hit.point.payload.as_ref().expect("a payload"))));
             }
             assert_eq!((truth.stats.path, truth.stats.distances_computed), (Path::FilterScan, matches), "{filter:?}");
-            // A growing segment without a graph is compared beside it.
+            // A growing segment without a graph is scanned in addition.
             let by_graph = found.stats.segments_by_graph > 0;
             assert_eq!(by_graph, way != Path::FilterScan, "{filter:?}: {:?}", found.stats);
             assert_eq!(found.stats.path == Path::FilterScan, !by_graph);
@@ -130,7 +131,7 @@ fn few_matches_are_compared_and_many_found_by_graph() {
             all += truth.hits.len();
         }
         assert!(same as f64 >= 0.95 * all as f64, "{filter:?}: recall {same} of {all}");
-        // As many as match are found, however many are asked for.
+        // A large `k` returns all matches.
         let answer = search(&engine, &vector(&mut rng), &params(9_300, Accuracy::Default, &filter));
         assert_eq!(answer.hits.len() as u64, matches, "{filter:?}");
     }
@@ -171,7 +172,7 @@ fn an_index_is_kept_and_made_anew_when_it_is_damaged() {
         assert_eq!(engine.count(&name(), Some(&filter)).expect("a count"), 75);
     }
     assert_eq!(std::fs::read(path).expect("an index"), sound);
-    // It goes with its segment.
+    // The index is removed with its segment.
     let engine = open(dir.path());
     fill(&engine, 300..400, &mut rng);
     engine.compact(&name()).expect("a compaction");
@@ -239,7 +240,7 @@ fn points_that_are_replaced_while_they_are_sought_are_found() {
 fn points_that_are_replaced_are_found_without_a_filter_too() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
-    // Small segments: they freeze all the time.
+    // Small segments, so that they are sealed often.
     create(&engine, 100);
     let mut rng = StdRng::seed_from_u64(4);
     fill(&engine, 0..150, &mut rng);
@@ -254,7 +255,7 @@ fn points_that_are_replaced_are_found_without_a_filter_too() {
                 fill(&engine, from..from + 10, &mut rng);
             }
         });
-        // Whatever fails, the writer is told to end.
+        // Stop the writer even if an assertion fails.
         let sought = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let params = SearchParams { filter: None, ..params(150, Accuracy::Exact, &below(1)) };
             for round in 0..300 {
@@ -283,7 +284,7 @@ fn what_matches_is_deleted_in_one_write() {
     engine.compact(&name()).expect("a compaction");
     fill(&engine, 2_600..3_000, &mut rng);
     let before = engine.collection(&name()).expect("a collection").sequence;
-    let deleted = engine.delete_matching(&name(), &Filter::equals("half", 1)).expect("a delete");
+    let deleted = engine.delete_matching(&name(), &Filter::equals("half", 1), true).expect("a delete");
     assert_eq!((deleted.sequence, deleted.deleted, deleted.missing), (before + 1, 1_500, vec![]));
     for round in 0..2 {
         assert_eq!(engine.count(&name(), None).expect("a count"), 1_500, "round {round}");
@@ -291,9 +292,44 @@ fn what_matches_is_deleted_in_one_write() {
         drop(engine);
         engine = open(dir.path());
     }
-    let wrong = engine.delete_matching(&name(), &Filter::And(vec![])).expect_err("an empty and");
+    let wrong = engine.delete_matching(&name(), &Filter::And(vec![]), true).expect_err("an empty and");
     assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
     assert_eq!(engine.count(&name(), None).expect("a count"), 1_500);
+}
+
+#[test]
+fn a_delete_knows_the_fields_of_living_points() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    create(&engine, 500);
+    let mut rng = StdRng::seed_from_u64(8);
+    let mut with = |n: usize, field: &str, value: serde_json::Value| {
+        let mut item = item(n, &mut rng);
+        item.payload.insert(field.into(), value);
+        engine.upsert(&name(), vec![item]).expect("an upsert");
+    };
+    with(0, "dead", 1.into());
+    with(1, "void", serde_json::Value::Null);
+    with(2, "list", serde_json::json!([]));
+    with(3, "there", 1.into());
+    engine.compact(&name()).expect("a compaction");
+    with(0, "there", 1.into());
+    with(4, "late", serde_json::Value::Null);
+    let mut delete = |field: &str| {
+        let filter = Filter::And(vec![Filter::exists("n"), Filter::not(Filter::exists(field)), Filter::equals("n", 0)]);
+        let found = engine.delete_matching(&name(), &filter, false);
+        with(0, "there", 1.into());
+        found.map(|done| done.deleted).map_err(|error| (error.kind(), error.to_string()))
+    };
+    for field in ["void", "list", "late"] {
+        assert_eq!(delete(field), Ok(1), "{field} is a field without a value");
+    }
+    // The first field exists only in a dead row of a sealed segment.
+    for field in ["dead", "nothing"] {
+        let (kind, message) = delete(field).expect_err(field);
+        assert!(kind == ErrorKind::InvalidInput && message.contains(field), "{message}");
+    }
+    assert_eq!(delete("there"), Ok(0));
 }
 
 #[test]
@@ -309,7 +345,8 @@ fn a_delete_takes_what_matches_when_it_is_written() {
         let deleter = scope.spawn(|| {
             let mut deleted = 0;
             while !stop.load(Ordering::Relaxed) {
-                deleted += engine.delete_matching(&name(), &Filter::equals("doomed", true)).expect("a delete").deleted;
+                deleted +=
+                    engine.delete_matching(&name(), &Filter::equals("doomed", true), true).expect("a delete").deleted;
             }
             deleted
         });

@@ -1,4 +1,5 @@
-//! A full disk under a real server: reads go on, writes are RESOURCE_EXHAUSTED, nothing is damaged, and it recovers when there is room.
+//! Full-disk tests of a real server: reads continue, writes fail with RESOURCE_EXHAUSTED, nothing is damaged, and
+//! writes resume once there is space.
 #![allow(clippy::print_stdout, reason = "a skipped test must be seen")]
 
 #[path = "support/mount.rs"]
@@ -31,7 +32,7 @@ async fn upsert(client: &Client, batch: u64) -> Result<(), ClientError> {
     client.upsert(pb::UpsertRequest { collection: "c".into(), items, ..Default::default() }).await.map(drop)
 }
 
-/// Reads work, and show the batches that were acknowledged.
+/// Checks that reads work and return the acknowledged batches.
 async fn check(client: &Client, batches: u64) {
     let count = client.count(pb::CountRequest { collection: "c".into(), ..Default::default() }).await.expect("a count");
     assert_eq!(count.count, batches * BATCH);
@@ -91,7 +92,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
         if let Err(refusal) = upsert(&client, batches).await {
             exhausted(&refusal);
         } else {
-            batches += 1; // a seal has made room meanwhile
+            batches += 1; // a flush has freed space meanwhile
         }
         check(&client, batches).await;
 

@@ -1,4 +1,4 @@
-//! A collection under one embedder after the other, while it is written to, and back again.
+//! Tests of re-embedding a collection under concurrent writes, and of rollback.
 
 #[path = "support/letters.rs"]
 mod letters;
@@ -44,7 +44,7 @@ fn text(id: &str, text: &str) -> Item {
     Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
 }
 
-/// A point given as a vector, with a text beside it.
+/// A point given as a vector, with a text in its payload.
 fn by_vector(id: &str, vector: Vec<f32>, text: &str) -> Item {
     let payload = [(TEXT_FIELD.to_owned(), text.into())].into_iter().collect();
     Item { id: self::id(id), source: Source::Vector(vector), payload }
@@ -65,7 +65,7 @@ fn create(engine: &LocalEngine, tap: &str, seal_rows: u32) {
     engine.create_collection(&spec).expect("created");
 }
 
-/// Id -> text of every point; each vector must be what the tap makes of the text.
+/// Returns id -> text of every point, after checking that each vector is the tap's embedding of the text.
 fn texts(engine: &LocalEngine, tap: &str) -> BTreeMap<String, String> {
     let letters = Letters::new();
     let tap = letters.tap(tap).expect("a tap");
@@ -127,7 +127,7 @@ fn a_collection_is_embedded_anew_and_back() {
     assert_eq!(texts(&engine, "vowels"), before);
     assert_eq!((nearest(&engine, "iii").as_str(), folders(dir.path())), ("i", 2));
 
-    // What is written now is in the generation before too, once it is gone back to.
+    // Writes after re-embedding are also in the previous generation after a rollback.
     engine.upsert(&name(), vec![text("i", "uuu"), text("new", "ooo")]).unwrap();
     engine.delete_points(&name(), &[id("b"), id("p7")]).unwrap();
     let after = texts(&engine, "vowels");
@@ -249,7 +249,7 @@ fn more_writes_than_can_be_told_are_found_by_comparing() {
     load(0, 4_000, "ab");
     let told = AtomicU32::new(0);
     let observe = |_: Job, _: u64, _: u64| {
-        // Of a bulk load nobody is told which points it brings.
+        // A bulk load does not announce its points.
         if told.fetch_add(1, Ordering::Relaxed) == 1 {
             load(3_500, 5_000, "uo");
             engine.delete_points(&name(), &[id("p3"), id("p4100")]).expect("deleted");
@@ -292,7 +292,7 @@ fn what_cannot_be_embedded_anew_is_named_and_nothing_changes() {
     let unknown = by_vector("bare", vec![1.0; 26], "123");
     engine.upsert(&name(), vec![unknown]).unwrap();
     unchanged(reembed("vowels", GO_ON), ErrorKind::Conflict, "\"bare\"");
-    // The collection goes away while it is embedded anew.
+    // The collection is deleted during re-embedding.
     engine.upsert(&name(), vec![text("bare", "abc")]).unwrap();
     let once = AtomicBool::new(true);
     let delete = |_: Job, _: u64, _: u64| {
@@ -311,7 +311,7 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     create(&engine, "counts", 100);
-    // More than a page, most of them fine: texts, and vectors with the texts that give them.
+    // More than a page, mostly valid: texts, and vectors with the texts that they were computed from.
     engine.upsert(&name(), (0..1_500).map(|n| text(&format!("p{n}"), "abc")).collect()).unwrap();
     engine.upsert(&name(), vec![by_vector("proven", counts("ocean"), "ocean")]).unwrap();
     let wrong: Vec<Item> = (0..12).map(|n| by_vector(&format!("p{}", n * 100), counts("ship"), "alligator")).collect();
@@ -329,11 +329,11 @@ fn points_whose_source_is_not_certain_are_listed_and_nothing_changes() {
         answers[0].hits[0].distance
     };
     assert_eq!(nearest_ship(&engine), 0.0, "the vectors are as they were");
-    // Asked to, it believes the payloads.
+    // With `Trusted`, the payloads are used unverified.
     let info = engine.reembed(&name(), "letters", "vowels", Sources::Trusted, GO_ON).unwrap();
     assert_eq!((info.generation, info.points), (2, 1_501));
     assert_eq!(texts(&engine, "vowels")["p0"], "alligator");
-    // Going back, what was written since must have a certain source too.
+    // A rollback also requires certain sources of later writes.
     engine.upsert(&name(), vec![by_vector("late", vec![1.0; 5], "alligator")]).unwrap();
     let error = engine.rollback(&name(), GO_ON).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("\"late\""), "{error}");
@@ -420,7 +420,7 @@ fn an_image_whose_payload_has_another_is_refused() {
     assert!(error.to_string().contains("items[0].payload.image"), "{error}");
     let unreadable = item("a", bar(10), image_to_base64(b"no image at all"));
     assert_eq!(engine.upsert(&name(), vec![unreadable]).unwrap_err().kind(), ErrorKind::InvalidInput);
-    // The same image in another file, and what is no image in base64.
+    // The same image in another file, and base64 data that is not an image.
     let [png, bmp] = [image::ImageFormat::Png, image::ImageFormat::Bmp].map(|format| file(&bar(10), format));
     let same = item("same", png, image_to_base64(&bmp));
     let url = item("url", bar(10), "https://example.org/a.png".into());

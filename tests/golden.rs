@@ -1,7 +1,8 @@
-//! Data directories that released formats left behind must open, whatever comes; files of formats to come are refused with their version.
+//! Format compatibility tests: data directories of all released formats must open; files of future formats are refused
+//! with their version.
 //!
-//! `tests/golden/<version>/` is never written again: a new format, or an element that is not among them, adds a folder, made by
-//! `cargo test --test golden -- --ignored make_golden` (files are gzipped, names as in the directory).
+//! `tests/golden/<version>/` is never rewritten. A new format or element type adds a folder, made by
+//! `cargo test --test golden -- --ignored make_golden` (files are gzipped, with the names of the directory).
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use nearness::collection::{
@@ -14,18 +15,18 @@ use nearness::types::{CollectionName, Metric, PointId, Precision};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The folders that [`make_golden`] writes, with their collections. All but the first hold a snapshot too. Segments have format 1
-/// or 2 in the first two, format 3 with identities and content tags in the third.
+/// The folders that [`make_golden`] writes, with their collections. All but the first contain a snapshot too. Segments
+/// have format 1 or 2 in the first two, and format 3, with identities and content tags, in the third.
 const FOLDERS: [(&str, [Kind; 2]); 3] = [
     ("0.1.0", [Kind::Bytes, Kind::Halves]),
     ("0.1.0-floats", [Kind::Floats, Kind::Signed]),
     ("0.1.0-blocks", [Kind::Halves, Kind::Signed]),
 ];
 const FIRST: &str = FOLDERS[0].0;
-/// Where snapshots are in such a folder, if there are.
+/// Subfolder of snapshots, if any.
 const SNAPSHOTS: &str = "snapshots";
 
-/// The elements that hold the vectors of a collection.
+/// Element type of a collection's vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Bytes,
@@ -54,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// The components of a point, no two points the same, exactly as they are kept.
+    /// Returns the vector of a point: unique, and exactly representable in the element type.
     fn vector(self, number: u64) -> Vec<f32> {
         let component = |place: u64| match (self, place) {
             (_, 0..6) => (number * 37 + place * 101) % 251,
@@ -88,7 +89,7 @@ fn item(number: u64, version: u64, of: Kind) -> Item {
     Item { id: id(number), source: Source::Vector(of.vector(number + 1_000 * version)), payload }
 }
 
-/// Which version of a point there is, if any: 2,200 were loaded, some replaced, some deleted, 50 grow.
+/// Returns the version of a point, if it exists: 2,200 were loaded, some replaced, some deleted, 50 are growing.
 fn version(number: u64) -> Option<u64> {
     match number {
         _ if number % 50 == 7 => None,
@@ -171,7 +172,7 @@ fn unpack(from: &Path, to: &Path) {
     }
 }
 
-/// Compares all points and some answers of a collection with what was written to it.
+/// Compares all points and some query results of a collection with the written data.
 fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
     let info = engine.collection(collection).expect("there");
     assert!(info.segments.len() == 2 && info.segments[0].graph && info.growing_points > 50, "{info:?}");
@@ -202,7 +203,7 @@ fn assert_holds(engine: &LocalEngine, collection: &CollectionName, of: Kind) {
     let unfiltered = SearchParams { filter: None, ..params.clone() };
     let (answer, exact) = (search(&unfiltered), search(&SearchParams { accuracy: Accuracy::Exact, ..unfiltered }));
     assert!(answer.stats.segments_by_graph >= 1 && answer.hits[0] == exact.hits[0], "{answer:?}");
-    // By the inner product others may be nearer than the point itself.
+    // With the inner product, other points may be nearer than the point itself.
     assert!(info.metric == Metric::Dot || answer.hits[0].point.id == id(42), "{answer:?}");
     let answer = search(&params);
     let matches = |hit: &Hit| hit.point.id.as_str()[1..].parse::<u64>().is_ok_and(|n| n % 3 == 1);
@@ -238,8 +239,21 @@ fn a_released_directory_gets_identities_once() {
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "identities and content tags");
     drop(open(dir.path()));
     assert!(contents() == after, "and then nothing more");
-    // From now on the file of another collection is told from its own.
+    // Now files of different collections can be distinguished.
     let [first, second] = [&after[0].1, &after[1].1];
+    let segment = |of: &PathBuf| {
+        let folder = std::fs::read_dir(of.parent().expect("a folder")).expect("a folder");
+        let mut files: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|path| path.extension().is_some_and(|kind| kind == "vectors"));
+        files.into_iter().min().expect("a segment")
+    };
+    let (theirs, ours) = (segment(first), segment(second));
+    assert_eq!(theirs.file_name(), ours.file_name(), "segments of the same number");
+    let kept = std::fs::read(&ours).expect("a file");
+    std::fs::copy(&theirs, &ours).expect("copied");
+    let found = check_directory(dir.path()).expect("checked").findings;
+    assert!(found.iter().any(|finding| finding.what.contains("content tag")), "{found:?}");
+    std::fs::write(&ours, kept).expect("written");
     std::fs::copy(first, second).expect("copied");
     let found = check_directory(dir.path()).expect("checked").findings;
     assert!(found.iter().any(|finding| finding.what.contains("identity")), "{found:?}");
@@ -262,7 +276,7 @@ fn every_released_format_of_snapshots_is_restored() {
     }
 }
 
-/// Overwrites bytes of the only file of that kind below a folder.
+/// Overwrites bytes of the only file with this extension in the collection's folder.
 fn patch(dir: &Path, extension: &str, at: usize, bytes: &[u8]) {
     let folder = dir.join("collections/0000000000000000");
     let mut files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());

@@ -1,4 +1,4 @@
-//! Collections that keep less of a component than a float: what is kept, that it stays so, and what it saves.
+//! Tests of collections with components smaller than a float: stored values, their stability, and saved space.
 
 use nearness::collection::{
     Accuracy, CollectionSpec, Engine, ErrorKind, Fields, IndexSettings, Item, LocalEngine, Payload, Query,
@@ -26,7 +26,7 @@ fn item(number: usize, vector: Vec<f32>) -> Item {
     Item { id, source: Source::Vector(vector), payload: Payload::default() }
 }
 
-/// The vectors of some points, as they are read.
+/// Reads the vectors of some points.
 fn read(engine: &LocalEngine, name: &CollectionName) -> Vec<Vec<f32>> {
     let ids: Vec<PointId> = (0..200).map(|n| PointId::new((n * 12).to_string()).expect("an id")).collect();
     let points = engine.get(name, &ids, Fields { payload: false, vector: true }).expect("points");

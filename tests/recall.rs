@@ -1,10 +1,10 @@
-//! A recall is asked for, and held against queries that were never stored; an answer is explained by what the graph did.
+//! Tests of target recalls with queries that were never stored, and of explanations of answers by the graph's search.
 #![allow(clippy::print_stdout, reason = "what each trial reached must be seen")]
 
 use nearness::collection::filter::Range;
 use nearness::collection::{
     Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, OnConflict, Payload, Query,
-    Reason, RecallParams, Residence, SearchParams, Source, Space,
+    Reason, RecallParams, Refused, Residence, SearchParams, Source, Space,
 };
 use nearness::embed::Registry;
 use nearness::types::{CollectionName, Metric, PointId, Precision};
@@ -16,7 +16,7 @@ fn name() -> CollectionName {
     CollectionName::new("recall").expect("a name")
 }
 
-/// Vectors of independent components around 30 centres: the hardest kind for a graph.
+/// Vectors of independent components around 30 centres: the hardest case for a graph.
 struct Cloud {
     rng: StdRng,
     centres: Vec<Vec<f32>>,
@@ -30,7 +30,7 @@ impl Cloud {
     }
 
     fn normal(&mut self, spread: f32) -> Vec<f32> {
-        // Twelve uniform numbers are normal enough.
+        // A sum of twelve uniform numbers is approximately normal.
         (0..DIMENSION)
             .map(|_| spread * ((0..12).map(|_| self.rng.random_range(0.0..1.0_f32)).sum::<f32>() - 6.0))
             .collect()
@@ -48,7 +48,7 @@ impl Cloud {
     }
 }
 
-/// What filters are asked of: one number by chance, one that is near where the vector is.
+/// Payload for the filters: one number independent of the vector, one that depends on its position.
 fn payload(at: usize, vector: &[f32]) -> Payload {
     let of = serde_json::json!({ "tenth": at * 7_919 % 10, "thousandths": (vector[0] * 1_000.0) as i64 });
     of.as_object().expect("an object").clone()
@@ -63,7 +63,7 @@ fn items(vectors: Vec<Vec<f32>>, first: usize) -> Vec<Item> {
     vectors.into_iter().enumerate().map(item).collect()
 }
 
-/// An engine whose one collection was loaded in bulk and measured, and its folder.
+/// Returns an engine whose only collection was bulk-loaded and calibrated, and its folder.
 fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = LocalEngine::open(dir.path(), Registry::default()).expect("the engine opens");
@@ -74,7 +74,7 @@ fn loaded(metric: Metric, vectors: Vec<Vec<f32>>) -> (LocalEngine, tempfile::Tem
         index: IndexSettings { m: 12, ef_construction: 100, ef_search: 0, seal_rows: 3_000, precision: Precision::F32 },
     };
     engine.create_collection(&spec).expect("a new collection");
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine
         .bulk_load(&name(), &mut items(vectors, 0).into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true)
         .expect("a load");
@@ -95,13 +95,13 @@ fn params(k: u32, accuracy: Accuracy) -> SearchParams {
     }
 }
 
-/// The distance of the tenth nearest point to each query.
+/// Returns the distance of the tenth nearest point to each query.
 fn tenth(engine: &LocalEngine, queries: &[Query]) -> Vec<f32> {
     let truth = engine.search(&name(), queries, &params(10, Accuracy::Exact)).expect("answers");
     truth.iter().map(|answer| answer.hits[9].distance).collect()
 }
 
-/// Mean recall of ten over queries, expected recall, and whether a graph was used.
+/// Returns the mean recall at 10 over queries, the expected recall, and whether a graph was used.
 fn reached(engine: &LocalEngine, queries: &[Query], truth: &[f32], accuracy: Accuracy) -> (f64, Option<f32>, bool) {
     let (mut recall, mut expected, mut graph) = (0.0, None, false);
     let answers = engine.search(&name(), queries, &params(10, accuracy)).expect("answers");
@@ -163,7 +163,7 @@ fn a_recall_is_reached_under_a_filter() {
         ("those on one side", at_most("thousandths", -500)),
     ] {
         let ask = |accuracy| SearchParams { filter: Some(filter.clone().into()), ..params(10, accuracy) };
-        // The nearest matches of a query that lies among them, and of one that lies elsewhere.
+        // The nearest matches of a query among them, and of a query elsewhere.
         for side in [-1.0, 1.0] {
             let mirrored = |vector: &Vec<f32>| {
                 let mut vector = vector.clone();
@@ -304,14 +304,14 @@ fn a_batch_over_several_segments_answers_as_single_queries_do() {
 fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
     let mut cloud = Cloud::new(31);
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(18_000));
-    // Another topic, far from the first, in a segment of its own: too small to be merged.
+    // Another cluster, far from the first, in a segment of its own: too small to be merged.
     let elsewhere = |vectors: Vec<Vec<f32>>| {
         let move_away = |vector: Vec<f32>| vector.into_iter().map(|x| x + 30.0).collect::<Vec<f32>>();
         vectors.into_iter().map(move_away).collect::<Vec<_>>()
     };
     let few = items(elsewhere(cloud.vectors(2_100)), 20_000);
     let of_few = few[0].id.clone();
-    let mut refuse = |id: &PointId, error| panic!("{id}: {error}");
+    let mut refuse = |refused: Refused<'_>, error| panic!("{}: {error}", refused.id);
     engine.bulk_load(&name(), &mut few.into_iter(), OnConflict::Replace, &mut refuse, &|_, _, _| true).expect("a load");
     engine.build_indexes(&name(), &|_, _, _| true).expect("both measured");
     let rows: Vec<u64> = engine.collection(&name()).expect("there").segments.iter().map(|part| part.rows).collect();
@@ -322,7 +322,8 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
         let (recall, expected, graph) = reached(&engine, &queries, &truth, Accuracy::TargetRecall(0.9));
         println!("anew {anew}: {recall:.4}, expected {expected:?}");
         assert!(graph && recall >= 0.88, "{recall} with the small segment searched anew: {anew}");
-        // A point of the small segment, as the search of it went: for 3 of the 10 hits (its share and two deviations), or all.
+        // Explain a point of the small segment: its search was for 3 of the 10 hits (its share and two deviations), or
+        // for all.
         let told = engine.explain(&name(), &queries[0], &params(10, Accuracy::Ef(20)), &of_few).expect("told");
         assert_eq!(told.ef_used, if anew { 20 } else { 6 });
     }
@@ -331,7 +332,7 @@ fn a_small_segment_that_has_all_the_hits_is_searched_for_all_of_them() {
 #[test]
 fn segments_stay_few_while_points_come_and_none_is_lost_in_a_merge() {
     let mut cloud = Cloud::new(11);
-    // Sealed by the 3,000; each merge keeps the links of the largest so far.
+    // Segments are sealed at 3,000 rows; each merge reuses the links of the largest input.
     let (engine, _dir) = loaded(Metric::L2, cloud.vectors(6_000));
     for first in (10_000..25_000).step_by(1_500) {
         engine.upsert(&name(), items(cloud.vectors(1_500), first)).expect("a write");

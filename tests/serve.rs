@@ -1,4 +1,4 @@
-//! `serve` as an operator sets it up: a file, keys, certificates, their change while it runs, its logs.
+//! Tests of `serve` with an operator's setup: configuration file, keys, certificates, reload while running, logs.
 
 #![cfg(unix)]
 
@@ -67,7 +67,7 @@ impl Drop for Serving {
     }
 }
 
-/// Writes `<name>-ca.pem`, and a server's certificate and key of it.
+/// Writes `<name>-ca.pem`, and a server's certificate and key signed by it.
 fn certify(folder: &Path, name: &str) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -81,7 +81,7 @@ fn certify(folder: &Path, name: &str) {
     std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
 }
 
-/// Makes a key: the key, and its lines for the file.
+/// Makes a key; returns it and its lines for the configuration file.
 fn key(folder: &Path, name: &str, role: &str, collection: &str) -> (String, String) {
     let arguments = ["key", "new", "--name", name, "--role", role, "--collection", collection];
     let text = out(nearness(folder).args(arguments));
@@ -106,7 +106,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     assert!(told.contains("is sound") && told.contains("https://127.0.0.1:1 to those listed"), "{told}");
 
     let log = folder.join("log");
-    // The file says a port that it cannot have, and the variable counts more.
+    // The port in the file is not usable; the environment variable has precedence.
     let server = {
         let mut command = nearness(folder);
         command.env("NEARNESS_CONFIG", &config).env("NEARNESS_LISTEN", "127.0.0.1:0");
@@ -133,7 +133,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     let error = fails(&mut ask(&admin, "new", &["collections", "list"]));
     assert!(error.contains("no root trusts the certificate") && !error.contains("no server at"), "{error}");
 
-    // Another key, another certificate, at a signal.
+    // SIGHUP loads another key and another certificate.
     let (next, next_lines) = key(folder, "root", "admin", "*");
     std::fs::write(&config, format!("{HEAD}{next_lines}")).unwrap();
     #[allow(clippy::disallowed_methods, reason = "as logrotate does")]
@@ -147,7 +147,7 @@ fn a_guarded_server_from_its_first_key_to_a_change_of_all_of_them() {
     assert!(fails(&mut ask(&next, "old", &["collections", "list"])).contains("certificate"));
     out(&mut ask(&next, "new", &["collections", "delete", "words"]));
 
-    // A file that is wrong, or without its list of callers, or empty, changes nothing.
+    // A file that is invalid, without access keys, or empty changes nothing.
     for (times, wrong) in
         [format!("{HEAD}\n[[access.keys]]\nname = 'x'"), HEAD.to_owned(), String::new()].iter().enumerate()
     {
@@ -227,7 +227,7 @@ fn the_example_file_is_sound() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let told = out(nearness(root).args(["config", "check", "deploy/nearness.toml"]));
     assert!(told.contains("http://127.0.0.1:50051 to everybody"), "{told}");
-    // With the comments taken off, it lacks only the files that it names.
+    // With the commented examples enabled, only the referenced files are missing.
     let text = std::fs::read_to_string(root.join("deploy/nearness.toml")).unwrap();
     let is_key = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let is_example = |rest: &&str| rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key));
@@ -239,7 +239,7 @@ fn the_example_file_is_sound() {
     assert!(error.contains("issuer.pem"), "{error}");
 }
 
-/// A collector of traces that hands on what it is sent.
+/// A trace collector that forwards the requests it receives.
 struct Collector(tokio::sync::mpsc::UnboundedSender<ExportTraceServiceRequest>);
 
 #[tonic::async_trait]

@@ -1,4 +1,5 @@
-//! Snapshots: taken while writers write and merges run, restored elsewhere, damaged in every way, kept in S3, and by command.
+//! Snapshot tests: taken during writes and merges, restored elsewhere, damaged in every way, stored in S3, and by
+//! command.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared: other tests use the rest")]
@@ -51,7 +52,7 @@ fn silent(_: Job, _: u64, _: u64) -> bool {
     true
 }
 
-/// All points: id to vector and payload.
+/// Returns all points: id to vector and payload.
 fn points(engine: &LocalEngine, collection: &str) -> BTreeMap<String, (Vec<f32>, Payload)> {
     let fields = Fields { payload: true, vector: true };
     let mut all = BTreeMap::new();
@@ -105,7 +106,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
                     };
                     written.lock().unwrap().insert(sequence, write);
                     latest.fetch_max(sequence, Ordering::Relaxed);
-                    // So that there is not more to compare than a test has time for.
+                    // Limits the number of points to compare.
                     std::thread::sleep(std::time::Duration::from_millis(2));
                 }
             });
@@ -114,7 +115,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
             while latest.load(Ordering::Relaxed) < 60 * (round + 1) {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
-            // What it reads is merged away under it.
+            // Segments being read are merged away.
             let merge = scope.spawn(|| engine.compact(&name("c")).unwrap());
             taken.push(engine.create_snapshot(&name("c"), &silent).unwrap());
             merge.join().unwrap();
@@ -145,7 +146,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
     }
     assert!(taken.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
     assert_eq!(other.snapshots().unwrap().len(), 5);
-    // It goes on from there, and is there after a restart.
+    // Sequence numbers continue from the snapshot, and the point is present after a restart.
     let next = other.upsert(&name("r4"), vec![item(9_999, &mut StdRng::seed_from_u64(9))]).unwrap();
     assert_eq!(next.sequence, taken[4].sequence + 1);
     let before = points(&other, "r4");
@@ -153,7 +154,7 @@ fn a_snapshot_holds_every_write_up_to_its_sequence_and_none_after() {
     assert!(points(&open(elsewhere.path(), kept.path()), "r4") == before);
 }
 
-/// A collection of one segment with a graph, its table, dead rows, and growing points; and its snapshot.
+/// Makes a collection of one segment with a graph, its table, deleted rows, and growing points; and its snapshot.
 fn with_all_parts(data: &Path, kept: &Path) -> (LocalEngine, SnapshotName) {
     let engine = open(data, kept);
     plain(&engine, "c", 100_000);
@@ -166,7 +167,7 @@ fn with_all_parts(data: &Path, kept: &Path) -> (LocalEngine, SnapshotName) {
     (engine, snapshot)
 }
 
-/// Name, first byte and length of each entry's content.
+/// Returns the name, offset and length of each entry's content.
 fn entries(file: &[u8]) -> Vec<(String, usize, usize)> {
     let mut archive = tar::Archive::new(file);
     archive
@@ -206,7 +207,7 @@ fn every_damage_is_refused_and_nothing_changes() {
             assert_eq!(folders(), 1, "{what}");
         }
     };
-    // One bit of every block: headers, contents, zeros.
+    // Flips one bit of every block: headers, contents, zeros.
     let mut rng = StdRng::seed_from_u64(2);
     for block in 0..whole.len() / BLOCK {
         let mut file = whole.clone();
@@ -229,14 +230,14 @@ fn every_damage_is_refused_and_nothing_changes() {
     refused(&[0; 4_096], "zeros", true);
     assert!(points(&engine, "c") == before);
 
-    // Another version is no damage.
+    // Another version is not damage.
     let mut file = whole.clone();
     file[parts[0].1 + "nearness snapshot ".len()] = b'2';
     std::fs::write(&path, &file).unwrap();
     let error = engine.restore_snapshot(&snapshot, &name("c"), true, &silent).unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("format version 2"), "{error}");
 
-    // Content that is wrong under checksums that hold: the self-test and the checks of the files find it.
+    // Wrong content with matching checksums: the self-test and the file checks detect it.
     let forge = |part: usize, change: &dyn Fn(&mut [u8])| {
         let mut file = whole.clone();
         let (forged, from, length) = &parts[part];
@@ -265,7 +266,7 @@ fn every_damage_is_refused_and_nothing_changes() {
     forge(4, &|graph| graph[graph.len() / 2] ^= 1);
     assert!(points(&engine, "c") == before);
 
-    // Whole again, it replaces.
+    // The intact file replaces the collection.
     std::fs::write(&path, &whole).unwrap();
     engine.delete_points(&name("c"), &[id(7)]).unwrap();
     let error = engine.restore_snapshot(&snapshot, &name("c"), false, &silent).unwrap_err();
@@ -326,7 +327,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
     let info = engine.create_snapshot(&name("t"), &silent).unwrap();
     assert!(info.carries_embedder);
 
-    // A process that knows no embedder at all.
+    // An engine without embedders.
     let bare = open(elsewhere.path(), kept.path());
     bare.restore_snapshot(&info.snapshot, &name("u"), false, &silent).unwrap();
     assert_eq!(ask(&bare, "u"), expected);
@@ -335,7 +336,7 @@ fn a_text_collection_is_restored_with_its_embedder() {
     assert_eq!(ask(&bare, "u"), expected, "after a restart");
     let again = bare.create_snapshot(&name("u"), &silent).unwrap();
     assert!(again.carries_embedder && again.embedder == info.embedder);
-    // One that has it keeps no second copy.
+    // An engine that has the embedder stores no second copy.
     engine.restore_snapshot(&again.snapshot, &name("v"), false, &silent).unwrap();
     assert_eq!(ask(&engine, "v"), expected);
     let copies = std::fs::read_dir(data.path().join("collections")).unwrap();
@@ -357,7 +358,7 @@ fn names_that_are_none_and_engines_without_a_place_are_refused() {
     assert_eq!(engine.create_snapshot(&name("none"), &silent).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
-/// `.ci/run` starts a server that speaks S3, and names a bucket in NEARNESS_TEST_S3 (with AWS_... beside it).
+/// `.ci/run` starts an S3-compatible server and sets NEARNESS_TEST_S3 to a bucket (with AWS_... variables).
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
 fn snapshots_are_kept_in_s3() {
@@ -370,7 +371,7 @@ fn snapshots_are_kept_in_s3() {
     let engine = LocalEngine::open(data.path(), Registry::default()).unwrap().with_depot(depot);
     plain(&engine, "c", 100_000);
     let mut rng = StdRng::seed_from_u64(5);
-    // More than one piece of an upload.
+    // More than one part of an upload.
     let long = "x".repeat(5_000);
     let big = |number| {
         let mut item = item(number, &mut rng);

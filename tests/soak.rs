@@ -1,8 +1,9 @@
-//! A real server under mixed load for minutes or hours: what it holds of the machine must not grow once it has warmed up.
+//! Soak test: a real server under mixed load for minutes or hours; its resource use must not grow after warm-up.
 //!
-//! Writers replace and delete points of a fixed range of ids, by calls and by streams; searches plain, filtered and with a
-//! deadline of 1 ms; scrolls, compactions, snapshots, restores, collections made and deleted. Every sample prints what the
-//! server holds. `NEARNESS_MINUTES` says how long, `NEARNESS_SEED` replays a seed:
+//! Writers replace and delete points of a fixed range of ids, by calls and by streams; readers run plain, filtered and
+//! 1 ms-deadline searches, and scrolls; other loads compact, take and restore snapshots, and create and delete
+//! collections. Every sample prints the server's resource use. `NEARNESS_MINUTES` sets the duration; `NEARNESS_SEED`
+//! replays a seed:
 //!
 //! ```text
 //! NEARNESS_MINUTES=60 cargo test --release --test soak -- --ignored --nocapture
@@ -22,26 +23,26 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const DIMENSION: usize = 64;
-/// Ids that exist at most: the live points come to rest below.
+/// Number of ids; the number of live points stays below it.
 const IDS: u32 = 20_000;
 const KINDS: u32 = 20;
-/// Snapshots that are kept.
+/// Number of snapshots kept.
 const KEPT: usize = 3;
-/// What a late third may hold more than the one before it: a share, and what allocators and open files waver by.
+/// Allowed growth from the middle to the last third: a factor, plus the variation of allocators and open files.
 const SHARE: f64 = 1.2;
 const SLACK_BYTES: f64 = 48e6;
 const SLACK_FILES: f64 = 24.0;
 
-/// What all loads share.
+/// State shared by all loads.
 struct Load {
     client: Client,
     url: String,
     over: AtomicBool,
     answered: AtomicU64,
     written: AtomicU64,
-    /// Refusals that no load asked for, by what was done and code.
+    /// Unexpected refusals, by operation and code.
     errors: Mutex<BTreeMap<String, u64>>,
-    /// Requests whose deadline passed, as it should.
+    /// Requests that exceeded their deadline, as intended.
     late: AtomicU64,
 }
 
@@ -50,7 +51,7 @@ impl Load {
         !self.over.load(Ordering::Relaxed)
     }
 
-    /// What came of a call; none, noted, if it was refused.
+    /// Returns the result of a call; records a refusal and returns `None`.
     fn took<T>(&self, what: &str, result: Result<T, ClientError>) -> Option<T> {
         result
             .inspect_err(|error| {
@@ -64,7 +65,7 @@ impl Load {
 }
 
 fn vector(rng: &mut StdRng) -> Vec<f32> {
-    // Clusters, as embeddings have them.
+    // Clusters, as in embeddings.
     let center = rng.random_range(0..50_u32);
     (0..DIMENSION as u32)
         .map(|place| ((center * 37 + place * 11) % 101) as f32 / 50.0 + rng.random_range(-0.3..0.3))
@@ -132,7 +133,7 @@ async fn write_streams(load: Arc<Load>, mut rng: StdRng) {
             ..Default::default()
         });
         if let Some(mut acks) = load.took("stream", load.client.upsert_stream(tokio_stream::iter(requests)).await) {
-            // Every fourth client leaves in the middle.
+            // One client in four disconnects in the middle.
             let leaves = rng.random_range(0..4) == 0;
             while let Some(Some(some)) = load.took("stream", acks.next().await) {
                 load.written.fetch_add(some.len() as u64, Ordering::Relaxed);
@@ -184,7 +185,7 @@ async fn search(load: Arc<Load>, mut rng: StdRng) {
     }
 }
 
-/// Searches, scrolls and counts, some of which are left in the middle.
+/// Searches, scrolls and counts, some of which are abandoned midway.
 async fn read(load: Arc<Load>, mut rng: StdRng) {
     let channel = tonic::transport::Channel::from_shared(load.url.clone()).expect("a URL").connect().await;
     let mut raw = pb::search_client::SearchClient::new(channel.expect("a connection"));
@@ -209,7 +210,7 @@ async fn read(load: Arc<Load>, mut rng: StdRng) {
     }
 }
 
-/// Snapshots, restores, compactions, and collections that come and go.
+/// Takes snapshots, restores, compacts, and creates and deletes collections.
 async fn look_after(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::PathBuf) {
     use pb::create_snapshot_response::State;
     while load.goes_on() {
@@ -252,7 +253,7 @@ async fn look_after(load: Arc<Load>, mut rng: StdRng, snapshots: std::path::Path
     }
 }
 
-/// What the server holds.
+/// Resource use of the server.
 #[derive(Clone, Copy)]
 struct Sample {
     anonymous: f64,
@@ -273,7 +274,7 @@ impl Sample {
     }
 }
 
-/// Files may vanish meanwhile.
+/// Returns the disk use of a folder; files may disappear meanwhile.
 fn disk_bytes(folder: &Path) -> f64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0.0 };
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
@@ -284,8 +285,8 @@ fn disk_bytes(folder: &Path) -> f64 {
     entries.flatten().map(size).sum()
 }
 
-/// Fails when the last third holds more than the middle one: by medians, so that one merge or one snapshot at the wrong
-/// moment is not taken for growth. The first third is the warm-up.
+/// Fails if the last third holds more than the middle third, by medians, so that a single merge or snapshot does not
+/// count as growth. The first third is the warm-up.
 fn assert_rests(what: &str, values: &[f64], slack: f64) {
     let median = |part: &[f64]| {
         let mut part = part.to_vec();
@@ -324,7 +325,7 @@ async fn what_the_server_holds_does_not_grow() {
     let server = Server::start(&data, &["--snapshots", snapshots.to_str().expect("UTF-8")]);
     let client = server::client(&server.url).await.expect("a connection");
     let space = Some(pb::create_request::Space::Dimension(DIMENSION as u32));
-    // Small segments: seals, merges and graphs all the time.
+    // Small segments, for constant flushes, merges and graph builds.
     let index = Some(pb::IndexSettings { seal_rows: 2_000, ..Default::default() });
     let create = pb::CreateRequest { name: "soak".into(), space, metric: pb::Metric::L2.into(), index };
     client.create_collection(create).await.expect("a collection");

@@ -1,52 +1,49 @@
-//! The house rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, commands in the README.
+//! Repository rules that the compiler does not check: layers, confined crates, module docs, paths in the docs, README
+//! commands.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Module of `src/` -> modules it may import. A new folder needs a row here.
+/// Module -> modules of the same crate that it may import; the compiler checks imports between crates. A new folder
+/// needs a row here.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("types", &[]),
-    ("sync", &[]),
-    ("math", &["types"]),
-    ("disk", &["types"]),
-    ("store", &["types", "math", "disk"]),
-    ("index", &["types", "math", "disk"]),
-    ("embed", &["types", "math", "disk"]),
-    ("depot", &["types", "disk"]),
-    ("map", &["types", "math"]),
-    ("collection", &["types", "sync", "math", "disk", "store", "index", "embed", "depot", "map"]),
-    ("guard", &["types"]),
-    ("web", &[]),
-    ("grpc", &["types", "collection", "embed", "guard", "map", "web"]),
-    (
-        "cli",
-        &["types", "math", "disk", "store", "index", "embed", "depot", "map", "collection", "guard", "web", "grpc"],
-    ),
+    ("crates/core/src/store", &[]),
+    ("crates/core/src/index", &[]),
+    ("crates/core/src/depot", &[]),
+    ("crates/core/src/map", &[]),
+    ("crates/core/src/collection", &["store", "index", "depot", "map"]),
+    ("src/guard", &[]),
+    ("src/web", &[]),
+    ("src/grpc", &["guard", "web"]),
+    ("src/cli", &["guard", "web", "grpc"]),
 ];
 
-/// External crate -> the only place under `src/` that may name it; of several rows for one crate, each is such a place.
+/// Source folders.
+const SOURCES: [&str; 5] = ["src", "crates/base/src", "crates/math/src", "crates/embed/src", "crates/core/src"];
+
+/// External crate -> a path under `src/` that may name it; a crate may have several rows.
 const CONFINED: &[(&str, &str)] = &[
-    ("hnsw_rs", "src/index/growing.rs"),
-    ("memmap2", "src/disk/"),
-    ("libc", "src/disk/"),
-    ("redb", "src/store/"),
-    ("object_store", "src/depot/"),
-    ("url", "src/depot/"),
-    ("tar", "src/collection/snapshot/"),
-    ("tar", "src/embed/images/archive.rs"),
-    ("roaring", "src/collection/filter/"),
-    ("rustfft", "src/map/field.rs"),
-    ("gemm", "src/math/"),
-    ("candle_core", "src/embed/transformers/"),
-    ("candle_nn", "src/embed/transformers/"),
-    ("tokenizers", "src/embed/transformers/"),
-    ("safetensors", "src/embed/"),
-    ("zstd", "src/embed/packed.rs"),
-    ("zstd", "src/embed/words/data.rs"),
+    ("hnsw_rs", "crates/core/src/index/growing.rs"),
+    ("memmap2", "crates/base/src/disk/"),
+    ("libc", "crates/base/src/disk/"),
+    ("redb", "crates/core/src/store/"),
+    ("object_store", "crates/core/src/depot/"),
+    ("url", "crates/core/src/depot/"),
+    ("tar", "crates/core/src/collection/snapshot/"),
+    ("tar", "crates/embed/src/images/archive.rs"),
+    ("roaring", "crates/core/src/collection/filter/"),
+    ("rustfft", "crates/core/src/map/field.rs"),
+    ("gemm_f32", "crates/math/src/gemm.rs"),
+    ("gemm_common", "crates/math/src/gemm.rs"),
+    ("candle_core", "crates/embed/src/transformers/"),
+    ("candle_nn", "crates/embed/src/transformers/"),
+    ("tokenizers", "crates/embed/src/transformers/"),
+    ("safetensors", "crates/embed/src/"),
+    ("zstd", "crates/embed/src/packed.rs"),
+    ("zstd", "crates/embed/src/words/data.rs"),
     ("jsonwebtoken", "src/guard/token.rs"),
     ("subtle", "src/guard/"),
     ("getrandom", "src/guard/key.rs"),
-    ("getrandom", "src/store/identity.rs"),
+    ("getrandom", "crates/core/src/store/identity.rs"),
     ("tokio_rustls", "src/grpc/"),
     ("webpki", "src/grpc/connection.rs"),
     ("http_body", "src/grpc/"),
@@ -62,10 +59,10 @@ const CONFINED: &[(&str, &str)] = &[
     ("tonic_health", "src/grpc/"),
     ("tonic_reflection", "src/grpc/"),
     ("tonic_types", "src/grpc/"),
-    ("shuttle", "src/sync.rs"),
+    ("shuttle", "crates/base/src/sync.rs"),
     ("tonic_web", "src/grpc/page.rs"),
     ("tower_layer", "src/grpc/page.rs"),
-    ("base64", "src/collection/embedding.rs"),
+    ("base64", "crates/core/src/collection/embedding.rs"),
     ("base64", "src/guard/token.rs"),
     ("clap", "src/cli/"),
     ("anyhow", "src/cli/"),
@@ -91,56 +88,62 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Every source file: its path relative to the root, and its text.
+/// Returns every source file: its path relative to the root, and its text.
 fn sources() -> Vec<(String, String)> {
-    files(&root().join("src"), "rs")
-        .into_iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).expect("UTF-8 source");
-            (path.strip_prefix(root()).expect("below the root").to_str().expect("UTF-8 path").to_owned(), text)
-        })
-        .collect()
+    let all = SOURCES.iter().flat_map(|folder| files(&root().join(folder), "rs"));
+    all.map(|path| {
+        let text = std::fs::read_to_string(&path).expect("UTF-8 source");
+        (path.strip_prefix(root()).expect("below the root").to_str().expect("UTF-8 path").to_owned(), text)
+    })
+    .collect()
 }
 
-/// The code of a line: without line comments.
+/// Returns the code of a line, without line comments.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
 
+/// Returns the modules that a line of code imports from its own crate.
+fn imported(line: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        let rest = &line[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                names.extend(list.split([',', '}']).map(|part| part.trim().split("::").next().unwrap_or("")));
+            }
+            None => names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()),
+        }
+    }
+    names
+}
+
 #[test]
 fn no_module_imports_upwards() {
-    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     let mut broken = Vec::new();
     for (path, text) in sources() {
-        let module = path["src/".len()..].split(['/', '.']).next().expect("a first part");
-        if ["lib", "main"].contains(&module) {
-            continue;
-        }
-        let Some(allowed) = layers.get(module) else {
-            broken.push(format!("{path}: the module {module:?} has no row in LAYERS"));
+        let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+        let layer = LAYERS.iter().find(|(module, _)| path.starts_with(&format!("{module}/")));
+        let Some((module, allowed)) = layer else {
+            // Each lower crate is one layer; the others have only lib.rs and main.rs outside modules.
+            if ["crates/core/src", "src"].iter().any(|crate_| folders.starts_with(crate_) && folders != *crate_) {
+                broken.push(format!("{path}: its module has no row in LAYERS"));
+            }
             continue;
         };
+        let (of_crate, name) = module.rsplit_once('/').expect("a folder");
+        let others = LAYERS.iter().filter_map(|(module, _)| module.strip_prefix(of_crate)?.strip_prefix('/'));
+        let forbidden: Vec<&str> = others.filter(|other| *other != name && !allowed.contains(other)).collect();
         for (number, line) in text.lines().enumerate() {
-            for (at, _) in code(line).match_indices("crate::") {
-                let rest = &code(line)[at + "crate::".len()..];
-                let names: Vec<&str> = match rest.strip_prefix('{') {
-                    Some(list) => {
-                        list.split([',', '}']).map(|part| part.trim().split("::").next().unwrap_or("")).collect()
-                    }
-                    None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")],
-                };
-                for name in names {
-                    if layers.contains_key(name) && name != module && !allowed.contains(&name) {
-                        broken.push(format!("{path}:{}: {module} must not import {name}", number + 1));
-                    }
-                }
+            for other in imported(code(line)).into_iter().filter(|other| forbidden.contains(other)) {
+                broken.push(format!("{path}:{}: {name} must not import {other}", number + 1));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Whether a line of code names an external crate: its name at the beginning of a path, not a module of ours of that name.
+/// Returns whether a line of code names an external crate: its name starts a path and is not a module of this crate.
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(&format!("{name}::"))
         .chain(line.match_indices(&format!("use {name};")))
@@ -158,8 +161,12 @@ fn external_crates_stay_where_they_belong() {
                     broken.push(format!("{path}:{}: {name} belongs in {home}", number + 1));
                 }
             }
-            if code(line).contains("unsafe ") && !path.starts_with("src/math/") && !path.starts_with("src/disk/") {
-                broken.push(format!("{path}:{}: unsafe code belongs in src/math and src/disk", number + 1));
+            let at_home = path.starts_with("crates/math/src/") || path.starts_with("crates/base/src/disk/");
+            if code(line).contains("unsafe ") && !at_home {
+                broken.push(format!(
+                    "{path}:{}: unsafe code belongs in crates/math and crates/base/src/disk",
+                    number + 1
+                ));
             }
         }
     }
@@ -198,7 +205,7 @@ fn files_of_over_800_lines_say_why() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The texts between back quotes in the documents.
+/// Returns the texts between backticks in the documents.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -207,11 +214,12 @@ fn quoted(text: &str) -> Vec<&str> {
 fn paths_in_the_docs_exist() {
     let mut broken = Vec::new();
     let mut documents = files(&root().join("docs"), "md");
-    documents.push(root().join("README.md"));
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     for document in documents {
         let text = std::fs::read_to_string(&document).expect("a document");
         for word in quoted(&text) {
-            let inside = ["src/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/", "fuzz/"];
+            let inside =
+                ["src/", "crates/", "tests/", "docs/", "data/", "models/", "proto/", "benches/", ".ci/", "fuzz/"];
             let plain = !word.contains([' ', '*', '<', '{', '\n']);
             if plain && inside.iter().any(|start| word.starts_with(start)) && !root().join(word).exists() {
                 broken.push(format!("{}: names `{word}`, which does not exist", document.display()));
@@ -241,35 +249,40 @@ fn tests_that_the_limits_name_exist() {
 fn every_module_is_in_the_architecture() {
     let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("docs/ARCHITECTURE.md");
     for (module, _) in LAYERS {
-        assert!(
-            text.contains(&format!("`src/{module}/`")) || text.contains(&format!("`src/{module}.rs`")),
-            "docs/ARCHITECTURE.md does not name src/{module}"
-        );
+        assert!(text.contains(&format!("`{module}/`")), "docs/ARCHITECTURE.md does not name {module}");
     }
 }
 
+/// Returns the README, the other root documents and the guides, concatenated.
+fn manual() -> String {
+    let mut paths = files(&root().join("docs/guides"), "md");
+    paths
+        .extend(["README.md", "CONTRIBUTING.md", "docs/README.md", "docs/BENCHMARKS.md"].map(|name| root().join(name)));
+    paths.iter().map(|path| std::fs::read_to_string(path).expect("a document") + "\n").collect()
+}
+
 #[test]
-fn commands_in_the_readme_parse() {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+fn commands_in_the_manual_parse() {
+    let text = manual();
     let mut seen = 0;
     let joined = text.replace("\\\n", " ");
-    for line in joined.lines().map(str::trim) {
+    for line in joined.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::trim) {
         let Some(arguments) = line.strip_prefix("nearness ").or_else(|| line.strip_prefix("cargo run --release -- "))
         else {
             continue;
         };
         let words = shell_words(arguments);
         if let Err(error) = nearness::cli::parses(&words) {
-            panic!("README.md: `{line}` is not understood: {error}");
+            panic!("`{line}` is not understood: {error}");
         }
         seen += 1;
     }
-    assert!(seen >= 8, "the README shows only {seen} commands");
+    assert!(seen >= 60, "the manual shows only {seen} commands");
 }
 
 #[test]
-fn commands_in_the_readme_that_need_a_feature_say_so() {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+fn commands_in_the_manual_that_need_a_feature_say_so() {
+    let text = manual();
     let needs = [
         "nearness import bert ",
         "nearness import gpt ",
@@ -285,14 +298,14 @@ fn commands_in_the_readme_that_need_a_feature_say_so() {
     for block in text.split("```").skip(1).step_by(2) {
         let whole = block.lines().any(|line| line.starts_with('#') && line.contains("--features transformers"));
         for line in block.lines().filter(|line| needs.iter().any(|needed| line.contains(needed))) {
-            assert!(whole || line.contains("--features transformers"), "README.md: `{line}` does not name its feature");
+            assert!(whole || line.contains("--features transformers"), "`{line}` does not name its feature");
             seen += 1;
         }
     }
-    assert!(seen >= 8, "the README shows only {seen} commands of that feature");
+    assert!(seen >= 8, "the manual shows only {seen} commands of that feature");
 }
 
-/// Splits as a shell does, as far as the README needs it: quotes and comments.
+/// Splits a line as a shell does, as far as the README needs it: quotes and comments.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,5 +1,5 @@
-//! Imported models behind a server: insert, query, next token, another model of the same name, a snapshot that carries one,
-//! pictures found by words.
+//! Tests of imported models behind a server: insert, query, next token, another model of the same name, a snapshot with
+//! an embedder, image search by text.
 
 #![cfg(feature = "transformers")]
 
@@ -26,7 +26,7 @@ fn fixtures() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformers")
 }
 
-/// A folder as sentence-transformers saves it, imported as the model `mine`.
+/// Imports a folder in sentence-transformers format as the model `mine`.
 fn bert(kind: &str, out: &Path) {
     let folder = tempfile::tempdir().unwrap();
     for from in [fixtures().join("bert/plain"), fixtures().join("bert").join(kind)] {
@@ -78,7 +78,7 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     }
     server.stop().await.unwrap().unwrap();
 
-    // Another model of that name: what needs the embedder is refused, the points are not.
+    // Another model of that name: requests that need the embedder are refused, the points remain readable.
     let server = start(open(&[cls.path()])).await;
     let (code, message) = refused(server.client.search(near_text("ships")).await);
     assert!(code == "FAILED_PRECONDITION" && message.contains(&fingerprint[..12]), "{code} {message}");
@@ -87,7 +87,7 @@ async fn an_imported_encoder_serves_and_is_pinned() {
     assert_eq!(count(&server.client, "c").await, 3);
     server.stop().await.unwrap().unwrap();
 
-    // Both: the name is the later one's, the collection goes on with its own.
+    // Both models: the name refers to the later one; the collection keeps using its own.
     let server = start(open(&[mean.path(), cls.path()])).await;
     assert_eq!(server.client.search(near_text(texts[1])).await.unwrap().hits[0].id, texts[1]);
 }
@@ -125,7 +125,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         engine.upsert(&name, vec![item]).unwrap();
         engine.create_snapshot(&name, &|_, _, _| true).unwrap()
     };
-    // Where nobody has the model.
+    // An engine without the model.
     let engine = LocalEngine::open(elsewhere.path(), Registry::default()).unwrap().with_depot(depot());
     engine.restore_snapshot(&snapshot.snapshot, &name, false, &|_, _, _| true).unwrap();
     let hit = &engine.search(&name, &[query], &params).unwrap()[0].hits[0];
@@ -160,13 +160,13 @@ async fn a_language_model_says_what_comes_next() {
         assert!(code == "INVALID_ARGUMENT" && message.contains(part), "{code} {message}");
     }
     assert_eq!(refused(client.next_token(ask("nobody", "Salt", 3)).await).0, "NOT_FOUND");
-    // And as an embedder of texts.
+    // The model also works as an embedder of texts.
     client.create_collection(create("gpt")).await.unwrap();
     client.upsert(upsert("c", vec![text_item("a", "ships at war"), text_item("b", "Salt")])).await.unwrap();
     assert_eq!(client.search(near_text("Salt")).await.unwrap().hits[0].id, "b");
 }
 
-/// A net of images, imported as the model of that name.
+/// Imports an image model under this name.
 fn images(family: Family, fixture: &str, name: &str, out: &Path) {
     let card = ModelCard { name: name.into(), ..ModelCard::default() };
     import(family, &fixtures().join(fixture), out, card).unwrap();
@@ -197,7 +197,7 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     let mut items: Vec<pb::Item> = names.iter().map(|name| picture_item(name, kept(name))).collect();
     items.push(text_item("words", "a red ball"));
     client.upsert(upsert("c", items)).await.unwrap();
-    // By a text, by a picture; scores are cosines of what the reference says.
+    // Queries by text and by image; scores are cosines of the reference vectors.
     let said: serde_json::Value =
         serde_json::from_slice(&fs::read(fixtures().join("clip/said.json")).unwrap()).unwrap();
     let vector = |value: &serde_json::Value| -> Vec<f64> {
@@ -215,14 +215,14 @@ async fn pictures_are_found_by_words_where_both_share_a_space() {
     let by_picture = client.search(near("c", pb::query::Form::Image(picture("wide.png").into()), 3)).await.unwrap();
     assert!(by_picture.hits[0].id == "wide.png" && by_picture.hits[0].score > 0.9999, "{by_picture:?}");
     assert!((score(&by_picture, "words") - cosine).abs() < 1e-3, "{by_picture:?} {cosine}");
-    // Another net of images still refuses texts.
+    // Another image model still refuses texts.
     let input = pb::EmbedInput { form: Some(pb::embed_input::Form::Text("a red ball".into())) };
     let request = pb::EmbedRequest { embedder: "dino".into(), inputs: vec![input], ..Default::default() };
     let (code, message) = refused(client.embed(request).await);
     assert!(code == "INVALID_ARGUMENT" && message.contains("\"dino\" reads image, not text"), "{code} {message}");
     server.stop().await.unwrap().unwrap();
 
-    // Embedded anew by another one: pictures from pictures, the text from its text.
+    // Re-embedded with another model: images from images, the text from its text.
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
         fs::copy(fixtures().join("clip").join(file), folder.path().join(file)).unwrap();

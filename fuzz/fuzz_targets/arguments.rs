@@ -1,4 +1,4 @@
-//! The command line: any words.
+//! Fuzz target: the command line, with any arguments.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The configuration file, and who may come in by it. Files that it names beside it are there: a key, a certificate.
+//! Fuzz target: the configuration file and its access list. The key and certificate files that it may name exist.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +7,7 @@ use nearness_fuzz::{file, parts, scratch};
 
 fuzz_target!(|data: &[u8]| {
     let [header, pem, text] = parts(data);
-    // Nothing but files of this folder: a configuration is its operator's, and may name any.
+    // Only files of this folder: a configuration may name any file, because it belongs to the operator.
     if text.windows(2).any(|two| two == b"..") || text.windows(5).any(|five| five == b"/dev/" || five == b"/proc") {
         return;
     }

@@ -1,4 +1,4 @@
-//! What proves who sends a request: `authorization` headers, tokens, names in certificates; and other headers.
+//! Fuzz target: credentials of requests (`authorization` headers, tokens, certificate names), and other headers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let (kind, data) = choice(data);
     match kind % 5 {
         0 => {
-            // Nobody guesses a key, and nobody signs without one.
+            // Random data is never a valid key or a signed token.
             assert!(known().caller(Some(data), &[]).is_err());
             let token = [b"Bearer ", data].concat();
             assert!(known().caller(Some(&token), &[]).is_err());

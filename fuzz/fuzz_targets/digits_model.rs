@@ -1,4 +1,5 @@
-//! Model folders of the digit net: any files, and the built-in ones with patches over them. One that is read classifies.
+//! Fuzz target: model folders of the digit net, with any files, and the built-in files with patches.
+//! Loaded models classify.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Filters as they are typed, on payloads: an index of the payloads must say what each payload says for itself.
+//! Fuzz target: filter expressions on payloads. The payload index must agree with the payloads themselves.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

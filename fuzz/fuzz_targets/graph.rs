@@ -1,5 +1,5 @@
-//! Graph files: any bytes, and sound files with patches over them; as they are, and with lengths and checksums made
-//! right. One that opens is searched, verified or not.
+//! Fuzz target: graph files, with any bytes, and valid files with patches; unchanged, and with corrected lengths
+//! and checksums. Files that open are searched, verified or not.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -50,7 +50,7 @@ fn read(bytes: Vec<u8>) {
     }
 }
 
-/// A small graph of each metric; some of its rows are there twice, since twins are a part of the file.
+/// A small graph of each metric, with some duplicate rows, since duplicates are a part of the file.
 fn made() -> &'static [Vec<u8>; 3] {
     static MADE: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
     MADE.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! IDX files, plain and behind gzip: the reader of `train`, that of `load` with labels, and that of `bench`.
+//! Fuzz target: IDX files, plain and gzip, in the readers of `train`, of `load` with labels, and of `bench`.
 #![no_main]
 
 use flate2::{Compression, write::GzEncoder};

@@ -1,4 +1,4 @@
-//! Images of every format that is taken. (`image` leaves out the checksums of PNG when it is built for fuzzing.)
+//! Fuzz target: images of every supported format. (`image` ignores PNG checksums when it is built for fuzzing.)
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

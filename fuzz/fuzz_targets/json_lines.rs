@@ -1,4 +1,4 @@
-//! Files of JSON lines.
+//! Fuzz target: JSON lines files.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

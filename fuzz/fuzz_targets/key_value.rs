@@ -1,4 +1,4 @@
-//! Key-value files: sound ones with patches over them. Whatever redb makes of them, an error comes back and no panic.
+//! Fuzz target: valid key-value files with patches. Any failure in redb must be returned as an error, not a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -49,7 +49,7 @@ fuzz_target!(init: { allow_panics_of_redb(); made(); }, |data: &[u8]| {
     let fs = real_fs();
     let dir = folder("data");
     let bytes = patched(&made()[usize::from(kind % 2)], patches);
-    // Cut, too.
+    // Some inputs are truncated as well.
     let bytes = if kind & 2 == 0 { &bytes } else { &bytes[..bytes.len() * usize::from(kind) / 256] };
     if kind % 2 == 0 {
         std::fs::write(dir.join(Truth::FILE), bytes).expect("a file");

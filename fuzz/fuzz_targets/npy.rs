@@ -1,4 +1,4 @@
-//! npy files: the readers of `load` and of `bench`.
+//! Fuzz target: npy files, in the readers of `load` and of `bench`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

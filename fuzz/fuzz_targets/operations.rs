@@ -1,7 +1,7 @@
-//! Sequences of operations on the engine, compared with a map and an exact search after each of them.
+//! Fuzz target: sequences of operations on the engine, each checked against a map and an exact search.
 //!
-//! A byte says what is done, the bytes after it to what: few ids, small whole numbers as components, so that the
-//! distances are exact and replacements, ties and empty results happen all the time.
+//! One byte selects the operation, the next bytes its arguments: few ids, and small numbers as components, so that
+//! distances are exact, and replacements, ties and empty results are frequent.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ const MOST_STEPS: usize = 60;
 
 type Model = BTreeMap<PointId, (Vec<f32>, i64)>;
 
-/// The input, byte by byte; zeros after its end.
+/// The input, byte by byte; zeros after the end.
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -38,7 +38,7 @@ impl Input<'_> {
 
     fn vector(&mut self) -> Vec<f32> {
         let byte = self.byte();
-        // Never without direction.
+        // Never the zero vector.
         vec![f32::from(byte & 7) - 3.5, f32::from(byte >> 3 & 7) - 3.0, f32::from(byte >> 6)]
     }
 
@@ -137,7 +137,7 @@ fuzz_target!(|data: &[u8]| {
         }
         match input.byte() % 16 {
             step @ 0..6 => {
-                // From a few points to more than fill a segment.
+                // From a single point to more than a segment holds.
                 let count = [1, 2, 5, 20, 60, 120][usize::from(step)];
                 let start = input.byte();
                 let mut items = Vec::new();
@@ -163,7 +163,7 @@ fuzz_target!(|data: &[u8]| {
                 let filter = input.filter(1);
                 let before = model.len();
                 model.retain(|_, (_, n)| !filter.matches(&payload(*n)));
-                let done = engine.delete_matching(&name(), &filter).expect("a delete");
+                let done = engine.delete_matching(&name(), &filter, true).expect("a delete");
                 assert_eq!(done.deleted, (before - model.len()) as u64, "{filter:?}");
                 sequence = done.sequence;
             }
@@ -178,7 +178,7 @@ fuzz_target!(|data: &[u8]| {
             }
             11 => {
                 let taken = engine.create_snapshot(&name(), &silent).expect("a snapshot").snapshot;
-                // What comes after it is gone with a restore.
+                // A restore discards this later delete.
                 let gone = engine.delete_points(&name(), &[input.id()]).expect("a delete");
                 assert!(gone.sequence > sequence);
                 engine.restore_snapshot(&taken, &name(), true, &silent).expect("a restore");

@@ -1,4 +1,4 @@
-//! The token of a page: any text, and one whose checksum is right. What is taken is given out alike.
+//! Fuzz target: page tokens, with any text, and with a valid checksum. An accepted token must encode to the same text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Payload index files: as they are, and with their checksums made right; asked for fields and filters.
+//! Fuzz target: payload index files, unchanged, and with corrected checksums; queried for fields and filters.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use nearness_fuzz::fix_payloads;
 fn read(bytes: Vec<u8>, filters: &[Filter]) {
     let number =
         |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")));
-    // The rows of a segment that was opened; a file that names others is refused.
+    // The tag and row count from the file itself, in place of those of its segment; other values would be refused.
     let (tag, rows) = (u64::from(number(16)) | u64::from(number(20)) << 32, number(24).min(100_000));
     for filter in filters {
         let _ = ask_index(bytes.clone(), tag, rows, filter);

@@ -1,4 +1,5 @@
-//! Values in the key-value files: growing points, collections, calibrations; as they are, and with their checksums right.
+//! Fuzz target: values of key-value files (growing points, collections, calibrations), unchanged, and with
+//! corrected checksums.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,7 +19,7 @@ fn point(bytes: &[u8]) {
 
 fn calibration(bytes: &[u8]) {
     if let Ok(calibration) = Calibration::from_bytes(bytes) {
-        // Curves are made monotone when they are read, which changes nothing the second time.
+        // Reading makes curves monotone, so reading again must not change them.
         let again = Calibration::from_bytes(&calibration.to_bytes()).expect("what was read can be written");
         assert_eq!(again, calibration);
     }

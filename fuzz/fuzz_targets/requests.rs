@@ -1,4 +1,4 @@
-//! Every request as protobuf bytes, into the domain's words.
+//! Fuzz target: every request, as protobuf bytes, converted to domain types.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Segment files: as they are, and with their checksums made right. No accessor panics before or after `verify`.
+//! Fuzz target: segment files, unchanged, and with corrected checksums. No accessor may panic before or after `verify`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

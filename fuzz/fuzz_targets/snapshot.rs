@@ -1,4 +1,5 @@
-//! Snapshots: any bytes; and a file that is right in form around any manifest and parts. Verified, then restored.
+//! Fuzz target: snapshots, with any bytes, and well-formed files with any manifest and parts. Each is verified,
+//! then restored.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +37,7 @@ fn read(bytes: &[u8]) {
     }
 }
 
-/// The growing points, each behind its length, with their checksums right.
+/// The growing points, each with a length prefix, with corrected checksums.
 fn fix_growing(mut bytes: &[u8]) -> Vec<u8> {
     let mut fixed = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
@@ -56,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
     if kind % 4 == 0 {
         return read(data);
     }
-    // A manifest, then the bytes of all parts; lengths are taken from the manifest as far as there are bytes.
+    // A manifest, then the bytes of all parts; lengths come from the manifest, limited by the available bytes.
     let [manifest, mut rest] = parts(data);
     let mut manifest: serde_json::Value = match serde_json::from_slice(manifest) {
         Ok(manifest) => manifest,
@@ -82,7 +83,7 @@ fuzz_target!(|data: &[u8]| {
             contents.push((name, content));
         }
     }
-    // In the one form that is read: keys in the order of the format.
+    // Canonical form: keys in the order of the format.
     let text = |key: &str| manifest.get(key).map_or("null".into(), |value| value.to_string());
     let keys = ["version", "program", "made", "sequence", "points", "collection", "parts"];
     let json = format!("{{{}}}", keys.map(|key| format!("\"{key}\":{}", text(key))).join(","));

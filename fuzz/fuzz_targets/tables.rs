@@ -1,4 +1,4 @@
-//! Sound key-value files with any values in their tables: what an engine makes of them when it opens.
+//! Fuzz target: opening an engine on valid key-value files with any values in their tables.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -24,7 +24,7 @@ fn name() -> CollectionName {
     CollectionName::new("a").expect("a name")
 }
 
-/// Puts values into the tables: each a table, a key, a length, and so many bytes.
+/// Writes values into the tables: each is a table, a key, a length, and that many bytes.
 fn fill(path: &Path, mut values: &[u8]) {
     let database = Database::open(path).expect("a sound file");
     let transaction = database.begin_write().expect("a transaction");

@@ -1,4 +1,4 @@
-//! Files of text: lines, WikiExtractor, what `load` takes a file for, a corpus, and the questions of `eval`.
+//! Fuzz target: text files (lines, WikiExtractor, format detection of `load`, a corpus, the questions of `eval`).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

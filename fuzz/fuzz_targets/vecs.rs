@@ -1,4 +1,5 @@
-//! Files of vectors: fvecs, bvecs, fbin, u8bin, by name and by content; and ivecs, the true neighbours of a bench.
+//! Fuzz target: vector files (fvecs, bvecs, fbin, u8bin), detected by name and by content; and ivecs, the ground
+//! truth of a bench.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

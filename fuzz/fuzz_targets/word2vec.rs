@@ -1,4 +1,4 @@
-//! word2vec files, text and binary: the reader of `load` and that of models.
+//! Fuzz target: word2vec files, text and binary, in the readers of `load` and of models.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

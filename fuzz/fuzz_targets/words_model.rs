@@ -1,4 +1,5 @@
-//! Model folders of the word and text embedders; a model that is read embeds a text, finds words, fills a blank.
+//! Fuzz target: model folders of word and text embedders. A loaded model embeds a text, finds words, predicts a
+//! masked word.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

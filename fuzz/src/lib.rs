@@ -1,12 +1,12 @@
-//! What the fuzz targets share: files in memory, bytes cut into parts, and checksums made right, so that a fuzzer gets
-//! behind them. Offsets are those of `docs/FORMAT.md`.
+//! Helpers of the fuzz targets: files in memory, splitting of the input, and corrected checksums, so that a fuzzer
+//! gets past them. Offsets are those of `docs/FORMAT.md`.
 
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// A folder of this process alone, in memory where there is such a file system. `fuzz/run` names and removes it.
+/// A folder of this process, in memory if possible. `fuzz/run` names and removes it.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {
@@ -17,7 +17,7 @@ pub fn scratch() -> &'static Path {
     })
 }
 
-/// Makes an empty folder of that name in [`scratch`].
+/// Creates an empty folder in [`scratch`].
 pub fn folder(name: &str) -> PathBuf {
     let folder = scratch().join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -25,7 +25,7 @@ pub fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Makes a file of that name in [`scratch`]. One that is there is unlinked first: it may be mapped.
+/// Creates a file in [`scratch`]. An existing file is unlinked first, because it may be mapped.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = scratch().join(name);
     let _ = fs::remove_file(&path);
@@ -33,12 +33,12 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// A byte of the input, and the rest.
+/// The first byte of the input, and the rest.
 pub fn choice(data: &[u8]) -> (u8, &[u8]) {
     data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
 }
 
-/// Cuts the input in parts: each behind its length as u16, the last one to the end.
+/// Splits the input into parts. Each has its length as u16 before it; the last one extends to the end.
 pub fn parts<const N: usize>(mut data: &[u8]) -> [&[u8]; N] {
     std::array::from_fn(|place| match data.split_first_chunk::<2>() {
         Some((length, rest)) if place + 1 < N => {
@@ -50,7 +50,7 @@ pub fn parts<const N: usize>(mut data: &[u8]) -> [&[u8]; N] {
     })
 }
 
-/// Puts patches over bytes: each a place as u32, a length of one byte, and that many bytes.
+/// Applies patches to bytes: each is an offset as u32, a length of one byte, and that many bytes.
 pub fn patched(base: &[u8], mut patches: &[u8]) -> Vec<u8> {
     let mut bytes = base.to_vec();
     while let Some(([a, b, c, d, length], rest)) = patches.split_first_chunk::<5>() {
@@ -77,14 +77,14 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
-/// The checksum of a section, as far as it lies in the file.
+/// The checksum of a section, if it lies in the file.
 fn section(bytes: &[u8], offset: u64, length: u64) -> Option<u32> {
     let end = usize::try_from(offset.checked_add(length)?).ok()?;
     bytes.get(usize::try_from(offset).ok()?..end).map(crc32fast::hash)
 }
 
-/// Makes the checksums, the tag, the length and the copy of the header of a segment file right. A file of version 3 gets the
-/// checksums of its blocks where the bytes of its first sections lie as its header says.
+/// Corrects the checksums, the tag, the length and the copy of the header of a segment file. In a file of version 3
+/// also the block checksums, if the first sections lie where the header says.
 pub fn fix_segment(bytes: &mut [u8]) {
     const ENTRIES: usize = 64;
     const SUMS: usize = 8;
@@ -130,13 +130,13 @@ pub fn fix_segment(bytes: &mut [u8]) {
     }
 }
 
-/// Makes the checksums of blocks right, as far as sections lie in the file.
+/// Corrects the block checksums of sections that lie in the file.
 fn fix_sums(bytes: &mut [u8]) {
-    /// More blocks are too many for a test.
+    /// Maximum blocks per test.
     const MOST: u64 = 64;
     let (rows, block_rows) = (u64::from(u32_at(bytes, 32)), u64::from(u32_at(bytes, 52)).max(1));
     let width = u64::from(u32_at(bytes, 36)) * [4, 2, 1, 1].get(u32_at(bytes, 48) as usize).copied().unwrap_or(4);
-    // What lies farther is in no file.
+    // Limits offsets to values that fit into usize; they are beyond any file.
     let in_file = |at: u64| at.min(1 << 40) as usize;
     let offset = |bytes: &[u8], section: usize| u64_at(bytes, 64 + 24 * section);
     let end = |bytes: &[u8], section: usize, row: u64| match section {
@@ -167,14 +167,14 @@ fn fix_sums(bytes: &mut [u8]) {
     }
 }
 
-/// Makes a graph file as long as its counts say (as far as that is little), its sections lie in their places, and its
-/// checksums right.
+/// Corrects the length of a graph file by its counts (within a limit), the positions of its
+/// sections, and its checksums.
 pub fn fix_graph(bytes: &mut Vec<u8>) {
     const HEADER: usize = 512;
     const LEVELS: usize = 88;
     const SECTIONS: usize = 152;
     const MOST: u64 = 1 << 18;
-    // More than that is too long anyway.
+    // Larger numbers exceed the length limit anyway.
     let number = |at: usize| u64::from(u32_at(bytes, at)).min(MOST);
     let (rows, dimension, m, kept) = (number(32), number(36), number(44), number(84));
     let upper: u64 = (0..number(52).min(16) as usize).map(|level| number(LEVELS + 4 * level) * 4 * (2 + m)).sum();
@@ -207,7 +207,7 @@ pub fn fix_graph(bytes: &mut Vec<u8>) {
     put(bytes, HEADER - 4, &crc.to_le_bytes());
 }
 
-/// Makes the checksums and the length of a payload index right.
+/// Corrects the checksums and the length of a payload index.
 pub fn fix_payloads(bytes: &mut [u8]) {
     const HEADER: usize = 128;
     let length = bytes.len() as u64;
@@ -219,7 +219,7 @@ pub fn fix_payloads(bytes: &mut [u8]) {
     put(bytes, 12, &header.to_le_bytes());
 }
 
-/// Makes a checksum right that lies at `at` and covers all other bytes: a growing point's, a calibration's.
+/// Corrects a checksum at `at` that covers all other bytes: of a growing point, or a calibration.
 pub fn fix_record(bytes: &mut [u8], at: usize) {
     if bytes.len() < at + 4 {
         return;
@@ -230,7 +230,7 @@ pub fn fix_record(bytes: &mut [u8], at: usize) {
     put(bytes, at, &hasher.finalize().to_le_bytes());
 }
 
-/// A snapshot file of these parts, with every header and checksum right.
+/// A snapshot file of these parts, with valid headers and checksums.
 pub fn snapshot(manifest: &[u8], parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let line = |content: &[u8], name: &str| {
         let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -250,7 +250,7 @@ pub fn snapshot(manifest: &[u8], parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-/// An entry of a tar file, as GNU tar writes it.
+/// A tar entry in GNU format.
 fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     let mut header = [0; 512];
     let length = name.len().min(100);
@@ -270,7 +270,8 @@ fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     file.resize(file.len().next_multiple_of(512), 0);
 }
 
-/// Lets panics inside redb pass that this crate turns into errors (`src/store/kv.rs`); every other one still ends the run.
+/// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv.rs`); any other panic
+/// still ends the run.
 pub fn allow_panics_of_redb() {
     let ends = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

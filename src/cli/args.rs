@@ -1,6 +1,6 @@
-//! What was typed: the commands, their flags, and an example in the help of each.
+//! Command-line arguments: all commands and flags, with an example in the help of each command.
 //!
-//! Values are parsed by the functions of `config.rs`, so that a wrong one is a usage error (exit code 2). It is
+//! Values are parsed by the functions of `config.rs`, so that an invalid one is a usage error (exit code 2). It is
 //! one file because it is one table.
 
 use super::check::{CheckArgs, RepairArgs};
@@ -27,8 +27,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A vector database that makes its own meaning: it trains its embedders, stores and indexes their
-/// vectors, and answers over gRPC what is near.
+/// Vector database that trains its own embedders: stores and indexes vectors, and serves nearest-neighbour search over
+/// gRPC.
 #[derive(Debug, Parser)]
 #[command(
     name = "nearness",
@@ -37,10 +37,10 @@ use std::path::PathBuf;
     after_help = "Start here:\n  nearness quickstart\n\nEach command explains itself with an example: nearness help load"
 )]
 pub(crate) struct Cli {
-    /// Show no progress; results and errors are still printed.
+    /// Hide progress; results and errors are still printed.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -48,74 +48,74 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Load the data that comes with nearness, serve it, and show what it finds.
+    /// Load the bundled data, serve it, and demonstrate searches.
     Quickstart(QuickstartArgs),
     /// Serve a data directory over gRPC.
     Serve(Box<ServeArgs>),
     /// Check the configuration of a server.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make keys for clients.
+    /// Create API keys for clients.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Find the points of a collection that are near a text, an image, a vector, a point, or a sum of words.
+    /// Search a collection by text, image, vector, stored point, or vector arithmetic.
     Query(QueryArgs),
-    /// Say why a point is, or is not, among the hits of a query.
+    /// Explain why a point is, or is not, among the hits of a query.
     Explain(ExplainArgs),
     /// Measure the recall of a live collection.
     Recall(RecallArgs),
-    /// Draw a map of a collection: one file to look at.
+    /// Draw a map of a collection into one file.
     Map(Box<MapArgs>),
-    /// Turn texts or images into vectors.
+    /// Embed texts or images as vectors.
     Embed(EmbedArgs),
     /// List the embedders of a server, or show one with its model card.
     Embedders(EmbeddersArgs),
-    /// Install models on a server while it runs, train them there, list and delete them.
+    /// Manage the models of a running server: install, train, list, delete.
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Find the words nearest to a word, or to a sum of words.
     Words(WordsArgs),
-    /// Find the words that fit a blank.
+    /// Predict the words that fill a blank.
     Fill(FillArgs),
-    /// What comes next after a text, by a language model?
+    /// Predict the next tokens of a text with a language model.
     NextToken(NextTokenArgs),
-    /// Which digit is on this image?
+    /// Recognize the digit in an image.
     Classify(ClassifyArgs),
     /// Load files into a collection, offline or through a server.
     Load(LoadArgs),
     /// Train an embedder on your own data.
     #[command(subcommand)]
     Train(TrainCommand),
-    /// Make a model folder of a model that was trained elsewhere.
+    /// Import a model trained by another program as a model folder.
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Write a model's vectors in the formats of other programs.
+    /// Export the vectors of a model in the formats of other programs.
     #[command(subcommand)]
     Export(ExportCommand),
-    /// Measure how good an embedder is.
+    /// Evaluate the quality of an embedder.
     #[command(subcommand)]
     Eval(EvalCommand),
     /// Measure recall against speed.
     Bench(BenchArgs),
-    /// Draw curves of recall against speed that were measured before.
+    /// Plot recall against speed from saved measurements.
     Plot(PlotArgs),
     /// List, inspect, create, delete and compact collections.
     #[command(subcommand)]
     Collections(CollectionsCommand),
-    /// Go through the points of a collection in the order of their ids.
+    /// List the points of a collection, ordered by id.
     Scroll(ScrollArgs),
     /// Fetch points by id.
     Get(GetArgs),
     /// Count the points of a collection.
     Count(CountArgs),
-    /// Delete points by id, or those that match a filter.
+    /// Delete points by id or by filter.
     Delete(DeleteArgs),
-    /// Write a collection and its embedder into one file, and make collections from such files.
+    /// Create, list, verify and restore snapshots of a collection with its embedder.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
-    /// Compare every checksum of a data directory, or of a collection that is being served.
+    /// Verify the checksums of a data directory, or of a collection that is being served.
     Check(CheckArgs),
-    /// Take out what is lost of a data directory that is not being served, list it, and build all indexes anew.
+    /// Repair a data directory that is not being served: remove and list lost data, and rebuild all indexes.
     Repair(RepairArgs),
 }
 
@@ -123,19 +123,19 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness quickstart --once")]
 pub(crate) struct QuickstartArgs {
-    /// Data directory; created when it is not there, reused when it is.
+    /// Data directory; created if missing, otherwise reused.
     #[arg(long, value_name = "DIR", default_value = "./nearness-data")]
     pub(crate) data: PathBuf,
     /// Address to serve on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
-    /// Address of the page for browsers, none for no page [default: 127.0.0.1:7700]
+    /// Address of the web page, none to disable it [default: 127.0.0.1:7700]
     #[arg(long, value_name = "ADDR|none", env = "NEARNESS_WEB")]
     pub(crate) web: Option<WebListen>,
-    /// Exit after the show instead of serving on.
+    /// Exit after the demonstration instead of serving.
     #[arg(long)]
     pub(crate) once: bool,
-    /// Train both embedders first instead of taking those in the binary.
+    /// Train both embedders first instead of using the built-in ones.
     #[arg(long)]
     pub(crate) train: bool,
 }
@@ -143,15 +143,15 @@ pub(crate) struct QuickstartArgs {
 /// `config ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Read a configuration file and all that it names, and say what is wrong with it, or what it sets up.
+    /// Check a configuration file and everything it refers to; print errors, or the resulting settings.
     #[command(after_help = "Example:\n  nearness config check /etc/nearness/nearness.toml")]
     Check {
-        /// The file.
+        /// Configuration file.
         file: PathBuf,
     },
 }
 
-/// Which server a client command asks.
+/// Server that a client command connects to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Address of the server [default: http://127.0.0.1:50051]
@@ -161,39 +161,39 @@ pub(crate) struct ServerArgs {
     pub(crate) trust: TrustArgs,
 }
 
-/// How a client and an https server prove to each other who they are. An API key or a token is given in the
-/// environment variable NEARNESS_KEY only: other users of the machine see what is typed as a flag.
+/// Authentication of client and server. API keys and tokens are read only from the environment variable NEARNESS_KEY,
+/// because other users of the machine can see command-line flags.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TrustArgs {
-    /// Roots of the server's certificate, PEM [default: those of the system]
+    /// Root certificates to verify the server with, PEM [default: those of the system]
     #[arg(long, value_name = "FILE", env = "NEARNESS_CA")]
     pub(crate) ca: Option<PathBuf>,
-    /// Certificate to show to the server, PEM.
+    /// Client certificate, PEM.
     #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE", requires = "certificate_key")]
     pub(crate) certificate: Option<PathBuf>,
-    /// Its private key, PEM.
+    /// Private key of the client certificate, PEM.
     #[arg(long, value_name = "FILE", env = "NEARNESS_CERTIFICATE_KEY", requires = "certificate")]
     pub(crate) certificate_key: Option<PathBuf>,
 }
 
-/// Which writes a client command wants to see.
+/// Read-your-writes option of client commands.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct SeenArgs {
-    /// See at least the write of this sequence number; wait for it up to 10 s.
+    /// Minimum sequence number to read; waits for it up to 10 s.
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     pub(crate) min_sequence: u64,
 }
 
-/// What is brought to be near to.
+/// Query of a search.
 #[derive(Debug, Args)]
 pub(crate) struct NearArgs {
-    /// Near this text.
+    /// Search by text.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) text: Option<String>,
-    /// Near this image file.
+    /// Search by image file.
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Option<PathBuf>,
-    /// Near this vector: numbers with commas between.
+    /// Search by vector: comma-separated numbers.
     #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true, value_parser = config::numbers)]
     pub(crate) vector: Option<Numbers>,
 }
@@ -209,47 +209,47 @@ pub(crate) struct NearArgs {
                   nearness query points --vector '0.1,0.2,0.3' --exact --json"
 )]
 pub(crate) struct QueryArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     #[command(flatten)]
     pub(crate) near: NearArgs,
-    /// Near this stored point.
+    /// Search by the id of a stored point.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
-    /// A term to add (id of a point, or a text); may be repeated.
+    /// Term to add (id of a point, or a text); may be repeated.
     #[arg(long, value_name = "TERM", allow_hyphen_values = true)]
     pub(crate) plus: Vec<String>,
-    /// A term to take away; may be repeated.
+    /// Term to subtract; may be repeated.
     #[arg(long, value_name = "TERM", requires = "plus", allow_hyphen_values = true)]
     pub(crate) minus: Vec<String>,
-    /// How many hits.
+    /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Candidates kept by the graph search; more is slower and finds more.
+    /// Candidate list size of the graph search; larger is slower and more accurate.
     #[arg(long, conflicts_with_all = ["exact", "target_recall"], value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) ef: Option<u32>,
-    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    /// Mean recall to reach, 0.5 to 1, instead of an ef.
     #[arg(long, value_name = "RECALL", conflicts_with = "exact", value_parser = config::target_recall)]
     pub(crate) target_recall: Option<f32>,
-    /// Compare with every point.
+    /// Exact search: compare with every point.
     #[arg(long)]
     pub(crate) exact: bool,
-    /// Only hits with at least this score.
+    /// Minimum score of a hit.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Of the points with the same value in this payload field only the nearest: `parent` for texts in blocks.
+    /// Return only the nearest of the points that share a value of this payload field: `parent` for texts in blocks.
     #[arg(long, value_name = "FIELD")]
     pub(crate) group_by: Option<String>,
-    /// Of a damaged collection answer from all rows that are sound, and say that some were left out.
+    /// Return partial results from a damaged collection, with a note.
     #[arg(long)]
     pub(crate) allow_partial: bool,
-    /// Show the payload of each hit whole.
+    /// Print the whole payload of each hit.
     #[arg(long)]
     pub(crate) payload: bool,
-    /// Show the vector of each hit.
+    /// Print the vector of each hit.
     #[arg(long)]
     pub(crate) vector_out: bool,
     /// Print JSON.
@@ -269,13 +269,13 @@ pub(crate) struct QueryArgs {
                   nearness embed digits:features --image seven.png"
 )]
 pub(crate) struct EmbedArgs {
-    /// The embedder, and after a colon which of its taps.
+    /// Embedder, optionally followed by a colon and a tap.
     #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
     pub(crate) embedder: Tapped,
-    /// Texts.
+    /// Texts to embed.
     #[arg(value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
-    /// Image file; may be repeated.
+    /// Image file to embed; may be repeated.
     #[arg(long = "image", value_name = "FILE", conflicts_with = "texts")]
     pub(crate) images: Vec<PathBuf>,
     /// Print JSON.
@@ -289,7 +289,7 @@ pub(crate) struct EmbedArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nearness embedders\n  nearness embedders digits")]
 pub(crate) struct EmbeddersArgs {
-    /// Show this one with its model card.
+    /// Name of an embedder to show with its model card.
     pub(crate) name: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -305,13 +305,13 @@ pub(crate) struct WordsArgs {
     /// Words to add.
     #[arg(value_name = "WORD", required = true)]
     pub(crate) plus: Vec<String>,
-    /// Word to take away; may be repeated.
+    /// Word to subtract; may be repeated.
     #[arg(long, value_name = "WORD")]
     pub(crate) minus: Vec<String>,
-    /// How many words.
+    /// Number of words.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Which word embedder.
+    /// Word embedder.
     #[arg(long, default_value = "words")]
     pub(crate) embedder: String,
     /// Print JSON.
@@ -327,10 +327,10 @@ pub(crate) struct WordsArgs {
 pub(crate) struct FillArgs {
     /// Text with one ___, or a word between two.
     pub(crate) pattern: String,
-    /// How many words for each blank.
+    /// Number of words per blank.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Which word embedder.
+    /// Word embedder.
     #[arg(long, default_value = "words")]
     pub(crate) embedder: String,
     /// Print JSON.
@@ -347,7 +347,7 @@ pub(crate) struct ClassifyArgs {
     /// PNG, JPEG, BMP or WebP of any size, or 784 raw bytes.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: PathBuf,
-    /// Which digit embedder.
+    /// Digit embedder.
     #[arg(long, default_value = "digits")]
     pub(crate) embedder: String,
     /// Print JSON.
@@ -375,10 +375,10 @@ pub(crate) struct LoadArgs {
     /// Files, or folders of images.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The collection; created when it is not there.
+    /// Collection; created if missing.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// Write straight into this data directory, which no server may hold.
+    /// Write directly into this data directory, which must not be open in a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Send the items to this server.
@@ -386,49 +386,49 @@ pub(crate) struct LoadArgs {
     pub(crate) server: Option<String>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
-    /// What the files are, when the content does not tell.
+    /// Format of the files, if it cannot be detected from the content.
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
-    /// IDX file of the labels of an IDX file of images; once for each of those.
+    /// IDX file of the labels of an IDX file of images; once per image file.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Vec<PathBuf>,
-    /// Put before every id that is not in the file: of content, row numbers, paths.
+    /// Prefix of every generated id: content hashes, row numbers, paths.
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     pub(crate) id_prefix: String,
-    /// Replace the points that have the row numbers or paths of this load as ids, instead of ending with an error.
+    /// Replace existing points whose ids are row numbers or paths of this load, instead of failing.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Embedder of a collection to be created; `none` for plain vectors [default: text or digits, by the items]
+    /// Embedder of a new collection; `none` for plain vectors [default: text or digits, by the items]
     #[arg(long, value_name = "NAME")]
     pub(crate) embedder: Option<String>,
-    /// Which tap of the embedder [default: its first]
+    /// Tap of the embedder [default: its first]
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
     /// Model folder for offline embedding, instead of the default of its family; may be repeated.
     #[arg(long = "model", value_name = "DIR", conflicts_with = "server")]
     pub(crate) models: Vec<PathBuf>,
-    /// How near is measured in a collection to be created: cosine, dot or l2 [default: cosine]
+    /// Distance metric of a new collection: cosine, dot or l2 [default: cosine]
     #[arg(long, value_parser = config::metric)]
     pub(crate) metric: Option<Metric>,
-    /// Links of a graph node in a collection to be created.
+    /// Links per graph node (HNSW M) of a new collection.
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=128))]
     pub(crate) m: Option<u32>,
-    /// Candidates kept while building, in a collection to be created.
+    /// Candidate list size while building (ef_construction) of a new collection.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) ef_construction: Option<u32>,
-    /// What is kept of each component in a collection to be created: f32, f16 or i8 [default: f32]
+    /// Precision of stored components in a new collection: f32, f16 or i8 [default: f32]
     #[arg(long, value_parser = config::precision)]
     pub(crate) precision: Option<Precision>,
-    /// Split each text into blocks of so many words, each a point that knows its parent and place.
+    /// Split each text into blocks of this many words; each becomes a point with its parent and position.
     #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) block_words: Option<u32>,
-    /// Words that a block shares with the one before.
+    /// Words that consecutive blocks share.
     #[arg(long, value_name = "WORDS", requires = "block_words", default_value_t = 0)]
     pub(crate) block_overlap: u32,
-    /// Stop at the first broken record.
+    /// Stop at the first invalid record.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Load at most this many items.
+    /// Maximum number of items to load.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     /// Print a JSON summary.
@@ -443,24 +443,24 @@ pub(crate) enum TrainCommand {
     Words(TrainWordsArgs),
     /// Train the digit net.
     Digits(TrainDigitsArgs),
-    /// Train a residual net on images of any classes.
+    /// Train a residual network on images of any classes.
     Images(TrainImagesArgs),
-    /// Train an encoder of blocks of text: by contrast of paragraphs.
+    /// Train a text encoder by contrastive learning on paragraphs.
     Text(TrainTextArgs),
-    /// Train a small language model: GPT-2.
+    /// Train a small GPT-2 language model.
     Gpt(TrainGptArgs),
 }
 
-/// The model folder that a command makes.
+/// Model folder that a command creates.
 #[derive(Debug, Args)]
 pub(crate) struct MadeArgs {
-    /// Model folder to make.
+    /// Model folder to create.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Licence of what it is made from, for the model card.
+    /// Licence of the training data, for the model card.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) licence: String,
-    /// Replace the model folder that is at --out.
+    /// Replace an existing model folder at --out.
     #[arg(long)]
     pub(crate) force: bool,
     /// Print a JSON summary.
@@ -468,14 +468,14 @@ pub(crate) struct MadeArgs {
     pub(crate) json: bool,
 }
 
-/// How the numbers of a saved model are kept.
+/// Precision of the stored weights of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StoredAs {
     /// 32-bit floats.
     F32,
     /// 16-bit floats.
     F16,
-    /// 8-bit integers with a scale for each row.
+    /// 8-bit integers with one scale per row.
     I8,
 }
 
@@ -486,93 +486,95 @@ pub(crate) enum StoredAs {
                   The folder is accepted by `serve --model`, `load --model` and `eval words --model`."
 )]
 pub(crate) struct TrainWordsArgs {
-    /// Plain text or WikiExtractor files in UTF-8, plain, gzip or zstd; - is standard input. They are read as a stream, so they may
-    /// be larger than memory; four bytes a word are needed on disk, beside --out or in --checkpoint. Words lie between the
-    /// boundaries of Unicode Standard Annex 29 and are trained in lower case.
+    /// Plain text or WikiExtractor files in UTF-8, plain, gzip or zstd; - is standard input. They are streamed, so they
+    /// may be larger than memory; this needs four bytes of disk space per word, next to --out or in --checkpoint. Words
+    /// are split by Unicode Standard Annex 29 and lowercased.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// What the net learns to tell: from a word those around it, or (cbow) from those around it the word.
+    /// Training objective: skip-gram predicts the context from a word, cbow a word from its context, glove
+    /// co-occurrence counts.
     #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
     pub(crate) objective: ObjectiveArg,
-    /// Words also have the vectors of their n-grams of so many characters, for example 3-6, so that unknown words have a
-    /// vector too. Several times slower.
+    /// Also learn vectors of character n-grams of these lengths, for example 3-6, so that unknown words get vectors
+    /// too. Several times slower.
     #[arg(long, value_name = "MIN-MAX", value_parser = config::range)]
     pub(crate) ngrams: Option<(usize, usize)>,
-    /// How many vectors all n-grams share.
+    /// Number of vectors shared by all n-grams (hash buckets).
     #[arg(long, default_value_t = 500_000, requires = "ngrams")]
     pub(crate) buckets: u32,
-    /// Words are cut into at most so many different pieces (byte-pair encoding within words), and it is the pieces that have vectors:
-    /// any word of any language has one then. Needs a program built with the cargo feature `transformers`.
+    /// Split words into subword pieces (byte-pair encoding within words), at most this many different ones, and learn
+    /// vectors of the pieces, so that any word of any language gets a vector. Needs a program built with the cargo
+    /// feature `transformers`.
     #[arg(long, value_name = "N", conflicts_with_all = ["ngrams", "phrases"])]
     pub(crate) pieces: Option<usize>,
-    /// Name of the embedder; another than `words` gives a second one, of texts, called NAME-text.
+    /// Name of the embedder. With a name other than `words`, the text embedder of the model is called NAME-text.
     #[arg(long, default_value = "words", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Components of a word's vector.
+    /// Number of components of a word vector.
     #[arg(long, default_value_t = 100, value_parser = config::at_least_one)]
     pub(crate) dim: usize,
-    /// Words to each side that count as context.
+    /// Context window: words on each side.
     #[arg(long, default_value_t = words::TrainOptions::default().window, value_parser = config::at_least_one)]
     pub(crate) window: usize,
-    /// Noise words drawn for each context word.
+    /// Negative samples per context word.
     #[arg(long, default_value_t = words::TrainOptions::default().negative, value_parser = config::at_least_one)]
     pub(crate) negative: usize,
-    /// Words that occur less often are left out.
+    /// Minimum number of occurrences of a word.
     #[arg(long, default_value_t = 5)]
     pub(crate) min_count: u64,
-    /// At most so many words, the most frequent ones. Of four times as many the occurrences are counted at once; when there
-    /// are more, the rarest are forgotten.
+    /// Maximum vocabulary size; keeps the most frequent words. At most four times as many words are counted at once;
+    /// beyond that, the rarest counts are dropped.
     #[arg(long, default_value_t = 5_000_000, value_parser = config::at_least_one)]
     pub(crate) max_words: usize,
-    /// Words that occur together much more often than their frequencies say become one, such as new_york. The number of passes:
-    /// after one, phrases have two words, after two up to four.
+    /// Join words that occur together much more often than expected by chance, such as new_york. The number of passes:
+    /// one gives phrases of two words, two give up to four.
     #[arg(long, value_name = "PASSES", num_args = 0..=1, default_missing_value = "1", value_parser = config::at_least_one)]
     pub(crate) phrases: Option<usize>,
-    /// The least score of a phrase; lower makes more of them.
+    /// Minimum score of a phrase; lower values give more phrases.
     #[arg(long, default_value_t = 100.0, requires = "phrases")]
     pub(crate) phrase_threshold: f64,
-    /// The power that flattens word frequencies for drawing noise words.
+    /// Exponent of the word frequencies in negative sampling.
     #[arg(long, default_value_t = 0.75)]
     pub(crate) noise_power: f64,
-    /// Words more frequent than this are thinned out; 0 keeps all.
+    /// Subsampling threshold: words with a higher relative frequency are subsampled; 0 keeps all.
     #[arg(long, default_value_t = 1e-4, value_parser = config::fraction)]
     pub(crate) subsample: f64,
-    /// Passes over the corpus; 5 when it is not given, for glove 25.
+    /// Number of epochs; default 5, for glove 25.
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
-    /// Learning rate at the start; 0.02 when it is not given, for cbow and glove 0.05.
+    /// Initial learning rate; default 0.02, for cbow and glove 0.05.
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
-    /// Passes over the corpus for the layer that fills blanks; 0 leaves them to the net's own output layer.
+    /// Number of epochs of the cloze layer; 0 uses the model's own output layer to fill blanks.
     #[arg(long, default_value_t = 1)]
     pub(crate) blank_epochs: usize,
-    /// The share of the output layer's row that is added to a word's vector after training, 0 to 1. This and the next three
-    /// are not done with --ngrams.
+    /// Share of the output vector that is added to a word's vector after training, 0 to 1. This and the next three
+    /// options have no effect with --ngrams.
     #[arg(long, default_value_t = words::Refine::default().output)]
     pub(crate) output_share: f32,
-    /// How much of a word's vector is what its spelling says of it, 0 to 1.
+    /// Share of a word's vector that is predicted from its spelling, 0 to 1.
     #[arg(long, default_value_t = words::Refine::default().spelling)]
     pub(crate) spelling: f32,
-    /// How far the directions in which all vectors differ most are drawn in, 0 to 1.
+    /// Reduction of the dominant directions of all vectors, 0 to 1.
     #[arg(long, default_value_t = words::Refine::default().spread)]
     pub(crate) spread: f32,
-    /// How far a word's vector moves towards those of its three nearest words, 0 to 1.
+    /// Shift of a word's vector towards its three nearest words, 0 to 1.
     #[arg(long, default_value_t = words::Refine::default().nearest)]
     pub(crate) nearest: f32,
-    /// Save the state of training in this folder every so often. The same command goes on from there when it was interrupted,
-    /// even killed; with one thread the result is the same. Removed when the model is written.
+    /// Folder for checkpoints. The same command resumes an interrupted or killed training; with one thread the result
+    /// is identical. Removed when the model is written.
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Seconds between two checkpoints.
+    /// Seconds between checkpoints.
     #[arg(long, default_value_t = 60, requires = "checkpoint")]
     pub(crate) checkpoint_every: u64,
-    /// Threads; 0 takes all cores. The result repeats exactly with 1.
+    /// Number of threads; 0 for all cores. The result is reproducible only with 1.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How the saved model keeps its numbers.
+    /// Precision of the saved weights.
     #[arg(long, value_enum, default_value_t = StoredAs::F16)]
     pub(crate) store: StoredAs,
     /// Also write the vectors in word2vec's text format.
@@ -585,14 +587,14 @@ pub(crate) struct TrainWordsArgs {
     pub(crate) made: MadeArgs,
 }
 
-/// What a net of words learns to tell.
+/// Training objective of word vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ObjectiveArg {
-    /// From a word, the words around it.
+    /// Predicts the context from a word.
     SkipGram,
-    /// From the words around, the word in the middle.
+    /// Predicts a word from its context.
     Cbow,
-    /// How often words stand near each other.
+    /// Predicts co-occurrence counts.
     Glove,
 }
 
@@ -606,34 +608,34 @@ pub(crate) struct TrainDigitsArgs {
     /// IDX file of 28x28 images, plain or gzip.
     #[arg(long, value_name = "FILE")]
     pub(crate) images: PathBuf,
-    /// IDX file of their labels.
+    /// IDX file of the labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
-    /// IDX file of images to test on.
+    /// IDX file of test images.
     #[arg(long, value_name = "FILE", requires = "test_labels")]
     pub(crate) test_images: Option<PathBuf>,
-    /// IDX file of their labels.
+    /// IDX file of the test labels.
     #[arg(long, value_name = "FILE", requires = "test_images")]
     pub(crate) test_labels: Option<PathBuf>,
     /// Name of the embedder.
     #[arg(long, default_value = "digits", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Passes over the images [default: the trainer's]
+    /// Number of epochs [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
-    /// Images of one step [default: the trainer's]
+    /// Batch size [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) batch: Option<usize>,
-    /// Learning rate at the start [default: the trainer's]
+    /// Initial learning rate [default: the trainer's]
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
-    /// Show every image as it is, not turned, scaled and shifted a little at every visit.
+    /// Disable data augmentation (small random rotations, scalings and shifts).
     #[arg(long)]
     pub(crate) no_augment: bool,
-    /// Threads; 0 takes all cores.
+    /// Number of threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
@@ -643,13 +645,13 @@ pub(crate) struct TrainDigitsArgs {
 /// Labelled images: class folders, or a pair of IDX files.
 #[derive(Debug, Args)]
 pub(crate) struct LabelledArgs {
-    /// Folder that has one folder of images a class, or a tar archive of such (plain or gzip).
+    /// Folder with one subfolder of images per class, or a tar archive of one (plain or gzip).
     #[arg(long, value_name = "DIR|TAR", required_unless_present = "images", conflicts_with_all = ["images", "labels"])]
     pub(crate) data: Option<PathBuf>,
     /// IDX file of grey images, plain or gzip.
     #[arg(long, value_name = "FILE", requires = "labels")]
     pub(crate) images: Option<PathBuf>,
-    /// IDX file of their labels.
+    /// IDX file of the labels.
     #[arg(long, value_name = "FILE", requires = "images")]
     pub(crate) labels: Option<PathBuf>,
 }
@@ -664,49 +666,50 @@ pub(crate) struct LabelledArgs {
 pub(crate) struct TrainImagesArgs {
     #[command(flatten)]
     pub(crate) train: LabelledArgs,
-    /// Class folders, or a tar archive of such, to test on.
+    /// Class folders, or a tar archive of them, for testing.
     #[arg(long, value_name = "DIR|TAR", requires = "data")]
     pub(crate) test: Option<PathBuf>,
-    /// IDX file of images to test on.
+    /// IDX file of test images.
     #[arg(long, value_name = "FILE", requires = "test_labels", requires = "images")]
     pub(crate) test_images: Option<PathBuf>,
-    /// IDX file of their labels.
+    /// IDX file of the test labels.
     #[arg(long, value_name = "FILE", requires = "test_images")]
     pub(crate) test_labels: Option<PathBuf>,
-    /// What the embedder is called.
+    /// Name of the embedder.
     #[arg(long, default_value = "images", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Rows and columns that images are scaled to, 16 to 256 [default: 32; of IDX files their own]
+    /// Side length that images are scaled to, pixels, 16 to 256 [default: 32; of IDX files their own]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) size: Option<usize>,
-    /// Take images in grey; IDX files are always.
+    /// Convert images to greyscale; IDX images always are.
     #[arg(long)]
     pub(crate) grey: bool,
-    /// Channels of the first of three stages, a multiple of 32; the vectors have four times as many components [default: the trainer's]
+    /// Channels of the first of three stages, a multiple of 32; the vectors have four times as many components
+    /// [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) width: Option<usize>,
-    /// Residual blocks of each stage [default: the trainer's]
+    /// Residual blocks per stage [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) blocks: Option<usize>,
-    /// Passes over the images [default: the trainer's]
+    /// Number of epochs [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
-    /// Images of one step [default: the trainer's]
+    /// Batch size [default: the trainer's]
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) batch: Option<usize>,
-    /// Highest learning rate [default: the trainer's]
+    /// Peak learning rate [default: the trainer's]
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
-    /// Show every image as it is, neither moved nor mirrored.
+    /// Disable data augmentation (shifts and mirroring).
     #[arg(long)]
     pub(crate) no_augment: bool,
-    /// Do not mirror images: where left and right mean something, as in writing.
+    /// Do not mirror images: for data where left and right differ, such as writing.
     #[arg(long)]
     pub(crate) no_mirror: bool,
-    /// Threads; 0 takes all cores.
+    /// Number of threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
@@ -718,11 +721,11 @@ pub(crate) struct TrainImagesArgs {
 pub(crate) enum EvalCommand {
     /// Word similarity (Spearman) and analogies (3CosAdd).
     Words(EvalWordsArgs),
-    /// How well paragraphs find those of the same article, beside BM25.
+    /// Retrieval of paragraphs of the same article, compared with BM25.
     Text(EvalTextArgs),
-    /// Accuracy on labelled images, and what is taken for what.
+    /// Accuracy on labelled images, and the confusion matrix.
     Digits(EvalDigitsArgs),
-    /// Accuracy on images of any classes, and how many of an image's nearest are of its class.
+    /// Accuracy on images of any classes, and the fraction of an image's nearest neighbours of the same class.
     Images(EvalImagesArgs),
 }
 
@@ -733,25 +736,25 @@ pub(crate) enum EvalCommand {
     after_help = "Example:\n  nearness eval words --similarity data/word-eval/EN-WS-353-ALL.txt --analogies data/word-eval/questions-words.txt"
 )]
 pub(crate) struct EvalWordsArgs {
-    /// Model folder; the default in the binary when there is none.
+    /// Model folder; the built-in model if omitted.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Files of word pairs with people's ratings.
+    /// Files of word pairs with human ratings.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) similarity: Vec<PathBuf>,
-    /// Files of analogies: four words a line.
+    /// Files of analogies: four words per line.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) analogies: Vec<PathBuf>,
-    /// A text, plain or gzip, of which words are hidden and told from the five to each side.
+    /// Text, plain or gzip, in which words are hidden and predicted from the five words on each side.
     #[arg(long, value_name = "FILE")]
     pub(crate) blanks: Option<PathBuf>,
-    /// How many words are hidden, drawn from the whole text.
+    /// Number of hidden words, sampled from the whole text.
     #[arg(long, default_value_t = 10_000, value_parser = config::at_least_one)]
     pub(crate) blank_count: usize,
-    /// Seed of that draw.
+    /// Seed of the sample.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Answers to analogies are sought among this many of the most frequent words.
+    /// Number of most frequent words among which analogy answers are searched.
     #[arg(long, default_value_t = 30_000, value_parser = config::at_least_one)]
     pub(crate) restrict: usize,
     /// Print JSON.
@@ -765,16 +768,16 @@ pub(crate) struct EvalWordsArgs {
     after_help = "Example:\n  nearness eval digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz"
 )]
 pub(crate) struct EvalDigitsArgs {
-    /// Model folder; the default in the binary when there is none.
+    /// Model folder; the built-in model if omitted.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
     /// IDX file of 28x28 images, plain or gzip.
     #[arg(long, value_name = "FILE")]
     pub(crate) images: PathBuf,
-    /// IDX file of their labels.
+    /// IDX file of the labels.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: PathBuf,
-    /// Draw the confusion matrix, and how the net learned: .svg or .png.
+    /// Draw the confusion matrix and the learning curve: .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
     /// Print JSON.
@@ -807,60 +810,60 @@ pub(crate) struct EvalImagesArgs {
                   With --server, row i of the base file must be the point whose id is i (as `load` names rows of vectors)."
 )]
 pub(crate) struct BenchArgs {
-    /// The vectors to search in: fvecs, bvecs, fbin, u8bin, i8bin, npy or IDX, plain, gzip or zstd.
+    /// Vectors to search in: fvecs, bvecs, fbin, u8bin, i8bin, npy or IDX, plain, gzip or zstd.
     #[arg(long, value_name = "FILE")]
     pub(crate) base: PathBuf,
-    /// The vectors to search for.
+    /// Query vectors.
     #[arg(long, value_name = "FILE")]
     pub(crate) queries: PathBuf,
-    /// The true neighbours (ivecs); computed exactly when not given.
+    /// Ground truth (ivecs); computed exactly if omitted.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,
-    /// How near is measured: cosine, dot or l2.
+    /// Distance metric: cosine, dot or l2.
     #[arg(long, value_parser = config::metric)]
     pub(crate) metric: Metric,
-    /// How many neighbours.
+    /// Number of neighbours.
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Links of a graph node.
+    /// Links per graph node (HNSW M).
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=128))]
     pub(crate) m: u32,
-    /// Candidates kept while building.
+    /// Candidate list size while building (ef_construction).
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) ef_construction: u32,
-    /// Candidates kept while searching: one point of the curve for each.
+    /// Candidate list sizes while searching (ef), one point of the curve each.
     #[arg(long, value_name = "LIST", default_value = "10,14,20,28,40,56,80,120,160,240,320", value_parser = config::ef_list)]
     pub(crate) ef: EfList,
-    /// Threads that build, and that compute the truth; 0 takes all cores.
+    /// Number of threads for the build and the ground truth; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Threads (or connections) that search.
+    /// Number of threads (or connections) that search.
     #[arg(long, default_value_t = 1, value_parser = config::at_least_one)]
     pub(crate) query_threads: usize,
-    /// Take at most this many queries.
+    /// Maximum number of queries.
     #[arg(long, value_name = "N", value_parser = config::at_least_one)]
     pub(crate) limit_queries: Option<usize>,
     /// Seed of the build.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Where the graph is written for the time of the measurement [default: the system's temporary folder]
+    /// Folder for the graph during the measurement [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
     /// Draw the curve: .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) plot: Option<PathBuf>,
-    /// Draw the curves of these files beside it: what bench --json printed, or curves of several engines (as for `plot`).
+    /// Files with curves to draw for comparison: output of bench --json, or curves of several engines (as for `plot`).
     #[arg(long, value_name = "FILE", requires = "plot", num_args = 1..)]
     pub(crate) beside: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measure this server instead of building here.
+    /// Measure this server instead of building an index here.
     #[arg(long, value_name = "URL", requires = "collection")]
     pub(crate) server: Option<String>,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
-    /// The server's collection.
+    /// Collection of the server.
     #[arg(long, value_name = "NAME", requires = "server", value_parser = config::collection_name)]
     pub(crate) collection: Option<CollectionName>,
 }
@@ -868,7 +871,7 @@ pub(crate) struct BenchArgs {
 /// `collections ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CollectionsCommand {
-    /// All collections.
+    /// List all collections.
     #[command(after_help = "Example:\n  nearness collections list")]
     List {
         /// Print JSON.
@@ -877,26 +880,26 @@ pub(crate) enum CollectionsCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// One collection: counts, segments, bytes mapped and resident, embedder.
+    /// Show one collection: counts, segments, mapped and resident bytes, embedder.
     #[command(after_help = "Example:\n  nearness collections get paragraphs")]
     Get(NamedArgs),
-    /// Make a new, empty collection.
+    /// Create an empty collection.
     Create(CreateArgs),
     /// Delete a collection with all its points.
     #[command(after_help = "Example:\n  nearness collections delete scratch")]
     Delete(NamedArgs),
-    /// Seal what grows, merge segments, and wait until every segment has its graph.
+    /// Flush growing points, merge segments, and wait until every segment has its graph.
     #[command(after_help = "Example:\n  nearness collections compact paragraphs")]
     Compact(NamedArgs),
-    /// Embed a collection anew, by another embedder, while it serves and is written to; the generation before is kept.
+    /// Re-embed a collection with another embedder while it is being served; the previous generation is kept.
     #[command(after_help = "Example:\n  nearness collections reembed notes --embedder text\n\n\
                       Points are embedded from the field \"text\" of their payload, or \"image\" (base64). `rollback` goes back,\n\
                       with everything that was written since; `drop-previous` gives its space free.")]
     Reembed(ReembedArgs),
-    /// Make the generation before the present one again, with everything that was written since.
+    /// Return to the previous generation, including all writes made since.
     #[command(after_help = "Example:\n  nearness collections rollback notes")]
     Rollback(NamedArgs),
-    /// Remove the generation that is kept beside the present one.
+    /// Delete the previous generation.
     #[command(after_help = "Example:\n  nearness collections drop-previous notes")]
     DropPrevious(NamedArgs),
 }
@@ -904,14 +907,14 @@ pub(crate) enum CollectionsCommand {
 /// `collections reembed`
 #[derive(Debug, Args)]
 pub(crate) struct ReembedArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
-    /// By which embedder that the server has: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
+    /// Embedder of the server: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
     #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
     pub(crate) embedder: Tapped,
-    /// Take the text or image in each payload for the source of its point, unchecked: for a collection whose embedder is not
-    /// available any more.
+    /// Use the text or image in each payload as the source of its point without verification: for a collection whose
+    /// embedder is no longer available.
     #[arg(long)]
     pub(crate) trust_payload: bool,
     /// Print JSON.
@@ -921,10 +924,10 @@ pub(crate) struct ReembedArgs {
     pub(crate) server: ServerArgs,
 }
 
-/// A command on one collection.
+/// Arguments of a command on one collection.
 #[derive(Debug, Args)]
 pub(crate) struct NamedArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
     /// Print JSON.
@@ -941,31 +944,31 @@ pub(crate) struct NamedArgs {
     after_help = "Examples:\n  nearness collections create notes --embedder text\n  nearness collections create sift --dimension 128 --metric l2 --m 24"
 )]
 pub(crate) struct CreateArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
-    /// It takes vectors of this many components.
+    /// Number of components, for a collection of plain vectors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) dimension: Option<u32>,
-    /// It embeds what it is given: EMBEDDER or EMBEDDER:TAP.
+    /// Embedder of the collection: EMBEDDER or EMBEDDER:TAP.
     #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
     pub(crate) embedder: Option<Tapped>,
-    /// How near is measured: cosine, dot or l2.
+    /// Distance metric: cosine, dot or l2.
     #[arg(long, default_value = "cosine", value_parser = config::metric)]
     pub(crate) metric: Metric,
-    /// Links of a graph node [default: the server's]
+    /// Links per graph node (HNSW M) [default: the server's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=128))]
     pub(crate) m: Option<u32>,
-    /// Candidates kept while building [default: the server's]
+    /// Candidate list size while building (ef_construction) [default: the server's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) ef_construction: Option<u32>,
-    /// Candidates kept while searching [default: the server's]
+    /// Candidate list size while searching (ef) [default: the server's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) ef_search: Option<u32>,
-    /// Growing points that are sealed into a segment [default: the server's]
+    /// Number of growing points that are sealed into a segment [default: the server's]
     #[arg(long, value_name = "N")]
     pub(crate) seal_rows: Option<u32>,
-    /// What is kept of each component: f32, f16 or i8 [default: f32]
+    /// Precision of stored components: f32, f16 or i8 [default: f32]
     #[arg(long, value_parser = config::precision)]
     pub(crate) precision: Option<Precision>,
     /// Print JSON.
@@ -981,18 +984,18 @@ pub(crate) struct CreateArgs {
     after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object a line, as `load` reads them."
 )]
 pub(crate) struct ScrollArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Start after this id, which need not exist.
     #[arg(long, value_name = "ID", default_value = "", allow_hyphen_values = true)]
     pub(crate) after: String,
-    /// How many points; 0 for all.
+    /// Number of points; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: u64,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Show the vectors.
+    /// Print the vectors.
     #[arg(long)]
     pub(crate) vector_out: bool,
     /// Print JSON lines.
@@ -1008,13 +1011,13 @@ pub(crate) struct ScrollArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearness get paragraphs 339:1 339:2")]
 pub(crate) struct GetArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Ids of points.
     #[arg(required = true, value_name = "ID", allow_negative_numbers = true)]
     pub(crate) ids: Vec<String>,
-    /// Show the vectors.
+    /// Print the vectors.
     #[arg(long)]
     pub(crate) vector_out: bool,
     /// Print JSON.
@@ -1031,7 +1034,7 @@ pub(crate) struct GetArgs {
 #[command(after_help = "Examples:\n  nearness count paragraphs\n  \
                   nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
 pub(crate) struct CountArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     #[command(flatten)]
@@ -1053,7 +1056,7 @@ pub(crate) struct CountArgs {
                   nearness delete films --filter '{\"not\": {\"field\": \"title\", \"exists\": true}}'"
 )]
 pub(crate) struct DeleteArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     /// Ids of points.
@@ -1061,6 +1064,9 @@ pub(crate) struct DeleteArgs {
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+    /// Delete even if the filter names a field that no point has.
+    #[arg(long, requires = "filter")]
+    pub(crate) allow_unknown_fields: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,4 +1,4 @@
-//! `nearness check` and `nearness repair`: is what is stored what was written, and what to do when it is not.
+//! `nearness check` and `nearness repair`: verification of stored data, and removal of damaged data.
 
 use super::args::ServerArgs;
 use super::config;
@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
                   indexes) and stray files are listed, and mended by themselves."
 )]
 pub(crate) struct CheckArgs {
-    /// A data directory that no process serves, instead of a server; it is not changed.
+    /// Data directory that no process serves, instead of a server; it is not changed.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A collection of a running server. What is damaged is not used from then on.
+    /// Collection of a running server. Damaged parts are no longer used afterwards.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     collection: Option<CollectionName>,
     /// Print JSON.
@@ -43,7 +43,7 @@ pub(crate) struct CheckArgs {
                   Copy the directory first.\n\n\
                   Exit codes: 0 nothing is lost, 1 it could not be repaired, 3 points are lost, or something is left as it was.")]
 pub(crate) struct RepairArgs {
-    /// The data directory; no process may serve it.
+    /// Data directory; no process may serve it.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Print JSON.
@@ -51,12 +51,12 @@ pub(crate) struct RepairArgs {
     json: bool,
 }
 
-/// Data is damaged or lost; the report is printed already.
+/// Data is damaged or lost. The report has already been printed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Damaged(String);
 
-/// Prints what is wrong; an error if it is data.
+/// Prints the findings; fails if data is damaged.
 pub(super) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let report = match (&args.data, &args.collection) {
         (Some(data), _) => check_directory(data).with_context(|| data_names(data))?,
@@ -100,7 +100,7 @@ fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckRepor
         damage: match finding.damage() {
             pb::Damage::Cache => Damage::Cache,
             pb::Damage::Stray => Damage::Stray,
-            // What this program does not know is bad enough.
+            // An unknown kind is treated as the worst.
             pb::Damage::Data | pb::Damage::Unspecified => Damage::Data,
         },
         collection: name.to_string(),
@@ -111,7 +111,7 @@ fn live(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckRepor
     Ok(CheckReport { files: reply.files, bytes: reply.bytes, findings })
 }
 
-/// Repairs, and prints what that cost.
+/// Repairs the data directory and prints what was lost.
 pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("repair", "rows", quiet);
     let observe = |job: Job, done: u64, total: u64| {
@@ -123,6 +123,10 @@ pub(super) fn repair(args: RepairArgs, quiet: bool) -> anyhow::Result<()> {
     match &result {
         Ok(()) => progress.finish("done"),
         Err(_) => progress.abandon(),
+    }
+    if result.is_err() && done == Repaired::default() {
+        // Nothing was changed.
+        return result.with_context(|| data_names(&args.data));
     }
     let Repaired { rewritten, taken_out, lost, lost_unnamed, rebuilt, left } = &done;
     if args.json {

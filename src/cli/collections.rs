@@ -10,7 +10,7 @@ use crate::grpc::pb;
 use anyhow::Context;
 use serde_json::json;
 
-/// Runs one of them.
+/// Runs a subcommand.
 pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         CollectionsCommand::List { json, server } => list(json, &server),
@@ -183,7 +183,7 @@ fn metric(collection: &pb::Collection) -> String {
     remote::metric(collection).map_or_else(|| "?".into(), |metric| metric.name().into())
 }
 
-/// `text:sif`, or `-` for plain vectors.
+/// Returns for example `text:sif`, or `-` for plain vectors.
 fn embedder(collection: &pb::Collection) -> String {
     collection.embedder.as_ref().map_or_else(
         || "-".into(),

@@ -1,38 +1,38 @@
-//! What the arguments mean: parsed and checked values, and the defaults that are not plain constants.
+//! Value parsers of the arguments, and the defaults that are not plain constants.
 //!
-//! The value parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
+//! The parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
 use crate::guard::Role;
 use crate::types::{CollectionName, Metric, Precision};
 
-/// The server that client commands ask when neither a flag nor the environment names one.
+/// Default server of client commands, if neither a flag nor the environment names one.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
-/// The environment variable that names the server.
+/// Environment variable of the server's address.
 pub(crate) const SERVER_VARIABLE: &str = "NEARNESS_SERVER";
-/// The environment variable with the client's API key or token.
+/// Environment variable of the client's API key or token.
 pub(crate) const KEY_VARIABLE: &str = "NEARNESS_KEY";
 
-/// A vector as typed.
+/// A vector given on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Numbers(pub(crate) Vec<f32>);
 
-/// The points of a curve.
+/// Candidate list sizes of a curve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EfList(pub(crate) Vec<u32>);
 
-/// An embedder and a tap of it; an empty tap is the embedder's default.
+/// An embedder with a tap; an empty tap is the embedder's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tapped {
     pub(crate) embedder: String,
     pub(crate) tap: String,
 }
 
-/// A wrong use of the command line that the parser could not see; exit code 2.
+/// A usage error that the parser could not detect; exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// `1,2,3` with commas or spaces between; finite numbers.
+/// Parses `1,2,3`, separated by commas or spaces; finite numbers.
 pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
     let parts =
         text.trim().trim_start_matches('[').trim_end_matches(']').split([',', ' ']).filter(|part| !part.is_empty());
@@ -46,7 +46,7 @@ pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
     if numbers.is_empty() { Err("no number in it".into()) } else { Ok(Numbers(numbers)) }
 }
 
-/// `10,20,40`: 1 to 65,536 each; sorted, every value once.
+/// Parses `10,20,40`: 1 to 65,536 each; returns them sorted and without duplicates.
 pub(crate) fn ef_list(text: &str) -> Result<EfList, String> {
     let mut list = text
         .split(',')
@@ -60,34 +60,34 @@ pub(crate) fn ef_list(text: &str) -> Result<EfList, String> {
     Ok(EfList(list))
 }
 
-/// `cosine`, `dot` or `l2`.
+/// Parses `cosine`, `dot` or `l2`.
 pub(crate) fn metric(text: &str) -> Result<Metric, String> {
     Metric::from_name(&text.to_ascii_lowercase())
         .ok_or_else(|| format!("known: {}", Metric::ALL.map(Metric::name).join(", ")))
 }
 
-/// What is kept of each component.
+/// Parses the precision of stored components.
 pub(crate) fn precision(text: &str) -> Result<Precision, String> {
     Precision::from_name(&text.to_ascii_lowercase())
         .ok_or_else(|| format!("known: {}", Precision::ALL.map(Precision::name).join(", ")))
 }
 
-/// `read`, `write` or `admin`.
+/// Parses `read`, `write` or `admin`.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
     Role::from_name(text).ok_or_else(|| format!("known: {}", Role::ALL.map(Role::name).join(", ")))
 }
 
-/// A name that a collection may have.
+/// Parses a collection name.
 pub(crate) fn collection_name(text: &str) -> Result<CollectionName, String> {
     CollectionName::new(text).map_err(|error| error.to_string())
 }
 
-/// A name that an embedder may have: as that of a collection, so that it can stand before `:TAP`.
+/// Parses an embedder name. The rules are those of collection names, so that it can precede `:TAP`.
 pub(crate) fn embedder_name(text: &str) -> Result<String, String> {
     CollectionName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
 }
 
-/// `EMBEDDER` or `EMBEDDER:TAP`.
+/// Parses `EMBEDDER` or `EMBEDDER:TAP`.
 pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
     let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));
     if embedder.is_empty() || (tap.is_empty() && text.contains(':')) {
@@ -96,12 +96,12 @@ pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
     Ok(Tapped { embedder: embedder.into(), tap: tap.into() })
 }
 
-/// A whole number above zero.
+/// Parses a whole number above zero.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| "not a whole number above 0".into())
 }
 
-/// A number from 0 to 1.
+/// Parses a number from 0 to 1.
 pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
@@ -109,21 +109,21 @@ pub(crate) fn fraction(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "not a number from 0 to 1".into())
 }
 
-/// Two whole numbers, `3-6`.
+/// Parses two whole numbers, `3-6`.
 pub(crate) fn range(text: &str) -> Result<(usize, usize), String> {
     text.split_once('-')
         .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))
         .ok_or_else(|| "not two whole numbers, such as 3-6".into())
 }
 
-/// A recall that may be asked for.
+/// Parses a target recall.
 pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
     use crate::collection::limits::TARGET_RECALL;
     let wrong = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
     text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(wrong)
 }
 
-/// A finite number above zero.
+/// Parses a finite number above zero.
 pub(crate) fn positive(text: &str) -> Result<f32, String> {
     text.parse::<f32>()
         .ok()
@@ -131,13 +131,13 @@ pub(crate) fn positive(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "not a finite number above 0".into())
 }
 
-/// The server's address, or the default; `http://` is put before a bare address.
+/// Returns the server's address, or the default; prepends `http://` to a bare address.
 pub(crate) fn server_url(given: Option<&str>) -> String {
     let url = given.filter(|url| !url.is_empty()).unwrap_or(DEFAULT_SERVER);
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
-/// Threads to use: all cores for 0.
+/// Returns the number of threads: all cores for 0.
 pub(crate) fn threads(asked: usize) -> usize {
     if asked == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { asked }
 }

@@ -1,4 +1,4 @@
-//! `nearness embed`, `embedders`, `words`, `fill`, `next-token` and `classify`: what a server's embedders answer.
+//! `nearness embed`, `embedders`, `words`, `fill`, `next-token` and `classify`: direct use of a server's embedders.
 
 use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, ServerArgs, WordsArgs};
 use super::load::read_image;
@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Vectors of texts or images.
+/// Prints the vectors of texts or images.
 pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
     let mut inputs = Vec::new();
     for text in &args.texts {
@@ -36,7 +36,7 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The embedders of a server, or one of them with its card.
+/// Prints the embedders of a server, or one of them with its card.
 pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     let (embedders, one) = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
@@ -92,7 +92,7 @@ pub(super) fn embedder_json(embedder: &pb::Embedder) -> Value {
     })
 }
 
-/// The nearest words.
+/// Prints the nearest words.
 pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
     let request = pb::NearestWordsRequest { embedder: args.embedder, plus: args.plus, minus: args.minus, k: args.k };
     let reply = remote::block_on(async {
@@ -107,7 +107,7 @@ pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The words that fit.
+/// Prints the words that fill a blank.
 pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
     let request = pb::FillBlankRequest { embedder: args.embedder, pattern: args.pattern, k: args.k };
     let reply = remote::block_on(async {
@@ -146,12 +146,12 @@ fn word_table(score: &'static str, words: &[pb::ScoredWord]) -> Table {
 #[command(after_help = "Example:\n  nearness next-token 'The ship was sunk by a' --embedder gpt -k 5\n\n\
                   The server needs a language model: `serve --model` with a folder of `train gpt` or `import gpt`.")]
 pub(crate) struct NextTokenArgs {
-    /// The text so far.
+    /// Text to continue.
     pub(crate) text: String,
-    /// How many tokens.
+    /// Number of tokens.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Which language model.
+    /// Language model.
     #[arg(long, default_value = "gpt")]
     pub(crate) embedder: String,
     /// Print JSON.
@@ -161,7 +161,7 @@ pub(crate) struct NextTokenArgs {
     pub(crate) server: ServerArgs,
 }
 
-/// What comes next.
+/// Prints the most probable next tokens.
 pub(super) fn next_token(args: NextTokenArgs) -> anyhow::Result<()> {
     let request = pb::NextTokenRequest { embedder: args.embedder, text: args.text, k: args.k };
     let reply = remote::block_on(async {
@@ -179,14 +179,14 @@ pub(super) fn next_token(args: NextTokenArgs) -> anyhow::Result<()> {
     }
     let mut table = Table::new(&["text", "token", "probability"]);
     for token in &reply.tokens {
-        // Most begin with a space; quoted, it is seen.
+        // Most tokens begin with a space; quotes make it visible.
         table.row(vec![format!("{:?}", token.text), token.token.to_string(), format!("{:.4}", token.probability)]);
     }
     table.print()?;
     Ok(())
 }
 
-/// The probabilities of the digits.
+/// Prints the probabilities of the digits.
 pub(super) fn classify(args: ClassifyArgs) -> anyhow::Result<()> {
     let image = read_image(&args.image).map_err(anyhow::Error::msg)?;
     let request = pb::ClassifyRequest { embedder: args.embedder, image: image.into() };

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// `export ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportCommand {
-    /// The vectors of a word model. (The model folder itself has them in safetensors.)
+    /// Export the vectors of a word model. (The model folder itself has them in safetensors.)
     #[command(after_help = "Example:\n  nearness export words --model ./my-words --format word2vec-text my-words.txt")]
     Words(ExportWordsArgs),
 }
@@ -18,28 +18,27 @@ pub(crate) enum ExportCommand {
 /// `export words`
 #[derive(Debug, Args)]
 pub(crate) struct ExportWordsArgs {
-    /// File to write; one that is there is replaced.
+    /// File to write; an existing one is replaced.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Model folder [default: the model in the binary].
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// In which format.
+    /// Output format.
     #[arg(long, value_enum)]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line of sizes, then for each word a line of the word and its numbers.
+    /// Header line with sizes, then one line per word: the word and its numbers as text.
     Word2vecText,
-    /// A line of sizes, then for each word the word, a space, and its numbers as bytes.
+    /// Header line with sizes, then per word: the word, a space, and its numbers as bytes.
     Word2vecBinary,
-    /// As word2vec-text, without the line of sizes.
+    /// As word2vec-text, without the header line.
     Glove,
 }
 
-/// Exports.
 pub(super) fn run(command: ExportCommand) -> anyhow::Result<()> {
     let ExportCommand::Words(args) = command;
     let model = match &args.model {

@@ -1,4 +1,4 @@
-//! `--filter`: conditions on payloads as JSON, shared by the commands that take them.
+//! The `--filter` flag: conditions on payloads as JSON, shared by several commands.
 
 use crate::grpc::payload::inexact_integer;
 use crate::grpc::pb;
@@ -8,10 +8,9 @@ use pb::filter_value::Form as ValueForm;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// The flag.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Only points whose payload matches, as JSON:
+    /// Filter on payloads, as JSON:
     /// {"field": "kind", "equals": "animal"};
     /// instead of "equals": "in" with a list, "gt" "gte" "lt" "lte" with a number or text, "exists": true,
     /// "near": {"lat": 52.5, "lon": 13.4, "meters": 1000};
@@ -20,7 +19,7 @@ pub(crate) struct FilterArgs {
     pub(crate) filter: Option<pb::Filter>,
 }
 
-/// A filter as typed.
+/// JSON form of a filter.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Node {
@@ -52,12 +51,12 @@ struct Near {
     meters: f64,
 }
 
-/// A value that is there, null too: null is refused with the way to ask for it.
+/// Deserializes a present value, including null: null is refused later, with the remedy.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-/// The filter of a JSON text. Limits are left to the server.
+/// Parses a filter from JSON. Limits are left to the server.
 pub(crate) fn parse(text: &str) -> Result<pb::Filter, String> {
     let node: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if let Some(digits) = inexact_integer(text) {

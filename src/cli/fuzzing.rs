@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` reach of the command line; compiled for them only.
+//! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
 use super::args::{Cli, Command};
 use super::{bench, filter, load, settings};
@@ -9,10 +9,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Records of one file that are read at most: what repeats for longer finds nothing new.
+/// Maximum number of records read per file; longer repetitions find nothing new.
 const MOST: usize = 10_000;
 
-/// Reads a file as `load` does in that format, labels beside it where they are given. How many records were sound.
+/// Reads a file as `load` does in the given format, with labels if given. Returns the number of valid records.
 ///
 /// # Errors
 /// What is wrong with the file as a whole.
@@ -37,7 +37,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
     Ok(sound)
 }
 
-/// Reads a file of vectors as `bench` does, whatever it holds. How many numbers were sound.
+/// Reads a file of vectors as `bench` does, for any content. Returns the number of valid components.
 ///
 /// # Errors
 /// What is wrong with the file as a whole.
@@ -66,7 +66,7 @@ pub fn neighbours(path: &Path, queries: usize, k: usize, base: usize) -> Result<
     bench::read_truth(path, queries, k, base).map_err(|error| format!("{error:#}"))
 }
 
-/// The filter of `--filter`, as a server takes it.
+/// Parses the filter of `--filter` and converts it as a server does.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -75,7 +75,7 @@ pub fn filter(text: &str) -> Result<crate::collection::Filter, String> {
     filter.ok_or_else(|| "empty".into())
 }
 
-/// Who may come in by a configuration file.
+/// Reads the access control settings of a configuration file.
 ///
 /// # Errors
 /// What is wrong with it, or with a file that it names.

@@ -1,4 +1,4 @@
-//! `nearness collections reembed`, `rollback`, `drop-previous`: a collection under another embedder, and back.
+//! `nearness collections reembed`, `rollback`, `drop-previous`: change of a collection's embedder, and its reversal.
 
 use super::args::{NamedArgs, ReembedArgs};
 use super::collections::show;
@@ -7,7 +7,7 @@ use super::remote::{self, told};
 use crate::grpc::{Replies, pb};
 use anyhow::Context;
 
-/// Embeds a collection anew.
+/// Re-embeds a collection.
 pub(super) fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("reembed", "points", quiet);
     let made = remote::block_on(async {
@@ -20,7 +20,7 @@ pub(super) fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
     finish(made, &progress, args.json)
 }
 
-/// Makes the generation before the present one again.
+/// Returns to the previous generation.
 pub(super) fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("rollback", "points", quiet);
     let made = remote::block_on(async {
@@ -31,7 +31,7 @@ pub(super) fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
     finish(made, &progress, args.json)
 }
 
-/// Removes the generation before.
+/// Deletes the previous generation.
 pub(super) fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
@@ -40,7 +40,7 @@ pub(super) fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
     show(reply.collection, args.json)
 }
 
-/// Shows the progress, up to the collection.
+/// Shows the progress; returns the collection.
 async fn follow(mut replies: Replies<pb::GenerationResponse>, progress: &Progress) -> anyhow::Result<pb::Collection> {
     use pb::generation_response::State;
     let mut made = None;

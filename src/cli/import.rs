@@ -1,4 +1,4 @@
-//! `nearness import`: a model of another program becomes a model folder, after it was loaded as a test.
+//! `nearness import`: conversion of other programs' models to model folders. Each model is loaded once as a test.
 
 use super::args::MadeArgs;
 use super::output;
@@ -15,35 +15,36 @@ use std::path::{Path, PathBuf};
 /// `import ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Word vectors in the formats of word2vec (text, binary), GloVe (text), JSON (an object) or fastText (.bin).
+    /// Import word vectors in the formats of word2vec (text, binary), GloVe (text), JSON (an object) or fastText
+    /// (.bin).
     #[command(after_help = "Example:\n  nearness import words cc.en.300.bin --out ./fasttext\n\n\
                       Which format it is, is told from the content. White space in a word becomes `_`; empty words, words of more\n\
                       than 128 bytes, words that are not UTF-8 and repeated words are left out and counted. fastText's n-grams\n\
                       come with it, so that unknown words have a vector. The folder is accepted by `serve --model` and `load --model`.")]
     Words(ImportWordsArgs),
-    /// A sentence encoder of the BERT family, as sentence-transformers saves it.
+    /// Import a sentence encoder of the BERT family, as saved by sentence-transformers.
     #[command(after_help = "Example:\n  nearness import bert ./all-MiniLM-L6-v2 --out ./minilm --name minilm\n\n\
                       Read are config.json, tokenizer.json and model.safetensors; modules.json, sentence_bert_config.json,\n\
                       1_Pooling/config.json and tokenizer_config.json where they are. The folder is accepted by `serve --model`\n\
                       and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Bert(ImportArgs),
-    /// A language model in the format of GPT-2.
+    /// Import a language model in the format of GPT-2.
     #[command(after_help = "Example:\n  nearness import gpt ./gpt2 --out ./my-gpt2 --name gpt2\n\n\
                       Read are config.json, model.safetensors, and tokenizer.json or vocab.json with merges.txt. The folder is\n\
                       accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Gpt(ImportArgs),
-    /// CLIP: images and texts in one space, so that images are found by words.
+    /// Import CLIP, which embeds images and texts into one space, so that texts find images.
     #[command(after_help = "Example:\n  nearness import clip ./clip-vit-base-patch32 --out ./clip --name clip\n\n\
                       Read are config.json, preprocessor_config.json, tokenizer.json and model.safetensors, as transformers saves\n\
                       them. The folder is accepted by `serve --model` and `load --model`. Needs a program built with the cargo\n\
                       feature `transformers`.")]
     Clip(ImportArgs),
-    /// DINOv2: images by what they show.
+    /// Import DINOv2, an embedder of image content.
     #[command(after_help = "Example:\n  nearness import dinov2 ./dinov2-small --out ./dino --name dino\n\n\
                       Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
                       is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
     Dinov2(ImportArgs),
-    /// A residual net of convolutions (ResNet), with its classes where it has some.
+    /// Import a residual convolutional network (ResNet), with its classes if it has any.
     #[command(after_help = "Example:\n  nearness import resnet ./resnet-50 --out ./resnet --name resnet\n\n\
                       Read are config.json, preprocessor_config.json and model.safetensors, as transformers saves them. The folder\n\
                       is accepted by `serve --model` and `load --model`. Needs a program built with the cargo feature `transformers`.")]
@@ -53,7 +54,7 @@ pub(crate) enum ImportCommand {
 /// `import words`
 #[derive(Debug, Args)]
 pub(crate) struct ImportWordsArgs {
-    /// The file of the vectors.
+    /// File of word vectors.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -63,10 +64,10 @@ pub(crate) struct ImportWordsArgs {
 /// `import bert`, `gpt`, `clip`, `dinov2` and `resnet`
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The folder of the model.
+    /// Folder of the model.
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// What the embedder is called from now on: letters, digits, _ - and .
+    /// Name of the embedder: letters, digits, _ - and .
     #[arg(long)]
     pub(crate) name: String,
     #[command(flatten)]
@@ -105,7 +106,7 @@ fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Imports one.
+/// Runs a subcommand.
 pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let (family, args) = match command {
         ImportCommand::Words(args) => return words(&args),

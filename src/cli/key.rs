@@ -1,4 +1,4 @@
-//! `nearness key new`: an API key, shown once, and the lines with its hash for the server's configuration file.
+//! `nearness key new`: creates an API key, and the lines with its hash for the server's configuration file.
 
 use super::config;
 use super::output;
@@ -10,7 +10,7 @@ use serde_json::json;
 /// `key ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key: print it, and what to add to the server's configuration file.
+    /// Create a key: print it, and the lines to add to the server's configuration file.
     New(NewArgs),
 }
 
@@ -20,13 +20,13 @@ pub(crate) enum KeyCommand {
                   The key is on the first line, and nowhere else: keep it. The server keeps a hash of it.\n\
                   A client takes it from the environment variable NEARNESS_KEY.")]
 pub(crate) struct NewArgs {
-    /// Whose key it is, for the log.
+    /// Owner of the key, for the log.
     #[arg(long, value_parser = name)]
     pub(crate) name: String,
-    /// What its holder may do: read, write or admin.
+    /// Role of the key: read, write or admin.
     #[arg(long, value_parser = config::role)]
     pub(crate) role: Role,
-    /// A collection it is for, or the beginning of names and a *, or * for all; may be repeated.
+    /// Collection that the key may access: a name, a prefix followed by *, or * for all; may be repeated.
     #[arg(long = "collection", value_name = "PATTERN", required = true, value_parser = pattern)]
     pub(crate) collections: Vec<String>,
     /// Print JSON.
@@ -60,7 +60,7 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
         }))?;
         return Ok(());
     }
-    // Names and patterns hold no character that TOML would have to escape.
+    // Names and patterns contain no character that TOML would have to escape.
     let collections = args.collections.iter().map(|pattern| format!("\"{pattern}\"")).collect::<Vec<_>>().join(", ");
     output::line(&secret)?;
     output::lines(&format!(

@@ -1,17 +1,42 @@
-//! What the offline commands share: the embedders of this process, and the engine over a data directory.
+//! Shared parts of the offline commands: the embedders of this process, and the engine over a data directory.
 
 use super::progress::{Progress, Step};
-use crate::collection::{BulkOutcome, Error, Item, Job, LocalEngine, OnConflict};
-use crate::embed::Registry;
-use crate::types::{CollectionName, PointId};
-use anyhow::Context;
+use crate::collection::{BulkOutcome, Item, Job, LocalEngine, OnConflict, OnRefused};
+use crate::embed::{Model, Origin, Registry, load_folder};
+use crate::types::CollectionName;
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The defaults in the binary, then the given model folders, which win by name.
+/// Returns the built-in embedders and those of the given model folders, which take precedence by name. A folder given
+/// twice is loaded once; two folders with embedders of the same name are refused.
 pub(crate) fn registry(models: &[PathBuf]) -> anyhow::Result<Registry> {
     let mut registry = Registry::with_defaults().context("the embedders in the binary cannot be used")?;
+    let mut taken: Vec<(PathBuf, &PathBuf, Arc<Model>)> = Vec::new();
     for folder in models {
-        registry.add_folder(folder).with_context(|| format!("--model {}", folder.display()))?;
+        let flag = || format!("--model {}", folder.display());
+        let real = folder.canonicalize().with_context(flag)?;
+        if taken.iter().any(|(other, ..)| *other == real) {
+            continue;
+        }
+        let embedders = load_folder(folder).with_context(flag)?;
+        let model = Arc::new(Model { origin: Origin::Folder, embedders });
+        for one in &model.embedders {
+            let same = |(_, _, other): &&(PathBuf, &PathBuf, Arc<Model>)| {
+                other.embedders.iter().any(|other| other.name() == one.name())
+            };
+            if let Some((_, other, _)) = taken.iter().find(same) {
+                bail!(
+                    "--model {} and --model {}: both have an embedder named {:?}; give one of them, or make the other under \
+                     another name (--name)",
+                    other.display(),
+                    folder.display(),
+                    one.name()
+                );
+            }
+        }
+        registry.add_model(model.clone());
+        taken.push((real, folder, model));
     }
     Ok(registry)
 }
@@ -21,23 +46,23 @@ pub(crate) fn engine(data: &Path, models: &[PathBuf]) -> anyhow::Result<LocalEng
     engine_within(data, models, None)
 }
 
-/// The same with a bound of the memory of background jobs, bytes.
+/// As [`engine`], with a memory limit for background jobs, bytes.
 pub(crate) fn engine_within(data: &Path, models: &[PathBuf], job_memory: Option<u64>) -> anyhow::Result<LocalEngine> {
     LocalEngine::open_within(data, registry(models)?, job_memory)
         .with_context(|| format!("--data {}: cannot be opened", data.display()))
 }
 
-/// Writes items as sealed segments; `on_refused` is told of each that the engine does not take.
+/// Writes items as sealed segments; calls `on_refused` for each item that the engine refuses.
 pub(crate) fn bulk_load(
     engine: &LocalEngine,
     name: &CollectionName,
     items: &mut dyn Iterator<Item = Item>,
     on_conflict: OnConflict,
-    on_refused: &mut dyn FnMut(&PointId, Error) -> Result<(), Error>,
+    on_refused: OnRefused<'_>,
     progress: &Progress,
 ) -> anyhow::Result<BulkOutcome> {
     let observe = |job: Job, done: u64, total: u64| {
-        // Loading is told by whoever reads the files: they know how much is left.
+        // The reader of the files reports the progress of loading, since it has the total.
         if !matches!(job, Job::Loading) {
             progress.step(Step { done, total: Some(total), part: None }, "indexing");
         }

@@ -1,4 +1,4 @@
-//! What `serve` tells about itself: a log on standard error, and traces to an OpenTelemetry collector.
+//! Observability of `serve`: a log on standard error, and traces to an OpenTelemetry collector.
 
 use super::output::{escaped, escaped_json};
 use super::settings::{LogFormat, Settings};
@@ -13,10 +13,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// The name of the program in traces.
+/// Name of the program in traces.
 const SERVICE: &str = "nearness";
 
-/// Sends what is left of the traces when it is dropped.
+/// Flushes the remaining traces when dropped.
 pub(super) struct Log(Option<SdkTracerProvider>);
 
 impl Drop for Log {
@@ -29,7 +29,8 @@ impl Drop for Log {
     }
 }
 
-/// Standard error, where what clients send (names, ids, messages) cannot steer a terminal: each write is one entry on one line.
+/// Writer to standard error that escapes client input (names, ids, messages), so that it cannot control a terminal;
+/// each write is one entry on one line.
 struct Plain(fn(&str) -> Cow<'_, str>);
 
 impl Write for Plain {
@@ -45,13 +46,13 @@ impl Write for Plain {
     }
 }
 
-/// What is logged and traced.
+/// Returns the filter of the log and of the traces.
 pub(super) fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     let text = &settings.log_filter;
     EnvFilter::try_new(text).with_context(|| format!("log.filter: {text:?} says not what is logged"))
 }
 
-/// Where traces go.
+/// Returns the endpoint of the traces.
 pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let Some(url) = settings.traces.as_deref() else { return Ok(None) };
     let host = url.strip_prefix("http://").unwrap_or_default();
@@ -59,7 +60,7 @@ pub(super) fn endpoint(settings: &Settings) -> anyhow::Result<Option<&str>> {
     Ok(Some(url))
 }
 
-/// Begins to log. Within a runtime, which then sends the traces.
+/// Starts logging. Must be called within a runtime, which sends the traces.
 pub(super) fn start(settings: &Settings) -> anyhow::Result<Log> {
     let lines = tracing_subscriber::fmt::layer();
     let lines = match settings.log_format {

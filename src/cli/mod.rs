@@ -1,29 +1,29 @@
-//! The command line: parse, run the command, print an error's chain, exit code.
+//! The command line: argument parsing, command dispatch, error output, exit codes.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `args.rs` | what was typed: every command and flag, with an example |
+//! | `args.rs` | all commands and flags, with examples |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
-//! | `config.rs` | what it means: parsed values and defaults |
-//! | `settings/` | how a server is set up: flags, environment, file, defaults |
-//! | `log.rs` | the log and the traces of a server |
+//! | `config.rs` | value parsers and defaults |
+//! | `settings/` | server configuration: flags, environment, file, defaults |
+//! | `log.rs` | log and traces of a server |
 //! | `output.rs` | tables and JSON on standard output |
 //! | `picture.rs` | SVG and PNG files |
 //! | `progress.rs` | progress on standard error |
-//! | `remote.rs` | what the client commands share: connecting, errors, points as JSON |
-//! | `local.rs` | what the offline commands share: embedders, the engine over a data directory |
-//! | `quickstart/` | the main job on real input |
-//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | a command each |
-//! | `load/` | file formats, and the two ways into a collection |
-//! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | make, import, export and measure embedders |
-//! | `models.rs` | models installed and trained on a server |
-//! | `generations.rs` | a collection under another embedder, and back |
-//! | `check.rs` | check the files of a data directory; repair them |
+//! | `remote.rs` | shared by client commands: connecting, errors, points as JSON |
+//! | `local.rs` | shared by offline commands: embedders, the engine over a data directory |
+//! | `quickstart/` | demonstration on real data |
+//! | `serve.rs` `key.rs` `query.rs` `quality.rs` `embed.rs` `collections.rs` `points.rs` | one command each |
+//! | `load/` | file formats, and loading offline or online |
+//! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
+//! | `models.rs` | installation and training of models on a server |
+//! | `generations.rs` | re-embedding and rollback of a collection |
+//! | `check.rs` | check and repair of a data directory |
 //! | `snapshot.rs` | snapshots, through a server or offline |
-//! | `map/` | a picture of a collection in one file |
-//! | `bench/` `plot.rs` | recall against speed, and its picture |
+//! | `map/` | map of a collection in one file |
+//! | `bench/` `plot.rs` | recall against speed: measurement and plots |
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 checked or repaired, and data is damaged or lost.
+//! Exit codes: 0 success, 1 failure, 2 usage error, 3 checked or repaired, and data is damaged or lost.
 
 mod args;
 mod bench;
@@ -66,14 +66,18 @@ use clap::Parser;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Parses the arguments, runs the command, prints an error's chain.
+/// Parses the arguments, runs the command, and prints an error with its causes.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, with code 0.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let code = error.exit_code();
+            // Help and version also arrive here, with code 0.
+            let _ = match code {
+                0 => error.print(),
+                _ => io::stderr().write_all(output::escaped_usage(error).as_bytes()),
+            };
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
     };
     match dispatch(cli) {
@@ -82,10 +86,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Whether a command line (without the program's name) is understood; nothing is run.
+/// Checks whether a command line (without the program's name) is valid; runs nothing.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// The usage error as text.
 pub fn parses(arguments: &[String]) -> Result<(), String> {
     let all = std::iter::once("nearness").chain(arguments.iter().map(String::as_str));
     Cli::try_parse_from(all).map(drop).map_err(|error| error.to_string())
@@ -127,16 +131,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// One line for the error, one for each cause behind it.
+/// Prints one line for the error and one for each cause.
 fn report(error: &anyhow::Error) -> ExitCode {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(broken_pipe) {
-        // Whoever read the output has seen enough.
+        // The reader has closed the output: not an error.
         return ExitCode::SUCCESS;
     }
-    // What a server says, and what errors name, may come from anyone.
+    // Server messages and names in errors are untrusted.
     let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::Refusal>() {
         Some(refusal) => refusal.to_string(),
         None => output::escaped(&cause.to_string()).into_owned(),
@@ -145,7 +149,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
     let mut last = causes.next().unwrap_or_default();
     let mut text = format!("error: {last}\n");
     for cause in causes {
-        // Some errors repeat their cause in their own words.
+        // Some errors repeat their cause in their own text.
         if !last.contains(&cause) {
             text += &format!("  because: {cause}\n");
         }

@@ -1,4 +1,4 @@
-//! `nearness models`: models of a server, installed, trained there, listed and deleted while it runs.
+//! `nearness models`: installation, training, listing and deletion of models on a running server.
 
 use super::args::{ObjectiveArg, ServerArgs};
 use super::config;
@@ -19,36 +19,37 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Bytes of a piece.
+/// Size of a file piece, bytes.
 const PIECE: usize = 256 << 10;
 
 /// `models ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// All models of a server, where they come from, and which collections use them.
+    /// List all models of a server, their origin, and the collections that use them.
     #[command(after_help = "Example:\n  nearness models list")]
     List {
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// One model: on what it was trained, how, and how good it is.
+    /// Show one model: training data, settings and quality.
     #[command(after_help = "Example:\n  nearness models get 1f3a9c")]
     Get(OneArgs),
-    /// Install a model folder that `nearness train` or `nearness import` made; it is known at once, and takes no other model's name.
+    /// Install a model folder made by `nearness train` or `nearness import`; it is usable immediately and never
+    /// replaces another model's name.
     #[command(after_help = "Example:\n  nearness models install ./my-words")]
     Install {
-        /// The model folder, on this machine.
+        /// Model folder on this machine.
         folder: PathBuf,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Train word vectors on the server, on files of this machine or on the texts of a collection.
+    /// Train word vectors on the server, from files of this machine or the texts of a collection.
     #[command(
         after_help = "Examples:\n  nearness models train-words data/wikipedia/enwiki-featured-2019.txt.gz --name wiki --epochs 3\n  nearness models train-words --collection paragraphs --name paragraph-words\n\n\
                       It runs behind the server's other work. Ctrl-C ends it, and nothing of it is kept."
     )]
     TrainWords(TrainWordsThereArgs),
-    /// Train the digit net on the server, on files of this machine.
+    /// Train the digit net on the server, from files of this machine.
     #[command(
         after_help = "Example:\n  nearness models train-digits --images data/mnist/t10k-images-idx3-ubyte.gz --labels data/mnist/t10k-labels-idx1-ubyte.gz --name my-digits --epochs 2"
     )]
@@ -58,7 +59,7 @@ pub(crate) enum ModelsCommand {
     Delete(OneArgs),
 }
 
-/// What all of them take.
+/// Shared arguments.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
     /// Print JSON.
@@ -68,28 +69,29 @@ pub(crate) struct CommonArgs {
     server: ServerArgs,
 }
 
-/// A model that is named.
+/// A model.
 #[derive(Debug, Args)]
 pub(crate) struct OneArgs {
-    /// The first digits of its fingerprint, as many as tell it from the others.
+    /// Unambiguous prefix of the model's fingerprint.
     fingerprint: String,
     #[command(flatten)]
     common: CommonArgs,
 }
 
-/// What every training takes. What is not given is the server's default.
+/// Shared training arguments. The server sets the defaults.
 #[derive(Debug, Args)]
 pub(crate) struct TrainingArgs {
-    /// Name of the embedder, not one that the server was started with; of words a second one, of texts, is called NAME-text.
+    /// Name of the embedder; must differ from those that the server was started with. A word model also has a text
+    /// embedder named NAME-text.
     #[arg(long, value_parser = config::embedder_name)]
     name: String,
-    /// Threads; 0 takes all cores.
+    /// Number of threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     threads: u32,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Licence of what it is trained on, for the model card.
+    /// Licence of the training data, for the model card.
     #[arg(long, value_name = "TEXT", default_value = "")]
     licence: String,
     #[command(flatten)]
@@ -102,34 +104,34 @@ pub(crate) struct TrainWordsThereArgs {
     /// Texts: plain, gzip or zstd.
     #[arg(required_unless_present = "collection")]
     files: Vec<PathBuf>,
-    /// The points of this collection bring the texts of their field "text".
+    /// Collection whose "text" payload fields are used as training texts.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     collection: Option<CollectionName>,
-    /// What the net learns to tell.
+    /// Training objective.
     #[arg(long, value_enum, default_value_t = ObjectiveArg::SkipGram)]
     objective: ObjectiveArg,
-    /// Components of a word's vector [default: 100]
+    /// Number of components of a word vector [default: 100]
     #[arg(long)]
     dim: Option<u32>,
-    /// Words to each side that count as context [default: 5]
+    /// Context window: words on each side [default: 5]
     #[arg(long)]
     window: Option<u32>,
-    /// Noise words drawn for each context word [default: 5]
+    /// Negative samples per context word [default: 5]
     #[arg(long)]
     negative: Option<u32>,
-    /// Words that occur less often are left out [default: 5]
+    /// Minimum number of occurrences of a word [default: 5]
     #[arg(long)]
     min_count: Option<u64>,
-    /// Passes over the text [default: 5, for glove 25]
+    /// Number of epochs [default: 5, for glove 25]
     #[arg(long)]
     epochs: Option<u32>,
-    /// Learning rate at the start [default: 0.02, for cbow and glove 0.05]
+    /// Initial learning rate [default: 0.02, for cbow and glove 0.05]
     #[arg(long, value_parser = config::positive)]
     learning_rate: Option<f32>,
-    /// Words more frequent than this are thinned out; 0 keeps all [default: 0.0001]
+    /// Subsampling threshold: words with a higher relative frequency are subsampled; 0 keeps all [default: 0.0001]
     #[arg(long, value_parser = config::fraction)]
     subsample: Option<f64>,
-    /// Passes in which neighbours that belong together become one word.
+    /// Number of phrase-detection passes, which join collocations into one word.
     #[arg(long, value_name = "PASSES", default_value_t = 0)]
     phrases: u32,
     #[command(flatten)]
@@ -142,32 +144,32 @@ pub(crate) struct TrainDigitsThereArgs {
     /// IDX file of 28x28 images, plain or gzip.
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
-    /// IDX file of their labels.
+    /// IDX file of the labels.
     #[arg(long, value_name = "FILE")]
     labels: PathBuf,
-    /// Images to measure with.
+    /// IDX file of test images.
     #[arg(long, value_name = "FILE", requires = "test_labels")]
     test_images: Option<PathBuf>,
-    /// Their labels.
+    /// IDX file of the test labels.
     #[arg(long, value_name = "FILE", requires = "test_images")]
     test_labels: Option<PathBuf>,
-    /// Visits to every image [default: 8]
+    /// Number of epochs [default: 8]
     #[arg(long)]
     epochs: Option<u32>,
-    /// Images a step [default: 64]
+    /// Batch size [default: 64]
     #[arg(long)]
     batch: Option<u32>,
-    /// Adam's step at the start [default: 0.002]
+    /// Initial learning rate of Adam [default: 0.002]
     #[arg(long, value_parser = config::positive)]
     learning_rate: Option<f32>,
-    /// Leave the images as they are.
+    /// Disable data augmentation.
     #[arg(long)]
     no_augment: bool,
     #[command(flatten)]
     training: TrainingArgs,
 }
 
-/// Runs one of them.
+/// Runs a subcommand.
 pub(super) fn run(command: ModelsCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         ModelsCommand::List { common } => list(&common),
@@ -185,11 +187,11 @@ async fn all(server: &ServerArgs) -> anyhow::Result<(crate::grpc::Client, Vec<pb
     Ok((client, models))
 }
 
-/// The model whose fingerprint begins so.
+/// Returns the model whose fingerprint has this prefix.
 fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
     let beginning = beginning.to_ascii_lowercase();
-    let mut found =
-        models.into_iter().filter(|model| !beginning.is_empty() && model.fingerprint.starts_with(&beginning));
+    let begins = |model: &pb::Model| fingerprints(model).iter().any(|one| one.starts_with(&beginning));
+    let mut found = models.into_iter().filter(|model| !beginning.is_empty() && begins(model));
     let first = found.next().with_context(|| {
         format!("there is no model whose fingerprint begins with {beginning:?}; `nearness models list` shows those there are")
     })?;
@@ -197,6 +199,17 @@ fn one(models: Vec<pb::Model>, beginning: &str) -> anyhow::Result<pb::Model> {
         bail!("the fingerprints of several models begin with {beginning:?}; give more digits");
     }
     Ok(first)
+}
+
+/// Returns the distinct fingerprints of the model and its embedders.
+fn fingerprints(model: &pb::Model) -> Vec<&str> {
+    let mut all = vec![model.fingerprint.as_str()];
+    for one in &model.embedders {
+        if !all.contains(&one.fingerprint.as_str()) {
+            all.push(&one.fingerprint);
+        }
+    }
+    all
 }
 
 fn list(common: &CommonArgs) -> anyhow::Result<()> {
@@ -208,12 +221,16 @@ fn list(common: &CommonArgs) -> anyhow::Result<()> {
 }
 
 fn table(models: &[pb::Model]) -> anyhow::Result<()> {
-    let mut table = Table::new(&["embedders", "fingerprint", "from", "current", "used by"]);
+    let mut table = Table::new(&["embedders", "fingerprints", "from", "current", "used by"]);
     for model in models {
         let names: Vec<&str> = model.embedders.iter().map(|one| one.name.as_str()).collect();
         table.row(vec![
             names.join(", "),
-            model.fingerprint.chars().take(12).collect(),
+            fingerprints(model)
+                .iter()
+                .map(|one| one.chars().take(12).collect::<String>())
+                .collect::<Vec<_>>()
+                .join(", "),
             origin(model).into(),
             if model.current { "yes" } else { "no" }.into(),
             model.used_by.join(", "),
@@ -268,7 +285,7 @@ fn delete(args: &OneArgs) -> anyhow::Result<()> {
     Ok(output::line(&format!("{} deleted", model.fingerprint))?)
 }
 
-/// Reads files and sends them piece by piece, wrapped; stops when nobody takes them any more.
+/// Reads files and sends them in pieces as wrapped messages; stops when the receiver is gone.
 fn send<M: Send + 'static>(
     files: Vec<(String, PathBuf)>,
     first: Option<M>,
@@ -284,7 +301,7 @@ fn send<M: Send + 'static>(
         for (file, path) in files {
             let named = || format!("{}: cannot be read", path.display());
             let mut from = File::open(&path).with_context(named)?;
-            // An empty file has one piece too.
+            // An empty file is also sent as one piece.
             let mut name = Some(file);
             loop {
                 let mut data = Vec::with_capacity(PIECE);
@@ -340,7 +357,7 @@ fn show(model: &pb::Model, common: &CommonArgs) -> anyhow::Result<()> {
     notes(model)
 }
 
-/// What to know before using a model.
+/// Prints the warnings of a model, and a note if its name resolves to another model.
 fn notes(model: &pb::Model) -> anyhow::Result<()> {
     for warning in &model.warnings {
         output::line(&format!("warning: {warning}"))?;

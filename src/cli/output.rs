@@ -1,18 +1,29 @@
-//! Standard output: tables for people, JSON for programs. Text from outside (ids, payloads, names of files, messages of a
-//! server) is escaped, so that it can neither move the cursor of a terminal nor turn the direction of a line around.
+//! Standard output: tables, and JSON. External text (ids, payloads, file names, server messages) is escaped, so that it
+//! can neither move a terminal's cursor nor reverse the direction of a line.
 
 use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Whether a terminal may take a character for more than a sign: controls (C0, DEL and C1), those of direction, and those that
-/// end a line.
+/// Whether a character is invisible: controls (C0, DEL and C1), direction marks, line separators, and zero-width
+/// characters (zero-width space, byte order mark, tags). The joiners U+200C and U+200D are allowed, as parts of scripts
+/// and emoji.
 fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
-/// A text for a terminal, on one line: control characters as escapes.
+/// Escapes the control characters of a text for a terminal, on one line.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return text.into();
@@ -25,13 +36,42 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
-/// JSON for a terminal: of the characters that JSON leaves as they are, those that are not safe as escapes. The same value.
+/// Formats an error of clap for a terminal; user input in it cannot add lines or control the terminal.
+pub(crate) fn escaped_usage(mut error: clap::Error) -> String {
+    use clap::error::ContextValue;
+    let escape = |text: &String| escaped(text).into_owned();
+    let typed = error.context().filter_map(|(kind, value)| {
+        let safe = match value {
+            ContextValue::String(text) => ContextValue::String(escape(text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(escape).collect()),
+            // Tips.
+            ContextValue::StyledStrs(tips) => {
+                ContextValue::StyledStrs(tips.iter().map(|tip| escape(&tip.to_string()).into()).collect())
+            }
+            _ => return None,
+        };
+        Some((kind, safe))
+    });
+    for (kind, value) in typed.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    let mut text = error.render().to_string();
+    if let Some(why) = std::error::Error::source(&error).map(ToString::to_string).filter(|why| why.contains('\n')) {
+        text = text.replace(&why, &escaped(&why));
+    }
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// Escapes the unsafe characters that JSON leaves as they are, for a terminal. The value stays the same.
 pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
     let unsafe_in_json = |c: char| c >= '\u{7f}' && is_control(c);
     if !json.contains(unsafe_in_json) {
         return json.into();
     }
-    let escape = |c: char| if unsafe_in_json(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escape = |c: char| match unsafe_in_json(c) {
+        true => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        false => c.to_string(),
+    };
     json.chars().map(escape).collect::<String>().into()
 }
 
@@ -40,7 +80,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     put(&escaped(text))
 }
 
-/// Prints several lines. Text from outside must be escaped in them: it may hold ends of lines.
+/// Prints several lines. External text in them must already be escaped: it may contain line ends.
 pub(crate) fn lines(text: &str) -> io::Result<()> {
     put(&text.split('\n').map(escaped).collect::<Vec<_>>().join("\n"))
 }
@@ -61,25 +101,25 @@ pub(crate) fn json_line(value: &Value) -> io::Result<()> {
     put(&escaped_json(&value.to_string()))
 }
 
-/// A table whose columns are as wide as they must be. Columns of numbers are flush right.
+/// A table with automatic column widths. Numeric columns are right-aligned.
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table without rows.
+    /// Creates a table without rows.
     pub(crate) fn new(head: &[&'static str]) -> Self {
         Self { head: head.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row with one cell for each column.
+    /// Adds a row with one cell per column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.head.len());
         self.rows.push(cells.iter().map(|cell| escaped(cell).into_owned()).collect());
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(self.text().as_bytes())?;
@@ -126,7 +166,7 @@ impl Table {
     }
 }
 
-/// A text on one line, cut to `most` characters; white space becomes spaces, other control characters escapes.
+/// Shortens a text to `most` characters on one line; white space becomes spaces, other control characters escapes.
 pub(crate) fn brief(text: &str, most: usize) -> String {
     let mut short = text.chars().take(most).map(|c| if c.is_whitespace() { ' ' } else { c }).collect::<String>();
     if text.chars().nth(most).is_some() {
@@ -150,8 +190,9 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_steers_a_terminal() {
-        let hostile = "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}é😀";
-        let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}é😀";
+        let hostile =
+            "a\u{1b}[2J\r\n\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\u{200b}\u{feff}\u{e0041}é😀";
+        let safe = "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{2028}\\u{200b}\\u{feff}\\u{e0041}é😀";
         assert_eq!(escaped(hostile), safe);
         assert!(matches!(escaped("plain é"), Cow::Borrowed(_)));
         let mut table = Table::new(&["id"]);

@@ -1,12 +1,12 @@
-//! Pictures as files: an SVG as it is, a PNG painted from the same SVG. The name's ending says which.
+//! Image files: SVG, or PNG rendered from the same SVG, depending on the file extension.
 
 use anyhow::{Context, anyhow, bail};
 use resvg::{tiny_skia, usvg};
 use std::path::{Path, PathBuf};
 
-/// Pixels of a PNG for each unit of the SVG: sharp on paper and on fine screens.
+/// Pixels of a PNG per unit of the SVG: sharp in print and on high-resolution screens.
 const SCALE: f32 = 2.0;
-/// Pixels to a side that a PNG may have.
+/// Maximum side length of a PNG, pixels.
 const MOST_PIXELS: f32 = 16_384.0;
 
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ fn kind(path: &Path) -> Option<Kind> {
     }
 }
 
-/// The value of a flag that names a picture.
+/// Parses the path of an image file.
 ///
 /// # Errors
 /// A name that ends neither in .svg nor in .png.
@@ -32,10 +32,10 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     kind(&path).map(|_| path).ok_or_else(|| "takes a name that ends in .svg or .png".to_owned())
 }
 
-/// Writes it.
+/// Writes the image.
 ///
 /// # Errors
-/// What the disk refuses; a PNG where no font is installed.
+/// I/O errors; a PNG if no font is installed.
 pub(super) fn write(path: &Path, svg: &str) -> anyhow::Result<()> {
     let bytes = match kind(path) {
         Some(Kind::Svg) => svg.as_bytes().to_vec(),
@@ -51,7 +51,7 @@ fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
     fonts.load_system_fonts();
     let sans = usvg::fontdb::Family::SansSerif;
     if fonts.query(&usvg::fontdb::Query { families: &[sans], ..Default::default() }).is_none() {
-        // Letters that are left out would be worse than no picture.
+        // Missing letters would be worse than no picture.
         let any = fonts.faces().find(|face| !face.monospaced).and_then(|face| face.families.first());
         let Some((family, _)) = any.cloned() else {
             bail!("a PNG needs a font for its letters, and none is installed here: install one, or write an .svg");

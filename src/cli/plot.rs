@@ -1,4 +1,4 @@
-//! `nearness plot`: curves that were measured before, of one engine or of several, as one picture.
+//! `nearness plot`: saved curves of one or several engines in one picture.
 
 use super::bench::{plot, results};
 use super::{output, picture};
@@ -13,21 +13,21 @@ use std::path::PathBuf;
                   {\"curves\": {NAME: [[recall, qps, ef], ...]}, \"build_seconds\": {NAME: s}, \"bytes\": {NAME: b}}."
 )]
 pub(crate) struct PlotArgs {
-    /// JSON files.
+    /// JSON files with curves.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The picture to write: .svg or .png.
+    /// Output file: .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = picture::path)]
     pub(crate) out: PathBuf,
-    /// What is written above it.
+    /// Title of the plot.
     #[arg(long, default_value = "Recall against speed")]
     pub(crate) title: String,
-    /// Neighbours that the recall is of.
+    /// Number of neighbours (k) of the recall.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
 }
 
-/// Reads, draws, writes.
+/// Reads the curves and draws the plot.
 pub(super) fn run(args: PlotArgs) -> anyhow::Result<()> {
     let engines = results::read_all(&args.files)?;
     plot::write(&args.out, &args.title, args.k as usize, &engines)?;

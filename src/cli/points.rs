@@ -1,4 +1,4 @@
-//! `nearness scroll`, `get`, `count` and `delete`: the points themselves.
+//! `nearness scroll`, `get`, `count` and `delete`: operations on points.
 
 use super::args::{CountArgs, DeleteArgs, GetArgs, ScrollArgs};
 use super::output::{self, Table, brief};
@@ -7,10 +7,10 @@ use super::remote::{self, told};
 use crate::grpc::pb;
 use serde_json::{Map, Value, json};
 
-/// Points asked for at once while scrolling.
+/// Page size while scrolling.
 const PAGE: u64 = 1_000;
 
-/// Points in the order of their ids.
+/// Prints points in the order of their ids.
 pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     remote::block_on(async {
         let client = remote::connect(&args.server).await?;
@@ -39,7 +39,7 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
     })
 }
 
-/// A page for people or, one object a line, for programs.
+/// Prints a page as text, or as JSON with one object per line.
 fn print(points: Vec<pb::Point>, json: bool, vectors: bool) -> anyhow::Result<()> {
     if json {
         for point in points {
@@ -68,7 +68,7 @@ fn point_json(point: pb::Point) -> anyhow::Result<Value> {
     Ok(Value::Object(object))
 }
 
-/// Points by id, whole; missing ones make it fail after the others are shown.
+/// Prints whole points by id; fails if any is missing, after printing the others.
 pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     let request = pb::GetPointsRequest {
         collection: args.collection.as_str().into(),
@@ -94,12 +94,12 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ids on one line.
+/// Joins ids on one line.
 fn listed(ids: &[String]) -> String {
     ids.iter().map(|id| brief(id, 60)).collect::<Vec<_>>().join(", ")
 }
 
-/// How many points there are, or match.
+/// Prints the number of points, or of matching points.
 pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     let request = pb::CountRequest {
         collection: args.collection.as_str().into(),
@@ -119,12 +119,13 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes points by id, or those that match.
+/// Deletes points by id or by filter.
 pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
     let request = pb::DeletePointsRequest {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         filter: args.filter.filter,
+        allow_unknown_fields: args.allow_unknown_fields,
     };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;

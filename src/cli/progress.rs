@@ -1,6 +1,6 @@
-//! Progress with rate and time left: a bar on a terminal, a plain line every few seconds otherwise.
+//! Progress with rate and remaining time: a bar on a terminal, otherwise a plain line every few seconds.
 //!
-//! Always on standard error, so that standard output holds the answer alone; nothing with `--quiet`.
+//! Always on standard error, so that standard output contains only the results; nothing with `--quiet`.
 
 use super::output::escaped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,10 +8,10 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Seconds between two plain lines.
+/// Interval between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
-/// The progress of one phase of one command. Shared between threads by reference.
+/// Progress of one phase of a command. Shared between threads by reference.
 pub(crate) struct Progress {
     label: String,
     unit: &'static str,
@@ -25,14 +25,14 @@ enum Shown {
     Lines(Mutex<Instant>),
 }
 
-/// How far it is.
+/// State of a phase.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Step {
     /// Units done.
     pub(crate) done: u64,
-    /// Units in all, where it is known.
+    /// Total units, if known.
     pub(crate) total: Option<u64>,
-    /// Part done, 0 to 1, where it is known otherwise (bytes read of a file).
+    /// Fraction done, 0 to 1, if known in another way (bytes read of a file).
     pub(crate) part: Option<f64>,
 }
 
@@ -42,7 +42,7 @@ impl Progress {
         Self::since(Instant::now(), label, unit, quiet)
     }
 
-    /// The same for a phase that began before.
+    /// As [`start`](Self::start), for a phase that began earlier.
     pub(crate) fn since(started: Instant, label: impl Into<String>, unit: &'static str, quiet: bool) -> Self {
         let label = escaped(&label.into()).into_owned();
         let shown = if quiet {
@@ -60,7 +60,7 @@ impl Progress {
         Self { label, unit, started, shown }
     }
 
-    /// Tells how far it is; `note` is put behind (a loss, a phase).
+    /// Updates the progress; appends `note` (a loss, a phase).
     pub(crate) fn step(&self, step: Step, note: &str) {
         match &self.shown {
             Shown::Nothing => {}
@@ -69,7 +69,7 @@ impl Progress {
                 bar.set_message(self.text(step, note));
             }
             Shown::Lines(last) => {
-                // Another thread is printing: this step need not be seen.
+                // Another thread is printing; skip this update.
                 let Ok(mut last) = last.try_lock() else { return };
                 if last.elapsed() >= PLAIN_EVERY {
                     *last = Instant::now();
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// Ends the phase with one line that stays.
+    /// Ends the phase with one permanent line.
     pub(crate) fn finish(&self, outcome: &str) {
         match &self.shown {
             Shown::Nothing => {}
@@ -91,14 +91,14 @@ impl Progress {
         }
     }
 
-    /// Ends the phase without a word (an error follows).
+    /// Ends the phase silently (an error follows).
     pub(crate) fn abandon(&self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
     }
 
-    /// A message in between, without breaking the bar. Shown with `--quiet` too.
+    /// Prints a message without breaking the bar, even with `--quiet`.
     pub(crate) fn warn(&self, message: &str) {
         match &self.shown {
             Shown::Bar(bar) => bar.suspend(|| self.line(message)),
@@ -106,14 +106,14 @@ impl Progress {
         }
     }
 
-    /// Seconds since the start.
+    /// Returns the seconds since the start.
     pub(crate) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
     fn line(&self, text: &str) {
         use std::io::Write;
-        // Nobody reads standard error: nothing to be done about it.
+        // If standard error is closed, there is nothing to do.
         let _ = writeln!(std::io::stderr(), "{}", escaped(text));
     }
 
@@ -146,7 +146,7 @@ impl Step {
     }
 }
 
-/// `1,234,567`.
+/// Formats as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -159,20 +159,20 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
-/// The least time, seconds, that a rate is computed from: over less it says more of the clock than of the work.
+/// Minimum time to compute a rate from, seconds: below it, clock resolution dominates.
 const LEAST_MEASURED: f64 = 0.01;
 
-/// Units a second; none where the time is too short to say.
+/// Returns the units per second; none if the time is too short.
 pub(crate) fn rate(units: u64, seconds: f64) -> Option<f64> {
     (seconds >= LEAST_MEASURED).then(|| units as f64 / seconds)
 }
 
-/// `, 1,234 items/s`, or nothing.
+/// Formats as `, 1,234 items/s`, or nothing.
 pub(crate) fn in_words(rate: Option<f64>, unit: &str) -> String {
     rate.map_or_else(String::new, |rate| format!(", {} {unit}/s", count(rate as u64)))
 }
 
-/// `12.3 MB`.
+/// Formats as `12.3 MB`.
 pub(crate) fn bytes(number: u64) -> String {
     match number {
         0..1_000 => format!("{number} B"),
@@ -182,7 +182,7 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
-/// `7 s`, `3 min 20 s`, `2 h 5 min`.
+/// Formats as `7 s`, `3 min 20 s`, `2 h 5 min`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match whole {

@@ -1,4 +1,4 @@
-//! `nearness explain` and `nearness recall`: why an answer is as it is, and how good the answers are.
+//! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
 use super::args::{NearArgs, SeenArgs, ServerArgs};
 use super::config;
@@ -20,27 +20,27 @@ use serde_json::json;
                   nearness explain --collection points --id p7 --vector '0.1,0.2,0.3' -k 5 --ef 20 --json"
 )]
 pub(crate) struct ExplainArgs {
-    /// The collection.
+    /// Collection.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// The point to explain.
+    /// Id of the point to explain.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) query: NearArgs,
-    /// Near this stored point.
+    /// Search by the id of a stored point.
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) near: Option<String>,
-    /// How many hits.
+    /// Number of hits.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Candidates kept by the graph search.
+    /// Candidate list size of the graph search.
     #[arg(long, conflicts_with = "target_recall", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) ef: Option<u32>,
-    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    /// Mean recall to reach, 0.5 to 1, instead of an ef.
     #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
     pub(crate) target_recall: Option<f32>,
-    /// Only hits with at least this score.
+    /// Minimum score of a hit.
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     pub(crate) min_score: Option<f32>,
     #[command(flatten)]
@@ -60,22 +60,22 @@ pub(crate) struct ExplainArgs {
                   Sampled points are asked for their neighbours, as told and exactly. A stored point is an easier query\n\
                   than a new one; what the tables promise for new ones is shown beside it.")]
 pub(crate) struct RecallArgs {
-    /// The collection.
+    /// Collection.
     #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// Points that are sampled.
+    /// Number of sampled points.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) samples: u32,
-    /// How many neighbours of each.
+    /// Number of neighbours per point.
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) k: u32,
-    /// Candidates kept by the graph search [default: the collection's]
+    /// Candidate list size of the graph search [default: the collection's]
     #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) ef: Option<u32>,
-    /// The mean recall to reach, 0.5 to 1, instead of an ef.
+    /// Mean recall to reach, 0.5 to 1, instead of an ef.
     #[arg(long, value_name = "RECALL", value_parser = config::target_recall)]
     pub(crate) target: Option<f32>,
-    /// Seed of the sample; 0 takes one that changes with every write.
+    /// Seed of the sample; 0 for a seed that changes with every write.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Print JSON.
@@ -85,7 +85,7 @@ pub(crate) struct RecallArgs {
     pub(crate) server: ServerArgs,
 }
 
-/// Asks why a point is, or is not, among the hits.
+/// Explains why a point is, or is not, among the hits.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     use pb::search_params::Accuracy;
     let form = brought(&args.query)?.unwrap_or_else(|| Form::Id(args.near.clone().unwrap_or_default()));
@@ -106,6 +106,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
         let client = remote::connect(&args.server).await?;
         client.explain(request).await.map_err(told)
     })?;
+    remote::note_unknown_fields(args.collection.as_str(), &told.unknown_fields);
     if args.json {
         output::json(&json!({
             "id": args.id,
@@ -120,6 +121,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
             "ef_used": told.ef_used,
             "ef_needed": told.ef_needed,
             "walked": told.walked,
+            "unknown_fields": told.unknown_fields,
         }))?;
     } else {
         output::lines(&in_words(&args.id, args.k, &told))?;
@@ -127,7 +129,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A sentence or two.
+/// Formats an explanation in one or two sentences.
 fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
     let (id, true_rank) = (output::escaped(id), told.true_rank.unwrap_or(0));
     let mut text = match told.reason() {
@@ -168,7 +170,7 @@ fn in_words(id: &str, k: u32, told: &pb::ExplainResponse) -> String {
     text
 }
 
-/// Measures recall and prints it beside what the tables say.
+/// Measures recall and prints it beside the calibrated values.
 pub(super) fn recall(args: RecallArgs) -> anyhow::Result<()> {
     use pb::measure_recall_request::Accuracy;
     let request = pb::MeasureRecallRequest {

@@ -1,4 +1,4 @@
-//! `nearness query`: what is near, as a table or JSON, with what the answer cost.
+//! `nearness query`: search results as a table or JSON, with the cost of the search.
 
 use super::args::{NearArgs, QueryArgs};
 use super::load::read_image;
@@ -9,7 +9,7 @@ use pb::query::Form;
 use pb::search_params::Accuracy;
 use serde_json::{Map, Value, json};
 
-/// Asks the server and prints its answer.
+/// Runs the query and prints the hits.
 pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
     let request = pb::SearchRequest {
         collection: args.collection.as_str().into(),
@@ -46,7 +46,7 @@ fn form(args: &QueryArgs) -> anyhow::Result<Form> {
     })
 }
 
-/// What is brought to be near to, if anything is.
+/// Builds the query from the arguments, if one is given.
 pub(super) fn brought(near: &NearArgs) -> anyhow::Result<Option<Form>> {
     Ok(if let Some(text) = &near.text {
         Some(Form::Text(text.clone()))
@@ -86,7 +86,7 @@ fn print_table(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<(
     Ok(())
 }
 
-/// `by graph (ef 100), 1,234 distances, 0.35 ms; text@0123456789ab`
+/// Formats as `by graph (ef 100), 1,234 distances, 0.35 ms; text@0123456789ab`.
 fn cost(stats: &pb::SearchStats) -> String {
     let path = match stats.path() {
         pb::Path::Graph => format!("by graph (ef {})", stats.ef_used),
@@ -160,7 +160,7 @@ fn print_json(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<()
     Ok(())
 }
 
-/// Numbers with commas between, as `--vector` takes them.
+/// Formats numbers separated by commas, as `--vector` accepts them.
 pub(super) fn join(numbers: &[f32]) -> String {
     numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",")
 }

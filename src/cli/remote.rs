@@ -1,4 +1,4 @@
-//! What the client commands share: connecting, a server's refusals as text, points and collections as JSON.
+//! Shared parts of the client commands: connecting, server errors as text, points and collections as JSON.
 
 use super::args::{ServerArgs, TrustArgs};
 use super::config;
@@ -23,12 +23,12 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     runtime.block_on(work)
 }
 
-/// Connects to the server that was named, or to the default.
+/// Connects to the given server, or to the default.
 pub(crate) async fn connect(args: &ServerArgs) -> anyhow::Result<Client> {
     connect_to(args.server.as_deref(), &args.trust).await
 }
 
-/// Connects with the key of the environment and the certificates of the flags.
+/// Connects with the key from the environment and the certificates from the flags.
 pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::Result<Client> {
     let url = config::server_url(url);
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
@@ -49,12 +49,12 @@ pub(crate) async fn connect_to(url: Option<&str>, trust: &TrustArgs) -> anyhow::
     })
 }
 
-/// A refusal of several lines, escaped for a terminal.
+/// A server error of several lines, escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refusal(String);
 
-/// A refusal with the fields that are wrong, a line each.
+/// Formats a server error with one line per invalid field.
 pub(crate) fn told(error: ClientError) -> anyhow::Error {
     let fields = match &error {
         ClientError::Refused { message, fields, .. } => {
@@ -68,23 +68,27 @@ pub(crate) fn told(error: ClientError) -> anyhow::Error {
     if fields.is_empty() { error.into() } else { Refusal(escaped(&error.to_string()).into_owned() + &fields).into() }
 }
 
-/// Says on standard error which fields of a filter no point has.
+/// Prints a note on standard error about requested fields that no point has.
 pub(crate) fn note_unknown_fields(collection: &str, fields: &[String]) {
-    use std::io::Write;
     for field in fields {
-        let text = format!("note: no point of {collection} has the field {field:?} of the filter");
-        // A closed standard error is no reason to fail.
-        let _ = writeln!(std::io::stderr(), "{}", escaped(&text));
+        note(&format!("no point of {collection} has the field {field:?}"));
     }
 }
 
-/// Numbers as their bytes, the compact form.
+/// Prints a note on standard error.
+pub(crate) fn note(text: &str) {
+    use std::io::Write;
+    // A closed standard error is not a failure.
+    let _ = writeln!(std::io::stderr(), "note: {}", escaped(text));
+}
+
+/// Encodes numbers as bytes, the compact form.
 pub(crate) fn vector(numbers: &[f32]) -> pb::Vector {
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
     pb::Vector { form: Some(pb::vector::Form::LeF32(bytes.into())) }
 }
 
-/// The numbers of a vector in either form.
+/// Decodes a vector of either form.
 pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
     match vector.and_then(|vector| vector.form.as_ref()) {
         Some(pb::vector::Form::Values(values)) => values.values.clone(),
@@ -95,17 +99,17 @@ pub(crate) fn numbers(vector: Option<&pb::Vector>) -> Vec<f32> {
     }
 }
 
-/// A payload on its way to the server, and its text where it holds integers that only the text holds exactly.
-pub(crate) fn payload(payload: &Payload) -> (prost_types::Struct, String) {
-    (wire::to_struct(payload.clone()), wire::exact_json(payload))
+/// Encodes a payload as JSON text, which is exact. The server refuses unsupported values by name.
+pub(crate) fn payload(payload: Payload) -> String {
+    if payload.is_empty() { String::new() } else { Value::Object(payload).to_string() }
 }
 
-/// A payload that came back: its text if there is one.
+/// Decodes a received payload: its text if present, else its `Struct`.
 pub(crate) fn payload_of(payload: Option<prost_types::Struct>, json: &str) -> anyhow::Result<Payload> {
     wire::from_wire(payload, json, &"payload").context("the payload of a point")
 }
 
-/// Adds what a point carries beside its id.
+/// Adds the payload and the vector of a point.
 pub(crate) fn add_fields(
     object: &mut Map<String, Value>,
     payload: Option<prost_types::Struct>,
@@ -121,7 +125,7 @@ pub(crate) fn add_fields(
     Ok(())
 }
 
-/// A few words of a payload for a table: its text, its title or label, or what there is.
+/// Summarizes a payload for a table: its text, its title or label, or any other fields.
 pub(crate) fn summary(payload: &Payload) -> String {
     let named =
         |key: &str| payload.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -129,7 +133,7 @@ pub(crate) fn summary(payload: &Payload) -> String {
     if parts.is_empty() && !payload.is_empty() { Value::Object(payload.clone()).to_string() } else { parts.join(" | ") }
 }
 
-/// The metric of a collection, if this program knows it.
+/// Returns the metric of a collection, if this program supports it.
 pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
     match collection.metric() {
         pb::Metric::Cosine => Some(Metric::Cosine),
@@ -139,7 +143,7 @@ pub(crate) fn metric(collection: &pb::Collection) -> Option<Metric> {
     }
 }
 
-/// The request that creates a collection.
+/// Builds the request that creates a collection.
 pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
     let space = match &spec.space {
         Space::Plain { dimension } => pb::create_request::Space::Dimension(*dimension),
@@ -162,17 +166,17 @@ pub(crate) fn create_request(spec: &CollectionSpec) -> pb::CreateRequest {
     pb::CreateRequest { name: spec.name.as_str().into(), space: Some(space), metric: metric.into(), index: Some(index) }
 }
 
-/// The precision that index settings name.
+/// Returns the name of a precision.
 pub(crate) fn precision(index: &pb::IndexSettings) -> &'static str {
     Precision::from(index.precision()).name()
 }
 
-/// What can be asked of a collection, in a word.
+/// Returns the state of a collection in one word.
 pub(crate) fn state(collection: &pb::Collection) -> String {
     collection.state().as_str_name().trim_start_matches("COLLECTION_STATE_").to_ascii_lowercase()
 }
 
-/// A collection for a program.
+/// Formats a collection as JSON.
 pub(crate) fn collection_json(collection: &pb::Collection) -> Value {
     let index = collection.index.unwrap_or_default();
     let embedder = |embedder: Option<&pb::EmbedderRef>, fingerprint: &str| {

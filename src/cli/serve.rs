@@ -1,4 +1,4 @@
-//! `nearness serve`: a data directory over gRPC, until SIGINT or SIGTERM. `nearness config check`.
+//! `nearness serve`: serves a data directory over gRPC until SIGINT or SIGTERM. `nearness config check`.
 
 use super::args::ConfigCommand;
 use super::settings::{ServeArgs, Settings};
@@ -11,18 +11,18 @@ use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the files of certificates and keys are looked at.
+/// Polling interval of the certificate and key files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Opens the data directory, serves it, closes it.
+/// Opens the data directory, serves it, and closes it.
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings::resolve(args)?;
     crate::disk::keep_little_freed_memory();
-    // Before the data directory is made.
+    // Before creating the data directory.
     settings.options.check()?;
     remote::block_on(async {
         let _log = log::start(&settings)?;
-        // Before the data directory is opened, which may take long.
+        // Before opening the data directory, which may take long.
         ignore_signals()?;
         let again = reload_signal()?;
         let audit = settings.audit.as_deref();
@@ -39,7 +39,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     })
 }
 
-/// `config check`: reads the file as `serve` would.
+/// Runs `config check`: reads the file as `serve` would.
 pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Check { file } = command;
     let settings = Settings::resolve(&ServeArgs { config: Some(file.clone()), ..ServeArgs::default() })?;
@@ -57,7 +57,7 @@ pub(super) fn check(command: ConfigCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves until a signal.
+/// Serves until a stop signal.
 async fn serve(
     engine: Arc<dyn Engine>,
     args: &ServeArgs,
@@ -65,11 +65,11 @@ async fn serve(
     options: ServerOptions,
     again: impl AsyncFnMut(),
 ) -> anyhow::Result<()> {
-    // Before the address is known to anyone, so that no signal is missed.
+    // Before the address is announced, so that no signal is missed.
     let stop = stop_signal()?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let open = options.access.get().is_open();
-    let server = Server::bind(engine, options.clone()).with_context(|| format!("listen {}", options.address))?;
+    let server = Server::bind(engine, options.clone())?;
     let address = server.local_addr();
     if options.insecure && !address.ip().is_loopback() {
         tracing::warn!(%address, tls = options.tls.is_some(), everybody = open, "insecure, as asked");
@@ -92,7 +92,7 @@ async fn serve(
     }
 }
 
-/// Reads certificates and keys again at each signal, and when their files have changed. Never ends.
+/// Reloads certificates and keys on each signal and when their files change. Never returns.
 async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOptions, mut again: impl AsyncFnMut()) {
     let mut seen = settings.state_of_files();
     loop {
@@ -117,7 +117,7 @@ async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOption
                 options.access.set(fresh.access.get());
                 tracing::info!("certificates and keys were read again");
             }
-            // Tried again at the next look: files are often replaced one after another.
+            // Retried at the next poll: files are often replaced one after another.
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "certificates and keys stay as they were");
             }
@@ -131,7 +131,7 @@ async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOption
     }
 }
 
-/// Waits for SIGHUP each time it is called.
+/// Returns a function that waits for SIGHUP.
 fn reload_signal() -> anyhow::Result<impl AsyncFnMut()> {
     #[cfg(unix)]
     {
@@ -146,8 +146,8 @@ fn reload_signal() -> anyhow::Result<impl AsyncFnMut()> {
     Ok(async || std::future::pending::<()>().await)
 }
 
-/// Handles the signals that would otherwise end the process without draining: SIGUSR1, SIGUSR2 and SIGALRM. Each is logged
-/// and has no other effect. (The standard library ignores SIGPIPE.)
+/// Handles the signals that would otherwise end the process without draining: SIGUSR1, SIGUSR2 and SIGALRM. Each is
+/// logged and has no other effect. (The standard library ignores SIGPIPE.)
 pub(super) fn ignore_signals() -> anyhow::Result<()> {
     #[cfg(unix)]
     {
@@ -170,7 +170,7 @@ pub(super) fn ignore_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Completes at SIGINT (Ctrl-C) or SIGTERM.
+/// Completes on SIGINT (Ctrl-C) or SIGTERM.
 pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
@@ -186,7 +186,7 @@ pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     }
     #[cfg(not(unix))]
     Ok(async {
-        // Without a way to hear Ctrl-C the system ends the process itself.
+        // Without a Ctrl-C handler, the system ends the process itself.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,4 +1,4 @@
-//! `nearness snapshot`: through a server, which keeps them where its configuration says, or offline.
+//! `nearness snapshot`: snapshots through a server, in its configured location, or offline.
 
 use super::args::ServerArgs;
 use super::output::{self, Table};
@@ -18,18 +18,19 @@ use std::path::{Path, PathBuf};
 /// `snapshot ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
-    /// Write a collection and its embedder into one file; writes go on meanwhile.
+    /// Write a collection and its embedder into one file; writes continue meanwhile.
     #[command(
         after_help = "Examples:\n  nearness snapshot create --collection words\n  nearness snapshot create --collection words --data ./nearness-data --to s3://backups/nearness"
     )]
     Create {
-        /// Which collection.
+        /// Collection.
         #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
         collection: CollectionName,
-        /// A data directory that no process serves, instead of a server.
+        /// Data directory that no process serves, instead of a server.
         #[arg(long, value_name = "DIR", requires = "to")]
         data: Option<PathBuf>,
-        /// Where to, offline: a directory, or s3://, gs://, az:// or file:// (settings in AWS_..., GOOGLE_..., AZURE_...).
+        /// Location of the snapshot, offline: a directory, or s3://, gs://, az:// or file:// (settings in AWS_...,
+        /// GOOGLE_..., AZURE_...).
         #[arg(long, value_name = "DIR|URL", requires = "data")]
         to: Option<String>,
         #[command(flatten)]
@@ -38,44 +39,45 @@ pub(crate) enum SnapshotCommand {
     /// List the snapshots.
     #[command(after_help = "Examples:\n  nearness snapshot list\n  nearness snapshot list --from ./backups")]
     List {
-        /// Look there, instead of asking a server.
+        /// Location to list, instead of a server's.
         #[arg(long, value_name = "DIR|URL")]
         from: Option<String>,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Read every byte of a snapshot and compare the checksums.
+    /// Read every byte of a snapshot and verify the checksums.
     #[command(
         after_help = "Example:\n  nearness snapshot verify 001795530660-42-0f3a9c1b.nearness.tar --from ./backups"
     )]
     Verify {
-        /// A name of the list.
+        /// Name of the snapshot, as listed.
         snapshot: String,
-        /// It is there, instead of where a server keeps them.
+        /// Location of the snapshot, instead of a server's.
         #[arg(long, value_name = "DIR|URL")]
         from: Option<String>,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Make a collection from a snapshot. It is checked before it is seen; after an error everything is as it was.
+    /// Create a collection from a snapshot. It is verified before it becomes visible; an error leaves everything
+    /// unchanged.
     #[command(
         after_help = "Example:\n  nearness snapshot restore 001795530660-42-0f3a9c1b.nearness.tar --collection words2\n\n\
                       The collection has the sequence number of the snapshot. An embedder that is not loaded comes from the\n\
                       snapshot and stays with the collection."
     )]
     Restore {
-        /// A name of the list.
+        /// Name of the snapshot, as listed.
         snapshot: String,
-        /// The collection to make.
+        /// Name of the collection to create.
         #[arg(long, value_name = "NAME", value_parser = config::collection_name)]
         collection: CollectionName,
-        /// In place of the collection of that name.
+        /// Replace an existing collection of that name.
         #[arg(long)]
         replace: bool,
-        /// A data directory that no process serves (made where there is none), instead of a server.
+        /// Data directory that no process serves (created if missing), instead of a server.
         #[arg(long, value_name = "DIR", requires = "from")]
         data: Option<PathBuf>,
-        /// Where it is, offline.
+        /// Location of the snapshot, offline.
         #[arg(long, value_name = "DIR|URL", requires = "data")]
         from: Option<String>,
         #[command(flatten)]
@@ -83,10 +85,10 @@ pub(crate) enum SnapshotCommand {
     },
 }
 
-/// What all of them take.
+/// Shared arguments.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Folder of a model that made the collection (may be given more than once); with --data.
+    /// Folder of a model used by the collection (may be repeated); with --data.
     #[arg(long = "model", value_name = "DIR")]
     models: Vec<PathBuf>,
     /// Print JSON.
@@ -105,7 +107,7 @@ fn step(progress: &Progress, checking: bool, done: u64, total: u64) {
     }
 }
 
-/// Reads a stream of progress up to its last message.
+/// Reads a progress stream up to its last message.
 macro_rules! follow {
     ($replies:expr, $progress:expr, $state:path, $last:ident) => {{
         use $state as State;
@@ -122,7 +124,7 @@ macro_rules! follow {
     }};
 }
 
-/// Runs one of them.
+/// Runs a subcommand.
 pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     let progress = Progress::start("snapshot", "bytes", quiet);
     let observe = |job: Job, done: u64, total: u64| {

@@ -1,6 +1,6 @@
-//! `nearness train`: makes a model folder, with a card that says how.
+//! `nearness train`: training of models; creates a model folder with a model card.
 //!
-//! The folder is written beside `--out` under another name and renamed when it is whole.
+//! The folder is written next to `--out` under another name and renamed when it is complete.
 
 use super::args::{ObjectiveArg, StoredAs, TrainCommand, TrainDigitsArgs, TrainWordsArgs};
 use super::config;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Trains one of them.
+/// Runs a subcommand.
 pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
     match command {
         TrainCommand::Words(args) => train_words(&args, quiet),
@@ -131,7 +131,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what makes a model of little use.
+/// Prints the quality warnings of a model.
 fn warn(warnings: &[String]) -> anyhow::Result<()> {
     for warning in warnings {
         output::line(&format!("warning: {warning}"))?;
@@ -212,7 +212,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a model's numbers are kept.
+/// Returns the precision of the saved weights.
 pub(super) fn precision(store: StoredAs) -> Precision {
     match store {
         StoredAs::F32 => Precision::F32,
@@ -221,14 +221,14 @@ pub(super) fn precision(store: StoredAs) -> Precision {
     }
 }
 
-/// A model folder in the making.
+/// A model folder in construction.
 pub(super) struct ModelFolder {
     out: PathBuf,
     replaces: bool,
 }
 
 impl ModelFolder {
-    /// Refuses what could not be published later, before hours of training.
+    /// Checks before the training that the folder can be published afterwards.
     pub(super) fn plan(out: &Path, force: bool) -> anyhow::Result<Self> {
         let taken = out.symlink_metadata().is_ok();
         let empty = out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
@@ -253,18 +253,18 @@ impl ModelFolder {
         out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// The folder that it will be in.
+    /// Returns the parent folder.
     pub(super) fn beside_it(&self) -> &Path {
         Self::parent(&self.out)
     }
 
-    /// A name beside the folder that nobody else uses.
+    /// Returns an unused path next to the folder.
     fn beside(&self, what: &str) -> PathBuf {
         let name = self.out.file_name().unwrap_or_default().to_string_lossy();
         Self::parent(&self.out).join(format!(".{name}.{what}.{}", std::process::id()))
     }
 
-    /// Saves beside, then renames; what was there goes away last.
+    /// Saves next to the folder, then renames; deletes the old folder last.
     #[allow(clippy::disallowed_methods, reason = "a folder is renamed, its files are durable by then")]
     pub(super) fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let fresh = self.beside("new");
@@ -299,15 +299,15 @@ pub(super) struct Phases {
     state: Mutex<State>,
 }
 
-/// The phase that runs, and those before it.
+/// The current phase and the completed ones.
 struct State {
     now: Option<(Phase, Progress)>,
     before: Vec<Phase>,
-    /// When something was last heard of: the next phase begins there, not where it is first heard of.
+    /// Time of the last event; the next phase begins there, not at its own first event.
     last: Instant,
 }
 
-/// What was measured of a phase.
+/// Measurements of a phase.
 #[derive(Clone, Debug)]
 pub(super) struct Phase {
     pub(super) name: &'static str,
@@ -322,7 +322,7 @@ impl Phases {
         Self { label, unit, quiet, state: Mutex::new(state) }
     }
 
-    /// A training on images is so far; `more` is said behind the loss.
+    /// Reports the progress of a training on images; appends `more` to the loss.
     pub(super) fn epoch(&self, seen: &digits::TrainProgress, more: &str) {
         let mut note = format!("epoch {} of {}, loss {:.4}{more}", seen.epoch, seen.epochs, seen.loss);
         if let Some(accuracy) = seen.test_accuracy {
@@ -366,12 +366,12 @@ impl Phases {
     }
 }
 
-/// The files a model is trained on, as its card names them.
+/// Describes the training files for the model card.
 pub(super) fn data_sources(paths: &[PathBuf], licence: &str) -> Result<Vec<DataSource>, crate::embed::Error> {
     paths.iter().map(|path| DataSource::of(path, licence)).collect()
 }
 
-/// The command as typed, the program by its name alone, quoted where a shell needs it.
+/// Returns the command line as typed, with the program by its name alone, quoted for a shell.
 pub(super) fn command_line() -> String {
     let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./:=,+@%".contains(c));
     let quote = |word: String| if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) };
@@ -379,7 +379,7 @@ pub(super) fn command_line() -> String {
     std::iter::once("nearness".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// The fields of a JSON object.
+/// Returns the fields of a JSON object.
 pub(super) fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
     match value {
         serde_json::Value::Object(map) => map,

@@ -1,4 +1,4 @@
-//! `nearness train gpt`: a small GPT-2, trained on plain text.
+//! `nearness train gpt`: training of a small GPT-2 on plain text.
 
 use super::args::MadeArgs;
 use super::config;
@@ -16,41 +16,41 @@ pub(crate) struct TrainGptArgs {
     /// Plain text or WikiExtractor files, plain or gzip.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// What the embedder is called.
+    /// Name of the embedder.
     #[arg(long, default_value = "gpt", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Different tokens.
+    /// Vocabulary size.
     #[arg(long, default_value_t = 4_096)]
     pub(crate) vocabulary: usize,
-    /// Components of a vector.
+    /// Embedding dimension.
     #[arg(long, default_value_t = 128)]
     pub(crate) dim: usize,
-    /// Blocks of attention.
+    /// Number of transformer blocks.
     #[arg(long, default_value_t = 3)]
     pub(crate) layers: usize,
-    /// Heads of attention in each.
+    /// Attention heads per block.
     #[arg(long, default_value_t = 4)]
     pub(crate) heads: usize,
-    /// Tokens that are seen at once.
+    /// Context length, tokens.
     #[arg(long, default_value_t = 64)]
     pub(crate) context: usize,
-    /// Windows of a step.
+    /// Batch size, windows.
     #[arg(long, default_value_t = 16)]
     pub(crate) batch: usize,
-    /// Steps.
+    /// Number of training steps.
     #[arg(long, default_value_t = 1_500)]
     pub(crate) steps: usize,
-    /// Highest learning rate.
+    /// Peak learning rate.
     #[arg(long, default_value_t = 3e-3, value_parser = config::positive)]
     pub(crate) learning_rate: f32,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) made: MadeArgs,
 }
 
-/// Trains it.
+/// Runs the training.
 #[cfg(feature = "transformers")]
 pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
@@ -113,7 +113,7 @@ pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses: the program was built without the feature.
+/// Fails: the program was built without the feature.
 #[cfg(not(feature = "transformers"))]
 pub(super) fn run(args: &TrainGptArgs, _: bool) -> anyhow::Result<()> {
     use crate::embed::transformers::{Family, load};

@@ -1,4 +1,4 @@
-//! `nearness train images`: a residual net for images of any classes; and how labelled images are read for it.
+//! `nearness train images`: training of a residual network on images of any classes, and reading of labelled images.
 
 use super::args::{LabelledArgs, TrainImagesArgs};
 use super::config;
@@ -10,7 +10,7 @@ use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;
 use serde_json::json;
 
-/// Trains it.
+/// Runs the training.
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let grey = args.grey || args.train.images.is_some();
@@ -86,7 +86,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads labelled images, and tells of files that were passed over.
+/// Reads labelled images; warns about skipped files.
 pub(super) fn read(args: &LabelledArgs, wanted: Wanted<'_>, quiet: bool) -> anyhow::Result<LabelledPictures> {
     let progress = Progress::start("reading images", "images", quiet);
     let images = match (&args.data, &args.images, &args.labels) {

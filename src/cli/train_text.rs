@@ -1,4 +1,4 @@
-//! `nearness train text`: an encoder of blocks of text, trained by contrast of paragraphs.
+//! `nearness train text`: contrastive training of a text encoder on paragraphs.
 
 use super::args::{MadeArgs, StoredAs};
 use super::config;
@@ -21,62 +21,63 @@ use std::path::PathBuf;
                   The folder is accepted by `serve --model`, `load --model` and `eval text --model`."
 )]
 pub(crate) struct TrainTextArgs {
-    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles of paragraphs, a line each.
+    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles with one paragraph per line.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// Model folder of the words it begins with; the default in the binary when there is none.
+    /// Model folder of the initial word vectors; the built-in model if omitted.
     #[arg(long, value_name = "DIR")]
     pub(crate) words: Option<PathBuf>,
-    /// What the embedder is called.
+    /// Name of the embedder.
     #[arg(long, default_value = "text", value_parser = config::embedder_name)]
     pub(crate) name: String,
-    /// Components that are learned [default: the trainer's, as of all that follow]
+    /// Number of learned components [default: the trainer's, as of all that follow]
     #[arg(long)]
     pub(crate) dim: Option<usize>,
-    /// Components that tell which words a text has, known or not; they follow the learned ones. 0 for none.
+    /// Number of hashed components that encode the words of a text, known or unknown; appended to the learned ones. 0
+    /// for none.
     #[arg(long)]
     pub(crate) sketch: Option<usize>,
-    /// The share of a cosine that those have, 0 to 1.
+    /// Share of the hashed components in a cosine, 0 to 1.
     #[arg(long)]
     pub(crate) sketch_share: Option<f32>,
-    /// Passes over the paragraphs.
+    /// Number of epochs.
     #[arg(long, value_parser = config::at_least_one)]
     pub(crate) epochs: Option<usize>,
-    /// Pairs of a step; each is a negative of all others.
+    /// Batch size in pairs; each pair is a negative of all others.
     #[arg(long)]
     pub(crate) batch: Option<usize>,
-    /// What cosines are divided by before the softmax.
+    /// Temperature of the softmax over cosines.
     #[arg(long, value_parser = config::positive)]
     pub(crate) temperature: Option<f32>,
-    /// Learning rate of the words at the start.
+    /// Initial learning rate of the word vectors.
     #[arg(long, value_parser = config::positive)]
     pub(crate) learning_rate: Option<f32>,
-    /// Learning rate of the map that all words share.
+    /// Learning rate of the map shared by all words.
     #[arg(long)]
     pub(crate) map_rate: Option<f32>,
-    /// Share of a text's different words that are left out at each visit.
+    /// Dropout: share of a text's distinct words that are omitted at each visit.
     #[arg(long)]
     pub(crate) dropout: Option<f32>,
-    /// Fewer words are no paragraph.
+    /// Minimum number of words of a paragraph.
     #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
     pub(crate) min_words: usize,
-    /// How the numbers are kept.
+    /// Precision of the saved weights.
     #[arg(long, value_enum, default_value_t = StoredAs::I8)]
     pub(crate) store: StoredAs,
-    /// Queries that measure it at the end; 0 measures nothing.
+    /// Number of queries of the final evaluation; 0 for none.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) queries: usize,
-    /// Threads; 0 takes all cores.
+    /// Number of threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Seed of every random choice.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) made: MadeArgs,
 }
 
-/// Trains it.
+/// Runs the training.
 pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
     let words = match &args.words {

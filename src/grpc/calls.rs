@@ -1,13 +1,13 @@
-//! Every call of every service, and the role that it needs. A call that is not here is not answered.
+//! Table of all gRPC methods with the role that each requires. A method that is not listed is not served.
 
 use crate::guard::Role;
 
-/// A call.
+/// A gRPC method.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// Its path without the first slash: `package.Service/Method`.
+    /// Path without the leading slash: `package.Service/Method`.
     pub(super) name: &'static str,
-    /// The least role that may make it; none for a call that anyone may make.
+    /// Minimum role required; none for public methods.
     pub(super) role: Option<Role>,
 }
 
@@ -15,10 +15,9 @@ const fn call(name: &'static str, role: Role) -> Call {
     Call { name, role: Some(role) }
 }
 
-/// Largest message of a call that asks only for a name, bytes.
+/// Maximum message size of methods that take only a name, bytes.
 pub(super) const SMALL_MESSAGE: usize = 4 << 10;
 
-/// The calls.
 pub(super) const CALLS: &[Call] = &[
     Call { name: "grpc.health.v1.Health/Check", role: None },
     Call { name: WATCH, role: None },
@@ -40,7 +39,7 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Search/Search", Role::Read),
     call("nearness.v1.Search/SearchBatch", Role::Read),
     call("nearness.v1.Search/Explain", Role::Read),
-    // It takes minutes, and may have graphs measured anew.
+    // Takes minutes and may recalibrate graphs.
     call("nearness.v1.Quality/MeasureRecall", Role::Admin),
     call("nearness.v1.Map/Project", Role::Read),
     call("nearness.v1.Map/Place", Role::Read),
@@ -49,7 +48,7 @@ pub(super) const CALLS: &[Call] = &[
     call("nearness.v1.Snapshots/List", Role::Admin),
     call("nearness.v1.Snapshots/Verify", Role::Admin),
     call("nearness.v1.Snapshots/Restore", Role::Admin),
-    // It takes hours.
+    // Takes hours.
     call("nearness.v1.Training/TrainEmbedder", Role::Admin),
     call("nearness.v1.Training/Install", Role::Admin),
     call("nearness.v1.Training/List", Role::Read),
@@ -70,24 +69,24 @@ pub(super) const CALLS: &[Call] = &[
 const WATCH: &str = "grpc.health.v1.Health/Watch";
 
 impl Call {
-    /// Whether it is the one call without a role that does not end by itself.
+    /// Whether this is the health watch: the only public method that does not end by itself.
     pub(super) fn is_health_watch(&self) -> bool {
         self.name == WATCH
     }
 
-    /// The largest message it takes, where the server takes `most` bytes.
+    /// Maximum message size of the method, for a server limit of `most` bytes.
     pub(super) fn largest_message(&self, most: usize) -> usize {
         if self.name.starts_with("grpc.") { SMALL_MESSAGE.min(most) } else { most }
     }
 
-    /// Whether its request is a stream, which has bounds of its own.
+    /// Whether the request is a stream, which has separate limits.
     pub(super) fn is_stream(&self) -> bool {
         let method = self.name.rsplit('/').next().unwrap_or_default();
         ["UpsertStream", "TrainEmbedder", "Install", "ServerReflectionInfo"].contains(&method)
     }
 }
 
-/// The call of a request's path.
+/// Returns the method for a request path.
 pub(super) fn find(path: &str) -> Option<&'static Call> {
     let name = path.strip_prefix('/')?;
     CALLS.iter().find(|call| call.name == name)

@@ -1,11 +1,14 @@
-//! A client for the command line: connects, and gives each call a readable error.
+//! gRPC client for the command line, with readable errors.
 //!
-//! Requests and replies are the messages of [`pb`]; [`super::payload`] turns their payloads into JSON. No tonic type
-//! is needed to use it.
+//! Requests and responses are the messages of [`pb`]; [`super::payload`] converts their payloads to JSON. The API
+//! exposes no tonic types.
 
 use super::limits::MAX_RESPONSE_BYTES;
+use super::probe::{self, Target};
 use super::{hints, pb, status};
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_stream::Stream;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -13,26 +16,26 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-/// A channel that adds credential and response limit to every call.
+/// A channel that adds the credential and the response limit to every call.
 type Line = InterceptedService<Channel, Metadata>;
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// How to connect.
+/// Connection options.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Compress requests, and ask for compressed replies.
+    /// Compress requests, and request compressed responses.
     pub gzip: bool,
-    /// Largest response that is received, bytes; sent with every call, since servers send at most 4 MiB otherwise.
+    /// Maximum response size, bytes; sent with every call, since servers otherwise send at most 4 MiB.
     pub max_message_bytes: usize,
-    /// How long to wait for the connection.
+    /// Timeout for connecting.
     pub connect_timeout: Duration,
-    /// Roots of the server's certificate in PEM; none for those of the system.
+    /// Root certificates to verify the server with, PEM; none for the system's roots.
     pub ca: Option<Vec<u8>>,
-    /// Certificate and private key to show to the server, in PEM.
+    /// Client certificate and private key, PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// API key or token, sent with every call: over https, or to this machine.
+    /// API key or token, sent with every call; only over https or to this machine.
     pub credential: Option<String>,
 }
 
@@ -49,51 +52,51 @@ impl Default for ClientOptions {
     }
 }
 
-/// What a call failed with.
+/// Error of a client call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Not an address of a server.
+    /// Invalid server address.
     #[error("{url:?} is not the address of a server; give http://host:port or https://host:port ({why})")]
     Address {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
-    /// Nothing answers there.
+    /// The connection failed.
     #[error("cannot connect to {url}")]
     Connect {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// Why.
+        /// Cause.
         source: Cause,
     },
-    /// Something answers there, and no TLS connection can be made with it.
+    /// The connection succeeded, but the TLS handshake failed.
     #[error("{url}: {why}")]
     Tls {
-        /// As asked.
+        /// The address given.
         url: String,
-        /// What is wrong, and the remedy.
+        /// Reason and remedy.
         why: &'static str,
-        /// The error of the transport.
+        /// Transport error.
         source: Cause,
     },
-    /// The server refused, or the connection broke.
+    /// The server refused the call, or the connection broke.
     #[error("{message} ({code})")]
     Refused {
-        /// The status code by name, for example `NOT_FOUND`.
+        /// Name of the status code, for example `NOT_FOUND`.
         code: &'static str,
-        /// The server's first line.
+        /// First line of the server's message.
         message: String,
-        /// Reason of the error, for example `OUT_OF_VOCABULARY`; empty if the server gave none.
+        /// Reason from the error details, for example `OUT_OF_VOCABULARY`; empty if there is none.
         reason: String,
-        /// Fields of the request that are wrong, each with why.
+        /// Invalid request fields, each with its description.
         fields: Vec<(String, String)>,
     },
 }
 
 impl ClientError {
-    /// The status code by name; `UNAVAILABLE` when there was no connection.
+    /// Returns the name of the status code; `UNAVAILABLE` if there was no connection.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "INVALID_ARGUMENT",
@@ -101,19 +104,24 @@ impl ClientError {
             Self::Refused { code, .. } => code,
         }
     }
+
+    /// Builds the error of a transport failure whose cause is known, since the transport's own message would mislead.
+    fn explained(why: &str) -> Self {
+        Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
+    }
 }
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        let status::Told { code, mut message, reason, fields } = status::told(&status);
         if let Some(why) = status.source().and_then(|source| hints::of_tls(source)) {
-            message = format!("{why} ({message})");
+            return Self::explained(why);
         }
+        let status::Told { code, message, reason, fields } = status::told(&status);
         Self::Refused { code, message, reason, fields }
     }
 }
 
-/// A connection to a server. Clones share it; it reconnects by itself.
+/// A connection to a server. Clones share it; it reconnects automatically.
 #[derive(Clone, Debug)]
 pub struct Client {
     line: Line,
@@ -125,6 +133,9 @@ pub struct Client {
     snapshots: pb::snapshots_client::SnapshotsClient<Line>,
     training: pb::training_client::TrainingClient<Line>,
     map: pb::map_client::MapClient<Line>,
+    target: Arc<Target>,
+    /// Whether the server has ever responded.
+    answered: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -162,6 +173,12 @@ impl Client {
             None => ClientError::Connect { url: url.to_owned(), source: source.into() },
         })?;
         let line = InterceptedService::new(channel, metadata);
+        let target = Target {
+            host: endpoint.uri().host().unwrap_or_default().to_owned(),
+            port: endpoint.uri().port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            secure,
+            identity: options.identity.clone().map(|(certificate, key)| probe::Identity(certificate, key)),
+        };
         macro_rules! client {
             ($client:ty) => {{
                 let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
@@ -178,22 +195,48 @@ impl Client {
             training: client!(pb::training_client::TrainingClient<Line>),
             map: client!(pb::map_client::MapClient<Line>),
             line,
+            target: Arc::new(target),
+            answered: Arc::default(),
         })
     }
 
-    /// Whether the server says that it serves; `service` is empty for the whole, or for example `nearness.v1.Search`.
+    /// Returns the response or the error of a call. If the transport failed before the server ever responded, probes
+    /// the port for the cause.
+    async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
+        let status = match called {
+            Ok(response) => {
+                self.answered.store(true, Ordering::Relaxed);
+                return Ok(response.into_inner());
+            }
+            Err(status) => status,
+        };
+        // A status sent by the server has no source. Some transport failures already name TLS.
+        match status.source().map(|source| hints::of_tls(source).is_some()) {
+            None => self.answered.store(true, Ordering::Relaxed),
+            Some(named) if named || self.answered.load(Ordering::Relaxed) => {}
+            Some(_) => {
+                if let Some(why) = self.target.probe().await {
+                    return Err(ClientError::explained(why));
+                }
+            }
+        }
+        Err(status.into())
+    }
+
+    /// Returns whether the server reports a service as serving. `service` is empty for the whole server, or for example
+    /// `nearness.v1.Search`.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] for a service that is not there, or without an answer.
+    /// [`ClientError::Refused`] for an unknown service, or without a response.
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = HealthClient::new(self.line.clone()).check(request).await?.into_inner();
+        let reply = self.reply(HealthClient::new(self.line.clone()).check(request).await).await?;
         Ok(reply.status == i32::from(ServingStatus::Serving))
     }
 
-    /// Opens a stream of items. The server answers each by one `Ack`, in order; read them while sending, or the
-    /// stream stands still once the windows are full.
+    /// Opens a stream of items. The server sends one `Ack` per item, in order; read them while sending, or the stream
+    /// stalls once the flow-control windows are full.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -201,11 +244,11 @@ impl Client {
         &self,
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
-        let replies = self.points.clone().upsert_stream(requests).await?.into_inner();
+        let replies = self.reply(self.points.clone().upsert_stream(requests).await).await?;
         Ok(Acks { replies, written: Written::default() })
     }
 
-    /// Sends the files of a model folder, piece by piece, and has it installed.
+    /// Installs a model folder: uploads its files in pieces.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -213,10 +256,11 @@ impl Client {
         &self,
         pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
     ) -> Result<pb::InstallResponse, ClientError> {
-        Ok(self.training.clone().install(pieces).await?.into_inner())
+        self.reply(self.training.clone().install(pieces).await).await
     }
 
-    /// Sends settings and files, and has a model trained and installed: its progress, then the model. Dropping the replies ends it.
+    /// Trains and installs a model from the uploaded settings and files. Returns its progress, then the model. Dropping
+    /// the stream cancels the training.
     ///
     /// # Errors
     /// [`ClientError::Refused`].
@@ -224,7 +268,7 @@ impl Client {
         &self,
         parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
     ) -> Result<Replies<pb::TrainEmbedderResponse>, ClientError> {
-        Ok(Replies(self.training.clone().train_embedder(parts).await?.into_inner()))
+        Ok(Replies(self.reply(self.training.clone().train_embedder(parts).await).await?))
     }
 }
 
@@ -236,7 +280,7 @@ macro_rules! streams {
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
             pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
-                Ok(Replies(self.$service.clone().$method(request).await?.into_inner()))
+                Ok(Replies(self.reply(self.$service.clone().$method(request).await).await?))
             }
         )*)* }
     };
@@ -258,12 +302,12 @@ streams! {
     }
 }
 
-/// The replies of a stream.
+/// The response messages of a streaming call.
 #[derive(Debug)]
 pub struct Replies<M>(Streaming<M>);
 
 impl<M> Replies<M> {
-    /// The next reply; none after the last.
+    /// Returns the next message; none after the last.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
@@ -284,13 +328,13 @@ fn tls(options: &ClientOptions) -> ClientTlsConfig {
     }
 }
 
-/// Whether what is sent to this host does not leave the machine.
+/// Whether traffic to this host stays on the machine.
 fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What is sent with every call.
+/// Metadata sent with every call.
 #[derive(Clone)]
 struct Metadata {
     authorization: Option<MetadataValue<Ascii>>,
@@ -322,33 +366,33 @@ impl Interceptor for Metadata {
     }
 }
 
-/// Without the values.
+/// Omits the values, which are secret.
 impl std::fmt::Debug for Metadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metadata")
     }
 }
 
-/// The acknowledgements of a stream.
+/// The acknowledgements of an upsert stream.
 #[derive(Debug)]
 pub struct Acks {
     replies: Streaming<pb::UpsertStreamResponse>,
     written: Written,
 }
 
-/// What the acknowledged writes of a stream did, in points.
+/// Counts of the acknowledged writes of a stream, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// New points.
     pub inserted: u64,
-    /// Points that replaced an older one.
+    /// Points that replaced an existing one.
     pub replaced: u64,
-    /// Of those, points whose vector and payload are as before.
+    /// Of the replaced points, those whose vector and payload did not change.
     pub unchanged: u64,
 }
 
 impl Acks {
-    /// The next acknowledgements; none after the last.
+    /// Returns the next acknowledgements; none after the last.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
@@ -360,7 +404,7 @@ impl Acks {
         Ok(Some(reply.acks))
     }
 
-    /// What the writes acknowledged so far did. All 0 of a server that does not say.
+    /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
     pub fn written(&self) -> Written {
         self.written
     }
@@ -374,7 +418,7 @@ macro_rules! calls {
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
             pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
-                Ok(self.$service.clone().$method(request).await?.into_inner())
+                self.reply(self.$service.clone().$method(request).await).await
             }
         )*)* }
     };

@@ -1,6 +1,7 @@
 //! The service `Collections`.
 
 use super::progress::{Replies, of_generation, stream};
+use super::status::OrStatus;
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
@@ -9,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 pub(super) struct Collections(pub(super) Arc<Shared>);
 
-/// Makes another generation the present one.
+/// Makes another generation the current one.
 fn generation(
     work: Work,
     call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
@@ -30,7 +31,7 @@ impl pb::collections_server::Collections for Collections {
 
     async fn create(&self, request: Request<pb::CreateRequest>) -> Result<Response<pb::CreateResponse>, Status> {
         let work = self.0.of(&request);
-        let spec = from_proto::spec(request.into_inner(), self.0.default_embedder())?;
+        let spec = from_proto::spec(request.into_inner(), self.0.default_embedder()).or_status()?;
         let info = work.run(Lane::Store, move |engine| engine.create_collection(&spec)).await?;
         work.reply(pb::CreateResponse { collection: Some(to_proto::collection(info)) })
     }
@@ -40,7 +41,7 @@ impl pb::collections_server::Collections for Collections {
         request: Request<pb::GetCollectionRequest>,
     ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = work.run(Lane::Store, move |engine| engine.collection(&name)).await?;
         work.reply(pb::GetCollectionResponse { collection: Some(to_proto::collection(info)) })
     }
@@ -56,7 +57,7 @@ impl pb::collections_server::Collections for Collections {
         request: Request<pb::DeleteCollectionRequest>,
     ) -> Result<Response<pb::DeleteCollectionResponse>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let points = work.run(Lane::Store, move |engine| engine.delete_collection(&name)).await?;
         work.reply(pb::DeleteCollectionResponse { points })
     }
@@ -64,15 +65,16 @@ impl pb::collections_server::Collections for Collections {
     async fn reembed(&self, request: Request<pb::ReembedRequest>) -> Result<Response<Self::ReembedStream>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("name", &request.name)?;
-        let pb::EmbedderRef { name: embedder, tap } = from_proto::embedder(request.embedder.unwrap_or_default())?;
+        let name = from_proto::collection("name", &request.name).or_status()?;
+        let pb::EmbedderRef { name: embedder, tap } =
+            from_proto::embedder(request.embedder.unwrap_or_default()).or_status()?;
         let sources = if request.trust_payload { Sources::Trusted } else { Sources::Proved };
         Ok(generation(work, move |engine, observe| engine.reembed(&name, &embedder, &tap, sources, observe)))
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<Self::RollbackStream>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         Ok(generation(work, move |engine, observe| engine.rollback(&name, observe)))
     }
 
@@ -81,21 +83,21 @@ impl pb::collections_server::Collections for Collections {
         request: Request<pb::DropPreviousRequest>,
     ) -> Result<Response<pb::DropPreviousResponse>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = work.run(Lane::Store, move |engine| engine.drop_previous(&name)).await?;
         work.reply(pb::DropPreviousResponse { collection: Some(to_proto::collection(info)) })
     }
 
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let report = work.run(Lane::Maintenance, move |engine| engine.check(&name)).await?;
         work.reply(to_proto::check_report(report))
     }
 
     async fn compact(&self, request: Request<pb::CompactRequest>) -> Result<Response<pb::CompactResponse>, Status> {
         let work = self.0.of(&request);
-        let name = from_proto::collection("name", &request.into_inner().name)?;
+        let name = from_proto::collection("name", &request.into_inner().name).or_status()?;
         let info = work.run(Lane::Maintenance, move |engine| engine.compact(&name)).await?;
         work.reply(pb::CompactResponse { collection: Some(to_proto::collection(info)) })
     }

@@ -1,9 +1,11 @@
-//! Connections: accepted up to a number in total and per address, each with its TLS handshake in a task of its own, so that a
-//! slow or broken client keeps no other from coming in.
+//! Connection handling: limits in total and per address, TLS handshakes, timeouts.
 //!
-//! A connection is closed when its client does not shake hands or send its first bytes in time, when it reads nothing of what is
-//! sent for the patience of the server, and when it has had no request for the idle time. What speaks another protocol
-//! than the port (plain text to TLS, TLS to plain text, HTTP/1 to the gRPC port) gets an answer that says so.
+//! Each TLS handshake runs in its own task, so that a slow or broken client does not block others.
+//!
+//! A connection is closed if the client does not complete the handshake and send its first bytes in time, if it reads
+//! none of the pending output for the server's patience, or if it makes no request for the idle time. A client that
+//! uses the wrong protocol (plain text to a TLS port, TLS to a plain-text port, HTTP/1 to the gRPC port) gets an
+//! explanatory response.
 
 use super::hints::{NO_TLS, WANTS_TLS};
 use super::places::{Place, Places};
@@ -29,27 +31,27 @@ use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
 use tonic::transport::server::Connected;
 
-/// How long nothing is accepted after the system refused to (it is out of file descriptors).
+/// Pause after the system refused to accept a connection (out of file descriptors).
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a client may take to read why its connection is closed.
+/// Time for a client to read why its connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Time between two warnings that connections are refused.
+/// Minimum interval between warnings about refused connections.
 const WARN_EVERY: Duration = Duration::from_secs(1);
-/// What a client sends first when it speaks HTTP/2.
+/// The HTTP/2 connection preface.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The first byte of a TLS handshake.
+/// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What HTTP/1 is told on the gRPC port.
+/// Response to HTTP/1 on the gRPC port.
 const WANTS_HTTP2: &str = "this port speaks gRPC, which is HTTP/2; the page for browsers has a port of its own";
 
-/// The time limits of connections.
+/// Timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// From the connection to the end of the TLS handshake and the first bytes of HTTP.
+    /// From accepting the connection to the end of the TLS handshake and the first bytes of HTTP.
     pub(super) handshake: Duration,
-    /// Without a request.
+    /// Maximum time without a request.
     pub(super) idle: Duration,
-    /// With bytes to send of which the client takes none.
+    /// Maximum time during which the client reads none of the pending output.
     pub(super) patience: Duration,
 }
 
@@ -58,24 +60,23 @@ enum Wire {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// An open connection.
 pub(super) struct Connection {
     wire: Wire,
-    /// What was read of it to see what it speaks.
+    /// Bytes already read to detect the protocol.
     head: Bytes,
     peer: Peer,
     times: Times,
     idle: Pin<Box<Sleep>>,
-    /// The limit of a write that waits for the client.
+    /// Timeout of a write that waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
-/// Who is at its other end. Travels with each request as an extension.
+/// The remote end of a connection. Attached to each request as an extension.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    /// DNS names in the certificate that the client has proved to have.
+    /// DNS names in the verified client certificate.
     pub(super) names: Arc<[String]>,
     open: Arc<OpenRequests>,
 }
@@ -88,7 +89,8 @@ impl Connected for Connection {
     }
 }
 
-/// The key under which an address is counted: IPv4 as it is, of IPv6 the /64 network, which one host can have for itself.
+/// Key under which an address is counted: the address itself for IPv4, the /64 network for IPv6, since one host can own
+/// a whole /64.
 pub(super) fn client_of(address: IpAddr) -> Client {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string().into(),
@@ -99,7 +101,7 @@ pub(super) fn client_of(address: IpAddr) -> Client {
     }
 }
 
-/// The requests of one connection that have not ended, and when the last one did.
+/// Open requests of a connection, and the end time of the last one.
 #[derive(Debug)]
 struct OpenRequests(Mutex<(usize, Instant)>);
 
@@ -113,14 +115,14 @@ impl OpenRequests {
         OpenRequest(self.clone())
     }
 
-    /// When the connection is to be closed if nothing changes.
+    /// When to close the connection if nothing changes.
     fn deadline(&self, idle: Duration) -> Instant {
         let (open, since) = *self.state();
         if open > 0 { Instant::now() + idle } else { since + idle }
     }
 }
 
-/// One of them; ended when dropped.
+/// An open request; ends when dropped.
 struct OpenRequest(Arc<OpenRequests>);
 
 impl Drop for OpenRequest {
@@ -130,7 +132,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A service whose requests are counted on their connections, up to the end of each response.
+/// A service wrapper that counts each request on its connection until the response ends.
 #[derive(Clone)]
 pub(super) struct Counted<S>(pub(super) S);
 
@@ -179,10 +181,10 @@ impl HttpBody for CountedBody {
     }
 }
 
-/// The connections, as they are ready.
+/// Stream of connections that are ready for HTTP.
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
-/// Begins to accept; ends when the receiver is dropped. Each connection has one of the places of its address.
+/// Starts accepting connections; ends when the receiver is dropped. Each connection holds a permit of its address.
 pub(super) fn accept(
     listener: TcpListener,
     tls: Option<Live<Tls>>,
@@ -230,7 +232,7 @@ pub(super) fn accept(
                             stalled: None,
                             _place: place,
                         };
-                        // Without a receiver the server has stopped.
+                        // The receiver is gone once the server has stopped.
                         let _ = ready.send(Ok(connection)).await;
                     }
                     Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a connection was not made"),
@@ -242,7 +244,7 @@ pub(super) fn accept(
     ReceiverStream::new(incoming)
 }
 
-/// What is on the wire, what was read of it, and the names of the client.
+/// Performs the handshake. Returns the wire, the bytes already read, and the client's DNS names.
 async fn shake_hands(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
@@ -278,7 +280,7 @@ async fn shake_hands(
     Ok((wire, head.into(), names.into()))
 }
 
-/// Reads the preface of HTTP/2, or what came first instead of it.
+/// Reads the HTTP/2 preface, or whatever the client sent instead.
 async fn first_bytes(wire: &mut Wire) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(PREFACE.len());
     while head.len() < PREFACE.len() && PREFACE.starts_with(&head) {
@@ -293,8 +295,8 @@ async fn first_bytes(wire: &mut Wire) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Says why the connection is closed, in HTTP/1 or HTTP/2, and waits a moment until the client has closed its side, since what it
-/// sent meanwhile would make the system throw away what it has not read.
+/// Sends the reason for closing the connection, as HTTP/1 or HTTP/2, and waits briefly for the client to close its
+/// side. Without the wait, unread input would make the system discard the reason before the client has read it.
 async fn farewell(mut wire: Wire, why: &str, http2: bool) -> io::Error {
     let bytes = if http2 {
         // SETTINGS, then GOAWAY with INADEQUATE_SECURITY and the reason as debug data.
@@ -330,13 +332,13 @@ async fn farewell(mut wire: Wire, why: &str, http2: bool) -> io::Error {
             }
         }
     };
-    // Whether it arrives is up to the client.
+    // Best effort: the client may not read it.
     let _ = tokio::time::timeout(FAREWELL, pin!(send)).await;
     io::Error::new(io::ErrorKind::InvalidData, format!("the client speaks another protocol; {why}"))
 }
 
 pub(super) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
-    // The handshake has verified it.
+    // The handshake has already verified the certificate.
     webpki::EndEntityCert::try_from(certificate)
         .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
         .unwrap_or_default()
@@ -393,7 +395,7 @@ impl AsyncWrite for Wire {
 }
 
 impl Connection {
-    /// Ends a write that the client has kept waiting for too long.
+    /// Fails a write that has waited for the client for too long.
     fn keep_patience<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.stalled = None;
@@ -421,7 +423,7 @@ impl AsyncRead for Connection {
             let deadline = self.peer.open.deadline(self.times.idle);
             if deadline <= Instant::now() {
                 tracing::debug!(peer = %self.peer.address, "connection closed: it was idle");
-                // The end of what the client sends, so that HTTP closes it as if the client had.
+                // Simulates an end of input, so that HTTP closes the connection as if the client had.
                 return Poll::Ready(Ok(()));
             }
             self.idle.as_mut().reset(deadline);
@@ -487,9 +489,11 @@ mod tests {
         drop(first);
         let one_is_open = open.deadline(idle);
         pause();
-        assert!(open.deadline(idle) > one_is_open);
+        let before_the_end = open.deadline(idle);
+        assert!(before_the_end > one_is_open);
         drop(second);
         let ended = open.deadline(idle);
+        assert!(ended >= before_the_end);
         pause();
         assert_eq!(open.deadline(idle), ended);
     }

@@ -1,4 +1,4 @@
-//! What is known of a request beside its message: whose it is, its id, and what it turned out to be about.
+//! Per-request context: caller, request id, and details recorded while the request runs.
 
 use super::limits::{DEFAULT_RESPONSE_BYTES, MAX_RESPONSE_BYTES};
 use super::queue::Client;
@@ -8,20 +8,20 @@ use crate::types::CollectionName;
 use std::sync::{Arc, OnceLock};
 use tonic::codegen::http::HeaderMap;
 
-/// Longest id that a client may give its request, bytes.
+/// Maximum length of a client-supplied request id, bytes.
 const MAX_ID_BYTES: usize = 64;
 
-/// Travels with the request as an extension; the gate puts it there.
+/// Attached to the request as an extension by the gate.
 pub(super) struct Context {
     pub(super) caller: Arc<Caller>,
-    /// Whose turn it is when requests wait.
+    /// Client for fair queueing.
     pub(super) client: Client,
-    /// Bytes of a response that the client can receive.
+    /// Maximum response size that the client can receive, bytes.
     pub(super) response_bytes: usize,
     pub(super) collection: OnceLock<CollectionName>,
-    /// How its answer was found.
+    /// How the search was executed.
     pub(super) path: OnceLock<Path>,
-    /// The recall that it measured.
+    /// The measured recall.
     pub(super) recall: OnceLock<f64>,
 }
 
@@ -31,14 +31,14 @@ impl Context {
         Self { caller, client, response_bytes, collection, path, recall }
     }
 
-    /// Of a request that did not come through the gate: it may do nothing.
+    /// Context of a request that did not pass the gate: it has no permissions.
     pub(super) fn nobody() -> Self {
         let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
         Self::new(Arc::new(caller), "".into(), DEFAULT_RESPONSE_BYTES)
     }
 }
 
-/// The bytes of a response that the client can receive, if it says so in its metadata.
+/// Returns the maximum response size from the request metadata, if present.
 pub(super) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error> {
     let mut given = headers.get_all(MAX_RESPONSE_BYTES).iter();
     let Some(value) = given.next() else { return Ok(None) };
@@ -50,14 +50,14 @@ pub(super) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error
     }
 }
 
-/// The id that the client gave, if it is sound: it goes into logs, and back.
+/// Returns the client-supplied request id if it is valid; the id is logged and sent back.
 pub(super) fn given_id(value: &[u8]) -> Option<&str> {
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(sound);
     if fits { std::str::from_utf8(value).ok() } else { None }
 }
 
-/// A new id.
+/// Generates a request id.
 pub(super) fn new_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

@@ -1,6 +1,7 @@
-//! The service `Embedders`: the nets themselves, without a collection.
+//! The service `Embedders`: direct access to the models, without a collection.
 
 use super::from_proto::EmbedInput;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Engine, Error, Stop};
@@ -37,7 +38,7 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let inputs = from_proto::inputs(request.inputs)?;
+        let inputs = from_proto::inputs(request.inputs).or_status()?;
         let limit = work.clone();
         let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
         let reply = work.run(Lane::Embed, call).await?;
@@ -47,7 +48,7 @@ impl pb::embedders_server::Embedders for Embedders {
     async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let image = from_proto::image(&"image", &request.image)?;
+        let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder.digit_net().ok_or_else(|| cannot(embedder.as_ref(), "does not classify"))?;
@@ -69,7 +70,7 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::ActivationsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let image = from_proto::image(&"image", &request.image)?;
+        let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "digits")?;
             let net = embedder
@@ -91,8 +92,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::NearestWordsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
@@ -114,8 +115,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::FillBlankResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let pattern = from_proto::text(&"pattern", request.pattern)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let pattern = from_proto::text(&"pattern", request.pattern).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "words")?;
             let model = embedder.word_model().ok_or_else(|| cannot(embedder.as_ref(), "has no words"))?;
@@ -135,8 +136,8 @@ impl pb::embedders_server::Embedders for Embedders {
     ) -> Result<Response<pb::NextTokenResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let k = from_proto::k("k", request.k)? as usize;
-        let text = from_proto::text(&"text", request.text)?;
+        let k = from_proto::k("k", request.k).or_status()? as usize;
+        let text = from_proto::text(&"text", request.text).or_status()?;
         let call = move |engine: &dyn Engine| {
             let embedder = named(engine, "embedder", &request.embedder, "gpt")?;
             let model = embedder.language_model().ok_or_else(|| cannot(embedder.as_ref(), "is no language model"))?;
@@ -161,7 +162,7 @@ fn cannot(embedder: &dyn Embedder, what: &str) -> Error {
     Error::invalid("embedder", format!("the embedder {:?} {what}", embedder.name()))
 }
 
-/// The embedder of that name, or of `default` for an empty one.
+/// Returns the embedder with this name, or `default` if the name is empty.
 fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<Arc<dyn Embedder>, Error> {
     let name = if name.is_empty() { default } else { name };
     engine.embedders().by_name(name).cloned().map_err(|source| at(field, source))
@@ -174,9 +175,9 @@ fn embed(
     tap: &str,
     inputs: &[EmbedInput],
 ) -> Result<pb::EmbedResponse, Status> {
-    let embedder = named(engine, "embedder", name, "")?;
-    let tap = embedder.tap(tap).map_err(|source| at("tap", source))?;
-    // Before the work.
+    let embedder = named(engine, "embedder", name, "").or_status()?;
+    let tap = embedder.tap(tap).map_err(|source| at("tap", source)).or_status()?;
+    // Check the size before the work.
     work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
         .iter()
@@ -193,9 +194,9 @@ fn embed(
         let field = || format!("inputs[{place}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
-    let vectors = vectors.collect::<Result<_, _>>()?;
+    let vectors = vectors.collect::<Result<_, _>>().or_status()?;
     if !whole {
-        return Err(Error::Abandoned.into());
+        return Err(Error::Abandoned.into_status());
     }
     Ok(pb::EmbedResponse { vectors, embedder_fingerprint: embedder.fingerprint().to_string() })
 }

@@ -1,17 +1,17 @@
-//! A filter of a request to the domain's words; limits that the domain knows are checked there.
+//! Conversion of filters from protobuf. Limits known to the domain types are checked there.
 
 use super::pb;
 use crate::collection::Error;
 use crate::collection::filter::{Filter, Number, Range, Scalar};
 use crate::collection::limits::{MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 
-/// The remedy for a comparison with null.
+/// Remedy for a comparison with null.
 const NO_NULL: &str = "points without a field are found by not with exists";
 
-/// The filter of the field `at`, checked; none for none.
+/// Converts and checks the filter of the field `at`; returns none for none.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the part of the filter that is wrong, and the limit.
+/// [`Error::Invalid`] naming the invalid part of the filter, and the limit.
 pub(super) fn filter(at: &str, filter: Option<pb::Filter>) -> Result<Option<Filter>, Error> {
     let Some(filter) = filter else { return Ok(None) };
     let filter = part(at, at, filter, MAX_FILTER_DEPTH)?;
@@ -21,7 +21,7 @@ pub(super) fn filter(at: &str, filter: Option<pb::Filter>) -> Result<Option<Filt
 
 fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filter, Error> {
     use pb::filter::Form;
-    // Here too, because what is converted without end is never checked.
+    // Also limited here, because the check of the domain runs only after the conversion.
     let Some(levels) = levels.checked_sub(1) else {
         return Err(Error::invalid(root, format!("nests deeper than {MAX_FILTER_DEPTH} levels")));
     };
@@ -43,7 +43,7 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
             Filter::Equals { field, value: scalar(&at, value)? }
         }
         Some(Form::In(pb::In { field, values })) => {
-            // As given: the domain's set holds each value once.
+            // Counts the values as sent; the domain's set removes duplicates.
             if values.len() > MAX_FILTER_VALUES {
                 let why = format!("takes 1 to {MAX_FILTER_VALUES}, got {}", values.len());
                 return Err(Error::invalid(format!("{at}.in.values"), why));

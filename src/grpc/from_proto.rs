@@ -1,6 +1,6 @@
-//! Requests to the domain's words: every limit is checked here, and a wrong field is named by its path in the request.
+//! Conversion of requests from protobuf: checks every limit and names an invalid field by its path in the request.
 //!
-//! What needs the collection (its dimension, its metric, whether it embeds) is left to the engine.
+//! Checks that need the collection (its dimension, metric, embedder) are left to the engine.
 
 use super::limits::*;
 use super::{filter, payload, pb};
@@ -13,17 +13,16 @@ use crate::types::{CollectionName, MAX_DIMENSION, MAX_NAME_BYTES, Metric, PointI
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// The name of a collection, from the field `field`.
+/// Converts a collection name from the field `field`.
 pub(super) fn collection(field: &str, name: &str) -> Result<CollectionName, Error> {
     CollectionName::new(name).map_err(|error| Error::invalid(field, error.to_string()))
 }
 
-/// A point id.
 pub(super) fn id(field: &dyn Display, id: String) -> Result<PointId, Error> {
     PointId::new(id).map_err(|error| Error::invalid(field.to_string(), error.to_string()))
 }
 
-/// The ids of a `Get` or `Delete`.
+/// Converts the ids of a `Get` or `Delete`.
 pub(super) fn ids(list: Vec<String>) -> Result<Vec<PointId>, Error> {
     count("ids", list.len(), MAX_IDS)?;
     list.into_iter().enumerate().map(|(place, text)| id(&format_args!("ids[{place}]"), text)).collect()
@@ -36,7 +35,7 @@ fn count(field: &str, found: usize, most: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// A vector of finite numbers, of 1 to [`MAX_DIMENSION`] components.
+/// Converts a vector of 1 to [`MAX_DIMENSION`] finite components.
 pub(super) fn vector(field: &dyn Display, vector: pb::Vector) -> Result<Vec<f32>, Error> {
     use pb::vector::Form;
     let (form, components) = match vector.form {
@@ -66,19 +65,19 @@ pub(super) fn vector(field: &dyn Display, vector: pb::Vector) -> Result<Vec<f32>
     Ok(components)
 }
 
-/// Text of 1 byte to [`MAX_TEXT_BYTES`].
+/// Checks a text of 1 byte to [`MAX_TEXT_BYTES`].
 pub(super) fn text(field: &dyn Display, text: String) -> Result<String, Error> {
     size(field, text.len(), MAX_TEXT_BYTES)?;
     Ok(text)
 }
 
-/// An image of 1 byte to [`MAX_IMAGE_BYTES`].
+/// Checks an image of 1 byte to [`MAX_IMAGE_BYTES`].
 pub(super) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error> {
     size(field, image.len(), MAX_IMAGE_BYTES)?;
     Ok(image.to_vec())
 }
 
-/// Refuses images that have too many pixels together: embedding takes time for each of them.
+/// Refuses images with too many pixels in total, because embedding takes time for each image.
 fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
     let pixels: u64 = images.filter_map(picture::pixels).sum();
     if pixels > MAX_REQUEST_PIXELS {
@@ -97,7 +96,7 @@ fn size(field: &dyn Display, found: usize, most: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The items of an `Upsert`.
+/// Converts the items of an `Upsert`.
 pub(super) fn items(items: Vec<pb::Item>) -> Result<Vec<Item>, Error> {
     count("items", items.len(), MAX_ITEMS)?;
     let images = items.iter().filter_map(|item| match &item.source {
@@ -108,7 +107,6 @@ pub(super) fn items(items: Vec<pb::Item>) -> Result<Vec<Item>, Error> {
     items.into_iter().enumerate().map(|(place, one)| item(&format_args!("items[{place}]"), one)).collect()
 }
 
-/// One item.
 pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
     use pb::item::Source as Wire;
     let id = id(&format_args!("{field}.id"), item.id)?;
@@ -122,14 +120,14 @@ pub(super) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
     Ok(Item { id, source, payload })
 }
 
-/// How texts are split.
+/// Converts the text splitting settings.
 pub(super) fn blocks(given: Option<pb::Blocks>) -> Result<Option<Blocks>, Error> {
     let blocks = given.map(|pb::Blocks { words, overlap }| Blocks { words, overlap });
     blocks.map_or(Ok(()), |blocks| blocks.check("blocks"))?;
     Ok(blocks)
 }
 
-/// An embedder that is named.
+/// Checks an embedder reference that must have a name.
 pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error> {
     if given.name.is_empty() {
         return Err(Error::invalid("embedder.name", "is empty; Embedders.List names those there are"));
@@ -137,12 +135,12 @@ pub(super) fn embedder(given: pb::EmbedderRef) -> Result<pb::EmbedderRef, Error>
     Ok(given)
 }
 
-/// A fingerprint: 64 hexadecimal digits.
+/// Parses a fingerprint: 64 hexadecimal digits.
 pub(super) fn fingerprint(field: &str, text: &str) -> Result<Fingerprint, Error> {
     Fingerprint::from_hex(text).ok_or_else(|| Error::invalid(field, "is not a fingerprint: 64 hexadecimal digits"))
 }
 
-/// What to train, and how.
+/// Converts the training settings.
 pub(super) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
     use pb::train_settings::Lesson as Wire;
     between("settings.threads", settings.threads, 1, MAX_THREADS)?;
@@ -179,7 +177,7 @@ pub(super) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
     }
 }
 
-/// The name of a model that is to be trained, with room for what stands behind it.
+/// Checks the name of a model to train, leaving room for the suffix.
 fn model_name(name: String) -> Result<String, Error> {
     let most = MAX_NAME_BYTES - OF_TEXTS.len();
     if name.is_empty() {
@@ -229,12 +227,12 @@ fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<L
     Ok(Lesson::Words { options: Box::new(options), texts_of })
 }
 
-/// What was given, or, for nothing, the default.
+/// Returns the given value, or the default if it is zero or empty.
 fn or<T: Default + PartialEq>(given: T, default: T) -> T {
     if given == T::default() { default } else { given }
 }
 
-/// What to create; by the embedder `default` where the request names none.
+/// Converts the specification of a new collection; uses the embedder `default` if the request names none.
 pub(super) fn spec(request: pb::CreateRequest, default: pb::EmbedderRef) -> Result<CollectionSpec, Error> {
     use pb::create_request::Space as Wire;
     let name = collection("name", &request.name)?;
@@ -286,7 +284,7 @@ impl From<pb::Precision> for Precision {
     }
 }
 
-/// A setting within its range, or 0 for its default.
+/// Checks that a setting is within its range, or 0 for its default.
 fn between(field: &str, found: u32, least: u32, most: u32) -> Result<(), Error> {
     if found != 0 && !(least..=most).contains(&found) {
         return Err(Error::invalid(field, format!("takes {least} to {most}, or 0 for the default; got {found}")));
@@ -294,13 +292,12 @@ fn between(field: &str, found: u32, least: u32, most: u32) -> Result<(), Error> 
     Ok(())
 }
 
-/// Which parts of a point to send.
 pub(super) fn fields(fields: Option<pb::Fields>) -> Fields {
     let fields = fields.unwrap_or_default();
     Fields { payload: fields.payload, vector: fields.vector }
 }
 
-/// The number of points of a page.
+/// Returns the page size of a scroll.
 pub(super) fn page(limit: u32) -> Result<u32, Error> {
     match limit {
         0 => Ok(DEFAULT_PAGE),
@@ -309,7 +306,7 @@ pub(super) fn page(limit: u32) -> Result<u32, Error> {
     }
 }
 
-/// The number of hits or words.
+/// Checks the number of hits or words.
 pub(super) fn k(field: &str, k: u32) -> Result<u32, Error> {
     if !(1..=MAX_K).contains(&k) {
         return Err(Error::invalid(field, format!("takes 1 to {MAX_K}, got {k}")));
@@ -317,7 +314,7 @@ pub(super) fn k(field: &str, k: u32) -> Result<u32, Error> {
     Ok(k)
 }
 
-/// How to search.
+/// Converts the search parameters.
 pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, Error> {
     use pb::search_params::Accuracy as Wire;
     let Some(params) = params else {
@@ -346,7 +343,7 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
     })
 }
 
-/// Candidates kept: `k` to [`MAX_EF`].
+/// Checks the candidate list size: `k` to [`MAX_EF`].
 fn ef(field: &str, ef: u32, k: u32) -> Result<Accuracy, Error> {
     if !(k..=MAX_EF).contains(&ef) {
         return Err(Error::invalid(field, format!("takes k (here {k}) to {MAX_EF}, got {ef}")));
@@ -354,7 +351,7 @@ fn ef(field: &str, ef: u32, k: u32) -> Result<Accuracy, Error> {
     Ok(Accuracy::Ef(ef))
 }
 
-/// A recall within [`TARGET_RECALL`]; NaN is in no range.
+/// Checks a target recall against [`TARGET_RECALL`]; refuses NaN, which is in no range.
 fn target_recall(field: &str, target: f32) -> Result<Accuracy, Error> {
     if !TARGET_RECALL.contains(&target) {
         let (least, most) = TARGET_RECALL.into_inner();
@@ -363,7 +360,7 @@ fn target_recall(field: &str, target: f32) -> Result<Accuracy, Error> {
     Ok(Accuracy::TargetRecall(target))
 }
 
-/// What to measure.
+/// Converts the parameters of a recall measurement.
 pub(super) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<RecallParams, Error> {
     use pb::measure_recall_request::Accuracy as Wire;
     let k = k("k", if request.k == 0 { DEFAULT_K } else { request.k })?;
@@ -382,7 +379,6 @@ pub(super) fn recall_params(request: &pb::MeasureRecallRequest) -> Result<Recall
     Ok(RecallParams { samples, k, accuracy, seed: request.seed })
 }
 
-/// One query.
 pub(super) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Query, Error> {
     use pb::query::Form;
     let Some(form) = query.and_then(|query| query.form) else {
@@ -400,7 +396,7 @@ pub(super) fn query(field: &dyn Display, query: Option<pb::Query>) -> Result<Que
     })
 }
 
-/// The terms of word arithmetic: together 1 to [`MAX_TERMS`].
+/// Converts the terms of vector arithmetic: 1 to [`MAX_TERMS`] in total.
 pub(super) fn terms(
     field: &dyn Display,
     plus: Vec<String>,
@@ -415,7 +411,7 @@ pub(super) fn terms(
     Ok((plus, minus))
 }
 
-/// The queries of a batch.
+/// Converts the queries of a batch.
 pub(super) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Error> {
     count("queries", queries.len(), MAX_QUERIES)?;
     let hits = queries.len() * k as usize;
@@ -430,13 +426,13 @@ pub(super) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Err
     queries.into_iter().enumerate().map(|(place, one)| query(&format_args!("queries[{place}]"), Some(one))).collect()
 }
 
-/// Something to embed.
+/// An input to embed.
 pub(super) enum EmbedInput {
     Text(String),
     Image(Vec<u8>),
 }
 
-/// The inputs of an `Embed`.
+/// Converts the inputs of an `Embed`.
 pub(super) fn inputs(inputs: Vec<pb::EmbedInput>) -> Result<Vec<EmbedInput>, Error> {
     use pb::embed_input::Form;
     count("inputs", inputs.len(), MAX_INPUTS)?;

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` reach of the services; compiled for them only.
+//! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
 use super::{connection, context, filter as filters, from_proto, gate, page_token, payload, pb};
 use crate::collection::{Error, Filter};
@@ -6,50 +6,50 @@ use crate::types::{CollectionName, PointId};
 use prost::Message;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-/// A filter as a request holds it.
+/// Converts a filter.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Why the filter is invalid.
 pub fn filter(given: pb::Filter) -> Result<Option<Filter>, Error> {
     filters::filter("filter", Some(given))
 }
 
-/// Takes a page's token apart. What is taken is given out alike.
+/// Decodes a page token. Every valid token encodes back to itself.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Why the token is invalid.
 pub fn page_token(collection: &CollectionName, token: &str) -> Result<Option<PointId>, Error> {
     page_token::decode(collection, token)
 }
 
-/// The token of the page after `last`.
+/// Returns the token of the page after `last`.
 pub fn make_page_token(collection: &CollectionName, last: &PointId) -> String {
     page_token::encode(collection, last)
 }
 
-/// Reads headers of a request: its deadline and its id.
+/// Parses the deadline and the id in the headers of a request.
 pub fn headers(value: &[u8]) {
     if let Some(timeout) = gate::grpc_timeout(value) {
-        // A deadline is added to the time of day.
+        // The deadline is added to the current time.
         let _ = std::time::Instant::now().checked_add(timeout);
     }
     context::given_id(value);
 }
 
-/// The names in a certificate.
+/// Returns the DNS names in a certificate.
 pub fn dns_names(certificate: &[u8]) -> Vec<String> {
     connection::dns_names(&CertificateDer::from(certificate.to_vec()))
 }
 
-/// Requests that [`request`] knows.
+/// Number of request kinds of [`request`].
 pub const REQUESTS: u8 = 19;
 
-/// Decodes a request of a kind, and turns every part of it into the domain's words. True if all of it was taken.
+/// Decodes a request of a kind and converts every part of it. True if all of it was valid.
 pub fn request(kind: u8, bytes: &[u8]) -> bool {
     convert(kind % REQUESTS, bytes).is_ok()
 }
 
-/// Decodes, or ends.
+/// Decodes a message.
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {
     M::decode(bytes).map_err(|error| Error::invalid("message", error.to_string()))
 }
@@ -65,7 +65,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             let request: pb::UpsertRequest = decode(bytes)?;
             named(&request.collection)?;
             for item in from_proto::items(request.items)? {
-                // What a client was allowed to store can be sent back to it.
+                // A payload that was accepted must also be sendable.
                 let sent = payload::to_struct(item.payload.clone());
                 let back = payload::from_wire(Some(sent), &payload::exact_json(&item.payload), &"payload")?;
                 assert_eq!(back, item.payload);

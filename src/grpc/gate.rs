@@ -1,8 +1,7 @@
-//! The gate in front of a service: finds who asks and whether they may, admits requests, keeps their deadlines, corrects
-//! the codes of the transport, and remembers how each ended.
+//! Request middleware: authenticates, authorizes, limits, applies deadlines, corrects transport status codes, logs.
 //!
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
-//! `status::corrected`), and calls a passed deadline a cancellation. The gate is where both are put right.
+//! `status::corrected`), and reports a passed deadline as a cancellation. The gate corrects both.
 
 use super::calls;
 use super::connection::{Peer, client_of};
@@ -13,6 +12,7 @@ use super::places::{Place, Places};
 use super::queue::Client;
 use super::reply::Replies;
 use super::status;
+use super::status::OrStatus;
 use super::tally::Tally;
 use crate::guard::{Access, Audit, Caller, Live, Role, Scope};
 use std::convert::Infallible;
@@ -27,23 +27,23 @@ use tonic::server::NamedService;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-/// The header, both ways, with the id of a request.
+/// Header with the request id, in requests and responses.
 const REQUEST_ID: &str = "x-request-id";
-/// Strangers whose refusal goes into the audit log, a second: more would only fill the disk.
+/// Audit-log entries per second for unauthenticated requests. More would only fill the disk.
 const STRANGERS_A_SECOND: u64 = 20;
-/// Health checks at once, in total and of one address. They have limits of their own, so that health is known when the server has
-/// all the requests that it takes, and so that checks, which need no credential, take nothing from other calls.
+/// Concurrent health checks, in total and per address. The limits are separate, so that health checks work when the
+/// server is full, and so that checks, which need no credential, take no permits from other calls.
 const CHECKS: (usize, usize) = (256, 64);
-/// Health watches at once, in total and of one address.
+/// Concurrent health watches, in total and per address.
 const WATCHES: (usize, usize) = (256, 32);
-/// Time limit of a health check, and of the request of a health watch.
+/// Timeout for a health check, and for the request of a health watch.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The limits of the health service.
+/// Limits of the health service.
 pub(super) struct HealthLimits {
     checks: Arc<Places>,
     pub(super) watches: Arc<Places>,
-    /// Never full: it holds the messages of all checks and watches that there may be.
+    /// Large enough for the messages of all concurrent checks and watches, so it is never full.
     memory: Arc<Memory>,
 }
 
@@ -58,7 +58,7 @@ impl Default for HealthLimits {
     }
 }
 
-/// What all gates of a server share.
+/// State shared by all gates of a server.
 pub(super) struct Door {
     pub(super) access: Live<Access>,
     pub(super) places: Arc<Places>,
@@ -67,17 +67,17 @@ pub(super) struct Door {
     pub(super) memory: Arc<Memory>,
     pub(super) health: HealthLimits,
     pub(super) replies: Arc<Replies>,
-    /// How long a client may send nothing of a request that it has begun.
+    /// Maximum silence of a client within a request that it has begun.
     pub(super) patience: Duration,
     pub(super) max_message_bytes: usize,
     pub(super) default_response_bytes: usize,
     pub(super) begun: Instant,
-    /// Second since the beginning, and strangers in it, in one number.
+    /// Packed into one number: the second since the start, and the number of unauthenticated requests in it.
     pub(super) strangers: AtomicU64,
 }
 
 impl Door {
-    /// Whether one more refusal of a stranger may be written in this second.
+    /// Whether another refusal of an unauthenticated request may be logged in this second.
     pub(super) fn may_audit_stranger(&self) -> bool {
         let second = self.begun.elapsed().as_secs() << 32;
         let next = |seen: u64| if seen >> 32 == second >> 32 { seen + 1 } else { second + 1 };
@@ -104,12 +104,12 @@ impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// The memory that a call is charged to.
+/// Returns the memory limit that applies to a call.
 fn memory_of(tally: &Tally) -> &Arc<Memory> {
     if tally.call.role.is_some() { &tally.door.memory } else { &tally.door.health.memory }
 }
 
-/// The first charge of a request: the most that it may become, where it is compressed.
+/// Returns the initial memory charge of a request: the maximum message size if it is compressed.
 fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, Status> {
     let charge = memory_of(tally).begin();
     let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
@@ -119,7 +119,7 @@ fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, S
     Ok(Arc::new(charge))
 }
 
-/// Who sent a request, and its place; or what it is answered instead.
+/// Authenticates and admits a request: returns its permit, or the status to answer with.
 fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
     let door = tally.door.clone();
     let peer = request.extensions().get::<Peer>();
@@ -143,7 +143,7 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
         tracing::debug!(%why, "not let in");
         status::unauthenticated()
     })?;
-    // Where everybody may come in, the machines they come from are told apart.
+    // If authentication is off, clients are distinguished by their address.
     let client: Client = match peer {
         Some(_) if access.is_open() => address(),
         _ => caller.name.as_str().into(),
@@ -155,7 +155,7 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
     if has < role {
         return Err(status::role_needed(tally.call.name, role, has));
     }
-    asked?;
+    asked.or_status()?;
     door.places.take(&client).map_err(status::overloaded)
 }
 
@@ -206,9 +206,9 @@ where
             tracing::info_span!("request", request_id, call = call.name, caller, collection = Empty, outcome = Empty);
         tally.span = span.clone();
         let deadline = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
-        // A client may ask for longer than clocks go.
+        // The deadline may exceed the range of the clock.
         let deadline = deadline.and_then(|time| tally.begun.checked_add(time));
-        // A health check has one of ours; a health watch, until it begins to answer.
+        // A health check has the server's own deadline; a health watch has it until its response begins.
         let ours = call.role.is_none().then(|| tally.begun.checked_add(HEALTH_DEADLINE)).flatten();
         let answer_by = deadline.into_iter().chain(ours).min();
         let deadline = if call.is_health_watch() { deadline } else { answer_by };
@@ -253,7 +253,7 @@ fn with_id(mut response: http::Response<Body>, request_id: &str) -> http::Respon
     response
 }
 
-/// The value of `grpc-timeout`: at most 8 digits and a unit.
+/// Parses `grpc-timeout`: at most 8 digits and a unit.
 pub(super) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
@@ -275,7 +275,7 @@ pub(super) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Answers in its own time: never, or at once with a status.
+    /// Answers with a status immediately, or never.
     #[derive(Clone)]
     struct Fake(Option<Status>);
 
@@ -365,13 +365,19 @@ mod tests {
         let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.door.health.checks.take(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Check").await, Some("RESOURCE_EXHAUSTED"));
         drop(checks);
+        // A separate memory limit, too.
+        let full = gate.door.memory.begin();
+        full.add(1 << 20).unwrap();
+        let compressed = http::Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-encoding", "gzip");
+        let response = gate.call(compressed.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(status::name_in(response.headers()), Some("OK"));
     }
 
     #[test]
     fn strangers_do_not_fill_the_audit_log() {
         let door = gate(None, 1).door;
         let written = (0..1_000).filter(|_| door.may_audit_stranger()).count() as u64;
-        // The second may have changed once meanwhile.
+        // The second may have changed once in between.
         assert!((STRANGERS_A_SECOND..=2 * STRANGERS_A_SECOND).contains(&written), "{written}");
     }
 

@@ -1,13 +1,14 @@
-//! `grpc.health.v1`: the true state of each service, by name; the empty name stands for the whole server, and
-//! `collection/NAME` for a collection: `SERVING` while everything can be asked of it. (Where not everybody may come in, nobody is
-//! told of collections here: `Collections.Get` tells those who may see them.) `orphans` is `NOT_SERVING` while the folder `orphans/` of
-//! the data directory holds something: points that no record names.
+//! The service `grpc.health.v1`: the actual state of each service, collection and of the server.
 //!
-//! A server exists only over an open engine, so every service is `SERVING` from the first moment, and `NOT_SERVING`
-//! from the moment the server is told to stop; there is no way back. `Watch` ends after that message, so that an open
-//! watch does not keep the server from stopping.
+//! The empty name is the whole server. `collection/NAME` is a collection: `SERVING` while all operations are available.
+//! (With access control, collections are not reported here; use `Collections.Get`.) `orphans` is `NOT_SERVING` while
+//! the folder `orphans/` of the data directory is not empty: it holds points that no record refers to.
+//!
+//! A server exists only over an open engine, so every service is `SERVING` from the start and `NOT_SERVING` once
+//! shutdown begins, permanently. `Watch` ends after that message, so that an open watch does not delay the shutdown.
 
 use super::from_proto;
+use super::status::OrStatus;
 use crate::collection::{CollectionState, Engine};
 use crate::guard::{Access, Live};
 use std::sync::Arc;
@@ -20,15 +21,15 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 pub(super) struct Health {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) access: Live<Access>,
-    /// Names of the services, the empty one among them.
+    /// Names of the services, including the empty one.
     pub(super) services: Vec<&'static str>,
-    /// True from the moment the server stops.
+    /// True once shutdown begins.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// Before the name of a collection.
+/// Prefix of collection names.
 const COLLECTION: &str = "collection/";
-/// The name that stands for what was moved to `orphans/`.
+/// Name for the state of the folder `orphans/`.
 const ORPHANS: &str = "orphans";
 
 fn reply(status: ServingStatus) -> HealthCheckResponse {
@@ -44,8 +45,8 @@ impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let collection = request.get_ref().service.strip_prefix(COLLECTION);
         if let Some(name) = collection.filter(|_| self.access.get().is_open()) {
-            let name = from_proto::collection("service", name)?;
-            let serving = self.engine.collection(&name)?.state == CollectionState::Serving;
+            let name = from_proto::collection("service", name).or_status()?;
+            let serving = self.engine.collection(&name).or_status()?.state == CollectionState::Serving;
             return Ok(Response::new(reply(state(*self.stopping.borrow() || !serving))));
         }
         if request.get_ref().service == ORPHANS {

@@ -1,15 +1,15 @@
-//! Explanations of failed connections for users of the client: what the error of the transport means, and the remedy.
+//! Explanations of failed connections for users of the client: cause and remedy.
 
 use std::error::Error as StdError;
 use std::io;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// What the server of this program says to plain text on a port with TLS.
+/// Response of a nearness server to plain text on a TLS port.
 pub(super) const WANTS_TLS: &str = "this port speaks TLS: use https://";
-/// What it says to TLS on a port of plain text.
+/// Response of a nearness server to TLS on a plain-text port.
 pub(super) const NO_TLS: &str = "this port speaks plain text, not TLS: use http://";
 
-const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
+pub(super) const PLAIN_TEXT_TO_TLS: &str = "the server speaks TLS: use https://";
 const TLS_TO_PLAIN_TEXT: &str = "the server does not speak TLS: use http://";
 const ANOTHER_NAME: &str =
     "the certificate is not for this name: use a name that it has, or make one whose subjectAltName has this";
@@ -19,10 +19,12 @@ const AN_AUTHORITY: &str = "the server shows the certificate of an authority (CA
                             docs/SECURITY.md shows";
 const CLIENT_CERTIFICATE: &str =
     "the server asks for a client certificate: --certificate FILE and --certificate-key FILE";
+const REFUSED_CERTIFICATE: &str = "the server refused the certificate of this client: --certificate takes one of an authority \
+                                   that the server trusts for clients, and that has not expired";
 const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verified";
 const OTHER_ALERT: &str = "the server refused the TLS handshake";
 
-/// What is wrong with the TLS of a connection; none when the error has another cause.
+/// Returns the TLS problem behind an error; none if the error has another cause.
 pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -36,7 +38,7 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
             }
             _ => {}
         }
-        // What passes through HTTP/2 keeps only its text.
+        // Errors that pass through HTTP/2 keep only their text.
         let text = error.to_string();
         if text.contains("received fatal alert: CertificateRequired") {
             return Some(CLIENT_CERTIFICATE);
@@ -44,7 +46,7 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         if text.contains("tls handshake eof") {
             return Some(TLS_TO_PLAIN_TEXT);
         }
-        // HTTP/2 that reads an alert of TLS finds the length of a frame in it that no frame has.
+        // An HTTP/2 client parses a TLS alert as a frame with an impossible length.
         if text.contains(WANTS_TLS) || text.contains("frame with invalid size") {
             return Some(PLAIN_TEXT_TO_TLS);
         }
@@ -53,9 +55,15 @@ pub(super) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     None
 }
 
+/// Whether the peer ended the TLS handshake with an alert.
+pub(super) fn is_alert(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(tls, Some(TlsError::AlertReceived(_)))
+}
+
 fn of_certificate(why: &CertificateError) -> &'static str {
     match why {
-        // The signature is wrong when another root has the name of the issuer.
+        // The signature is wrong if another root has the name of the issuer.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_ROOT,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => ANOTHER_NAME,
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => AN_AUTHORITY,
@@ -66,6 +74,14 @@ fn of_certificate(why: &CertificateError) -> &'static str {
 fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => CLIENT_CERTIFICATE,
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied
+        | AlertDescription::DecryptError => REFUSED_CERTIFICATE,
         _ => OTHER_ALERT,
     }
 }

@@ -1,10 +1,11 @@
-//! The service `Map`: layouts as streams, in pieces, and what is written told as it happens.
+//! The service `Map`: streams of layouts and of changes.
 //!
-//! What a client has not read yet waits in an outbox, charged to the memory that all requests share, so that a layout gives back
-//! its thread and its place in the queue although nobody reads it. What may be missed is left out while a few pieces wait. When the
-//! outbox is full, the layout waits for a client that reads, and ends for one that does not.
+//! Messages that the client has not read yet wait in an outbox, which is charged to the shared memory limit, so that a
+//! computed layout releases its thread and its permit even if nobody reads it. Optional messages are dropped while
+//! several messages wait. If the outbox is full, the layout waits for the client for a limited time, then ends.
 
 use super::memory::Charge;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, payload, pb, status};
 use crate::collection::map::{
@@ -23,23 +24,23 @@ use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-/// Places of one message.
+/// Coordinates per message.
 const PIECE_NUMBERS: usize = 1 << 17;
-/// Messages that wait for a client before others are left out.
+/// Number of waiting messages from which optional messages are dropped.
 const PIECES: u64 = 8;
-/// Bytes of messages that may wait for a client.
+/// Capacity of the outbox, bytes.
 const OUTBOX_BYTES: usize = 8 << 20;
-/// How long a layout waits for a client that takes nothing from a full outbox.
+/// Maximum time that a layout waits for the client while the outbox is full.
 const STALL: Duration = Duration::from_secs(2);
-/// How often a watcher looks for news.
+/// Polling interval of a watcher.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Points of one message to a watcher.
+/// Maximum number of points per message to a watcher.
 const NEWS: usize = 512;
 
 pub(super) struct Map(pub(super) Arc<Shared>);
 
 type Replies<M> = ReceiverStream<Result<M, Status>>;
-/// The replies of a layout.
+/// The messages of a layout stream.
 type Parts = Pin<Box<dyn Stream<Item = Result<pb::ProjectResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -50,9 +51,9 @@ impl pb::map_server::Map for Map {
     async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = MapParams {
-            choice: choice(request.dimensions, request.method)?,
+            choice: choice(request.dimensions, request.method).or_status()?,
             fields: request.payload_fields,
             limit: if request.limit == 0 { DEFAULT_MAP_POINTS } else { request.limit },
             fresh: request.fresh,
@@ -77,9 +78,9 @@ impl pb::map_server::Map for Map {
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let choice = choice(request.dimensions, request.method)?;
-        let queries = from_proto::queries(request.queries, 1)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let choice = choice(request.dimensions, request.method).or_status()?;
+        let queries = from_proto::queries(request.queries, 1).or_status()?;
         let lane = Lane::of_queries(&queries);
         let places = work.run(lane, move |engine| engine.place(&name, choice, &queries)).await?;
         work.reply(pb::PlaceResponse { places: le_f32(&places) })
@@ -88,11 +89,11 @@ impl pb::map_server::Map for Map {
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let choice = choice(request.dimensions, request.method)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let choice = choice(request.dimensions, request.method).or_status()?;
         let fields = request.payload_fields;
-        // Refuses what is wrong before the stream begins.
-        let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from)?);
+        // Report invalid arguments before the stream begins.
+        let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from).or_status()?);
         let feed = work.run(Lane::Store, {
             let fields = fields.clone();
             move |engine| engine.placed(&of, choice, &[no_point], &fields).and_then(|_| engine.watch(&of))
@@ -115,23 +116,23 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
     Ok(MapChoice { dimensions: if dimensions == 0 { 2 } else { dimensions }, method })
 }
 
-/// A reply with what it takes until it is read.
+/// A message with the resources that it holds until it is read.
 struct Waiting {
     reply: pb::ProjectResponse,
     _room: OwnedSemaphorePermit,
     _charge: Charge,
 }
 
-/// The replies of a layout that its client has not read yet.
+/// Messages of a layout that its client has not read yet.
 struct Outbox {
     sender: mpsc::UnboundedSender<Result<Waiting, Status>>,
-    /// KiB that may still wait.
+    /// Remaining capacity, KiB.
     room: Arc<Semaphore>,
     sent: AtomicU64,
     taken: Arc<AtomicU64>,
     work: Work,
     runtime: tokio::runtime::Handle,
-    /// Why no more is sent.
+    /// Why sending has stopped.
     failed: Mutex<Option<Status>>,
 }
 
@@ -156,12 +157,13 @@ impl Outbox {
         (Arc::new(outbox), Box::pin(parts))
     }
 
-    /// How many replies wait.
+    /// Number of messages that wait for a reader.
     fn waiting(&self) -> u64 {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
-    /// Sends a reply; false when there is no client, no memory, or no room that a client makes. Not for an asynchronous thread.
+    /// Sends a message; false if the client is gone, memory is full, or the outbox stays full. Blocks; not for async
+    /// threads.
     fn send(&self, part: pb::project_response::Part) -> bool {
         let reply = pb::ProjectResponse { part: Some(part) };
         let bytes = reply.encoded_len();
@@ -194,15 +196,15 @@ impl Outbox {
         }
     }
 
-    /// Ends the stream with this status, or with what no more was sent for.
+    /// Ends the stream with this status, or with the reason why sending stopped.
     fn end(&self, status: Status) {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Nobody listens any more, or it is sent.
+        // Fails only if the client is gone.
         let _ = self.sender.send(Err(failed.unwrap_or(status)));
     }
 }
 
-/// Sends a part; false when nobody listens any more.
+/// Sends a part of a layout; false if the client is gone.
 fn tell(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
     use pb::project_response::Part;
     let dimensions = params.choice.dimensions;
@@ -279,7 +281,7 @@ fn end_message(end: MapEnd) -> pb::MapEnd {
     }
 }
 
-/// What a watcher asked for.
+/// Parameters of a watch.
 #[derive(Clone)]
 struct Watched {
     name: CollectionName,
@@ -287,7 +289,7 @@ struct Watched {
     fields: Vec<String>,
 }
 
-/// Tells what is written until the client leaves, the collection or the server ends.
+/// Streams changes until the client leaves, the collection is deleted or the server stops.
 async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Sender<Result<pb::WatchResponse, Status>>) {
     let mut stopping = work.stopping();
     let mut told = None;
@@ -295,7 +297,7 @@ async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Send
         let news = feed.take(NEWS);
         let empty = news.ids.is_empty() && !news.missed;
         if news.ended {
-            break Error::UnknownCollection(watched.name.to_string()).into();
+            break Error::UnknownCollection(watched.name.to_string()).into_status();
         }
         if empty && told.is_some_and(|told| news.sequence <= told) {
             tokio::select! {
@@ -327,6 +329,6 @@ async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Send
             _ = stopping.wait_for(|stopping| *stopping) => break status::stopping(),
         }
     };
-    // Nobody listens any more, or it is sent.
+    // Fails only if the client is gone.
     let _ = replies.send(Err(end)).await;
 }

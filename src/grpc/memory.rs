@@ -1,9 +1,9 @@
-//! How many bytes of requests are inside the server at once: each request has its own bound, and all of them share one.
+//! Shared memory limit of all requests in progress; each request also has its own limit.
 //!
-//! A unary request is charged for what has arrived of it, and, when it is compressed, for the most that it may become; a large
-//! reply for what the client has not taken of it yet. All is given back when the reply ends. A stream is charged for the buffer
-//! that its messages are put together in, which stays as large as its largest message until the stream ends; and by its
-//! handler for each batch, until it is written.
+//! A unary request is charged for the bytes received or, if it is compressed, for its maximum decompressed size; a
+//! large response for the bytes that the client has not read yet. All is released when the response ends. A stream is
+//! charged for its decoder's message buffer, which stays as large as the largest message until the stream ends; its
+//! handler charges each batch until it is written.
 
 use super::status;
 use bytes::Bytes;
@@ -16,17 +16,17 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Body as HttpBody;
 
-/// The bound, and what is taken of it.
+/// The limit and the current usage.
 pub(super) struct Memory {
     most: usize,
     taken: AtomicUsize,
 }
 
-/// The charge of one request; given back when dropped.
+/// Memory permit of one request; released when dropped.
 pub(super) struct Charge {
     memory: Arc<Memory>,
     bytes: AtomicUsize,
-    /// Of them, those of a response that is being filled.
+    /// Part of it that is reserved for a response in construction.
     reserved: AtomicUsize,
 }
 
@@ -35,19 +35,19 @@ impl Memory {
         Self { most, taken: AtomicUsize::new(0) }
     }
 
-    /// A charge of nothing yet.
+    /// Creates an empty permit.
     pub(super) fn begin(self: &Arc<Self>) -> Charge {
         Charge { memory: self.clone(), bytes: AtomicUsize::new(0), reserved: AtomicUsize::new(0) }
     }
 
-    /// Bytes that are taken.
+    /// Returns the bytes in use.
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }
 
 impl Charge {
-    /// Takes more, or nothing when that would be too much for all of them together.
+    /// Charges more bytes, or fails if the limit would be exceeded.
     pub(super) fn add(&self, bytes: usize) -> Result<(), Status> {
         let most = self.memory.most;
         let more = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
@@ -57,19 +57,19 @@ impl Charge {
         Ok(())
     }
 
-    /// Takes bytes for a response that is being filled, or nothing as [`add`](Self::add).
+    /// Reserves bytes for a response in construction; fails as [`add`](Self::add).
     pub(super) fn reserve(&self, bytes: usize) -> Result<(), Status> {
         self.add(bytes)?;
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Gives back what was reserved.
+    /// Releases the reservation.
     pub(super) fn release(&self) {
         self.give(self.reserved.swap(0, Ordering::Relaxed));
     }
 
-    /// Takes the bytes of an encoded response; what was reserved for it counts towards them.
+    /// Charges an encoded response; its reservation counts towards it.
     pub(super) fn add_encoded(&self, bytes: usize) -> Result<(), Status> {
         let reserved = self.reserved.swap(0, Ordering::Relaxed);
         if reserved < bytes {
@@ -79,7 +79,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Gives some of it back.
+    /// Releases part of the charge.
     pub(super) fn give(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.memory.taken.fetch_sub(bytes, Ordering::Relaxed);
@@ -92,46 +92,46 @@ impl Drop for Charge {
     }
 }
 
-/// DEFLATE makes a byte into no more than this many.
+/// Maximum expansion factor of DEFLATE.
 const MOST_INFLATED: usize = 1_032;
-/// The bytes before each message of gRPC: whether it is compressed, and its length.
+/// Length of the gRPC message prefix: compression flag and message length.
 const PREFIX: usize = 5;
 
 /// How a body is charged.
 pub(super) enum Meter {
-    /// Unary: every byte, until the reply ends. It has one message of at most so many bytes.
+    /// Unary: every byte, until the response ends. The body has one message of limited size.
     Whole {
-        /// Of the request.
+        /// Memory permit of the request.
         charge: Arc<Charge>,
-        /// What the body may still have.
+        /// Remaining bytes of the body.
         left: usize,
-        /// The limit of its message, for the refusal.
+        /// Maximum message size, for the error.
         limit: usize,
     },
-    /// A stream: the buffers of its decoder.
+    /// Stream: the buffers of its decoder.
     Stream(Buffers),
 }
 
 impl Meter {
-    /// Of a call with one message of at most `limit` bytes.
+    /// Meter of a call with one message of at most `limit` bytes.
     pub(super) fn whole(charge: Arc<Charge>, limit: usize) -> Self {
         Self::Whole { charge, left: limit.saturating_add(PREFIX), limit }
     }
 
-    /// Of a stream of messages of at most `limit` bytes.
+    /// Meter of a stream of messages of at most `limit` bytes.
     pub(super) fn stream(charge: Charge, limit: usize) -> Self {
         let prefix = ([0; PREFIX], 0);
         Self::Stream(Buffers { charge, limit, prefix, left: 0, partial: 0, held: 0, charged: 0, inflated: 0 })
     }
 
-    /// Before the body is asked for more.
+    /// Called before the body is polled for more.
     fn asked(&mut self) {
         if let Self::Stream(buffers) = self {
             buffers.held = buffers.partial;
         }
     }
 
-    /// More has arrived.
+    /// Called when data has arrived.
     fn arrived(&mut self, data: &[u8]) -> Result<(), Status> {
         match self {
             Self::Whole { charge, left, limit } => {
@@ -143,23 +143,23 @@ impl Meter {
     }
 }
 
-/// What the decoder of a stream holds. It asks for more bytes only when it has no whole message, so it then holds the beginning of
-/// one and nothing else. Its buffers never become smaller, so neither does the charge.
+/// Buffers of a stream decoder. The decoder polls for more bytes only without a complete message, so it then holds
+/// exactly the beginning of one. Its buffers never shrink, so neither does the charge.
 pub(super) struct Buffers {
     charge: Charge,
-    /// Largest message.
+    /// Maximum message size.
     limit: usize,
-    /// The prefix of the next message, as far as it has arrived.
+    /// Prefix of the next message, as far as received.
     prefix: ([u8; PREFIX], usize),
-    /// Bytes of the message that are to come.
+    /// Bytes of the message still to come.
     left: usize,
-    /// Bytes of the message that have arrived, its prefix among them.
+    /// Bytes of the message received, including its prefix.
     partial: usize,
     /// Bytes in the buffer.
     held: usize,
-    /// Of them charged; the most that were held.
+    /// Bytes charged: the maximum of `held` so far.
     charged: usize,
-    /// Charged for the buffer of decompressed messages.
+    /// Bytes charged for the buffer of decompressed messages.
     inflated: usize,
 }
 
@@ -201,13 +201,13 @@ impl Buffers {
     }
 }
 
-/// The body of a request: charged as it arrives, and given up when nothing arrives any more.
+/// Request body that is charged as it arrives and fails after a silence of the client.
 pub(super) struct Arriving {
     inner: Body,
     meter: Meter,
-    /// How long the client may be silent.
+    /// Maximum silence of the client.
     patience: Duration,
-    /// Its end; none while the client is not waited for.
+    /// Timer of the silence; none while nothing is expected from the client.
     silence: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -287,7 +287,7 @@ mod tests {
         Meter::stream(memory.begin(), limit)
     }
 
-    /// A message as gRPC sends it.
+    /// Encodes a gRPC message.
     fn message(compressed: bool, length: usize) -> Vec<u8> {
         let mut bytes = vec![u8::from(compressed)];
         bytes.extend((length as u32).to_be_bytes());
@@ -299,7 +299,7 @@ mod tests {
     fn a_stream_is_charged_for_its_largest_message() {
         let memory = Arc::new(Memory::new(1_000));
         let mut meter = stream(&memory, 400);
-        // However it is cut, and however many messages come.
+        // For any chunking and any number of messages.
         let many = [message(false, 100), message(false, 0), message(false, 37)].concat().repeat(50);
         for size in [1, 3, 5, 7, 64] {
             for piece in many.chunks(size) {
@@ -309,7 +309,7 @@ mod tests {
         }
         let taken = memory.taken();
         assert!((105..=105 + 64).contains(&taken), "{taken}");
-        // One that never becomes whole, up to the limit of all.
+        // A message that stays incomplete, up to the shared limit.
         let mut other = stream(&memory, 2_000);
         let long = message(false, 1_900);
         let refused = long.chunks(10).position(|piece| {

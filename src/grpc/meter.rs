@@ -1,5 +1,4 @@
-//! The size of a response while it is filled: bytes on the wire against the limit of the request, bytes in memory against the
-//! memory that all requests share.
+//! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
 use super::memory::Charge;
 use super::{status, to_proto};
@@ -11,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Counts the points of one response.
 pub(super) struct ResponseMeter {
     limit: usize,
-    /// Largest limit that the client may ask for.
+    /// Largest limit that the client may request.
     most: usize,
     bytes: AtomicUsize,
     charge: Arc<Charge>,
 }
 
 impl ResponseMeter {
-    /// For a response of at most `limit` bytes.
+    /// Creates a meter for a response of at most `limit` bytes.
     pub(super) fn new(limit: usize, most: usize, charge: Arc<Charge>) -> Self {
         Self { limit, most, bytes: AtomicUsize::new(0), charge }
     }
@@ -40,12 +39,12 @@ impl Meter for ResponseMeter {
     }
 }
 
-/// Bytes of a leaf node of a `BTreeMap<String, Value>`, which has room for 11 entries.
+/// Size of a leaf node of a `BTreeMap<String, Value>`, which has room for 11 entries, bytes.
 const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
-/// Entries of such a node at least, where there are several nodes.
+/// Minimum number of entries per node, if there are several nodes.
 const ENTRIES: usize = 5;
 
-/// About the bytes of memory that a point takes.
+/// Estimates the memory of a point, bytes.
 fn memory_of(point: &Point) -> usize {
     let vector = point.vector.as_ref().map_or(0, |vector| vector.len() * size_of::<f32>());
     size_of::<Point>() + point.id.as_str().len() + vector + point.payload.as_ref().map_or(0, object)
@@ -56,7 +55,7 @@ fn object(object: &Payload) -> usize {
     nodes + object.iter().map(|(name, value)| name.len() + heap(value)).sum::<usize>()
 }
 
-/// Bytes of a value beside its own.
+/// Heap memory of a value, excluding the value itself, bytes.
 fn heap(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -101,7 +100,7 @@ mod tests {
     fn small_objects_are_charged_what_they_take() {
         let memory = Arc::new(Memory::new(1 << 20));
         let meter = ResponseMeter::new(1 << 30, 1 << 30, Arc::new(memory.begin()));
-        // 8 bytes of JSON each, and a node of a map.
+        // 8 bytes of JSON each, and one map node.
         let many = point(serde_json::json!({ "a": vec![serde_json::json!({ "a": 1 }); 10_000] }));
         assert!(matches!(meter.add(&many), Err(Error::Overloaded(why)) if why.contains("1048576")));
     }

@@ -1,5 +1,4 @@
-//! What can be watched, in the text format of Prometheus: requests as they end, and the state of the server and its
-//! engine at the moment it is asked for.
+//! Metrics in the Prometheus text format: completed requests, and the current state of the server and its engine.
 
 use super::context::Context;
 use super::gate::Door;
@@ -30,18 +29,18 @@ struct Ended {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Took {
     call: &'static str,
-    /// How the answer was found; `none` for calls that do not search.
+    /// How the search was executed; `none` for calls that do not search.
     path: &'static str,
 }
 
 type Histograms = Family<Took, Histogram, fn() -> Histogram>;
 
-/// Counters of requests. No label has a value that a client may choose, but names of collections that exist.
+/// Request counters. No label has a client-chosen value, except names of existing collections.
 #[derive(Clone)]
 pub(super) struct Requests {
     ended: Family<Ended, Counter>,
     seconds: Histograms,
-    /// What `MeasureRecall` last said, by collection.
+    /// Latest result of `MeasureRecall` by collection.
     recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
 }
 
@@ -64,7 +63,7 @@ fn path_name(path: Option<&Path>) -> &'static str {
 }
 
 impl Requests {
-    /// A request ended.
+    /// Records a completed request.
     pub(super) fn ended(&self, call: &'static str, code: &'static str, took: Duration, context: Option<&Context>) {
         self.ended.get_or_create(&Ended { call, code }).inc();
         let path = path_name(context.and_then(|context| context.path.get()));
@@ -76,7 +75,7 @@ impl Requests {
     }
 }
 
-/// All that can be watched of a server.
+/// All metrics of a server.
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
@@ -99,7 +98,7 @@ impl Metrics {
         Self(registry)
     }
 
-    /// The text. Reads the state of every collection: not for an asynchronous thread.
+    /// Returns the metrics as text. Reads the state of every collection: not for async threads.
     pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.0)?;
@@ -107,7 +106,7 @@ impl Metrics {
     }
 }
 
-/// What is read when it is asked for.
+/// Gauges that are read on each scrape.
 struct Now {
     recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
     engine: Arc<dyn Engine>,
@@ -126,7 +125,7 @@ impl fmt::Debug for Now {
 
 type Read = fn(&CollectionInfo) -> u64;
 
-/// A gauge of each collection: its name, what it is, and where it is read.
+/// Gauges per collection: name, description, and how to read the value.
 const OF_COLLECTIONS: [(&str, &str, Read); 9] = [
     ("points", "Live points", |info| info.points),
     ("growing_points", "Points that are not yet sealed", |info| info.growing_points),

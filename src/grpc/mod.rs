@@ -1,35 +1,36 @@
-//! The database over gRPC: package `nearness.v1`, health and reflection, and a client for the command line.
+//! The gRPC layer: package `nearness.v1`, health and reflection, and a client for the command line.
 //!
-//! A handler has three steps: convert in (every limit is checked there), call the [`Engine`](crate::collection::Engine)
-//! off the async threads, convert out. No protobuf type goes further in than this folder, and no tonic type leaves it.
+//! A handler has three steps: convert the request (which checks every limit), call the
+//! [`Engine`](crate::collection::Engine) off the async threads, convert the response. Protobuf types do not leave this
+//! folder inwards, nor tonic types outwards.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `pb.rs` | the generated messages, clients and servers, and their descriptors |
-//! | `limits.rs` | every number that a request is held to |
-//! | `from_proto.rs` | requests to the domain's words, checked, with the path of a wrong field |
-//! | `to_proto.rs` | the domain's words to replies |
-//! | `filter.rs` | filters to the domain's words |
-//! | `payload.rs` | JSON objects to `google.protobuf.Struct` and back |
+//! | `pb.rs` | generated messages, clients and servers, and their descriptors |
+//! | `limits.rs` | limits of requests |
+//! | `from_proto.rs` | conversion and validation of requests; errors name the path of the invalid field |
+//! | `to_proto.rs` | conversion of responses |
+//! | `filter.rs` | conversion of filters |
+//! | `payload.rs` | conversion between JSON objects and `google.protobuf.Struct` |
 //! | `page_token.rs` | the opaque token of a scroll |
 //! | `status.rs` | errors to status codes with `google.rpc` details; the only file that names `tonic::Code` |
 //! | `connection.rs` `tls.rs` | connections with and without TLS |
-//! | `calls.rs` | every call, and the role that it needs |
-//! | `gate.rs` | lets requests in, keeps deadlines, and corrects the codes of the transport |
-//! | `places.rs` `memory.rs` `queue.rs` | how many are inside at once, with how many bytes, and whose turn it is |
-//! | `meter.rs` | the size of a response while it is filled |
-//! | `reply.rs` | replies on their way, in small pieces; what is not read is let go |
-//! | `context.rs` `tally.rs` | what is known of a request, and what is remembered of it |
-//! | `metrics.rs` `scrape.rs` | what can be watched, and the port where Prometheus gets it |
-//! | `scoped.rs` | the engine as one caller may see it |
-//! | `work.rs` | runs engine calls on blocking threads, so many at a time |
+//! | `calls.rs` | all methods and their required roles |
+//! | `gate.rs` | request middleware: authentication, limits, deadlines, correction of transport status codes |
+//! | `places.rs` `memory.rs` `queue.rs` | concurrency limit, memory limit, fair queueing |
+//! | `meter.rs` | the size of a response in construction |
+//! | `reply.rs` | response bodies, sent in small pieces; aborts responses that are not read |
+//! | `context.rs` `tally.rs` | per-request context; request log |
+//! | `metrics.rs` `scrape.rs` | metrics; the port for Prometheus |
+//! | `scoped.rs` | the engine restricted to what one caller may access |
+//! | `work.rs` | engine calls on blocking threads with limited concurrency |
 //! | `collections.rs` `points.rs` `upsert_stream.rs` `search.rs` `quality.rs` `map.rs` `embedders.rs` | the services |
-//! | `progress.rs` | long work whose progress is told as a stream |
-//! | `health.rs` | `grpc.health.v1` with the true state of each service |
-//! | `page.rs` | the port for browsers: the page's files, and gRPC-web for pages from here |
-//! | `server.rs` | binds, serves, drains |
-//! | `client.rs` | connects; every call with a readable error |
-//! | `hints.rs` | explanations of failed connections |
+//! | `progress.rs` | long jobs that stream their progress |
+//! | `health.rs` | `grpc.health.v1` with the actual state of each service |
+//! | `page.rs` | the port for browsers: static files, and gRPC-web for same-origin pages |
+//! | `server.rs` | bind, serve, drain |
+//! | `client.rs` | the client, with readable errors |
+//! | `hints.rs` `probe.rs` | explanations of failed connections |
 
 mod calls;
 pub mod client;
@@ -55,6 +56,7 @@ pub mod payload;
 pub mod pb;
 mod places;
 mod points;
+mod probe;
 mod progress;
 mod quality;
 mod queue;

@@ -1,8 +1,8 @@
-//! The port for browsers: the page's files, and gRPC-web in front of the same services as the gRPC port.
+//! The port for browsers: static files, and gRPC-web in front of the same services as on the gRPC port.
 //!
-//! A browser carries requests of any site to any address that it reaches, this machine's loopback too. So a request is
-//! answered only when it was sent to a name that is this server's (a name that an attacker's DNS resolves to this machine is
-//! not), and by a page that came from here. No header ever allows another origin.
+//! A browser sends requests of any site to any reachable address, including this machine's loopback. So a request is
+//! answered only if its host is a name of this server (not a name that an attacker's DNS resolves to this machine) and
+//! if it comes from a page of this server. No header ever allows another origin.
 
 use super::limits::MAX_RESPONSE_BYTES;
 use crate::web::{self, File};
@@ -20,12 +20,12 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower_layer::Layer;
 
-/// What the page may do: load scripts and styles from here, talk to here, show pictures that it made itself.
+/// Allows scripts, styles and connections from this origin, and images that the page creates itself.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'; require-trusted-types-for 'script'",
 );
-/// With every answer.
+/// Sent with every response.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -37,20 +37,20 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
         HeaderValue::from_static("camera=(), microphone=(), geolocation=()"),
     ),
 ];
-/// Another content has another name.
+/// For files whose name changes with their content.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Asked for by its hash each time.
+/// For files that are revalidated by their hash each time.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-/// By whom a browser says that a request was made.
+/// Header in which browsers report the site that initiated a request.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// The names under which the server may be asked.
+/// Host names of the server.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// Lower case, without ports. IP addresses and `localhost` need not be among them.
+    /// Lower case, without ports. IP addresses and `localhost` are always allowed.
     pub(super) names: Arc<[String]>,
-    /// With TLS a certificate vouches for the name.
+    /// With TLS, the certificate authenticates the name.
     pub(super) tls: bool,
 }
 
@@ -62,7 +62,7 @@ impl Names {
         self.tls || address || host == "localhost" || self.names.contains(&host)
     }
 
-    /// Why a request is not answered, if so.
+    /// Returns the reason for refusing a request, if any.
     fn refuse<B>(&self, request: &Request<B>) -> Option<&'static str> {
         let Some(host) = host(request) else { return Some("the request names no host, or more than one") };
         if !self.ours(&host) {
@@ -82,14 +82,14 @@ impl Names {
     }
 }
 
-/// The value of a header that stands at most once.
+/// Returns the value of a header that occurs at most once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(HeaderValue::to_str).transpose().map_err(drop)?;
     if values.next().is_some() { Err(()) } else { Ok(first) }
 }
 
-/// The host, with its port, that a request was sent to.
+/// Returns the host and port that a request was sent to.
 fn host<B>(request: &Request<B>) -> Option<Authority> {
     let header = only(request.headers(), header::HOST.as_str()).ok()?;
     let named = header.map(str::parse).transpose().ok()?;
@@ -99,13 +99,13 @@ fn host<B>(request: &Request<B>) -> Option<Authority> {
     }
 }
 
-/// Whether an origin is the page of this very host and port.
+/// Whether an origin has this host and port.
 fn same_host(origin: &str, host: &Authority) -> bool {
     let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     rest.is_some_and(|rest| rest.eq_ignore_ascii_case(host.as_str()))
 }
 
-/// What answers on the port.
+/// The HTTP service of the port.
 #[derive(Clone)]
 pub(super) struct Page<S> {
     services: GrpcWebService<S>,
@@ -201,10 +201,10 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
     response
 }
 
-/// Files that were unpacked, by the hash of their content. Kept, so that replies that are not read share one copy.
+/// Decompressed files by the hash of their content. Cached, so that unread responses share one copy.
 static UNPACKED: Mutex<BTreeMap<&'static str, Bytes>> = Mutex::new(BTreeMap::new());
 
-/// The entity tag and the bytes of a file, in the form that is asked for.
+/// Returns the entity tag and the bytes of a file, compressed if requested.
 fn content(file: &File, gzip: bool) -> Option<(String, Bytes)> {
     if gzip {
         return Some((format!("\"{}-gzip\"", file.hash), Bytes::from_static(file.gzip)));

@@ -1,6 +1,6 @@
 //! The opaque token of a scroll: version, checksum and the last id of the page, as hexadecimal digits.
 //!
-//! The checksum covers the collection's name too, so that a token of another collection is refused.
+//! The checksum also covers the collection's name, so that a token of another collection is refused.
 
 use crate::collection::Error;
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
@@ -16,7 +16,7 @@ fn checksum(collection: &CollectionName, id: &[u8]) -> [u8; 4] {
     hasher.finalize().to_be_bytes()
 }
 
-/// The token of the page after `last`.
+/// Returns the token of the page after `last`.
 pub(super) fn encode(collection: &CollectionName, last: &PointId) -> String {
     use std::fmt::Write;
     let id = last.as_str().as_bytes();
@@ -27,7 +27,7 @@ pub(super) fn encode(collection: &CollectionName, last: &PointId) -> String {
     })
 }
 
-/// The id after which the page begins; none for the empty token.
+/// Returns the id after which the page begins; none for the empty token.
 pub(super) fn decode(collection: &CollectionName, token: &str) -> Result<Option<PointId>, Error> {
     if token.is_empty() {
         return Ok(None);

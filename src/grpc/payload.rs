@@ -1,7 +1,8 @@
-//! JSON objects to `google.protobuf.Struct` and back.
+//! Conversion between JSON objects and `google.protobuf.Struct`.
 //!
-//! A `Struct` has one kind of number, the double: whole numbers come back as integers, and integers beyond 2^53 are rounded
-//! to 53 bits. A payload with such integers travels as JSON text beside its `Struct`, and the text counts.
+//! A `Struct` has only one number type, double: whole numbers are returned as integers, and integers beyond 2^53 are
+//! rounded to 53 bits. It nests one level less than a payload may. A payload that its `Struct` cannot represent exactly
+//! is also sent as JSON text, which takes precedence.
 
 use super::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 use crate::collection::{Error, Payload};
@@ -11,14 +12,14 @@ use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde_json::Value as Json;
 use std::fmt::Display;
 
-/// The largest whole double that stands for one integer only.
+/// 2^53: the largest whole double that represents only one integer.
 const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
 
-/// The JSON object of a `Struct`; `field` is its path in the request.
+/// Converts a `Struct` to a JSON object; `field` is its path in the request.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the place, when it is larger than [`MAX_PAYLOAD_BYTES`], nested deeper than
-/// [`MAX_PAYLOAD_DEPTH`], holds NaN or an infinity, or a value without a kind.
+/// [`Error::Invalid`] naming the position, if it is larger than [`MAX_PAYLOAD_BYTES`], nested deeper than
+/// [`MAX_PAYLOAD_DEPTH`], or holds NaN, an infinity, or a value without a kind.
 pub fn from_struct(object: Struct, field: &dyn Display) -> Result<Payload, Error> {
     let bytes = object.encoded_len();
     if bytes > MAX_PAYLOAD_BYTES {
@@ -33,11 +34,11 @@ pub fn from_struct(object: Struct, field: &dyn Display) -> Result<Payload, Error
     })
 }
 
-/// The payload of a message: its JSON text if there is one, else its `Struct`; `field` is the path of the `Struct`.
+/// Converts the payload of a message: its JSON text if present, else its `Struct`; `field` is the path of the `Struct`.
 ///
 /// # Errors
-/// As [`from_struct`]; [`Error::Invalid`] naming the text when it is not a JSON object, larger than [`MAX_PAYLOAD_BYTES`], or
-/// holds an integer of more than 64 bits.
+/// As [`from_struct`]; [`Error::Invalid`] naming the text if it is not a JSON object, larger than
+/// [`MAX_PAYLOAD_BYTES`], or holds an integer of more than 64 bits.
 pub fn from_wire(object: Option<Struct>, json: &str, field: &dyn Display) -> Result<Payload, Error> {
     if json.is_empty() {
         return object.map_or_else(|| Ok(Payload::new()), |object| from_struct(object, field));
@@ -58,14 +59,14 @@ pub fn from_wire(object: Option<Struct>, json: &str, field: &dyn Display) -> Res
     }
 }
 
-/// The first integer of a JSON text that has more than 64 bits, so that only a double near to it could be kept.
+/// Returns the first integer of a JSON text with more than 64 bits, which parsing would round to a double.
 pub(crate) fn inexact_integer(json: &str) -> Option<&str> {
     let mut rest = json;
     while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
         rest = &rest[at..];
         if let Some(text) = rest.strip_prefix('"') {
             rest = text;
-            // To the end of the string.
+            // Skip to the end of the string.
             while let Some(at) = rest.find(['"', '\\']) {
                 let escaped = rest[at..].starts_with('\\');
                 rest = &rest[at + 1..];
@@ -87,7 +88,7 @@ pub(crate) fn inexact_integer(json: &str) -> Option<&str> {
     None
 }
 
-/// A wrong value: its place, innermost step first, and why.
+/// An invalid value: its path, innermost step first, and the reason.
 struct Wrong {
     place: Vec<String>,
     why: String,
@@ -152,39 +153,47 @@ fn number_from(value: f64) -> Result<Json, Wrong> {
         .ok_or_else(|| Wrong::new(format!("is {value}; numbers are finite")))
 }
 
-/// The `Struct` of a JSON object. What is nested deeper than [`MAX_PAYLOAD_DEPTH`] is given as its JSON text, because
-/// no client could read it otherwise.
+/// Converts a JSON object to a `Struct`, for responses. Values nested deeper than [`MAX_PAYLOAD_DEPTH`] become JSON
+/// text, since no client could read them otherwise; send [`exact_json`] along. Build requests from [`exact_json`], or
+/// from the JSON text alone.
 pub fn to_struct(object: Payload) -> Struct {
     object_to(object, 1)
 }
 
-/// The JSON text of a payload whose `Struct` would round an integer; empty for any other payload.
+/// Returns the JSON text of a payload that its `Struct` cannot represent exactly; empty for any other payload.
 pub fn exact_json(payload: &Payload) -> String {
-    if payload.values().any(is_rounded) { serde_json::to_string(payload).unwrap_or_default() } else { String::new() }
+    if payload.values().all(|value| is_exact(value, 1)) {
+        return String::new();
+    }
+    serde_json::to_string(payload).unwrap_or_default()
 }
 
-/// Whether a double cannot hold an integer in the value.
-fn is_rounded(value: &Json) -> bool {
+/// Whether a value within `depth` objects and lists survives the conversion to a `Struct`.
+fn is_exact(value: &Json, depth: usize) -> bool {
     match value {
-        Json::Number(number) => rounded_integer(number).is_some(),
-        Json::Array(values) => values.iter().any(is_rounded),
-        Json::Object(fields) => fields.values().any(is_rounded),
-        Json::Null | Json::Bool(_) | Json::String(_) => false,
+        Json::Null | Json::Bool(_) | Json::String(_) => true,
+        Json::Number(number) if number.is_f64() => {
+            number.as_f64().and_then(|double| number_from(double).ok()).is_some_and(|back| back == *value)
+        }
+        Json::Number(number) => rounded_integer(number).is_none(),
+        Json::Array(_) | Json::Object(_) if depth >= MAX_PAYLOAD_DEPTH => false,
+        Json::Array(values) => values.iter().all(|value| is_exact(value, depth + 1)),
+        Json::Object(fields) => fields.values().all(|value| is_exact(value, depth + 1)),
     }
 }
 
-/// The digits of an integer beyond 2^53.
+/// Returns the digits of an integer beyond 2^53.
 pub(super) fn rounded_integer(number: &serde_json::Number) -> Option<String> {
     let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs))?;
     (magnitude > MAX_SAFE as u64).then(|| number.to_string())
 }
 
-/// Bytes of a message in a field whose number is below 16.
+/// Encoded length of a message in a field whose number is below 16.
 pub(super) fn field_len(message: usize) -> usize {
     1 + encoded_len_varint(message as u64) + message
 }
 
-/// Bytes that [`to_struct`] of the payload is encoded in.
+/// Encoded length of [`to_struct`] of the payload.
 pub(super) fn encoded_len(payload: &Payload) -> usize {
     object_len(payload, 1)
 }
@@ -214,7 +223,7 @@ fn object_to(object: Payload, depth: usize) -> Struct {
     Struct { fields: object.into_iter().map(|(name, value)| (name, value_to(value, depth))).collect() }
 }
 
-/// The `Value` of a JSON value that is no object and no list.
+/// Converts a JSON value that is neither an object nor a list.
 pub(super) fn to_value(value: Json) -> Value {
     value_to(value, 1)
 }
@@ -255,6 +264,12 @@ mod tests {
         object(json!({ "top": value }))
     }
 
+    /// A field of nested lists, the innermost empty.
+    fn nested_lists(depth: usize) -> Json {
+        let innermost = json!([]);
+        json!({ "deep": (1..depth).fold(innermost, |value, _| json!([value])) })
+    }
+
     #[track_caller]
     fn refused(payload: Struct, place: &str) -> String {
         match from_struct(payload, &"payload") {
@@ -288,19 +303,23 @@ mod tests {
     }
 
     #[test]
-    fn integers_that_a_double_cannot_hold_travel_as_text() {
+    fn what_a_struct_does_not_hold_travels_as_text() {
         let exact = |value: Json| exact_json(&object(value));
         for plain in [json!({}), json!({ "a": 1u64 << 53, "b": -(1i64 << 53), "c": [1e300, 0.5, "9007199254740993"] })]
         {
             assert_eq!(exact(plain), "");
         }
+        assert_eq!(exact(nested_lists(MAX_PAYLOAD_DEPTH - 1)), "", "a Struct holds them");
         for payload in [
             json!({ "n": 9_007_199_254_740_993i64 }),
             json!({ "a": [{ "n": i64::MIN }], "b": 1.0 }),
             json!({ "n": u64::MAX, "s": "\\\"12345678901234567890123" }),
+            json!({ "whole": 1.0 }),
+            nested_lists(MAX_PAYLOAD_DEPTH),
         ] {
             let payload = object(payload);
             let text = exact_json(&payload);
+            assert!(!text.is_empty(), "{payload:?}");
             let back = from_wire(Some(to_struct(payload.clone())), &text, &"payload").expect("sound");
             assert_eq!(back, payload, "{text}");
             assert_eq!(from_wire(None, &text, &"payload").expect("sound"), payload);

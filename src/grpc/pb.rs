@@ -3,5 +3,5 @@
 
 tonic::include_proto!("nearness.v1");
 
-/// The descriptors of every proto, for reflection.
+/// Descriptors of all proto files, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/nearness_v1.bin"));

@@ -1,5 +1,6 @@
-//! How many requests are inside the server at once, all together and of each client. Past that they are turned away at
-//! once, with the time after which to try again, instead of making all slower.
+//! Concurrency limit of requests, in total and per client.
+//!
+//! Excess requests are refused immediately, with a retry delay, instead of slowing down all others.
 
 use super::queue::Client;
 use std::collections::HashMap;
@@ -11,25 +12,24 @@ struct Taken {
     by_client: HashMap<Client, usize>,
 }
 
-/// The places.
 pub(super) struct Places {
     most: usize,
     most_each: usize,
     taken: Mutex<Taken>,
 }
 
-/// One of them; given back when dropped.
+/// A permit for one request; released when dropped.
 pub(super) struct Place {
     places: Arc<Places>,
     client: Client,
 }
 
-/// Why there is none.
+/// Which limit is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// So many requests are inside.
+    /// The total limit, with its value.
     All(usize),
-    /// So many of this client.
+    /// The limit per client, with its value.
     Client(usize),
 }
 
@@ -55,7 +55,7 @@ impl Places {
         Ok(Place { places: self.clone(), client: client.clone() })
     }
 
-    /// How many are taken.
+    /// Returns the number of permits in use.
     pub(super) fn count(&self) -> usize {
         self.taken().all
     }

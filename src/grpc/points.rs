@@ -1,5 +1,6 @@
-//! The service `Points`. (Its `UpsertStream` is in `upsert_stream.rs`.)
+//! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared};
 use super::{filter, from_proto, page_token, pb, to_proto, upsert_stream};
 use crate::collection::{Engine, Error, Fields, Filter};
@@ -14,9 +15,9 @@ impl pb::points_server::Points for Points {
     async fn upsert(&self, request: Request<pb::UpsertRequest>) -> Result<Response<pb::UpsertResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let items = from_proto::items(request.items)?;
-        let blocks = from_proto::blocks(request.blocks)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let items = from_proto::items(request.items).or_status()?;
+        let blocks = from_proto::blocks(request.blocks).or_status()?;
         let lane = Lane::of_items(&items);
         let upsert = move |engine: &dyn Engine| match blocks {
             None => engine.upsert(&name, items),
@@ -46,8 +47,8 @@ impl pb::points_server::Points for Points {
     async fn get(&self, request: Request<pb::GetPointsRequest>) -> Result<Response<pb::GetPointsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let ids = from_proto::ids(request.ids)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let ids = from_proto::ids(request.ids).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
         let budget = work.budget();
@@ -62,20 +63,21 @@ impl pb::points_server::Points for Points {
     ) -> Result<Response<pb::DeletePointsResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let deleted = match filter::filter("filter", request.filter)? {
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let deleted = match filter::filter("filter", request.filter).or_status()? {
             Some(_) if !request.ids.is_empty() => {
-                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into());
+                return Err(Error::invalid("filter", "takes the place of ids; give one of them").into_status());
             }
             Some(filter) => {
                 let delete = move |engine: &dyn Engine| {
                     let unknown_fields = engine.unknown_fields(&name, &filter)?;
-                    Ok::<_, Error>(to_proto::deleted(engine.delete_matching(&name, &filter)?, unknown_fields))
+                    let deleted = engine.delete_matching(&name, &filter, request.allow_unknown_fields)?;
+                    Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
                 work.run(Lane::Store, delete).await?
             }
             None => {
-                let ids = from_proto::ids(request.ids)?;
+                let ids = from_proto::ids(request.ids).or_status()?;
                 let deleted = work.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?;
                 to_proto::deleted(deleted, Vec::new())
             }
@@ -86,18 +88,18 @@ impl pb::points_server::Points for Points {
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let after = match page_token::decode(&name, &request.page_token)? {
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let after = match page_token::decode(&name, &request.page_token).or_status()? {
             Some(_) if !request.after.is_empty() => {
-                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into());
+                return Err(Error::invalid("after", "takes the place of page_token; give one of them").into_status());
             }
-            None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after)?),
+            None if !request.after.is_empty() => Some(from_proto::id(&"after", request.after).or_status()?),
             token => token,
         };
         let first = request.page_token.is_empty();
-        let limit = from_proto::page(request.limit)?;
+        let limit = from_proto::page(request.limit).or_status()?;
         let fields = from_proto::fields(request.fields);
-        let filter = filter::filter("filter", request.filter)?;
+        let filter = filter::filter("filter", request.filter).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let budget = work.page_budget();
         let scroll = move |engine: &dyn Engine| {
@@ -115,8 +117,8 @@ impl pb::points_server::Points for Points {
     async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let filter = filter::filter("filter", request.filter)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let filter = filter::filter("filter", request.filter).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let count = move |engine: &dyn Engine| {
             let count = engine.count(&name, filter.as_ref())?;

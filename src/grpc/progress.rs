@@ -1,4 +1,4 @@
-//! Long work on a maintenance thread whose progress is told as a stream, up to its result.
+//! Long jobs on a maintenance thread that stream their progress and then their result.
 
 use super::work::{Lane, Work};
 use super::{pb, status};
@@ -10,33 +10,33 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
-/// Time between two messages of progress.
+/// Minimum interval between progress messages.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) type Replies<M> = ReceiverStream<Result<M, Status>>;
 
-/// Tells a client how far a call is.
+/// Sends the progress of a call to its client.
 pub(super) struct Teller<M> {
     replies: mpsc::Sender<Result<M, Status>>,
     last: Mutex<Option<Instant>>,
-    /// The server stops.
+    /// Set when the server stops.
     over: Arc<AtomicBool>,
 }
 
 impl<M> Teller<M> {
-    /// Tells it, unless it was told a moment ago. False when nobody listens any more.
+    /// Sends a progress message, unless one was sent less than the interval ago. False if the client is gone.
     pub(super) fn tell(&self, message: impl FnOnce() -> M) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= TOLD_EVERY) {
             *last = Some(Instant::now());
-            // A slow client misses some.
+            // A slow client misses some messages.
             let _ = self.replies.try_send(Ok(message()));
         }
         !self.replies.is_closed() && !self.over.load(Ordering::Relaxed)
     }
 }
 
-/// Runs the work; sends what it tells, and at last what it returns. A client that leaves cancels it.
+/// Runs the job; streams its progress messages, then its result. Dropping the stream cancels the job.
 pub(super) fn telling<M: Send + 'static>(
     work: Work,
     lane: Lane,
@@ -51,19 +51,19 @@ pub(super) fn telling<M: Send + 'static>(
         let result = tokio::select! {
             result = run => result,
             () = replies.closed() => return,
-            // An error means that the server is gone, which is the same.
+            // An error means that the server is gone, which is equivalent.
             _ = stopping.wait_for(|stopping| *stopping) => {
                 over.store(true, Ordering::Relaxed);
                 Err(status::stopping())
             }
         };
-        // Nobody listens any more, or it is sent.
+        // Fails only if the client is gone.
         let _ = replies.send(result).await;
     });
     Response::new(ReceiverStream::new(receiver))
 }
 
-/// The same for a job of maintenance.
+/// As [`telling`], for a maintenance job.
 pub(super) fn stream<M: Send + 'static>(
     work: Work,
     progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
@@ -74,7 +74,7 @@ pub(super) fn stream<M: Send + 'static>(
     })
 }
 
-/// How fast the phases of a job go.
+/// Throughput of the phases of a job.
 pub(super) struct Pace<P>(Mutex<Option<(P, Instant, u64)>>);
 
 impl<P: Copy + PartialEq> Pace<P> {
@@ -82,7 +82,7 @@ impl<P: Copy + PartialEq> Pace<P> {
         Self(Mutex::new(None))
     }
 
-    /// So much a second in this phase, and the seconds that are left of it; 0 while they are not known.
+    /// Returns the rate per second in this phase and the estimated seconds left; 0 if unknown.
     pub(super) fn at(&self, phase: P, done: u64, total: u64) -> (f64, f64) {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, since, from) = match *begun {
@@ -95,7 +95,7 @@ impl<P: Copy + PartialEq> Pace<P> {
     }
 }
 
-/// What is told of a generation in the making.
+/// Returns a function that builds the progress messages of a new generation.
 pub(super) fn of_generation() -> impl Fn(Job, u64, u64) -> pb::GenerationProgress {
     use pb::generation_progress::Phase;
     let pace = Pace::new();

@@ -1,5 +1,6 @@
 //! The service `Quality`.
 
+use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ impl pb::quality_server::Quality for Quality {
     ) -> Result<Response<pb::MeasureRecallResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let params = from_proto::recall_params(&request)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let params = from_proto::recall_params(&request).or_status()?;
         let report = work.run(Lane::Maintenance, move |engine| engine.measure_recall(&name, &params)).await?;
         work.reply(to_proto::recall_report(report))
     }

@@ -1,33 +1,34 @@
-//! A queue with so many places, fair between clients: who waits is taken client by client in turn, so that one with a
-//! thousand requests waiting does not keep one with a single request from its place.
+//! Semaphore with fair queueing between clients.
+//!
+//! Waiting requests are served round-robin by client, so that a client with a thousand waiting requests does not block
+//! one with a single request.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Whose requests are counted together.
+/// Identity under which requests are grouped.
 pub(super) type Client = Arc<str>;
 
-/// A request that waits: its number, and where its place is sent.
+/// A waiting request: its number, and the channel for its permit.
 type Waiting = (u64, oneshot::Sender<Place>);
 
 #[derive(Default)]
 struct State {
     free: usize,
-    /// Clients that have someone waiting, in the order of their turns; each once.
+    /// Clients with waiting requests, in round-robin order; each once.
     turns: VecDeque<Client>,
-    /// The requests of each, by rising numbers; no line is empty.
+    /// Waiting requests by client, in ascending order of their numbers; no entry is empty.
     waiting: HashMap<Client, VecDeque<Waiting>>,
     next: u64,
 }
 
-/// The queue.
 pub(super) struct Queue(Mutex<State>);
 
-/// A place; given back when dropped, to whoever's turn it is.
+/// A permit; when dropped, it passes to the next waiting request.
 pub(super) struct Place(Option<Arc<Queue>>);
 
-/// Takes a request out of the queue when it is dropped, if it still waits.
+/// Removes a request from the queue when dropped, if it still waits.
 struct Leave<'q> {
     queue: &'q Queue,
     client: &'q Client,
@@ -43,7 +44,7 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place. A request that is dropped meanwhile leaves the queue at once.
+    /// Waits for a permit. A request that is dropped meanwhile leaves the queue immediately.
     pub(super) async fn enter(self: &Arc<Self>, client: &Client) -> Place {
         let (sender, turn) = oneshot::channel();
         let number = {
@@ -66,12 +67,12 @@ impl Queue {
         turn.await.unwrap_or(Place(None))
     }
 
-    /// How many wait.
+    /// Returns the number of waiting requests.
     pub(super) fn waiting(&self) -> usize {
         self.state().waiting.values().map(VecDeque::len).sum()
     }
 
-    /// Hands a place on.
+    /// Passes a permit to the next waiting request.
     fn give(self: Arc<Self>) {
         let mut state = self.state();
         while let Some(client) = state.turns.pop_front() {
@@ -85,7 +86,7 @@ impl Queue {
             let Some((_, next)) = next else { continue };
             match next.send(Place(Some(self.clone()))) {
                 Ok(()) => return,
-                // It is being dropped; what comes back must not be dropped under the lock.
+                // The receiver is being dropped; the returned permit must not be dropped under the lock.
                 Err(mut place) => place.0 = None,
             }
         }
@@ -97,7 +98,7 @@ impl Drop for Leave<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         let Some(line) = state.waiting.get_mut(self.client) else { return };
-        // Not there when it was given its place.
+        // Already removed when it got its permit.
         let Ok(at) = line.binary_search_by_key(&self.number, |(number, _)| *number) else { return };
         line.remove(at);
         if line.is_empty() {
@@ -159,7 +160,7 @@ mod tests {
             waiting.push(enter);
         }
         assert_eq!(queue.waiting(), 50);
-        // From the middle, from the front, and the whole line of a client.
+        // From the middle, from the front, and the whole queue of a client.
         drop(waiting.remove(20));
         drop(waiting.remove(0));
         assert_eq!(queue.waiting(), 48);

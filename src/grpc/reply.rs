@@ -1,8 +1,8 @@
-//! Replies on their way: sent in small pieces, counted while they wait, and given up when their client does not read them
-//! or their deadline passes.
+//! Response bodies that are sent in small pieces, and aborted if the client does not read them or the deadline passes.
 //!
-//! HTTP/2 takes a piece as soon as the client has room for a byte of it, whatever its size. Sent whole, a reply would leave
-//! our count at once although nobody reads it. In pieces, what was not taken stays here, where it can be let go.
+//! HTTP/2 takes a piece of any size as soon as the client has room for one byte of it. A response sent as a whole would
+//! leave our accounting immediately, even if nobody reads it. Sent in pieces, the unread rest stays here, where it can
+//! be released.
 
 use super::memory::Charge;
 use super::places::Place;
@@ -21,22 +21,22 @@ use tonic::body::Body;
 use tonic::codegen::Body as HttpBody;
 use tonic::codegen::http::HeaderMap;
 
-/// Most bytes that are handed on at a time.
+/// Maximum piece size.
 const PIECE: usize = 64 << 10;
-/// How often replies are looked at that nobody asks for.
+/// Interval of the check for stalled responses.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 type Shared = Arc<Mutex<State>>;
 
-/// All replies that are on their way.
+/// All responses in flight.
 pub(super) struct Replies {
     open: Mutex<HashMap<u64, Shared>>,
     next: AtomicU64,
-    /// How long a client may leave a reply unread.
+    /// Maximum time that a client may leave a response unread.
     patience: Duration,
 }
 
-/// One of them, as the transport reads it.
+/// A response body, as polled by the transport.
 pub(super) struct Reply {
     state: Shared,
     number: u64,
@@ -44,24 +44,24 @@ pub(super) struct Reply {
 }
 
 struct State {
-    /// None once it has ended.
+    /// None after the end.
     inner: Option<Body>,
-    /// Of its last frame, what was not handed on.
+    /// Remainder of the last frame.
     rest: Bytes,
-    /// What is told instead of the rest of a reply that was given up.
+    /// Status that replaces the rest of an aborted response.
     end: Option<Status>,
     tally: Tally,
-    /// Given back when the reply ends.
+    /// Released when the response ends.
     inside: Option<(Place, Arc<Charge>)>,
     deadline: Option<Instant>,
-    /// Who waits for us; none when we wait for the client.
+    /// Waker of the transport; none while waiting for the client.
     asked: Option<Waker>,
     /// When the client last took a piece.
     taken: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is whole at every step.
+    // The guarded data is consistent at every step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -70,7 +70,7 @@ impl Replies {
         Self { open: Mutex::default(), next: AtomicU64::new(0), patience }
     }
 
-    /// A reply with its request's place and charge; `deadline` is the request's.
+    /// Creates a response body that holds the permit and the memory charge of its request; `deadline` is the request's.
     pub(super) fn send(
         self: &Arc<Self>,
         inner: Body,
@@ -93,7 +93,7 @@ impl Replies {
         Reply { state, number, replies: self.clone() }
     }
 
-    /// Gives up those that nobody reads and those that are late. Ends never.
+    /// Aborts stalled and late responses. Never returns.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    /// Lets go of everything but the words why.
+    /// Releases everything but the status.
     fn give_up(&mut self, why: Status) {
         self.tally.end(status::name_of(&why));
         self.inside = None;
@@ -160,7 +160,7 @@ impl State {
                 },
                 Err(frame) => {
                     if let Some(outcome) = frame.trailers_ref().and_then(status::name_in) {
-                        // Before the client learns of it, so that it finds the place free when it comes again.
+                        // Released before the client sees the end, so that a retry finds the permit free.
                         self.inside = None;
                         self.tally.end(outcome);
                     }
@@ -168,7 +168,7 @@ impl State {
                 }
             }
         }
-        // Copied, because a piece of the whole would keep the whole.
+        // Copied, because a slice would keep the whole buffer alive.
         let piece = self.rest.split_to(PIECE.min(self.rest.len()));
         if let Some((_, charge)) = &self.inside {
             charge.give(piece.len());

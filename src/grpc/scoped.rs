@@ -1,8 +1,9 @@
-//! The engine as one caller sees it: every call that names a collection first asks whether the caller may touch it.
+//! The engine restricted to what one caller may access.
 //!
-//! Handlers get this and never the engine behind it, so that none can forget to ask. A collection out of reach is
-//! refused alike whether it exists or not. A model that was trained on the texts of a collection out of reach is not there:
-//! embedders are looked up among those that the caller may see, and named to the engine by their fingerprints.
+//! Handlers get this type and never the engine itself, so that no handler can omit the access check. A collection out
+//! of reach is refused in the same way whether it exists or not. A model that was trained on the texts of a collection
+//! out of reach does not exist for the caller: embedders are looked up among the visible ones and passed to the engine
+//! by fingerprint.
 
 use super::context::Context;
 use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
@@ -23,7 +24,7 @@ pub(super) struct Scoped<'a> {
 
 impl Scoped<'_> {
     fn enter(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
-        // The first one stays; a request names one collection.
+        // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
         if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
@@ -34,7 +35,7 @@ impl Scoped<'_> {
         model.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
     }
 
-    /// The name of an embedder, of those that the caller may see, that no other one can have.
+    /// Returns the unambiguous name of an embedder visible to the caller.
     fn exactly(&self, embedder: &str) -> Result<String, Error> {
         let registry = self.embedders();
         let found = registry.by_name(embedder);
@@ -42,7 +43,7 @@ impl Scoped<'_> {
         Ok(format!("{}@{}", found.name(), found.fingerprint()))
     }
 
-    /// What stands for all collections may be changed by those who may touch all.
+    /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
     fn everything(&self) -> Result<&dyn Engine, Error> {
         if self.context.caller.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
     }
@@ -156,8 +157,13 @@ impl Engine for Scoped<'_> {
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
         self.enter(name)?.delete_points(name, ids)
     }
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
-        self.enter(name)?.delete_matching(name, filter)
+    fn delete_matching(
+        &self,
+        name: &CollectionName,
+        filter: &Filter,
+        allow_unknown_fields: bool,
+    ) -> Result<Deleted, Error> {
+        self.enter(name)?.delete_matching(name, filter, allow_unknown_fields)
     }
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         self.enter(name)?.get(name, ids, fields)
@@ -196,7 +202,7 @@ impl Engine for Scoped<'_> {
     }
     fn snapshots(&self) -> Result<Vec<Listed>, Error> {
         let mut listed = self.engine.snapshots()?;
-        // Of one that cannot be described nothing but its name is told, which says nothing of a collection.
+        // A snapshot that cannot be described is listed by name only, which reveals nothing about a collection.
         listed.retain(|listed| {
             listed.info.as_ref().map_or(true, |info| self.context.caller.scope.covers(&info.collection))
         });

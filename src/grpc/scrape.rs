@@ -1,7 +1,6 @@
 //! The port for Prometheus: `GET /metrics` over HTTP/1.1, and nothing else.
 //!
-//! Connections without a request take nothing from others: when as many are open as may be, a new one closes the oldest that is
-//! idle.
+//! Idle connections do not block others: at the connection limit, a new connection closes the oldest idle one.
 
 use super::connection::client_of;
 use super::metrics::Metrics;
@@ -19,18 +18,17 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Most connections at once.
+/// Maximum number of connections.
 const CONNECTIONS: usize = 64;
-/// Of them, most of one address.
+/// Maximum number of connections per address.
 const CONNECTIONS_PER_ADDRESS: usize = 16;
-/// How long a client may take to send the head of a request, the time between two requests included.
+/// Timeout for the head of a request, including the time since the previous request.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection lasts, whatever its client does.
+/// Maximum lifetime of a connection.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// What `prometheus_client` writes.
+/// The format written by `prometheus_client`.
 const FORMAT: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// An open connection.
 struct Open {
     client: Client,
     /// Whether a request is being answered.
@@ -38,12 +36,13 @@ struct Open {
     task: AbortHandle,
 }
 
-/// The open connections, the oldest first.
+/// Open connections, oldest first.
 #[derive(Default)]
 struct Connections(Vec<Open>);
 
 impl Connections {
-    /// Makes room for one more of this client, by closing an idle one where it must. False when there is no room.
+    /// Makes room for one more connection of this client, by closing an idle one if necessary. False if there is no
+    /// room.
     fn make_room(&mut self, client: &Client) -> bool {
         self.0.retain(|open| !open.task.is_finished());
         let of_client = self.0.iter().filter(|open| open.client == *client).count();
@@ -60,11 +59,11 @@ impl Connections {
     }
 }
 
-/// Answers until it is dropped.
+/// Serves until dropped.
 pub(super) async fn serve(listener: TcpListener, metrics: Metrics) {
     let metrics = Arc::new(metrics);
     let mut connections = Connections::default();
-    // Connections end with this.
+    // Dropping the set closes the connections.
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -148,7 +147,7 @@ mod tests {
         let count = |connections: &Connections, client: &str| {
             connections.0.iter().filter(|open| *open.client == *client).count()
         };
-        // One address takes its share, and what is busy stays.
+        // One address gets its share, and busy connections stay.
         for at in 0..100 {
             assert!(open(&mut connections, "a", at == 0));
         }
@@ -160,10 +159,10 @@ mod tests {
             }
         }
         assert_eq!(connections.0.len(), CONNECTIONS);
-        // A new address has room: at the cost of the oldest idle one.
+        // A new address gets a connection, which closes the oldest idle one.
         assert!(open(&mut connections, "e", false));
         assert_eq!((count(&connections, "a"), count(&connections, "e")), (CONNECTIONS_PER_ADDRESS - 1, 1));
-        // An address whose connections are all busy has none.
+        // An address whose connections are all busy gets no new one.
         for connection in &connections.0 {
             connection.busy.store(true, Ordering::Relaxed);
         }

@@ -1,15 +1,16 @@
 //! The service `Search`.
 
+use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
-use crate::collection::{Answer, Engine, Error, Query, SearchParams};
+use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
 use crate::types::CollectionName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub(super) struct Search(pub(super) Arc<Shared>);
 
-/// The answers, and the fields of the filter that no point has.
+/// Runs the queries. Returns the answers, and the requested fields that no point has.
 fn search(
     engine: &dyn Engine,
     name: &CollectionName,
@@ -17,8 +18,15 @@ fn search(
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
     let answers = engine.search(name, queries, params)?;
-    let unknown = params.filter.as_ref().map(|filter| engine.unknown_fields(name, filter)).transpose()?;
-    Ok((answers, unknown.unwrap_or_default()))
+    Ok((answers, unknown_fields(engine, name, params)?))
+}
+
+/// Returns the fields named by a search that no point has.
+fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
+    let filter = params.filter.as_deref().cloned();
+    let group = params.group_by.as_deref().map(Filter::exists);
+    let asked: Vec<Filter> = filter.into_iter().chain(group).collect();
+    if asked.is_empty() { Ok(Vec::new()) } else { engine.unknown_fields(name, &Filter::And(asked)) }
 }
 
 #[tonic::async_trait]
@@ -26,9 +34,9 @@ impl pb::search_server::Search for Search {
     async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let query = from_proto::query(&"query", request.query)?;
-        let params = from_proto::params(request.params)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
         let budget = work.budget();
@@ -42,14 +50,18 @@ impl pb::search_server::Search for Search {
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let query = from_proto::query(&"query", request.query)?;
-        let params = from_proto::params(request.params)?;
-        let id = from_proto::id(&"id", request.id)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let id = from_proto::id(&"id", request.id).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
-        let told = work.run(lane, move |engine| engine.explain(&name, &query, &params, &id)).await?;
-        work.reply(to_proto::explanation(told))
+        let explain = move |engine: &dyn Engine| {
+            let told = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(told, unknown_fields(engine, &name, &params)?))
+        };
+        let told = work.run(lane, explain).await?;
+        work.reply(told)
     }
 
     async fn search_batch(
@@ -58,9 +70,9 @@ impl pb::search_server::Search for Search {
     ) -> Result<Response<pb::SearchBatchResponse>, Status> {
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let name = from_proto::collection("collection", &request.collection)?;
-        let params = from_proto::params(request.params)?;
-        let queries = from_proto::queries(request.queries, params.k)?;
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let queries = from_proto::queries(request.queries, params.k).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(&queries);
         let budget = work.budget();

@@ -1,5 +1,4 @@
-//! Binds, serves, drains: the services of `nearness.v1` with health and reflection on one port,
-//! and for browsers on another.
+//! The server: the services of `nearness.v1` with health and reflection on one port, and for browsers on another.
 
 use super::calls::SMALL_MESSAGE;
 use super::collections::Collections;
@@ -35,75 +34,75 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-/// Flow-control window of one stream: what a client may send before the server has read it.
+/// Flow-control window of a stream: bytes that a client may send before the server reads them.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// Of one connection, all streams together.
+/// Flow-control window of a connection, for all its streams.
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
-/// Most bytes of headers of one request.
+/// Maximum size of the headers of a request, bytes.
 const HEADER_BYTES: u32 = 64 << 10;
 
-/// Where the page for browsers is.
+/// Options of the web page.
 #[derive(Clone, Debug)]
 pub struct WebOptions {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 selects a free one.
     pub address: SocketAddr,
-    /// Names, beside IP addresses and `localhost`, under which browsers may ask for it where there is no TLS.
+    /// Allowed host names for requests without TLS, in addition to IP addresses and `localhost`.
     pub names: Vec<String>,
-    /// Whether the server starts without a page when its port is taken.
+    /// Whether the server starts without the page if its port is taken.
     pub optional: bool,
 }
 
-/// Where and within which limits to serve.
+/// Addresses and limits of the server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; port 0 selects a free one.
     pub address: SocketAddr,
-    /// Largest request and largest reply, bytes (after decompression), 64 KiB to 1 GiB. Larger ones are
+    /// Maximum size of a request and of a response, bytes (decompressed), 64 KiB to 1 GiB. Larger ones are
     /// `RESOURCE_EXHAUSTED`.
     pub max_message_bytes: usize,
-    /// Largest response to a client that does not say how much it can receive, bytes.
+    /// Maximum response size for clients that do not send their limit, bytes.
     pub default_response_bytes: usize,
-    /// Most requests at once, running and waiting. More are `RESOURCE_EXHAUSTED` at once.
+    /// Maximum number of concurrent requests, running and waiting. Further ones are `RESOURCE_EXHAUSTED` immediately.
     pub max_concurrent_requests: usize,
-    /// Of them, most of one client. More are `RESOURCE_EXHAUSTED` at once.
+    /// Maximum number of concurrent requests per client. Further ones are `RESOURCE_EXHAUSTED` immediately.
     pub max_concurrent_requests_per_client: usize,
-    /// Most bytes of requests that are inside and of replies that were not taken yet, all together; at least one of
-    /// `max_message_bytes`. More are `RESOURCE_EXHAUSTED` at once.
+    /// Maximum memory of all requests in progress and of all unread responses, bytes; at least `max_message_bytes`.
+    /// Further requests are `RESOURCE_EXHAUSTED` immediately.
     pub max_request_memory_bytes: usize,
-    /// Most open connections. More are closed at once.
+    /// Maximum number of open connections. Further ones are closed immediately.
     pub max_connections: usize,
-    /// Of them, most of one address (of IPv6: one /64 network). More are closed at once.
+    /// Maximum number of open connections per address (IPv6: per /64 network). Further ones are closed immediately.
     pub max_connections_per_address: usize,
-    /// How long a client may take from its connection to the end of the TLS handshake and its first bytes of HTTP.
+    /// Timeout from accepting a connection to the end of the TLS handshake and the first bytes of HTTP.
     pub handshake_timeout: Duration,
-    /// How long a connection stays open without a request.
+    /// Maximum time that a connection stays open without a request.
     pub idle_timeout: Duration,
-    /// Searches and embeddings that run at the same time; 0 for the number of cores.
+    /// Maximum number of concurrent searches and embeddings; 0 for the number of cores.
     pub threads: usize,
-    /// How long a client may send nothing of a request that it has begun (a stream of items too), or leave its reply unread.
-    /// Then the request ends with `DEADLINE_EXCEEDED`.
+    /// Maximum time that a client may send nothing within a request that it has begun (including a stream of items), or
+    /// leave its response unread. The request then ends with `DEADLINE_EXCEEDED`.
     pub patience: Duration,
-    /// How long a stopping server waits for the requests that it has begun.
+    /// Maximum time that shutdown waits for requests in progress.
     pub drain: Duration,
-    /// The certificates; none for plain text.
+    /// Certificates; none for plain text.
     pub tls: Option<Live<Tls>>,
-    /// Whether plain text may be spoken on an address that other machines reach.
+    /// Whether plain text is allowed on an address that other machines can reach.
     pub insecure: bool,
-    /// Who may come in.
+    /// Access control.
     pub access: Live<Access>,
-    /// Where administrative and write calls are noted.
+    /// Audit log of administrative and write calls.
     pub audit: Option<Arc<Audit>>,
-    /// Where Prometheus gets metrics, in plain HTTP; port 0 takes a free one.
+    /// Address of the metrics, in plain HTTP; port 0 selects a free one.
     pub metrics: Option<SocketAddr>,
-    /// Where browsers get the page, and speak gRPC-web with the same services.
+    /// Options of the web page and of gRPC-web for the same services; none to disable both.
     pub web: Option<WebOptions>,
-    /// The embedder, and the tap, of new collections that name none.
+    /// Embedder and tap of new collections that name none.
     pub default_embedder: (String, String),
 }
 
-/// The embedder of new collections that name none, where the configuration names none either.
+/// Embedder of new collections, if neither the request nor the configuration names one.
 const DEFAULT_EMBEDDER: &str = "text";
 
 impl Default for ServerOptions {
@@ -134,7 +133,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Whether a server may be started with them.
+    /// Checks whether a server can be started with these options.
     ///
     /// # Errors
     /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`].
@@ -187,8 +186,8 @@ impl ServerOptions {
         Ok(())
     }
 
-    /// Whether a running server may take over TLS and access of `fresh`: nobody comes in who was kept out because there was
-    /// no list, so that a file that is half written, or a section that is gone, opens no server.
+    /// Checks whether a running server may adopt the TLS and access settings of `fresh`. Settings that would remove
+    /// authentication are refused, so that a half-written file or a missing section does not open the server.
     ///
     /// # Errors
     /// [`ServerError::LessGuarded`], and as [`check`](Self::check).
@@ -208,64 +207,64 @@ impl ServerOptions {
     }
 }
 
-/// Why a server could not begin or go on.
+/// Error of starting or running a server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It would be less guarded than it is.
+    /// New settings would weaken the running server's access control.
     #[error("{what} would be gone; a running server goes on with it until it is started anew")]
     LessGuarded {
-        /// What would be gone.
+        /// The protection that would be removed.
         what: &'static str,
     },
-    /// The address is taken, or is not one of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}")]
     Bind {
-        /// As asked.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// Plain text where other machines could read it.
+    /// Plain text on an address that other machines can reach.
     #[error(
         "{address} is reached by other machines and there is no TLS; give a certificate, listen on a loopback address, or say `insecure`"
     )]
     Plaintext {
-        /// As asked.
+        /// The configured address.
         address: SocketAddr,
     },
-    /// An address that other machines reach, and nobody is asked who they are.
+    /// No authentication on an address that other machines can reach.
     #[error(
         "{address} is reached by other machines and everybody may do everything; list who may come in (`[access]`), ask for client certificates, or say `insecure`"
     )]
     Open {
-        /// As asked.
+        /// The configured address.
         address: SocketAddr,
     },
-    /// Metrics where other machines could read them.
+    /// Metrics on an address that other machines can reach.
     #[error(
         "the metrics on {address} are reached by other machines and have no TLS; listen on a loopback address, or say `insecure`"
     )]
     OpenMetrics {
-        /// As asked.
+        /// The configured address.
         address: SocketAddr,
     },
     /// An option out of its range.
     #[error("{option} takes {range}, got {found}")]
     Option {
-        /// Which.
+        /// Name of the option.
         option: &'static str,
-        /// What it may be.
+        /// Its valid range.
         range: &'static str,
-        /// As asked.
+        /// The configured value.
         found: usize,
     },
-    /// The embedder of new collections is not there.
-    #[error("the default embedder of new collections cannot be used: {source}")]
+    /// The default embedder of new collections is not available.
+    #[error("the default embedder of new collections (--default-embedder) cannot be used: {source}")]
     DefaultEmbedder {
-        /// Why.
+        /// Cause.
         source: crate::embed::Error,
     },
-    /// The descriptors in the binary are not sound.
+    /// The descriptors in the binary are invalid.
     #[error("the reflection service cannot read its descriptors")]
     Reflection(#[source] tonic_reflection::server::Error),
     /// The transport failed.
@@ -273,7 +272,7 @@ pub enum ServerError {
     Serve(#[source] tonic::transport::Error),
 }
 
-/// A server that listens already and answers once [`serve`](Self::serve) runs.
+/// A server that is bound to its ports; it answers requests while [`serve`](Self::serve) runs.
 pub struct Server {
     engine: Arc<dyn Engine>,
     options: ServerOptions,
@@ -294,7 +293,7 @@ fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
 }
 
 impl Server {
-    /// Takes the port. Clients that connect from now on wait for [`serve`](Self::serve).
+    /// Binds the ports. Clients that connect from now on wait for [`serve`](Self::serve).
     ///
     /// # Errors
     /// [`ServerError::Option`], [`ServerError::Plaintext`], [`ServerError::Open`], [`ServerError::Bind`],
@@ -303,7 +302,7 @@ impl Server {
         options.check()?;
         let (name, tap) = &options.default_embedder;
         if *name != DEFAULT_EMBEDDER || !tap.is_empty() {
-            // The built-in default need not be there: an engine may have other embedders only.
+            // The built-in default may be missing: an engine may have other embedders only.
             let embedders = engine.embedders();
             let found = embedders.by_name(name).and_then(|embedder| embedder.tap(tap).map(drop));
             found.map_err(|source| ServerError::DefaultEmbedder { source })?;
@@ -325,27 +324,27 @@ impl Server {
         Ok(Self { engine, options, listener, address, metrics, web })
     }
 
-    /// The address it listens on.
+    /// Returns the address of the gRPC port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of its metrics.
+    /// Returns the address of the metrics.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
-    /// The address of its page.
+    /// Returns the address of the web page.
     pub fn web_addr(&self) -> Option<SocketAddr> {
         self.web.as_ref().map(|(_, address)| *address)
     }
 
-    /// Answers until `shutdown` completes. Then health says `NOT_SERVING`, no new connection is taken, streams end
-    /// with `UNAVAILABLE` after their last acknowledgement, and the requests that have begun have
-    /// [`ServerOptions::drain`] to end; what is still running after that is left to the runtime.
+    /// Serves until `shutdown` completes. Then health reports `NOT_SERVING`, new connections are refused, streams end
+    /// with `UNAVAILABLE` after their last acknowledgement, and requests in progress have [`ServerOptions::drain`] to
+    /// finish. Requests that still run after that are left to the runtime.
     ///
     /// # Errors
-    /// [`ServerError::Serve`] when the transport fails, [`ServerError::Bind`] when the port cannot be polled.
+    /// [`ServerError::Serve`] if the transport fails, [`ServerError::Bind`] if the port cannot be polled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
         let Self { engine, options, listener, address, metrics, web } = self;
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
@@ -474,7 +473,7 @@ impl Server {
     }
 }
 
-/// Completes at the stop.
+/// Completes when the server stops.
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

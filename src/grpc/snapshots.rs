@@ -1,6 +1,7 @@
-//! The service `Snapshots`: long work on a maintenance thread, its progress as a stream.
+//! The service `Snapshots`: jobs on a maintenance thread that stream their progress.
 
 use super::progress::{Replies, stream};
+use super::status::OrStatus;
 use super::work::{Lane, Shared};
 use super::{from_proto, pb, to_proto};
 use crate::collection::Job;
@@ -26,7 +27,7 @@ impl pb::snapshots_server::Snapshots for Snapshots {
     ) -> Result<Response<Self::CreateStream>, Status> {
         use pb::create_snapshot_response::State;
         let work = self.0.of(&request);
-        let name = from_proto::collection("collection", &request.into_inner().collection)?;
+        let name = from_proto::collection("collection", &request.into_inner().collection).or_status()?;
         let reply = |state| pb::CreateSnapshotResponse { state: Some(state) };
         let told =
             |job, done, total| pb::CreateSnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
@@ -50,7 +51,7 @@ impl pb::snapshots_server::Snapshots for Snapshots {
     ) -> Result<Response<Self::VerifyStream>, Status> {
         use pb::verify_snapshot_response::State;
         let work = self.0.of(&request);
-        let snapshot = SnapshotName::new(&request.into_inner().snapshot)?;
+        let snapshot = SnapshotName::new(&request.into_inner().snapshot).or_status()?;
         let told =
             |job, done, total| pb::VerifySnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
         Ok(stream(work, told, move |engine, observe| {
@@ -66,8 +67,8 @@ impl pb::snapshots_server::Snapshots for Snapshots {
         use pb::restore_snapshot_response::State;
         let work = self.0.of(&request);
         let request = request.into_inner();
-        let snapshot = SnapshotName::new(&request.snapshot)?;
-        let target = from_proto::collection("collection", &request.collection)?;
+        let snapshot = SnapshotName::new(&request.snapshot).or_status()?;
+        let target = from_proto::collection("collection", &request.collection).or_status()?;
         let told =
             |job, done, total| pb::RestoreSnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
         Ok(stream(work, told, move |engine, observe| {

@@ -1,8 +1,9 @@
-//! Errors to status codes: the only file that names `tonic::Code`.
+//! Conversion of errors to status codes: the only file that names `tonic::Code`.
 //!
-//! The first line of an error is sent, with `google.rpc` details: `ErrorInfo` says the kind (domain `nearness`),
-//! `BadRequest` names the field of the request and the limit. The whole chain of causes goes to the log, in the span of the
-//! request with its id. Files are sent without their directories, which only the log names.
+//! The client receives the first line of an error with `google.rpc` details: `ErrorInfo` with the kind (domain
+//! `nearness`), `BadRequest` with the field of the request and the limit. The log receives the whole chain of causes,
+//! in the span of the request with its id. Messages to clients omit the directories of files, which only the log
+//! contains.
 
 use super::limits::MAX_RESPONSE_BYTES;
 use super::pb;
@@ -17,12 +18,12 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// The domain of every `ErrorInfo`.
+/// Domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "nearness";
-/// Least time after which a request that was turned away should come again; at most twice that is told.
+/// Minimum retry delay; the delay sent is between this and twice this value.
 const RETRY_LEAST: Duration = Duration::from_millis(100);
 
-/// The code and the reason of a kind; exhaustive, so that a new kind must choose.
+/// Returns the code and the reason of a kind; exhaustive, so that every new kind is assigned explicitly.
 fn code_of(kind: ErrorKind) -> (Code, &'static str) {
     match kind {
         ErrorKind::InvalidInput => (Code::InvalidArgument, "INVALID_INPUT"),
@@ -39,8 +40,31 @@ fn code_of(kind: ErrorKind) -> (Code, &'static str) {
     }
 }
 
-impl From<collection::Error> for Status {
-    fn from(error: collection::Error) -> Self {
+/// Converts an error to the status for the client. (`From` cannot be implemented: both types are foreign.)
+pub(super) trait IntoStatus {
+    fn into_status(self) -> Status;
+}
+
+/// Converts the error of a result to a status.
+pub(super) trait OrStatus<T> {
+    fn or_status(self) -> Result<T, Status>;
+}
+
+impl<T, E: IntoStatus> OrStatus<T> for Result<T, E> {
+    fn or_status(self) -> Result<T, Status> {
+        self.map_err(IntoStatus::into_status)
+    }
+}
+
+impl IntoStatus for Status {
+    fn into_status(self) -> Status {
+        self
+    }
+}
+
+impl IntoStatus for collection::Error {
+    fn into_status(self) -> Status {
+        let error = self;
         if let collection::Error::Overloaded(why) = error {
             return come_again(why);
         }
@@ -61,8 +85,9 @@ impl From<collection::Error> for Status {
     }
 }
 
-impl From<embed::Error> for Status {
-    fn from(error: embed::Error) -> Self {
+impl IntoStatus for embed::Error {
+    fn into_status(self) -> Status {
+        let error = self;
         let kind = ErrorKind::from(error.kind());
         build(kind, &error, details_of(kind, Some(&error)))
     }
@@ -96,7 +121,7 @@ fn build(kind: ErrorKind, error: &(dyn StdError + 'static), details: ErrorDetail
     Status::with_error_details(code_of(kind).0, first_line(&without_directories(&error.to_string())), details)
 }
 
-/// An error and its causes on one line. A cause that the text above it already holds is not repeated.
+/// Formats an error and its causes on one line. Omits a cause whose text is already contained in the text before.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -110,7 +135,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// A text whose absolute paths are cut to their last part, but for those within double quotes: these are what clients sent.
+/// Shortens absolute paths to their last component, except within double quotes, which contain client input.
 pub(super) fn without_directories(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
@@ -132,7 +157,7 @@ pub(super) fn without_directories(text: &str) -> String {
         }
         match c {
             '\\' if quoted => {
-                // Whatever is escaped ends no quotation.
+                // An escaped character does not end the quotation.
                 short.push(c);
                 rest = &rest[1..];
                 let Some(escaped) = rest.chars().next() else { break };
@@ -149,8 +174,8 @@ pub(super) fn without_directories(text: &str) -> String {
     short
 }
 
-/// The first line of a message. It travels in a header, in several copies, and clients take 16 KiB of headers: a long
-/// one is cut.
+/// Returns the first line of a message, truncated: it is sent in a header, in several copies, and clients accept 16 KiB
+/// of headers.
 fn first_line(text: &str) -> String {
     const MOST: usize = 500;
     let line = text.lines().next().unwrap_or_default();
@@ -165,7 +190,7 @@ fn with_reason(kind: ErrorKind, message: String) -> Status {
     Status::with_error_details(code_of(kind).0, message, details_of(kind, None))
 }
 
-/// A refusal of one item of a stream.
+/// Refusal of one item of a stream.
 pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::Ack {
     let (code, _) = code_of(error.kind());
     pb::Ack {
@@ -177,7 +202,13 @@ pub(super) fn refused(index: u64, id: String, error: &collection::Error) -> pb::
     }
 }
 
-/// A request that is larger than the server takes.
+/// Acknowledgement of an item that was not written because of another one.
+pub(super) fn not_written(index: u64, id: String, error: &collection::Error) -> pb::Ack {
+    let ack = refused(index, id, error);
+    pb::Ack { error: format!("not written, because {}", ack.error), error_code: Code::Aborted as i32, ..ack }
+}
+
+/// The request exceeds the server's limit.
 pub(super) fn request_too_large(limit: usize) -> Status {
     with_reason(
         ErrorKind::Exhausted,
@@ -185,7 +216,8 @@ pub(super) fn request_too_large(limit: usize) -> Status {
     )
 }
 
-/// Why a response is not sent: it has more than `limit` bytes. `most` is the largest limit that the client may ask for.
+/// Returns the message for a response of more than `limit` bytes. `most` is the largest limit that the client may
+/// request.
 pub(super) fn response_limit(limit: usize, most: usize) -> String {
     let less = "ask for fewer points or fewer fields at once";
     if limit < most {
@@ -198,12 +230,12 @@ pub(super) fn response_limit(limit: usize, most: usize) -> String {
     }
 }
 
-/// A response that is larger than its limit.
+/// The response exceeds its limit.
 pub(super) fn response_too_large(limit: usize, most: usize) -> Status {
     with_reason(ErrorKind::Exhausted, response_limit(limit, most))
 }
 
-/// More requests at once than the server admits, or than it admits of one client.
+/// The concurrency limit, in total or of the client, is exceeded.
 pub(super) fn overloaded(full: Full) -> Status {
     come_again(match full {
         Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
@@ -213,15 +245,15 @@ pub(super) fn overloaded(full: Full) -> Status {
     })
 }
 
-/// The requests that are inside leave no memory for this one.
+/// The memory limit is exceeded.
 pub(super) fn memory_full(limit: usize) -> Status {
     come_again(format!("the requests that are being answered have all of {limit} bytes; try again later"))
 }
 
-/// Says when to try again, in the way of `google.rpc` and in the way that gRPC libraries obey by themselves.
+/// Adds the retry delay, both as `google.rpc` detail and in the form that gRPC libraries apply automatically.
 fn come_again(why: String) -> Status {
     tracing::debug!(why, "request refused");
-    // Not the same for all, so that those turned away together do not come back together.
+    // Jitter, so that clients refused together do not retry together.
     let delay = RETRY_LEAST + RETRY_LEAST.mul_f64(rand::random::<f64>());
     let mut details = details_of(ErrorKind::Exhausted, None);
     details.set_retry_info(Some(delay));
@@ -230,14 +262,14 @@ fn come_again(why: String) -> Status {
     status
 }
 
-/// Nobody who may come in, or nobody that can prove it. It does not say which.
+/// Missing or invalid credentials; the message does not distinguish them.
 pub(super) fn unauthenticated() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info("UNAUTHENTICATED", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unauthenticated, "this server asks for a valid credential", details)
 }
 
-/// A caller whose role is not enough for a call, `package.Service/Method`.
+/// The caller's role is insufficient for a call, `package.Service/Method`.
 pub(super) fn role_needed(call: &str, needed: Role, has: Role) -> Status {
     let call = call.rsplit_once('.').map_or(call, |(_, call)| call);
     with_reason(
@@ -246,30 +278,30 @@ pub(super) fn role_needed(call: &str, needed: Role, has: Role) -> Status {
     )
 }
 
-/// A call that no service has.
+/// Unknown method.
 pub(super) fn no_such_call() -> Status {
     Status::new(Code::Unimplemented, "there is no such call here")
 }
 
-/// The name of the status in the headers of a refusal, or in trailers; none if there is no status in them.
+/// Returns the name of the status in the headers of a refusal, or in trailers; none if they contain no status.
 pub(super) fn name_in(headers: &HeaderMap) -> Option<&'static str> {
     headers.get("grpc-status").map(|value| code_name(Code::from_bytes(value.as_bytes())))
 }
 
-/// The name of a status.
+/// Returns the name of a status.
 pub(super) fn name_of(status: &Status) -> &'static str {
     code_name(status.code())
 }
 
-/// The name of the status of a call that its client gave up.
+/// Name of the status of a call cancelled by its client.
 pub(super) const CANCELLED: &str = "CANCELLED";
 
-/// The server takes no more work.
+/// The server is shutting down.
 pub(super) fn stopping() -> Status {
     with_reason(ErrorKind::Unavailable, "the server is stopping".to_owned())
 }
 
-/// A read asked for writes that were not acknowledged in time.
+/// A read waited too long for a sequence number.
 pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: std::time::Duration) -> Status {
     let why = format!(
         "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {patience:?}"
@@ -277,17 +309,17 @@ pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: 
     with_reason(ErrorKind::Unavailable, why)
 }
 
-/// The deadline of the request passed.
+/// The deadline of the request has passed.
 pub(super) fn deadline_passed() -> Status {
     Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was ready")
 }
 
-/// The client has begun a request and sends nothing more of it.
+/// The client has begun a request but sends no more of it.
 pub(super) fn not_sent(patience: Duration) -> Status {
     Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {patience:?}, which is the limit"))
 }
 
-/// The client does not read its reply.
+/// The client does not read its response.
 pub(super) fn not_read(patience: Duration) -> Status {
     Status::new(
         Code::DeadlineExceeded,
@@ -295,7 +327,7 @@ pub(super) fn not_read(patience: Duration) -> Status {
     )
 }
 
-/// The work of a request ended in a panic: a bug.
+/// The handler of a request panicked: a bug.
 pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
     tracing::error!(error = chain(error), "a request ended in a panic");
     Status::with_error_details(
@@ -305,16 +337,17 @@ pub(super) fn panicked(error: &(dyn StdError + 'static)) -> Status {
     )
 }
 
-/// Corrects what tonic answers by itself: an oversize message is `OUT_OF_RANGE` there, and a message that is not
-/// protobuf (or is nested too deeply), ends too early, is missing or cannot be unpacked is `INTERNAL`; all are the caller's
-/// doing. Others are left as they are. (A message that is marked as compressed without naming an encoding is `INTERNAL` by
-/// gRPC's own rules.)
+/// Corrects status codes produced by tonic. There, an oversize message is `OUT_OF_RANGE`, and a message that is not
+/// protobuf (or is nested too deeply), ends too early, is missing or cannot be decompressed is `INTERNAL`; all these
+/// are errors of the caller. Other statuses are unchanged. (A message marked as compressed without an encoding is
+/// `INTERNAL` by the gRPC specification.)
 pub(super) fn corrected(status: Status, limit: usize) -> Status {
     match status.code() {
         Code::OutOfRange => request_too_large(limit),
         Code::ResourceExhausted if status.message().contains("decompressing") => request_too_large(limit),
         Code::Internal if status.message().starts_with("failed to decode Protobuf message") => {
-            // The names of all the fields around it, then what is wrong: of a deep one the middle is left out.
+            // The text lists the names of all enclosing fields, then the problem. A long list is shortened in the
+            // middle.
             let text = status.message();
             let (head, tail) = (text.floor_char_boundary(200), text.ceil_char_boundary(text.len().saturating_sub(100)));
             let text = if head < tail { format!("{} ... {}", &text[..head], &text[tail..]) } else { text.to_owned() };
@@ -337,19 +370,18 @@ pub(super) fn corrected(status: Status, limit: usize) -> Status {
     }
 }
 
-/// What a client can learn from a status, in words.
+/// The contents of a status, as seen by a client.
 pub(super) struct Told {
     /// For example `INVALID_ARGUMENT`.
     pub(super) code: &'static str,
-    /// The message.
     pub(super) message: String,
-    /// The reason of the `ErrorInfo`, empty where there is none.
+    /// Reason of the `ErrorInfo`; empty if there is none.
     pub(super) reason: String,
     /// Field and description of each violation.
     pub(super) fields: Vec<(String, String)>,
 }
 
-/// Reads a status as a client.
+/// Decodes a status.
 pub(super) fn told(status: &Status) -> Told {
     let details = status.check_error_details().unwrap_or_default();
     Told {
@@ -423,7 +455,7 @@ mod tests {
         }
         let path = std::path::PathBuf::from("/secret/place/graph.bin");
         let error = crate::embed::Error::Corrupt { path, what: "is cut".into() };
-        let status = Status::from(collection::Error::Embed { field: "embedder".into(), source: error });
+        let status = collection::Error::Embed { field: "embedder".into(), source: error }.into_status();
         assert_eq!(status.message(), "embedder: graph.bin: is cut");
         let details = status.get_error_details();
         assert_eq!(details.bad_request().expect("a BadRequest").field_violations[0].description, "graph.bin: is cut");
@@ -431,7 +463,7 @@ mod tests {
 
     #[test]
     fn models_that_this_build_does_not_read_and_full_disks_have_codes_of_their_own() {
-        let code = |source| Status::from(collection::Error::Embed { field: "file".into(), source }).code();
+        let code = |source| collection::Error::Embed { field: "file".into(), source }.into_status().code();
         let path = || "/a/b".into();
         assert_eq!(code(embed::Error::NotBuilt { path: path(), what: "BERT", feature: "x" }), Code::FailedPrecondition);
         let io = |kind: std::io::ErrorKind| embed::Error::Io { path: path(), source: kind.into() };
@@ -442,7 +474,7 @@ mod tests {
     #[test]
     fn unknown_words_are_named() {
         let source = embed::Error::OutOfVocabulary { embedder: "words".into(), words: "qzx, wvv".into() };
-        let status = Status::from(collection::Error::Embed { field: "query.text".into(), source });
+        let status = collection::Error::Embed { field: "query.text".into(), source }.into_status();
         let details = status.get_error_details();
         let info = details.error_info().expect("an ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OUT_OF_VOCABULARY", "nearness"));

@@ -1,4 +1,4 @@
-//! What is remembered of a request once it has ended: counters, a line in the log, one in the audit log.
+//! Request log: counters, the log line and the audit-log line of a completed request.
 
 use super::calls::Call;
 use super::context::Context;
@@ -9,22 +9,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Of one request; written when it ends, or, if it does not come to its end, when it is dropped.
+/// Log record of one request; written when the request ends, or when it is dropped before.
 pub(super) struct Tally {
     pub(super) door: Arc<Door>,
     pub(super) call: &'static Call,
     pub(super) request_id: String,
     pub(super) peer: Option<SocketAddr>,
-    /// None until the caller is known.
+    /// None until the caller is authenticated.
     pub(super) context: Option<Arc<Context>>,
     pub(super) begun: Instant,
-    /// Ends with the request; learns how.
+    /// Span of the request; its outcome is recorded at the end.
     pub(super) span: tracing::Span,
     pub(super) written: bool,
 }
 
 impl Tally {
-    /// The request ended with this status.
+    /// Records the end of the request with this status.
     pub(super) fn end(&mut self, outcome: &'static str) {
         if std::mem::replace(&mut self.written, true) {
             return;

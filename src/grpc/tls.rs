@@ -1,4 +1,5 @@
-//! The server's certificate and whose client certificates it takes; read from files, replaced without a restart.
+//! TLS of the server: its certificate and the roots of client certificates, read from files and reloaded without a
+//! restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,60 +9,60 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
-/// Where the parts are, in PEM.
+/// Paths of the PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The server's certificate, then those that lead to its root.
+    /// The server's certificate, followed by the chain to its root.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// Private key of the certificate.
     pub key: PathBuf,
-    /// The roots of client certificates; with them, a client without a certificate is not let in.
+    /// Roots of client certificates. If set, clients without a certificate are refused.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why the files cannot be used.
+/// Error of reading the TLS files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that cannot be read, or is not PEM.
+    /// A file cannot be read, or is not PEM.
     #[error("{}: cannot be read as PEM", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: pem::Error,
     },
-    /// A file without a certificate.
+    /// A file contains no certificate.
     #[error("{}: has no certificate", .0.display())]
     Empty(PathBuf),
-    /// A root that is not one.
+    /// A certificate cannot be used as a root.
     #[error("{}: has a certificate that cannot be a root", path.display())]
     Root {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: rustls::Error,
     },
-    /// Roots that cannot be used.
+    /// The roots cannot be used to verify client certificates.
     #[error("{}: client certificates cannot be verified with it", path.display())]
     Verifier {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: VerifierBuilderError,
     },
-    /// A certificate and a key that do not belong together, or are of a kind that is not spoken.
+    /// The certificate and the key do not match, or are of an unsupported type.
     #[error("{}: cannot be served with the key {}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// Cause.
         source: rustls::Error,
     },
 }
 
-/// What is spoken on a connection.
+/// Protocol of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Speech {
     /// HTTP/2.
@@ -70,12 +71,12 @@ pub(super) enum Speech {
     Web,
 }
 
-/// What a TLS server needs: read, and checked to fit together.
+/// Parsed and validated TLS configuration.
 #[derive(Clone)]
 pub struct Tls {
     grpc: Arc<ServerConfig>,
     browsers: Arc<ServerConfig>,
-    /// Whether a client without a certificate is turned away.
+    /// Whether clients without a certificate are refused.
     pub(super) asks_clients: bool,
 }
 
@@ -92,7 +93,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 impl Tls {
-    /// What a connection is made with.
+    /// Returns the configuration for connections of a protocol.
     pub(super) fn config(&self, speech: Speech) -> Arc<ServerConfig> {
         match speech {
             Speech::Grpc => self.grpc.clone(),

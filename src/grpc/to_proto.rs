@@ -1,4 +1,4 @@
-//! The domain's words to replies.
+//! Conversion of responses to protobuf.
 
 use super::status::without_directories;
 use super::{payload, pb};
@@ -12,12 +12,11 @@ use crate::embed::{Embedder, Fingerprint, Origin};
 use crate::types::{Metric, Precision};
 use std::time::Duration;
 
-/// 64 hexadecimal digits; empty for none.
+/// Formats as 64 hexadecimal digits; empty for none.
 pub(super) fn fingerprint(fingerprint: Option<Fingerprint>) -> String {
     fingerprint.map(|fingerprint| fingerprint.to_string()).unwrap_or_default()
 }
 
-/// A snapshot.
 pub(crate) fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
     let fingerprint = info.embedder.as_ref().map(|pin| pin.fingerprint.to_string());
     pb::Snapshot {
@@ -37,7 +36,7 @@ pub(crate) fn snapshot(info: SnapshotInfo) -> pb::Snapshot {
     }
 }
 
-/// An entry of a list of snapshots.
+/// Converts an entry of a list of snapshots.
 pub(crate) fn listed(listed: Listed) -> pb::Snapshot {
     let Listed { snapshot: name, bytes, info } = listed;
     match info {
@@ -78,7 +77,7 @@ fn segment(segment: SegmentInfo) -> pb::Segment {
     pb::Segment { id, rows, deleted_rows, graph, vector_bytes, graph_bytes }
 }
 
-/// The state of a collection.
+/// Converts the state of a collection.
 pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
     let (embedder, pinned) = match info.embedder {
         Some(pin) => (Some(pb::EmbedderRef { name: pin.name, tap: pin.tap }), Some(pin.fingerprint)),
@@ -116,7 +115,7 @@ pub(super) fn collection(info: CollectionInfo) -> pb::Collection {
     }
 }
 
-/// What a check found.
+/// Converts the result of a check.
 pub(super) fn check_report(report: CheckReport) -> pb::CheckResponse {
     let damage = |damage| match damage {
         Damage::Data => pb::Damage::Data,
@@ -131,12 +130,12 @@ pub(super) fn check_report(report: CheckReport) -> pb::CheckResponse {
     pb::CheckResponse { files: report.files, bytes: report.bytes, findings: findings.collect() }
 }
 
-/// A vector, as numbers.
+/// Converts a vector to numbers.
 pub(super) fn vector(values: Vec<f32>) -> pb::Vector {
     pb::Vector { form: Some(pb::vector::Form::Values(pb::Values { values })) }
 }
 
-/// Vector, payload, and the payload as text where that is needed.
+/// Converts the vector and the payload, with the payload as text if necessary.
 fn parts(
     vector: Option<Vec<f32>>,
     payload: Option<Payload>,
@@ -145,7 +144,7 @@ fn parts(
     (vector.map(self::vector), payload.map(payload::to_struct), json)
 }
 
-/// Bytes that a point takes in a response, at most a few more or less for a hit.
+/// Size of a point in a response; for a hit, accurate to a few bytes.
 pub(super) fn point_bytes(point: &Point) -> usize {
     let field_len = payload::field_len;
     let vector = point.vector.as_ref().map_or(0, |vector| {
@@ -154,20 +153,19 @@ pub(super) fn point_bytes(point: &Point) -> usize {
     });
     let payload = point.payload.as_ref().map_or(0, |payload| {
         let json = payload::exact_json(payload);
-        // The number of the text's field takes two bytes.
+        // The field number of the text takes two bytes.
         let json = if json.is_empty() { 0 } else { 1 + field_len(json.len()) };
         field_len(payload::encoded_len(payload)) + json
     });
     field_len(field_len(point.id.as_str().len()) + vector + payload)
 }
 
-/// A stored point.
 pub(super) fn point(point: Point) -> pb::Point {
     let (vector, payload, payload_json) = parts(point.vector, point.payload);
     pb::Point { id: point.id.to_string(), vector, payload, payload_json }
 }
 
-/// What a delete did.
+/// Converts the result of a delete.
 pub(super) fn deleted(deleted: Deleted, unknown_fields: Vec<String>) -> pb::DeletePointsResponse {
     let Deleted { sequence, deleted, missing } = deleted;
     let missing = missing.iter().map(ToString::to_string).collect();
@@ -207,13 +205,13 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The answer to one query.
+/// Converts the answer to one query.
 pub(super) fn answer(answer: Answer) -> pb::SearchResponse {
     let hits = answer.hits.into_iter().map(hit).collect();
     pb::SearchResponse { hits, stats: Some(stats(answer.stats)), unknown_fields: Vec::new() }
 }
 
-/// An embedder and its card.
+/// Converts an embedder and its card.
 pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
     let tap =
         |tap: &crate::embed::Tap| pb::Tap { name: tap.name.into(), dimension: tap.dimension, about: tap.about.into() };
@@ -226,7 +224,6 @@ pub(super) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
     }
 }
 
-/// A model.
 pub(super) fn model(info: &ModelInfo) -> pb::Model {
     let origin = match info.model.origin {
         Origin::Program => pb::ModelOrigin::Program,
@@ -243,7 +240,7 @@ pub(super) fn model(info: &ModelInfo) -> pb::Model {
     }
 }
 
-/// A layer of a net.
+/// Converts the activations of a layer.
 pub(super) fn layer(layer: Activation) -> pb::Layer {
     pb::Layer {
         name: layer.name.into(),
@@ -255,13 +252,13 @@ pub(super) fn layer(layer: Activation) -> pb::Layer {
     }
 }
 
-/// Words and their scores.
+/// Converts words and their scores.
 pub(super) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
     words.into_iter().map(|(word, score)| pb::ScoredWord { word, score }).collect()
 }
 
-/// Why a point is, or is not, a hit.
-pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
+/// Converts the explanation of a point.
+pub(super) fn explanation(told: Explanation, unknown_fields: Vec<String>) -> pb::ExplainResponse {
     let reason = match told.reason {
         Reason::Hit => pb::Reason::Hit,
         Reason::UnknownPoint => pb::Reason::UnknownPoint,
@@ -288,10 +285,11 @@ pub(super) fn explanation(told: Explanation) -> pb::ExplainResponse {
         ef_used: told.ef_used,
         ef_needed: told.ef_needed,
         walked: told.walked.iter().map(ToString::to_string).collect(),
+        unknown_fields,
     }
 }
 
-/// What was measured of a collection.
+/// Converts the result of a recall measurement.
 pub(super) fn recall_report(report: RecallReport) -> pb::MeasureRecallResponse {
     let segment = |part: SegmentRecall| {
         let SegmentRecall { segment, ef_used, found, of, calibrated_on, expected } = part;

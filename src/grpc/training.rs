@@ -1,6 +1,7 @@
-//! The service `Training`: models that are trained, installed and deleted while the server runs.
+//! The service `Training`: training, installation and deletion of models while the server runs.
 
 use super::progress::{Pace, Replies, telling};
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, status, to_proto};
 use crate::collection::{Engine, Error, Upload};
@@ -22,10 +23,10 @@ impl pb::training_server::Training for Training {
         let work = self.0.of(&request);
         let mut incoming = request.into_inner();
         let training = match next(&work, &mut incoming).await?.and_then(|first| first.part) {
-            Some(Part::Settings(settings)) => from_proto::training(settings)?,
+            Some(Part::Settings(settings)) => from_proto::training(settings).or_status()?,
             _ => {
                 return Err(
-                    Error::invalid("settings", "are missing: the first request of the stream holds them").into()
+                    Error::invalid("settings", "are missing: the first request of the stream holds them").into_status()
                 );
             }
         };
@@ -33,7 +34,11 @@ impl pb::training_server::Training for Training {
         while let Some(request) = next(&work, &mut incoming).await? {
             match request.part {
                 Some(Part::Piece(piece)) => intake.take(piece).await?,
-                _ => return Err(Error::invalid("piece", "is missing: only the first request holds settings").into()),
+                _ => {
+                    return Err(
+                        Error::invalid("piece", "is missing: only the first request holds settings").into_status()
+                    );
+                }
             }
         }
         let upload = intake.end()?;
@@ -68,7 +73,7 @@ impl pb::training_server::Training for Training {
         let mut incoming = request.into_inner();
         let mut intake = Intake::begin(&work, Upload::begin_model_file).await?;
         while let Some(request) = next(&work, &mut incoming).await? {
-            let piece = request.piece.ok_or_else(|| Error::invalid("piece", "is missing"))?;
+            let piece = request.piece.ok_or_else(|| Error::invalid("piece", "is missing")).or_status()?;
             intake.take(piece).await?;
         }
         let upload = intake.end()?;
@@ -84,10 +89,10 @@ impl pb::training_server::Training for Training {
 
     async fn get(&self, request: Request<pb::GetModelRequest>) -> Result<Response<pb::GetModelResponse>, Status> {
         let work = self.0.of(&request);
-        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint)?;
+        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint).or_status()?;
         let models = work.run(Lane::Store, |engine| engine.models()).await?;
         let found = models.iter().rev().find(|info| info.model.fingerprint() == fingerprint);
-        let model = found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string()))?;
+        let model = found.ok_or_else(|| Error::UnknownModel(fingerprint.to_string())).or_status()?;
         work.reply(pb::GetModelResponse { model: Some(to_proto::model(model)) })
     }
 
@@ -96,28 +101,28 @@ impl pb::training_server::Training for Training {
         request: Request<pb::DeleteModelRequest>,
     ) -> Result<Response<pb::DeleteModelResponse>, Status> {
         let work = self.0.of(&request);
-        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint)?;
+        let fingerprint = from_proto::fingerprint("fingerprint", &request.into_inner().fingerprint).or_status()?;
         work.run(Lane::Store, move |engine| engine.delete_model(&fingerprint)).await?;
         work.reply(pb::DeleteModelResponse {})
     }
 }
 
-/// The next message of a stream; none after the last.
+/// Returns the next message of a stream; none after the last.
 async fn next<M>(work: &Work, incoming: &mut Streaming<M>) -> Result<Option<M>, Status> {
     let mut stopping = work.stopping();
     tokio::select! {
         message = incoming.message() => message.map_err(|end| status::corrected(end, work.max_message_bytes())),
-        // An error means that the server is gone, which is the same.
+        // An error means that the server is gone, which is equivalent.
         _ = stopping.wait_for(|stopping| *stopping) => Err(status::stopping()),
     }
 }
 
-/// Files that come in piece by piece.
+/// Upload of files in pieces.
 struct Intake {
     work: Work,
-    /// Gone after a piece that was refused.
+    /// None after a refused piece.
     upload: Option<Upload>,
-    /// How a file begins.
+    /// Begins a file.
     begin: fn(&mut Upload, &str) -> Result<(), Error>,
 }
 
@@ -127,13 +132,13 @@ impl Intake {
         Ok(Self { work: work.clone(), upload: Some(upload), begin })
     }
 
-    /// Writes a piece. The next one is read when it is on the disk, or on its way there.
+    /// Writes a piece. Returns when it is on disk, or on its way there.
     async fn take(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
         let charge = self.work.charge();
         charge.add(piece.data.len())?;
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
         if !piece.file.is_empty() {
-            (self.begin)(&mut upload, &piece.file)?;
+            (self.begin)(&mut upload, &piece.file).or_status()?;
         }
         let append = move |_: &dyn Engine| {
             let _until_written = charge;
@@ -143,8 +148,8 @@ impl Intake {
         Ok(())
     }
 
-    /// What came.
+    /// Completes the upload.
     fn end(self) -> Result<Upload, Status> {
-        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into())
+        self.upload.ok_or_else(|| Error::Unavailable("the upload was cut off".into()).into_status())
     }
 }

@@ -1,16 +1,17 @@
-//! `Points.UpsertStream`: items in, one acknowledgement each out, in order.
+//! `Points.UpsertStream`: items in, one acknowledgement per item out, in order.
 //!
 //! ```text
 //! client -> read: gather -> prepare: check and embed, on all cores -> write: one upsert -> acks -> client
 //! ```
 //!
-//! The stages are tasks joined by channels of one batch, so that one batch is embedded while another is written, and
-//! no more than a few batches are ever in memory: when a stage is behind, the one before it waits, and at last the
-//! server stops reading (HTTP/2 flow control holds the client back). Each batch is charged to the memory that all requests
-//! share until it is written; where that is full, the stream ends. While the writer is busy the batch being gathered
-//! grows, so that a slow disk gets larger transactions instead of more of them.
+//! The stages are tasks connected by channels of one batch, so that one batch is embedded while another is written, and
+//! only a few batches are in memory at any time. A stage that lags delays the previous one, until the server stops
+//! reading (HTTP/2 flow control then stops the client). Each batch is charged to the shared memory limit until it is
+//! written; if the limit is reached, the stream ends. While the writer is busy, the batch being gathered grows, so that
+//! a slow disk gets larger transactions instead of more of them.
 
 use super::memory::Charge;
+use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Work};
 use super::{from_proto, pb, status};
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
@@ -25,46 +26,46 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-/// What the client receives.
+/// The response stream.
 pub(super) type Acks = ReceiverStream<Result<pb::UpsertStreamResponse, Status>>;
 
-/// Items after which a batch is passed on as soon as the next stage takes it.
+/// Batch size in items from which a batch is passed on as soon as the next stage accepts it.
 const BATCH_ITEMS: usize = 512;
-/// Bytes after which it is.
+/// The same in bytes.
 const BATCH_BYTES: usize = 4 << 20;
-/// Items that a batch gathers at most while the next stage is busy.
+/// Maximum batch size in items while the next stage is busy.
 const MOST_ITEMS: usize = 4_096;
-/// Bytes that it does.
+/// The same in bytes.
 const MOST_BYTES: usize = 16 << 20;
-/// Silence after which a smaller batch is passed on.
+/// Silence of the client after which a smaller batch is passed on.
 const SILENCE: Duration = Duration::from_millis(2);
 
-/// One item of the stream, or why it is refused.
+/// One item of the stream, or the reason for its refusal.
 struct Entry {
     index: u64,
     id: String,
     content: Result<Content, Error>,
 }
 
-/// An item, and the points it becomes: one, or its blocks.
+/// An item and its points: one, or one per block.
 struct Content {
     id: PointId,
     points: Vec<Item>,
 }
 
-/// Where a stream's items go, and what becomes of them.
+/// Parameters of a stream.
 #[derive(Clone)]
 struct Target {
     collection: CollectionName,
     blocks: Option<Blocks>,
-    /// Points that are there are not changed.
+    /// Existing points are not changed.
     keep_existing: bool,
 }
 
-/// What one stage hands to the next.
+/// Message from one stage to the next.
 enum Step {
     Batch(Target, Vec<Entry>, Charge),
-    /// The stream ends with this status, after everything before it is acknowledged.
+    /// The stream ends with this status, after all earlier items are acknowledged.
     End(Status),
 }
 
@@ -85,9 +86,9 @@ struct Reader {
     next_index: u64,
     batch: Vec<Entry>,
     bytes: usize,
-    /// Points that it becomes.
+    /// Number of points in the batch.
     points: usize,
-    /// What the batch is charged.
+    /// Memory charge of the batch.
     charge: Charge,
 }
 
@@ -125,7 +126,7 @@ impl Reader {
                 () = next.closed() => return,
             }
         };
-        // When the next stage is gone, so is the client.
+        // If the next stage is gone, so is the client.
         if let Some(step) = self.step() {
             let _ = next.send(step).await;
         }
@@ -134,7 +135,7 @@ impl Reader {
         }
     }
 
-    /// What was gathered.
+    /// Takes the gathered batch.
     fn step(&mut self) -> Option<Step> {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
@@ -143,30 +144,29 @@ impl Reader {
         (!batch.is_empty()).then_some(Step::Batch(target, batch, charge))
     }
 
-    /// Adds a message to the batch; the error ends the stream.
+    /// Adds a message to the batch; an error ends the stream.
     async fn take(&mut self, message: pb::UpsertStreamRequest) -> Result<(), Status> {
-        let blocks = from_proto::blocks(message.blocks)?;
+        let blocks = from_proto::blocks(message.blocks).or_status()?;
         let blocks = match &self.target {
             Some(Target { collection, .. })
                 if !message.collection.is_empty() && message.collection != collection.as_str() =>
             {
                 let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
-                return Err(Error::invalid("collection", why).into());
+                return Err(Error::invalid("collection", why).into_status());
             }
             Some(Target { blocks: begun, .. }) if blocks.is_some() && blocks != *begun => {
-                return Err(
-                    Error::invalid("blocks", "must be in the stream's first message, and the same after it").into()
-                );
+                return Err(Error::invalid("blocks", "must be in the stream's first message, and the same after it")
+                    .into_status());
             }
             Some(Target { keep_existing, .. }) if message.keep_existing && !keep_existing => {
-                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into());
+                return Err(Error::invalid("keep_existing", "must be in the stream's first message").into_status());
             }
             Some(Target { blocks, .. }) => *blocks,
             None if message.keep_existing && blocks.is_some() => {
-                return Err(Error::invalid("keep_existing", "does not go together with blocks").into());
+                return Err(Error::invalid("keep_existing", "does not go together with blocks").into_status());
             }
             None => {
-                let collection = from_proto::collection("collection", &message.collection)?;
+                let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
                 self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
@@ -185,7 +185,7 @@ impl Reader {
             };
             Ok((Content { id, points }, bytes))
         });
-        // Blocks have more bytes than the item they come from.
+        // The blocks have more bytes than the item.
         let grown = content.as_ref().map_or(bytes, |(_, grown)| *grown).max(bytes);
         self.charge.add(grown - bytes)?;
         self.bytes += grown;
@@ -198,7 +198,7 @@ impl Reader {
 }
 
 async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
-    // An error means that the server is gone, which is the same.
+    // An error means that the server is gone, which is equivalent.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
@@ -224,7 +224,7 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
 }
 
 fn prepare_one(engine: &dyn Engine, target: &Target, entry: &mut Entry) {
-    // The error is only a place holder for the moment of the exchange.
+    // The error is only a placeholder during the exchange.
     let content = std::mem::replace(&mut entry.content, Err(Error::Unavailable(String::new())));
     entry.content = content.and_then(|Content { id, points }| {
         let prepare = |item| engine.prepare(&target.collection, item);
@@ -263,8 +263,8 @@ async fn write(
     }
 }
 
-/// Writes the good entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order
-/// with what the write did, and the status that ends the stream.
+/// Writes the valid entries, in one upsert unless they have too many blocks. Returns the acknowledgements in order with
+/// the counts of the write, and the status that ends the stream.
 fn write_batch(
     engine: &dyn Engine,
     target: &Target,
@@ -273,26 +273,23 @@ fn write_batch(
     let mut reply = pb::UpsertStreamResponse::default();
     let mut acks = Vec::with_capacity(entries.len());
     let mut end = None;
-    // Each item once, with the places of its acknowledgements.
+    // Each item once, with the positions of its acknowledgements.
     let mut contents: Vec<(Content, Vec<usize>)> = Vec::with_capacity(entries.len());
     let mut places: FxHashMap<PointId, usize> = FxHashMap::default();
     for Entry { index, id, content } in entries {
         match content {
             Ok(content) => {
                 match places.entry(content.id.clone()) {
-                    // The later of two items of one id is the one that stays.
+                    // Of two items with the same id, the later one wins.
                     Occupied(place) => {
                         let (before, acks_of) = &mut contents[*place.get()];
                         let points = before.points.len() as u64;
                         if before.points == content.points {
                             reply.unchanged += points;
                         } else if target.keep_existing {
-                            let error = Error::PointTaken {
-                                collection: target.collection.to_string(),
-                                id: content.id.to_string(),
-                            };
+                            let error = Error::PointAgain { id: content.id.to_string() };
                             acks.push(status::refused(index, id, &error));
-                            end.get_or_insert_with(|| error.into());
+                            end.get_or_insert_with(|| error.into_status());
                             continue;
                         }
                         reply.replaced += points;
@@ -309,7 +306,7 @@ fn write_batch(
             Err(error) => {
                 acks.push(status::refused(index, id, &error));
                 if ends_stream(&error) && end.is_none() {
-                    end = Some(error.into());
+                    end = Some(error.into_status());
                 }
             }
         }
@@ -336,12 +333,21 @@ fn write_batch(
                 good.into_iter().for_each(|place| acks[place].sequence = done.sequence);
             }
             Err(error) => {
-                // What follows is not tried: it would be written without what came before it.
+                // The error may be caused by one of the items written together.
+                let blamed = match &error {
+                    Error::PointTaken { id, .. } => Some(id.as_str()),
+                    _ => None,
+                };
+                // Later items are not attempted: they would be written without the items before them.
                 for place in good.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
                     let ack = &mut acks[place];
-                    *ack = status::refused(ack.index, std::mem::take(&mut ack.id), &error);
+                    let id = std::mem::take(&mut ack.id);
+                    *ack = match blamed {
+                        Some(blamed) if blamed != id => status::not_written(ack.index, id, &error),
+                        _ => status::refused(ack.index, id, &error),
+                    };
                 }
-                end = Some(error.into());
+                end = Some(error.into_status());
             }
         }
     }
@@ -349,7 +355,7 @@ fn write_batch(
     (reply, end)
 }
 
-/// Whether an item's error is about the collection or the machine, and not about the item.
+/// Whether an item's error concerns the collection or the machine rather than the item.
 fn ends_stream(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::OutOfVocabulary | ErrorKind::AlreadyExists => false,

@@ -1,7 +1,7 @@
-//! Runs engine calls on blocking threads, so many at a time; what does not fit waits its turn.
+//! Executor for engine calls: blocking threads with limited concurrency and fair queueing.
 //!
-//! A request that is dropped while it waits (its deadline passed, its client left) is never run. One that has begun is told
-//! by its [`Stop`], which long reads ask; a write that has begun is finished, so that it is whole.
+//! A request that is dropped while it waits (deadline passed, client gone) never runs. A running call is cancelled
+//! through its [`Stop`], which long reads poll; a running write is completed, so that it is atomic.
 
 use super::context::Context;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
@@ -9,6 +9,7 @@ use super::memory::{Charge, Memory};
 use super::meter::ResponseMeter;
 use super::queue::Queue;
 use super::scoped::Scoped;
+use super::status::{IntoStatus, OrStatus};
 use super::{pb, status};
 use crate::collection::{Budget, Engine, Error, Item, Query, Source, Stop};
 use crate::types::CollectionName;
@@ -17,30 +18,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-/// Which queue a call waits in.
+/// The pool that a call runs in.
 #[derive(Clone, Copy)]
 pub(super) enum Lane {
     /// Searches: as many as there are cores.
     Compute,
     /// Embeddings, and searches with images or many texts: as many as there are cores. Searches do not wait for them.
     Embed,
-    /// Writes of texts and images: many, since the threads that embed are few.
+    /// Writes of texts and images: many, since few threads embed.
     EmbedAndStore,
-    /// Reads by id and writes: many, since writers wait for the disk together and share its flushes.
+    /// Reads by id, and writes: many, since writers wait for the disk together and share its flushes.
     Store,
-    /// Layouts of maps: most of their time they wait for one another, or for their client.
+    /// Map layouts: they mostly wait for each other, or for their client.
     Map,
-    /// Work of minutes: few, and never in the way of the others.
+    /// Jobs that take minutes: few, and never blocking the others.
     Maintenance,
-    /// Work of hours: one at a time.
+    /// Jobs that take hours: one at a time.
     Training,
 }
 
-/// Texts of a search that are embedded among other searches.
+/// Maximum number of texts of a search that runs in the pool of searches.
 const FEW_TEXTS: usize = 16;
 
 impl Lane {
-    /// The queue for searches with these queries.
+    /// Returns the pool for these queries.
     pub(super) fn of_queries(queries: &[Query]) -> Self {
         let mut texts = 0;
         for query in queries {
@@ -54,20 +55,20 @@ impl Lane {
         if texts > FEW_TEXTS { Self::Embed } else { Self::Compute }
     }
 
-    /// The queue for a write of these items.
+    /// Returns the pool for a write of these items.
     pub(super) fn of_items(items: &[Item]) -> Self {
         let embeds = |item: &Item| matches!(item.source, Source::Text(_) | Source::Image(_));
         if items.iter().any(embeds) { Self::EmbedAndStore } else { Self::Store }
     }
 }
 
-/// How long a read waits at most for the sequence number that it asks for.
+/// Maximum time that a read waits for its sequence number.
 const SEQUENCE_PATIENCE: Duration = Duration::from_secs(10);
 const STORE_CALLS: usize = 64;
 const MAINTENANCE_CALLS: usize = 2;
 const MAP_CALLS: usize = 8;
 
-/// What the services share.
+/// State shared by the services.
 pub(super) struct Shared {
     engine: Arc<dyn Engine>,
     compute: Arc<Queue>,
@@ -78,20 +79,20 @@ pub(super) struct Shared {
     map: Arc<Queue>,
     training: Arc<Queue>,
     memory: Arc<Memory>,
-    /// Largest message in and out, bytes.
+    /// Maximum size of requests and responses, bytes.
     max_message_bytes: usize,
-    /// The embedder and the tap of new collections that name none.
+    /// Embedder and tap of new collections that name none.
     default_embedder: (String, String),
-    /// True from the moment the server stops.
+    /// True once shutdown begins.
     stopping: watch::Receiver<bool>,
 }
 
-/// The work of one request.
+/// Executor for one request.
 #[derive(Clone)]
 pub(super) struct Work {
     shared: Arc<Shared>,
     context: Arc<Context>,
-    /// The request's charge, which its response is added to.
+    /// Memory charge of the request; its response is added to it.
     charge: Arc<Charge>,
 }
 
@@ -121,13 +122,13 @@ impl Shared {
         }
     }
 
-    /// The embedder of new collections that name none.
+    /// Returns the embedder of new collections that name none.
     pub(super) fn default_embedder(&self) -> pb::EmbedderRef {
         let (name, tap) = self.default_embedder.clone();
         pb::EmbedderRef { name, tap }
     }
 
-    /// The work of this request, for its caller.
+    /// Returns the executor for a request, with the access rights of its caller.
     pub(super) fn of<T>(self: &Arc<Self>, request: &Request<T>) -> Work {
         let context = request.extensions().get::<Arc<Context>>().cloned();
         let charge = request.extensions().get::<Arc<Charge>>().cloned();
@@ -138,7 +139,7 @@ impl Shared {
         }
     }
 
-    /// Calls that wait, by the name of their queue.
+    /// Returns the number of waiting calls by pool.
     pub(super) fn waiting(&self) -> [(&'static str, usize); 7] {
         [
             ("compute", self.compute.waiting()),
@@ -153,7 +154,8 @@ impl Shared {
 }
 
 impl Work {
-    /// Waits for a place in `lane`, then calls the engine on a blocking thread, as far as the caller may see it.
+    /// Waits for a permit of `lane`, then calls the engine on a blocking thread, restricted to what the caller may
+    /// access.
     pub(super) async fn run<T, E>(
         &self,
         lane: Lane,
@@ -161,7 +163,7 @@ impl Work {
     ) -> Result<T, Status>
     where
         T: Send + 'static,
-        E: Into<Status> + Send + 'static,
+        E: IntoStatus + Send + 'static,
     {
         let queue = match lane {
             Lane::Compute => &self.shared.compute,
@@ -177,20 +179,20 @@ impl Work {
         let stop = Stop::without(&waiting);
         let (engine, context, span) = (self.shared.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
-            let _place = place; // given back when the work ends, not when its caller leaves
+            let _place = place; // released when the work ends, not when its caller leaves
             let _inside = span.entered();
             if stop.is_over() {
-                return Err(Error::Abandoned.into());
+                return Err(Error::Abandoned.into_status());
             }
-            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).map_err(Into::into))
+            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).or_status())
         });
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
         result
     }
 
-    /// Waits until the collection has reached a sequence number. Holds no place meanwhile: waiting is cheap, and not
-    /// in the way of the writes that it waits for.
+    /// Waits until the collection has reached a sequence number. Holds no permit meanwhile: waiting is cheap and must
+    /// not block the writes that it waits for.
     pub(super) async fn reached(&self, name: &CollectionName, least: u64) -> Result<(), Status> {
         if least == 0 {
             return Ok(());
@@ -199,7 +201,8 @@ impl Work {
         let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
-            let reached = Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name)?;
+            let reached =
+                Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name).or_status()?;
             if reached >= least {
                 return Ok(());
             }
@@ -216,32 +219,32 @@ impl Work {
         }
     }
 
-    /// A charge of nothing yet on the memory that all requests share.
+    /// Creates an empty charge on the shared memory limit.
     pub(super) fn charge(&self) -> Charge {
         self.shared.memory.begin()
     }
 
-    /// Largest message in and out, bytes.
+    /// Returns the maximum size of requests and responses, bytes.
     pub(super) fn max_message_bytes(&self) -> usize {
         self.shared.max_message_bytes
     }
 
-    /// True from the moment the server stops.
+    /// Returns the shutdown signal: true once shutdown begins.
     pub(super) fn stopping(&self) -> watch::Receiver<bool> {
         self.shared.stopping.clone()
     }
 
-    /// The largest response to this request, bytes: what its client can receive and the server sends.
+    /// Returns the maximum size of the response, bytes: the smaller of the client's and the server's limit.
     pub(super) fn response_limit(&self) -> usize {
         self.context.response_bytes.min(self.shared.max_message_bytes)
     }
 
-    /// Counts the points of the response to this request.
+    /// Returns the budget for the points of the response.
     pub(super) fn budget(&self) -> Budget {
         self.budget_of(self.response_limit())
     }
 
-    /// Counts the points of a page of this response, which leaves room for a token.
+    /// Returns the budget for the points of a page, which leaves room for a token.
     pub(super) fn page_budget(&self) -> Budget {
         self.budget_of(self.response_limit().saturating_sub(TOKEN_BYTES).min(PAGE_BYTES))
     }
@@ -250,7 +253,7 @@ impl Work {
         Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.charge.clone())))
     }
 
-    /// Fails when a response of so many bytes may not be sent.
+    /// Fails if a response of this size may not be sent.
     pub(super) fn fits(&self, bytes: usize) -> Result<(), Status> {
         let limit = self.response_limit();
         if bytes > limit {
@@ -259,7 +262,7 @@ impl Work {
         Ok(())
     }
 
-    /// The response, if it may be sent.
+    /// Builds the response, if it may be sent.
     pub(super) fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
         self.fits(message.encoded_len())?;
         Ok(Response::new(message))

@@ -1,4 +1,5 @@
-//! The list of all who may come in. Without one everybody may do everything, which is for loopback.
+//! Access list: maps the credentials of a request to a caller. In open mode, which is for loopback,
+//! everything is allowed.
 
 use super::caller::{Caller, Role, Scope};
 use super::key::{self, KeyHash};
@@ -6,34 +7,34 @@ use super::token::Trust;
 use std::sync::Arc;
 use subtle::{Choice, ConditionallySelectable};
 
-/// Longest credential that is looked at, bytes.
+/// Longest credential that is checked, bytes.
 const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 
-/// What the holder of a key may do.
+/// Permissions of the holder of an API key.
 pub struct KeyGrant {
     /// Hash of the key.
     pub hash: KeyHash,
-    /// Whose it is.
+    /// The caller it identifies.
     pub caller: Caller,
 }
 
-/// What the holder of a client certificate may do.
+/// Permissions of the holder of a client certificate.
 pub struct CertificateGrant {
     /// A DNS name among the certificate's subject alternative names.
     pub dns_name: String,
-    /// Who that is.
+    /// The caller it identifies.
     pub caller: Caller,
 }
 
-/// Why a request has no caller.
+/// The reason why a request has no caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(
-    /// For the log; nothing of it is told to whoever asked.
+    /// The reason, for the log only; never sent to the client.
     pub String,
 );
 
-/// Who may come in, and how each proves who it is.
+/// The known callers and their credentials.
 #[derive(Default)]
 pub struct Access {
     open: bool,
@@ -43,12 +44,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// Everybody may do everything.
+    /// Allows everything to everyone.
     pub fn open() -> Self {
         Self { open: true, ..Self::default() }
     }
 
-    /// Only those.
+    /// Allows only these callers.
     pub fn only(keys: Vec<KeyGrant>, certificates: Vec<CertificateGrant>, trust: Option<Trust>) -> Self {
         Self {
             open: false,
@@ -61,12 +62,12 @@ impl Access {
         }
     }
 
-    /// Whether everybody may do everything.
+    /// Whether everything is allowed to everyone.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Who sent a request: by the value of its `authorization` header where there is one, else by the names of the
+    /// The caller of a request: from the `authorization` header if there is one, otherwise from the names in the
     /// client certificate, which the connection has verified.
     ///
     /// # Errors
@@ -93,7 +94,7 @@ impl Access {
         trust.caller(credential).map(Arc::new).map_err(Refused)
     }
 
-    /// Compares with every key, whichever is the right one.
+    /// Compares with every key, even after a match, so that the time does not depend on the position.
     fn holder(&self, credential: &[u8]) -> Option<Arc<Caller>> {
         let hash = KeyHash::of(credential);
         let (mut found, mut place) = (Choice::from(0), 0_u64);
@@ -152,7 +153,7 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(access.caller(None, &names(&["x", "node.example"])).unwrap().name, "node");
         assert!(access.caller(None, &names(&["node.example.org"])).is_err() && access.caller(None, &[]).is_err());
-        // A wrong credential is not made good by a certificate.
+        // A valid certificate does not compensate for an invalid credential.
         assert!(access.caller(Some(b"Bearer nrn_x"), &names(&["node.example"])).is_err());
         assert_eq!(Access::open().caller(None, &[]).unwrap().role, Role::Admin);
         assert!(Access::default().caller(None, &[]).is_err());

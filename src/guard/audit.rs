@@ -1,4 +1,4 @@
-//! The log of who did what: a line of JSON for each administrative and write call, and for each that was refused.
+//! The audit log: one line of JSON for each administrative call, each write call and each refused call.
 
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// One call.
+/// An audited call.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// Who; none if it could not prove that.
+    /// The caller; none if it could not be authenticated.
     pub caller: Option<&'a str>,
-    /// From which address.
+    /// The client's address.
     pub peer: Option<&'a str>,
-    /// For example `nearness.v1.Points/Upsert`.
+    /// The method, for example `nearness.v1.Points/Upsert`.
     pub call: &'a str,
-    /// On which collection, as far as the request was understood.
+    /// The collection, if the request could be parsed that far.
     pub collection: Option<&'a str>,
-    /// The status by name, for example `OK` or `PERMISSION_DENIED`.
+    /// The status name, for example `OK` or `PERMISSION_DENIED`.
     pub outcome: &'a str,
-    /// The request's id.
+    /// The request id.
     pub request_id: &'a str,
 }
 
@@ -36,7 +36,7 @@ struct Line<'a> {
     request_id: &'a str,
 }
 
-/// A file that only grows. Only its owner can read it.
+/// An append-only file that only its owner can read.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
@@ -52,7 +52,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 impl Audit {
-    /// Opens the file, or makes it.
+    /// Opens the file; creates it if it is missing.
     ///
     /// # Errors
     /// Those of the file system.
@@ -60,17 +60,17 @@ impl Audit {
         Ok(Self { path: path.to_owned(), file: Mutex::new(open(path)?) })
     }
 
-    /// Opens the file by its name again: it may have been moved away to begin a new one.
+    /// Opens the path again, for log rotation.
     ///
     /// # Errors
-    /// Those of the file system; the old file is written on.
+    /// Those of the file system; writes then continue in the old file.
     pub fn reopen(&self) -> io::Result<()> {
         let fresh = open(&self.path)?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 
-    /// Adds a line. A failure goes to the log: the call has been answered already.
+    /// Appends a line. Errors are only logged, because the call has already been answered.
     pub fn write(&self, entry: Entry<'_>) {
         let Entry { caller, peer, call, collection, outcome, request_id } = entry;
         let time_ms =
@@ -78,7 +78,7 @@ impl Audit {
         let line = Line { time_ms, caller, peer, call, collection, outcome, request_id };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');
-            // One write a line: lines of several processes do not mix.
+            // One write per line, so that lines of several processes do not mix.
             self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes)
         });
         if let Err(error) = written {

@@ -1,8 +1,8 @@
-//! A caller: its name, its role, and the collections it may touch.
+//! Callers: name, role, and accessible collections.
 
 use crate::types::CollectionName;
 
-/// What a caller may do. Each role may do what those before it may.
+/// Permissions of a caller. Each role includes the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Search and fetch.
@@ -14,7 +14,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role, the least first.
+    /// All roles, in ascending order.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
     /// `read`, `write` or `admin`.
@@ -26,13 +26,13 @@ impl Role {
         }
     }
 
-    /// The role of that [`name`](Self::name).
+    /// The role with that [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
 }
 
-/// A pattern that names no collections.
+/// An invalid collection pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither the name of a collection, nor the beginning of one and a *, nor * alone")]
 pub struct InvalidScope(pub String);
@@ -48,21 +48,21 @@ enum Pattern {
 pub struct Scope(Vec<Pattern>);
 
 impl Scope {
-    /// Every collection.
+    /// All collections.
     pub fn all() -> Self {
         Self(vec![Pattern::Prefix("".into())])
     }
 
-    /// Those that match one of the patterns; none of them means none.
+    /// The collections that match any of the patterns; none if `patterns` is empty.
     ///
     /// # Errors
-    /// [`InvalidScope`] with the first that is wrong.
+    /// [`InvalidScope`] with the first invalid pattern.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, InvalidScope> {
         let pattern = |text: &str| {
             let wrong = || InvalidScope(text.to_owned());
             match text.strip_suffix('*') {
                 Some("") => Ok(Pattern::Prefix("".into())),
-                // A prefix is itself a name, so that no typing error makes it cover nothing unseen.
+                // A prefix must be a valid name, so that a typing error is reported instead of covering nothing.
                 Some(prefix) => {
                     CollectionName::new(prefix).map_err(|_| wrong()).map(|_| Pattern::Prefix(prefix.into()))
                 }
@@ -72,7 +72,7 @@ impl Scope {
         patterns.iter().map(|text| pattern(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether it covers every collection that there can be.
+    /// Whether it covers all collections.
     pub fn is_all(&self) -> bool {
         self.0.iter().any(|pattern| matches!(pattern, Pattern::Prefix(prefix) if prefix.is_empty()))
     }
@@ -86,14 +86,14 @@ impl Scope {
     }
 }
 
-/// Whoever sent a request, as far as the server is sure of it.
+/// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// For logs: the name of a key, the subject of a token, a name in a certificate.
+    /// Name for logs: of a key, the subject of a token, or a name in a certificate.
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
-    /// To which collections.
+    /// The accessible collections.
     pub scope: Scope,
 }
 

@@ -1,29 +1,29 @@
-//! API keys: 256 random bits that are shown once. The server keeps SHA-256 of them.
+//! API keys: 256 random bits, shown once. The server stores only their SHA-256.
 //!
-//! A plain hash is enough: slow hashes protect secrets that can be guessed, and nobody guesses 256 random bits.
-//! Comparison takes the same time whatever differs.
+//! A fast hash is sufficient: slow hashes protect guessable secrets, and 256 random bits cannot be guessed.
+//! Comparison is in constant time.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
 
-/// What each key begins with, so that it is known for one wherever it is found.
+/// Prefix of all keys, so that leaked keys are recognizable.
 const PREFIX: &str = "nrn_";
 const SECRET_BYTES: usize = 32;
 
-/// A key that was just made: the only moment at which it can be read.
+/// A newly created key; the secret cannot be read later.
 pub struct NewKey {
-    /// To give to the caller, and to nobody else.
+    /// The secret, for the caller only.
     pub secret: String,
-    /// To give to the server.
+    /// The hash, for the server.
     pub hash: KeyHash,
 }
 
 impl NewKey {
-    /// Makes one from the random numbers of the system.
+    /// Creates a key from the system's random numbers.
     ///
     /// # Errors
-    /// The system has none.
+    /// If the system has none.
     pub fn make() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; SECRET_BYTES];
         getrandom::fill(&mut bytes)?;
@@ -33,12 +33,12 @@ impl NewKey {
     }
 }
 
-/// Whether that looks like a key, sound or not.
+/// Whether a credential has the form of a key, valid or not.
 pub(super) fn is_key(credential: &[u8]) -> bool {
     credential.starts_with(PREFIX.as_bytes())
 }
 
-/// A hash that is not 64 hexadecimal digits.
+/// The error for a hash that is not 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not the 64 hexadecimal digits that `nearness key new` prints")]
 pub struct InvalidHash;
@@ -48,12 +48,12 @@ pub struct InvalidHash;
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// Of this key.
+    /// The hash of `key`.
     pub fn of(key: &[u8]) -> Self {
         Self(Sha256::digest(key).into())
     }
 
-    /// From 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`InvalidHash`].
@@ -70,7 +70,7 @@ impl KeyHash {
         Ok(Self(bytes))
     }
 
-    /// Whether the two are the same, in a time that does not say where they differ.
+    /// Compares in constant time.
     pub(super) fn same(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }

@@ -1,23 +1,24 @@
-//! A value that many read and that is replaced whole: certificates and the list of callers, without a restart.
+//! A shared value with atomic replacement, to reload certificates and callers without a restart.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Clones share one value. A reader keeps what it got until it asks again.
+/// A shared, replaceable value. Clones share it; readers keep the version they got until the next
+/// [`get`](Self::get).
 pub struct Live<T>(Arc<RwLock<Arc<T>>>);
 
 impl<T> Live<T> {
-    /// Begins with `value`.
+    /// A shared value, initially `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(value))))
     }
 
-    /// The value now.
+    /// The current value.
     pub fn get(&self) -> Arc<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces it for whoever asks from now on.
+    /// Replaces the value for later calls of [`get`](Self::get).
     pub fn set(&self, value: Arc<T>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
@@ -29,7 +30,7 @@ impl<T> Clone for Live<T> {
     }
 }
 
-/// Without the value, which may be a secret.
+/// Omits the value, which may be a secret.
 impl<T> fmt::Debug for Live<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Live")

@@ -1,13 +1,14 @@
-//! Who may do what: callers, their roles and collections, and how they prove who they are. No network, no protobuf.
+//! Authentication and authorization: callers, roles, accessible collections and credentials. Independent of network
+//! and protobuf.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `caller.rs` | a caller: its name, its role, the collections it may touch |
-//! | `key.rs` | API keys: made once, kept as hashes, compared in constant time |
-//! | `token.rs` | JSON web tokens, signed by a key that the server trusts |
-//! | `access.rs` | the list of all who may come in; finds the caller of a request |
-//! | `audit.rs` | the log of who did what |
-//! | `live.rs` | a value that is replaced while it is used |
+//! | `caller.rs` | callers: name, role, accessible collections |
+//! | `key.rs` | API keys: shown once, stored as hashes, compared in constant time |
+//! | `token.rs` | JSON web tokens, signed by a trusted key |
+//! | `access.rs` | the access list; finds the caller of a request |
+//! | `audit.rs` | the audit log |
+//! | `live.rs` | a shared value with atomic replacement |
 
 mod access;
 mod audit;

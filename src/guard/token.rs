@@ -1,24 +1,24 @@
-//! JSON web tokens: signed by a key that the server trusts, for this server, and not expired.
+//! JSON web tokens: verification of signature, issuer, audience and expiry.
 //!
-//! Each trusted key has one algorithm, and a token is checked with that one, whatever its header says: `none`, or a
-//! public key taken for a shared secret, cannot come up.
+//! Each trusted key has one algorithm, and tokens are verified with it regardless of the header. This prevents the
+//! algorithm `none`, and a public key used as a shared secret.
 
 use super::caller::{Caller, InvalidScope, Role, Scope};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 
-/// How far the clocks of the issuer and of this machine may be apart, seconds.
+/// Maximum clock difference between the issuer and this machine, seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// Longest subject that is taken, bytes: it goes into logs.
+/// Longest accepted subject, bytes, because it appears in logs.
 const MAX_SUBJECT_BYTES: usize = 256;
-/// Most patterns of collections in one token.
+/// Maximum collection patterns per token.
 const MAX_PATTERNS: usize = 256;
 
-/// How a key signs.
+/// Signature algorithm of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningAlgorithm {
-    /// RSA with SHA-256, keys of 2,048 bits and more.
+    /// RSA with SHA-256, keys of at least 2,048 bits.
     Rs256,
     /// ECDSA on P-256.
     Es256,
@@ -27,7 +27,7 @@ pub enum SigningAlgorithm {
 }
 
 impl SigningAlgorithm {
-    /// Every algorithm.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
     /// `RS256`, `ES256` or `EdDSA`.
@@ -39,32 +39,32 @@ impl SigningAlgorithm {
         }
     }
 
-    /// The algorithm of that [`name`](Self::name).
+    /// The algorithm with that [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
-/// A public key in PEM that does not fit its algorithm.
+/// The error for a PEM public key that does not match its algorithm.
 #[derive(Debug, thiserror::Error)]
 #[error("is not a public key for {algorithm} in PEM")]
 pub struct InvalidTrust {
-    /// As asked.
+    /// The requested algorithm.
     pub algorithm: &'static str,
-    /// Why.
+    /// The cause.
     source: jsonwebtoken::errors::Error,
 }
 
-/// A public key whose signatures are believed.
+/// A public key that tokens are verified with.
 pub struct TrustedKey {
-    /// The `kid` that tokens name; none tries the key on tokens of any `kid`.
+    /// The `kid` of its tokens; none tries the key on tokens with any `kid`.
     id: Option<String>,
     key: DecodingKey,
     algorithm: Algorithm,
 }
 
 impl TrustedKey {
-    /// From the PEM of a public key.
+    /// Parses a public key in PEM.
     ///
     /// # Errors
     /// [`InvalidTrust`].
@@ -79,11 +79,11 @@ impl TrustedKey {
     }
 }
 
-/// Whose tokens are taken.
+/// A trusted token issuer.
 pub struct Trust {
-    /// The `iss` that a token must have.
+    /// The required `iss`.
     pub issuer: String,
-    /// The `aud` that a token must have (or hold in its list).
+    /// The required `aud` (or an element of its list).
     pub audience: String,
     /// The issuer's keys.
     pub keys: Vec<TrustedKey>,
@@ -96,7 +96,8 @@ struct Claims {
     nearness_collections: Vec<String>,
 }
 
-/// Whether the header of a token has the field `crit`, whatever is in it: `null` too, which `decode_header` takes for none.
+/// Whether the token header has the field `crit`, with any value, even `null`, which `decode_header` reads as
+/// absent. An unreadable header counts as yes.
 fn has_extensions(token: &[u8]) -> bool {
     let header = token.split(|&byte| byte == b'.').next().unwrap_or_default();
     let fields = BASE64_URL_SAFE_NO_PAD.decode(header).ok().and_then(|json| serde_json::from_slice(&json).ok());
@@ -104,10 +105,10 @@ fn has_extensions(token: &[u8]) -> bool {
 }
 
 impl Trust {
-    /// The caller that a token speaks for. Why a token is refused is for the log, not for the caller.
+    /// The caller identified by a token. The error is for the log only, not for the client.
     pub(super) fn caller(&self, token: &[u8]) -> Result<Caller, String> {
         let header = decode_header(token).map_err(|error| format!("the header of the token: {error}"))?;
-        // RFC 7515, 4.1.11: a token is refused when it has extensions that are not understood, and none are understood here.
+        // RFC 7515, 4.1.11: a token with unknown critical extensions must be refused. No extension is known here.
         if has_extensions(token) {
             return Err("the header of the token has crit, and no extension is known here".into());
         }

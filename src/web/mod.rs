@@ -1,29 +1,30 @@
-//! The page's files: built from `web/` (TypeScript and Vite), committed as `web/dist`, packed into the binary by `build.rs`.
+//! The files of the web page: built from `web/` (TypeScript and Vite), committed as `web/dist`, and embedded in the
+//! binary by `build.rs`.
 //!
-//! Nothing here knows a network; `src/grpc/page.rs` serves them.
+//! This module is independent of the network; `src/grpc/page.rs` serves the files.
 
 use std::io::Read;
 
-/// Path, SHA-256 of the content in hexadecimal, content as gzip.
+/// For each file: path, SHA-256 of the content in hexadecimal, gzip of the content.
 static PACKED: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-/// Where the page begins.
+/// The start page.
 const INDEX: &str = "index.html";
-/// The folder of files that carry a hash of their content in their names.
+/// Folder of files whose names contain a hash of their content.
 const NAMED_BY_HASH: &str = "assets/";
 
 /// A file of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct File {
     path: &'static str,
-    /// SHA-256 of its content, 64 hexadecimal digits.
+    /// SHA-256 of the content, 64 hexadecimal digits.
     pub hash: &'static str,
-    /// Its content, as gzip.
+    /// The content, compressed with gzip.
     pub gzip: &'static [u8],
 }
 
 impl File {
-    /// The media type of its content.
+    /// The media type.
     pub fn content_type(&self) -> &'static str {
         match self.path.rsplit('.').next() {
             Some("html") => "text/html; charset=utf-8",
@@ -36,15 +37,15 @@ impl File {
         }
     }
 
-    /// Whether its name tells its content: another content has another name.
+    /// Whether the name contains a hash of the content, so that the file never changes under its name.
     pub fn is_named_by_hash(&self) -> bool {
         self.path.starts_with(NAMED_BY_HASH)
     }
 
-    /// Its content, for who cannot read gzip.
+    /// The uncompressed content, for clients without gzip.
     ///
     /// # Errors
-    /// When what is in the binary is not gzip.
+    /// If the embedded data is not gzip.
     pub fn content(&self) -> std::io::Result<Vec<u8>> {
         let mut content = Vec::new();
         flate2::read::GzDecoder::new(self.gzip).read_to_end(&mut content)?;
@@ -52,7 +53,7 @@ impl File {
     }
 }
 
-/// The file at the path of a URL: `/` is the page itself.
+/// The file at a URL path; `/` is the start page.
 pub fn find(path: &str) -> Option<File> {
     let path = path.strip_prefix('/')?;
     let wanted = if path.is_empty() { INDEX } else { path };
@@ -60,7 +61,7 @@ pub fn find(path: &str) -> Option<File> {
     Some(File { path, hash, gzip })
 }
 
-/// All of them.
+/// All files.
 pub fn files() -> impl Iterator<Item = File> {
     PACKED.iter().map(|(path, hash, gzip)| File { path, hash, gzip })
 }

@@ -167,6 +167,7 @@ pub(crate) async fn wrong_filters_are_refused(engine: Arc<dyn Engine>) {
         collection: "c".into(),
         ids: ids.iter().map(ToString::to_string).collect(),
         filter,
+        ..Default::default()
     };
     assert_violation(&points.delete(delete(&[], Some(and(vec![])))).await.unwrap_err(), "filter.and", "at least one");
     let both = points.delete(delete(&["p01"], Some(exists("n")))).await.unwrap_err();
@@ -204,7 +205,7 @@ pub(crate) async fn points_are_counted_scrolled_and_deleted_by_filter(engine: Ar
         }
     }
     assert_eq!(found, ["p02", "p05", "p08", "p11"]);
-    let delete = || pb::DeletePointsRequest { collection: "c".into(), ids: vec![], filter: stones() };
+    let delete = || pb::DeletePointsRequest { collection: "c".into(), filter: stones(), ..Default::default() };
     let first = client.delete_points(delete()).await.unwrap();
     assert_eq!((first.deleted, first.missing.len()), (4, 0));
     let again = client.delete_points(delete()).await.unwrap();
@@ -245,4 +246,58 @@ pub(crate) async fn a_field_that_no_point_has_is_named(engine: Arc<dyn Engine>) 
             .await,
     );
     assert!(code == "INVALID_ARGUMENT" && message.contains("author.tags"), "{message}");
+
+    let mut grouped = near_vector("c", &[0.0], 3);
+    grouped.params.as_mut().unwrap().group_by = "knd".into();
+    assert_eq!(client.search(grouped.clone()).await.unwrap().unknown_fields, ["knd"]);
+    grouped.params.as_mut().unwrap().group_by = "author.tags[0]".into();
+    let (code, message) = refused(client.search(grouped).await);
+    assert!(code == "INVALID_ARGUMENT" && message.contains("params.group_by") && message.contains("\"author.tags\""));
+    let explain = pb::ExplainRequest {
+        collection: "c".into(),
+        query: near_vector("c", &[0.0], 3).query,
+        params: Some(pb::SearchParams { k: 3, filter: Some(misspelt()), ..Default::default() }),
+        id: "p01".into(),
+        min_sequence: 0,
+    };
+    assert_eq!(client.explain(explain).await.unwrap().unknown_fields, ["knd"]);
+
+    // A field without a value is there.
+    let mut item = vector_item("none", &[0.0]);
+    item.payload = payload(j!({"nothing": null, "list": [], "nested": {"none": null}}));
+    client.upsert(upsert("c", vec![item])).await.unwrap();
+    for field in ["nothing", "list", "nested.none"] {
+        let reply = count(equals(field, number(1.0))).await;
+        assert_eq!((reply.count, reply.unknown_fields.len()), (0, 0), "{field}");
+    }
+}
+
+pub(crate) async fn a_delete_by_an_unknown_field_is_refused(engine: Arc<dyn Engine>) {
+    let server = start(engine).await;
+    fill(&server).await;
+    let delete = |filter, allow_unknown_fields| {
+        server.client.delete_points(pb::DeletePointsRequest {
+            collection: "c".into(),
+            filter: Some(filter),
+            allow_unknown_fields,
+            ..Default::default()
+        })
+    };
+    let misspelt = || equals("knd", text("stone"));
+    for (filter, matches) in [
+        (not(misspelt()), "12"),
+        (or(vec![misspelt(), equals("kind", text("stone"))]), "4"),
+        (and(vec![not(exists("knd")), equals("even", value(Value::BoolValue(true)))]), "6"),
+    ] {
+        let (code, message) = refused(delete(filter, false).await);
+        assert_eq!(code, "INVALID_ARGUMENT");
+        for part in ["filter: ", "knd", &format!("{matches} points match"), "allow_unknown_fields"] {
+            assert!(message.contains(part), "{message} should contain {part}");
+        }
+    }
+    assert_eq!(count_all(&server).await, 12, "nothing was deleted");
+    assert_eq!(delete(misspelt(), false).await.unwrap().deleted, 0, "nothing matches");
+    let allowed = delete(or(vec![misspelt(), equals("kind", text("stone"))]), true).await.unwrap();
+    assert_eq!((allowed.deleted, allowed.unknown_fields), (4, vec!["knd".to_owned()]));
+    assert_eq!(delete(not(equals("kind", text("plant"))), false).await.unwrap().deleted, 4);
 }

@@ -129,3 +129,12 @@ pub(crate) fn assert_violation(status: &Status, field: &str, part: &str) {
     assert!(violation.description.contains(part), "{violation:?} should contain {part:?}");
     assert!(status.message().contains(field), "{status}");
 }
+
+/// Waits until it holds, for half a minute at most.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{what}");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}

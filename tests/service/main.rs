@@ -117,6 +117,7 @@ macro_rules! every_test_over {
                 wrong_filters_are_refused
                 points_are_counted_scrolled_and_deleted_by_filter
                 a_field_that_no_point_has_is_named
+                a_delete_by_an_unknown_field_is_refused
             }
             limits { wrong_requests_name_field_and_limit payloads_are_limited }
             streams {

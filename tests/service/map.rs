@@ -201,7 +201,7 @@ pub(crate) async fn layouts_improve_are_kept_and_follow_what_is_written(engine: 
     items.push(pb::Item { id: "p1".into(), ..grouped(1).remove(0) });
     server.client.upsert(upsert("c", items)).await.unwrap();
     let ids = vec!["p599".to_owned()];
-    let delete = pb::DeletePointsRequest { collection: "c".into(), ids, filter: None };
+    let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
     let asked = || pb::ProjectRequest { seed: 7, ..asked() };
     let moved = project(&server.client, asked()).await;
@@ -311,7 +311,7 @@ pub(crate) async fn what_is_written_is_told(engine: Arc<dyn Engine>) {
     let there = floats(&point.places);
     assert!(there.iter().zip(told.place("p1")).all(|(a, b)| (a - b).abs() < 0.2), "{there:?}");
     let ids = vec!["p301".to_owned(), "nobody".to_owned()];
-    let delete = pb::DeletePointsRequest { collection: "c".into(), ids, filter: None };
+    let delete = pb::DeletePointsRequest { collection: "c".into(), ids, ..Default::default() };
     server.client.delete_points(delete).await.unwrap();
     let gone = news(&mut watch).await;
     assert_eq!((gone.gone, gone.points, gone.sequence), (vec!["p301".to_owned()], None, 4));

@@ -530,14 +530,6 @@ fn told_to_stop(engine: &MemoryEngine) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (came, told)
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_of_a_millisecond() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));

@@ -164,6 +164,13 @@ pub(crate) async fn existing_points_are_kept_where_asked(engine: Arc<dyn Engine>
     };
     assert_eq!(client.get_points(get).await.unwrap().points[0].vector, Some(values(&[1.0])), "it was kept");
 
+    // The item that is to blame is named, not those that were to be written together with it.
+    let (acks, end) = send(client, keeping(&[("4", 4.0), ("1", 7.0)])).await;
+    assert_eq!(refused(end).0, "ALREADY_EXISTS");
+    let codes: Vec<i32> = acks.iter().map(|ack| ack.error_code).collect();
+    assert!([0, tonic::Code::Aborted as i32].contains(&codes[0]), "{acks:?}");
+    assert_eq!(codes[1], tonic::Code::AlreadyExists as i32, "{acks:?}");
+
     // Two items of one id and of other content, although nothing is stored of it.
     let (acks, end) = send(client, keeping(&[("9", 1.0), ("9", 2.0)])).await;
     assert_eq!(refused(end).0, "ALREADY_EXISTS");

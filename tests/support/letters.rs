@@ -1,8 +1,8 @@
-//! An embedder for tests: how often each of the letters a to z occurs in a text.
+//! A test embedder that counts the letters a to z of a text.
 
 use nearness::embed::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, Tap};
 
-/// Counts letters; text without any is out of its vocabulary.
+/// Counts letters; a text without letters is out of vocabulary.
 pub(crate) struct Letters {
     card: ModelCard,
     taps: [Tap; 2],

@@ -1,6 +1,6 @@
-//! A second engine, small enough to be right by reading it: a map of points, searched exactly. Nothing is kept on disk.
+//! An in-memory engine with exact search, simple enough to verify by reading. Nothing is stored on disk.
 //!
-//! It is the oracle of the model tests, and what the service tests run on beside the real engine.
+//! It is the oracle of the model tests, and the second engine of the service tests.
 
 use nearness::collection::*;
 use nearness::embed::{Embedder, Fingerprint, Input, Registry};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-/// Called with the name of every operation before it runs: a place for faults and delays.
+/// Called with the name of every operation before it runs, to inject faults and delays.
 pub(crate) type Hook = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
 pub(crate) struct MemoryEngine {
@@ -173,6 +173,13 @@ fn matches(filter: Option<&Filter>, payload: &Payload) -> bool {
 
 fn count(collection: &Collection, filter: &Filter) -> u64 {
     collection.points.values().filter(|(_, payload)| filter.matches(payload)).count() as u64
+}
+
+/// Returns the top-level fields of a filter that no point has, as the tests need them.
+fn unknown_fields(collection: &Collection, filter: &Filter) -> Vec<String> {
+    let known = |field: &str| collection.points.values().any(|(_, payload)| payload.contains_key(field));
+    let dotted = |field: &str| field.contains('.') || collection.points.is_empty();
+    filter.fields().into_iter().filter(|field| !dotted(field) && !known(field)).map(str::to_owned).collect()
 }
 
 fn norm(vector: &[f32]) -> f64 {
@@ -368,12 +375,7 @@ impl Engine for MemoryEngine {
     }
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        let Filter::Equals { field, .. } = filter else { return Ok(Vec::new()) };
-        let exists = Filter::exists(field.as_str());
-        self.read(name, |collection| {
-            let known = collection.points.is_empty() || count(collection, &exists) > 0;
-            Ok(if known { Vec::new() } else { vec![field.clone()] })
-        })
+        self.read(name, |collection| Ok(unknown_fields(collection, filter)))
     }
 
     fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
@@ -423,10 +425,15 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn delete_matching(&self, name: &CollectionName, filter: &Filter) -> Result<Deleted, Error> {
+    fn delete_matching(&self, name: &CollectionName, filter: &Filter, allow: bool) -> Result<Deleted, Error> {
         self.before("delete_matching")?;
         filter.check("filter")?;
         self.write(name, |collection| {
+            let (matches, unknown) = (count(collection, filter), unknown_fields(collection, filter));
+            if !allow && matches > 0 && !unknown.is_empty() {
+                let why = format!("no point has {unknown:?}, and {matches} points match: see allow_unknown_fields");
+                return Err(Error::invalid("filter", why));
+            }
             collection.sequence += 1;
             let before = collection.points.len();
             collection.points.retain(|_, (_, payload)| !filter.matches(payload));

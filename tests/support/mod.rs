@@ -1,4 +1,4 @@
-//! What several tests share: a second engine as the oracle, and an embedder that needs no training.
+//! Code shared by several tests: an in-memory engine as the oracle, and an embedder that needs no training.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod letters;

@@ -1,4 +1,5 @@
-//! File systems of their own, for tests that fill or cut them off. They need root; without it a test says that it is skipped.
+//! Mounted file systems for tests that fill or cut them off. Mounting needs root; without it a test prints that it is
+//! skipped.
 #![allow(dead_code, clippy::print_stdout, reason = "each test file uses its part; a skipped test must be seen")]
 
 use std::path::{Path, PathBuf};
@@ -18,13 +19,13 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// The mount, or a word that the test is skipped and why.
+/// Returns the mount, or prints why the test is skipped.
 fn or_skip(made: Result<Mount, String>) -> Option<Mount> {
     made.inspect_err(|why| println!("SKIPPED, because this machine lets us mount nothing (are you root?): {why}")).ok()
 }
 
 impl Mount {
-    /// A file system in memory that holds so many megabytes.
+    /// Mounts a tmpfs of this size.
     pub(crate) fn tmpfs(megabytes: u32) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let size = format!("size={megabytes}m");
@@ -32,7 +33,7 @@ impl Mount {
         or_skip(run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &path]).map(|()| Self { folder, image: None }))
     }
 
-    /// An ext4 file system in a file, through a loop device.
+    /// Mounts an ext4 file system in a file, through a loop device.
     pub(crate) fn ext4(megabytes: u64, image: &Path) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = std::fs::File::create(image).expect("an image");
@@ -51,21 +52,21 @@ impl Mount {
         self.folder.path()
     }
 
-    /// Gives a tmpfs another size.
+    /// Resizes a tmpfs.
     pub(crate) fn resize(&self, megabytes: u32) {
         let option = format!("remount,size={megabytes}m");
         run("mount", &["-o", &option, self.path().to_str().expect("UTF-8")]).expect("another size");
     }
 
-    /// Cuts an ext4 off from its device, now: what has not reached it by now never will.
+    /// Cuts an ext4 off from its device at once: data not on the device by now is lost.
     ///
-    /// A sync that is under way meanwhile may answer that it succeeded though its transaction was dropped: the journal is
-    /// stopped under it, and ext4 takes a transaction that is neither running nor being committed for a committed one.
-    /// A bare loop of pwrite and fdatasync on Linux 6.18 sees it in 4 of 300 cuts, each time with an answer that came after
-    /// this call began. A power cut has no such moment, so a test must not count what was acknowledged after the beginning.
+    /// A concurrent sync may report success although its transaction was dropped: the shutdown stops the journal under
+    /// it, and ext4 treats a transaction that is neither running nor committing as committed. A bare loop of pwrite and
+    /// fdatasync on Linux 6.18 shows this in 4 of 300 cuts, always with a reply that arrived after this call began. A
+    /// power cut has no such moment, so a test must not count writes acknowledged after the call began.
     pub(crate) fn cut_off(&self) {
         use std::os::fd::AsRawFd;
-        // _IOR('X', 125, u32), and the flag that leaves the journal unwritten.
+        // _IOR('X', 125, u32), and the flag that skips flushing the journal.
         const SHUTDOWN: libc::c_ulong = 0x8004_587d;
         let without_journal: u32 = 2;
         let root = std::fs::File::open(self.path()).expect("the root of the file system");
@@ -74,7 +75,7 @@ impl Mount {
         assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
     }
 
-    /// Unmounts and mounts again: the journal is replayed, as after a power cut.
+    /// Unmounts and remounts: the journal is replayed, as after a power cut.
     pub(crate) fn come_back(&self) {
         run("umount", &[self.path().to_str().expect("UTF-8")]).expect("unmounted: nothing is open on it");
         self.attach().expect("mounted again");

@@ -1,4 +1,4 @@
-//! The built server as a child process on a free port, and a client to it.
+//! The built server as a child process on a free port, and a client for it.
 
 use nearness::grpc::{Client, ClientOptions};
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    /// Where it listens: `http://127.0.0.1:port`.
+    /// Listening address: `http://127.0.0.1:port`.
     pub(crate) url: String,
 }
 
 impl Server {
-    /// Starts `nearness serve` and waits until it says where it listens.
+    /// Starts `nearness serve` and waits until it prints its address.
     pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_nearness"))
             .args(["serve", "--data"])
@@ -35,18 +35,18 @@ impl Server {
                 break format!("http://{address}");
             }
         };
-        // Keep reading, so that it never blocks on a full pipe.
+        // Drains the pipe, so that the server never blocks on it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url }
     }
 
-    /// Its process.
+    /// Returns the process id.
     #[allow(dead_code, reason = "only some tests look at it")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// kill -9, and wait for the end.
+    /// Kills the process (kill -9) and waits for its end.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the server was running");
         self.child.wait().expect("the server ended");
@@ -60,7 +60,7 @@ impl Drop for Server {
     }
 }
 
-/// A client of it.
+/// Connects a client to the server.
 pub(crate) async fn client(url: &str) -> Result<Client, String> {
     Client::connect(url, &ClientOptions::default()).await.map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A segment and its graph, written here, mapped, and searched as a collection searches them.
+//! A benchmark segment with its graph: written, mapped and searched as in a collection.
 
 use super::Measured;
 use super::curve::{self, Point};
@@ -15,10 +15,10 @@ use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The segment that is measured.
+/// Id of the measured segment.
 const SEGMENT: SegmentId = SegmentId(1);
 
-/// Builds and measures.
+/// Builds the segment and measures its curve.
 pub(super) fn measure(
     args: &BenchArgs,
     threads: usize,
@@ -41,7 +41,7 @@ pub(super) fn measure(
     drop(built);
     let build_seconds = order_seconds + start.elapsed().as_secs_f64();
     progress.finish(&format!("{} vectors in {build_seconds:.2} s", count(segment.rows().into())));
-    // Opened anew, so that only what a search touches is resident.
+    // Opened again, so that only pages touched by a search are resident.
     drop(segment);
     let segment = Segment::open(&folder.0, SEGMENT)?;
     let expected = graph::Expected {
@@ -96,8 +96,8 @@ pub(super) fn measure(
     })
 }
 
-/// The vectors as a collection would store them, near ones together, with their row numbers as ids; these numbers in the
-/// order of the segment; and the seconds that the order took, which are part of the build.
+/// Writes the vectors as a collection would store them: reordered by proximity, with their row numbers as ids. Returns
+/// the row numbers in segment order, and the seconds that the reordering took, which count as build time.
 fn write_segment(
     folder: &Path,
     base: &Vectors,
@@ -122,19 +122,19 @@ fn write_segment(
     Ok((segment, numbers, order_seconds))
 }
 
-/// A segment's rows as the index sees them.
+/// Returns the rows of a segment as the index reads them.
 fn rows<'a>(segment: &'a Segment, base: &Vectors) -> Rows<'a> {
     Rows { vectors: segment.vectors(), norms: segment.norms(), dimension: base.dimension(), metric: base.rows().metric }
 }
 
-/// Resident bytes of this process, where the system tells.
+/// Returns the resident memory of this process, bytes, if the system reports it.
 fn process_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
-/// A folder for the time of the measurement.
+/// A temporary folder for the measurement.
 struct WorkFolder(PathBuf);
 
 impl WorkFolder {
@@ -152,7 +152,7 @@ impl WorkFolder {
 
 impl Drop for WorkFolder {
     fn drop(&mut self) {
-        // Left behind, it is only a waste of space.
+        // A remaining folder only wastes space.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

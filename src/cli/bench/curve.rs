@@ -1,13 +1,13 @@
-//! One point of the curve: a warm-up, then passes over all queries until there is enough time to trust; the
-//! pass of median speed is reported.
+//! One point of a recall/speed curve: a warm-up, then passes over all queries for a minimum time. The pass of median
+//! speed is reported.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time that the measured passes take together, at least.
+/// Minimum total time of the measured passes.
 pub(super) const LEAST: Duration = Duration::from_millis(500);
-/// Passes, at most: small sets need no more.
+/// Maximum number of passes; small sets need no more.
 const MOST_PASSES: usize = 1_000;
 
 /// A point of the curve.
@@ -16,30 +16,30 @@ pub(super) struct Point {
     pub(super) ef: u32,
     pub(super) recall: f64,
     pub(super) recall_tie_aware: f64,
-    /// Queries a second, all threads together.
+    /// Queries per second, all threads together.
     pub(super) qps: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// Distances computed for a query, mean.
+    /// Mean number of distances computed per query.
     pub(super) distances: f64,
-    /// Passes over the queries that were measured.
+    /// Number of measured passes over the queries.
     pub(super) passes: usize,
 }
 
-/// The answers of one pass: the rows found, and the distances that took.
+/// Results of one pass: the rows found, and the number of distances computed.
 pub(super) struct Answers {
     pub(super) rows: Vec<Vec<u32>>,
     pub(super) distances: u64,
 }
 
-/// The times of one pass.
+/// Times of one pass.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
     pub(super) elapsed: Duration,
     pub(super) latencies: Vec<Duration>,
 }
 
-/// Of a list of passes: how many queries a second, and the latency below which half and 99 of 100 lie.
+/// Queries per second of several passes, with the median and the 99th percentile of the latency.
 pub(super) struct Speed {
     pub(super) qps: f64,
     pub(super) p50_us: f64,
@@ -52,7 +52,7 @@ pub(super) fn enough(passes: &[Pass]) -> bool {
     passes.len() >= MOST_PASSES || passes.iter().map(|pass| pass.elapsed).sum::<Duration>() >= LEAST
 }
 
-/// The pass of median speed.
+/// Returns the pass of median speed.
 pub(super) fn median(mut passes: Vec<Pass>) -> Speed {
     let count = passes.len();
     passes.sort_by_key(|pass| pass.elapsed);
@@ -70,7 +70,8 @@ pub(super) fn median(mut passes: Vec<Pass>) -> Speed {
     }
 }
 
-/// Runs every query once on so many threads. `search` gives the rows it found and the distances it computed.
+/// Runs every query once on the given number of threads. `search` returns the rows found and the number of distances
+/// computed.
 pub(super) fn pass(
     queries: usize,
     threads: usize,

@@ -1,4 +1,4 @@
-//! The vectors of a bench: read whole into one array, checked as a collection would check them.
+//! Vectors of a benchmark: loaded into one array and validated as in a collection.
 
 use crate::cli::load::rows;
 use crate::cli::progress::{Progress, Step, count};
@@ -17,7 +17,7 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// Reads at most `limit` vectors. Every one must be sound: a bench does not skip.
+    /// Reads at most `limit` vectors. An invalid vector is an error: a benchmark does not skip any.
     pub(super) fn read(
         path: &Path,
         flag: &str,
@@ -29,7 +29,7 @@ impl Vectors {
         let dimension = rows.dimension();
         let most = limit.unwrap_or(usize::MAX);
         let mut numbers = Vec::new();
-        // Known only where the length of the file vouches for it.
+        // Known only if it matches the length of the file.
         let known = rows.len().map(|len| usize::try_from(len).unwrap_or(usize::MAX).min(most));
         if let Some(len) = known {
             numbers
@@ -78,7 +78,7 @@ impl Vectors {
         self.norms[row]
     }
 
-    /// As the index sees them.
+    /// Returns the rows as the index reads them.
     pub(super) fn rows(&self) -> Rows<'_> {
         Rows {
             vectors: Components::F32(&self.numbers),
@@ -88,7 +88,7 @@ impl Vectors {
         }
     }
 
-    /// Bytes in memory.
+    /// Returns the memory use, bytes.
     pub(super) fn bytes(&self) -> u64 {
         4 * (self.numbers.len() + self.norms.len()) as u64
     }

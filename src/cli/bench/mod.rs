@@ -1,14 +1,14 @@
 //! `nearness bench`: recall against speed, of a graph built here or of a server's collection.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `data.rs` | the vectors, checked |
-//! | `truth.rs` | the true neighbours, and recall by id and with ties |
+//! | `data.rs` | the vectors, validated |
+//! | `truth.rs` | ground truth; recall by id and with ties |
 //! | `curve.rs` | one point of the curve: warm-up, passes, median |
-//! | `built.rs` | the graph, built, written, mapped and searched as a sealed segment does |
-//! | `server.rs` | a server, asked over so many connections |
-//! | `plot.rs` | curves as a picture |
-//! | `results.rs` | curves that were measured before |
+//! | `built.rs` | a graph that is built, written, mapped and searched as a sealed segment |
+//! | `server.rs` | a server, queried over several connections |
+//! | `plot.rs` | plots of curves |
+//! | `results.rs` | saved curves |
 
 mod built;
 mod curve;
@@ -28,18 +28,18 @@ use data::Vectors;
 use serde_json::{Value, json};
 use truth::Truth;
 
-/// What was measured beside the curve.
+/// Measurements in addition to the curve.
 struct Measured {
     curve: Vec<Point>,
-    /// Building, writing and mapping; none for a server's collection.
+    /// Time to build, write and map; none for a server's collection.
     build_seconds: Option<f64>,
     index_bytes: u64,
     resident_bytes: u64,
-    /// What `resident_bytes` is.
+    /// Meaning of `resident_bytes`.
     resident_is: &'static str,
 }
 
-/// Measures, prints, plots.
+/// Measures, prints and plots.
 pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
     let threads = config::threads(args.threads);
     let k = args.k as usize;
@@ -86,7 +86,7 @@ pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
             args.metric,
             args.query_threads
         );
-        // A curve that stands alone needs no name.
+        // A single curve needs no name.
         let name = if beside.is_empty() { "" } else { "nearness" };
         let mut engines = vec![results::Engine::measured(name, &measured)];
         engines.extend(beside);

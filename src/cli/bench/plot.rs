@@ -1,5 +1,5 @@
-//! Curves as a picture: recall to the right, queries a second upwards on a logarithmic axis, a colour and a mark for each engine;
-//! below them, where more than one engine is drawn, what each took to build and to keep.
+//! Plots of recall (x axis) against queries per second (y axis, logarithmic), with one colour and marker per engine.
+//! With several engines, bars below the curves show the build time and the memory of each.
 
 use super::results::Engine;
 use crate::cli::picture;
@@ -8,11 +8,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::path::Path;
 
-/// Width, and heights of the curves and of the bars.
+/// Width, and heights of the curves and of the bars, pixels.
 const WIDTH: u32 = 860;
 const CURVES: u32 = 540;
 const BARS: u32 = 240;
-/// Colours that people with a colour weakness can tell apart too (Tol 2021, "bright" and "muted").
+/// Colour-blind safe colours (Tol 2021, "bright" and "muted").
 const COLOURS: [RGBColor; 8] = [
     RGBColor(68, 119, 170),
     RGBColor(238, 102, 119),
@@ -27,7 +27,7 @@ const COLOURS: [RGBColor; 8] = [
 type Failure = Box<dyn std::error::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Writes the file.
+/// Writes the plot.
 pub(in crate::cli) fn write(path: &Path, title: &str, k: usize, engines: &[Engine]) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, k, engines).map_err(|error| anyhow!("{}: {error}", path.display()))?;
@@ -36,7 +36,7 @@ pub(in crate::cli) fn write(path: &Path, title: &str, k: usize, engines: &[Engin
 
 fn draw(svg: &mut String, title: &str, k: usize, engines: &[Engine]) -> Result<(), Failure> {
     let points = || engines.iter().flat_map(|engine| &engine.curve);
-    // Without a point an axis would have no end, and its marks no number.
+    // Without a finite point the axes would have no range.
     if points().next().is_none() || points().any(|point| !point.qps.is_finite() || !point.recall.is_finite()) {
         return Err("the curve has no points, or points that are not finite".into());
     }
@@ -71,7 +71,7 @@ fn colour(at: usize) -> RGBColor {
 fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<(), Failure> {
     let points = || engines.iter().flat_map(|engine| &engine.curve);
     let least = |value: fn(&super::results::Point) -> f64| points().map(value).fold(f64::INFINITY, f64::min);
-    // Room to the left of the lowest recall, in steps of 0.05; never an empty axis.
+    // Margin to the left of the lowest recall, in steps of 0.05; the axis is never empty.
     let left = ((least(|point| point.recall) * 20.0).floor() / 20.0 - 0.01).clamp(0.0, 0.98);
     let bottom = 10_f64.powf(least(|point| point.qps).max(1.0).log10().floor());
     let most = points().map(|point| point.qps).fold(0.0, f64::max);
@@ -100,7 +100,7 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
             let name = drawn.label(engine.name.as_str());
             name.legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], line.stroke_width(3)));
         }
-        // A mark for each engine, so that a print in grey can be read.
+        // One marker per engine, for greyscale prints.
         match at % 3 {
             0 => chart.draw_series(places.iter().map(|place| Circle::new(*place, 4, line.filled())))?,
             1 => chart.draw_series(places.iter().map(|place| TriangleMarker::new(*place, 5, line.filled())))?,

@@ -1,7 +1,7 @@
-//! Curves that were measured before, from JSON: those of `nearness bench --json`, and files with the curves of several engines.
+//! Saved curves in JSON: output of `nearness bench --json`, and files with the curves of several engines.
 //!
-//! The second kind is `{"curves": {NAME: [[recall, qps, ef], ...]}, "build_seconds": {NAME: s}, "bytes": {NAME: b}}`; what
-//! else is in either is passed over.
+//! The second format is `{"curves": {NAME: [[recall, qps, ef], ...]}, "build_seconds": {NAME: s}, "bytes": {NAME: b}}`.
+//! Other fields are ignored in both.
 
 use super::curve;
 use anyhow::{Context, bail};
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Point {
 }
 
 impl Engine {
-    /// What was measured now.
+    /// Converts the current measurement.
     pub(super) fn measured(name: &str, measured: &super::Measured) -> Self {
         let point = |point: &curve::Point| Point { ef: Some(point.ef), recall: point.recall, qps: point.qps };
         Self {
@@ -38,7 +38,7 @@ impl Engine {
     }
 }
 
-/// The engines of all these files.
+/// Reads the engines of all files.
 pub(in crate::cli) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Engine>> {
     let read: Vec<Vec<Engine>> = paths.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
     Ok(read.into_iter().flatten().collect())
@@ -73,7 +73,7 @@ fn parse(text: &str, name: &str) -> anyhow::Result<Vec<Engine>> {
     Ok(engines)
 }
 
-/// Points in the order of their recall.
+/// Parses points and sorts them by recall.
 fn points_of(list: &Value) -> anyhow::Result<Vec<Point>> {
     let list = list.as_array().context("it is not a list")?;
     let mut points = Vec::with_capacity(list.len());

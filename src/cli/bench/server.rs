@@ -1,4 +1,4 @@
-//! A server's collection, asked over gRPC from so many connections at once, one query a call.
+//! Benchmark of a server's collection over gRPC: several concurrent connections, one query per call.
 
 use super::Measured;
 use super::curve::{self, Pass, Point};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Connects and measures.
+/// Connects and measures the curve.
 pub(super) fn measure(
     args: &BenchArgs,
     url: &str,
@@ -66,7 +66,7 @@ pub(super) fn measure(
     })
 }
 
-/// The collection, if it can be what the base file is.
+/// Returns the collection, if it can match the base file.
 async fn collection_state(
     client: &Client,
     name: &str,
@@ -90,7 +90,7 @@ async fn collection_state(
     Ok(collection)
 }
 
-/// What every query of a pass shares.
+/// State shared by all queries of a pass.
 #[derive(Clone)]
 struct Plan {
     collection: String,
@@ -99,7 +99,7 @@ struct Plan {
     rows: usize,
 }
 
-/// What one query gave.
+/// Result of one query.
 type Outcome = (usize, Duration, Vec<u32>, u64);
 
 async fn pass(
@@ -132,7 +132,7 @@ async fn pass(
     Ok((Pass { elapsed, latencies }, rows, distances))
 }
 
-/// One connection: takes the next query until there is none.
+/// Runs one connection: takes queries until none are left.
 async fn ask(
     client: Client,
     queries: Arc<Vec<pb::Vector>>,

@@ -1,8 +1,8 @@
-//! The true neighbours: read or computed exactly, and how much of them an answer holds.
+//! Ground truth: true neighbours, read or computed exactly, and the recall of search results.
 //!
-//! By id, a hit counts when it is among the true k. With ties, a hit counts when its true distance is at most
-//! that of the k-th true neighbour and a thousandth of it: equal points may stand for one another, and a truth
-//! that was computed elsewhere may round otherwise.
+//! By id, a hit counts if it is among the true k. With ties, a hit counts if its true distance exceeds that of the k-th
+//! true neighbour by at most a thousandth: equal points are interchangeable, and a ground truth computed elsewhere may
+//! round differently.
 
 use super::data::Vectors;
 use crate::cli::load::source::{Fill, Source};
@@ -16,15 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Relative tolerance of the distance of a tie.
 const TIE: f32 = 1e-3;
-/// Most neighbours of a row of a truth file.
+/// Maximum number of neighbours per row of a ground-truth file.
 const MAX_ROW: u32 = 1 << 20;
 
 /// The true neighbours of every query.
 pub(super) struct Truth {
     k: usize,
-    /// `k` rows a query, in increasing order.
+    /// `k` rows per query, in ascending order.
     rows: Vec<u32>,
-    /// The largest distance that counts, a query each.
+    /// Largest distance that counts as a hit, per query.
     bounds: Vec<f32>,
 }
 
@@ -60,7 +60,7 @@ impl Truth {
         Ok(Self { k, rows, bounds: Vec::new() })
     }
 
-    /// Compares every query with every vector, on all threads of the pool it is called in.
+    /// Compares every query with every vector, on all threads of the current pool.
     pub(super) fn exact(base: &Vectors, queries: &Vectors, k: usize, progress: &Progress) -> Self {
         let done = AtomicU64::new(0);
         let rows = (0..queries.len())
@@ -91,17 +91,17 @@ impl Truth {
         self
     }
 
-    /// The true neighbours of a query, in increasing order of rows.
+    /// Returns the true neighbours of a query, in ascending order of rows.
     pub(super) fn of(&self, query: usize) -> &[u32] {
         &self.rows[query * self.k..(query + 1) * self.k]
     }
 
-    /// Bytes in memory.
+    /// Returns the memory use, bytes.
     pub(super) fn bytes(&self) -> u64 {
         4 * (self.rows.len() + self.bounds.len()) as u64
     }
 
-    /// Mean recall by id and with ties; `answers` holds the rows that were found for each query.
+    /// Returns the mean recall by id and with ties; `answers` holds the rows found for each query.
     pub(super) fn recall(&self, answers: &[Vec<u32>], base: &Vectors, queries: &Vectors) -> (f64, f64) {
         let (mut by_id, mut with_ties) = (0_u64, 0_u64);
         for (query, answer) in answers.iter().enumerate() {
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(truth.recall(&[vec![0, 3]], &base, &queries), (0.5, 1.0));
         assert_eq!(truth.recall(&[vec![0, 4]], &base, &queries), (0.5, 0.5));
         assert_eq!(truth.recall(&[vec![]], &base, &queries), (0.0, 0.0));
-        // The same row twice is one hit.
+        // A duplicate row is one hit.
         assert_eq!(truth.recall(&[vec![0, 0]], &base, &queries), (0.5, 0.5));
     }
 

@@ -1,4 +1,4 @@
-//! `nearness eval images`: accuracy, and how many of an image's nearest are of its class.
+//! `nearness eval images`: accuracy, and the fraction of an image's nearest neighbours of the same class.
 
 use super::super::args::EvalImagesArgs;
 use super::super::output::{self, Table};
@@ -8,10 +8,10 @@ use anyhow::Context;
 use serde_json::json;
 use std::time::Instant;
 
-/// Classes whose numbers are shown; more are many lines.
+/// Maximum number of classes that are listed individually.
 const SHOWN: usize = 100;
 
-/// Measures a net.
+/// Evaluates a network.
 pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
     let net = PictureNet::load(&args.model).with_context(|| format!("--model {}", args.model.display()))?;
     let shape = net.shape();

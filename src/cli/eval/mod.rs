@@ -1,4 +1,4 @@
-//! `nearness eval`: how good an embedder is, on word pairs, analogies, paragraphs, labelled digits or images.
+//! `nearness eval`: quality of embedders on word pairs, analogies, paragraphs, labelled digits or images.
 
 mod images;
 mod plot;
@@ -12,7 +12,7 @@ use crate::embed::words::{WordModel, eval};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-/// Measures one of them.
+/// Runs a subcommand.
 pub(super) fn run(command: EvalCommand) -> anyhow::Result<()> {
     match command {
         EvalCommand::Words(args) => words(&args),
@@ -32,7 +32,7 @@ fn words(args: &EvalWordsArgs) -> anyhow::Result<()> {
         .iter()
         .map(|file| eval::similarity(&model, file).with_context(|| format!("--similarity {}", file.display())))
         .collect::<Result<Vec<_>, _>>()?;
-    // A correlation of nothing is NaN, which no program should take for a result.
+    // The correlation of an empty set is NaN, which must not be reported as a result.
     if let Some((file, found)) = args.similarity.iter().zip(&similarity).find(|(_, found)| !found.spearman.is_finite())
     {
         bail!(

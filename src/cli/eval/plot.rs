@@ -1,4 +1,4 @@
-//! What a digit net gets right, as a picture: the confusion matrix, and how it learned, as far as its card tells.
+//! Plots of a digit net: the confusion matrix, and the learning curve from the model card.
 
 use crate::cli::picture;
 use anyhow::anyhow;
@@ -13,17 +13,17 @@ const LOSS: RGBColor = RGBColor(238, 102, 119);
 
 type Failure = Box<dyn std::error::Error>;
 
-/// What was measured after each epoch.
+/// Measurements after each epoch.
 #[derive(Default)]
 pub(super) struct Learned {
     /// Mean cross-entropy of the training images.
     loss: Vec<f64>,
-    /// Share of the test images that was not recognised.
+    /// Error rate on the test images.
     error: Vec<f64>,
 }
 
 impl Learned {
-    /// Of a model card.
+    /// Reads the measurements of a model card.
     pub(super) fn of(quality: &serde_json::Map<String, Value>) -> Self {
         let numbers = |name: &str| -> Vec<f64> {
             let list = quality.get(name).and_then(Value::as_array);
@@ -39,7 +39,7 @@ impl Learned {
     }
 }
 
-/// Writes the file.
+/// Writes the plot.
 pub(super) fn write(path: &Path, title: &str, confusion: &[[u64; 10]; 10], learned: &Learned) -> anyhow::Result<()> {
     let mut svg = String::new();
     draw(&mut svg, title, confusion, learned).map_err(|error| anyhow!("--plot {}: {error}", path.display()))?;
@@ -71,7 +71,7 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
         let bottom = 9.0 - digit as f64;
         for (said, &count) in row.iter().enumerate() {
             let (left, share) = (said as f64, count as f64 / all);
-            // A few mistakes in a thousand are to be seen too.
+            // Even a rate of 1/1000 must be visible.
             let shade = if count == 0 { 0.02 } else { 0.12 + 0.88 * share.sqrt() };
             let cell = [(left + 0.03, bottom + 0.03), (left + 0.97, bottom + 0.97)];
             chart.draw_series([Rectangle::new(cell, INK.mix(shade).filled())])?;
@@ -100,7 +100,7 @@ fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &L
     let all = || learned.loss.iter().chain(&learned.error).copied();
     let least = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
     let (bottom, top) = (least / 1.5, (all().fold(0.0, f64::max) * 1.5).max(least * 2.0));
-    // 1, 2 and 5 of every power of ten: an error that only halves needs marks too.
+    // 1, 2 and 5 of every power of ten: an error that only halves also needs ticks.
     let marks = (-7..=6).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
     let marks = marks.filter(|mark| (bottom..top).contains(mark)).collect();
     let mut chart = ChartBuilder::on(area)

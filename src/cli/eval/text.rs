@@ -1,4 +1,4 @@
-//! `nearness eval text`: given one paragraph, which paragraphs of the same article are found among all.
+//! `nearness eval text`: retrieval of paragraphs of the same article, given one paragraph as the query.
 
 use super::super::config;
 use super::super::output::{self, Table};
@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Paragraphs that are embedded at once.
+/// Batch size of the embedding, paragraphs.
 const BATCH: usize = 8_192;
-/// Paragraphs that are embedded one after the other, to tell what one costs.
+/// Number of paragraphs that are embedded one by one, to measure the time of one.
 const TIMED: usize = 2_000;
 
 /// `eval text`
@@ -36,22 +36,22 @@ const TIMED: usize = 2_000;
                   success@10: whether one is among the ten."
 )]
 pub(crate) struct EvalTextArgs {
-    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles of paragraphs, a line each.
+    /// WikiExtractor files, plain, gzip or zstd: <doc ...> articles with one paragraph per line.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) corpus: Vec<PathBuf>,
-    /// Model folder of an embedder of texts, to be compared with the one in the binary.
+    /// Model folder of a text embedder, to compare with the built-in one.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// How many paragraphs ask.
+    /// Number of query paragraphs.
     #[arg(long, default_value_t = 2_000, value_parser = config::at_least_one)]
     pub(crate) queries: usize,
-    /// Fewer words are no paragraph.
+    /// Minimum number of words of a paragraph.
     #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
     pub(crate) min_words: usize,
-    /// Seed of the draw.
+    /// Seed of the sample.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Write the paragraphs here, a JSON object a line: article, query (whether it asks), text.
+    /// Output file for the paragraphs, one JSON object per line: article, query (whether it is a query), text.
     #[arg(long, value_name = "FILE")]
     pub(crate) write: Option<PathBuf>,
     /// Print JSON.
@@ -59,19 +59,19 @@ pub(crate) struct EvalTextArgs {
     pub(crate) json: bool,
 }
 
-/// What was measured of one way to find paragraphs.
+/// Results of one retrieval method.
 pub(crate) struct Measured {
     pub(crate) name: String,
     pub(crate) measures: Measures,
-    /// Components of a vector; none for BM25.
+    /// Number of vector components; none for BM25.
     dimension: Option<usize>,
-    /// Microseconds: a text on one core, a text of a batch on all cores, a query by an exact scan on all cores.
+    /// Microseconds: per text on one core, per text of a batch on all cores, per query of an exact scan on all cores.
     text: f64,
     batch: f64,
     query: f64,
 }
 
-/// Measures the embedder, the one in the binary, the plain mean of words and BM25.
+/// Evaluates the embedder, the built-in one, the plain mean of words, and BM25.
 pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
     let words = Arc::new(WordModel::default_model().context("the model in the binary")?);
     let built_in = last(of_words(WordModel::default_model()?)?)?;
@@ -109,19 +109,19 @@ pub(super) fn run(args: &EvalTextArgs) -> anyhow::Result<()> {
     tell(args, &paragraphs, queries.len(), &all)
 }
 
-/// The embedder of texts among those of a folder: of a word model's, the second.
+/// Returns the text embedder of a folder; the second one of a word model.
 fn last(embedders: Vec<Arc<dyn Embedder>>) -> anyhow::Result<Arc<dyn Embedder>> {
     let text = embedders.into_iter().rfind(|embedder| embedder.modality().name() == "text");
     text.context("this is no embedder of texts")
 }
 
-/// Measures an embedder by its first tap.
+/// Evaluates an embedder with its first tap.
 pub(crate) fn embedded(embedder: &dyn Embedder, paragraphs: &Paragraphs, queries: &[u32]) -> Result<Measured, Error> {
     let tap = embedder.tap("")?;
     by(paragraphs, queries, embedder.name(), tap.dimension as usize, |text| embedder.embed(tap, &Input::Text(text)))
 }
 
-/// Measures vectors; a text that has none counts as far from all.
+/// Evaluates vectors; a text without one counts as far from all.
 fn by(
     paragraphs: &Paragraphs,
     queries: &[u32],

@@ -1,8 +1,9 @@
-//! The format of a file, by its first bytes and its length; the name only breaks ties. Data that `load` does not read is
-//! refused here, before it is taken for text.
+//! Detection of a file's format from its first bytes and its length; the name only resolves ambiguities. Formats that
+//! `load` does not support are refused here, before they are taken for text.
 
-use super::foreign;
+use super::foreign::{self, Content};
 use super::source::{Fill, HEAD_BYTES, Source};
+use crate::embed::packed::Packing;
 use crate::embed::words::word2vec;
 use crate::types::MAX_DIMENSION;
 use anyhow::{Context, bail};
@@ -10,16 +11,16 @@ use clap::ValueEnum;
 use serde::de::IgnoredAny;
 use std::path::Path;
 
-/// The formats that `load` and `bench` read.
+/// Formats that `load` and `bench` read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Text, one item a line.
+    /// Text, one item per line.
     Text,
-    /// WikiExtractor, one item a paragraph.
+    /// WikiExtractor, one item per paragraph.
     Wiki,
     /// JSON lines.
     Jsonl,
-    /// A JSON array of objects, or objects one after the other that span lines.
+    /// A JSON array of objects, or consecutive objects that span lines.
     Json,
     /// IDX images.
     Idx,
@@ -27,15 +28,15 @@ pub(crate) enum Format {
     Images,
     /// NumPy.
     Npy,
-    /// Vectors of 32-bit floats, each behind its dimension.
+    /// Vectors of 32-bit floats, each preceded by its dimension.
     Fvecs,
-    /// Vectors of bytes, each behind its dimension.
+    /// Vectors of bytes, each preceded by its dimension.
     Bvecs,
-    /// Vectors of 32-bit floats behind their number and dimension.
+    /// Vectors of 32-bit floats; header with their number and dimension.
     Fbin,
-    /// Vectors of bytes behind their number and dimension.
+    /// Vectors of bytes; header with their number and dimension.
     U8bin,
-    /// Vectors of signed bytes behind their number and dimension.
+    /// Vectors of signed bytes; header with their number and dimension.
     I8bin,
     /// word2vec, text.
     Word2vec,
@@ -44,12 +45,12 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether the ids of its items say only where they lie in it: row numbers, or paths in a folder.
+    /// Whether the ids of the items are only positions: row numbers, or paths in a folder.
     pub(crate) fn ids_are_places(self) -> bool {
         match self {
             Self::Idx | Self::Images | Self::Npy | Self::Fvecs | Self::Bvecs => true,
@@ -58,7 +59,7 @@ impl Format {
         }
     }
 
-    /// For messages: "is ...".
+    /// Returns a description for messages: "is ...".
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -79,22 +80,23 @@ impl Format {
     }
 }
 
-/// The format of a file or folder.
+/// Detects the format of a file or folder.
 pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     if path.is_dir() {
         return Ok(Format::Images);
     }
     let mut source = Source::open(path)?;
+    let packing = source.packing();
     let mut length = source.content_bytes();
     let head = match source.head(HEAD_BYTES) {
         Ok(head) => {
             if head.len() < HEAD_BYTES {
-                // All of it was seen, so its length is known behind gzip too.
+                // The whole content was read, so its length is known even for gzip.
                 length = Some(head.len() as u64);
             }
             head
         }
-        // A stream that is cut before the head ends: what there is of it may do.
+        // A stream that ends before the head is complete: its beginning may suffice.
         Err(error) => {
             let mut source = Source::open(path)?;
             let mut head = Vec::new();
@@ -118,13 +120,13 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     if let Some(format) = by_magic(&head) {
         return Ok(format);
     }
-    // A number of rows may be the magic of something else.
+    // A row count may coincide with the magic number of another format.
     if !matches!(name, Some(Name::Vectors(_)))
         && let Some(what) = foreign::binary(&head)
     {
         bail!("{}: is {what}", path.display());
     }
-    if let Some(format) = text(path, &head, length == Some(head.len() as u64))? {
+    if let Some(format) = text(path, &head, length == Some(head.len() as u64), packing)? {
         return Ok(format);
     }
     let candidates = vectors(&head, length);
@@ -134,7 +136,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     };
     match (candidates.as_slice(), named) {
         ([format], None) => Ok(*format),
-        // The name decides between several, and where damage hides what the content is.
+        // The name decides between several candidates, and if damage makes the content unrecognizable.
         (_, Some(format)) => {
             Ok(if let ([one], false) = (candidates.as_slice(), candidates.contains(&format)) { *one } else { format })
         }
@@ -154,7 +156,7 @@ enum Name {
 }
 
 impl Name {
-    /// What the ending says, that of a packed file set aside.
+    /// Parses the file extension, ignoring that of a compressed file.
     fn of(path: &Path) -> Option<Self> {
         match foreign::ending(path)?.as_str() {
             "fvecs" => Some(Self::Vectors(Format::Fvecs)),
@@ -185,17 +187,19 @@ fn by_magic(head: &[u8]) -> Option<Format> {
     }
 }
 
-/// `BM`, and reserved bytes of zero, so that a text that starts with BM is none.
+/// `BM` and zero reserved bytes, to exclude texts that start with BM.
 fn is_bmp(head: &[u8]) -> bool {
     head.starts_with(b"BM") && head.get(6..10) == Some(&[0; 4])
 }
 
-/// The text formats, and word2vec, which starts with a line of text. `whole`: the head is all of the file.
+/// Detects the text formats, and word2vec, which starts with a line of text. `whole`: the head is the whole file.
 ///
 /// # Errors
-/// Text that is data of a format that is not read.
-fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+/// Text data in an unsupported format.
+fn text(path: &Path, head: &[u8], whole: bool, packing: Packing) -> anyhow::Result<Option<Format>> {
+    let unmarked = head.strip_prefix(b"\xef\xbb\xbf");
+    let content = Content { packing, mark: unmarked.is_some() };
+    let head = unmarked.unwrap_or(head);
     let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     if let Some((words, dimension)) = word2vec::sizes(&head[..end]) {
         let body = head.get(end + 1..).unwrap_or_default();
@@ -228,13 +232,13 @@ fn text(path: &Path, head: &[u8], whole: bool) -> anyhow::Result<Option<Format>>
             bail!("{}: is {what}", path.display());
         }
     }
-    match foreign::table(path, &text, whole) {
+    match foreign::table(path, &text, whole, content) {
         Some(what) => bail!("{}: is {what}", path.display()),
         None => Ok(Some(Format::Text)),
     }
 }
 
-/// Whether the first object goes on after its line, and is one.
+/// Whether the first object is valid and continues after its line.
 fn spans_lines(text: &str, whole: bool) -> bool {
     let first = text.lines().next().unwrap_or_default();
     if !serde_json::from_str::<IgnoredAny>(first).is_err_and(|error| error.is_eof()) || first.len() == text.len() {
@@ -247,7 +251,7 @@ fn spans_lines(text: &str, whole: bool) -> bool {
     }
 }
 
-/// No control characters but those of text, and at most one character in ten that is not UTF-8.
+/// No control characters except those of text, and at most one character in ten that is not UTF-8.
 fn looks_like_text(bytes: &[u8]) -> bool {
     let control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t' | 0x0c | 0x1b);
     if bytes.iter().any(control) {
@@ -258,7 +262,7 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     broken <= 1 || broken * 10 <= text.chars().count()
 }
 
-/// The vector formats whose headers fit the length and one another.
+/// Returns the vector formats whose headers are consistent with the length and with each other.
 fn vectors(head: &[u8], length: Option<u64>) -> Vec<Format> {
     let number = |place: usize| Some(u64::from(u32::from_le_bytes(head.get(place..place + 4)?.try_into().ok()?)));
     let plausible = |dimension: u64| (1..=u64::from(MAX_DIMENSION)).contains(&dimension);
@@ -276,7 +280,7 @@ fn vectors(head: &[u8], length: Option<u64>) -> Vec<Format> {
     }
     if let (Some(rows), Some(dimension)) = (number(0), number(4)) {
         for (format, bytes) in [(Format::Fbin, 4), (Format::U8bin, 1), (Format::I8bin, 1)] {
-            // Without a length (gzip) there is nothing to hold these headers against: then the name must say it.
+            // Without a length (gzip) these headers cannot be verified: then the name must decide.
             if plausible(dimension) && length == Some(8 + rows * dimension * bytes) {
                 found.push(format);
             }
@@ -302,7 +306,7 @@ mod tests {
     fn the_content_tells() {
         check("a", b"a line\nanother\n", Format::Text);
         check("a", "é\n".as_bytes(), Format::Text);
-        // Nothing behind a byte order mark.
+        // Only a byte order mark.
         check("a", b"\xef\xbb\xbf", Format::Text);
         check("a", b"BM was a text once\n", Format::Text);
         check("a", b"3 a\n1 2\n", Format::Text);
@@ -340,14 +344,14 @@ mod tests {
 
     #[test]
     fn the_name_breaks_ties_and_names_what_is_damaged() {
-        // One vector of one byte-sized component is an fvecs and nothing else; a single bvecs record of 4 could be fbin.
+        // One vector of one byte-sized component is only valid as fvecs; a single bvecs record of 4 could be fbin.
         let mut bytes = fvecs(&[&[1.0, 2.0], &[1.0, 2.0]]);
         bytes[12] = 9;
         let file = fixture::file("a.fvecs", &bytes);
         assert_eq!(detect(&file.path).unwrap(), Format::Fvecs);
         let file = fixture::file("unnamed", &bytes);
         assert!(detect(&file.path).is_err());
-        // A wrong name does not win over what fits.
+        // A wrong name does not override the content.
         let file = fixture::file("a.fbin", &fvecs(&[&[1.0, 2.0, 3.0], &[1.5, 2.0, 3.0]]));
         assert_eq!(detect(&file.path).unwrap(), Format::Fvecs);
         let file = fixture::file("a.ivecs", &fvecs(&[&[1.0]]));

@@ -1,10 +1,10 @@
-//! fbin, u8bin and i8bin (the billion-scale sets): number of vectors, dimension, then the numbers.
+//! Reader of fbin, u8bin and i8bin (billion-scale data sets): number of vectors, dimension, then the numbers.
 
 use super::rows::{Number, Rows, check_dimension};
 use super::source::{Fill, Source};
 use anyhow::{Context, bail};
 
-/// Reads the header and holds it against the file's length.
+/// Reads the header and verifies it against the file's length.
 pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
     let path = source.path().clone();
     let mut header = [0; 8];

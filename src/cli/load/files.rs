@@ -1,4 +1,4 @@
-//! The files of a load, one after the other, as one stream of items.
+//! The files of a load as one stream of items.
 
 use super::detect::{self, Format};
 use super::idx::ImageRecords;
@@ -16,16 +16,16 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How files become items.
+/// Conversion of files to items.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReadOptions {
-    /// Before every id that the file does not give itself whole.
+    /// Prefix of every id that the file does not contain completely.
     pub(crate) id_prefix: String,
-    /// Images that are no digits are broken records: the digit net was not named.
+    /// Images that are not digits are invalid records: the digit net is used only by default.
     pub(crate) digits_only: bool,
-    /// Pixels of IDX files as vectors, not as images.
+    /// Pixels of IDX files become vectors instead of images.
     pub(crate) pixels_as_vectors: bool,
-    /// Texts as the blocks they are split into.
+    /// Split texts into these blocks.
     pub(crate) blocks: Option<Blocks>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn open(
     })
 }
 
-/// A file and what it is.
+/// A file and its format.
 #[derive(Clone, Debug)]
 struct Input {
     path: PathBuf,
@@ -63,22 +63,23 @@ struct Input {
     bytes: u64,
 }
 
-/// The items of all files. Row numbers of vectors go on from file to file.
+/// The items of all files. Row numbers of vectors continue from file to file.
 pub(crate) struct Files {
     inputs: std::vec::IntoIter<Input>,
     options: ReadOptions,
     formats: Vec<Format>,
     current: Option<Box<dyn Records>>,
-    /// The rest of the blocks of a text.
+    /// Remaining blocks of a text.
     rest: std::vec::IntoIter<Item>,
     place: Place,
     rows_before: u64,
     bytes_before: u64,
     bytes_total: u64,
+    notes: Vec<String>,
 }
 
 impl Files {
-    /// Tells the formats and opens every file once, so that a wrong one is refused before anything is written.
+    /// Detects the formats and opens every file once, so that an invalid one is refused before anything is written.
     pub(crate) fn new(
         paths: &[PathBuf],
         format: Option<Format>,
@@ -117,20 +118,26 @@ impl Files {
             rows_before: 0,
             bytes_before: 0,
             bytes_total,
+            notes: Vec::new(),
         })
     }
 
-    /// The formats of the files, each once.
+    /// Returns the distinct formats of the files.
     pub(crate) fn formats(&self) -> &[Format] {
         &self.formats
     }
 
-    /// Whether ids say where items lie in a file, and not what they are.
+    /// Whether the ids are positions in a file, not properties of the items.
     pub(crate) fn ids_are_places(&self) -> bool {
         self.formats.iter().any(|format| format.ids_are_places())
     }
 
-    /// Part of all bytes that was read, 0 to 1.
+    /// Returns notes on inconsistencies in the files that were read completely, each preceded by the file name.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Returns the fraction of all bytes read, 0 to 1.
     pub(crate) fn part(&self) -> f64 {
         self.bytes_read() as f64 / self.bytes_total.max(1) as f64
     }
@@ -165,7 +172,7 @@ impl Iterator for Files {
 }
 
 impl Files {
-    /// The next record of the files, whole.
+    /// Returns the next unsplit record of the files.
     fn record(&mut self) -> Option<Result<Item, RecordError>> {
         loop {
             if let Some(records) = &mut self.current {
@@ -180,6 +187,8 @@ impl Files {
                     }
                     Some(next) => return Some(next),
                     None => {
+                        let file = Place { at: At::Whole, ..self.place.clone() };
+                        self.notes.extend(records.note().map(|note| format!("{file}: {note}")));
                         self.rows_before += records.rows_seen();
                         self.bytes_before += records.bytes_total();
                         self.current = None;
@@ -190,7 +199,7 @@ impl Files {
             match open(&input.path, input.format, input.labels.as_deref(), self.rows_before, &self.options) {
                 Ok(records) => self.current = Some(records),
                 Err(error) => {
-                    // It could be opened a moment ago.
+                    // Opening succeeded a moment ago.
                     let place = Place { path: Arc::from(input.path.as_path()), at: At::Whole };
                     return Some(Err(RecordError::fatal(place, format!("{error:#}"))));
                 }

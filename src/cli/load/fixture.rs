@@ -1,4 +1,4 @@
-//! Files that the tests of the readers make.
+//! Test files for the readers.
 
 use super::detect;
 use super::files::{self, ReadOptions};
@@ -7,7 +7,7 @@ use crate::collection::{Item, Source};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A file in a folder of its own, removed with it.
+/// A file in its own folder, which is deleted with it.
 pub(crate) struct TestFile {
     pub(crate) path: PathBuf,
     _folder: tempfile::TempDir,
@@ -26,7 +26,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A zstd frame of one block that holds the bytes as they are; at most 255.
+/// Encodes at most 255 bytes as a zstd frame of one raw block.
 pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, u8::try_from(bytes.len()).unwrap()];
     frame.extend(&((bytes.len() as u32) << 3 | 1).to_le_bytes()[..3]);
@@ -64,7 +64,7 @@ pub(crate) fn npy(version: u8, descr: &str, shape: &str, data: &[u8]) -> Vec<u8>
     file
 }
 
-/// The vectors of a file, or its first error.
+/// Returns the vectors of a file, or its first error.
 pub(crate) fn vectors(path: &Path) -> Result<Vec<Vec<f32>>, String> {
     let mut rows = rows::open(path).map_err(|error| format!("{error:#}"))?;
     let mut all = Vec::new();
@@ -76,7 +76,7 @@ pub(crate) fn vectors(path: &Path) -> Result<Vec<Vec<f32>>, String> {
     Ok(all)
 }
 
-/// The items of a file and its errors.
+/// Returns the items of a file and its errors.
 pub(crate) fn items(path: &Path) -> (Vec<Item>, Vec<String>) {
     let format = detect::detect(path).unwrap();
     let (mut items, mut errors) = (Vec::new(), Vec::new());
@@ -89,7 +89,14 @@ pub(crate) fn items(path: &Path) -> (Vec<Item>, Vec<String>) {
     (items, errors)
 }
 
-/// The text of an item.
+/// Returns the note of a file.
+pub(crate) fn note(path: &Path) -> Option<String> {
+    let mut records = files::open(path, detect::detect(path).unwrap(), None, 0, &ReadOptions::default()).unwrap();
+    records.by_ref().for_each(drop);
+    records.note()
+}
+
+/// Returns the text of an item.
 #[track_caller]
 pub(crate) fn text(item: &Item) -> &str {
     match &item.source {

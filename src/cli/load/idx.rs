@@ -1,4 +1,4 @@
-//! IDX (the MNIST files): big-endian header, then unsigned bytes; images, and their labels in a second file.
+//! Reader of IDX (the MNIST files): big-endian header, then unsigned bytes; images, and labels in a second file.
 
 use super::record::{At, Place, RecordError, Records};
 use super::rows::{Number, Rows, check_dimension};
@@ -9,15 +9,15 @@ use anyhow::{Context, bail};
 use std::io::Cursor;
 use std::path::Path;
 
-/// An open file of images.
+/// An open image file.
 pub(crate) struct Images {
     pub(crate) rows: Rows,
-    /// Height and width; none when there are other than two axes behind the first.
+    /// Height and width; none unless there are exactly two axes after the first.
     size: Option<(u32, u32)>,
     count: u64,
 }
 
-/// The axes of an IDX file of bytes, the source standing behind the header.
+/// Reads the axes of an IDX file of bytes; leaves the source after the header.
 fn axes(source: &mut Source) -> anyhow::Result<Vec<u64>> {
     let path = source.path().clone();
     let mut magic = [0; 4];
@@ -46,7 +46,7 @@ fn axes(source: &mut Source) -> anyhow::Result<Vec<u64>> {
     Ok(axes)
 }
 
-/// Reads the header and holds it against the file's length.
+/// Reads the header and verifies it against the file's length.
 pub(crate) fn open(mut source: Source) -> anyhow::Result<Images> {
     let path = source.path().clone();
     let axes = axes(&mut source)?;
@@ -63,7 +63,7 @@ pub(crate) fn open(mut source: Source) -> anyhow::Result<Images> {
     Ok(Images { rows: Rows::new(source, dimension, Number::U8, Some(*count)), size, count: *count })
 }
 
-/// Images as items: the id is the row number behind a prefix, the label goes into the payload.
+/// Images as items: the id is a prefix with the row number; the label is stored in the payload.
 pub(crate) struct ImageRecords {
     images: Images,
     labels: Option<Source>,
@@ -75,7 +75,7 @@ pub(crate) struct ImageRecords {
 }
 
 impl ImageRecords {
-    /// Opens the images, and the labels, which must be as many.
+    /// Opens the images and the labels, whose numbers must match.
     pub(crate) fn open(
         path: &Path,
         labels: Option<&Path>,
@@ -106,7 +106,7 @@ impl ImageRecords {
         Ok(Self { images, labels, as_vectors, id_prefix: id_prefix.into(), first_row, row: 0, place })
     }
 
-    /// The bytes that the digit embedder takes as they are; other sizes as a PNG file.
+    /// Encodes an image: raw bytes in the size of the digit embedder, otherwise a PNG file.
     fn encode(&self, pixels: &[u8]) -> Result<Vec<u8>, String> {
         match self.images.size {
             Some((28, 28)) | None => Ok(pixels.to_vec()),
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_gzip_file_that_is_cut_names_the_record() {
-        // Bytes that do not compress, so that the cut falls into the images.
+        // Incompressible bytes, so that the truncation falls into the images.
         let noise = (0..30 * 784_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
         let whole = gzip(&idx(&[30, 28, 28], &noise));
         let file = fixture::file("i.gz", &whole[..whole.len() / 2]);

@@ -1,4 +1,4 @@
-//! A folder of images, read recursively in the order of names, or a single image file.
+//! Reader of a folder of images, recursively in the order of names, or of a single image file.
 
 use super::record::{At, Place, RecordError, Records};
 use crate::collection::{self, Item, Payload};
@@ -10,12 +10,12 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Largest image file, bytes.
+/// Maximum size of an image file, bytes.
 const MAX_IMAGE: u64 = 64 << 20;
-/// Folders within folders.
+/// Maximum depth of nested folders.
 const MAX_DEPTH: usize = 64;
 
-/// Reads an image file; the message names it.
+/// Reads an image file; the error names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let named = |error: std::io::Error| format!("{}: {error}", path.display());
     let file = File::open(path).map_err(named)?;
@@ -27,15 +27,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Rows and columns of an image up to which it may be a digit.
+/// Maximum number of rows and columns of an image that may be a digit.
 const DIGIT_SIDE: u32 = 128;
-/// Mean difference of the colours of a pixel from which an image is one in colour.
+/// Mean difference of the colour channels of a pixel from which an image counts as coloured.
 const COLOURED: u64 = 24;
 
-/// Why an image is none for the digit net, which was not named; none where it may be: digits are small and grey.
+/// Explains why an image is unsuitable for the default digit net; none if it may be a digit: digits are small and grey.
 pub(super) fn unlike_a_digit(bytes: &[u8]) -> Option<String> {
     let reader = || image::ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok();
-    // What is no image, or is broken, the embedder refuses with its own words.
+    // The embedder refuses invalid images with its own message.
     let (width, height) = reader()?.into_dimensions().ok()?;
     let kind = if width > DIGIT_SIDE || height > DIGIT_SIDE {
         format!("{width} x {height} pixels")
@@ -54,7 +54,7 @@ pub(super) fn unlike_a_digit(bytes: &[u8]) -> Option<String> {
     ))
 }
 
-/// The images of a folder: the id is the path below it, `folder` in the payload the folder it lies in.
+/// The images of a folder: the id is the relative path; the payload field `folder` is the folder of the image.
 pub(crate) struct FolderRecords {
     root: PathBuf,
     files: std::vec::IntoIter<Result<PathBuf, RecordError>>,
@@ -65,7 +65,7 @@ pub(crate) struct FolderRecords {
 }
 
 impl FolderRecords {
-    /// Lists the images; only names are kept.
+    /// Lists the images; only names are kept in memory.
     pub(crate) fn open(path: &Path, id_prefix: &str) -> anyhow::Result<Self> {
         let mut files = Vec::new();
         let mut total = 0;
@@ -90,7 +90,7 @@ impl FolderRecords {
     }
 }
 
-/// Adds the images below a folder, and an error for each folder that cannot be listed.
+/// Adds the images below a folder, except hidden ones, and an error for each folder that cannot be listed.
 fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError>>, total: &mut u64) {
     let broken = |what: String| Err(RecordError::record(Place { path: folder.into(), at: At::Whole }, what));
     if depth > MAX_DEPTH {
@@ -103,8 +103,12 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
+        // Hidden files and folders belong to programs, as for `train images`.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let path = entry.path();
-        // Not following links: no folder is seen twice.
+        // Links are not followed, so no folder is visited twice.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&path, depth + 1, files, total);
         } else if has_image_name(&path) && path.is_file() {
@@ -170,7 +174,8 @@ mod tests {
         let file = fixture::file("note.txt", b"not an image");
         let root = file.path.parent().unwrap();
         fs::create_dir_all(root.join("b/c")).unwrap();
-        for name in ["b/c/2.PNG", "a.jpg", "b/1.webp"] {
+        fs::create_dir_all(root.join("b/.ipynb_checkpoints")).unwrap();
+        for name in ["b/c/2.PNG", "a.jpg", "b/1.webp", ".a.png", "b/.ipynb_checkpoints/1.jpg"] {
             fs::write(root.join(name), name).unwrap();
         }
         let (items, errors) = fixture::items(root);
@@ -183,7 +188,7 @@ mod tests {
     fn a_folder_that_cannot_be_listed_costs_only_itself() {
         let file = fixture::file("a.png", b"pixels");
         let root = file.path.parent().unwrap();
-        // Refused for root too, whom rights do not stop.
+        // Refused for root, too, to whom permissions do not apply.
         let deep = (0..=MAX_DEPTH).fold(root.join("deep"), |path, _| path.join("d"));
         fs::create_dir_all(&deep).unwrap();
         fs::write(deep.join("lost.png"), b"pixels").unwrap();

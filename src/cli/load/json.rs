@@ -1,9 +1,11 @@
-//! JSON: objects with `text`, `vector` or `image`, and what else belongs to the point. One a line, or as the elements of an
-//! array, or one after the other.
+//! Reader of JSON objects with `text`, `vector` or `image` and further fields: one per line, as elements of an array,
+//! or consecutive.
 //!
-//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is base64, or
-//! the path of an image file relative to this one. The vector may be called `embedding` or `values` too, the payload
-//! `metadata` when it stands beside `values`. The payload is the object `payload` and every field of another name.
+//! `id` (or `_id`) is a string or a whole number; a record without one gets an id made from its content. `image` is
+//! base64, or the path of an image file relative to this one. The vector may also be called `embedding` or `values`,
+//! the payload
+//! `metadata` if it stands beside `values`. The payload consists of the object `payload` and all fields with other
+//! names; a vector with another name beside a text or image is refused.
 
 use super::images;
 use super::lines::Lines;
@@ -17,10 +19,10 @@ use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// Longest object, bytes: an image as base64 fits.
+/// Maximum length of an object, bytes: an image as base64 fits.
 const MAX_OBJECT: usize = 64 << 20;
 
-/// Fields that are named in a message.
+/// Maximum number of fields named in a message.
 const NAMED: usize = 8;
 
 /// The objects of a file.
@@ -36,12 +38,12 @@ enum Body {
 }
 
 impl JsonRecords {
-    /// An object a line.
+    /// Reads one object per line.
     pub(crate) fn lines(source: Source, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Lines(Lines::new(source, MAX_OBJECT)))
     }
 
-    /// Elements of an array, or objects one after the other.
+    /// Reads elements of an array, or consecutive objects.
     pub(crate) fn values(source: Source, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Values(Values::new(source, MAX_OBJECT)))
     }
@@ -58,7 +60,7 @@ impl JsonRecords {
         }
     }
 
-    /// The next object.
+    /// Returns the next object.
     fn object(&mut self) -> Option<Result<Result<Payload, serde_json::Error>, RecordError>> {
         match &mut self.body {
             Body::Lines(lines) => loop {
@@ -103,7 +105,7 @@ impl Records for JsonRecords {
     }
 }
 
-/// Gives a field another name where that is free and the value fits it: other programs write other names.
+/// Renames a field, if the new name is free and the value fits: other programs use other names.
 fn rename(object: &mut Payload, from: &str, to: &str, fits: fn(&Value) -> bool) -> bool {
     if object.contains_key(to) || !object.get(from).is_some_and(fits) {
         return false;
@@ -116,6 +118,63 @@ fn rename(object: &mut Payload, from: &str, to: &str, fits: fn(&Value) -> bool) 
 
 fn numbers(value: &Value) -> bool {
     value.as_array().and_then(|items| items.first()).is_some_and(Value::is_number)
+}
+
+/// Minimum length of a list to be recognized as a vector by its name.
+const LEAST_NUMBERS: usize = 8;
+
+/// Whether a name is a common one for vectors: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
+fn is_vector_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("vector")
+        || name.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+            matches!(word, "emb" | "embs" | "embedding" | "embeddings" | "vec" | "vecs" | "vector" | "vectors")
+        })
+}
+
+/// A vector in a field with an unsupported name.
+struct Unread {
+    what: String,
+    /// Code that decodes it to numbers.
+    decode: &'static str,
+}
+
+/// Recognizes values that can only be vectors: a list of numbers, 32-bit floats as base64, or an object containing one.
+fn unread_vector(value: &Value) -> Option<Unread> {
+    match value {
+        Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
+            Some(Unread { what: format!("a list of {} numbers", numbers.len()), decode: "" })
+        }
+        Value::String(text) => {
+            let bytes = collection::image_from_base64(text).filter(|bytes| bytes.len().is_multiple_of(4))?;
+            // Letters that happen to be base64 decode to numbers of all magnitudes.
+            let plausible = |bytes: &[u8; 4]| {
+                let number = f32::from_le_bytes(*bytes).abs();
+                number == 0.0 || (1e-12..1e6).contains(&number)
+            };
+            (bytes.len() >= 8 && bytes.as_chunks().0.iter().all(plausible)).then(|| Unread {
+                what: format!("{} numbers as base64", bytes.len() / 4),
+                decode: "decode it (in Python: numpy.frombuffer(base64.b64decode(x), '<f4').tolist()) and ",
+            })
+        }
+        Value::Object(named) => named.iter().find_map(|(name, value)| {
+            let Unread { what, decode } = unread_vector(value)?;
+            Some(Unread { what: format!("{what} under {name:?}"), decode })
+        }),
+        _ => None,
+    }
+}
+
+/// Refuses a record whose text or image would be embedded although it has a vector under an unsupported name.
+fn refuse_unread_vectors(object: &Payload) -> Result<(), String> {
+    let mut named = object.iter().filter(|(name, _)| is_vector_name(name));
+    match named.find_map(|(name, value)| Some((name, unread_vector(value)?))) {
+        None => Ok(()),
+        Some((name, Unread { what, decode })) => Err(format!(
+            "the field {name:?} is {what}, and would not be used as the vector; {decode}name it \"vector\", or give it a name \
+             without \"vector\" or \"embedding\" to keep it as payload"
+        )),
+    }
 }
 
 fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, String> {
@@ -146,7 +205,7 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         sources.push(collection::Source::Image(image(&given, folder)?));
     }
     let found = sources.len();
-    // A text beside a vector belongs to the payload: what `scroll --json` prints can be loaded again.
+    // A text beside a vector belongs to the payload: the output of `scroll --json` can be loaded again.
     let source = match (sources.pop(), sources.pop(), found) {
         (Some(source), None, _) => source,
         (Some(vector @ collection::Source::Vector(_)), Some(collection::Source::Text(text)), 2) => {
@@ -162,6 +221,9 @@ fn item(mut object: Payload, id_prefix: &str, folder: &Path) -> Result<Item, Str
         }
         _ => return Err(format!("one of \"text\", \"vector\", \"image\" is needed, it has {found}")),
     };
+    if !matches!(source, collection::Source::Vector(_)) {
+        refuse_unread_vectors(&object)?;
+    }
     let payload = match object.remove("payload") {
         None | Some(Value::Null) => object,
         Some(Value::Object(mut payload)) => {
@@ -259,6 +321,44 @@ mod tests {
         assert_eq!((&items[3].source, items[3].payload.len()), (&What::Text("x".into()), 3));
         assert!(errors.len() == 1 && errors[0].contains("line 5: it has none of \"text\""), "{errors:?}");
         assert!(errors[0].contains("_id, document"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_vector_under_a_name_that_is_not_read_is_refused_beside_a_text() {
+        let read = |field: &str| {
+            let file =
+                fixture::file("a.jsonl", format!("{{\"id\": \"a\", \"text\": \"a storm\", {field}}}\n").as_bytes());
+            fixture::items(&file.path)
+        };
+        let numbers = "[0.1, 2, -3, 4e-3, 5, 6, 7, 8]";
+        for (name, value, part) in [
+            ("embeddings", numbers, "a list of 8 numbers"),
+            ("emb", numbers, "name it \"vector\""),
+            ("vec", numbers, "list"),
+            ("vector_1", numbers, "list"),
+            ("Dense_Vector", numbers, "list"),
+            ("text-embedding", numbers, "list"),
+            ("vectors", &format!("{{\"default\": {numbers}}}"), "8 numbers under \"default\""),
+            ("embedding", "\"AACAPwAAAEA=\"", "2 numbers as base64, and would not be used as the vector; decode it"),
+        ] {
+            let (items, errors) = read(&format!("\"{name}\": {value}"));
+            assert!(items.is_empty() && errors.len() == 1, "{name}: {items:?}");
+            assert!(errors[0].contains(&format!("{name:?}")) && errors[0].contains(part), "{errors:?}");
+        }
+        for field in [
+            format!("\"scores\": {numbers}"),
+            format!("\"values\": {numbers}"),
+            format!("\"payload\": {{\"embeddings\": {numbers}}}"),
+            format!("\"vector\": [1, 2], \"embeddings\": {numbers}"),
+            "\"emb\": [1, 2, 3]".into(),
+            "\"vectorizer\": \"tfidfcharacters1\"".into(),
+            "\"embedding\": \"none\"".into(),
+            "\"vec\": [\"a\", 2, 3, 4, 5, 6, 7, 8]".into(),
+            format!("\"invector\": {numbers}"),
+        ] {
+            let (items, errors) = read(&field);
+            assert_eq!((items.len(), errors), (1, vec![]), "{field}");
+        }
     }
 
     #[test]

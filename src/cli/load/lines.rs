@@ -1,14 +1,14 @@
-//! Plain text: one item a line. Empty lines are passed over; they count for the line numbers of messages.
+//! Reader of plain text: one item per line. Empty lines are skipped, but counted for the line numbers of messages.
 
 use super::record::{At, Place, RecordError, Records, content_id};
 use super::source::{Line, Source};
 use crate::collection::{self, Item, Payload};
 use crate::types::PointId;
 
-/// Longest line of text, bytes.
+/// Maximum length of a line of text, bytes.
 pub(crate) const MAX_LINE: usize = 1 << 20;
 
-/// The lines of a file, counted, bounded, as UTF-8: what every text format reads.
+/// The lines of a file, numbered, limited in length, and decoded as UTF-8; used by every text format.
 pub(crate) struct Lines {
     source: Source,
     most: usize,
@@ -22,7 +22,7 @@ impl Lines {
         Self { source, most, number: 0, line: Vec::new(), done: false }
     }
 
-    /// The next line, without its end; none after the last, and after a fatal error.
+    /// Returns the next line, without its end; none after the last, and after a fatal error.
     pub(crate) fn next_line(&mut self) -> Option<Result<&str, RecordError>> {
         if let Err(error) = self.read_line()? {
             return Some(Err(error));
@@ -32,12 +32,12 @@ impl Lines {
         }))
     }
 
-    /// The same, whatever bytes it has.
+    /// As [`next_line`](Self::next_line), without decoding.
     pub(crate) fn next_line_bytes(&mut self) -> Option<Result<&[u8], RecordError>> {
         Some(self.read_line()?.map(|()| self.bytes()))
     }
 
-    /// The last line, without a byte order mark.
+    /// Returns the last line, without a byte order mark.
     fn bytes(&self) -> &[u8] {
         match self.line.strip_prefix(b"\xef\xbb\xbf") {
             Some(rest) if self.number == 1 => rest,
@@ -70,18 +70,18 @@ impl Lines {
         Some(Ok(()))
     }
 
-    /// Where the last line stood.
+    /// Returns the position of the last line.
     pub(crate) fn place(&self) -> Place {
         self.source.place(At::Line(self.number))
     }
 
-    /// The stream behind the lines.
+    /// Returns the underlying stream.
     pub(crate) fn source(&self) -> &Source {
         &self.source
     }
 }
 
-/// Each line a text; the id is made from it, behind a prefix.
+/// Each line as a text; the id is made from it, with a prefix.
 pub(crate) struct TextRecords {
     lines: Lines,
     id_prefix: String,

@@ -1,22 +1,23 @@
-//! `nearness load`: files into a collection, offline straight into a data directory or through a server.
+//! `nearness load`: loading of files into a collection, offline into a data directory or through a server.
 //!
 //! ```text
-//! file -> source (unpacking, counting) -> reader of its format -> items -> offline: checked, embedded, bulk-loaded
-//!                                                                  -> online:  UpsertStream, acknowledged one by one
+//! file -> source (decompress, count) -> reader of its format -> items
+//!   offline: items -> validated, embedded, bulk-loaded
+//!   online:  items -> UpsertStream, acknowledged one by one
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `record.rs` | what a reader gives: items, errors with their place, progress |
+//! | `record.rs` | interface of the readers: items, errors with positions, progress |
 //! | `source.rs` | a file as a stream of bytes |
-//! | `detect.rs` | the format of a file |
-//! | `foreign.rs` | formats and tables that are refused, with the way to convert them |
+//! | `detect.rs` | format detection |
+//! | `foreign.rs` with `tables.rs` | recognition of unsupported formats and tables, with their conversion |
 //! | `files.rs` | all files as one stream |
-//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers of a format each |
-//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of bare vectors, shared with `bench` |
-//! | `target.rs` | the collection: what it is, or what is to be created |
-//! | `report.rs` | what became of the records |
-//! | `offline.rs` `online.rs` | the two ways in |
+//! | `lines.rs` `wiki.rs` `json.rs` with `values.rs` `word2vec.rs` `images.rs` | readers, one per format |
+//! | `rows.rs` with `vecs.rs` `fbin.rs` `npy.rs` `idx.rs` | readers of plain vectors, shared with `bench` |
+//! | `target.rs` | the collection: existing, or to be created |
+//! | `report.rs` | outcome of the records |
+//! | `offline.rs` `online.rs` | the two ways of loading |
 
 mod detect;
 mod fbin;
@@ -35,6 +36,7 @@ mod record;
 mod report;
 pub(super) mod rows;
 pub(super) mod source;
+mod tables;
 mod target;
 mod values;
 mod vecs;
@@ -62,11 +64,11 @@ pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {
     progress.finish(&format!("{} in {}{rate}", report.line(), duration(seconds)));
     if args.json {
         output::json(&report.json(args.collection.as_str(), seconds))?;
-    } else if quiet || report.stopped.is_some() {
+    } else if quiet {
         output::line(&report.line())?;
     }
     if let Some(error) = report.stopped {
-        return Err(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+        return Err(error);
     }
     if report.cut_files > 0 {
         anyhow::bail!("{} file(s) could not be read to the end; what came before is loaded", report.cut_files);

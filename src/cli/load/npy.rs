@@ -1,15 +1,15 @@
-//! NumPy's .npy, versions 1 to 3: a magic, a Python dictionary as text, the numbers.
+//! Reader of NumPy's .npy, versions 1 to 3: a magic, a Python dictionary as text, the numbers.
 //!
-//! Read: C order, `<f2`, `<f4`, `<f8` and `|u1`, of shape (rows, dimension); further axes are flattened.
+//! Supported: C order, `<f2`, `<f4`, `<f8` and `|u1`, of shape (rows, dimension); further axes are flattened.
 
 use super::rows::{Number, Rows, check_dimension};
 use super::source::{Fill, Source};
 use anyhow::{Context, bail};
 
-/// Longest header that is read; NumPy itself refuses above 10,000 by default.
+/// Maximum length of the header, bytes; NumPy itself refuses above 10,000 by default.
 const MAX_HEADER: usize = 64 << 10;
 
-/// Reads the header and holds it against the file's length.
+/// Reads the header and verifies it against the file's length.
 pub(crate) fn open(mut source: Source) -> anyhow::Result<Rows> {
     let path = source.path().clone();
     let named = || path.display().to_string();
@@ -75,7 +75,7 @@ pub(crate) fn open(mut source: Source) -> anyhow::Result<Rows> {
     Ok(Rows::new(source, dimension, number, Some(*rows)))
 }
 
-/// The value of a key in the header's dictionary, as text. Values are strings, words, or one tuple.
+/// Returns the value of a key in the header's dictionary, as text. Values are strings, words, or one tuple.
 fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let after = [format!("'{key}'"), format!("\"{key}\"")]
         .iter()

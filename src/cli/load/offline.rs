@@ -1,4 +1,5 @@
-//! Straight into a data directory: the engine checks and embeds the items, and writes them as sealed segments.
+//! Offline loading into a data directory: the engine validates and embeds the items, and writes them as sealed
+//! segments.
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
@@ -7,22 +8,22 @@ use super::target::{self, Existing};
 use crate::cli::args::LoadArgs;
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
-use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, OnConflict};
-use crate::types::PointId;
+use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, LocalEngine, OnConflict, Refused};
 use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Items whose places are remembered after they were handed out: more than the engine takes at once.
+/// Number of items whose positions are remembered; more than the engine takes at once.
 const REMEMBERED: usize = 16_384;
-/// Items between two steps of the progress.
+/// Number of items between progress updates.
 const STEP_EVERY: u64 = 256;
 
 /// Opens the data directory (which fails while a server holds it) and loads.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     let data = args.data.as_deref().unwrap_or(Path::new("."));
-    // The files first: a wrong name should not cost the opening of an engine, nor make a data directory.
+    // Before opening the engine: a wrong file name must not create a data directory.
     Files::new(
         &args.files,
         args.format,
@@ -47,34 +48,63 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     let files = Files::new(&args.files, args.format, &args.labels, options)?;
     let on_conflict = if files.ids_are_places() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
     let report = Report::new(args.strict, files.formats());
-    let account = RefCell::new(Account { report, places: VecDeque::new(), taken: None });
+    let account = RefCell::new(Account { report, places: VecDeque::new(), done_with: 0, unreadable: None });
     let mut stream =
         Stream { files, first: None, taken: 0, limit: args.limit.unwrap_or(u64::MAX), account: &account, progress };
-    if existing.is_none() {
-        stream.first = stream.next();
-        let Some(first) = &stream.first else { return Ok(account.into_inner().report) };
-        engine.create_collection(&target::spec(args, first)?)?;
-    }
-    let mut refused = |id: &PointId, error: Error| {
+    let before = match &existing {
+        Some(_) => engine.count(&args.collection, None)?,
+        None => {
+            stream.first = stream.next();
+            let Some(first) = &stream.first else { return Ok(account.into_inner().closed(progress)) };
+            engine.create_collection(&target::spec(args, first)?)?;
+            0
+        }
+    };
+    let mut refused = |refused: Refused<'_>, error: Error| {
         let mut account = account.borrow_mut();
+        let place = account.place(refused);
         if error.kind() == ErrorKind::AlreadyExists {
-            account.taken = Some((account.place(id), error.to_string()));
+            account.report.stop(target::taken(&place, &error.to_string()));
             return Err(error);
         }
-        account.refused(id, &error, progress);
-        Ok(())
+        let go_on = account.report.broken(RecordError::record(place, chain(&error)), progress);
+        Ok(if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let outcome = local::bulk_load(&engine, &args.collection, &mut stream, on_conflict, &mut refused, progress);
-    let Account { mut report, taken, .. } = account.into_inner();
-    if let Some((place, why)) = taken {
-        return Err(target::taken(&place, &why));
+    let notes = stream.files.take_notes();
+    let mut report = account.into_inner().closed(progress);
+    report.note(notes, progress);
+    match outcome {
+        Ok(outcome) => {
+            let (replaced, unchanged) = (outcome.replaced, outcome.unchanged);
+            let inserted = outcome.loaded.saturating_sub(replaced + unchanged);
+            report.loaded = outcome.loaded;
+            report.counts = Some(Counts { inserted, replaced, unchanged });
+        }
+        Err(error) => {
+            let is_taken = |error: &Error| error.kind() == ErrorKind::AlreadyExists;
+            if !error.downcast_ref::<Error>().is_some_and(is_taken) {
+                // The error that stopped the load is more important than one of the cleanup.
+                let _ = drop_if_made(&engine, args, existing.as_ref());
+                return Err(error);
+            }
+            // The segments before the abandoned one remain.
+            let inserted = engine.count(&args.collection, None)?.saturating_sub(before);
+            report.loaded = inserted;
+            report.counts = Some(Counts { inserted, ..Counts::default() });
+        }
     }
-    let outcome = outcome?;
-    let (replaced, unchanged) = (outcome.replaced, outcome.unchanged);
-    report.loaded = outcome.loaded;
-    report.counts = Some(Counts { inserted: outcome.loaded.saturating_sub(replaced + unchanged), replaced, unchanged });
     report.collection = Some(known(engine.collection(&args.collection)?));
+    drop_if_made(&engine, args, existing.as_ref())?;
     Ok(report)
+}
+
+/// Deletes the collection created by this load, if nothing was loaded into it.
+fn drop_if_made(engine: &LocalEngine, args: &LoadArgs, existing: Option<&Existing>) -> Result<(), Error> {
+    if existing.is_none() && engine.count(&args.collection, None)? == 0 {
+        engine.delete_collection(&args.collection)?;
+    }
+    Ok(())
 }
 
 fn known(info: CollectionInfo) -> Existing {
@@ -82,36 +112,42 @@ fn known(info: CollectionInfo) -> Existing {
     Existing { embedder, metric: Some(info.metric), dimension: info.dimension }
 }
 
-/// What became of the records, shared between the stream and the engine's refusals.
+/// Outcome of the records, shared between the stream and the engine's refusals.
 struct Account {
     report: Report,
-    /// Where the last items that were handed out stand, oldest first.
-    places: VecDeque<(PointId, Place)>,
-    /// The item whose id belongs to another point, which ends the load, and the error.
-    taken: Option<(Place, String)>,
+    /// Positions of the most recent items, oldest first.
+    places: VecDeque<Place>,
+    /// Number of items before the first of them.
+    done_with: u64,
+    /// The record that ended a strict load. Earlier records may still be refused.
+    unreadable: Option<RecordError>,
 }
 
 impl Account {
-    fn refused(&mut self, id: &PointId, error: &dyn std::error::Error, progress: &Progress) {
-        let place = self.place(id);
-        self.report.broken(RecordError::record(place, chain(error)), progress);
+    /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
+    /// are discarded.
+    fn place(&mut self, item: Refused<'_>) -> Place {
+        while self.done_with < item.place && self.places.pop_front().is_some() {
+            self.done_with += 1;
+        }
+        let unknown = || Place { path: Path::new(item.id.as_str()).into(), at: super::record::At::Whole };
+        self.places.front().cloned().unwrap_or_else(unknown)
     }
 
-    /// Where an item stands. The engine refuses items in the order in which it took them, so what is older is done with.
-    fn place(&mut self, id: &PointId) -> Place {
-        while let Some((known, place)) = self.places.pop_front() {
-            if known == *id {
-                return place;
-            }
+    /// Returns the report, once all items are loaded or refused.
+    fn closed(self, progress: &Progress) -> Report {
+        let Self { mut report, unreadable, .. } = self;
+        if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
+            report.broken(error, progress);
         }
-        Place { path: Path::new(id.as_str()).into(), at: super::record::At::Whole }
+        report
     }
 }
 
-/// Sound records; broken ones go to the report. Ends where a strict load stops.
+/// Stream of valid records; invalid ones go to the report. Ends where a strict load stops.
 struct Stream<'a> {
     files: Files,
-    /// An item that was read to see what it is.
+    /// The first item, which was read to determine its kind.
     first: Option<Item>,
     taken: u64,
     limit: u64,
@@ -127,7 +163,8 @@ impl Iterator for Stream<'_> {
             return Some(first);
         }
         loop {
-            if self.taken == self.limit || self.account.borrow().report.stopped.is_some() {
+            let ended = |account: &Account| account.report.stopped.is_some() || account.unreadable.is_some();
+            if self.taken == self.limit || ended(&self.account.borrow()) {
                 return None;
             }
             let next = self.files.next()?;
@@ -135,9 +172,10 @@ impl Iterator for Stream<'_> {
             match next {
                 Ok(item) => {
                     self.taken += 1;
-                    account.places.push_back((item.id.clone(), self.files.place()));
+                    account.places.push_back(self.files.place());
                     if account.places.len() > REMEMBERED {
                         account.places.pop_front();
+                        account.done_with += 1;
                     }
                     if self.taken.is_multiple_of(STEP_EVERY) {
                         let step = Step { done: self.taken, total: None, part: Some(self.files.part()) };
@@ -145,6 +183,7 @@ impl Iterator for Stream<'_> {
                     }
                     return Some(item);
                 }
+                Err(error) if account.report.strict => account.unreadable = Some(error),
                 Err(error) => {
                     account.report.broken(error, self.progress);
                 }
@@ -153,7 +192,7 @@ impl Iterator for Stream<'_> {
     }
 }
 
-/// An error with its causes on one line.
+/// Formats an error with its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,7 +1,9 @@
-//! Through a server: items stream up, acknowledgements stream down, and only so many items are under way at once.
+//! Online loading through a server: an upsert stream with a limited number of unacknowledged items.
 //!
-//! A refused item is reported with its file and line; the stream goes on. A broken connection ends the load:
-//! what was acknowledged is durable, and the same load may be repeated.
+//! A refused item is reported with its file and line; the stream continues. An error that stops the load (an invalid
+//! record with `--strict`, an id that belongs to another point) ends the sending; items already sent are still
+//! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
+//! be repeated.
 
 use super::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
@@ -12,7 +14,7 @@ use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source, Space};
 use crate::grpc::{ClientError, Written, pb};
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,10 +22,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// The google.rpc.Code of an item that would change a point.
 const ALREADY_EXISTS: i32 = 6;
-/// Items sent and not yet acknowledged.
+/// The google.rpc.Code of an item that was not written because of another one.
+const ABORTED: i32 = 10;
+/// Maximum number of unacknowledged items.
 const WINDOW: usize = 4_096;
 
-/// Connects, creates the collection when it is not there, and streams.
+/// Connects, creates the collection if it is missing, and streams the items.
 pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report> {
     remote::block_on(async {
         let client = remote::connect_to(args.server.as_deref(), &args.trust).await?;
@@ -35,7 +39,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
             id_prefix: args.id_prefix.clone(),
             pixels_as_vectors: target::takes_pixels_as_vectors(args, existing.as_ref()),
             digits_only: target::takes_digits_only(args, existing.as_ref()),
-            // The server splits them, and removes what blocks they had before.
+            // The server splits the texts, and removes their stale blocks.
             blocks: None,
         };
         let blocks = target::blocks(args)?;
@@ -56,19 +60,23 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         }
         let sending =
             Sending { collection: args.collection.as_str(), limit: args.limit.unwrap_or(u64::MAX), blocks, keeping };
-        let mut report = stream(client.clone(), sending, files, first, report, progress).await?;
-        report.collection = self::existing(&client, args).await?;
+        let mut report = stream(client.clone(), sending, files, first, report, progress).await;
+        match self::existing(&client, args).await {
+            Ok(collection) => report.collection = collection,
+            // The error that stopped the load is more important than its consequences.
+            Err(error) => report.stop(error),
+        }
         Ok(report)
     })
 }
 
-/// A collection that is missing and could not be created: with what to do where the key is not enough.
+/// Explains why a missing collection could not be created, with a remedy if the key lacks the permission.
 fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     let remedy = (error.code() == "PERMISSION_DENIED").then(|| {
         let name = args.collection.as_str();
         format!(
-            "the collection {name} does not exist and this key may not create it: create it first with `nearness \
-             collections create {name}` and an admin key"
+            "the collection {name} does not exist, or is out of this key's reach; to create it (`nearness collections create \
+             {name}`) takes an admin key whose collections include it"
         )
     });
     match remedy {
@@ -77,7 +85,7 @@ fn not_created(args: &LoadArgs, error: ClientError) -> anyhow::Error {
     }
 }
 
-/// The collection, if the server has it.
+/// Returns the collection, if it exists on the server.
 async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Existing>> {
     let list = client.list_collections(pb::ListRequest {}).await.map_err(told)?;
     Ok(list.collections.into_iter().find(|collection| collection.name == args.collection.as_str()).map(|collection| {
@@ -102,20 +110,18 @@ fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Op
     }
 }
 
-/// What the reading thread and the acknowledgements share.
+/// State shared by the reading thread and the receiver of acknowledgements.
 struct Shared {
-    /// Where each unacknowledged item stands, oldest first.
+    /// Positions of the unacknowledged items, oldest first.
     waiting: VecDeque<Place>,
     report: Report,
-    /// Part of the files read.
+    /// Fraction of the files read.
     part: f64,
-    /// All items are on their way.
-    all_sent: bool,
-    /// The item whose id belongs to another point, which ends the load, and the error.
-    taken: Option<(Place, String)>,
+    /// The record that ended a strict load. Earlier records may still be refused.
+    unreadable: Option<RecordError>,
 }
 
-/// What is sent with the items.
+/// Parameters of the stream.
 struct Sending<'a> {
     collection: &'a str,
     limit: u64,
@@ -131,15 +137,15 @@ async fn stream(
     first: (Item, Place),
     report: Report,
     progress: &Progress,
-) -> anyhow::Result<Report> {
-    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, all_sent: false, taken: None });
+) -> Report {
+    let shared = Mutex::new(Shared { waiting: VecDeque::new(), report, part: 0.0, unreadable: None });
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     let window = Arc::new(Semaphore::new(WINDOW));
     let (sender, receiver) = mpsc::channel(256);
     let handle = tokio::runtime::Handle::current();
 
     let acked = std::thread::scope(|scope| {
-        // Reading blocks, so it has a thread of its own. It ends when its channel or the window closes.
+        // File I/O blocks, so the reader has its own thread. It ends when its channel or the window closes.
         let reader_window = window.clone();
         scope.spawn({
             let handle = handle.clone();
@@ -154,6 +160,9 @@ async fn stream(
                     permit.forget();
                     {
                         let mut shared = lock();
+                        if shared.report.stopped.is_some() {
+                            break;
+                        }
                         shared.waiting.push_back(place);
                         shared.part = files.part();
                     }
@@ -172,14 +181,18 @@ async fn stream(
                             None => break None,
                             Some(Ok(item)) => break Some((item, files.place())),
                             Some(Err(error)) => {
-                                if !lock().report.broken(error, progress) {
+                                let mut shared = lock();
+                                if shared.report.strict {
+                                    shared.unreadable = Some(error);
                                     break None;
                                 }
+                                shared.report.broken(error, progress);
                             }
                         }
                     };
                 }
-                lock().all_sent = true;
+                let notes = files.take_notes();
+                lock().report.note(notes, progress);
             }
         });
         let result = tokio::task::block_in_place(|| {
@@ -198,35 +211,33 @@ async fn stream(
                     shared.report.counts = Some(counts).filter(|counts| *counts != Counts::default());
                     let step = Step { done: shared.report.loaded, total: None, part: Some(shared.part) };
                     progress.step(step, "");
-                    if shared.report.stopped.is_some() {
-                        break;
-                    }
                 }
                 anyhow::Ok(())
             })
         });
-        // Whatever happened, the reading thread must not wait for room that never comes.
+        // In any case, the reading thread must not wait for permits that never come.
         window.close();
         result
     });
-    let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let loaded = shared.report.loaded;
-    if let Some((place, why)) = &shared.taken {
-        return Err(target::taken(place, why));
+    let Shared { waiting, mut report, unreadable, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = unreadable.filter(|_| report.stopped.is_none()) {
+        report.broken(error, progress);
     }
-    acked.with_context(|| {
-        format!("the stream to the server broke after {loaded} acknowledged items; the same load may be repeated")
-    })?;
-    if shared.report.stopped.is_none() && !shared.waiting.is_empty() {
-        bail!(
+    let loaded = report.loaded;
+    match acked {
+        Err(error) => report.stop(error.context(format!(
+            "the stream to the server broke after {loaded} acknowledged items; the same load may be repeated"
+        ))),
+        Ok(()) if !waiting.is_empty() => report.stop(anyhow!(
             "the server ended the stream with {} items unacknowledged ({loaded} are loaded); the same load may be repeated",
-            shared.waiting.len()
-        );
+            waiting.len()
+        )),
+        Ok(()) => {}
     }
-    Ok(shared.report)
+    report
 }
 
-/// Books one acknowledgement; they come in the order of the items.
+/// Processes one acknowledgement; they arrive in the order of the items.
 fn acknowledge(
     shared: &mut Shared,
     ack: &pb::Ack,
@@ -240,8 +251,9 @@ fn acknowledge(
     if ack.error.is_empty() {
         shared.report.loaded += 1;
     } else if keeping && ack.error_code == ALREADY_EXISTS {
-        shared.taken.get_or_insert((place, ack.error.clone()));
-        bail!("{}", ack.error);
+        shared.report.stop(target::taken(&place, &ack.error));
+    } else if keeping && ack.error_code == ABORTED {
+        // The item that caused the error stops the load.
     } else {
         shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
     }
@@ -254,8 +266,6 @@ fn item_to_pb(item: Item) -> pb::Item {
         Source::Text(text) => pb::item::Source::Text(text),
         Source::Image(image) => pb::item::Source::Image(image.into()),
     };
-    let payload = (!item.payload.is_empty()).then(|| remote::payload(&item.payload));
-    let (payload, payload_json) = payload.unzip();
-    let payload_json = payload_json.unwrap_or_default();
-    pb::Item { id: item.id.as_str().into(), source: Some(source), payload, payload_json }
+    let payload_json = remote::payload(item.payload);
+    pb::Item { id: item.id.as_str().into(), source: Some(source), payload: None, payload_json }
 }

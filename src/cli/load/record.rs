@@ -1,4 +1,4 @@
-//! What every reader gives: items one by one, errors that name file and line, and how far it is.
+//! Interface of the readers: a stream of items, errors with file and line, and progress.
 
 use crate::cli::output::escaped;
 use crate::collection::{Item, Payload, Source};
@@ -7,23 +7,27 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A stream of items. Holds no more of the file than one record.
+/// A stream of items. Holds at most one record of the file in memory.
 pub(crate) trait Records: Iterator<Item = Result<Item, RecordError>> + Send {
-    /// Bytes of the file read so far (of the compressed file, if it is).
+    /// Returns the bytes of the file read so far (compressed bytes, if it is compressed).
     fn bytes_read(&self) -> u64;
-    /// Bytes of the file.
+    /// Returns the size of the file, bytes.
     fn bytes_total(&self) -> u64;
-    /// Where the last record stood.
+    /// Returns the position of the last record.
     fn place(&self) -> Place;
-    /// Row numbers given out so far, broken records counted too: the next file goes on from here.
+    /// Returns the number of row numbers assigned so far, including invalid records: the next file continues from here.
     fn rows_seen(&self) -> u64;
+    /// Returns a note on a harmless inconsistency of the file, after it was read completely.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
-/// Hexadecimal digits of an id that is made from content: 96 bits of a SHA-256.
+/// Number of hexadecimal digits of a content-based id: 96 bits of a SHA-256.
 const CONTENT_DIGITS: usize = 24;
 
-/// The id of a record that has none: made from its content, so that the same record is the same point in every file and every
-/// load, and another record is never put in its place.
+/// Returns the id of a record without one, made from its content: the same record is the same point in every file and
+/// every load, and never replaces a different record.
 pub(super) fn content_id(prefix: &str, source: &Source, payload: &Payload) -> String {
     let mut content = Fingerprinter::new("record/1");
     match source {
@@ -33,28 +37,28 @@ pub(super) fn content_id(prefix: &str, source: &Source, payload: &Payload) -> St
             content.part("vector", &vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         }
     }
-    // Writing a map to a string cannot fail.
+    // Serializing a map to a string cannot fail.
     content.part("payload", serde_json::to_string(payload).unwrap_or_default().as_bytes());
     let mut id = prefix.to_owned();
     id.extend(content.finish().to_string().chars().take(CONTENT_DIGITS));
     id
 }
 
-/// Where a record stands.
+/// Position of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) path: Arc<Path>,
     pub(crate) at: At,
 }
 
-/// Where in a file.
+/// Position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
     /// The file as a whole.
     Whole,
     /// A line, counted from 1.
     Line(u64),
-    /// A record, counted from 0 as row numbers are.
+    /// A record, counted from 0 like row numbers.
     Record(u64),
 }
 
@@ -70,7 +74,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A record that cannot be loaded.
+/// Error of a record that cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub(crate) struct RecordError {
@@ -81,12 +85,12 @@ pub(crate) struct RecordError {
 }
 
 impl RecordError {
-    /// The next record may be sound.
+    /// Error of one record; the next one may be valid.
     pub(crate) fn record(place: Place, what: impl Into<String>) -> Self {
         Self { place, what: what.into(), fatal: false }
     }
 
-    /// The file ends here.
+    /// Error that ends the file.
     pub(crate) fn fatal(place: Place, what: impl Into<String>) -> Self {
         Self { place, what: what.into(), fatal: true }
     }

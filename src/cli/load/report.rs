@@ -1,4 +1,4 @@
-//! What became of the records: counted, the first broken ones shown, `--strict` obeyed.
+//! Report of a load: counts, the first invalid records, and the end of a `--strict` load.
 
 use super::detect::Format;
 use super::record::RecordError;
@@ -6,40 +6,43 @@ use super::target::Existing;
 use crate::cli::progress::{Progress, count, rate};
 use serde_json::{Value, json};
 
-/// Broken records that are shown one by one.
+/// Maximum number of invalid records shown individually.
 const SHOWN: usize = 10;
 
-/// What the items that are in the collection now did to it, in points.
+/// Effects of the loaded items on the collection, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// New points.
     pub(crate) inserted: u64,
-    /// Points with another vector or payload than before.
+    /// Points whose vector or payload changed.
     pub(crate) replaced: u64,
-    /// Points that are as before.
+    /// Points that did not change.
     pub(crate) unchanged: u64,
 }
 
-/// The account of one load.
+/// The report of one load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    strict: bool,
-    /// Items that are in the collection now.
+    /// The first invalid record ends the load.
+    pub(crate) strict: bool,
+    /// Items that are now in the collection.
     pub(crate) loaded: u64,
-    /// What they did to it; none when the server does not say.
+    /// Effects of the load; none if the server does not report them.
     pub(crate) counts: Option<Counts>,
     /// The formats of the files.
     pub(crate) formats: Vec<Format>,
     /// The collection after the load.
     pub(crate) collection: Option<Existing>,
-    /// Broken records.
+    /// Invalid records.
     pub(crate) skipped: u64,
     /// Files that could not be read to their end.
     pub(crate) cut_files: u64,
-    /// The first broken records.
+    /// The first invalid records.
     pub(crate) errors: Vec<String>,
-    /// The error that stopped a strict load.
-    pub(crate) stopped: Option<RecordError>,
+    /// Notes on inconsistencies of the files.
+    notes: Vec<String>,
+    /// Error that ended the load before the end of the files.
+    pub(crate) stopped: Option<anyhow::Error>,
 }
 
 impl Report {
@@ -47,26 +50,40 @@ impl Report {
         Self { strict, formats: formats.to_vec(), ..Self::default() }
     }
 
-    /// Counts a broken record; false when the load must stop.
+    /// Counts an invalid record; false if the load must stop.
     pub(crate) fn broken(&mut self, error: RecordError, progress: &Progress) -> bool {
-        if self.strict {
-            self.stopped.get_or_insert(error);
-            return false;
-        }
         self.skipped += 1;
         self.cut_files += u64::from(error.fatal);
+        let first = self.stopped.is_none();
         if self.errors.len() < SHOWN {
             let text = error.to_string();
-            progress.warn(&format!("skipped: {text}"));
+            // The record that stops the load is reported at its end.
+            if !(self.strict && first) {
+                progress.warn(&format!("skipped: {text}"));
+            }
             self.errors.push(text);
             if self.errors.len() == SHOWN {
                 progress.warn("further broken records are counted, not shown");
             }
         }
-        true
+        if self.strict && first {
+            self.stopped = Some(anyhow::Error::new(error).context("stopped at a broken record (--strict)"));
+        }
+        !self.strict
     }
 
-    /// What was loaded, on a line.
+    /// Adds and prints notes on inconsistencies of files; they make no record invalid.
+    pub(crate) fn note(&mut self, notes: Vec<String>, progress: &Progress) {
+        notes.iter().for_each(|note| progress.warn(&format!("note: {note}")));
+        self.notes.extend(notes);
+    }
+
+    /// Stores the error that ended the load; keeps an earlier one.
+    pub(crate) fn stop(&mut self, error: anyhow::Error) {
+        self.stopped.get_or_insert(error);
+    }
+
+    /// Summarizes the load on one line.
     pub(crate) fn line(&self) -> String {
         let formats = self.formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
         let mut text = format!("{} items ({formats}", count(self.loaded));
@@ -82,7 +99,7 @@ impl Report {
         text + &format!("; {} broken records skipped", count(self.skipped))
     }
 
-    /// The account for a program.
+    /// Formats the report as JSON.
     pub(crate) fn json(&self, collection: &str, seconds: f64) -> Value {
         let embedder = self.collection.as_ref().and_then(|collection| collection.embedder.as_ref());
         json!({
@@ -97,6 +114,7 @@ impl Report {
             "skipped": self.skipped,
             "cut_files": self.cut_files,
             "errors": self.errors,
+            "notes": self.notes,
             "seconds": seconds,
             "items_per_second": rate(self.loaded, seconds),
         })
@@ -140,6 +158,9 @@ mod tests {
         assert_eq!((report.skipped, report.errors.len()), (25, SHOWN));
         let mut report = Report::new(true, &[]);
         assert!(!report.broken(error(), &progress));
-        assert_eq!(report.stopped, Some(error()));
+        assert!(!report.broken(RecordError { what: "later".into(), ..error() }, &progress), "it was sent already");
+        assert_eq!((report.skipped, report.errors.len()), (2, 2));
+        let stopped = format!("{:#}", report.stopped.unwrap());
+        assert!(stopped.contains("--strict") && stopped.ends_with("f, line 3: bad"), "{stopped}");
     }
 }

@@ -1,4 +1,4 @@
-//! Files of vectors of one dimension: a row at a time, as numbers for `bench` or as items for `load`.
+//! Reader of files of vectors of one dimension, row by row: as numbers for `bench`, or as items for `load`.
 
 use super::detect::{self, Format};
 use super::record::{At, Place, RecordError, Records};
@@ -9,7 +9,7 @@ use crate::types::{MAX_DIMENSION, PointId};
 use anyhow::{Context, bail};
 use std::path::Path;
 
-/// How the numbers of a row are stored.
+/// Number type of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
     /// Unsigned bytes.
@@ -35,14 +35,14 @@ impl Number {
     }
 }
 
-/// Rows behind a header that was read and checked by the module of the format.
+/// Rows after a header that the module of the format has read and checked.
 pub(crate) struct Rows {
     source: Source,
     dimension: usize,
     number: Number,
-    /// Rows that the header promises.
+    /// Number of rows according to the header.
     promised: Option<u64>,
-    /// Every row starts with its dimension (fvecs, bvecs).
+    /// Every row is preceded by its dimension (fvecs, bvecs).
     each_has_header: bool,
     row: u64,
     done: bool,
@@ -50,32 +50,33 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Rows that follow from here. `promised` was checked against the length of the file where that is known.
+    /// Creates a reader of the rows from the current position. `promised` was verified against the length of the file,
+    /// if that is known.
     pub(crate) fn new(source: Source, dimension: usize, number: Number, promised: Option<u64>) -> Self {
         Self { source, dimension, number, promised, each_has_header: false, row: 0, done: false, bytes: Vec::new() }
     }
 
-    /// The same with the dimension, as a 32-bit number, before every row.
+    /// As [`new`](Self::new), with the dimension as a 32-bit number before every row.
     pub(crate) fn with_headers(source: Source, dimension: usize, number: Number, promised: Option<u64>) -> Self {
         Self { each_has_header: true, ..Self::new(source, dimension, number, promised) }
     }
 
-    /// Components of a row.
+    /// Returns the number of components of a row.
     pub(crate) fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// Rows, where they are known and the file is long enough for them.
+    /// Returns the number of rows, if it is known and the file is long enough for them.
     pub(crate) fn len(&self) -> Option<u64> {
         self.source.content_bytes().and(self.promised)
     }
 
-    /// Bytes of the file read so far, and all of them.
+    /// Returns the bytes of the file read so far, and its size.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.source.bytes_read(), self.source.bytes_total())
     }
 
-    /// Appends the next row to `out`; none after the last. After a fatal error none follows.
+    /// Appends the next row to `out`; none after the last, and after a fatal error.
     pub(crate) fn next_row(&mut self, out: &mut Vec<f32>) -> Option<Result<(), RecordError>> {
         if self.done {
             return None;
@@ -112,7 +113,7 @@ impl Rows {
         Some(Ok(()))
     }
 
-    /// The bytes of the next row; of one byte each, unless they are not.
+    /// Returns the bytes of the next row, if its numbers are single bytes.
     pub(crate) fn raw_bytes(&self) -> Option<&[u8]> {
         (self.number == Number::U8 && !self.each_has_header).then_some(&self.bytes)
     }
@@ -140,7 +141,7 @@ impl Rows {
         let header = if self.each_has_header { 4 } else { 0 };
         self.bytes.resize(header + self.dimension * self.number.bytes(), 0);
         if self.each_has_header {
-            // The header first: after a wrong one the rest of the row would be read as something else.
+            // The header first: after a wrong one, the rest of the row would be misread.
             match self.source.fill(&mut self.bytes[..4]).map_err(|error| error.to_string())? {
                 Fill::Full => {}
                 Fill::End if self.promised.is_none() => return Ok(false),
@@ -159,7 +160,7 @@ impl Rows {
     }
 }
 
-/// The dimension that a header names, if nearness takes it.
+/// Checks the dimension in a header against the limits.
 pub(crate) fn check_dimension(path: &Path, dimension: u64) -> anyhow::Result<usize> {
     if dimension == 0 || dimension > u64::from(MAX_DIMENSION) {
         bail!("{}: its vectors have {dimension} components, 1 to {MAX_DIMENSION} are allowed", path.display());
@@ -179,7 +180,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Rows> {
     })
 }
 
-/// Opens a file of vectors of a known format; none if that is not a format of bare vectors.
+/// Opens a file of vectors of a known format; none if it is not a format of plain vectors.
 pub(crate) fn open_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows>> {
     let source = Source::open(path)?;
     Ok(Some(match format {
@@ -200,7 +201,7 @@ pub(crate) fn open_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows
     }))
 }
 
-/// Rows as items: the id is the row number behind a prefix.
+/// Rows as items: the id is a prefix with the row number.
 pub(crate) struct RowRecords {
     rows: Rows,
     id_prefix: String,

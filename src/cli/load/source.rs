@@ -1,4 +1,4 @@
-//! A file as a stream of bytes: gzip and zstd undone, bytes counted, lines bounded.
+//! Byte stream of a file: decompresses gzip and zstd, counts bytes, limits line lengths.
 
 use super::record::{At, Place};
 use crate::embed::packed::{self, Packing};
@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a file that are looked at to tell its format.
+/// Number of leading bytes used to detect the format.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
-/// An open file, unpacked.
+/// An open file, decompressed.
 pub(crate) struct Source {
     reader: Box<dyn BufRead + Send>,
     path: Arc<Path>,
@@ -21,7 +21,7 @@ pub(crate) struct Source {
     packing: Packing,
 }
 
-/// Counts what is read of the file itself.
+/// Counts the bytes read from the file itself.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
@@ -35,25 +35,25 @@ impl Read for Counted {
     }
 }
 
-/// What [`Source::fill`] found.
+/// Result of [`Source::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// The buffer is full.
     Full,
     /// The stream ended before the first byte.
     End,
-    /// The stream ended after so many bytes.
+    /// The stream ended after this many bytes.
     Short(usize),
 }
 
-/// What [`Source::line`] found.
+/// Result of [`Source::line`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A line, without its end.
     Text,
-    /// A line of more bytes than allowed; it was passed over.
+    /// A line that exceeds the limit; it was skipped.
     TooLong,
-    /// No line any more.
+    /// End of the stream.
     End,
 }
 
@@ -76,12 +76,17 @@ impl Source {
         Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })
     }
 
-    /// Length of the content, where it is known without reading it: unknown for a packed file.
+    /// Returns the compression of the file.
+    pub(crate) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Returns the length of the content, if it is known without reading it: unknown for a compressed file.
     pub(crate) fn content_bytes(&self) -> Option<u64> {
         (self.packing == Packing::Plain).then_some(self.file_bytes)
     }
 
-    /// Up to `most` bytes of the content from here.
+    /// Returns up to `most` bytes of the content from the current position.
     pub(crate) fn head(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut head = vec![0; most];
         let length = match self.fill(&mut head)? {
@@ -107,7 +112,7 @@ impl Source {
         Ok(Fill::Full)
     }
 
-    /// The next byte; none at the end.
+    /// Returns the next byte; none at the end.
     pub(crate) fn byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             match self.reader.fill_buf() {
@@ -122,7 +127,7 @@ impl Source {
         }
     }
 
-    /// Puts the next line, of at most `most` bytes, into `line`.
+    /// Reads the next line, of at most `most` bytes, into `line`.
     pub(crate) fn line(&mut self, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
         line.clear();
         let mut any = false;
@@ -162,7 +167,7 @@ impl Source {
         })
     }
 
-    /// Bytes up to and without `delimiter`; none when more than `most` come before it or the stream ends.
+    /// Returns the bytes before `delimiter`; none if there are more than `most`, or if the stream ends first.
     pub(crate) fn until(&mut self, delimiter: u8, most: usize) -> io::Result<Option<Vec<u8>>> {
         let mut found = Vec::new();
         let mut byte = [0];
@@ -176,27 +181,27 @@ impl Source {
         Ok(None)
     }
 
-    /// Bytes of the file read so far.
+    /// Returns the bytes of the file read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file, bytes.
     pub(crate) fn bytes_total(&self) -> u64 {
         self.file_bytes
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
-    /// A place in the file.
+    /// Returns a position in the file.
     pub(crate) fn place(&self, at: At) -> Place {
         Place { path: self.path.clone(), at }
     }
 
-    /// Adds to an error of an unpacker which one it is.
+    /// Adds the name of the decompressor to an error.
     fn explain(&self, error: io::Error) -> io::Error {
         if self.packing == Packing::Plain {
             return error;

@@ -1,4 +1,4 @@
-//! The collection that a load goes into: what it is, or what is to be created for the first item.
+//! Target collection of a load: an existing one, or the specification of a new one.
 
 use super::record::Place;
 use crate::cli::args::LoadArgs;
@@ -7,23 +7,23 @@ use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Spa
 use crate::types::Metric;
 use anyhow::bail;
 
-/// What is known of a collection that is there.
+/// Properties of an existing collection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Existing {
     /// Its embedder and tap; none for plain vectors.
     pub(crate) embedder: Option<(String, String)>,
     pub(crate) metric: Option<Metric>,
-    /// Components of its vectors.
+    /// Number of components of its vectors.
     pub(crate) dimension: u32,
 }
 
-/// The embedder of images, if none is named.
+/// Default embedder of images.
 const DIGITS: &str = "digits";
 
-/// The word for "no embedder" on the command line.
+/// Command-line value for "no embedder".
 const NONE: &str = "none";
 
-/// Whether pixels go in as vectors: the collection has, or will have, no embedder.
+/// Whether pixels are stored as vectors: the collection has, or will have, no embedder.
 pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existing>) -> bool {
     match existing {
         Some(existing) => existing.embedder.is_none(),
@@ -31,7 +31,7 @@ pub(crate) fn takes_pixels_as_vectors(args: &LoadArgs, existing: Option<&Existin
     }
 }
 
-/// Whether only images that may be digits are taken: the collection has, or will have, the digit net, which was not named.
+/// Whether only images that may be digits are accepted: the collection has, or will have, the digit net by default.
 pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) -> bool {
     let embedder = match existing {
         Some(existing) => existing.embedder.as_ref().map(|(embedder, _)| embedder.as_str()),
@@ -40,7 +40,7 @@ pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) ->
     embedder == Some(DIGITS) && args.embedder.is_none()
 }
 
-/// The error for a load whose ids are row numbers or paths, and would change the point of one.
+/// Error of a load whose ids are row numbers or paths, and which would change an existing point.
 pub(crate) fn taken(place: &Place, why: &str) -> anyhow::Error {
     anyhow::anyhow!(
         "{place}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
@@ -48,7 +48,7 @@ pub(crate) fn taken(place: &Place, why: &str) -> anyhow::Error {
     )
 }
 
-/// Holds what the user asked for against what is there.
+/// Checks the arguments against the existing collection.
 pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
     let name = args.collection.as_str();
     if let (Some(asked), Some(is)) = (args.metric, existing.metric)
@@ -70,7 +70,7 @@ pub(crate) fn check(args: &LoadArgs, existing: &Existing) -> Result<(), Usage> {
     Ok(())
 }
 
-/// The collection to create, by the flags and the first item.
+/// Returns the specification of the new collection, from the flags and the first item.
 pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usage> {
     let asked = args.embedder.as_deref().filter(|name| *name != NONE);
     let default = match first.source {
@@ -108,7 +108,7 @@ pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, Usag
     })
 }
 
-/// How texts are split, if they are.
+/// Returns the text splitting settings, if any.
 pub(super) fn blocks(args: &LoadArgs) -> anyhow::Result<Option<Blocks>> {
     let blocks = args.block_words.map(|words| Blocks { words, overlap: args.block_overlap });
     if let Some(Blocks { words, overlap }) = blocks.filter(|blocks| blocks.overlap >= blocks.words) {

@@ -1,18 +1,18 @@
-//! JSON values that do not stand one a line: the elements of an array, or values one after the other, cut out one at a time.
+//! Splitter for JSON values that are not one per line: elements of an array, or consecutive values.
 
 use super::record::{At, Place, RecordError};
 use super::source::Source;
 
-/// The values of a stream. Holds one of them.
+/// The values of a stream; holds one at a time.
 pub(super) struct Values {
     source: Source,
     most: usize,
     value: Vec<u8>,
     /// Line of the byte read next, from 1.
     line: u64,
-    /// Line where the last value begins.
+    /// Line on which the last value begins.
     begin: u64,
-    /// A byte that was read and belongs to what follows.
+    /// Lookahead: a byte that was read and belongs to the next value.
     ahead: Option<u8>,
     state: State,
 }
@@ -20,34 +20,34 @@ pub(super) struct Values {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Start,
-    /// Within an array; whether a comma must come before the next element.
+    /// Within an array; whether a comma must precede the next element.
     Array {
         comma: bool,
     },
-    /// Values one after the other.
+    /// Consecutive values.
     Sequence,
-    /// Behind the array.
+    /// After the array.
     After,
     Done,
 }
 
 impl Values {
-    /// Values of at most `most` bytes each.
+    /// Creates a splitter for values of at most `most` bytes each.
     pub(super) fn new(source: Source, most: usize) -> Self {
         Self { source, most, value: Vec::new(), line: 1, begin: 1, ahead: None, state: State::Start }
     }
 
-    /// Where the last value begins.
+    /// Returns the position where the last value begins.
     pub(super) fn place(&self) -> Place {
         self.source.place(At::Line(self.begin))
     }
 
-    /// The stream behind the values.
+    /// Returns the underlying stream.
     pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
-    /// The bytes of the next value; none after the last, and after a fatal error.
+    /// Returns the bytes of the next value; none after the last, and after a fatal error.
     pub(super) fn next_value(&mut self) -> Option<Result<&[u8], RecordError>> {
         match self.advance() {
             Ok(true) if self.value.len() > self.most => {
@@ -118,7 +118,7 @@ impl Values {
         }
     }
 
-    /// Keeps a byte of the value; of one that is too long only that it is.
+    /// Appends a byte to the value, or only records that the value is too long.
     fn keep(&mut self, byte: u8) {
         if self.value.len() <= self.most {
             self.value.push(byte);
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::cli::load::fixture;
 
-    /// The values with their lines, and the errors.
+    /// Returns the values with their lines, and the errors.
     fn read(text: &str) -> Vec<Result<(u64, String), String>> {
         let file = fixture::file("a.json", text.as_bytes());
         let mut values = Values::new(Source::open(&file.path).unwrap(), 20);

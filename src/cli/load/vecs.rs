@@ -1,10 +1,11 @@
-//! fvecs and bvecs (the TEXMEX sets): every vector behind its dimension, a little-endian 32-bit number.
+//! Reader of fvecs and bvecs (the TEXMEX data sets): every vector preceded by its dimension, a little-endian 32-bit
+//! number.
 
 use super::rows::{Number, Rows, check_dimension};
 use super::source::{Fill, Source};
 use anyhow::{Context, bail};
 
-/// Reads the first dimension and starts over: the vectors follow.
+/// Reads the first dimension and rewinds: the vectors follow.
 pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
     let path = source.path().clone();
     let mut header = [0; 4];
@@ -12,7 +13,8 @@ pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
         bail!("{}: too short for a vector", path.display());
     }
     let dimension = check_dimension(&path, u32::from_le_bytes(header).into())?;
-    // A file whose length is not a whole number of records is read as far as it goes, and the cut is reported there.
+    // A file whose length is not a whole number of records is read as far as possible; the reader of the rows reports
+    // the truncation.
     let stride = 4 + (dimension * number.bytes()) as u64;
     let whole = source.content_bytes().filter(|length| length % stride == 0).map(|length| length / stride);
     Ok(Rows::with_headers(Source::open(&path)?, dimension, number, whole))

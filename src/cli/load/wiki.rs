@@ -1,4 +1,5 @@
-//! WikiExtractor files: `<doc id= url= title=>`, the title, paragraphs a line each, `</doc>`. One item a paragraph.
+//! Reader of WikiExtractor files: `<doc id= url= title=>`, the title, one paragraph per line, `</doc>`. One item per
+//! paragraph.
 
 use super::lines::{Lines, MAX_LINE};
 use super::record::{Place, RecordError, Records};
@@ -7,10 +8,10 @@ use crate::collection::{self, Item, Payload};
 use crate::embed::words::data::attribute;
 use crate::types::PointId;
 
-/// Paragraphs of fewer characters (headings, captions) are left out.
+/// Minimum length of a paragraph, characters; shorter ones (headings, captions) are skipped.
 pub(crate) const MIN_PARAGRAPH: usize = 40;
 
-/// The paragraphs of a file; ids are `<doc id>:<paragraph>`, paragraphs counted from 1 within their article.
+/// The paragraphs of a file; ids are `<doc id>:<paragraph>`, with paragraphs counted from 1 within their article.
 pub(crate) struct WikiRecords {
     lines: Lines,
     id_prefix: String,
@@ -58,7 +59,7 @@ impl Iterator for WikiRecords {
                 self.article = None;
                 continue;
             }
-            // Lines outside of an article belong to one that was reported above.
+            // Lines outside of an article belong to one that was already reported.
             let Some(article) = &mut self.article else { continue };
             if std::mem::take(&mut article.at_title) && line == article.title {
                 continue;

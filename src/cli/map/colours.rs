@@ -1,28 +1,28 @@
-//! Which point has which colour: up to ten groups by name, or a scale for numbers that take many values.
+//! Colours of points: up to ten named groups, or a scale for numbers with many values.
 
 use super::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Ten colours that people with a colour weakness can tell apart too (after Okabe & Ito 2008 and Tol 2021), for white and dark.
+/// Ten colour-blind safe colours (after Okabe & Ito 2008 and Tol 2021), for light and dark backgrounds.
 const GROUPS: [&str; 10] =
     ["#4477aa", "#ee6677", "#228833", "#aa8f1e", "#3da5c4", "#aa3377", "#e07b39", "#7a6fd0", "#5f8f6b", "#8c564b"];
-/// What has no value, or is of a group beyond the ten largest.
+/// Colour of points without a value, or in a group beyond the ten largest.
 const OTHER: &str = "#999999";
-/// From least to most (viridis).
+/// Colours from the smallest to the largest value (viridis).
 const SCALE: [&str; 9] =
     ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 
-/// The colours of points, and what they mean.
+/// Colours of points, and the legend.
 pub(super) struct Colours {
-    /// Each with its meaning.
+    /// Each colour with its meaning.
     pub(super) legend: Vec<(&'static str, String)>,
-    /// For each point its place in the legend.
+    /// Index into the legend for each point.
     pub(super) of: Vec<usize>,
 }
 
 impl Colours {
-    /// One colour for all without values.
+    /// Assigns colours; a single colour if there are no values.
     pub(super) fn of(points: usize, values: Option<&[Value]>) -> Self {
         let Some(values) = values else {
             return Self { legend: vec![(GROUPS[0], String::new())], of: vec![0; points] };

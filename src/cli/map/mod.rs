@@ -1,10 +1,10 @@
 //! `nearness map`: a picture of a collection in one file, through a server or offline.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `page.rs` `page.html` | a page to move about in; it asks no other host for anything |
-//! | `svg.rs` | a picture for print, with a legend and labels that do not overlap |
-//! | `colours.rs` | which point has which colour |
+//! | `page.rs` `page.html` | an interactive page; loads nothing from other hosts |
+//! | `svg.rs` | a static picture, with a legend and labels that do not overlap |
+//! | `colours.rs` | colours of points |
 
 mod colours;
 mod page;
@@ -32,37 +32,37 @@ use std::sync::Mutex;
                   nearness map digits --dimensions 3 --colour label --out digits.html\n  \
                   nearness map words --data ./nearness-data --method umap --out words.svg")]
 pub(crate) struct MapArgs {
-    /// The collection.
+    /// Collection.
     #[arg(value_name = "COLLECTION", value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
-    /// The file to write: .html (one page, to pan, zoom and turn), .svg, .png or .csv.
+    /// Output file: .html (interactive page), .svg, .png or .csv.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// 2 or 3.
+    /// Number of dimensions, 2 or 3.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=3))]
     pub(crate) dimensions: u32,
-    /// pca, tsne (2 dimensions) or umap [default: tsne, in 3 dimensions umap]
+    /// Layout method: pca, tsne (2 dimensions) or umap [default: tsne, in 3 dimensions umap]
     #[arg(long, value_parser = method)]
     pub(crate) method: Option<Method>,
-    /// Of the sample and of the method.
+    /// Seed of the sample and of the method.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Points at most; of more an even sample is drawn.
+    /// Maximum number of points; a larger collection is sampled evenly.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAP_POINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MAP_POINTS)))]
     pub(crate) limit: u32,
-    /// Field of the payload that gives the colour.
+    /// Payload field that determines the colour.
     #[arg(long, value_name = "FIELD", alias = "color")]
     pub(crate) colour: Option<String>,
-    /// Field of the payload that names a point, instead of its id.
+    /// Payload field that labels a point, instead of its id.
     #[arg(long, value_name = "FIELD")]
     pub(crate) label: Option<String>,
-    /// Make the layout anew, whatever the server keeps.
+    /// Compute a new layout, even if the server has cached one.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// A data directory that no process serves, instead of a server.
+    /// Data directory that no process serves, instead of a server.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Folder of a model that made the collection (may be given more than once); with --data.
+    /// Folder of a model used by the collection (may be repeated); with --data.
     #[arg(long = "model", value_name = "DIR", requires = "data")]
     pub(crate) models: Vec<PathBuf>,
     /// Print JSON.
@@ -76,13 +76,13 @@ fn method(name: &str) -> Result<Method, String> {
     Method::from_name(name).ok_or_else(|| format!("{name:?} is none of pca, tsne and umap"))
 }
 
-/// A layout with what is shown of its points.
+/// A layout with the displayed properties of its points.
 #[derive(Default)]
 struct Drawn {
     total: u64,
     dimensions: usize,
     ids: Vec<String>,
-    /// Of the colour and of the label, as far as they were asked for.
+    /// Values of the colour field and the label field, as far as requested.
     fields: Vec<Vec<Value>>,
     places: Vec<f32>,
     method: String,
@@ -109,7 +109,7 @@ impl Drawn {
     }
 }
 
-/// What becomes of a layout.
+/// Output format.
 #[derive(Clone, Copy)]
 enum Format {
     Html,
@@ -117,7 +117,7 @@ enum Format {
     Csv,
 }
 
-/// Asks, draws, writes.
+/// Fetches the layout and writes the file.
 pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let extension = args.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let format = match extension {
@@ -138,6 +138,14 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     let drawn = drawn?.check()?;
     let of = |flag: &Option<String>, at: usize| flag.as_ref().and(drawn.fields.get(at)).map(Vec::as_slice);
     let values = of(&args.colour, 0);
+    for (field, values) in fields.iter().zip(&drawn.fields) {
+        if !drawn.ids.is_empty() && values.iter().all(Value::is_null) {
+            remote::note(&format!(
+                "none of the {} points shown has the field {field:?}",
+                count(drawn.ids.len() as u64)
+            ));
+        }
+    }
     let labels: Vec<String> = match of(&args.label, usize::from(args.colour.is_some())) {
         Some(labels) => {
             labels.iter().zip(&drawn.ids).map(|(label, id)| shown(label).unwrap_or_else(|| id.clone())).collect()
@@ -180,7 +188,7 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a value of a payload is written; none for null.
+/// Formats a payload value; none for null.
 fn shown(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -275,20 +283,20 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
     bail!("the server ended the stream without an answer")
 }
 
-/// A value that came with a point.
+/// Converts a payload value of a point.
 fn value(value: prost_types::Value) -> Value {
     use prost_types::value::Kind;
     match value.kind {
         Some(Kind::BoolValue(value)) => Value::Bool(value),
         Some(Kind::StringValue(value)) => Value::String(value),
-        // Whole numbers are shown as such.
+        // Whole numbers are shown without a fraction.
         Some(Kind::NumberValue(value)) if value.fract() == 0.0 && value.abs() < 9e15 => Value::from(value as i64),
         Some(Kind::NumberValue(value)) => Value::from(value),
         _ => Value::Null,
     }
 }
 
-/// A line a point: id, places, fields (RFC 4180).
+/// Formats one line per point: id, coordinates, fields (RFC 4180).
 fn csv(drawn: &Drawn, fields: &[String]) -> String {
     let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),

@@ -1,14 +1,14 @@
-//! A map as one HTML page: the layout is in it, and it asks no other host for anything.
+//! A map as one self-contained HTML page that loads nothing from other hosts.
 
 use super::Drawn;
 use super::colours::Colours;
 use super::svg::escaped;
 use serde_json::{Value, json};
 
-/// The page, with a mark where its data belong.
+/// The page, with a placeholder for the data.
 const PAGE: &str = include_str!("page.html");
 
-/// The whole file.
+/// Returns the complete HTML file.
 pub(super) fn page(
     title: &str,
     drawn: &Drawn,
@@ -17,7 +17,7 @@ pub(super) fn page(
     colour: Option<&str>,
 ) -> String {
     let colours = Colours::of(drawn.ids.len(), values);
-    // Four digits are more than a screen shows.
+    // Four digits exceed the resolution of a screen.
     let places: Vec<f64> = drawn.places.iter().map(|x| (f64::from(*x) * 1e4).round() / 1e4).collect();
     let data = json!({
         "title": title,
@@ -29,7 +29,7 @@ pub(super) fn page(
         "labels": labels,
         "places": places,
     });
-    // Within a script nothing may look like its end.
+    // The script must not contain its own end tag.
     let data = data.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
     PAGE.replace("{{title}}", &escaped(title)).replace("{{data}}", &data)
 }

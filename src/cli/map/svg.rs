@@ -1,4 +1,4 @@
-//! A map as SVG: points in the colours of their groups, a legend, and as many labels as fit without overlapping.
+//! A map as SVG: coloured points, a legend, and as many labels as fit without overlapping.
 
 use super::Drawn;
 use super::colours::Colours;
@@ -7,16 +7,16 @@ use std::fmt::Write;
 
 const WIDTH: f32 = 1_000.0;
 const HEIGHT: f32 = 1_000.0;
-/// Room for title and legend.
+/// Height of the title and legend.
 const TOP: f32 = 48.0;
 const MARGIN: f32 = 24.0;
-/// Labels at most, and their size.
+/// Maximum number of labels, and their size.
 const LABELS: usize = 150;
 const LETTERS: f32 = 11.0;
-/// Width of a letter, on average.
+/// Average width of a letter.
 const LETTER: f32 = 0.58 * LETTERS;
 
-/// Text within XML.
+/// Escapes text for XML.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -32,7 +32,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// The whole file.
+/// Returns the complete SVG file.
 pub(super) fn svg(title: &str, drawn: &Drawn, labels: &[String], values: Option<&[Value]>) -> String {
     let colours = Colours::of(drawn.ids.len(), values);
     let most = |axis: usize| (0..drawn.ids.len()).map(|at| drawn.place(at)[axis].abs()).fold(1e-9, f32::max);
@@ -87,7 +87,7 @@ pub(super) fn svg(title: &str, drawn: &Drawn, labels: &[String], values: Option<
     svg
 }
 
-/// Labels that do not overlap: those of the first points, which are a sample of all.
+/// Selects labels that do not overlap, beginning with the first points, which are a sample of all.
 fn placed_labels(labels: &[String], at: &dyn Fn(usize) -> (f32, f32)) -> Vec<(usize, String)> {
     let mut boxes: Vec<[f32; 4]> = Vec::new();
     let mut placed = Vec::new();

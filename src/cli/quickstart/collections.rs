@@ -1,31 +1,32 @@
-//! The three collections of the quickstart: loaded once, found again on the next run.
+//! The three collections of the quickstart: loaded on the first run, reused on later ones.
 
 use super::drawing;
 use crate::cli::args::Cli;
 use crate::cli::load::{Format, ReadOptions, open};
 use crate::cli::progress::{Progress, Step, count};
 use crate::collection::{
-    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload, Source,
-    Space, image_to_base64,
+    CollectionSpec, Engine, ErrorKind, IMAGE_FIELD, IndexSettings, Item, Job, LocalEngine, OnConflict, Payload,
+    Refused, Source, Space, image_to_base64,
 };
 use crate::embed::{Input, digits::LabelledImages};
 use crate::types::{CollectionName, Metric, PointId, Precision};
 use anyhow::Context;
 use clap::Parser;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The vocabulary of the word embedder.
 pub(super) const WORDS: &str = "words";
 /// The paragraphs of about 2,000 articles.
 pub(super) const PARAGRAPHS: &str = "paragraphs";
-/// MNIST's 10,000 test images: the net never saw them in training.
+/// MNIST's 10,000 test images, which the net has not seen in training.
 pub(super) const DIGITS: &str = "digits";
 
-/// Digits that are embedded together.
+/// Batch size of the embedding of digits.
 const EMBEDDED_TOGETHER: usize = 1_000;
 const ARTICLES: &str = "wikipedia/enwiki-good-sample-2019.txt.gz";
 
-/// The images behind the digits collection, to be drawn.
+/// The images of the digits collection, for display.
 pub(super) struct Digits(LabelledImages);
 
 impl Digits {
@@ -86,7 +87,7 @@ pub(super) fn train(data: &Path, models: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads what is not there yet.
+/// Loads the missing collections.
 pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digits> {
     let embedder = engine.embedders().by_name("words")?.clone();
     let model = embedder.word_model().context("the words embedder has no word model")?;
@@ -106,7 +107,7 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
         &data.join("mnist/t10k-labels-idx1-ubyte.gz"),
     )?;
     let digits = Digits(images);
-    // Embedded here, from the pixels as they are: a picture, such as the page shows, is first searched for ink and scaled.
+    // Embedded here from the raw pixels: image files, as shown by the page, would be cropped to their ink and scaled.
     let net = engine.embedders().by_name("digits")?.clone();
     let tap = net.tap("")?.clone();
     let mut items = (0..digits.0.len()).step_by(EMBEDDED_TOGETHER).flat_map(|first| {
@@ -116,7 +117,7 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
         let items = indexes.zip(vectors).filter_map(|(index, vector)| {
             let mut payload = Payload::new();
             payload.insert("label".into(), digits.label(index).into());
-            // The page shows it.
+            // For display on the page.
             payload.insert(IMAGE_FIELD.into(), image_to_base64(&drawing::png(digits.image(index)).ok()?).into());
             let id = PointId::new(digits.id(index)).ok()?;
             Some(Item { id, source: Source::Vector(vector.ok()?), payload })
@@ -127,12 +128,12 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     Ok(digits)
 }
 
-/// Fills a collection, unless it is there, whole, and made by the embedder in use.
+/// Fills a collection, unless it exists, complete, and made by the current embedder.
 fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterator<Item = Item>) -> anyhow::Result<()> {
     let name = CollectionName::new(name)?;
     let fingerprint = engine.embedders().by_name(embedder)?.fingerprint();
     match engine.collection(&name) {
-        // A bulk load of this size is published whole or not at all, so points mean that all are there.
+        // A bulk load of this size is atomic, so any points mean that all exist.
         Ok(info) if info.points > 0 && info.embedder.as_ref().is_some_and(|pin| pin.fingerprint == fingerprint) => {
             println!("  {name:<11} {} points, as they were", count(info.points));
             return Ok(());
@@ -164,9 +165,9 @@ fn load(engine: &LocalEngine, name: &str, embedder: &str, items: &mut dyn Iterat
         true
     };
     let mut example = None;
-    let mut on_refused = |id: &PointId, error: crate::collection::Error| {
-        example.get_or_insert_with(|| format!("{id}: {error}"));
-        Ok(())
+    let mut on_refused = |refused: Refused<'_>, error: crate::collection::Error| {
+        example.get_or_insert_with(|| format!("{}: {error}", refused.id));
+        Ok(ControlFlow::Continue(()))
     };
     let outcome = engine.bulk_load(&name, items, OnConflict::Replace, &mut on_refused, &observe)?;
     progress.finish(&format!("{} points in {:.1} s", count(outcome.loaded), progress.seconds()));

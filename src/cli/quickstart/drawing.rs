@@ -1,14 +1,14 @@
-//! Digits as characters in a terminal, and a 7 drawn as a picture for the server to read.
+//! Digits as characters in a terminal, and a drawn 7 as an image file for the server.
 
-/// Side of an MNIST image, pixels.
+/// Side length of an MNIST image, pixels.
 const SIDE: usize = 28;
 /// Size of the drawn 7, pixels.
 pub(super) const WIDTH: u32 = 240;
 pub(super) const HEIGHT: u32 = 200;
 
-/// Images of 28 x 28 bytes (0 background, 255 ink) side by side, two rows of pixels to a line.
+/// Renders images of 28 x 28 bytes (0 background, 255 ink) side by side, two rows of pixels per line.
 pub(super) fn in_terminal(images: &[&[u8]]) -> String {
-    // Rows without ink above and below are left out.
+    // Omits the rows without ink above and below.
     let inked = |row: usize| images.iter().any(|image| image[row * SIDE..][..SIDE].iter().any(|&pixel| pixel > 64));
     let first = (0..SIDE).find(|&row| inked(row)).unwrap_or(0) / 2 * 2;
     let last = (0..SIDE).rev().find(|&row| inked(row)).unwrap_or(SIDE - 1);
@@ -33,7 +33,7 @@ pub(super) fn in_terminal(images: &[&[u8]]) -> String {
     text
 }
 
-/// An image of 28 x 28 bytes as a PNG file.
+/// Encodes an image of 28 x 28 bytes as a PNG file.
 pub(super) fn png(image: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut file = std::io::Cursor::new(Vec::new());
     let side = SIDE as u32;
@@ -48,7 +48,7 @@ pub(super) fn png(image: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(file.into_inner())
 }
 
-/// A 7 drawn with a pen: dark blue on pale paper, off centre. A PNG file.
+/// Draws a 7 with a pen: dark blue on pale paper, off centre. Returns a PNG file.
 pub(super) fn seven() -> anyhow::Result<Vec<u8>> {
     const PEN: f32 = 7.0;
     const STROKES: [[(f32, f32); 2]; 3] =

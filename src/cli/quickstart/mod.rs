@@ -1,10 +1,10 @@
-//! `nearness quickstart`: the main job on real input, from what the repository contains.
+//! `nearness quickstart`: a demonstration on real data, using the files of the repository.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! | --- | --- |
-//! | `collections.rs` | loads words, paragraphs and digits, or finds them loaded |
-//! | `show.rs` | asks the running server, as any gRPC client would, and prints what it answers |
-//! | `drawing.rs` | digits as characters, and a 7 drawn as a picture |
+//! | `collections.rs` | loading of words, paragraphs and digits |
+//! | `show.rs` | queries to the running server over gRPC, with their results |
+//! | `drawing.rs` | digits as characters, and a drawn 7 as an image file |
 
 #![allow(clippy::print_stdout, reason = "the show is what it prints")]
 
@@ -70,7 +70,7 @@ pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
     })
 }
 
-/// The repository's `data/`: below the current folder, or where this binary was built.
+/// Returns the repository's `data/`: below the current folder, or where this binary was built.
 fn find_data() -> anyhow::Result<PathBuf> {
     let places = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
     for place in &places {

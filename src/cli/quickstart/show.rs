@@ -1,4 +1,4 @@
-//! Asks the running server over gRPC, as any client would, and prints what it answers.
+//! Queries to the running server over gRPC, as from any client, with their results.
 
 use super::collections::{DIGITS, Digits, PARAGRAPHS, WORDS};
 use super::drawing;
@@ -7,9 +7,9 @@ use crate::grpc::pb;
 use crate::grpc::{Client, ClientOptions};
 use std::time::{Duration, Instant};
 
-/// Points asked for in the table of recall against speed.
+/// Number of sampled points for the table of recall against speed.
 const SAMPLE: usize = 200;
-/// Candidates kept, a column each.
+/// Candidate list sizes, one column each.
 const EFS: [u32; 4] = [10, 20, 40, 80];
 const K: u32 = 10;
 
@@ -152,13 +152,13 @@ async fn inserts(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Points of a collection, as the server counts them.
+/// Returns the number of points of a collection, from the server.
 async fn points(client: &Client, collection: &str) -> anyhow::Result<u64> {
     let request = pb::GetCollectionRequest { name: collection.into() };
     Ok(client.collection(request).await?.collection.unwrap_or_default().points)
 }
 
-/// Where a point stands among the hits, and among how many points.
+/// Formats the rank of a point among the hits, and the number of points.
 fn found_at(place: Option<usize>, hits: usize, points: u64) -> String {
     match place {
         Some(place) => format!("finds it at place {} of {}", place + 1, count(points)),
@@ -180,7 +180,7 @@ async fn blanks(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Recall@10 against the exact answer, and queries a second of one client over gRPC.
+/// Prints Recall@10 against the exact results, and queries per second of one client over gRPC.
 async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
     heading("recall against speed (one client over gRPC, k = 10)");
     print!("  {:<11} {:>7} {:>4}", "collection", "points", "dim");
@@ -202,13 +202,13 @@ async fn recall_and_speed(client: &Client) -> anyhow::Result<()> {
             let recall = same as f64 / truth.iter().map(Vec::len).sum::<usize>().max(1) as f64;
             print!(" {:>15}", format!("{recall:.3} {:>6.0}/s", ids.len() as f64 / took.as_secs_f64()));
         }
-        // The exact answers are what the others are compared with: no recall is measured of them.
+        // The exact results are the reference, so they have no recall.
         println!(" {:>15}", format!("{:.0}/s", ids.len() as f64 / exact.as_secs_f64()));
     }
     Ok(())
 }
 
-/// Ids spread over the first pages of the collection.
+/// Returns ids spread over the first pages of the collection.
 async fn sample(client: &Client, collection: &str) -> anyhow::Result<Vec<String>> {
     let request = pb::ScrollRequest { collection: collection.into(), limit: 10_000, ..Default::default() };
     let points = client.scroll(request).await?.points;

@@ -1,4 +1,4 @@
-//! The section `[access]`: API keys by their hashes, names in client certificates, and whose tokens are taken.
+//! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
 use crate::guard::{
     Access, Caller, CertificateGrant, KeyGrant, KeyHash, Role, Scope, SigningAlgorithm, Trust, TrustedKey,
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Longest name of a caller, bytes.
+/// Maximum length of a caller's name, bytes.
 const MAX_NAME_BYTES: usize = 256;
 
 /// The section.
@@ -61,12 +61,12 @@ fn caller(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Call
 }
 
 impl AccessSection {
-    /// The files that it names.
+    /// Returns the paths of the files that the section refers to.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.tokens.iter_mut().flat_map(|tokens| &mut tokens.keys).map(|key| &mut key.file)
     }
 
-    /// Checks it whole and reads its files.
+    /// Validates the section and reads its files.
     pub(super) fn read(&self, client_certificates: bool) -> anyhow::Result<Access> {
         let Self { keys, certificates, tokens } = self;
         if keys.is_empty() && certificates.is_empty() && tokens.is_none() {

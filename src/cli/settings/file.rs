@@ -1,4 +1,4 @@
-//! The configuration file: every key it may have. Paths in it are relative to its folder.
+//! The configuration file and all its keys. Paths in it are relative to its folder.
 
 use super::access::AccessSection;
 use super::args::{LogFormat, WebListen};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Largest file that is read, bytes.
+/// Maximum size of the file, bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// The whole file.
@@ -86,7 +86,7 @@ pub(super) struct TracesSection {
 }
 
 impl ConfigFile {
-    /// Reads it. What is wrong is named by its line and key.
+    /// Reads and parses the file. Errors name the line and the key.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let named = || path.display().to_string();
         let bytes = std::fs::metadata(path).with_context(named)?.len();

@@ -1,12 +1,11 @@
-//! How a server is set up: flags, then environment variables, then one file, then defaults. The first that says
-//! something about a setting decides it.
+//! Server configuration from flags, environment variables, a file and defaults, in this order of precedence.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `args.rs` | the flags of `serve` and their environment variables |
-//! | `file.rs` | the file: every key, unknown ones refused |
-//! | `access.rs` | its section about who may come in |
-//! | `resolve.rs` | what all of them mean together |
+//! | `file.rs` | the file and all its keys; unknown keys are refused |
+//! | `access.rs` | the section on access control |
+//! | `resolve.rs` | the combined configuration |
 
 mod access;
 mod args;

@@ -1,4 +1,4 @@
-//! What flags, environment, file and defaults mean together.
+//! The combined configuration from flags, environment, file and defaults.
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
@@ -10,40 +10,40 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// Where a server listens that is not told otherwise.
+/// Default address of the server.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 50_051);
-/// Where its page is.
+/// Default address of the web page.
 const DEFAULT_WEB: ([u8; 4], u16) = ([127, 0, 0, 1], 7_700);
-/// Where its data is.
+/// Default data directory.
 const DEFAULT_DATA: &str = "./nearness-data";
-/// MiB that are scrubbed a second.
+/// Default scrub rate, MiB per second.
 const DEFAULT_SCRUB_RATE: u32 = 16;
-/// What is logged.
+/// Default log filter.
 const DEFAULT_FILTER: &str = "warn,nearness=info";
 
-/// How a server is set up. Files that it names have been read once and are sound.
+/// Configuration of a server. All files it refers to have been read and validated once.
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) models: Vec<PathBuf>,
-    /// Where snapshots are kept.
+    /// Location of snapshots.
     pub(crate) snapshots: Option<String>,
-    /// Bytes that are scrubbed a second; 0: none.
+    /// Scrub rate, bytes per second; 0 disables scrubbing.
     pub(crate) scrub_rate: u64,
     pub(crate) log_filter: String,
     pub(crate) log_format: LogFormat,
     pub(crate) audit: Option<PathBuf>,
-    /// Where traces go.
+    /// OpenTelemetry endpoint for traces.
     pub(crate) traces: Option<String>,
-    /// Most bytes of memory of background jobs together, where it is set.
+    /// Memory limit of background jobs, bytes; none if not set.
     pub(crate) background_memory: Option<u64>,
-    /// All that the server needs but the audit log.
+    /// Server options, except for the audit log.
     pub(crate) options: ServerOptions,
-    /// Files that are read again when they change.
+    /// Files that are reloaded when they change.
     pub(crate) watched: Vec<PathBuf>,
 }
 
 impl Settings {
-    /// Reads the file, if there is one, and all that it names.
+    /// Reads the configuration file, if any, and all files it refers to.
     pub(crate) fn resolve(args: &ServeArgs) -> anyhow::Result<Self> {
         let mut file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let mut watched = Vec::from_iter(args.config.clone());
@@ -127,14 +127,14 @@ impl Settings {
         })
     }
 
-    /// What tells that a watched file is not what it was.
+    /// Returns the modification time and size of each watched file, to detect changes.
     pub(crate) fn state_of_files(&self) -> Vec<Option<(SystemTime, u64)>> {
         let state = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         self.watched.iter().map(state).collect()
     }
 }
 
-/// Where the page is; a port that was not asked for may be taken.
+/// Returns the options of the web page. A port that was not requested explicitly may be taken.
 pub(crate) fn web(asked: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
     match asked {
         Some(WebListen::None) => None,
@@ -143,7 +143,7 @@ pub(crate) fn web(asked: Option<WebListen>, names: Vec<String>) -> Option<WebOpt
     }
 }
 
-/// The environment variable that sets what is logged.
+/// Environment variable of the log filter.
 const LOG_VARIABLE: &str = "NEARNESS_LOG";
 
 fn tls_files(args: &ServeArgs, file: &mut ConfigFile) -> anyhow::Result<Option<TlsFiles>> {
@@ -186,7 +186,7 @@ mod tests {
         let path = path.to_str().unwrap();
         assert!(web(&["--config", path]).is_none());
         assert_eq!(web(&["--config", path, "--web", "127.0.0.1:9"]).unwrap().address.port(), 9);
-        // Elsewhere than on loopback it is guarded as the services are.
+        // On addresses other than loopback it is protected like the services.
         let open = Settings::resolve(&serve(&["--web", "0.0.0.0:7700"])).unwrap();
         let refused = open.options.check().unwrap_err().to_string();
         assert!(refused.contains("0.0.0.0:7700") && refused.contains("TLS"), "{refused}");

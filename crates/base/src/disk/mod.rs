@@ -1,0 +1,51 @@
+//! File access and memory maps; the only module that touches the store's files.
+//!
+//! ```text
+//! write   Draft / publish:  <name>.<n>.tmp -> write -> fsync -> rename to <name> -> fsync of the folder
+//! read    Mapping:          a whole published file, read-only; published files never change
+//! own     DirLock:          one process per data directory
+//! ```
+//!
+//! Invariant: a file has its final name only when it is complete and durable.
+//!
+//! Files are created with mode 0600, folders with 0700.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `error.rs` | [`Error`], [`ErrorKind`] |
+//! | `fs.rs` | the [`Fs`] trait: all changes of a data directory, so that tests can inject failures |
+//! | `publish.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
+//! | `mapping.rs` | [`Mapping`]: mmap, madvise, mincore |
+//! | `huge.rs` | [`vec_with_capacity`]: large arrays on huge pages |
+//! | `heap.rs` | [`keep_little_freed_memory`], [`release_freed_memory`] |
+//! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
+//! | `behind.rs` | [`run_behind_others`]: lowered priority of background threads |
+//! | `lock.rs` | [`DirLock`] |
+//! | `folder.rs` | folders: create, list, move aside, remove, free space |
+
+mod behind;
+mod error;
+mod folder;
+mod fs;
+mod heap;
+mod huge;
+mod lock;
+mod mapping;
+mod memory;
+mod publish;
+
+pub use behind::run_behind_others;
+pub use error::{Error, ErrorKind};
+pub use folder::{
+    create_folder, file_len, free_bytes, list_files, list_folders, mode_for_others, move_aside, remove_file,
+    remove_folder, sync_folder,
+};
+#[doc(hidden)]
+pub use fs::double;
+pub use fs::{Fs, FsFile, FsRandom, RealFs, create_private_dirs, private_file, real_fs};
+pub use heap::{keep_little_freed_memory, release_freed_memory};
+pub use huge::vec_with_capacity;
+pub use lock::DirLock;
+pub use mapping::Mapping;
+pub use memory::{MemoryStatus, memory_status};
+pub use publish::{Draft, FileWriter, Scratch, SectionMark, publish};

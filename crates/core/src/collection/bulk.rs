@@ -1,0 +1,169 @@
+//! Bulk load: items written directly into sealed segments, which are published with their graphs.
+//!
+//! An interrupted load keeps the segments published so far. Repeating it with the same ids leads to the same final
+//! state. Items equal to the stored point in vector and payload are not written again.
+
+use super::open::Collection;
+use super::seal::{Observe, Uncommitted};
+use super::sealed::GRAPH_FROM_ROWS;
+use super::write::{Likeness, Op};
+use super::{Error, Item, Job, Outcome};
+use crate::index::order::SourceRow;
+use crate::store::Segment;
+use crate::types::{Ordinal, PointId};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+
+/// Items validated and embedded per step.
+const CHUNK: usize = 2_048;
+
+/// Result of a bulk load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkOutcome {
+    /// Items that are now in the collection: written, or stored before.
+    pub loaded: u64,
+    /// Loaded items that replaced an older point of the collection, or an earlier item of the same load.
+    pub replaced: u64,
+    /// Loaded items equal to the stored point in vector and payload; they were not written again.
+    pub unchanged: u64,
+    /// Items refused and skipped.
+    pub refused: u64,
+}
+
+/// An item that cannot be loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Position among the items of the load, from 0.
+    pub place: u64,
+    /// Id of the item.
+    pub id: &'a PointId,
+}
+
+/// Callback for an item that cannot be loaded: `Continue` skips it, `Break` ends the load and keeps the items before
+/// it, `Err` ends the load with that error. Called in item order.
+pub type OnRefused<'a> = &'a mut dyn FnMut(Refused<'_>, Error) -> Result<ControlFlow<()>, Error>;
+
+/// Policy for an item whose id belongs to a point with other content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnConflict {
+    /// The item replaces the point.
+    Replace,
+    /// The point is kept and the item is refused.
+    Keep,
+}
+
+impl Collection {
+    pub(super) fn bulk_load(
+        &self,
+        items: &mut dyn Iterator<Item = Item>,
+        on_conflict: OnConflict,
+        on_refused: OnRefused<'_>,
+        observe: Observe<'_>,
+    ) -> Result<BulkOutcome, Error> {
+        let mut outcome = BulkOutcome::default();
+        loop {
+            let more = self.bulk_segment(items, on_conflict, on_refused, observe, &mut outcome)?;
+            if !more {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Fills, builds and publishes one segment. Returns whether more items may follow.
+    fn bulk_segment(
+        &self,
+        items: &mut dyn Iterator<Item = Item>,
+        on_conflict: OnConflict,
+        on_refused: OnRefused<'_>,
+        observe: Observe<'_>,
+        outcome: &mut BulkOutcome,
+    ) -> Result<bool, Error> {
+        let _folder = self.use_folder()?;
+        let (mut writer, mark) = self.segment_writer()?;
+        // As many rows as a graph can be built for.
+        let most_rows = self.most_rows().max(GRAPH_FROM_ROWS.into());
+        // Hash of the last content of each id, with a random key, to detect repeated items.
+        let mut ids: HashMap<PointId, u64> = HashMap::new();
+        let hasher = RandomState::new();
+        // Repeated ids with their last item, written after the segment.
+        let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
+        let mut more = true;
+        while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
+            let chunk: Vec<Item> = items.take(CHUNK).collect();
+            more = chunk.len() == CHUNK;
+            let names: Vec<PointId> = chunk.iter().map(|item| item.id.clone()).collect();
+            let root = |_: usize| "item".to_owned();
+            let view = self.view();
+            for (prepared, id) in self.prepare_each(chunk, &root).into_iter().zip(names) {
+                let checked = prepared.and_then(|item| self.ready("item", item)).and_then(|ready| {
+                    let content = hasher.hash_one((bytemuck::cast_slice::<f32, u8>(&ready.vector), &ready.payload));
+                    let likeness = match ids.get(&id) {
+                        Some(&before) if before == content => Some(Likeness::Same),
+                        Some(_) if on_conflict == OnConflict::Keep => {
+                            return Err(Error::PointAgain { id: id.to_string() });
+                        }
+                        Some(_) => Some(Likeness::Other),
+                        None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                    };
+                    match likeness {
+                        Some(Likeness::Other) if on_conflict == OnConflict::Keep => Err(self.point_taken(&id)),
+                        likeness => Ok((ready, content, likeness)),
+                    }
+                });
+                let (ready, content, likeness) = match checked {
+                    Ok(checked) => checked,
+                    Err(error) => {
+                        let place = outcome.loaded + outcome.refused;
+                        outcome.refused += 1;
+                        match on_refused(Refused { place, id: &id }, error)? {
+                            ControlFlow::Continue(()) => continue,
+                            ControlFlow::Break(()) => {
+                                more = false;
+                                break;
+                            }
+                        }
+                    }
+                };
+                match likeness {
+                    Some(Likeness::Same) => outcome.unchanged += 1,
+                    _ if ids.insert(id.clone(), content).is_some() => {
+                        outcome.replaced += u64::from(again.insert(id, ready).is_some());
+                    }
+                    _ => {
+                        writer.append(id.as_str(), &ready.vector, &ready.payload)?;
+                    }
+                }
+                outcome.loaded += 1;
+            }
+            if !observe(Job::Loading, outcome.loaded, 0) {
+                return Err(Error::Unavailable("the load was cancelled".into()));
+            }
+        }
+        if !ids.is_empty() {
+            let new = self.ordered((writer.finish()?, mark), observe)?;
+            let graph = self.graph_of(&new.0, observe)?;
+            outcome.replaced += self.publish_bulk(new, graph)?;
+        }
+        if !again.is_empty()
+            && let Outcome::Upserted(upserted) = self.write(Op::Upsert(again.into_values().collect()))?
+        {
+            outcome.replaced += upserted.replaced;
+        }
+        Ok(more)
+    }
+
+    /// Rewrites the segment with near points together, if it has enough rows for a graph.
+    fn ordered<'c>(
+        &'c self,
+        new: (Segment, Uncommitted<'c>),
+        observe: Observe<'_>,
+    ) -> Result<(Segment, Uncommitted<'c>), Error> {
+        if new.0.rows() < GRAPH_FROM_ROWS {
+            return Ok(new);
+        }
+        let mut rows: Vec<SourceRow> = (0..new.0.rows()).map(|row| (0, Ordinal(row))).collect();
+        self.write_in_order(&[&new.0], &mut rows, observe)
+    }
+}

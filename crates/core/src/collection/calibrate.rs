@@ -1,0 +1,103 @@
+//! Calibration of the graphs of sealed segments in the background, which makes target recalls possible.
+//!
+//! A calibration table is written in one transaction, refers to one generation of its graph, and is removed with it.
+
+use super::activity::count;
+use super::job_memory::{Refused, too_little};
+use super::open::Collection;
+use super::seal::{Observe, Step};
+use super::sealed::Sealed;
+use super::{Error, Job};
+use crate::index::calibration;
+use crate::store::Change;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Delay before a measurement is retried after memory was too short or a request held the job lock.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Collection {
+    /// Calibrates a graph that has no table or an outdated one. Cancelled when a request calibrates too, because the
+    /// request is faster.
+    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
+        if !self.can_be_improved() {
+            return Ok(Step::Nothing);
+        }
+        let unasked = |job, done, total| !self.measuring.is_asked() && observe(job, done, total);
+        let mut step = Step::Nothing;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
+            match self.calibrate(sealed, &unasked) {
+                Ok(true) => return Ok(Step::Done),
+                Ok(false) => step = Step::Later(PAUSE),
+                Err(_) if self.measuring.is_asked() => return Ok(Step::Done),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(step)
+    }
+
+    /// Calibrates all such graphs, for a request.
+    pub(super) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _turn = self.measuring.of_request()?;
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
+            self.calibrate(sealed, observe)?;
+        }
+        Ok(())
+    }
+
+    /// Calibrates the graph of a segment and stores the table. Uses all rows, or the largest sample that memory allows.
+    /// Ends early, without a table, if the segment is merged meanwhile. Returns false if memory is too short for the
+    /// smallest sample.
+    fn calibrate(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
+        let Some(graph) = sealed.graph() else { return Ok(true) };
+        let generation = sealed.generation.load(Ordering::Relaxed);
+        let accept = |row| sealed.is_live(row);
+        let serves = || !self.is_gone() && self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed));
+        let progress = |done, total| serves() && observe(Job::Calibrating, done, total);
+        let seed = sealed.segment.seed();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
+        let rows = sealed.rows(self.metric);
+        let (params, live) = (self.graph_params()?, u64::from(sealed.live_rows()));
+        let needed = calibration::measure_bytes(rows.len() as u64, live, rows.dimension, self.metric, params.m);
+        let memory = &self.meters.memory;
+        let reserved = match memory.reserve(needed.least, needed.most, &|| progress(0, 1)) {
+            Ok(reserved) => reserved,
+            Err(Refused::TooLittle { capacity }) => {
+                let what = format!("segment {} promises no recall: measuring it", sealed.segment.id().0);
+                sealed.defer(Job::Calibrating, Some(too_little(&what, needed.least, capacity)));
+                return Ok(false);
+            }
+            Err(Refused::Cancelled) if !serves() => return Ok(true),
+            Err(Refused::Cancelled) => {
+                return Err(Error::Unavailable("a measurement was cancelled before it began".into()));
+            }
+        };
+        sealed.defer(Job::Calibrating, None);
+        let bytes = reserved.bytes();
+        if bytes < needed.most {
+            tracing::info!(collection = %self.name, segment = %sealed.segment.id(), "memory is short: the graph is measured on a sample");
+        }
+        let measured = match calibration::measure(rows, &graph, &accept, params, bytes, seed, &progress) {
+            Err(_) if !serves() => None,
+            other => other?,
+        };
+        let Some(table) = measured else { return Ok(true) };
+
+        let _held = self.writer.hold();
+        let same = sealed.graph().is_some_and(|now| Arc::ptr_eq(&now, &graph));
+        if !same || !serves() {
+            return Ok(true);
+        }
+        let record = table.to_bytes();
+        let segment = sealed.segment.id();
+        self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
+        sealed.set_calibration(Some(table));
+        count(&self.meters.calibrations);
+        Ok(true)
+    }
+}

@@ -1,0 +1,304 @@
+//! Checks of files: all checksums, all records, and the references between files.
+//!
+//! A directory that no process serves is checked without modification; a live collection also quarantines damaged
+//! segments.
+
+use super::filter::check_payloads;
+use super::models::load_installed;
+use super::open::{Collection, EMBEDDER_FOLDER, Lost, expected, graph_path, open_segment};
+use super::seal::common_ids;
+use super::{CheckReport, Damage, Error, Finding, Stop};
+use crate::disk::{self, Fs};
+use crate::embed::{self, Fingerprint, load_folder};
+use crate::index::calibration::Calibration;
+use crate::index::graph::Graph;
+use crate::store::{
+    Catalogue, CollectionDir, CollectionRecord, Fate, Loss, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
+};
+use crate::types::{Metric, PointId};
+use rustc_hash::FxHashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Maximum duplicate points named in a finding.
+const NAMED: usize = 10;
+
+/// A report under construction, for one collection.
+struct Check<'r> {
+    report: &'r mut CheckReport,
+    collection: &'r str,
+}
+
+impl Check<'_> {
+    fn find(&mut self, damage: Damage, file: &Path, what: impl ToString) {
+        let (collection, file, what) = (self.collection.to_owned(), file.to_owned(), what.to_string());
+        self.report.findings.push(Finding { damage, collection, file, what });
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.report.files += 1;
+        self.report.bytes += bytes;
+    }
+
+    /// Checks an open segment. Returns false if it is damaged.
+    fn segment(&mut self, segment: &Segment) -> bool {
+        self.count(segment.mapped_bytes());
+        let verified = segment.verify();
+        if let Err(error) = &verified {
+            match segment.loss() {
+                Loss::Nothing => {
+                    let what = format!("{error}; no row is lost, and nearness repair writes the segment again");
+                    self.find(Damage::Cache, segment.path(), what);
+                }
+                Loss::Rows => {
+                    let what = segment.describe_damage().unwrap_or_else(|| error.to_string());
+                    self.find(Damage::Data, segment.path(), what);
+                }
+                Loss::Segment => self.find(Damage::Data, segment.path(), error),
+            }
+        }
+        if let Some((path, bytes, checked)) = check_payloads(segment) {
+            self.count(bytes);
+            if let Err(what) = checked {
+                self.find(Damage::Cache, &path, what);
+            }
+        }
+        verified.is_ok()
+    }
+
+    fn graph(&mut self, path: &Path, segment: &Segment, metric: Metric) {
+        let checked = Graph::open(path, expected(segment, metric)).and_then(|graph| {
+            self.count(graph.mapped_bytes());
+            graph.verify()
+        });
+        if let Err(error) = checked {
+            self.find(Damage::Cache, path, error);
+        }
+    }
+
+    fn calibration(&mut self, truth: &Truth, segment: SegmentId, record: Option<Vec<u8>>) {
+        if let Some(Err(what)) = record.map(|bytes| Calibration::from_bytes(&bytes)) {
+            self.find(Damage::Cache, truth.path(), format!("the calibration of segment {segment}: {what}"));
+        }
+    }
+
+    /// Checks a model folder, given the result of loading it.
+    fn model(&mut self, folder: &Path, loaded: Result<(), embed::Error>) -> Result<(), Error> {
+        for name in disk::list_files(folder).map_err(crate::store::Error::from)? {
+            self.count(disk::file_len(&folder.join(name)).map_err(crate::store::Error::from)?.unwrap_or(0));
+        }
+        if let Err(error) = loaded {
+            self.find(Damage::Data, folder, error);
+        }
+        Ok(())
+    }
+
+    /// Checks the collection's own model folder, if it has one.
+    fn kept_model(&mut self, dir: &Path, pin: Option<(&str, Fingerprint)>) -> Result<(), Error> {
+        let folder = dir.join(EMBEDDER_FOLDER);
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let loaded = load_folder(&folder).and_then(|embedders| {
+            let pinned = |(name, fingerprint): (&str, Fingerprint)| {
+                embedders.iter().any(|one| one.name() == name && one.fingerprint() == fingerprint)
+            };
+            match pin.filter(|pin| !pinned(*pin)) {
+                None => Ok(()),
+                Some((name, fingerprint)) => {
+                    let what = format!("does not hold the embedder {name:?} with the fingerprint {fingerprint}");
+                    Err(embed::Error::Corrupt { path: folder.clone(), what })
+                }
+            }
+        });
+        self.model(&folder, loaded)
+    }
+
+    /// Checks the growing points; returns the ids of the readable ones.
+    fn growing(&mut self, truth: &Truth, dimension: u32) -> Result<FxHashSet<String>, Error> {
+        let (mut ids, mut wrong) = (FxHashSet::default(), Vec::new());
+        let mut damaged = |key: u64, what: String| {
+            wrong.push(format!("the growing point {key}: {what}"));
+            Ok(())
+        };
+        let mut misfits = Vec::new();
+        let mut visit = |key: u64, id: &str, vector: &[f32], _: &[u8]| {
+            if PointId::new(id).is_err() || vector.len() != dimension as usize {
+                misfits.push(format!("the growing point {key}: does not fit its collection"));
+            } else if !ids.insert(id.to_owned()) {
+                misfits.push(format!("the growing point {key}: another has the id {id:?}"));
+            }
+            Ok(())
+        };
+        truth.growing_or_damaged(&mut visit, &mut damaged)?;
+        wrong.into_iter().chain(misfits).for_each(|what| self.find(Damage::Data, truth.path(), what));
+        Ok(ids)
+    }
+
+    /// Checks that every live point is in one segment only.
+    fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
+        for (place, (segment, dead)) in sealed.iter().enumerate() {
+            let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
+            let twice: Vec<String> = grow.take(NAMED).cloned().collect();
+            if !twice.is_empty() {
+                self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
+            }
+            for (other, other_dead) in &sealed[..place] {
+                let twice: Vec<&str> = common_ids(segment, other)
+                    .filter(|(row, other_row)| !dead.contains(&row.0) && !other_dead.contains(&other_row.0))
+                    .map(|(row, _)| segment.point_id(row))
+                    .take(NAMED)
+                    .collect();
+                if !twice.is_empty() {
+                    let what = format!("points are live here and in {}: {twice:?}", other.path().display());
+                    self.find(Damage::Data, segment.path(), what);
+                }
+            }
+        }
+    }
+
+    /// Checks a collection that is not open.
+    fn closed(&mut self, fs: &Arc<dyn Fs>, record: &CollectionRecord, home: &CollectionDir) -> Result<(), Error> {
+        let dir = home.path.as_path();
+        let truth = Truth::look(fs, dir)?;
+        truth.claim(home)?;
+        self.count(disk::file_len(truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        let growing = self.growing(&truth, record.dimension)?;
+        let mut sound = Vec::new();
+        for SegmentRecord { id, graph_generation, tag, deleted, calibration } in truth.segments()? {
+            let segment = match open_segment(dir, id, record.dimension, tag) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.find(Damage::Data, &dir.join(id.vectors_file()), error);
+                    continue;
+                }
+            };
+            let whole = self.segment(&segment);
+            if let Some(generation) = graph_generation {
+                self.graph(&graph_path(dir, id, generation), &segment, record.metric);
+            }
+            self.calibration(&truth, id, calibration);
+            if let Some(row) = deleted.iter().find(|row| **row >= segment.rows()) {
+                let what = format!("row {row} of segment {id} is dead, and there are {} rows", segment.rows());
+                self.find(Damage::Data, truth.path(), what);
+            }
+            if whole {
+                sound.push((segment, deleted.into_iter().collect()));
+            }
+        }
+        self.places(&growing, &sound);
+        if let Err(error) = truth.canaries() {
+            self.find(Damage::Data, truth.path(), error);
+        }
+        let pin = record.embedder.as_ref().map(|pin| (pin.name.as_str(), Fingerprint(pin.fingerprint)));
+        self.kept_model(dir, pin)?;
+        self.unnamed(truth.unnamed()?);
+        Ok(())
+    }
+
+    /// Reports files and folders that no record names.
+    fn unnamed(&mut self, unnamed: Vec<Unnamed>) {
+        for Unnamed { path, fate, what } in unnamed {
+            match fate {
+                Fate::Remove => self.find(Damage::Stray, &path, format!("{what}; the next start removes it")),
+                Fate::SetAside => {
+                    self.find(Damage::Data, &path, format!("{what}; the next start moves it to orphans/"))
+                }
+                Fate::Refuse => self.find(Damage::Data, &path, what),
+            }
+        }
+    }
+}
+
+/// Checks every file of a data directory that no process has open, without modifying it.
+///
+/// # Errors
+/// `Unavailable` if another process has the directory open; `Corrupt` if the catalogue cannot be read.
+pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
+    let fs = disk::real_fs();
+    let catalogue = Catalogue::inspect(&fs, data_dir)?;
+    let mut report = CheckReport::default();
+    let bytes = disk::file_len(catalogue.path()).map_err(crate::store::Error::from)?.unwrap_or(0);
+    Check { report: &mut report, collection: "" }.count(bytes);
+    for (name, entry) in catalogue.list()? {
+        let mut check = Check { report: &mut report, collection: &name };
+        match entry {
+            Err(error) => check.find(Damage::Data, catalogue.path(), error),
+            Ok(entry) => {
+                for generation in [Some(&entry), entry.previous.as_deref()].into_iter().flatten() {
+                    let home = catalogue.collection_dir(generation);
+                    if let Err(error) = check.closed(&fs, &generation.record, &home) {
+                        check.find(Damage::Data, &home.path.join(Truth::FILE), error);
+                    }
+                }
+            }
+        }
+    }
+    let mut check = Check { report: &mut report, collection: "" };
+    check.unnamed(catalogue.unnamed()?);
+    for orphan in catalogue.orphans()? {
+        let what = "an earlier start moved it here because no record named it; restore the files that belong to it, or remove it";
+        check.find(Damage::Stray, &orphan, what);
+    }
+    for folder in Models::look(data_dir)? {
+        Check { report: &mut report, collection: "" }.model(&folder, load_installed(&folder).map(drop))?;
+    }
+    Ok(report)
+}
+
+/// Checks the folder of one collection that is not open.
+///
+/// # Errors
+/// Those of [`check_directory`].
+pub(super) fn check_folder(
+    fs: &Arc<dyn Fs>,
+    record: &CollectionRecord,
+    home: &CollectionDir,
+) -> Result<CheckReport, Error> {
+    let mut report = CheckReport::default();
+    Check { report: &mut report, collection: record.name.as_str() }.closed(fs, record, home)?;
+    Ok(report)
+}
+
+impl Collection {
+    /// Checks the files of this collection while it is served. Damaged segments are quarantined.
+    pub(super) fn check(&self) -> Result<CheckReport, Error> {
+        let mut report = CheckReport::default();
+        let mut check = Check { report: &mut report, collection: self.name.as_str() };
+        check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));
+        match self.truth.stopped() {
+            Some(_) if self.is_gone() => return Err(Error::UnknownCollection(self.name.to_string())),
+            Some(why) => check.find(Damage::Data, self.truth.path(), why),
+            None => {
+                check.growing(&self.truth, self.dimension)?;
+                for SegmentRecord { id, calibration, .. } in self.truth.segments()? {
+                    check.calibration(&self.truth, id, calibration);
+                }
+            }
+        }
+        let pin = self.embedder.as_ref().map(|pinned| (pinned.pin.name.as_str(), pinned.pin.fingerprint));
+        check.kept_model(&self.dir, pin)?;
+        let view = self.view();
+        let in_view = |lost: &&Lost| !view.sealed.iter().any(|sealed| sealed.segment.id() == lost.segment);
+        for lost in view.lost.iter().filter(in_view) {
+            check.find(Damage::Data, &self.dir.join(lost.segment.vectors_file()), &lost.what);
+        }
+        let stop = Stop::current();
+        for sealed in &view.sealed {
+            stop.check()?;
+            if !check.segment(&sealed.segment) {
+                let path = sealed.segment.path();
+                let last = check.report.findings.iter().rev().find(|finding| finding.file == path);
+                self.quarantine(&sealed.segment, &last.map_or_else(String::new, |finding| finding.what.clone()));
+            }
+            match sealed.verified_graph() {
+                Ok(graph) => graph.iter().for_each(|graph| check.count(graph.mapped_bytes())),
+                Err((graph, error)) => {
+                    check.count(graph.mapped_bytes());
+                    check.find(Damage::Cache, graph.path(), error);
+                }
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,209 @@
+//! Tests of a small collection under many interleavings of its threads: writers, a reader, seals, merges, a deletion.
+//! Run with `cargo test --release --features interleavings --lib interleavings`.
+//!
+//! shuttle runs one thread at a time and switches at each lock, atomic and condition variable of `crate::sync`: at
+//! random, or with few switches at critical points (PCT). It does not model weak memory: all orderings are sequentially
+//! consistent.
+
+use super::open::Collection;
+use super::recall::tests::empty;
+use super::seal::Step;
+use super::turn::Turn;
+use super::write::{Op, Outcome, ReadyItem};
+use super::{Error, Fields};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, thread, try_orders};
+use crate::types::PointId;
+
+const IDS: [&str; 2] = ["a", "b"];
+
+struct Subject {
+    collection: Collection,
+    _folder: tempfile::TempDir,
+}
+
+/// Returns a collection of dimension 1 that is sealed after two points.
+fn subject() -> Arc<Subject> {
+    let folder = crate::quick_dir();
+    let collection = empty(folder.path(), 1, 2);
+    Arc::new(Subject { collection, _folder: folder })
+}
+
+fn id(name: &str) -> PointId {
+    PointId::new(name).unwrap()
+}
+
+fn upsert(collection: &Collection, ids: &[&str], value: u64) -> u64 {
+    let items =
+        ids.iter().map(|name| ReadyItem { id: id(name), vector: vec![value as f32], payload: Box::from(&b"{}"[..]) });
+    match collection.write(Op::Upsert(items.collect())).unwrap() {
+        Outcome::Upserted(upserted) => upserted.sequence,
+        Outcome::Deleted(_) => panic!("the outcome of another"),
+    }
+}
+
+/// Returns the values of the points, in the order of their ids.
+fn values(collection: &Collection) -> Vec<(String, u64)> {
+    let page = collection.scroll(None, 10, Fields { vector: true, payload: false }, None).unwrap();
+    page.points.into_iter().map(|point| (point.id.as_str().to_owned(), point.vector.unwrap()[0] as u64)).collect()
+}
+
+/// Runs the background jobs until `sequence` is reached, because writers wait for its seals.
+fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
+    let subject = subject.clone();
+    thread::spawn(move || {
+        while subject.collection.writer.sequence() < sequence {
+            look_after(&subject.collection);
+            thread::yield_now();
+        }
+    })
+}
+
+/// Seals the growing points and merges, like the background threads.
+fn look_after(collection: &Collection) {
+    while collection.seal_oldest().unwrap() {}
+    while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
+}
+
+#[test]
+fn a_point_that_is_replaced_is_never_missing_and_never_old() {
+    try_orders(|| {
+        let subject = subject();
+        upsert(&subject.collection, &IDS, 1);
+        let written = Arc::new(AtomicU64::new(1));
+        let threads = [
+            thread::spawn({
+                let (subject, written) = (subject.clone(), written.clone());
+                move || {
+                    for value in 2..5 {
+                        upsert(&subject.collection, &IDS, value);
+                        written.store(value, Ordering::SeqCst);
+                    }
+                }
+            }),
+            look_after_until(&subject, 4),
+            thread::spawn({
+                let subject = subject.clone();
+                move || {
+                    let at_least = written.load(Ordering::SeqCst);
+                    let seen = values(&subject.collection);
+                    assert_eq!(seen.len(), IDS.len(), "{seen:?}");
+                    assert!(seen.iter().all(|(_, value)| *value >= at_least && *value == seen[0].1), "{seen:?}");
+                    let ids = IDS.map(id);
+                    let found = subject.collection.get(&ids, Fields { vector: true, payload: false }).unwrap();
+                    for point in &found {
+                        let value = point.as_ref().expect("it was replaced, not deleted").vector.as_ref().unwrap()[0];
+                        assert!(value as u64 >= at_least, "{found:?}");
+                    }
+                    assert!(subject.collection.view().whole(&subject.collection.name).is_ok());
+                }
+            }),
+        ];
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        look_after(&subject.collection);
+        assert_eq!(values(&subject.collection), [("a".into(), 4), ("b".into(), 4)]);
+    });
+}
+
+#[test]
+fn of_two_writers_the_one_with_the_greater_number_stays_and_seals_lose_nothing() {
+    try_orders(|| {
+        let subject = subject();
+        let writers = [10, 20].map(|base| {
+            let subject = subject.clone();
+            thread::spawn(move || {
+                let own = format!("own{base}");
+                upsert(&subject.collection, &[&own], base);
+                let first = upsert(&subject.collection, &IDS, base + 1);
+                let second = upsert(&subject.collection, &IDS, base + 2);
+                assert!(first < second);
+                (second, base + 2)
+            })
+        });
+        let background = look_after_until(&subject, 6);
+        let mut last = (0, 0);
+        for writer in writers {
+            last = last.max(writer.join().unwrap());
+        }
+        background.join().unwrap();
+        let expected = [("a", last.1), ("b", last.1), ("own10", 10), ("own20", 20)];
+        assert_eq!(values(&subject.collection), expected.map(|(id, value)| (id.to_owned(), value)));
+        assert_eq!(subject.collection.writer.sequence(), 6);
+        look_after(&subject.collection);
+        assert_eq!(subject.collection.view().live(), 4);
+    });
+}
+
+#[test]
+fn what_is_deleted_while_it_is_sealed_and_merged_stays_deleted() {
+    try_orders(|| {
+        let subject = subject();
+        upsert(&subject.collection, &["a", "b"], 1);
+        upsert(&subject.collection, &["c"], 1);
+        let background = {
+            let subject = subject.clone();
+            thread::spawn(move || look_after(&subject.collection))
+        };
+        let compacts = {
+            let subject = subject.clone();
+            thread::spawn(move || subject.collection.compact(&|_, _, _| true).unwrap())
+        };
+        let deleted = subject.collection.write(Op::Delete(vec![id("a"), id("c")])).unwrap();
+        assert!(matches!(deleted, Outcome::Deleted(deleted) if deleted.deleted == 2 && deleted.missing.is_empty()));
+        assert_eq!(values(&subject.collection), [("b".to_owned(), 1)]);
+        background.join().unwrap();
+        compacts.join().unwrap();
+        assert_eq!(values(&subject.collection), [("b".to_owned(), 1)]);
+        assert_eq!(subject.collection.view().live(), 1);
+    });
+}
+
+#[test]
+fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
+    try_orders(|| {
+        let subject = subject();
+        // Two segments wait for a seal that never happens, so writers block.
+        upsert(&subject.collection, &["a", "b"], 1);
+        upsert(&subject.collection, &["c", "d"], 1);
+        let writer = {
+            let subject = subject.clone();
+            thread::spawn(move || {
+                let item = ReadyItem { id: id("e"), vector: vec![1.0], payload: Box::from(&b"{}"[..]) };
+                subject.collection.write(Op::Upsert(vec![item]))
+            })
+        };
+        {
+            let held = subject.collection.writer.hold();
+            subject.collection.end();
+            drop(held);
+        }
+        assert!(matches!(writer.join().unwrap(), Err(Error::UnknownCollection(_))));
+    });
+}
+
+#[test]
+fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
+    try_orders(|| {
+        let turn = Arc::new(Turn::default());
+        let inside = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..3)
+            .map(|number| {
+                let (turn, inside) = (turn.clone(), inside.clone());
+                thread::spawn(move || {
+                    let background = || loop {
+                        match turn.behind_requests() {
+                            Some(turn) => break turn,
+                            None => thread::yield_now(),
+                        }
+                    };
+                    let _mine = if number == 0 { background() } else { turn.of_request().unwrap() };
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(!turn.is_asked());
+    });
+}

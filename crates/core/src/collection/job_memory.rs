@@ -1,0 +1,277 @@
+//! The memory budget of background jobs: merges, graph builds and recall measurements.
+//!
+//! Before a job starts, it reserves its maximum memory. Jobs that do not fit beside the running ones wait in FIFO
+//! order. A job that does not fit even alone is refused; its caller shrinks or postpones it. This keeps deferrable jobs
+//! from getting the process killed.
+
+use crate::disk::{self, MemoryStatus};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, sleep};
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Jobs together use 1 / `SHARE` of the memory limit, unless the operator configures a number.
+const SHARE: u64 = 2;
+/// No job uses the last 1 / `RESERVE` of the memory limit, kept for requests and growing segments.
+const RESERVE: u64 = 8;
+/// Vectors and payloads of one growing segment use 1 / `GROWING_SHARE` of the memory limit.
+const GROWING_SHARE: u64 = 32;
+/// Minimum and maximum of that size, bytes.
+const GROWING_BYTES: (u64, u64) = (4 << 20, 128 << 20);
+/// Jobs up to this size, bytes, run even if memory is short; otherwise small segments would accumulate.
+const LEAST: u64 = 1 << 20;
+/// Interval of checks for free memory.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// Reads the memory status of the machine.
+type Probe = Box<dyn Fn() -> Option<MemoryStatus> + Send + Sync>;
+
+/// A memory budget shared by all collections of an engine.
+pub(super) struct JobMemory {
+    /// Bytes set by the operator; 0 for a share of the limit.
+    configured: AtomicU64,
+    probe: Probe,
+    state: Mutex<State>,
+    refused: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    reserved: u64,
+    next_ticket: u64,
+    /// Tickets of the waiting jobs, in FIFO order.
+    waiting: VecDeque<u64>,
+}
+
+/// Memory reserved by a running job; released on drop.
+pub(super) struct Reserved<'m> {
+    memory: &'m JobMemory,
+    bytes: u64,
+}
+
+/// Why a job may not start.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refused {
+    /// The caller cancelled while the job waited.
+    Cancelled,
+    /// The job needs more than the capacity, even alone.
+    TooLittle {
+        /// Bytes that all jobs together may use now.
+        capacity: u64,
+    },
+}
+
+impl Default for JobMemory {
+    fn default() -> Self {
+        Self::of(Box::new(disk::memory_status))
+    }
+}
+
+impl JobMemory {
+    fn of(probe: Probe) -> Self {
+        Self { configured: AtomicU64::new(0), probe, state: Mutex::default(), refused: AtomicU64::new(0) }
+    }
+
+    /// Sets the total bytes of all jobs; 0 for a share of the memory limit.
+    pub(super) fn configure(&self, bytes: u64) {
+        self.configured.store(bytes, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the configured or default total, and the free memory without the reserve.
+    fn bounds(&self) -> (u64, u64) {
+        let status = (self.probe)();
+        let configured = self.configured.load(Ordering::Relaxed);
+        let share = match (configured, status) {
+            (0, None) => u64::MAX,
+            (0, Some(status)) => status.limit / SHARE,
+            (bytes, _) => bytes,
+        };
+        let free = status.map_or(u64::MAX, |status| status.available.saturating_sub(status.limit / RESERVE));
+        (share.max(LEAST), free.max(LEAST))
+    }
+
+    /// Returns the bytes that one job could use if it ran alone.
+    pub(super) fn capacity(&self) -> u64 {
+        let reserved = self.reserved();
+        let (share, free) = self.bounds();
+        // The running jobs use at most what they have reserved.
+        share.min(free.saturating_add(reserved))
+    }
+
+    /// Returns the bytes reserved by running jobs.
+    pub(super) fn reserved(&self) -> u64 {
+        self.state().reserved
+    }
+
+    /// Returns the number of refused jobs.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether memory is so short that the reserve is in use.
+    pub(super) fn is_short(&self) -> bool {
+        self.bounds().1 <= LEAST
+    }
+
+    /// Returns the size of vectors and payloads at which a growing segment is sealed, bytes.
+    pub(super) fn seal_bytes(&self) -> usize {
+        let (least, most) = GROWING_BYTES;
+        let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Reserves `most` bytes once the job is first in the queue and they are free. If no other job runs, reserves what
+    /// is available, but at least `least`. Calls `go_on` while waiting, and stops if it returns false.
+    pub(super) fn reserve(&self, least: u64, most: u64, go_on: &dyn Fn() -> bool) -> Result<Reserved<'_>, Refused> {
+        let ticket = {
+            let mut state = self.state();
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.push_back(ticket);
+            ticket
+        };
+        let leave = |state: &mut State| state.waiting.retain(|&other| other != ticket);
+        loop {
+            {
+                let mut state = self.state();
+                if state.waiting.front() == Some(&ticket) {
+                    let (share, free) = self.bounds();
+                    let (capacity, alone) = (share.min(free), state.reserved == 0);
+                    let bytes = if alone { most.min(capacity) } else { most };
+                    if bytes >= least && state.reserved.saturating_add(bytes) <= capacity {
+                        leave(&mut state);
+                        state.reserved += bytes;
+                        return Ok(Reserved { memory: self, bytes });
+                    }
+                    if alone || least > share {
+                        leave(&mut state);
+                        self.refused.fetch_add(1, Ordering::Relaxed);
+                        return Err(Refused::TooLittle { capacity });
+                    }
+                }
+            }
+            if !go_on() {
+                leave(&mut self.state());
+                return Err(Refused::Cancelled);
+            }
+            sleep(TRY_AGAIN);
+        }
+    }
+}
+
+impl Reserved<'_> {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        state.reserved = state.reserved.saturating_sub(self.bytes);
+    }
+}
+
+/// Describes the shortage and its remedy.
+pub(super) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    format!(
+        "{what} needs {} MiB of memory and background jobs may use {} MiB now; raise --background-memory, or the memory limit of the server",
+        needed.div_ceil(MIB),
+        capacity / MIB
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Returns a budget for a machine with this limit and available memory.
+    pub(in crate::collection) fn memory_of(limit: u64, available: &Arc<AtomicU64>) -> JobMemory {
+        let available = available.clone();
+        JobMemory::of(Box::new(move || Some(MemoryStatus { limit, available: available.load(Ordering::Relaxed) })))
+    }
+
+    const GO_ON: &dyn Fn() -> bool = &|| true;
+
+    #[test]
+    fn half_of_the_limit_is_for_jobs_and_an_eighth_is_never_used_up() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        assert_eq!(memory.capacity(), 400 * MIB);
+        available.store(300 * MIB, Ordering::Relaxed);
+        assert_eq!(memory.capacity(), 200 * MIB);
+        memory.configure(150 * MIB);
+        assert_eq!(memory.capacity(), 150 * MIB);
+        available.store(90 * MIB, Ordering::Relaxed);
+        assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
+        assert!(memory.reserve(LEAST, LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, LEAST + 1, GO_ON).is_err());
+        assert_eq!(memory.seal_bytes() as u64, 25 * MIB);
+        assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
+    }
+
+    #[test]
+    fn what_does_not_fit_even_alone_is_refused_and_counted() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let refused = memory.reserve(401 * MIB, 401 * MIB, GO_ON).err();
+        assert_eq!(refused, Some(Refused::TooLittle { capacity: 400 * MIB }));
+        assert_eq!((memory.refused(), memory.reserved()), (1, 0));
+        let all = memory.reserve(400 * MIB, 400 * MIB, GO_ON).unwrap();
+        assert_eq!(memory.reserved(), 400 * MIB);
+        assert_eq!(memory.reserve(1, 1, &|| false).err(), Some(Refused::Cancelled));
+        // A job that can never fit does not wait for the others.
+        assert!(matches!(memory.reserve(401 * MIB, 401 * MIB, GO_ON), Err(Refused::TooLittle { .. })));
+        drop(all);
+        assert!(memory.reserve(400 * MIB, 400 * MIB, &|| false).is_ok());
+    }
+
+    #[test]
+    fn a_job_that_can_do_with_less_gets_what_there_is_when_it_is_alone() {
+        let available = Arc::new(AtomicU64::new(300 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let bytes = |least: u64, most: u64| memory.reserve(least, most, &|| false).map(|reserved| reserved.bytes());
+        assert_eq!(bytes(50 * MIB, 900 * MIB), Ok(200 * MIB));
+        assert_eq!(bytes(50 * MIB, 60 * MIB), Ok(60 * MIB));
+        assert_eq!(bytes(201 * MIB, 900 * MIB), Err(Refused::TooLittle { capacity: 200 * MIB }));
+        let other = memory.reserve(MIB, MIB, GO_ON).unwrap();
+        assert_eq!(bytes(50 * MIB, 900 * MIB), Err(Refused::Cancelled), "it waits until it is alone");
+        drop(other);
+    }
+
+    #[test]
+    fn jobs_wait_in_the_order_in_which_they_came() {
+        let available = Arc::new(AtomicU64::new(800 * MIB));
+        let memory = memory_of(800 * MIB, &available);
+        let first = memory.reserve(300 * MIB, 300 * MIB, GO_ON).unwrap();
+        let (begun, order) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // The second job would fit beside the first, but the one queued before it goes first.
+            for (number, bytes) in [(1, 350 * MIB), (2, 100 * MIB)] {
+                let (memory, begun) = (&memory, begun.clone());
+                scope.spawn(move || {
+                    let _mine = memory.reserve(bytes, bytes, GO_ON).unwrap();
+                    begun.send(number).unwrap();
+                });
+                let asked = std::time::Instant::now();
+                while memory.state().waiting.len() < number {
+                    assert!(asked.elapsed() < Duration::from_secs(10), "job {number} does not wait");
+                    std::thread::yield_now();
+                }
+            }
+            assert!(order.try_recv().is_err());
+            drop(first);
+        });
+        let order: Vec<usize> = order.try_iter().collect();
+        assert_eq!((order[0], order.len(), memory.reserved()), (1, 2, 0));
+    }
+}

@@ -1,0 +1,162 @@
+//! Reading points by id, and in pages ordered by id.
+
+use super::filter::Selection;
+use super::open::{Collection, Place, View};
+use super::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use crate::types::PointId;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+impl Collection {
+    /// Returns the point at a location.
+    pub(super) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
+        let (vector, payload) = match place {
+            Place::Growing(growing, row) => {
+                let table = growing.read();
+                (
+                    fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
+                    fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
+                )
+            }
+            Place::Sealed(sealed, row)
+                if (fields.vector && !sealed.segment.vector_is_sound(*row))
+                    || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
+            {
+                return Err(sealed.damage());
+            }
+            Place::Sealed(sealed, row) => (
+                fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
+                fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
+            ),
+        };
+        Ok(Point { id, vector, payload: payload.transpose()? })
+    }
+
+    pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+        let view = self.view();
+        let (stop, budget) = (Stop::current(), Budget::current());
+        let one = |id: &PointId| {
+            stop.check()?;
+            match self.locate(&view, id) {
+                Some(place) => {
+                    let point = self.point(id.clone(), &place, fields)?;
+                    budget.add(&point)?;
+                    Ok(Some(point))
+                }
+                // The point may be in a quarantined segment.
+                None => view.whole(&self.name).map(|()| None),
+            }
+        };
+        ids.iter().map(one).collect()
+    }
+
+    /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
+    pub(super) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
+        view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
+    }
+
+    pub(super) fn scroll(
+        &self,
+        after: Option<&PointId>,
+        limit: usize,
+        fields: Fields,
+        filter: Option<&Filter>,
+    ) -> Result<Page, Error> {
+        let (view, selection) = self.view_and_selection(filter)?;
+        view.whole(&self.name)?;
+        // One more than requested, to detect whether points follow.
+        let mut first = match selection {
+            Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
+            None => self.steady(|view| first_points(view, None, after, limit + 1)),
+        };
+        let mut more = first.len() > limit;
+        if more {
+            first.pop_last();
+        }
+        // Points with unreadable ids may belong to this page.
+        self.view().whole(&self.name)?;
+        let (stop, budget) = (Stop::current(), Budget::current());
+        let mut points = Vec::new();
+        for (id, place) in first {
+            stop.check()?;
+            let point = self.point(id, &place, fields)?;
+            match budget.add(&point) {
+                Ok(()) => points.push(point),
+                // End the page early. A single point that exceeds the limit is an error.
+                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => {
+                    more = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { points, more })
+    }
+}
+
+/// Returns the first `count` live points after `after`, over all segments; with a selection, only those in it.
+fn first_points(
+    view: &View,
+    selection: Option<&Selection>,
+    after: Option<&PointId>,
+    count: usize,
+) -> BTreeMap<PointId, Place> {
+    let mut selected = selection.map(|selection| selection.segments.iter());
+    let mut next = move || selected.as_mut().and_then(Iterator::next);
+    let mut first: BTreeMap<PointId, Place> = BTreeMap::new();
+    // Returns whether the id is among the first. The newer of two versions of a point is inserted first.
+    let mut take = |id: &PointId, place: Place| {
+        if first.len() >= count && first.last_key_value().is_some_and(|(last, _)| last <= id) {
+            return false;
+        }
+        if !first.contains_key(id) {
+            first.insert(id.clone(), place);
+        }
+        if first.len() > count {
+            first.pop_last();
+        }
+        true
+    };
+    for growing in view.growing_newest_first() {
+        let table = growing.read();
+        let place = |row: u32| Place::Growing(growing.clone(), row);
+        if let Some(selected) = next() {
+            for row in selected.rows().map(|row| row.0) {
+                let id = &table.ids[row as usize];
+                if after.is_none_or(|after| after < id) {
+                    take(id, place(row));
+                }
+            }
+            continue;
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
+            // Each segment yields its ids in order: once one is beyond the count-th, the rest are too.
+            if !take(id, place(row)) {
+                break;
+            }
+        }
+    }
+    for sealed in &view.sealed {
+        let selected = next();
+        let segment = &sealed.segment;
+        for row in segment.in_order(after.map(PointId::as_str)) {
+            if !selected.map_or_else(|| sealed.is_live(row), |selected| selected.contains(row.0)) {
+                continue;
+            }
+            // A row skipped here has been noted as damaged.
+            let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
+            if !take(&id, Place::Sealed(sealed.clone(), row)) {
+                break;
+            }
+        }
+    }
+    first
+}
+
+/// Parses a stored payload.
+pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
+        what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),
+    })
+}

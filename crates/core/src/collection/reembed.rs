@@ -1,0 +1,504 @@
+//! Generations: rebuilding a collection with another embedder, from the sources stored in its points, while it serves.
+//!
+//! The next generation is built in a folder that the catalogue does not name. It [follows](Follower) the present one: a
+//! full copy first, then the writes that arrive meanwhile. Writers wait only for the last few points; then one
+//! transaction of the catalogue switches to the new folder. A crash before it leaves the present generation intact, a
+//! crash after it the next one. The previous generation is kept. Going back is the same process in the other direction:
+//! the previous generation follows the writes since the switch, then replaces the present one.
+//!
+//! The source of a point is a field of its payload, and users write payloads: an item may have been written as a vector
+//! with some text beside it. The present embedder therefore embeds each source again. A source is certain only
+//! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
+
+use super::bulk::{OnConflict, Refused};
+use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
+use super::map::Feed;
+use super::open::Collection;
+use super::write::{Counters, Op};
+use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, canary, limits};
+use crate::embed::{Input, Modality};
+use crate::store::Change;
+use crate::sync::MutexGuard;
+use crate::types::{PointId, Precision};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Points compared or embedded per batch.
+const PAGE: usize = 1_024;
+/// Most remaining points at the switch, while writers wait.
+const LAST: usize = 128;
+/// Most attempts to get down to [`LAST`] points.
+const ROUNDS: usize = 1_000;
+/// Most full comparisons caused by writes that outran the change feed.
+const COMPARISONS: usize = 16;
+
+/// Most points without a certain source that an error lists.
+const NAMED: usize = 10;
+
+const PAYLOADS: Fields = Fields { payload: true, vector: false };
+const WHOLE: Fields = Fields { payload: true, vector: true };
+
+/// Tolerated distance between a new and a stored vector, relative to its length: I8 steps are coarse, and a component
+/// between two steps may be rounded either way.
+fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 | Precision::F16 => canary::ROUNDING,
+        Precision::I8 => 20.0 * canary::ROUNDING,
+    }
+}
+
+/// Points without a certain source.
+#[derive(Default)]
+struct Uncertain {
+    count: u64,
+    /// The first [`NAMED`] of them.
+    ids: Vec<String>,
+}
+
+impl Uncertain {
+    fn add(&mut self, id: &PointId) {
+        self.count += 1;
+        if self.ids.len() < NAMED {
+            self.ids.push(id.to_string());
+        }
+    }
+}
+
+/// Brings one generation up to date with another.
+pub(super) struct Follower<'g> {
+    /// The generation that serves.
+    from: &'g Collection,
+    to: &'g Collection,
+    /// Changes of `from`.
+    feed: Feed,
+    comparisons: usize,
+    /// Whether payloads are trusted, without verification by the present embedder.
+    sources: Sources,
+    observe: Observe<'g>,
+}
+
+impl<'g> Follower<'g> {
+    pub(super) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
+        let feed = Feed::new(&from.changes, || from.writer.sequence());
+        Self { from, to, feed, comparisons: 0, sources, observe }
+    }
+
+    /// Copies all differences but the last few.
+    ///
+    /// # Errors
+    /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
+    /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
+    /// false.
+    pub(super) fn approach(&mut self) -> Result<(), Error> {
+        // No background thread seals this generation, and a reopened one may have frozen segments.
+        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        if self.to.view().live() == 0 {
+            self.fill()?
+        } else {
+            self.compare()?
+        }
+        for _ in 0..ROUNDS {
+            if self.follow(PAGE)? <= LAST {
+                return Ok(());
+            }
+        }
+        Err(self.too_fast())
+    }
+
+    /// Copies the last differences. `held` proves that the serving generation has no concurrent writes.
+    ///
+    /// # Errors
+    /// As [`approach`](Self::approach); also `Unavailable` when the collection was deleted or replaced.
+    pub(super) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+        while self.follow(PAGE)? > 0 {}
+        // Clients may wait for a sequence number of the previous generation: continue above it.
+        let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
+        let _to = self.to.writer.hold();
+        self.to.truth.commit(&[Change::Sequence(sequence)])?;
+        self.to.writer.set_sequence(sequence);
+        Ok(())
+    }
+
+    fn too_fast(&self) -> Error {
+        let name = self.from.name.as_str();
+        Error::Unavailable(format!(
+            "{name:?} is written faster than it can be embedded; try when there is less to write"
+        ))
+    }
+
+    fn progress(&self, done: u64) -> Result<(), Error> {
+        let total = self.from.view().live().max(done);
+        let goes_on = (self.observe)(Job::Embedding, done, total);
+        if goes_on { Ok(()) } else { Err(cancelled()) }
+    }
+
+    /// Copies all points into an empty generation, as sealed segments with their graphs.
+    fn fill(&mut self) -> Result<(), Error> {
+        let (mut failed, mut uncertain) = (None, Uncertain::default());
+        let (mut after, mut more, mut page) = (None, true, Vec::new().into_iter());
+        // Set when the loaded rows will be discarded: no graph is built.
+        let ended = AtomicBool::new(false);
+        let mut items = std::iter::from_fn(|| {
+            loop {
+                if let Some(item) = page.next() {
+                    return Some(item);
+                }
+                if !more || failed.is_some() {
+                    return None;
+                }
+                match self.page(&mut after, &mut uncertain) {
+                    // The remaining points are only counted.
+                    Ok((_, goes_on)) if uncertain.count > 0 => more = goes_on,
+                    Ok((items, goes_on)) => (page, more) = (items.into_iter(), goes_on),
+                    Err(error) => failed = Some(error),
+                }
+                ended.store(failed.is_some() || uncertain.count > 0, Ordering::Relaxed);
+            }
+        });
+        let mut refuse = |refused: Refused<'_>, error: Error| Err(self.refused(refused.id, error));
+        let total = self.from.view().live();
+        let observe = |job: Job, done: u64, of: u64| match job {
+            _ if ended.load(Ordering::Relaxed) => false,
+            Job::Loading => (self.observe)(Job::Embedding, done, total.max(done)),
+            other => (self.observe)(other, done, of),
+        };
+        let loaded = self.to.bulk_load(&mut items, OnConflict::Replace, &mut refuse, &observe);
+        failed.map_or(Ok(()), Err)?;
+        self.check(uncertain)?;
+        loaded.map(drop)
+    }
+
+    /// Returns the next points in id order as items, and whether more follow.
+    fn page(&self, after: &mut Option<PointId>, uncertain: &mut Uncertain) -> Result<(Vec<Item>, bool), Error> {
+        let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
+        if uncertain.count > 0 && !(self.observe)(Job::Embedding, 0, self.from.view().live()) {
+            return Err(cancelled());
+        }
+        if let Some(last) = page.points.last() {
+            *after = Some(last.id.clone());
+        }
+        Ok((self.items(page.points, uncertain)?, page.more))
+    }
+
+    /// Converts points back to items: their sources and payloads. Skips points without a certain source.
+    fn items(&self, points: Vec<Point>, uncertain: &mut Uncertain) -> Result<Vec<Item>, Error> {
+        if points.is_empty() {
+            return Ok(Vec::new());
+        }
+        let to = &self.to.embedder("embedder")?.0;
+        let from = if self.sources == Sources::Trusted { to } else { &self.from.embedder("name")?.0 };
+        // The image comes first where both are read: the text may be only a description of it.
+        let kept = |payload: &Payload| -> Vec<Source> {
+            let read = [Modality::Image, Modality::Text].into_iter().filter(|&reads| from.reads(reads));
+            read.filter_map(|reads| {
+                let kept = payload.get(field_of(reads))?.as_str()?;
+                match reads {
+                    Modality::Text => Some(Source::Text(kept.into())),
+                    Modality::Image => image_from_base64(kept).map(Source::Image),
+                }
+            })
+            .collect()
+        };
+        let none = Payload::new();
+        let sources: Vec<Vec<Source>> =
+            points.iter().map(|point| kept(point.payload.as_ref().unwrap_or(&none))).collect();
+        let mut certain = self.certain(&points, &sources)?.into_iter();
+        let mut items = Vec::with_capacity(points.len());
+        for (point, sources) in points.into_iter().zip(sources) {
+            let certain = sources.into_iter().zip(certain.by_ref()).filter_map(|(source, is)| is.then_some(source));
+            // Collected eagerly, to consume one element of the iterator per source.
+            let certain: Vec<Source> = certain.collect();
+            let read = |source: &Source| match source {
+                Source::Text(_) => to.reads(Modality::Text),
+                Source::Image(_) => to.reads(Modality::Image),
+                Source::Vector(_) | Source::Embedded { .. } => false,
+            };
+            match certain.into_iter().find(read) {
+                Some(source) => items.push(Item { id: point.id, source, payload: point.payload.unwrap_or_default() }),
+                None => uncertain.add(&point.id),
+            }
+        }
+        Ok(items)
+    }
+
+    /// Returns, for each source of each point in order, whether the present embedder reproduces the stored vector from
+    /// it.
+    ///
+    /// # Errors
+    /// `Abandoned` when the call was cancelled.
+    fn certain(&self, points: &[Point], sources: &[Vec<Source>]) -> Result<Vec<bool>, Error> {
+        let inputs: Vec<Input<'_>> = sources
+            .iter()
+            .flatten()
+            .filter_map(|source| match source {
+                Source::Text(text) => Some(Input::Text(text)),
+                Source::Image(image) => Some(Input::Image(image)),
+                Source::Vector(_) | Source::Embedded { .. } => None,
+            })
+            .collect();
+        if self.sources == Sources::Trusted {
+            return Ok(vec![true; inputs.len()]);
+        }
+        let (from, precision) = (self.from, self.from.settings.precision);
+        let stored = points.iter().zip(sources).flat_map(|(point, sources)| sources.iter().map(|_| &point.vector));
+        let made = from.embed_each(&inputs, |_| "payload".to_owned(), false);
+        made.into_iter()
+            .zip(stored)
+            .map(|(made, stored)| {
+                let rounded =
+                    |made| limits::rounded(&|| "payload".to_owned(), made, precision, from.dimension, from.metric);
+                match (made.and_then(rounded), stored) {
+                    (Ok(made), Some(stored)) => Ok(canary::off(&made, stored) <= tolerance(precision)),
+                    (Err(Error::Abandoned), _) => Err(Error::Abandoned),
+                    _ => Ok(false),
+                }
+            })
+            .collect()
+    }
+
+    /// Fails if there are points without a certain source.
+    fn check(&self, uncertain: Uncertain) -> Result<(), Error> {
+        let Uncertain { count, ids } = uncertain;
+        if count == 0 {
+            return Ok(());
+        }
+        let reads = self.to.embedder("embedder")?.0.modality();
+        let collection = self.from.name.to_string();
+        Err(Error::UncertainSource { collection, count, ids, reads: reads.name(), field: field_of(reads) })
+    }
+
+    fn refused(&self, id: &PointId, error: Error) -> Error {
+        match error {
+            Error::Embed { source, .. } => Error::Embed { field: format!("the point {:?}", id.as_str()), source },
+            other => other,
+        }
+    }
+
+    /// Copies every difference, found by id and payload: missing, changed and surplus points.
+    fn compare(&mut self) -> Result<(), Error> {
+        self.comparisons += 1;
+        if self.comparisons > COMPARISONS {
+            return Err(self.too_fast());
+        }
+        let (mut after, mut done, mut uncertain) = (None, 0, Uncertain::default());
+        loop {
+            let page = self.from.scroll(after.as_ref(), PAGE, WHOLE, None)?;
+            let ids: Vec<PointId> = page.points.iter().map(|point| point.id.clone()).collect();
+            let there = self.to.get(&ids, PAYLOADS)?;
+            done += ids.len() as u64;
+            after = ids.into_iter().last();
+            let differs = page
+                .points
+                .into_iter()
+                .zip(there)
+                .filter(|(here, there)| there.as_ref().is_none_or(|there| there.payload != here.payload));
+            let items = self.items(differs.map(|(point, _)| point).collect(), &mut uncertain)?;
+            // After the first uncertain source the rest is only counted.
+            if uncertain.count == 0 {
+                self.upsert(items)?;
+            }
+            self.progress(done)?;
+            if !page.more {
+                break;
+            }
+        }
+        self.check(uncertain)?;
+        let mut after = None;
+        loop {
+            let page = self.to.scroll(after.as_ref(), PAGE, Fields::default(), None)?;
+            let ids: Vec<PointId> = page.points.into_iter().map(|point| point.id).collect();
+            let there = self.from.get(&ids, Fields::default())?;
+            after = ids.last().cloned();
+            self.delete(ids.into_iter().zip(there).filter(|(_, there)| there.is_none()).map(|(id, _)| id).collect())?;
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Copies the changes since the last call, up to about `most` points. Returns their number.
+    fn follow(&mut self, most: usize) -> Result<usize, Error> {
+        let news = self.feed.take(most);
+        if news.ended || self.from.is_gone() {
+            let name = self.from.name.as_str();
+            return Err(Error::Unavailable(format!("{name:?} was deleted or replaced meanwhile; nothing was changed")));
+        }
+        if news.missed {
+            self.compare()?;
+            return Ok(most);
+        }
+        let count = news.ids.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let now = self.from.get(&news.ids, WHOLE)?;
+        let (mut points, mut gone, mut uncertain) = (Vec::new(), Vec::new(), Uncertain::default());
+        for (id, point) in news.ids.into_iter().zip(now) {
+            match point {
+                Some(point) => points.push(point),
+                None => gone.push(id),
+            }
+        }
+        let items = self.items(points, &mut uncertain)?;
+        self.check(uncertain)?;
+        self.upsert(items)?;
+        self.delete(gone)?;
+        self.progress(self.to.view().live())?;
+        Ok(count)
+    }
+
+    fn upsert(&self, items: Vec<Item>) -> Result<(), Error> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<PointId> = items.iter().map(|item| item.id.clone()).collect();
+        let root = |_: usize| "item".to_owned();
+        let prepared = self.to.prepare_each(items, &root).into_iter().zip(&ids);
+        let ready = prepared.map(|(prepared, id)| {
+            prepared.and_then(|item| self.to.ready("item", item)).map_err(|error| self.refused(id, error))
+        });
+        self.write(Op::Upsert(ready.collect::<Result<_, _>>()?))
+    }
+
+    fn delete(&self, ids: Vec<PointId>) -> Result<(), Error> {
+        if ids.is_empty() { Ok(()) } else { self.write(Op::Delete(ids)) }
+    }
+
+    /// Writes, and seals in this thread, because no background thread seals this generation.
+    fn write(&self, op: Op) -> Result<(), Error> {
+        self.to.write(op)?;
+        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        Ok(())
+    }
+}
+
+fn cancelled() -> Error {
+    Error::Unavailable("it was cancelled; nothing was changed".into())
+}
+
+/// Returns the payload field that stores this kind of source.
+fn field_of(reads: Modality) -> &'static str {
+    match reads {
+        Modality::Text => TEXT_FIELD,
+        Modality::Image => IMAGE_FIELD,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crash_tests::letters::Letters;
+    use super::super::{CollectionSpec, Damage, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
+    use super::*;
+    use crate::embed::{Embedder, Input, Registry};
+    use crate::types::{CollectionName, Metric};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const GO_ON: Observe<'static> = &|_, _, _| true;
+
+    fn name() -> CollectionName {
+        CollectionName::new("texts").unwrap()
+    }
+
+    fn id(text: &str) -> PointId {
+        PointId::new(text).unwrap()
+    }
+
+    fn text(id: &str, text: &str) -> Item {
+        Item { id: self::id(id), source: Source::Text(text.into()), payload: Payload::new() }
+    }
+
+    fn open(dir: &Path) -> LocalEngine {
+        let mut registry = Registry::default();
+        registry.add(Arc::new(Letters::new()));
+        LocalEngine::open(dir, registry).unwrap()
+    }
+
+    /// Creates a collection for that output of the embedder. A segment is sealed after 100 points.
+    fn created(dir: &Path, tap: &str) -> LocalEngine {
+        let engine = open(dir);
+        let space = Space::Embedded { embedder: "letters".into(), tap: tap.into() };
+        let index = IndexSettings { seal_rows: 100, ..Default::default() };
+        engine.create_collection(&CollectionSpec { name: name(), space, metric: Metric::L2, index }).unwrap();
+        engine
+    }
+
+    #[test]
+    fn an_item_that_the_embedder_before_made_is_embedded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        let item = text("a", "abe");
+        let prepared = engine.prepare(&name(), item).unwrap();
+        engine.upsert(&name(), vec![prepared.clone()]).unwrap();
+        let vector = || {
+            let fields = Fields { payload: true, vector: true };
+            let point = Engine::get(&engine, &name(), &[id("a")], fields).unwrap().pop().unwrap().unwrap();
+            assert_eq!(point.payload.unwrap()["text"], "abe");
+            point.vector.unwrap()
+        };
+        let letters = Letters::new();
+        let made = |tap: &str| letters.embed(letters.tap(tap).unwrap(), &Input::Text("abe")).unwrap();
+        assert_eq!(vector(), made("counts"));
+        engine.upsert(&name(), vec![text("a", "uuu")]).unwrap();
+        engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON).unwrap();
+        engine.upsert(&name(), vec![prepared.clone()]).unwrap();
+        assert_eq!(vector(), made("vowels"));
+        engine.rollback(&name(), GO_ON).unwrap();
+        engine.upsert(&name(), vec![prepared]).unwrap();
+        assert_eq!(vector(), made("counts"));
+    }
+
+    #[test]
+    fn a_rollback_follows_at_once_while_the_generation_before_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = created(dir.path(), "counts");
+        let (stop, reads, read) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // Keeps the background threads busy with the collection.
+            let writer = scope.spawn(|| {
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let items = (0..50).map(|at| text(&format!("p{}", (n * 50 + at) % 2_000), "alligator")).collect();
+                    engine.upsert(&name(), items).expect("written");
+                }
+            });
+            while engine.count(&name(), None).unwrap() < 500 {
+                std::thread::yield_now();
+            }
+            // Holds the previous generation until the end.
+            let reader = scope.spawn(|| {
+                let choice = map::MapChoice { dimensions: 2, method: Some(crate::map::Method::Pca) };
+                let params = map::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
+                let tell = |_: map::MapPart| {
+                    reads.store(true, Ordering::SeqCst);
+                    while !read.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    false
+                };
+                engine.project(&name(), &params, &tell)
+            });
+            while !reads.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            let both = || {
+                engine.reembed(&name(), "letters", "vowels", Sources::Proved, GO_ON)?;
+                engine.rollback(&name(), GO_ON)
+            };
+            let outcomes: Vec<_> = (0..4).map(|_| both()).collect();
+            read.store(true, Ordering::SeqCst);
+            stop.store(true, Ordering::Relaxed);
+            writer.join().expect("every write was taken");
+            reader.join().unwrap().ok();
+            outcomes.into_iter().for_each(|outcome| assert_eq!(outcome.unwrap().dimension, 26));
+        });
+        let points = engine.count(&name(), None).unwrap();
+        drop(engine);
+        assert_eq!(open(dir.path()).count(&name(), None).unwrap(), points);
+        // A switch may abort a job and leave its file, which the next open removes.
+        let findings = check_directory(dir.path()).unwrap().findings;
+        assert!(findings.iter().all(|finding| finding.damage == Damage::Stray), "{findings:?}");
+    }
+}

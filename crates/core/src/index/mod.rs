@@ -1,0 +1,34 @@
+//! Nearest-neighbour indexes: an exact scan, a growing graph in memory, and a sealed graph in one immutable file.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `rows.rs` | searched vectors ([`Rows`]) and search results ([`Found`]) |
+//! | `exact.rs` | exact scan: the reference for all other searches |
+//! | `growing.rs` | graph over mutable rows; the only file that names `hnsw_rs` |
+//! | `order.rs` | row order by proximity |
+//! | `quantize.rs` | the graph's space: every metric as Euclidean distance of 8-bit codes |
+//! | `reduce.rs` | PCA (principal component analysis) |
+//! | `graph/` | the sealed graph: build, layout, view, search, verify |
+//! | `calibration/` | measured recall by `ef` |
+//! | `params.rs` | build parameters of graphs, with their limits |
+//!
+//! An index is derived from vectors that are stored elsewhere: a damaged file causes an error, nothing worse.
+
+pub mod calibration;
+mod error;
+pub mod exact;
+pub mod graph;
+mod growing;
+pub mod order;
+mod params;
+mod quantize;
+mod reduce;
+mod rows;
+
+pub use error::{Error, ErrorKind};
+pub use growing::GrowingIndex;
+pub use params::GraphParams;
+pub use rows::{Found, Rows};
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,54 @@
+//! Crash-safe storage of vectors: a transactional key-value file and immutable segment files.
+//!
+//! ```text
+//! <data>/LOCK  catalogue.redb                          list of collections                    Catalogue
+//! <data>/collections/<folder>/points.redb              growing points, segments, deletions    Truth
+//! <data>/collections/<folder>/<segment>.vectors        sealed points, memory-mapped           Segment
+//! <data>/collections/<folder>/<segment>.<gen>.graph    recorded in Truth, written elsewhere
+//! <data>/collections/<folder>/<segment>.payloads       belongs to its segment, written elsewhere
+//! <data>/models/<number>/                              model folders, written elsewhere       Models
+//! ```
+//!
+//! A point is either in [`Truth`] (growing) or in one segment, never in both: one transaction moves it. An open removes
+//! unrecorded files that are leftovers, and moves those that may hold points to `<data>/orphans/`. `docs/FORMAT.md`
+//! describes the byte formats.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `error.rs` | [`Error`] |
+//! | `identity.rs` | [`Owner`], [`CollectionDir`]: which files belong together |
+//! | `orphan.rs` | [`Unnamed`]: files without a record, and their fate |
+//! | `kv.rs`, `kv_file.rs` | opening, verifying and committing redb files; the storage backend of redb |
+//! | `record.rs` | record of a collection, and its JSON |
+//! | `catalogue.rs` | [`Catalogue`] |
+//! | `models.rs` | [`Models`]: installed models and uploads |
+//! | `truth.rs` | [`Truth`], [`Change`] |
+//! | `segment/` | [`Segment`], [`SegmentWriter`] and the file format |
+
+mod catalogue;
+mod error;
+mod identity;
+mod kv;
+mod kv_file;
+mod models;
+mod orphan;
+mod record;
+mod segment;
+mod truth;
+
+pub use crate::disk::ErrorKind;
+pub use catalogue::{Catalogue, Changed, Listed, Prepared};
+pub use error::Error;
+pub use identity::{CollectionDir, Owner};
+pub use models::{Models, Upload};
+pub use orphan::{Fate, Unnamed};
+pub use record::{CollectionRecord, EmbedderRecord, Entry};
+pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
+pub use truth::point::{decode as decode_point, encode as encode_point};
+pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
+
+/// Parses a folder number in the form that this program writes. Other folders are never removed.
+fn folder_number(name: &str) -> Option<u64> {
+    let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if plain { u64::from_str_radix(name, 16).ok() } else { None }
+}

@@ -1,0 +1,294 @@
+//! Record of a collection and its JSON.
+//!
+//! The stored form is a separate type, so that renaming a field here cannot change the file format.
+
+use super::{Error, identity};
+use crate::types::{CollectionName, Identity, MAX_DIMENSION, Metric, Precision};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Version of the stored form.
+const VERSION: u32 = 1;
+
+/// Settings fixed when a collection is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionRecord {
+    /// The name.
+    pub name: CollectionName,
+    /// Components per vector, 1 to [`MAX_DIMENSION`].
+    pub dimension: u32,
+    /// The distance metric.
+    pub metric: Metric,
+    /// The embedder; none for plain vectors.
+    pub embedder: Option<EmbedderRecord>,
+    /// Links per graph node.
+    pub m: u32,
+    /// Candidates kept during graph construction.
+    pub ef_construction: u32,
+    /// Candidates kept during a search that sets no value.
+    pub ef_search: u32,
+    /// Growing points that are flushed into one segment.
+    pub seal_rows: u32,
+    /// Precision of the stored components.
+    pub precision: Precision,
+}
+
+/// The embedder that produced the vectors of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedderRecord {
+    /// The name.
+    pub name: String,
+    /// Name of the tap (model output).
+    pub tap: String,
+    /// SHA-256 over weights, preprocessing and settings.
+    pub fingerprint: [u8; 32],
+}
+
+/// A generation of a collection: its settings, its folder, and the previous generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The settings.
+    pub record: CollectionRecord,
+    /// Number of the folder.
+    pub folder: u64,
+    /// The identity, also stored in `points.redb`; none in a record of a version without identities.
+    pub identity: Option<Identity>,
+    /// Number of the generation: starts at 1; each re-embedding adds 1.
+    pub generation: u32,
+    /// The previous generation, while it is kept. Its own `previous` is none.
+    pub previous: Option<Box<Entry>>,
+}
+
+impl Entry {
+    /// Creates the entry of a collection that was never re-embedded.
+    pub(super) fn first(record: CollectionRecord, folder: u64, identity: Option<Identity>) -> Self {
+        Self { record, folder, identity, generation: 1, previous: None }
+    }
+}
+
+impl Entry {
+    /// Returns the folder numbers of this and of the previous generation.
+    pub(super) fn folders(&self) -> Vec<u64> {
+        std::iter::once(self.folder).chain(self.previous.as_deref().map(|previous| previous.folder)).collect()
+    }
+}
+
+impl CollectionRecord {
+    /// Encodes the record as JSON, without a folder.
+    pub fn to_json(&self) -> Vec<u8> {
+        encode(&Entry::first(self.clone(), 0, None))
+    }
+
+    /// Decodes the output of [`to_json`](Self::to_json) for the collection `name`; `path` is for error messages.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Incompatible`.
+    pub fn from_json(path: &Path, name: &str, json: &[u8]) -> Result<Self, Error> {
+        decode(path, name, json).map(|entry| entry.record)
+    }
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    folder: u64,
+    name: String,
+    dimension: u32,
+    metric: String,
+    embedder: Option<StoredEmbedder>,
+    m: u32,
+    ef_construction: u32,
+    ef_search: u32,
+    seal_rows: u32,
+    /// Absent in records of versions with f32 only.
+    #[serde(default = "f32_name")]
+    precision: String,
+    /// 32 hexadecimal digits. Absent in records of versions without identities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    /// Absent in a collection that was never re-embedded.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<Box<Stored>>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(generation: &u32) -> bool {
+    *generation == 1
+}
+
+fn f32_name() -> String {
+    Precision::F32.name().into()
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEmbedder {
+    name: String,
+    tap: String,
+    fingerprint: String,
+}
+
+/// Encodes an entry as JSON.
+pub(super) fn encode(entry: &Entry) -> Vec<u8> {
+    serde_json::to_vec(&stored(entry)).expect("numbers and text have a JSON form")
+}
+
+fn stored(entry: &Entry) -> Stored {
+    let record = &entry.record;
+    Stored {
+        version: VERSION,
+        folder: entry.folder,
+        name: record.name.as_str().into(),
+        dimension: record.dimension,
+        metric: record.metric.name().into(),
+        embedder: record.embedder.as_ref().map(|embedder| StoredEmbedder {
+            name: embedder.name.clone(),
+            tap: embedder.tap.clone(),
+            fingerprint: embedder.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+        m: record.m,
+        ef_construction: record.ef_construction,
+        ef_search: record.ef_search,
+        seal_rows: record.seal_rows,
+        precision: record.precision.name().into(),
+        identity: entry.identity.map(|identity| identity.to_string()),
+        generation: entry.generation,
+        previous: entry.previous.as_deref().map(|previous| Box::new(stored(previous))),
+    }
+}
+
+/// Decodes the output of [`encode`]; `name` is its key in the catalogue.
+pub(super) fn decode(path: &Path, name: &str, json: &[u8]) -> Result<Entry, Error> {
+    let wrong = |what: String| Error::corrupt(path, format!("the record of the collection {name:?}: {what}"));
+    let AnyVersion { version } = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    if version != VERSION {
+        let what = format!("the record of the collection {name:?} has version {version}; this program reads {VERSION}");
+        return Err(Error::Incompatible { path: path.into(), what });
+    }
+    entry(name, serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?, &wrong)
+}
+
+fn entry(name: &str, stored: Stored, wrong: &dyn Fn(String) -> Error) -> Result<Entry, Error> {
+    if stored.name != name {
+        return Err(wrong(format!("it names {:?}", stored.name)));
+    }
+    if stored.dimension == 0 || stored.dimension > MAX_DIMENSION {
+        return Err(wrong(format!("dimension {}, not 1 to {MAX_DIMENSION}", stored.dimension)));
+    }
+    let embedder = match stored.embedder {
+        None => None,
+        Some(StoredEmbedder { name, tap, fingerprint }) => {
+            let fingerprint = parse_hex(&fingerprint).ok_or_else(|| wrong("not a fingerprint".into()))?;
+            Some(EmbedderRecord { name, tap, fingerprint })
+        }
+    };
+    let record = CollectionRecord {
+        name: CollectionName::new(name).map_err(|error| wrong(error.to_string()))?,
+        dimension: stored.dimension,
+        metric: Metric::from_name(&stored.metric).ok_or_else(|| wrong(format!("metric {:?}", stored.metric)))?,
+        embedder,
+        m: stored.m,
+        ef_construction: stored.ef_construction,
+        ef_search: stored.ef_search,
+        seal_rows: stored.seal_rows,
+        precision: Precision::from_name(&stored.precision)
+            .ok_or_else(|| wrong(format!("precision {:?}", stored.precision)))?,
+    };
+    let previous = match stored.previous {
+        Some(previous) if previous.previous.is_some() => return Err(wrong("more than two generations".into())),
+        Some(previous) => Some(Box::new(entry(name, *previous, wrong)?)),
+        None => None,
+    };
+    let identity = match stored.identity {
+        Some(text) => Some(identity::parse(&text).ok_or_else(|| wrong(format!("not an identity: {text:?}")))?),
+        None => None,
+    };
+    Ok(Entry { record, folder: stored.folder, identity, generation: stored.generation, previous })
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ErrorKind;
+    use super::*;
+
+    fn record() -> CollectionRecord {
+        CollectionRecord {
+            name: CollectionName::new("words").unwrap(),
+            dimension: 100,
+            metric: Metric::Cosine,
+            embedder: Some(EmbedderRecord { name: "words".into(), tap: "word".into(), fingerprint: [0xa5; 32] }),
+            m: 16,
+            ef_construction: 200,
+            ef_search: 64,
+            seal_rows: 50_000,
+            precision: Precision::F16,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_and_damage_is_named() {
+        let path = Path::new("catalogue.redb");
+        let json = String::from_utf8(encode(&Entry::first(record(), 7, None))).unwrap();
+        assert!(!json.contains("generation") && !json.contains("previous"), "{json}");
+        assert_eq!(decode(path, "words", json.as_bytes()).unwrap(), Entry::first(record(), 7, None));
+        let plain = Entry::first(CollectionRecord { embedder: None, ..record() }, 8, None);
+        assert_eq!(decode(path, "words", &encode(&plain)).unwrap(), plain);
+        let known = Entry { identity: Some(Identity([0xab; 16])), ..plain.clone() };
+        assert_eq!(decode(path, "words", &encode(&known)).unwrap(), known);
+        let hurt = String::from_utf8(encode(&known)).unwrap().replacen("abab", "abag", 1);
+        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+        let second = Entry { generation: 2, previous: Some(Box::new(plain)), ..Entry::first(record(), 9, None) };
+        let both = encode(&second);
+        assert_eq!(decode(path, "words", &both).unwrap(), second);
+        let third = Entry { generation: 3, previous: Some(Box::new(second)), ..Entry::first(record(), 10, None) };
+        assert_eq!(decode(path, "words", &encode(&third)).unwrap_err().kind(), ErrorKind::Corrupt);
+        let hurt = String::from_utf8(both).unwrap().replacen(
+            "\"dimension\":100,\"metric\":\"cosine\",\"embedder\":null",
+            "\"dimension\":0,\"metric\":\"cosine\",\"embedder\":null",
+            1,
+        );
+        assert_eq!(decode(path, "words", hurt.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt, "{hurt}");
+
+        #[track_caller]
+        fn check(json: &str, from: &str, to: &str, kind: ErrorKind) {
+            assert!(json.contains(from), "{json}");
+            let error = decode(Path::new("c"), "words", json.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("words"), "{error}");
+        }
+        check(&json, "\"version\":1", "\"version\":2,\"new\":0", ErrorKind::Incompatible);
+        check(&json, "\"dimension\":100", "\"dimension\":0", ErrorKind::Corrupt);
+        check(&json, "\"dimension\":100", "\"dimension\":70000", ErrorKind::Corrupt);
+        check(&json, "cosine", "cosmic", ErrorKind::Corrupt);
+        check(&json, "\"precision\":\"f16\"", "\"precision\":\"f17\"", ErrorKind::Corrupt);
+        let older = json.replace(",\"precision\":\"f16\"", "");
+        let read = decode(path, "words", older.as_bytes()).unwrap();
+        assert_eq!(read.record, CollectionRecord { precision: Precision::F32, ..record() }, "{older}");
+        check(&json, "a5a5", "a5+5", ErrorKind::Corrupt);
+        check(&json, "\"name\":\"words\"", "\"name\":\"other\"", ErrorKind::Corrupt);
+        for cut in 0..json.len() {
+            assert_eq!(decode(path, "words", &json.as_bytes()[..cut]).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}

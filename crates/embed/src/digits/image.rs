@@ -1,0 +1,44 @@
+//! Preprocessing of an image to the net's 28x28 numbers. Image files are decoded by `crates/embed/src/picture.rs`
+//! and normalized by `ink.rs`; raw pixels are used as they are.
+
+use super::{PIXELS, SIDE, ink};
+use crate::Error;
+use crate::picture::{self, decode, invalid, supported};
+
+/// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image
+/// requires a new version.
+pub(super) const PREPROCESSING: &str = "digits/1";
+/// Raw pixels with a range below this are a uniform image.
+const FLAT: u8 = 16;
+
+/// The net's input for an image: 28 rows of 28 numbers, from 0 (background) to 1 (ink).
+///
+/// # Errors
+/// [`Error::InvalidInput`] with the limit that the image exceeds, if it cannot be decoded, or if it has no ink.
+pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
+    picture::check_size(bytes)?;
+    match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
+        (Ok(format), Ok(raw)) if supported(format) => {
+            decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
+        }
+        (Ok(format), Err(_)) if supported(format) => ink::find(&decode(bytes, format)?),
+        (_, Ok(raw)) => pixels(raw),
+        (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
+        (Err(_), Err(_)) => Err(invalid(format!("{} bytes that are no image; {KNOWN}", bytes.len()))),
+    }
+}
+
+const KNOWN: &str = "known are PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0 background to 255 ink)";
+
+/// Raw pixels as in MNIST, neither scaled nor moved; inverted if the border is nearer to 255 than to 0.
+fn pixels(raw: &[u8; PIXELS]) -> Result<[f32; PIXELS], Error> {
+    let (least, most) = raw.iter().fold((u8::MAX, 0), |(least, most), &byte| (byte.min(least), byte.max(most)));
+    if most - least < FLAT {
+        return Err(ink::no_ink());
+    }
+    let on_border = |place: usize| [0, SIDE - 1].contains(&(place / SIDE)) || [0, SIDE - 1].contains(&(place % SIDE));
+    let mut border: Vec<u8> = (0..PIXELS).filter(|&place| on_border(place)).map(|place| raw[place]).collect();
+    border.sort_unstable();
+    let inverted = border[border.len() / 2] > 127;
+    Ok(raw.map(|byte| f32::from(if inverted { u8::MAX - byte } else { byte }) / 255.0))
+}

@@ -1,0 +1,143 @@
+//! The trained net as an image embedder.
+
+use super::net::{Net, Output};
+use super::prepare::{self, PREPROCESSING};
+use super::shape::Shape;
+use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, picture};
+use rayon::prelude::*;
+
+/// Images decoded per chunk, so that memory does not hold the pixels of a huge batch at once.
+const STRETCH: usize = 1024;
+
+/// A residual net that classifies pictures.
+pub struct PictureNet {
+    net: Net,
+    classes: Vec<String>,
+    taps: Vec<Tap>,
+    card: ModelCard,
+    fingerprint: Fingerprint,
+}
+
+impl PictureNet {
+    /// # Errors
+    /// [`Error::InvalidInput`] if the number of names differs from the number of classes.
+    pub(super) fn new(net: Net, classes: Vec<String>, card: ModelCard) -> Result<Self, Error> {
+        let shape = net.shape();
+        if classes.len() != shape.classes {
+            let (names, count) = (classes.len(), shape.classes);
+            return Err(Error::InvalidInput(format!("{names} names for {count} classes")));
+        }
+        let tap = |name, dimension: usize, about| Tap { name, dimension: dimension as u32, about };
+        let taps = vec![
+            tap("features", shape.features(), "the layer before the last, a mean over all pixels: what is to be seen"),
+            tap("logits", shape.classes, "one number a class, before the softmax"),
+            tap("probabilities", shape.classes, "how likely each class is, after the softmax"),
+        ];
+        let mut parts = Fingerprinter::new(PREPROCESSING);
+        parts.part("settings", &super::file::settings(&net, &classes));
+        for ((name, shape), numbers) in shape.tensors().iter().zip(net.folded().tensors()) {
+            parts.part("tensor", format!("{name} {shape:?}").as_bytes());
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            parts.part("weights", &bytes);
+        }
+        let fingerprint = parts.finish();
+        let card = ModelCard { family: super::file::FAMILY.into(), ..card };
+        Ok(Self { net, classes, taps, card, fingerprint })
+    }
+
+    pub(super) fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// The shape of the net and of its input.
+    pub fn shape(&self) -> Shape {
+        self.net.shape()
+    }
+
+    /// The class names, in the order of the components of the taps `logits` and `probabilities`.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The same net with another card; the fingerprint does not change.
+    #[must_use]
+    pub fn with_card(self, card: ModelCard) -> Self {
+        Self { card: ModelCard { family: super::file::FAMILY.into(), ..card }, ..self }
+    }
+
+    fn prepare(&self, input: &Input<'_>) -> Result<Vec<u8>, Error> {
+        match input {
+            Input::Image(bytes) => prepare::pixels(bytes, self.shape().side, self.shape().channels),
+            Input::Text(_) => Err(Error::Modality {
+                embedder: self.card.name.clone(),
+                expected: Modality::Image.name(),
+                found: input.modality().name(),
+            }),
+        }
+    }
+
+    fn vector(&self, tap: &Tap, output: Output) -> Result<Vec<f32>, Error> {
+        let vector = match tap.name {
+            "features" => output.features,
+            "logits" => output.logits,
+            _ => {
+                let mut logits = output.logits;
+                crate::math::softmax(&mut logits);
+                logits
+            }
+        };
+        let usable = vector.iter().all(|x| x.is_finite()) && vector.iter().any(|&x| x != 0.0);
+        usable
+            .then_some(vector)
+            .ok_or_else(|| Error::InvalidInput(format!("the net gives no usable {} for this image", tap.name)))
+    }
+}
+
+impl Embedder for PictureNet {
+    fn name(&self) -> &str {
+        &self.card.name
+    }
+
+    fn modality(&self) -> Modality {
+        Modality::Image
+    }
+
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        self.folder()
+    }
+
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(tap, &[*input]).pop().expect("one vector for one image")
+    }
+
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        if self.tap(tap.name).is_err() {
+            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+        }
+        let mut vectors = Vec::with_capacity(inputs.len());
+        for inputs in inputs.chunks(STRETCH) {
+            let prepared: Vec<_> = inputs.par_iter().map(|input| self.prepare(input)).collect();
+            let pixels: Vec<u8> = prepared.iter().flatten().flatten().copied().collect();
+            let mut ready = self.net.outputs(&pixels).into_iter();
+            let mut next = || ready.next().expect("an output for every image");
+            vectors.extend(prepared.into_iter().map(|image| image.and_then(|_| self.vector(tap, next()))));
+        }
+        vectors
+    }
+
+    fn canaries(&self) -> Vec<Vec<u8>> {
+        picture::canaries()
+    }
+}

@@ -1,0 +1,306 @@
+//! A shard of a batch: forward pass, loss and backward pass of its images, on one thread.
+//!
+//! The normalization is over the images of the shard, not of the whole batch (Hoffer, Hubara, Soudry 2017, "Train
+//! longer, generalize better", section 4: ghost batch normalization), so that threads do not wait for each other
+//! within a step.
+
+use super::layers::{self, Moments, Sums, bordered_zeros};
+use super::shape::{Places, Shape, Unit};
+use crate::math::convolution::{Convolution, bare, bordered};
+use crate::math::gemm::{Matrix, multiply};
+
+/// Gradient values per product with the weights; sized for the L2 cache.
+const GROUP_NUMBERS: usize = 64 * 1024;
+
+/// The weights in the layout of the convolutions, for both passes.
+pub(super) struct Packed {
+    forward: Vec<Vec<f32>>,
+    turned: Vec<Vec<f32>>,
+}
+
+impl Packed {
+    pub(super) fn new(units: &[Unit]) -> Self {
+        let room = |unit: &Unit| vec![0.0; unit.convolution.weights()];
+        Self {
+            forward: units.iter().map(room).collect(),
+            // The gradient with respect to the images is not needed.
+            turned: units
+                .iter()
+                .enumerate()
+                .map(|(place, unit)| if place == 0 { Vec::new() } else { room(unit) })
+                .collect(),
+        }
+    }
+
+    /// Packs the weights of all units.
+    pub(super) fn pack(&mut self, units: &[Unit], places: &Places, numbers: &[f32]) {
+        use rayon::prelude::*;
+        let packed = self.forward.par_iter_mut().zip(&mut self.turned);
+        packed.zip(units).zip(&places.units).for_each(|(((forward, turned), unit), places)| {
+            let weights = &numbers[places.weights.clone()];
+            unit.convolution.pack(weights, forward);
+            if !turned.is_empty() {
+                unit.convolution.pack_turned(weights, turned);
+            }
+        });
+    }
+}
+
+/// The intermediate results of one unit, image by image.
+struct Kept {
+    /// The convolution's results, without border.
+    result: Vec<f32>,
+    /// The output after normalization, addition and ReLU, with border.
+    out: Vec<f32>,
+    /// The pooled output, with border; empty without pooling.
+    pooled: Vec<f32>,
+    moments: Moments,
+    inverse: Vec<f32>,
+}
+
+/// Loss and accuracy sums over images.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) loss: f64,
+    pub(super) right: u64,
+    pub(super) images: u64,
+}
+
+impl Tally {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { loss: self.loss + other.loss, right: self.right + other.right, images: self.images + other.images }
+    }
+}
+
+/// Images, intermediate results and gradient of one shard; reused between batches.
+pub(super) struct Worker {
+    shape: Shape,
+    units: Vec<Unit>,
+    /// `[image]`, with border.
+    pub(super) input: Vec<f32>,
+    pub(super) labels: Vec<u16>,
+    kept: Vec<Kept>,
+    features: Vec<f32>,
+    /// The logits, then their gradient.
+    logits: Vec<f32>,
+    slopes: Vec<f32>,
+    next: Vec<f32>,
+    skipped: Vec<f32>,
+    group: Vec<f32>,
+    /// Gradient of all parameters, summed over the shard.
+    pub(super) gradient: Vec<f32>,
+    pub(super) tally: Tally,
+}
+
+impl Worker {
+    pub(super) fn new(shape: Shape, images: usize) -> Self {
+        let units = shape.units();
+        let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
+        let group = |unit: &Unit| Self::group(unit.convolution) * bordered(unit.convolution.side, unit.convolution.to);
+        let kept = units.iter().map(|unit| {
+            let Convolution { side, to, .. } = unit.convolution;
+            Kept {
+                result: vec![0.0; images * bare(side, to)],
+                out: bordered_zeros(images, side, to),
+                pooled: if unit.pools { bordered_zeros(images, unit.side_out(), to) } else { Vec::new() },
+                moments: Moments::default(),
+                inverse: Vec::new(),
+            }
+        });
+        Self {
+            kept: kept.collect(),
+            input: vec![0.0; images * shape.input()],
+            labels: vec![0; images],
+            features: vec![0.0; images * shape.features()],
+            logits: vec![0.0; images * shape.classes],
+            slopes: vec![0.0; images * widest],
+            next: vec![0.0; images * widest],
+            skipped: vec![0.0; images * widest],
+            group: vec![0.0; units.iter().map(group).max().unwrap_or(0)],
+            gradient: vec![0.0; Places::of(&shape).total],
+            tally: Tally::default(),
+            units,
+            shape,
+        }
+    }
+
+    /// Approximate memory of a worker in bytes.
+    pub(super) fn bytes(shape: &Shape, images: usize) -> u64 {
+        let units = shape.units();
+        let kept = |unit: &Unit| {
+            let Convolution { side, to, .. } = unit.convolution;
+            bare(side, to) + bordered(side, to) + if unit.pools { bordered(unit.side_out(), to) } else { 0 }
+        };
+        let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
+        let of_image =
+            shape.input() + units.iter().map(kept).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
+        4 * (images as u64 * of_image as u64 + Places::of(shape).total as u64)
+    }
+
+    /// Images per group in the backward pass of a convolution.
+    fn group(convolution: Convolution) -> usize {
+        (GROUP_NUMBERS / bordered(convolution.side, convolution.to)).max(1)
+    }
+
+    /// Forward and backward pass over the images: fills `gradient` with the gradient of `weight` times the sum of
+    /// their losses, and fills the tally.
+    pub(super) fn step(&mut self, places: &Places, numbers: &[f32], packed: &Packed, smoothing: f32, weight: f32) {
+        self.forward(places, numbers, packed);
+        let (classes, images) = (self.shape.classes, self.labels.len());
+        let mut tally = Tally { images: images as u64, ..Tally::default() };
+        for (logits, &label) in self.logits.chunks_exact_mut(classes).zip(&self.labels) {
+            let label = usize::from(label);
+            let best = (0..classes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+            tally.right += u64::from(best == Some(label));
+            tally.loss += layers::cross_entropy(logits, label, smoothing, weight);
+        }
+        self.tally = tally;
+        self.backward(places, numbers, packed);
+    }
+
+    /// Forward pass from images to logits.
+    fn forward(&mut self, places: &Places, numbers: &[f32], packed: &Packed) {
+        let images = self.labels.len();
+        for (place, unit) in self.units.iter().enumerate() {
+            let Convolution { side, from, to } = unit.convolution;
+            let (before, rest) = self.kept.split_at_mut(place);
+            let kept = &mut rest[0];
+            let input = input_of(&self.input, before);
+            let mut sums = Sums::new(to);
+            let results = kept.result.chunks_exact_mut(bare(side, to)).take(images);
+            for (input, result) in input.chunks_exact(bordered(side, from)).zip(results) {
+                unit.convolution.forward(input, &packed.forward[place], result, false);
+                sums.add_squares(result);
+            }
+            kept.moments = sums.moments(images * side * side);
+            kept.inverse = kept.moments.inverse();
+            let places = &places.units[place];
+            let (scale, shift) = (&numbers[places.scale.clone()], &numbers[places.shift.clone()]);
+            let factor: Vec<f32> = scale.iter().zip(&kept.inverse).map(|(scale, inverse)| scale * inverse).collect();
+            let term: Vec<f32> = (0..to).map(|c| shift[c] - kept.moments.mean[c] * factor[c]).collect();
+            // The previous unit's input has the same layout as this unit's result.
+            let skip = unit.adds.then(|| input_of(&self.input, &before[..place - 1]));
+            for image in 0..images {
+                let of = |numbers: usize| image * numbers..(image + 1) * numbers;
+                let out = &mut kept.out[of(bordered(side, to))];
+                let skip = skip.map(|skip| &skip[of(bordered(side, to))]);
+                layers::normalise_and_ramp(side, &kept.result[of(bare(side, to))], (&factor, &term), skip, out);
+                if unit.pools {
+                    layers::pool(side, to, out, &mut kept.pooled[of(bordered(side / 2, to))]);
+                }
+            }
+        }
+        let (last, unit) = (&self.kept[self.units.len() - 1], self.units[self.units.len() - 1]);
+        let Convolution { side, to, .. } = unit.convolution;
+        for (out, features) in
+            last.out.chunks_exact(bordered(side, to)).zip(self.features.chunks_exact_mut(to)).take(images)
+        {
+            layers::average(side, to, out, features);
+        }
+        let classes = self.shape.classes;
+        for logits in self.logits.chunks_exact_mut(classes).take(images) {
+            logits.copy_from_slice(&numbers[places.bias.clone()]);
+        }
+        let weights = Matrix::new(&numbers[places.linear.clone()], classes, to).transposed();
+        multiply(&mut self.logits, Matrix::new(&self.features, images, to), weights, true);
+    }
+
+    fn backward(&mut self, places: &Places, numbers: &[f32], packed: &Packed) {
+        let (images, classes) = (self.labels.len(), self.shape.classes);
+        self.gradient.fill(0.0);
+        let width = self.shape.features();
+        let logits = &self.logits[..images * classes];
+        let by_weight = &mut self.gradient[places.linear.clone()];
+        multiply(
+            by_weight,
+            Matrix::new(logits, images, classes).transposed(),
+            Matrix::new(&self.features, images, width),
+            false,
+        );
+        for slopes in logits.chunks_exact(classes) {
+            self.gradient[places.bias.clone()].iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
+        }
+        let mut features = vec![0.0; images * width];
+        let weights = Matrix::new(&numbers[places.linear.clone()], classes, width);
+        multiply(&mut features, Matrix::new(logits, images, classes), weights, false);
+        let side = self.units[self.units.len() - 1].convolution.side;
+        for (slopes, into) in features.chunks_exact(width).zip(self.slopes.chunks_exact_mut(side * side * width)) {
+            layers::average_backward(side, slopes, into);
+        }
+        for place in (0..self.units.len()).rev() {
+            self.unit_backward(place, &places.units[place], numbers, packed);
+        }
+    }
+
+    /// Replaces `slopes`, the gradient of the unit's output, by the gradient of its input.
+    fn unit_backward(&mut self, place: usize, places: &super::shape::UnitPlaces, numbers: &[f32], packed: &Packed) {
+        let images = self.labels.len();
+        let unit = self.units[place];
+        let Convolution { side, from, to } = unit.convolution;
+        let (before, rest) = self.kept.split_at(place);
+        let kept = &rest[0];
+        let mut sums = Sums::new(to);
+        if unit.pools {
+            std::mem::swap(&mut self.slopes, &mut self.next);
+        }
+        for image in 0..images {
+            let of = |numbers: usize| image * numbers..(image + 1) * numbers;
+            let slopes = &mut self.slopes[of(bare(side, to))];
+            let out = &kept.out[of(bordered(side, to))];
+            if unit.pools {
+                let pooled = &kept.pooled[of(bordered(side / 2, to))];
+                layers::pool_backward(side, to, out, pooled, &self.next[of(bare(side / 2, to))], slopes);
+            } else {
+                layers::ramp_backward(side, to, out, slopes);
+            }
+            sums.add_products(slopes, &kept.result[of(bare(side, to))], &kept.moments.mean, &kept.inverse);
+        }
+        let totals = sums.totals();
+        for (range, sums) in [(&places.shift, &totals[0]), (&places.scale, &totals[1])] {
+            self.gradient[range.clone()].iter_mut().zip(sums).for_each(|(slope, &sum)| *slope = sum as f32);
+        }
+        if unit.adds {
+            // The gradient also reaches the block's input through the skip connection.
+            self.skipped[..images * bare(side, to)].copy_from_slice(&self.slopes[..images * bare(side, to)]);
+        }
+        let adds_to_skipped = self.units.get(place + 1).is_some_and(|after| after.adds);
+        let by_input = if adds_to_skipped { &mut self.skipped } else { &mut self.next };
+        let input = input_of(&self.input, before);
+        let together = Self::group(unit.convolution);
+        let group = &mut self.group[..together * bordered(side, to)];
+        group.fill(0.0);
+        let scale = &numbers[places.scale.clone()];
+        for first in (0..images).step_by(together) {
+            let count = together.min(images - first);
+            for (image, into) in (first..first + count).zip(group.chunks_exact_mut(bordered(side, to))) {
+                let of = image * bare(side, to)..(image + 1) * bare(side, to);
+                let (slopes, result) = (&self.slopes[of.clone()], &kept.result[of]);
+                let moments = (&kept.moments, &kept.inverse[..], scale);
+                layers::normalise_backward(side, slopes, result, moments, (totals, images * side * side), into);
+            }
+            let inputs = &input[first * bordered(side, from)..];
+            unit.convolution.backward(inputs, group, count, &mut self.gradient[places.weights.clone()]);
+            if place > 0 {
+                let results = by_input[first * bare(side, from)..].chunks_exact_mut(bare(side, from));
+                for (slopes, by_input) in group.chunks_exact(bordered(side, to)).zip(results).take(count) {
+                    unit.convolution.turned().forward(slopes, &packed.turned[place], by_input, adds_to_skipped);
+                }
+            }
+        }
+        std::mem::swap(&mut self.slopes, by_input);
+    }
+
+    /// Mean and variance of each unit's results.
+    pub(super) fn moments(&self) -> impl Iterator<Item = &Moments> {
+        self.kept.iter().map(|kept| &kept.moments)
+    }
+}
+
+/// The input of a unit, given the previous units: the output of the last of them, or the images.
+fn input_of<'a>(images: &'a [f32], before: &'a [Kept]) -> &'a [f32] {
+    match before.last() {
+        None => images,
+        Some(kept) if kept.pooled.is_empty() => &kept.out,
+        Some(kept) => &kept.pooled,
+    }
+}

@@ -1,0 +1,46 @@
+//! Embedders: map a word, a text or an image to a vector.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
+//! | `batch.rs` | batch embedding in chunks, on a separate thread pool |
+//! | `fingerprint.rs` | SHA-256 of weights, preprocessing and settings |
+//! | `card.rs` | the model card and the training data it lists |
+//! | `registry.rs` | the embedders of a process, by name and by fingerprint |
+//! | `epochs.rs` | progress of a training on labelled images |
+//! | `nearest.rs` | exact nearest neighbours, and the share of the same class |
+//! | `save.rs` | writing and reading files of a model folder |
+//! | `packed.rs` | decompression of gzip and zstd streams |
+//! | `picture.rs` | untrusted image files: limits, decoding |
+//! | `words/` | skip-gram word vectors: data, model, train, file, eval |
+//! | `text/` | text vectors from word vectors: SIF, or contrastive training; paragraph retrieval test |
+//! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
+//! | `digits/` | the 11-layer digit net: data, model, train, file, image preprocessing |
+//! | `images/` | a residual net for image classification: data, model, train, file |
+
+pub(crate) use nearness_base::{disk, types};
+pub(crate) use nearness_math as math;
+
+mod batch;
+mod card;
+pub mod digits;
+mod embedder;
+mod epochs;
+mod error;
+mod fingerprint;
+pub mod images;
+pub mod nearest;
+pub mod packed;
+pub mod picture;
+mod registry;
+mod save;
+pub mod text;
+pub mod transformers;
+pub mod words;
+
+pub use batch::{embed_stretches, on_embedding_threads};
+pub use card::{DIGITS, DataSource, ModelCard, WORDS, check_name, date, today};
+pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
+pub use error::{Error, ErrorKind};
+pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use registry::{BUILT_IN, Model, Origin, Registry, load_folder, of_words};

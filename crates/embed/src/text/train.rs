@@ -1,0 +1,313 @@
+//! Contrastive training of a text encoder: two paragraphs of an article become nearer to each other than to the
+//! paragraphs of other articles in the same batch (`contrast.rs`).
+
+use super::{
+    contrast::info_nce,
+    encoder::{CONTRAST, Parts, TextEncoder},
+    net::{Bag, Forward, Net, Rates},
+    paragraphs::Paragraphs,
+};
+use crate::{
+    types::Precision,
+    {
+        Embedder, Error, ModelCard,
+        words::{MAX_DIMENSION, Term, WordModel, draw::Random},
+    },
+};
+use rayon::prelude::*;
+use serde_json::json;
+
+/// Maximum pairs per batch: their scores are a square matrix of twice this number of rows.
+const MAX_BATCH: usize = 8_192;
+/// Maximum passes.
+const MAX_EPOCHS: usize = 10_000;
+/// Approximate number of steps in the reported mean loss.
+const RECENT: f64 = 20.0;
+
+/// Training options.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Number of learned components.
+    pub dimension: usize,
+    /// Number of hashed features, appended to the learned components; 0 for none.
+    pub sketch: usize,
+    /// Share of the hashed features in a cosine, 0 to 1.
+    pub sketch_share: f32,
+    /// Passes over the paragraphs.
+    pub epochs: usize,
+    /// Pairs per batch; each is a negative of all others.
+    pub batch: usize,
+    /// Temperature of the softmax of cosines.
+    pub temperature: f32,
+    /// Initial learning rate of the words' own vectors; it falls to 0.
+    pub learning_rate: f32,
+    /// Initial learning rate of the shared map.
+    pub map_rate: f32,
+    /// Share of a text's distinct words that are dropped at each visit.
+    pub dropout: f32,
+    /// Number of threads; the result does not depend on it.
+    pub threads: usize,
+    /// Random seed.
+    pub seed: u64,
+    /// Stored precision of the vectors.
+    pub store: Precision,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            dimension: 256,
+            sketch: 768,
+            sketch_share: 0.6,
+            epochs: 2,
+            batch: 512,
+            temperature: 0.05,
+            learning_rate: 0.02,
+            map_rate: 0.005,
+            dropout: 0.0,
+            threads: 1,
+            seed: 1,
+            store: Precision::I8,
+        }
+    }
+}
+
+/// Training progress.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainProgress {
+    /// `encoding` or `training`.
+    pub phase: &'static str,
+    /// Paragraphs done in this phase.
+    pub done: u64,
+    /// Paragraphs in this phase.
+    pub total: u64,
+    /// Mean loss of the last steps.
+    pub loss: Option<f64>,
+}
+
+impl TrainOptions {
+    /// Validates the options.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`].
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::InvalidInput(what));
+        for (name, value, least, most) in [
+            ("dimension", self.dimension, 2, MAX_DIMENSION),
+            ("sketch", self.sketch, 0, MAX_DIMENSION - self.dimension.min(MAX_DIMENSION)),
+            ("epochs", self.epochs, 1, MAX_EPOCHS),
+            ("batch", self.batch, 2, MAX_BATCH),
+        ] {
+            if !(least..=most).contains(&value) {
+                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            }
+        }
+        for (name, value, least, most) in [
+            ("temperature", self.temperature, 0.005, 10.0),
+            ("learning rate", self.learning_rate, 0.0, 10.0),
+            ("map rate", self.map_rate, 0.0, 10.0),
+            ("dropout", self.dropout, 0.0, 0.9),
+            ("sketch share", self.sketch_share, 0.0, 1.0),
+        ] {
+            if !(least..=most).contains(&value) {
+                return wrong(format!("{name} is {value}, not between {least} and {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bags of words, concatenated.
+struct Bags {
+    ends: Vec<usize>,
+    entries: Vec<(u32, f32)>,
+}
+
+impl Bags {
+    fn bag(&self, text: u32) -> &Bag {
+        let text = text as usize;
+        &self.entries[if text == 0 { 0 } else { self.ends[text - 1] }..self.ends[text]]
+    }
+}
+
+/// Trains on the paragraphs of the articles that are not held out. The card has the settings; the caller adds data,
+/// date, command and measured quality.
+///
+/// `observe` receives the progress and cancels training by returning false.
+///
+/// # Errors
+/// [`Error::InvalidInput`] for settings out of range, or fewer than two articles with two paragraphs of known words;
+/// [`Error::Cancelled`]; [`Error::Compute`] if the numbers exceed the range of floats.
+pub fn train(
+    words: &WordModel,
+    paragraphs: &Paragraphs,
+    options: &TrainOptions,
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+) -> Result<TextEncoder, Error> {
+    options.check()?;
+    if words.is_of_pieces() {
+        return Err(Error::InvalidInput(
+            "texts are trained on a model of whole words, and this one is of pieces".into(),
+        ));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+    let pool = pool.map_err(|error| Error::Compute(format!("no threads: {error}")))?;
+    let mut random = Random::new(options.seed, 0);
+    let (net, loss, pairs) = pool.install(|| {
+        let bags = encode(words, paragraphs, observe)?;
+        let mut net = Net::new(words, options.dimension, &mut random);
+        let (loss, pairs) = fit(&mut net, paragraphs, &bags, options, &mut random, observe)?;
+        Ok::<_, Error>((net, loss, pairs))
+    })?;
+    let rows = pool.install(|| net.rows());
+    if let Some(at) = rows.iter().position(|x| !x.is_finite()) {
+        let word = &words.vocabulary()[at / options.dimension];
+        return Err(Error::Compute(format!("the vector of {word:?} is not finite; a lower learning rate may help")));
+    }
+    let mut card = ModelCard {
+        name: "text".into(),
+        family: CONTRAST.into(),
+        summary: format!(
+            "Blocks of text: {} numbers from word vectors trained by contrast of paragraphs, {} that tell which words there are.",
+            options.dimension, options.sketch
+        ),
+        seed: options.seed,
+        threads: options.threads,
+        ..ModelCard::default()
+    };
+    let settings = json!({
+        "dimension": options.dimension, "epochs": options.epochs, "batch": options.batch, "temperature": options.temperature,
+        "learning_rate": options.learning_rate, "map_rate": options.map_rate, "dropout": options.dropout,
+        "words": words.fingerprint().to_string(), "held_out": "1 of 10 articles, by the SHA-256 of the title", "pairs": pairs,
+    });
+    card.settings = settings.as_object().cloned().unwrap_or_default();
+    card.quality.insert("loss".into(), ((loss * 1e4).round() / 1e4).into());
+    let parts = Parts { sketch: options.sketch, share: options.sketch_share };
+    Ok(TextEncoder::new(words.with_vectors(rows, options.dimension, options.store, card)?, parts))
+}
+
+/// Returns the paragraphs as bags of known words.
+fn encode(
+    words: &WordModel,
+    paragraphs: &Paragraphs,
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+) -> Result<Bags, Error> {
+    let total = paragraphs.texts().len();
+    let mut bags = Bags { ends: Vec::with_capacity(total), entries: Vec::new() };
+    for (at, texts) in paragraphs.texts().chunks(8_192).enumerate() {
+        tell(observe, TrainProgress { phase: "encoding", done: (at * 8_192) as u64, total: total as u64, loss: None })?;
+        let encoded: Vec<Vec<(u32, f32)>> = texts
+            .par_iter()
+            .map(|text| {
+                let mut numbers = Vec::new();
+                words.terms(text, |term| {
+                    if let Term::Known(number) = term {
+                        numbers.push(number as u32);
+                    }
+                });
+                numbers.sort_unstable();
+                numbers.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect()
+            })
+            .collect();
+        for bag in encoded {
+            bags.entries.extend(bag);
+            bags.ends.push(bags.entries.len());
+        }
+    }
+    Ok(bags)
+}
+
+/// Trains the net; returns the mean loss of the last steps and the number of pairs.
+fn fit(
+    net: &mut Net,
+    paragraphs: &Paragraphs,
+    bags: &Bags,
+    options: &TrainOptions,
+    random: &mut Random,
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+) -> Result<(f64, u64), Error> {
+    // The non-empty paragraphs of each training article, and the position of each paragraph there.
+    let mut of_article: Vec<Vec<u32>> = vec![Vec::new(); paragraphs.titles().len()];
+    for (number, &article) in (0_u32..).zip(paragraphs.articles()) {
+        if !paragraphs.is_held_out(number as usize) && !bags.bag(number).is_empty() {
+            of_article[article as usize].push(number);
+        }
+    }
+    let mut places: Vec<(u32, u32)> = Vec::new();
+    let mut articles = 0;
+    for (article, own) in (0_u32..).zip(&of_article).filter(|(_, own)| own.len() >= 2) {
+        articles += 1;
+        places.extend((0..own.len() as u32).map(|place| (article, place)));
+    }
+    if articles < 2 {
+        return Err(Error::InvalidInput(format!(
+            "{articles} of the articles that are not held out have two paragraphs with known words; at least 2 are needed"
+        )));
+    }
+    let batch = options.batch.min(places.len());
+    let steps = options.epochs * (places.len() / batch);
+    let (mut recent, mut forward, mut scores, mut gradient) = (None, Forward::default(), Vec::new(), Vec::new());
+    let mut at = places.len();
+    for step in 0..steps {
+        if at + batch > places.len() {
+            shuffle(&mut places, random);
+            at = 0;
+        }
+        let (mut texts, mut owners) = (Vec::with_capacity(2 * batch), Vec::with_capacity(2 * batch));
+        for &(article, place) in &places[at..at + batch] {
+            let own = &of_article[article as usize];
+            let other = random.below(own.len() as u32 - 1);
+            let other = other + u32::from(other >= place);
+            texts.extend([own[place as usize], own[other as usize]]);
+            owners.extend([article; 2]);
+        }
+        at += batch;
+        let kept: Vec<Vec<(u32, f32)>> = if options.dropout > 0.0 {
+            texts.iter().map(|&text| thin(bags.bag(text), options.dropout, random)).collect()
+        } else {
+            Vec::new()
+        };
+        let these: Vec<&Bag> = if kept.is_empty() {
+            texts.iter().map(|&text| bags.bag(text)).collect()
+        } else {
+            kept.iter().map(Vec::as_slice).collect()
+        };
+        net.forward(&these, &mut forward);
+        gradient.resize(forward.unit.len(), 0.0);
+        let loss = info_nce(&forward.unit, net.dimension, &owners, options.temperature, &mut scores, &mut gradient);
+        let left = 1.0 - step as f32 / steps as f32;
+        let rates = Rates { map: options.map_rate * left, own: options.learning_rate * left };
+        net.descend(&these, &forward, &mut gradient, rates);
+        let mean = recent.map_or(loss, |mean: f64| mean + (loss - mean) / RECENT);
+        if !mean.is_finite() {
+            return Err(Error::Compute(format!(
+                "the loss of step {step} is not finite; a lower learning rate may help"
+            )));
+        }
+        recent = Some(mean);
+        let of = |steps: usize| (steps * batch) as u64;
+        tell(observe, TrainProgress { phase: "training", done: of(step + 1), total: of(steps), loss: recent })?;
+    }
+    Ok((recent.unwrap_or(f64::NAN), (steps * batch) as u64))
+}
+
+/// Returns a bag with some words dropped, but at least one kept.
+fn thin(bag: &Bag, dropout: f32, random: &mut Random) -> Vec<(u32, f32)> {
+    let kept: Vec<_> = bag.iter().copied().filter(|_| random.unit() >= dropout).collect();
+    if kept.is_empty() { bag.to_vec() } else { kept }
+}
+
+/// Fisher-Yates shuffle.
+fn shuffle<T>(items: &mut [T], random: &mut Random) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last as u32 + 1) as usize);
+    }
+}
+
+fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
+    if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
+}
+
+#[cfg(test)]
+#[path = "train_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+//! GPT-2 as an embedder: the state after the last token of a text, or the embedding of a single token.
+
+use super::folder::{self, CONFIG, Pinned, TOKENIZER, WEIGHTS};
+use super::gpt::{self, Gpt};
+use super::tokens::Tokens;
+use super::weights::WeightsFile;
+use super::{LanguageModel, NextToken};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Files that determine the vectors, and thus the fingerprint.
+const FILES: &[&str] = &[CONFIG, TOKENIZER, WEIGHTS];
+/// Texts per batch.
+const BATCH_TEXTS: usize = 16;
+/// Tokens per batch, including padding.
+const BATCH_TOKENS: usize = 2_048;
+
+/// A language model. Texts longer than the context keep only their end.
+pub struct GptEmbedder {
+    net: Gpt,
+    tokens: Tokens,
+    places: usize,
+    card: ModelCard,
+    pinned: Pinned,
+    taps: [Tap; 2],
+}
+
+impl GptEmbedder {
+    /// Reads a model folder made by [`import`](super::import) or by [`train`](super::train).
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
+    /// shape given by the settings.
+    pub fn load(folder: &Path, card: ModelCard) -> Result<Self, Error> {
+        card.check_name(&folder.join(folder::CARD))?;
+        let config = folder::read_config(&folder.join(CONFIG))?;
+        let tokenizer = folder::read_tokenizer(&folder.join(TOKENIZER))?;
+        let weights = WeightsFile::read(&folder.join(WEIGHTS))?;
+        let (net, settings, tokens) = gpt::assemble(folder, &config, &tokenizer, &weights)?;
+        let pinned = Pinned::new(folder, "gpt/1", FILES, &[&config, &tokenizer, weights.bytes()])?;
+        let dimension = net.hidden() as u32;
+        let taps = [
+            Tap { name: "last", dimension, about: "the last state of the last token: the text so far" },
+            Tap { name: "token", dimension, about: "the net's vector of a text that is a single token" },
+        ];
+        Ok(Self { net, tokens, places: settings.n_positions, card, pinned, taps })
+    }
+
+    /// The tokens of a text; only the last ones if there are too many.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut tokens = self.tokens.encode(text, false)?;
+        tokens.drain(..tokens.len().saturating_sub(self.places));
+        Ok(tokens)
+    }
+}
+
+impl LanguageModel for GptEmbedder {
+    fn next_tokens(&self, text: &str, k: usize) -> Result<Vec<NextToken>, Error> {
+        self.net.next(&self.encode(text)?, k, &self.tokens)
+    }
+}
+
+impl Embedder for GptEmbedder {
+    fn name(&self) -> &str {
+        &self.card.name
+    }
+
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.pinned.fingerprint
+    }
+
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        self.pinned.files(&self.card)
+    }
+
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    }
+
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        let single = tap.name == "token";
+        let encode = |input: &Input<'_>| {
+            self.tap(tap.name)?;
+            let tokens = self.encode(input.text_for(self.name())?)?;
+            if single && tokens.len() > 1 {
+                let what = format!("the tap \"token\" takes a single token, this text has {}", tokens.len());
+                return Err(Error::InvalidInput(what));
+            }
+            Ok(tokens)
+        };
+        let tokens: Vec<Result<Vec<u32>, Error>> = inputs.par_iter().map(encode).collect();
+        super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| match single {
+            true => texts.iter().map(|text| self.net.token(text[0])).collect(),
+            false => self.net.last_states(texts),
+        })
+    }
+
+    fn language_model(&self) -> Option<&dyn LanguageModel> {
+        Some(self)
+    }
+}

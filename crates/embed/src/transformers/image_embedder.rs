@@ -1,0 +1,241 @@
+//! An image net as an embedder; with CLIP also for texts, in the same vector space.
+
+use super::clip::{self, TextTower};
+use super::convolution::Grid;
+use super::dinov2::Dinov2;
+use super::folder::{self, CONFIG, PREPROCESSOR, Pinned, TOKENIZER, WEIGHTS};
+use super::ops::{self, failed};
+use super::processor::Processor;
+use super::resnet::ResNet;
+use super::weights::WeightsFile;
+use super::{Family, by_length};
+use crate::math;
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap, picture};
+use candle_core::{Device, Result as Computed, Tensor};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Files that determine the vectors of an image net, and thus the fingerprint.
+const FILES: &[&str] = &[CONFIG, PREPROCESSOR, WEIGHTS];
+/// The same for a net that also reads texts.
+const FILES_WITH_TEXTS: &[&str] = &[CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS];
+/// Texts per batch.
+const BATCH_TEXTS: usize = 16;
+/// Tokens per batch, including padding.
+const BATCH_TOKENS: usize = 2_048;
+
+/// A net that computes vectors of images.
+pub(super) trait ImageNet: Send + Sync {
+    fn taps(&self) -> Vec<Tap>;
+
+    /// The device of the net.
+    fn device(&self) -> &Device;
+
+    /// Images per batch.
+    fn images_at_once(&self) -> usize;
+
+    /// The vectors at a tap, `[images, dimension]`, for pixels of shape `[images * height * width, 3]`.
+    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Computed<Tensor>;
+
+    /// Whether vectors are normalized to length 1.
+    fn unit(&self) -> bool {
+        false
+    }
+}
+
+/// The contents of a folder's files.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a [u8],
+    pub(super) processor: &'a Processor,
+    pub(super) tokenizer: Option<&'a [u8]>,
+    pub(super) weights: &'a WeightsFile,
+}
+
+/// Builds the net and the text tower, and checks that they match.
+pub(super) fn assemble(
+    family: Family,
+    folder: &Path,
+    parts: &Parts<'_>,
+) -> Result<(Box<dyn ImageNet>, Option<TextTower>), Error> {
+    let Parts { config, processor, tokenizer, weights } = *parts;
+    Ok(match (family, tokenizer) {
+        (Family::Clip, Some(tokenizer)) => {
+            let (images, texts) = clip::read(folder, config, processor, tokenizer, weights)?;
+            (Box::new(images), Some(texts))
+        }
+        (Family::Dinov2, _) => (Box::new(Dinov2::read(folder, config, processor, weights)?), None),
+        (Family::Resnet, _) => (Box::new(ResNet::read(folder, config, processor, weights)?), None),
+        (Family::Clip | Family::Bert | Family::Gpt, _) => {
+            let what = format!("a model of the family {:?} cannot be made of it", family.name());
+            return Err(Error::Corrupt { path: folder.into(), what });
+        }
+    })
+}
+
+/// An image embedder.
+pub struct ImageEmbedder {
+    net: Box<dyn ImageNet>,
+    texts: Option<TextTower>,
+    processor: Processor,
+    card: ModelCard,
+    pinned: Pinned,
+    taps: Vec<Tap>,
+}
+
+impl ImageEmbedder {
+    /// Reads a model folder made by [`import`](super::import).
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] for anything that is missing, truncated, unknown, or does not have the
+    /// shape given by the settings.
+    pub fn load(family: Family, folder: &Path, card: ModelCard) -> Result<Self, Error> {
+        card.check_name(&folder.join(folder::CARD))?;
+        let config = folder::read_config(&folder.join(CONFIG))?;
+        let settings = folder::read_config(&folder.join(PREPROCESSOR))?;
+        let processor = Processor::parse(&folder.join(PREPROCESSOR), &settings)?;
+        let reads_text = family == Family::Clip;
+        let tokenizer = reads_text.then(|| folder::read_tokenizer(&folder.join(TOKENIZER))).transpose()?;
+        let weights = WeightsFile::read(&folder.join(WEIGHTS))?;
+        let parts =
+            Parts { config: &config, processor: &processor, tokenizer: tokenizer.as_deref(), weights: &weights };
+        let (net, texts) = assemble(family, folder, &parts)?;
+        // The version covers this program's preprocessing of images.
+        let version = match family {
+            Family::Clip => "clip/1",
+            Family::Dinov2 => "dinov2/1",
+            _ => "resnet/1",
+        };
+        let pinned = match &tokenizer {
+            Some(tokenizer) => {
+                Pinned::new(folder, version, FILES_WITH_TEXTS, &[&config, &settings, tokenizer, weights.bytes()])?
+            }
+            None => Pinned::new(folder, version, FILES, &[&config, &settings, weights.bytes()])?,
+        };
+        let taps = net.taps();
+        Ok(Self { net, texts, processor, card, pinned, taps })
+    }
+
+    /// The vectors of one batch of images; each image has its own result.
+    fn images(&self, tap: &Tap, images: &[&[u8]]) -> Vec<Result<Vec<f32>, Error>> {
+        let prepare = |bytes: &&[u8]| picture::colours(bytes).map(|picture| self.processor.pixels(&picture));
+        let prepared: Vec<Result<Vec<f32>, Error>> = images.par_iter().map(prepare).collect();
+        let pixels: Vec<f32> = prepared.iter().flatten().flatten().copied().collect();
+        let count = prepared.iter().flatten().count();
+        let grid = Grid { images: count, height: self.processor.height, width: self.processor.width };
+        let seen = || {
+            let pixels = Tensor::from_vec(pixels, (grid.rows(), 3), self.net.device())?;
+            ops::numbers(&self.net.forward(tap.name, &pixels, grid)?)
+        };
+        let mut vectors = match (count > 0).then(seen).transpose() {
+            Ok(vectors) => vectors.unwrap_or_default().into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => {
+                let what = error.to_string();
+                (0..count).map(|_| Err(Error::Compute(what.clone()))).collect()
+            }
+        }
+        .into_iter();
+        let next = |image: Result<Vec<f32>, Error>| {
+            let vector = image.and_then(|_| vectors.next().expect("a vector for every image"))?;
+            self.finish(tap, vector)
+        };
+        prepared.into_iter().map(next).collect()
+    }
+
+    /// Normalizes to length 1 if the net requires it; refuses a vector without a direction.
+    fn finish(&self, tap: &Tap, mut vector: Vec<f32>) -> Result<Vec<f32>, Error> {
+        let usable = match self.net.unit() {
+            true => math::normalize(&mut vector),
+            false => vector.iter().any(|&x| x != 0.0) && vector.iter().all(|x| x.is_finite()),
+        };
+        if usable {
+            Ok(vector)
+        } else {
+            Err(Error::InvalidInput(format!("the net gives no usable {} for this input", tap.name)))
+        }
+    }
+}
+
+impl Embedder for ImageEmbedder {
+    fn name(&self) -> &str {
+        &self.card.name
+    }
+
+    fn modality(&self) -> Modality {
+        Modality::Image
+    }
+
+    fn reads(&self, modality: Modality) -> bool {
+        modality == Modality::Image || self.texts.is_some()
+    }
+
+    fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.pinned.fingerprint
+    }
+
+    fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    fn files(&self) -> Result<ModelFiles, Error> {
+        self.pinned.files(&self.card)
+    }
+
+    fn canaries(&self) -> Vec<Vec<u8>> {
+        picture::canaries()
+    }
+
+    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    }
+
+    /// Runs images through the net in small groups, in parallel on all cores.
+    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+        if self.tap(tap.name).is_err() {
+            return inputs.iter().map(|_| self.tap(tap.name).map(|_| Vec::new())).collect();
+        }
+        let images: Vec<&[u8]> = inputs.iter().filter_map(image_of).collect();
+        let threads = rayon::current_num_threads();
+        let group = images.len().div_ceil(threads).clamp(1, self.net.images_at_once());
+        // At most one group per thread at a time: a waiting thread must not start another group.
+        let stretch = |some: &[&[u8]]| some.par_chunks(group).flat_map_iter(|some| self.images(tap, some)).collect();
+        let mut seen = images.chunks(group * threads).flat_map(|some| -> Vec<_> { stretch(some) });
+        let texts: Vec<&str> = inputs.iter().filter_map(text_of).collect();
+        let encode = |text: &&str| match &self.texts {
+            Some(tower) => tower.encode(text),
+            None => Err(Error::Modality {
+                embedder: self.name().into(),
+                expected: Modality::Image.name(),
+                found: Modality::Text.name(),
+            }),
+        };
+        let tokens = texts.par_iter().map(encode).collect();
+        let states = |texts: &[&[u32]]| match &self.texts {
+            Some(tower) => tower.forward(texts).and_then(|vectors| ops::numbers(&vectors)).map_err(failed),
+            None => Ok(Vec::new()),
+        };
+        let mut read = by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, states).into_iter();
+        let next = |input: &Input<'_>| match input {
+            Input::Image(_) => seen.next().expect("a vector for every image"),
+            Input::Text(_) => read.next().expect("a vector for every text").and_then(|vector| self.finish(tap, vector)),
+        };
+        inputs.iter().map(next).collect()
+    }
+}
+
+fn image_of<'a>(input: &Input<'a>) -> Option<&'a [u8]> {
+    match input {
+        Input::Image(bytes) => Some(bytes),
+        Input::Text(_) => None,
+    }
+}
+
+fn text_of<'a>(input: &Input<'a>) -> Option<&'a str> {
+    match input {
+        Input::Text(text) => Some(text),
+        Input::Image(_) => None,
+    }
+}

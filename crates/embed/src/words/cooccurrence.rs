@@ -1,0 +1,288 @@
+//! Word co-occurrence counts, computed in bounded memory and read in random order.
+//!
+//! Two words at distance d count 1/d (Pennington, Socher, Manning 2014, "GloVe: Global Vectors for Word
+//! Representation", section 4.2). Pairs are collected in memory; when the limit is reached they are sorted, aggregated,
+//! and written to a file as a run. The runs are merged and distributed by a hash to buckets in another file; a thread
+//! holds one bucket at a time.
+
+use super::{
+    corpus::Corpus,
+    spool::scratch_file,
+    train::{TrainProgress, tell},
+};
+use crate::Error;
+use rayon::prelude::*;
+use std::{cmp::Reverse, collections::BinaryHeap, fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
+
+/// Maximum number of pairs held in memory while counting: 256 MiB.
+const HELD: usize = 1 << 24;
+/// Approximate number of pairs per bucket.
+const BUCKET: u64 = 1 << 19;
+/// Pairs per read or write.
+const CHUNK: usize = 1 << 10;
+/// A count of 1. Counts are fixed-point, so that sums do not depend on the order.
+const ONE: u64 = 1 << 16;
+/// Bytes of a pair in a file.
+const BYTES: usize = 16;
+
+/// Two words, the lower number first, and their co-occurrence count in units of 1/65,536.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    words: u64,
+    count: u64,
+}
+
+impl Pair {
+    fn bytes(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[..8].copy_from_slice(&self.words.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.count.to_le_bytes());
+        bytes
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let eight = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Self { words: eight(0), count: eight(8) }
+    }
+}
+
+/// The word pairs of a corpus, in buckets.
+pub(super) struct Pairs {
+    file: File,
+    buckets: Vec<Range<u64>>,
+}
+
+impl Pairs {
+    /// Counts the pairs of words at a distance of at most `window`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn count(
+        corpus: &Corpus,
+        window: usize,
+        folder: &Path,
+        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+    ) -> Result<Self, Error> {
+        Self::count_holding(HELD, corpus, window, folder, observe)
+    }
+
+    fn count_holding(
+        most: usize,
+        corpus: &Corpus,
+        window: usize,
+        folder: &Path,
+        observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+    ) -> Result<Self, Error> {
+        let (mut held, mut runs) = (Vec::with_capacity(most.min(HELD)), Runs::new(folder)?);
+        let (total, mut done, mut reported) = (corpus.total(), 0, 0);
+        corpus.spool.sentences(|sentence| {
+            for (at, &word) in sentence.iter().enumerate() {
+                for (distance, &other) in (1..=window as u64).zip(sentence[..at].iter().rev()) {
+                    let words = (u64::from(word.min(other)) << 32) | u64::from(word.max(other));
+                    held.push(Pair { words, count: ONE / distance });
+                }
+                if held.len() + window >= most {
+                    add_up(&mut held);
+                    if held.len() * 2 > most {
+                        runs.write(&held)?;
+                        held.clear();
+                    }
+                }
+            }
+            done += sentence.len() as u64;
+            if done - reported >= 500_000 {
+                reported = done;
+                tell(observe, TrainProgress::of("counting pairs", done, total))?;
+            }
+            Ok(())
+        })?;
+        add_up(&mut held);
+        let mut pairs = 0_u64;
+        runs.merged(&held, |_| {
+            pairs += 1;
+            Ok(())
+        })?;
+        let n = pairs.div_ceil(BUCKET).max(1);
+        let bucket = |words: u64| {
+            let mixed = (words ^ (words >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((u128::from(mixed ^ (mixed >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb) as u64 >> 20) % n) as usize
+        };
+        let mut sizes = vec![0_u64; n as usize];
+        runs.merged(&held, |pair| {
+            sizes[bucket(pair.words)] += 1;
+            Ok(())
+        })?;
+        let mut start = 0;
+        let buckets: Vec<Range<u64>> = sizes
+            .iter()
+            .map(|size| {
+                start += size;
+                start - size..start
+            })
+            .collect();
+        let (file, path) = scratch_file(folder)?;
+        let mut pending: Vec<Vec<u8>> = vec![Vec::new(); buckets.len()];
+        let mut next: Vec<u64> = buckets.iter().map(|bucket| bucket.start).collect();
+        let mut write = |at: usize, bytes: &mut Vec<u8>| {
+            let result = file.write_all_at(bytes, next[at] * BYTES as u64);
+            next[at] += (bytes.len() / BYTES) as u64;
+            bytes.clear();
+            result.map_err(|source| Error::Io { path: path.clone(), source })
+        };
+        runs.merged(&held, |pair| {
+            let at = bucket(pair.words);
+            pending[at].extend_from_slice(&pair.bytes());
+            if pending[at].len() >= CHUNK * BYTES { write(at, &mut pending[at]) } else { Ok(()) }
+        })?;
+        pending.iter_mut().enumerate().try_for_each(|(at, bytes)| write(at, bytes))?;
+        Ok(Self { file, buckets })
+    }
+
+    /// Returns the number of buckets; at least one.
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Reads the pairs of a bucket, with their counts.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn bucket(&self, at: usize) -> Result<Vec<(u32, u32, f32)>, Error> {
+        let range = &self.buckets[at];
+        let mut bytes = vec![0; (range.end - range.start) as usize * BYTES];
+        let failed = |source| Error::Io { path: "the file of pairs".into(), source };
+        self.file.read_exact_at(&mut bytes, range.start * BYTES as u64).map_err(failed)?;
+        let pairs = bytes.chunks_exact(BYTES).map(Pair::of);
+        Ok(pairs.map(|p| ((p.words >> 32) as u32, p.words as u32, p.count as f32 / ONE as f32)).collect())
+    }
+}
+
+/// Sorts the pairs and sums the counts of equal pairs.
+fn add_up(pairs: &mut Vec<Pair>) {
+    pairs.par_sort_unstable();
+    pairs.dedup_by(|next, kept| {
+        let same = next.words == kept.words;
+        if same {
+            kept.count += next.count;
+        }
+        same
+    });
+}
+
+/// Sorted runs in one file.
+struct Runs {
+    file: File,
+    path: std::path::PathBuf,
+    runs: Vec<Range<u64>>,
+}
+
+impl Runs {
+    fn new(folder: &Path) -> Result<Self, Error> {
+        let (file, path) = scratch_file(folder)?;
+        Ok(Self { file, path, runs: Vec::new() })
+    }
+
+    fn failed(&self, source: std::io::Error) -> Error {
+        Error::Io { path: self.path.clone(), source }
+    }
+
+    fn write(&mut self, pairs: &[Pair]) -> Result<(), Error> {
+        let mut at = self.runs.last().map_or(0, |run| run.end);
+        self.runs.push(at..at + pairs.len() as u64);
+        for chunk in pairs.chunks(CHUNK) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|pair| pair.bytes()).collect();
+            self.file.write_all_at(&bytes, at * BYTES as u64).map_err(|source| self.failed(source))?;
+            at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every pair of the runs and of `held`, sorted, once each, with its total count.
+    fn merged(&self, held: &[Pair], mut visit: impl FnMut(Pair) -> Result<(), Error>) -> Result<(), Error> {
+        let mut inputs: Vec<Input<'_>> =
+            self.runs.iter().map(|run| Input::Run { left: run.clone(), chunk: Vec::new() }).collect();
+        inputs.push(Input::Held(held.iter()));
+        let mut heap = BinaryHeap::new();
+        for (number, input) in inputs.iter_mut().enumerate() {
+            heap.extend(self.next(input)?.map(|pair| Reverse((pair, number))));
+        }
+        let mut sum: Option<Pair> = None;
+        while let Some(Reverse((pair, number))) = heap.pop() {
+            heap.extend(self.next(&mut inputs[number])?.map(|pair| Reverse((pair, number))));
+            match &mut sum {
+                Some(sum) if sum.words == pair.words => sum.count += pair.count,
+                other => {
+                    if let Some(whole) = other.replace(pair) {
+                        visit(whole)?;
+                    }
+                }
+            }
+        }
+        sum.map_or(Ok(()), visit)
+    }
+
+    fn next(&self, input: &mut Input<'_>) -> Result<Option<Pair>, Error> {
+        match input {
+            Input::Held(pairs) => Ok(pairs.next().copied()),
+            Input::Run { left, chunk } => {
+                if chunk.is_empty() && !left.is_empty() {
+                    let end = left.end.min(left.start + CHUNK as u64);
+                    let mut bytes = vec![0; (end - left.start) as usize * BYTES];
+                    let at = left.start * BYTES as u64;
+                    self.file.read_exact_at(&mut bytes, at).map_err(|source| self.failed(source))?;
+                    // Reversed, because pairs are taken from the end.
+                    chunk.extend(bytes.chunks_exact(BYTES).rev().map(Pair::of));
+                    left.start = end;
+                }
+                Ok(chunk.pop())
+            }
+        }
+    }
+}
+
+/// An input of the merge.
+enum Input<'a> {
+    Run { left: Range<u64>, chunk: Vec<Pair> },
+    Held(std::slice::Iter<'a, Pair>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{corpus, draw::Random};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn pairs_are_counted_by_distance_however_little_is_held() {
+        let mut random = Random::new(1, 1);
+        let mut text = String::new();
+        for _ in 0..2_000 {
+            for _ in 0..random.below(12) {
+                text.push(char::from(b'a' + random.below(20) as u8));
+                text.push(' ');
+            }
+            text.push('\n');
+        }
+        let corpus = corpus::of_text(text.as_bytes(), &corpus::from(1)).unwrap();
+        let mut expected: BTreeMap<(u32, u32), f64> = BTreeMap::new();
+        let tokens = corpus::tokens(&corpus);
+        for sentence in tokens.split(|&token| token == super::super::spool::END) {
+            for i in 0..sentence.len() {
+                for j in i + 1..sentence.len().min(i + 4) {
+                    let pair = (sentence[i].min(sentence[j]), sentence[i].max(sentence[j]));
+                    *expected.entry(pair).or_default() += 1.0 / (j - i) as f64;
+                }
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for held in [50, 1_000, HELD] {
+            let pairs = Pairs::count_holding(held, &corpus, 3, folder.path(), &|_| true).unwrap();
+            let found: Vec<(u32, u32, f32)> = (0..pairs.buckets()).flat_map(|at| pairs.bucket(at).unwrap()).collect();
+            assert_eq!(found.len(), expected.len(), "holding {held}");
+            for (a, b, count) in found {
+                assert!((f64::from(count) - expected[&(a, b)]).abs() < 1e-2, "{a} {b}: {count}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

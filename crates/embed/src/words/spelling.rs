@@ -1,0 +1,219 @@
+//! Spelling and selection of words imported from files of other programs: one rule for all formats, for `import` and
+//! for `load`.
+//!
+//! White space within a word (a no-break, thin or ideographic space, U+0085; in text formats plain spaces too) becomes
+//! `_`. A word that is empty, too long, not UTF-8, or a duplicate is skipped and counted.
+
+use super::{WordModel, data::MAX_WORD_BYTES, model::imported_card};
+use crate::Error;
+use rustc_hash::FxHashSet;
+use std::{fmt, path::Path};
+
+/// Maximum bytes read as one word; a longer one means damage.
+pub const LONGEST: usize = 4 << 10;
+
+/// Why a word is skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is empty.
+    Empty,
+    /// It has this many bytes.
+    TooLong(usize),
+    /// It is not UTF-8.
+    NotUtf8,
+    /// It is a duplicate.
+    Twice,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the word is empty"),
+            Self::TooLong(bytes) => write!(f, "the word has {bytes} bytes, at most {MAX_WORD_BYTES} are possible"),
+            Self::NotUtf8 => f.write_str("the word is not UTF-8"),
+            Self::Twice => f.write_str("the word came before, and keeps its first vector"),
+        }
+    }
+}
+
+/// Returns the spelling of a word.
+pub(crate) fn spell(word: &[u8]) -> Result<String, Unfit> {
+    let word = std::str::from_utf8(word).map_err(|_| Unfit::NotUtf8)?;
+    let mut spelled = String::with_capacity(word.len());
+    let mut after_space = false;
+    for c in word.chars() {
+        let space = c.is_whitespace();
+        if !space || !after_space {
+            spelled.push(if space { '_' } else { c });
+        }
+        after_space = space;
+    }
+    match spelled.len() {
+        0 => Err(Unfit::Empty),
+        bytes if bytes > MAX_WORD_BYTES => Err(Unfit::TooLong(bytes)),
+        _ => Ok(spelled),
+    }
+}
+
+/// Words accepted so far.
+#[derive(Default)]
+pub struct Spellings(FxHashSet<String>);
+
+impl Spellings {
+    /// Returns the spelling of a word and records it; duplicates are refused.
+    pub fn take(&mut self, word: &[u8]) -> Result<String, Unfit> {
+        let word = spell(word)?;
+        if self.0.insert(word.clone()) { Ok(word) } else { Err(Unfit::Twice) }
+    }
+}
+
+/// Summary of the words that an import skipped or respelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Empty words, skipped.
+    pub empty: u64,
+    /// Overlong words, skipped.
+    pub too_long: u64,
+    /// Words that are not UTF-8, skipped.
+    pub not_utf8: u64,
+    /// Duplicates, skipped.
+    pub twice: u64,
+    /// Words whose white space became `_`.
+    pub spaced: u64,
+    /// The word count in the header and the actual one, if they differ.
+    pub miscounted: Option<(u64, u64)>,
+}
+
+impl Notes {
+    /// Returns the number of skipped words.
+    pub fn left_out(&self) -> u64 {
+        self.empty + self.too_long + self.not_utf8 + self.twice
+    }
+
+    fn count(&mut self, unfit: Unfit) {
+        match unfit {
+            Unfit::Empty => self.empty += 1,
+            Unfit::TooLong(_) => self.too_long += 1,
+            Unfit::NotUtf8 => self.not_utf8 += 1,
+            Unfit::Twice => self.twice += 1,
+        }
+    }
+}
+
+/// One line; empty if there is nothing to report.
+impl fmt::Display for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut notes = Vec::new();
+        let kinds = [
+            (self.empty, "empty".to_owned()),
+            (self.too_long, format!("longer than {MAX_WORD_BYTES} bytes")),
+            (self.not_utf8, "not UTF-8".to_owned()),
+            (self.twice, "there already".to_owned()),
+        ];
+        let kinds: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if !kinds.is_empty() {
+            notes.push(format!("words left out: {}", kinds.join(", ")));
+        }
+        if self.spaced > 0 {
+            notes.push(format!("words whose spaces became \"_\": {}", self.spaced));
+        }
+        if let Some((promised, found)) = self.miscounted {
+            notes.push(format!("the first line promises {promised} words, the file has {found}"));
+        }
+        f.write_str(&notes.join("; "))
+    }
+}
+
+/// A model imported from a file of another program.
+pub struct Imported {
+    /// The model.
+    pub model: WordModel,
+    /// Words that were skipped or respelled.
+    pub notes: Notes,
+}
+
+/// The accepted words of a file, with their vectors.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) words: Vec<String>,
+    pub(super) rows: Vec<f32>,
+    pub(super) notes: Notes,
+    spellings: Spellings,
+}
+
+impl Taken {
+    /// Accepts a word, or counts it as skipped. Returns whether it was accepted.
+    pub(super) fn add(&mut self, word: &[u8], numbers: &[f32]) -> bool {
+        match self.spellings.take(word) {
+            Ok(spelled) => {
+                self.notes.spaced += u64::from(spelled.as_bytes() != word);
+                self.words.push(spelled);
+                self.rows.extend_from_slice(numbers);
+                true
+            }
+            Err(unfit) => {
+                self.notes.count(unfit);
+                false
+            }
+        }
+    }
+
+    /// Builds the model of these words, without counts and without an output layer.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for no words.
+    pub(super) fn model(self, path: &Path, format: &str, dimension: usize) -> Result<Imported, Error> {
+        let Self { words, rows, notes, .. } = self;
+        if words.is_empty() {
+            let left_out = match notes.left_out() {
+                0 => String::new(),
+                _ => format!("; {notes}"),
+            };
+            return Err(Error::Corrupt { path: path.into(), what: format!("no words{left_out}") });
+        }
+        let card = imported_card(path, format, &notes);
+        Ok(Imported { model: WordModel::of_vectors(words, rows, dimension, card)?, notes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_become_underscores_and_what_is_no_word_is_left_out() {
+        let spelled = |word: &str| spell(word.as_bytes()).unwrap();
+        for (word, expected) in [
+            ("king", "king"),
+            ("new york", "new_york"),
+            (".\u{a0}.", "._."),
+            ("\u{a0}", "_"),
+            ("\u{85}", "_"),
+            ("a\u{2009}\u{3000}b", "a_b"),
+            ("a_b", "a_b"),
+            ("__", "__"),
+            ("\u{feff}", "\u{feff}"),
+        ] {
+            assert_eq!(spelled(word), expected, "{word:?}");
+        }
+        assert_eq!(spelled(&"x".repeat(MAX_WORD_BYTES)).len(), MAX_WORD_BYTES);
+        assert_eq!(spell(&[b'x'; MAX_WORD_BYTES + 1]), Err(Unfit::TooLong(MAX_WORD_BYTES + 1)));
+        assert_eq!(spell(b""), Err(Unfit::Empty));
+        assert_eq!(spell(b"caf\xe9"), Err(Unfit::NotUtf8));
+        let mut spellings = Spellings::default();
+        assert_eq!(spellings.take(b"a b"), Ok("a_b".into()));
+        assert_eq!(spellings.take("a\u{a0}b".as_bytes()), Err(Unfit::Twice));
+    }
+
+    #[test]
+    fn notes_are_one_line_and_nothing_where_nothing_is_to_be_noted() {
+        assert_eq!(Notes::default().to_string(), "");
+        let notes = Notes { empty: 1, too_long: 2, not_utf8: 3, twice: 4, spaced: 5, miscounted: Some((7, 6)) };
+        assert_eq!(
+            notes.to_string(),
+            "words left out: 1 empty, 2 longer than 128 bytes, 3 not UTF-8, 4 there already; \
+             words whose spaces became \"_\": 5; the first line promises 7 words, the file has 6"
+        );
+        assert_eq!(notes.left_out(), 10);
+    }
+}

@@ -1,0 +1,236 @@
+//! The cloze layer, which fills blanks: it predicts a word from its context and the positions of the context words.
+//!
+//! Skip-gram ignores word order, and its subsampling drops the frequent words that most blanks need. So a second, small
+//! model is trained after it on the whole text: the vector-log-bilinear model of Mnih, Kavukcuoglu 2013, "Learning word
+//! embeddings efficiently with noise-contrastive estimation" (section 3). The context vector is the sum of the vectors
+//! of the context words, each multiplied component-wise by the vector of its position; the score of a word is the dot
+//! product of that sum and the word's row of the output layer. With noise drawn from the unigram distribution, the
+//! score is ln p(word | context) - ln p(word).
+
+use super::{
+    checkpoint::Checkpoint,
+    corpus::Corpus,
+    draw::{Alias, Random},
+    file::Table,
+    negative::Measure,
+    rounds::{self, Reporter, Turns},
+    spool::END,
+    train::{TrainOptions, TrainProgress},
+};
+use crate::{
+    Error,
+    math::train::{Composed, SharedMatrix, Window, step},
+};
+use std::sync::{Mutex, PoisonError};
+
+/// Context words on each side of a blank.
+pub(super) const REACH: usize = 5;
+/// Positions around a blank, from left to right.
+pub(super) const PLACES: usize = 2 * REACH;
+/// Noise words per blank.
+const NOISE: usize = 10;
+/// Initial learning rate of the words; that of the positions is `PLACES_RATE`.
+const LEARNING_RATE: f32 = 0.1;
+const PLACES_RATE: f32 = 0.2;
+/// Phase name, for progress and checkpoints.
+const PHASE: &str = "blanks";
+
+/// Parameters of the cloze layer, besides its output layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
+    /// The context vector of each word.
+    pub(super) around: Table,
+    /// The vector of each position, from left to right: [`PLACES`] rows.
+    pub(super) places: Vec<f32>,
+}
+
+/// Returns the position of a word `distance` words before a blank (1 is adjacent).
+pub(super) fn before(distance: usize) -> usize {
+    REACH - distance
+}
+
+/// Returns the position of a word `distance` words after a blank.
+pub(super) fn after(distance: usize) -> usize {
+    REACH + distance - 1
+}
+
+/// Trains the layer; returns it and its output layer.
+///
+/// # Errors
+/// [`Error::Io`], and checkpoint errors.
+pub(super) fn fit(
+    corpus: &Corpus,
+    options: &TrainOptions,
+    checkpoint: Option<&Checkpoint>,
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+) -> Result<(Told, Vec<f32>), Error> {
+    let (rows, dimension) = (corpus.words.len(), options.dimension);
+    let mut around = SharedMatrix::zeros(rows, dimension);
+    let mut places = SharedMatrix::zeros(PLACES, dimension);
+    let mut output = SharedMatrix::zeros(rows, dimension);
+    let mut random = Random::new(options.seed, u64::MAX - 1);
+    let width = 1.0 / (dimension as f32).sqrt();
+    around.fill(|| (random.unit() - 0.5) * width);
+    for distance in 1..=REACH {
+        let nearer = vec![1.0 / (1.0 + distance as f32); dimension];
+        places.set_row(before(distance), &nearer);
+        places.set_row(after(distance), &nearer);
+    }
+    let kept = checkpoint.map(|kept| kept.load(PHASE, &mut [&mut around, &mut places, &mut output]));
+    let (first, report) = kept.transpose()?.flatten().unwrap_or_default();
+    let all = corpus.blocks.len() * options.blank_epochs;
+    let noise = Alias::new(&corpus.counts, 1.0);
+    let total = corpus.total() * options.blank_epochs as u64;
+    let reporter = Reporter { phase: PHASE, total, report: Mutex::new(report), observe };
+    let places = Mutex::new(places);
+    let save = |turn| match checkpoint {
+        Some(checkpoint) => {
+            let places = places.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoint.save(PHASE, turn, reporter.now(), &[&around, &places, &output])
+        }
+        None => Ok(()),
+    };
+    let run = Run { around: &around, output: &output, noise };
+    rounds::run(
+        Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
+        || Scratch::new(dimension),
+        |turn, scratch| {
+            let rate = LEARNING_RATE * (1.0 - turn as f32 / all as f32).max(1e-4);
+            let mut tokens = std::mem::take(&mut scratch.tokens);
+            corpus.spool.read(&corpus.blocks[turn % corpus.blocks.len()], &mut tokens)?;
+            let mut random = Random::new(options.seed ^ u64::from(END), turn as u64);
+            scratch.measure = Measure::default();
+            scratch.places.take(&places.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut words = 0;
+            for sentence in tokens.split(|&token| token == END) {
+                words += sentence.len() as u64;
+                run.sentence(sentence, rate, &mut random, scratch);
+            }
+            scratch.places.give(&mut places.lock().unwrap_or_else(PoisonError::into_inner));
+            scratch.tokens = tokens;
+            reporter.add(words, scratch.measure.mean(), rate)
+        },
+        save,
+    )?;
+    if first < all {
+        save(all)?;
+    }
+    let around = Table::encode(options.store, around.to_rows(), dimension);
+    let mut places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((Told { around, places: places.to_rows() }, output.to_rows()))
+}
+
+/// A thread's copy of the position vectors. Every window changes them, and sharing their cache lines between cores is
+/// slow.
+struct Places {
+    now: SharedMatrix,
+    taken: Vec<f32>,
+}
+
+impl Places {
+    /// Copies the shared vectors.
+    fn take(&mut self, from: &SharedMatrix) {
+        let mut row = vec![0.0; from.dimension()];
+        self.taken.clear();
+        for place in 0..PLACES {
+            from.copy_row(place, &mut row);
+            self.now.set_row(place, &row);
+            self.taken.extend_from_slice(&row);
+        }
+    }
+
+    /// Adds the changes since `take` to the shared vectors.
+    fn give(&self, to: &mut SharedMatrix) {
+        let dimension = to.dimension();
+        let (mut row, mut now) = (vec![0.0; dimension], vec![0.0; dimension]);
+        for (place, taken) in self.taken.chunks_exact(dimension).enumerate() {
+            to.copy_row(place, &mut row);
+            self.now.copy_row(place, &mut now);
+            row.iter_mut().zip(&now).zip(taken).for_each(|((x, now), taken)| *x += now - taken);
+            to.set_row(place, &row);
+        }
+    }
+}
+
+struct Scratch {
+    places: Places,
+    tokens: Vec<u32>,
+    input: Composed,
+    rows: Vec<u32>,
+    which: Vec<u32>,
+    targets: Vec<u32>,
+    coming: Vec<u32>,
+    errors: Vec<f32>,
+    measure: Measure,
+}
+
+impl Scratch {
+    fn new(dimension: usize) -> Self {
+        Self {
+            places: Places { now: SharedMatrix::zeros(PLACES, dimension), taken: Vec::new() },
+            tokens: Vec::new(),
+            input: Composed::new(1, dimension),
+            rows: Vec::new(),
+            which: Vec::new(),
+            targets: Vec::new(),
+            coming: Vec::new(),
+            errors: Vec::new(),
+            measure: Measure::default(),
+        }
+    }
+}
+
+struct Run<'a> {
+    around: &'a SharedMatrix,
+    output: &'a SharedMatrix,
+    noise: Alias,
+}
+
+impl Run<'_> {
+    fn sentence(&self, sentence: &[u32], rate: f32, random: &mut Random, scratch: &mut Scratch) {
+        if sentence.len() < 2 {
+            return;
+        }
+        let Scratch { places, input, rows, which, targets, coming, errors, measure, .. } = scratch;
+        self.draw(sentence[0], random, targets);
+        sentence.iter().take(REACH + 1).for_each(|&word| self.around.prefetch(word));
+        for at in 0..sentence.len() {
+            if let Some(&next) = sentence.get(at + 1) {
+                self.draw(next, random, coming);
+            }
+            if let Some(&entering) = sentence.get(at + 1 + REACH) {
+                self.around.prefetch(entering);
+            }
+            rows.clear();
+            which.clear();
+            for distance in 1..=REACH {
+                if let Some(place) = at.checked_sub(distance) {
+                    rows.push(sentence[place]);
+                    which.push(before(distance) as u32);
+                }
+                if let Some(&word) = sentence.get(at + distance) {
+                    rows.push(word);
+                    which.push(after(distance) as u32);
+                }
+            }
+            input.gather_placed(0, (self.around, rows), (&places.now, which));
+            let window = Window { inputs: &[0], targets, shift: (NOISE as f32).ln() };
+            measure.window(input.inputs(), self.output, window);
+            step(input.inputs(), self.output, window, rate, errors);
+            input.scatter_placed(0, (self.around, rows), (&places.now, which), PLACES_RATE);
+            std::mem::swap(targets, coming);
+        }
+    }
+
+    /// Draws the targets: the word, then the noise, which may include the word.
+    fn draw(&self, word: u32, random: &mut Random, targets: &mut Vec<u32>) {
+        targets.clear();
+        targets.push(word);
+        self.output.prefetch(word);
+        for _ in 0..NOISE {
+            let noise = self.noise.draw(random);
+            targets.push(noise);
+            self.output.prefetch(noise);
+        }
+    }
+}

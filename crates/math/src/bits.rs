@@ -1,0 +1,47 @@
+//! Iterator over the set bits of a bitmap.
+
+use std::iter::FusedIterator;
+
+/// Iterator over the positions of set bits in 64-bit words, ascending.
+#[derive(Clone, Debug)]
+pub struct Ones<'a> {
+    words: &'a [u64],
+    /// Unvisited bits of the current word.
+    left: u64,
+    at: usize,
+}
+
+/// Returns the positions of the set bits: bit `b` of word `w` has position `64 w + b`.
+pub fn ones(words: &[u64]) -> Ones<'_> {
+    Ones { words, left: words.first().copied().unwrap_or(0), at: 0 }
+}
+
+impl Iterator for Ones<'_> {
+    type Item = u32;
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn next(&mut self) -> Option<u32> {
+        while self.left == 0 {
+            self.at += 1;
+            self.left = *self.words.get(self.at)?;
+        }
+        let place = self.at as u32 * 64 + self.left.trailing_zeros();
+        self.left &= self.left - 1;
+        Some(place)
+    }
+}
+
+impl FusedIterator for Ones<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_bit_has_its_place() {
+        assert_eq!(ones(&[1 << 63 | 5, 0, 2]).collect::<Vec<_>>(), [0, 2, 63, 129]);
+        assert_eq!(ones(&[0, 0]).count() + ones(&[]).count(), 0);
+        assert!(ones(&[u64::MAX; 3]).eq(0..192));
+    }
+}

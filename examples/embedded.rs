@@ -1,0 +1,51 @@
+//! An embedded database: no server, vectors of your own, a filter, and a target recall. `cargo run --release --example embedded`.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use nearness::collection::{
+    Accuracy, CollectionSpec, Engine, Fields, Filter, IndexSettings, Item, LocalEngine, Query, SearchParams, Source,
+    Space,
+};
+use nearness::embed::Registry;
+use nearness::types::{CollectionName, Metric, PointId, Precision};
+use serde_json::json;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let engine = LocalEngine::open(folder.path(), Registry::default())?;
+
+    let colors = CollectionName::new("colors")?;
+    let index =
+        IndexSettings { m: 16, ef_construction: 200, ef_search: 0, seal_rows: 50_000, precision: Precision::F32 };
+    let space = Space::Plain { dimension: 3 };
+    engine.create_collection(&CollectionSpec { name: colors.clone(), space, metric: Metric::L2, index })?;
+
+    // A write is durable when it returns.
+    let item = |id: &str, rgb: [f32; 3], warm: bool| -> Result<Item, Box<dyn std::error::Error>> {
+        let payload = json!({ "warm": warm }).as_object().cloned().unwrap_or_default();
+        Ok(Item { id: PointId::new(id.to_owned())?, source: Source::Vector(rgb.to_vec()), payload })
+    };
+    let items = vec![
+        item("red", [1.0, 0.0, 0.0], true)?,
+        item("orange", [1.0, 0.6, 0.0], true)?,
+        item("blue", [0.0, 0.0, 1.0], false)?,
+        item("navy", [0.0, 0.0, 0.5], false)?,
+    ];
+    engine.upsert(&colors, items)?;
+
+    let params = SearchParams {
+        k: 2,
+        accuracy: Accuracy::TargetRecall(0.95),
+        score_threshold: None,
+        fields: Fields::default(),
+        filter: Some(Filter::equals("warm", true).into()),
+        group_by: None,
+        allow_partial: false,
+    };
+    let answers = engine.search(&colors, &[Query::Vector(vec![0.9, 0.4, 0.1])], &params)?;
+    let hits = &answers[0].hits;
+    for hit in hits {
+        println!("{} at distance {:.3}", hit.point.id.as_str(), hit.distance);
+    }
+    assert_eq!(hits.iter().map(|hit| hit.point.id.as_str()).collect::<Vec<_>>(), ["orange", "red"]);
+    Ok(())
+}
