@@ -90,7 +90,7 @@ impl FolderRecords {
     }
 }
 
-/// Adds the images below a folder, except hidden ones, and an error for each folder that cannot be listed.
+/// Adds the images below a folder, and an error for each folder that cannot be listed.
 fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError>>, total: &mut u64) {
     let broken = |what: String| Err(RecordError::record(Place { path: folder.into(), at: At::Whole }, what));
     if depth > MAX_DEPTH {
@@ -103,10 +103,6 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        // Hidden files and folders belong to programs, as for `train images`.
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
         let path = entry.path();
         // Links are not followed, so no folder is visited twice.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -174,8 +170,7 @@ mod tests {
         let file = fixture::file("note.txt", b"not an image");
         let root = file.path.parent().unwrap();
         fs::create_dir_all(root.join("b/c")).unwrap();
-        fs::create_dir_all(root.join("b/.ipynb_checkpoints")).unwrap();
-        for name in ["b/c/2.PNG", "a.jpg", "b/1.webp", ".a.png", "b/.ipynb_checkpoints/1.jpg"] {
+        for name in ["b/c/2.PNG", "a.jpg", "b/1.webp"] {
             fs::write(root.join(name), name).unwrap();
         }
         let (items, errors) = fixture::items(root);
