@@ -17,7 +17,7 @@ use std::{
 };
 
 fn mnist(kind: &str) -> LabelledImages {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/mnist");
     let file = |what: &str| data.join(format!("{kind}-{what}-ubyte.gz"));
     LabelledImages::read(&file("images-idx3"), &file("labels-idx1")).unwrap()
 }

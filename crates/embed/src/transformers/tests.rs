@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const TOLERANCE: f32 = 1e-4;
 
 pub(super) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/transformers")
 }
 
 pub(super) fn said(family: &str) -> Value {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{Embedder, Input};
 
 fn fixture() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fasttext.bin")).unwrap()
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/fasttext.bin")).unwrap()
 }
 
 fn read(bytes: &[u8]) -> Result<WordModel, Error> {

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_thousand_words_of_google_news_open() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/googlenews-1000/wordvecs1000.json.gz");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/googlenews-1000/wordvecs1000.json.gz");
         if !path.exists() {
             #[allow(clippy::print_stderr, reason = "a test that skips says so")]
             {

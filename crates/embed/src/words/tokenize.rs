@@ -14,7 +14,7 @@
 
 use crate::ModelCard;
 use std::borrow::Cow;
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, char::is_combining_mark, is_nfc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// The card setting that names the rule.
@@ -113,11 +113,13 @@ pub(super) fn normal(text: &str) -> Cow<'_, str> {
 }
 
 /// Calls `visit` with each UAX 29 segment of a [`normal`] text that is a word, and its offset. Surrounding underscores
-/// are stripped: `_so_` is emphasis.
+/// are stripped: `_so_` is emphasis. So are combining marks without a base.
 pub(super) fn segments<'a>(text: &'a str, mut visit: impl FnMut(usize, &'a str)) {
     for (at, segment) in text.unicode_word_indices() {
-        let word = segment.trim_start_matches(|c: char| !c.is_alphanumeric());
-        visit(at + segment.len() - word.len(), word.trim_end_matches('_'));
+        let word = segment.trim_start_matches(|c: char| !c.is_alphanumeric() || is_combining_mark(c));
+        if !word.is_empty() {
+            visit(at + segment.len() - word.len(), word.trim_end_matches('_'));
+        }
     }
 }
 
@@ -267,6 +269,11 @@ mod tests {
         check("E\u{301}clair A\u{30a}ngstro\u{308}m", &["éclair", "ångström"]);
         check("\u{feff}co\u{ad}operate \u{202b}שלום\u{202c}", &["cooperate", "שלום"]);
         check("İstanbul ΣΑΣ", &["i\u{307}stanbul", "σασ"]);
+    }
+
+    #[test]
+    fn a_word_does_not_begin_with_a_combining_mark() {
+        assert_eq!(Tokenizer::Uax29.list("\u{203f}\u{cc6}\u{b5f} \u{cc6} \u{301}a"), ["\u{b5f}", "a"]);
     }
 
     #[test]
