@@ -23,10 +23,16 @@ fn search(
 
 /// Returns the fields named by a search that no point has.
 fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
-    let filter = params.filter.as_deref().cloned();
-    let group = params.group_by.as_deref().map(Filter::exists);
-    let asked: Vec<Filter> = filter.into_iter().chain(group).collect();
-    if asked.is_empty() { Ok(Vec::new()) } else { engine.unknown_fields(name, &Filter::And(asked)) }
+    let mut unknown = match &params.filter {
+        Some(filter) => engine.unknown_fields(name, filter)?,
+        None => Vec::new(),
+    };
+    if let Some(field) = &params.group_by {
+        unknown.extend(engine.unknown_fields(name, &Filter::exists(field))?);
+        unknown.sort_unstable();
+        unknown.dedup();
+    }
+    Ok(unknown)
 }
 
 #[tonic::async_trait]
