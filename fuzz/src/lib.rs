@@ -270,7 +270,7 @@ fn entry(file: &mut Vec<u8>, name: &str, content: &[u8]) {
     file.resize(file.len().next_multiple_of(512), 0);
 }
 
-/// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv.rs`); any other panic
+/// Ignores panics inside redb that the engine turns into errors (`crates/core/src/store/kv/db.rs`); any other panic
 /// still ends the run.
 pub fn allow_panics_of_redb() {
     let ends = std::panic::take_hook();

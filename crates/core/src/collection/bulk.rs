@@ -3,12 +3,14 @@
 //! An interrupted load keeps the segments published so far. Repeating it with the same ids leads to the same final
 //! state. Items equal to the stored point in vector and payload are not written again.
 
+use super::commit::Outcome;
+use super::commit::{Likeness, Op};
+use super::compaction::Uncommitted;
 use super::open::Collection;
-use super::seal::{Observe, Uncommitted};
-use super::sealed::GRAPH_FROM_ROWS;
-use super::write::{Likeness, Op};
-use super::{Error, Item, Job, Outcome};
-use crate::index::order::SourceRow;
+use crate::api::Observe;
+use crate::api::{Error, Item, Job};
+use crate::index::reorder::SourceRow;
+use crate::segment::sealed::GRAPH_FROM_ROWS;
 use crate::store::Segment;
 use crate::types::{Ordinal, PointId};
 use std::collections::HashMap;
@@ -55,7 +57,7 @@ pub enum OnConflict {
 }
 
 impl Collection {
-    pub(super) fn bulk_load(
+    pub(crate) fn bulk_load(
         &self,
         items: &mut dyn Iterator<Item = Item>,
         on_conflict: OnConflict,
@@ -88,7 +90,7 @@ impl Collection {
         let mut ids: HashMap<PointId, u64> = HashMap::new();
         let hasher = RandomState::new();
         // Repeated ids with their last item, written after the segment.
-        let mut again: HashMap<PointId, super::write::ReadyItem> = HashMap::new();
+        let mut again: HashMap<PointId, super::commit::ReadyItem> = HashMap::new();
         let mut more = true;
         while more && (ids.len() as u64) < most_rows && again.len() < CHUNK {
             let chunk: Vec<Item> = items.take(CHUNK).collect();

@@ -2,13 +2,14 @@
 //!
 //! A calibration table is written in one transaction, refers to one generation of its graph, and is removed with it.
 
-use super::activity::count;
+use super::compaction::Step;
 use super::job_memory::{Refused, too_little};
+use super::meters::count;
 use super::open::Collection;
-use super::seal::{Observe, Step};
-use super::sealed::Sealed;
-use super::{Error, Job};
+use crate::api::Observe;
+use crate::api::{Error, Job};
 use crate::index::calibration;
+use crate::segment::sealed::Sealed;
 use crate::store::Change;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 impl Collection {
     /// Calibrates a graph that has no table or an outdated one. Cancelled when a request calibrates too, because the
     /// request is faster.
-    pub(super) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
+    pub(crate) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
         if !self.can_be_improved() {
             return Ok(Step::Nothing);
@@ -39,7 +40,7 @@ impl Collection {
     }
 
     /// Calibrates all such graphs, for a request.
-    pub(super) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
+    pub(crate) fn calibrate_all(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _turn = self.measuring.of_request()?;
         for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_calibration()) {
             self.calibrate(sealed, observe)?;

@@ -3,15 +3,17 @@
 //! A directory that no process serves is checked without modification; a live collection also quarantines damaged
 //! segments.
 
-use super::filter::check_payloads;
-use super::models::load_installed;
+use super::compaction::common_ids;
+use super::model_folder::load_installed;
 use super::open::{Collection, EMBEDDER_FOLDER, Lost, expected, graph_path, open_segment};
-use super::seal::common_ids;
-use super::{CheckReport, Damage, Error, Finding, Stop};
-use crate::disk::{self, Fs};
-use crate::embed::{self, Fingerprint, load_folder};
+use crate::api::{CheckReport, Damage, Error, Finding, Stop};
+use crate::disk;
+use crate::disk::Fs;
+use crate::embed;
+use crate::embed::{Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
-use crate::index::graph::Graph;
+use crate::index::hnsw::Graph;
+use crate::segment::check_payloads;
 use crate::store::{
     Catalogue, CollectionDir, CollectionRecord, Fate, Loss, Models, Segment, SegmentId, SegmentRecord, Truth, Unnamed,
 };
@@ -250,7 +252,7 @@ pub fn check_directory(data_dir: &Path) -> Result<CheckReport, Error> {
 ///
 /// # Errors
 /// Those of [`check_directory`].
-pub(super) fn check_folder(
+pub(crate) fn check_folder(
     fs: &Arc<dyn Fs>,
     record: &CollectionRecord,
     home: &CollectionDir,
@@ -262,7 +264,7 @@ pub(super) fn check_folder(
 
 impl Collection {
     /// Checks the files of this collection while it is served. Damaged segments are quarantined.
-    pub(super) fn check(&self) -> Result<CheckReport, Error> {
+    pub(crate) fn check(&self) -> Result<CheckReport, Error> {
         let mut report = CheckReport::default();
         let mut check = Check { report: &mut report, collection: self.name.as_str() };
         check.count(disk::file_len(self.truth.path()).map_err(crate::store::Error::from)?.unwrap_or(0));

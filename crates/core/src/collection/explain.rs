@@ -4,14 +4,16 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::effort::Effort;
-use super::filter::Selected;
-use super::limits::{self, MAX_EF};
 use super::open::{Collection, Place, View};
-use super::query::{self, Part, Resolved, Source};
-use super::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
+use super::search;
+use super::search::{Part, Resolved, Source};
+use crate::api::limits;
+use crate::api::limits::MAX_EF;
+use crate::api::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;
+use crate::payload::Selected;
+use crate::segment::search_budget::{self, Effort};
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
@@ -21,12 +23,12 @@ const PIECE: u32 = 1 << 16;
 const WALKED: usize = 64;
 
 impl Collection {
-    pub(super) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
+    pub(crate) fn explain(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
         self.noting_damage(|| self.explain_once(query, params, id))
     }
 
     fn explain_once(&self, query: &Query, params: &SearchParams, id: &PointId) -> Result<Explanation, Error> {
-        let effort = limits::search(params, self.settings.ef_search)?;
+        let effort = search_budget::validate(params, self.settings.ef_search)?;
         limits::query("query", query)?;
         if params.group_by.is_some() {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
@@ -57,7 +59,7 @@ impl Collection {
             return Ok(told);
         }
         let k = params.k as usize + resolved.exclude.len();
-        let sources = query::sources(&view, selection.as_ref(), k);
+        let sources = search::sources(&view, selection.as_ref(), k);
         let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
         if selected.is_some_and(|selected| !selected.contains(row.0)) {
             told.reason = Reason::Filtered;

@@ -5,12 +5,12 @@
 //! random, or with few switches at critical points (PCT). It does not model weak memory: all orderings are sequentially
 //! consistent.
 
+use super::commit::{Op, Outcome, ReadyItem};
+use super::compaction::Step;
+use super::job_lock::Turn;
 use super::open::Collection;
 use super::recall::tests::empty;
-use super::seal::Step;
-use super::turn::Turn;
-use super::write::{Op, Outcome, ReadyItem};
-use super::{Error, Fields};
+use crate::api::{Error, Fields};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, thread, try_orders};
 use crate::types::PointId;

@@ -3,19 +3,19 @@
 //! A view is an immutable list of sealed segments, frozen ones waiting to be sealed, and the growing one. Jobs replace
 //! whole views; rows are marked deleted in place. A query takes one view and never waits for a job.
 
-use super::activity::Meters;
-use super::canary;
-use super::growing::{Growing, NewRow};
-use super::map::Changes;
-use super::sealed::Sealed;
-use super::turn::{FolderUse, InUse, Turn};
-use super::write::{Counters, Writer};
-use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
+use super::change_feed::Changes;
+use super::commit::{Counters, Writer};
+use super::embedder_probe;
+use super::job_lock::{FolderUse, InUse, Turn};
+use super::meters::Meters;
+use crate::api::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
 use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
-use crate::index::graph::{Expected, Graph};
+use crate::index::hnsw::{Expected, Graph};
+use crate::segment::growing::{Growing, NewRow};
+use crate::segment::sealed::Sealed;
 use crate::store::{
     Change, CollectionDir, CollectionRecord, EmbedderRecord, Entry, Loss, Segment, SegmentId, Truth, damage_found,
 };
@@ -27,49 +27,49 @@ use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Folder of the embedder that a restored collection brings along when the server does not have it.
-pub(super) const EMBEDDER_FOLDER: &str = "embedder";
+pub(crate) const EMBEDDER_FOLDER: &str = "embedder";
 
 /// An open collection.
-pub(super) struct Collection {
-    pub(super) fs: Arc<dyn Fs>,
-    pub(super) name: CollectionName,
-    pub(super) dir: PathBuf,
-    pub(super) dimension: u32,
-    pub(super) metric: Metric,
-    pub(super) settings: IndexSettings,
-    pub(super) embedder: Option<Pinned>,
-    pub(super) truth: Truth,
+pub(crate) struct Collection {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) name: CollectionName,
+    pub(crate) dir: PathBuf,
+    pub(crate) dimension: u32,
+    pub(crate) metric: Metric,
+    pub(crate) settings: IndexSettings,
+    pub(crate) embedder: Option<Pinned>,
+    pub(crate) truth: Truth,
     view: RwLock<Arc<View>>,
-    pub(super) writer: Writer,
+    pub(crate) writer: Writer,
     /// Seals a growing segment once its vectors and payloads take this many bytes, even below the row limit.
-    pub(super) seal_bytes: usize,
+    pub(crate) seal_bytes: usize,
     /// Jobs that write files in `dir`.
-    pub(super) folder_use: FolderUse,
+    pub(crate) folder_use: FolderUse,
     /// Merges, graph builds and compactions.
-    pub(super) jobs: Turn,
+    pub(crate) jobs: Turn,
     /// Whether the last background job was a merge. If so, a graph outside the next merge is built first.
-    pub(super) merged_last: AtomicBool,
+    pub(crate) merged_last: AtomicBool,
     /// Graph calibration. Separate from `jobs`, so that merges do not wait for it.
-    pub(super) measuring: Turn,
+    pub(crate) measuring: Turn,
     /// The change feed.
-    pub(super) changes: Arc<Changes>,
+    pub(crate) changes: Arc<Changes>,
     /// Allows one seal at a time.
-    pub(super) sealing: Mutex<()>,
-    pub(super) next_segment: AtomicU64,
+    pub(crate) sealing: Mutex<()>,
+    pub(crate) next_segment: AtomicU64,
     /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
-    pub(super) gone: AtomicBool,
-    pub(super) meters: Arc<Meters>,
+    pub(crate) gone: AtomicBool,
+    pub(crate) meters: Arc<Meters>,
     /// Queries answered since it was opened.
-    pub(super) answered: AtomicU64,
+    pub(crate) answered: AtomicU64,
     /// Whether the last merge or background graph build failed.
-    pub(super) improving_fails: AtomicBool,
+    pub(crate) improving_fails: AtomicBool,
     /// Segment files that no transaction named when the collection was opened, and what was done with each.
     orphans: Vec<String>,
     lineage: Mutex<Lineage>,
     /// Writers hold it shared from the embedding on; the switch to the next generation holds it exclusively.
-    pub(super) generation: RwLock<()>,
+    pub(crate) generation: RwLock<()>,
     /// Identity written to its segments, so that segments of another collection are recognized.
-    pub(super) identity: Identity,
+    pub(crate) identity: Identity,
     /// Value of the process-wide damage counter at the last check of this collection.
     damage_seen: AtomicU64,
     /// Incremented when damage of this collection is noted.
@@ -84,14 +84,14 @@ const DAMAGED_TRIES: u32 = 3;
 
 /// Generation of the collection.
 #[derive(Clone, Debug)]
-pub(super) struct Lineage {
-    pub(super) generation: u32,
+pub(crate) struct Lineage {
+    pub(crate) generation: u32,
     /// The previous generation, if kept.
-    pub(super) previous: Option<PreviousGeneration>,
+    pub(crate) previous: Option<PreviousGeneration>,
 }
 
 impl Lineage {
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry) -> Self {
         let previous = entry.previous.as_ref().and_then(|previous| {
             let embedder = previous.record.embedder.as_ref().map(pin_of)?;
             Some(PreviousGeneration { generation: previous.generation, embedder })
@@ -105,18 +105,18 @@ fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
 }
 
 /// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
-pub(super) struct Pinned {
-    pub(super) pin: EmbedderPin,
-    pub(super) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
+pub(crate) struct Pinned {
+    pub(crate) pin: EmbedderPin,
+    pub(crate) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
     /// Reason for refusing the embedder.
-    pub(super) refused: OnceLock<String>,
+    pub(crate) refused: OnceLock<String>,
 }
 
 impl Pinned {
     /// Binds an embedder of this name and fingerprint, if it still produces the reference vectors.
     fn meet(&self, collection: &CollectionName, truth: &Truth, embedder: &Arc<dyn Embedder>) -> Result<(), Error> {
         let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
-        match canary::watch(truth, embedder.as_ref(), tap)? {
+        match embedder_probe::watch(truth, embedder.as_ref(), tap)? {
             Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
             Err(why) => {
                 tracing::error!(%collection, embedder = %self.pin.name, why, "the embedder is refused");
@@ -129,40 +129,40 @@ impl Pinned {
 
 /// The segments that queries search.
 #[derive(Clone)]
-pub(super) struct View {
-    pub(super) sealed: Vec<Arc<Sealed>>,
+pub(crate) struct View {
+    pub(crate) sealed: Vec<Arc<Sealed>>,
     /// Oldest first.
-    pub(super) frozen: Vec<Arc<Growing>>,
-    pub(super) growing: Arc<Growing>,
+    pub(crate) frozen: Vec<Arc<Growing>>,
+    pub(crate) growing: Arc<Growing>,
     /// Count of added segments that may hold points which older views have elsewhere.
-    pub(super) additions: u64,
+    pub(crate) additions: u64,
     /// Damaged segments, including those with some rows still in use. While there are any, reads fail unless the point
     /// is found elsewhere or partial results are allowed.
-    pub(super) lost: Vec<Lost>,
+    pub(crate) lost: Vec<Lost>,
 }
 
 /// A damaged sealed segment: what is wrong, in which file and where. It is either quarantined, or still in the view
 /// with its damaged rows hidden.
 #[derive(Clone, Debug)]
-pub(super) struct Lost {
-    pub(super) segment: SegmentId,
-    pub(super) what: String,
+pub(crate) struct Lost {
+    pub(crate) segment: SegmentId,
+    pub(crate) what: String,
 }
 
 /// Location of a live point.
-pub(super) enum Place {
+pub(crate) enum Place {
     Growing(Arc<Growing>, u32),
     Sealed(Arc<Sealed>, Ordinal),
 }
 
 impl View {
     /// Returns the growing segments, newest first.
-    pub(super) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
+    pub(crate) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
         std::iter::once(&self.growing).chain(self.frozen.iter().rev())
     }
 
     /// Returns the location of the live point with this id.
-    pub(super) fn locate(&self, id: &PointId) -> Option<Place> {
+    pub(crate) fn locate(&self, id: &PointId) -> Option<Place> {
         for growing in self.growing_newest_first() {
             if let Some(&row) = growing.read().by_id.get(id) {
                 return Some(Place::Growing(growing.clone(), row));
@@ -172,7 +172,7 @@ impl View {
     }
 
     /// Fails with `Damaged` when any segment is damaged, because the result could be partial.
-    pub(super) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
+    pub(crate) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
         if let Some(Lost { segment, what }) = self.lost.first() {
             let what = format!(
                 "segment {} of the collection {:?} is damaged ({what}); {REMEDY}",
@@ -184,7 +184,7 @@ impl View {
         self.sealed.iter().find(|sealed| sealed.has_new_damage()).map_or(Ok(()), |sealed| Err(sealed.damage()))
     }
 
-    pub(super) fn live(&self) -> u64 {
+    pub(crate) fn live(&self) -> u64 {
         let growing: u64 = self.growing_newest_first().map(|growing| growing.live()).sum();
         growing + self.sealed.iter().map(|sealed| u64::from(sealed.live_rows())).sum::<u64>()
     }
@@ -193,7 +193,7 @@ impl View {
 impl Collection {
     /// Opens the collection recorded in the database in `dir`: maps segments and graphs, reads growing points into
     /// memory.
-    pub(super) fn open(
+    pub(crate) fn open(
         fs: &Arc<dyn Fs>,
         record: &CollectionRecord,
         home: &CollectionDir,
@@ -321,7 +321,7 @@ impl Collection {
     }
 
     /// Binds the embedder of a newly installed model, if the collection lacks it.
-    pub(super) fn offer(&self, model: &Model) {
+    pub(crate) fn offer(&self, model: &Model) {
         let Some(pinned) = &self.embedder else { return };
         let same =
             |one: &&Arc<dyn Embedder>| one.name() == pinned.pin.name && one.fingerprint() == pinned.pin.fingerprint;
@@ -333,22 +333,22 @@ impl Collection {
         }
     }
 
-    pub(super) fn lineage(&self) -> Lineage {
+    pub(crate) fn lineage(&self) -> Lineage {
         self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_lineage(&self, lineage: Lineage) {
+    pub(crate) fn set_lineage(&self, lineage: Lineage) {
         *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = lineage;
     }
 
     /// Returns the current view.
-    pub(super) fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs `read` until it finds no new damage. After each run the damaged rows are hidden; the next run then fails,
     /// or leaves them out if partial results are allowed. Not to be called under the commit lock.
-    pub(super) fn noting_damage<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn noting_damage<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             let known = self.note_damage();
@@ -363,7 +363,7 @@ impl Collection {
     }
 
     /// Hides newly found damage. The returned number changes whenever there was any.
-    pub(super) fn note_damage(&self) -> u64 {
+    pub(crate) fn note_damage(&self) -> u64 {
         if damage_found() != self.damage_seen.load(Ordering::Acquire) {
             let held = self.writer.hold();
             self.note_damage_held(&held);
@@ -372,7 +372,7 @@ impl Collection {
     }
 
     /// Like [`note_damage`](Self::note_damage), under the commit lock.
-    pub(super) fn note_damage_held(&self, _held: &MutexGuard<'_, Counters>) {
+    pub(crate) fn note_damage_held(&self, _held: &MutexGuard<'_, Counters>) {
         let seen = damage_found();
         if seen == self.damage_seen.load(Ordering::Acquire) {
             return;
@@ -404,7 +404,7 @@ impl Collection {
     }
 
     /// Quarantines the damaged part of a segment whose check failed with `error`.
-    pub(super) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
+    pub(crate) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
         match segment.loss() {
             Loss::Nothing => {
                 tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged where it costs no rows");
@@ -415,7 +415,7 @@ impl Collection {
     }
 
     /// Removes a damaged segment from the view, so that nothing is read or copied from it.
-    pub(super) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
+    pub(crate) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
         tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
         let _held = self.writer.hold();
         self.change_view(|view| {
@@ -429,31 +429,31 @@ impl Collection {
     }
 
     /// Replaces the view. Only under the commit lock, so that no concurrent change is lost.
-    pub(super) fn change_view(&self, change: impl FnOnce(&mut View)) {
+    pub(crate) fn change_view(&self, change: impl FnOnce(&mut View)) {
         let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&slot);
         change(&mut view);
         *slot = Arc::new(view);
     }
 
-    pub(super) fn new_growing(&self) -> Result<Growing, Error> {
+    pub(crate) fn new_growing(&self) -> Result<Growing, Error> {
         new_growing(self.dimension, self.metric, self.settings)
     }
 
-    pub(super) fn graph_params(&self) -> Result<GraphParams, Error> {
+    pub(crate) fn graph_params(&self) -> Result<GraphParams, Error> {
         graph_params(self.settings)
     }
 
     /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a seal,
     /// are refused. Closes the database even while segments are still read, so that the folder can be opened again.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.gone.store(true, Ordering::SeqCst);
         self.truth.close();
         self.writer.wake();
         self.changes.end();
     }
 
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }
 
@@ -461,24 +461,24 @@ impl Collection {
     ///
     /// # Errors
     /// `NotFound` when the collection was deleted or replaced: the folder may already belong to another one.
-    pub(super) fn use_folder(&self) -> Result<InUse, Error> {
+    pub(crate) fn use_folder(&self) -> Result<InUse, Error> {
         // Before the check: a thread that waits for the folder to become free has set `gone` first.
         let in_use = self.folder_use.begin();
         if self.is_gone() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
     }
 
     /// Returns the fingerprint of its embedder.
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint)
     }
 
     /// Returns the number of a new segment.
-    pub(super) fn take_segment_id(&self) -> SegmentId {
+    pub(crate) fn take_segment_id(&self) -> SegmentId {
         SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns its state, for the API.
-    pub(super) fn info(&self) -> CollectionInfo {
+    pub(crate) fn info(&self) -> CollectionInfo {
         let view = self.view();
         let stopped = self.truth.stopped();
         let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
@@ -538,7 +538,7 @@ impl Collection {
 }
 
 /// Returns what is known of a collection that failed to open.
-pub(super) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
+pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, why: &str) -> CollectionInfo {
     CollectionInfo {
         name,
         dimension: record.map_or(0, |record| record.dimension),
@@ -584,7 +584,7 @@ fn settings_of(record: &CollectionRecord) -> IndexSettings {
 }
 
 /// Opens a segment of a collection. Checks its header, its dimension, and the recorded content tag, if any.
-pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Option<u64>) -> Result<Segment, Error> {
+pub(crate) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Option<u64>) -> Result<Segment, Error> {
     let segment = Segment::open(dir, id)?;
     if let Some(tag) = tag.filter(|tag| *tag != segment.tag()) {
         let what = format!(
@@ -604,7 +604,7 @@ pub(super) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
 
 /// Whether a segment that does not open is damaged or missing. Otherwise the machine failed, or this program is older
 /// than the file format, and the content may be intact.
-pub(super) fn is_lost(error: &Error) -> bool {
+pub(crate) fn is_lost(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } => true,
         Error::Store(error) => error.kind() == crate::store::ErrorKind::Corrupt || error.is_missing_file(),
@@ -613,12 +613,12 @@ pub(super) fn is_lost(error: &Error) -> bool {
 }
 
 /// Returns the properties that the graph of a segment must have been built on.
-pub(super) fn expected(segment: &Segment, metric: Metric) -> Expected {
+pub(crate) fn expected(segment: &Segment, metric: Metric) -> Expected {
     Expected { rows: segment.rows(), dimension: segment.dimension(), metric, tag: segment.tag() }
 }
 
 /// Returns the path of a segment's graph file.
-pub(super) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
+pub(crate) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
     dir.join(segment.graph_file(generation))
 }
 

@@ -1,15 +1,15 @@
 //! Reading points by id, and in pages ordered by id.
 
-use super::filter::Selection;
 use super::open::{Collection, Place, View};
-use super::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use crate::api::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
+use crate::payload::Selection;
 use crate::types::PointId;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 impl Collection {
     /// Returns the point at a location.
-    pub(super) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
+    pub(crate) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
         let (vector, payload) = match place {
             Place::Growing(growing, row) => {
                 let table = growing.read();
@@ -32,7 +32,7 @@ impl Collection {
         Ok(Point { id, vector, payload: payload.transpose()? })
     }
 
-    pub(super) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
+    pub(crate) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
         let (stop, budget) = (Stop::current(), Budget::current());
         let one = |id: &PointId| {
@@ -51,11 +51,11 @@ impl Collection {
     }
 
     /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
-    pub(super) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
+    pub(crate) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
         view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
     }
 
-    pub(super) fn scroll(
+    pub(crate) fn scroll(
         &self,
         after: Option<&PointId>,
         limit: usize,
@@ -155,7 +155,7 @@ fn first_points(
 }
 
 /// Parses a stored payload.
-pub(super) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
+pub(crate) fn parse(collection: &crate::types::CollectionName, id: &PointId, bytes: &[u8]) -> Result<Payload, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Damaged {
         what: format!("the payload of point {:?} in collection {:?}: {error}", id.as_str(), collection.as_str()),
     })

@@ -11,11 +11,12 @@
 //! if this reproduces the stored vector. If any source is not certain, nothing is changed and the points are listed.
 
 use super::bulk::{OnConflict, Refused};
-use super::embedding::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
-use super::map::Feed;
+use super::change_feed::Feed;
+use super::commit::{Counters, Op};
+use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
+use super::embedder_probe;
 use super::open::Collection;
-use super::write::{Counters, Op};
-use super::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, canary, limits};
+use crate::api::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, limits};
 use crate::embed::{Input, Modality};
 use crate::store::Change;
 use crate::sync::MutexGuard;
@@ -41,8 +42,8 @@ const WHOLE: Fields = Fields { payload: true, vector: true };
 /// between two steps may be rounded either way.
 fn tolerance(precision: Precision) -> f32 {
     match precision {
-        Precision::F32 | Precision::F16 => canary::ROUNDING,
-        Precision::I8 => 20.0 * canary::ROUNDING,
+        Precision::F32 | Precision::F16 => embedder_probe::ROUNDING,
+        Precision::I8 => 20.0 * embedder_probe::ROUNDING,
     }
 }
 
@@ -64,7 +65,7 @@ impl Uncertain {
 }
 
 /// Brings one generation up to date with another.
-pub(super) struct Follower<'g> {
+pub(crate) struct Follower<'g> {
     /// The generation that serves.
     from: &'g Collection,
     to: &'g Collection,
@@ -77,7 +78,7 @@ pub(super) struct Follower<'g> {
 }
 
 impl<'g> Follower<'g> {
-    pub(super) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
+    pub(crate) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
         let feed = Feed::new(&from.changes, || from.writer.sequence());
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
@@ -88,7 +89,7 @@ impl<'g> Follower<'g> {
     /// `Conflict` for points without a certain source, or while the present embedder is not loaded; `InvalidInput` for
     /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
     /// false.
-    pub(super) fn approach(&mut self) -> Result<(), Error> {
+    pub(crate) fn approach(&mut self) -> Result<(), Error> {
         // No background thread seals this generation, and a reopened one may have frozen segments.
         while self.to.seal_oldest().map_err(Error::Seal)? {}
         if self.to.view().live() == 0 {
@@ -108,7 +109,7 @@ impl<'g> Follower<'g> {
     ///
     /// # Errors
     /// As [`approach`](Self::approach); also `Unavailable` when the collection was deleted or replaced.
-    pub(super) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
         while self.follow(PAGE)? > 0 {}
         // Clients may wait for a sequence number of the previous generation: continue above it.
         let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
@@ -247,7 +248,7 @@ impl<'g> Follower<'g> {
                 let rounded =
                     |made| limits::rounded(&|| "payload".to_owned(), made, precision, from.dimension, from.metric);
                 match (made.and_then(rounded), stored) {
-                    (Ok(made), Some(stored)) => Ok(canary::off(&made, stored) <= tolerance(precision)),
+                    (Ok(made), Some(stored)) => Ok(embedder_probe::off(&made, stored) <= tolerance(precision)),
                     (Err(Error::Abandoned), _) => Err(Error::Abandoned),
                     _ => Ok(false),
                 }
@@ -385,10 +386,12 @@ fn field_of(reads: Modality) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::crash_tests::letters::Letters;
-    use super::super::{CollectionSpec, Damage, Engine, IndexSettings, LocalEngine, Space, check_directory, map};
     use super::*;
+    use crate::api::{CollectionSpec, Damage, IndexSettings, Space};
+    use crate::collection::{check_directory, layout};
     use crate::embed::{Embedder, Input, Registry};
+    use crate::engine::crash_tests::letters::Letters;
+    use crate::engine::{Engine, LocalEngine};
     use crate::types::{CollectionName, Metric};
     use std::path::Path;
     use std::sync::Arc;
@@ -469,9 +472,9 @@ mod tests {
             }
             // Holds the previous generation until the end.
             let reader = scope.spawn(|| {
-                let choice = map::MapChoice { dimensions: 2, method: Some(crate::map::Method::Pca) };
-                let params = map::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
-                let tell = |_: map::MapPart| {
+                let choice = layout::MapChoice { dimensions: 2, method: Some(crate::layout::Method::Pca) };
+                let params = layout::MapParams { choice, fields: Vec::new(), limit: 300, fresh: false, seed: 0 };
+                let tell = |_: layout::MapPart| {
                     reads.store(true, Ordering::SeqCst);
                     while !read.load(Ordering::SeqCst) {
                         std::thread::yield_now();

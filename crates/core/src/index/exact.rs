@@ -3,7 +3,8 @@
 
 use super::rows;
 use super::{Found, Rows};
-use crate::math::{self, TopK};
+use crate::math;
+use crate::math::TopK;
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Number of rows to prefetch ahead: accepted rows may be far apart, where the hardware does not prefetch.
@@ -84,7 +85,7 @@ pub fn distance(rows: Rows<'_>, row: Ordinal, query: &[f32], query_norm: f32) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
     use crate::math::Components;
 
     #[test]

@@ -20,7 +20,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use hnsw_rs::prelude::{Distance, Hnsw};
 
 use super::{Error, Found, GraphParams, Rows, exact};
-use crate::math::{self, TopK};
+use crate::math;
+use crate::math::TopK;
 use crate::types::{MAX_DIMENSION, Metric, Neighbor, Ordinal};
 
 /// Maximum number of levels in `hnsw_rs`.
@@ -268,7 +269,7 @@ fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
 
     fn filled(sample: &Sample, rows: u32) -> GrowingIndex {
         let all = sample.rows();

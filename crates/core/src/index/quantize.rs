@@ -20,10 +20,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Rows;
-use super::reduce::{Projection, RESIDUAL_CORRELATION};
+use super::pca::{Projection, RESIDUAL_CORRELATION};
+use crate::math;
 use crate::math::codes::NORM_BYTES;
 use crate::math::gemm::{Matrix, multiply};
-use crate::math::{self, TopK, Vector};
+use crate::math::{TopK, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Components that the reduction of the dot product adds.
@@ -411,7 +412,7 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::samples::Sample;
+    use crate::index::test_data::Sample;
     use crate::math::codes::{norm_term, squared_distance};
 
     /// Returns the integer distance of a row and a query, by the norm terms of `math::codes` and by subtraction.

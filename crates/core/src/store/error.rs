@@ -1,6 +1,7 @@
 //! Errors of the store.
 
-use crate::disk::{self, ErrorKind};
+use crate::disk;
+use crate::disk::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Error of the store.

@@ -18,34 +18,33 @@
 //! | `error.rs` | [`Error`] |
 //! | `identity.rs` | [`Owner`], [`CollectionDir`]: which files belong together |
 //! | `orphan.rs` | [`Unnamed`]: files without a record, and their fate |
-//! | `kv.rs`, `kv_file.rs` | opening, verifying and committing redb files; the storage backend of redb |
+//! | `kv/` | opening, verifying and committing redb files; the storage backend of redb |
 //! | `record.rs` | record of a collection, and its JSON |
-//! | `catalogue.rs` | [`Catalogue`] |
+//! | `catalog/` | [`Catalogue`] |
 //! | `models.rs` | [`Models`]: installed models and uploads |
-//! | `truth.rs` | [`Truth`], [`Change`] |
+//! | `collection_db/` | [`Truth`], [`Change`] |
 //! | `segment/` | [`Segment`], [`SegmentWriter`] and the file format |
 
-mod catalogue;
+mod catalog;
+mod collection_db;
 mod error;
 mod identity;
 mod kv;
-mod kv_file;
 mod models;
 mod orphan;
 mod record;
 mod segment;
-mod truth;
 
 pub use crate::disk::ErrorKind;
-pub use catalogue::{Catalogue, Changed, Listed, Prepared};
+pub use catalog::{Catalogue, Changed, Listed, Prepared};
+pub use collection_db::point_record::{decode as decode_point, encode as encode_point};
+pub use collection_db::{Canary, Change, SegmentRecord, Truth, Visit};
 pub use error::Error;
 pub use identity::{CollectionDir, Owner};
 pub use models::{Models, Upload};
 pub use orphan::{Fate, Unnamed};
 pub use record::{CollectionRecord, EmbedderRecord, Entry};
 pub use segment::{Loss, Segment, SegmentId, SegmentWriter, damage_found};
-pub use truth::point::{decode as decode_point, encode as encode_point};
-pub use truth::{Canary, Change, SegmentRecord, Truth, Visit};
 
 /// Parses a folder number in the form that this program writes. Other folders are never removed.
 fn folder_number(name: &str) -> Option<u64> {

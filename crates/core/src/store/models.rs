@@ -9,7 +9,8 @@
 
 use super::Error;
 use super::folder_number;
-use crate::disk::{self, Fs, FsFile};
+use crate::disk;
+use crate::disk::{Fs, FsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

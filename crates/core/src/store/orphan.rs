@@ -4,9 +4,10 @@
 //! without points. All others may be the only copy of points: they are moved to `orphans/`, or the open fails if their
 //! number proves that the record is older than the data.
 
-use super::truth::Truth;
+use super::collection_db::Truth;
 use super::{Error, ErrorKind, Owner};
-use crate::disk::{self, Fs};
+use crate::disk;
+use crate::disk::Fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! Batched answers: exact ones by one shared scan, and the recall of a graph against them.
 
 use super::{Curve, CurvePoint};
-use crate::index::graph::Graph;
+use crate::index::hnsw::Graph;
 use crate::index::{Error, Rows, exact};
-use crate::math::{self, TopK};
+use crate::math;
+use crate::math::TopK;
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 

@@ -13,7 +13,8 @@
 use super::answers::{Accept, Asked, STEPS, Subject};
 use super::table::{Fit, MARGIN};
 use super::{Calibration, Curve, CurvePoint};
-use crate::index::graph::{self, Expected, Graph};
+use crate::index::hnsw;
+use crate::index::hnsw::{Expected, Graph};
 use crate::index::{Error, GraphParams, Rows};
 use crate::math::Components;
 use crate::types::{Metric, Ordinal};
@@ -65,7 +66,7 @@ fn most_subset_rows(dimension: usize) -> usize {
 fn subset_bytes(rows: usize, dimension: usize, metric: Metric, m: u32) -> u64 {
     let (rows, vector) = (rows as u64, 4 * dimension as u64 + 4);
     let asked = 2 * (HELD_OUT.1 + STORED.1) as u64 * vector;
-    let graph = graph::build_bytes(rows, dimension, metric, m, false) + graph::file_bytes(rows, dimension, metric, m);
+    let graph = hnsw::build_bytes(rows, dimension, metric, m, false) + hnsw::file_bytes(rows, dimension, metric, m);
     graph.saturating_add(rows * (vector + 4)).saturating_add(asked)
 }
 
@@ -186,7 +187,7 @@ impl<'a> Subset<'a> {
         let path = Path::new("the graph without the held-out rows");
         let rows = self.rows();
         let mut bytes = Vec::new();
-        graph::build(rows, params, None, progress)?
+        hnsw::build(rows, params, None, progress)?
             .write_to(&mut bytes, 0)
             .map_err(|source| crate::disk::Error::io(path, "write", source))?;
         let expected =

@@ -1,8 +1,8 @@
 //! Tests of target recalls with queries that were never stored.
 
 use super::*;
-use crate::index::graph::{Expected, Graph, build};
-use crate::index::samples::Sample;
+use crate::index::hnsw::{Expected, Graph, build};
+use crate::index::test_data::Sample;
 use crate::index::{Error, GraphParams, exact};
 use crate::types::{Metric, Ordinal};
 

@@ -8,7 +8,8 @@
 use super::SegmentId;
 use super::blocks::{Checks, Group, joined};
 use super::layout::{ALIGNMENT, Blocks, Layout, SUMS, Section};
-use crate::disk::{self, Mapping};
+use crate::disk;
+use crate::disk::Mapping;
 use crate::math::{Components, Element};
 use crate::store::Error;
 use crate::types::{Identity, MAX_ID_BYTES, Ordinal};

@@ -7,10 +7,11 @@
 
 use super::blocks::RowSums;
 use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, block_rows};
-use super::narrow::Narrow;
+use super::vector_encoder::Narrow;
 use super::{Segment, SegmentId};
 use crate::disk::{Draft, Fs, Scratch, SectionMark};
-use crate::math::{self, Element};
+use crate::math;
+use crate::math::Element;
 use crate::store::Error;
 use crate::types::{Identity, MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
 use rayon::slice::ParallelSliceMut;

@@ -1,0 +1,737 @@
+//! Background jobs: sealing of growing segments, compaction of sealed ones, and graph builds.
+//!
+//! A job reads live rows, writes new immutable files, and publishes them in one transaction under the commit lock,
+//! which also carries over the rows deleted meanwhile. A crash before that transaction leaves files marked as not
+//! committed ([`Uncommitted`]); the next open removes them.
+
+use crate::api::{Error, Job};
+use crate::collection::job_memory::{Refused, Reserved, too_little};
+use crate::collection::meters::count;
+use crate::collection::open::{Collection, View, expected, graph_path};
+use crate::disk;
+use crate::disk::Fs;
+use crate::index::Rows;
+use crate::index::hnsw;
+use crate::index::hnsw::{Graph, Reuse};
+use crate::index::reorder;
+use crate::index::reorder::SourceRow;
+use crate::segment::growing::Growing;
+use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
+use crate::store::{Change, Segment, SegmentId, SegmentWriter};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+use crate::types::Ordinal;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Most rows of a segment written by a merge or a bulk load.
+const MAX_SEGMENT_ROWS: u64 = 4 << 20;
+/// Merge a segment with all smaller ones once they hold 1/8 of its rows. A larger value means fewer segments to search,
+/// but about that many writes of each row over its life. A row is linked only once, because the links of the largest
+/// input are kept.
+const SMALLER_ONE_IN: u64 = 8;
+/// Delay seals, and with them writers, when a merge of more segments than this is due.
+const MERGES_BEHIND: usize = 16;
+/// Longest delay of a seal.
+const SEAL_DELAY: Duration = Duration::from_secs(10);
+/// Generation of a graph written together with its segment.
+const FIRST_GENERATION: u32 = 1;
+/// Retry interval of a background job while a request holds the job lock.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
+/// Retry interval of a job that memory was too small for.
+const MEMORY_PAUSE: Duration = Duration::from_secs(10);
+/// Bytes per row that a merge needs for reordering and writing, besides its graph: row origin, slots, id ends and id
+/// order.
+const MERGE_ROW_BYTES: u64 = 128;
+
+/// A compaction task.
+pub(crate) enum Task {
+    /// Writes the live rows of these segments into one new segment.
+    Merge(Vec<Arc<Sealed>>),
+    /// Builds a missing graph.
+    Graph(Arc<Sealed>),
+}
+
+/// Row limits of jobs, from the available memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Rows of a merged segment.
+    merge: u64,
+    /// Rows of a segment whose graph is built.
+    graph: u64,
+}
+
+/// Result of a background step on one collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Did one job; there may be more.
+    Done,
+    /// No job is due.
+    Nothing,
+    /// A job is due but cannot run now; retry after this time.
+    Later(Duration),
+}
+
+pub(crate) use crate::api::Observe;
+
+/// Marker of a segment that no transaction names yet: an empty file beside the segment's, made durable first. Dropped
+/// before the commit, it removes both.
+pub(crate) struct Uncommitted<'c> {
+    fs: &'c dyn Fs,
+    dir: &'c Path,
+    id: SegmentId,
+    /// Whether to keep the segment's file.
+    keep: bool,
+}
+
+impl<'c> Uncommitted<'c> {
+    pub(crate) fn begin(fs: &'c dyn Fs, dir: &'c Path, id: SegmentId) -> Result<Self, Error> {
+        let mark = dir.join(id.uncommitted_file());
+        let made = || -> Result<(), disk::Error> {
+            fs.create(&mark).map_err(|source| disk::Error::io(&mark, "create", source))?;
+            disk::sync_folder(fs, dir)
+        };
+        made().map_err(crate::store::Error::from)?;
+        Ok(Self { fs, dir, id, keep: false })
+    }
+
+    /// Releases the marker after the transaction. If the outcome is unknown, the file and its marker stay.
+    pub(crate) fn end(mut self, committed: bool, known: bool) {
+        self.keep = committed || !known;
+        if committed {
+            self.remove(&self.id.uncommitted_file());
+        }
+    }
+
+    fn remove(&self, name: &str) -> bool {
+        let removed = disk::remove_file(self.fs, &self.dir.join(name));
+        if let Err(error) = &removed {
+            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; it is removed at the next start");
+        }
+        removed.is_ok()
+    }
+}
+
+impl Drop for Uncommitted<'_> {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        self.remove(&self.id.payloads_file());
+        self.remove(&self.id.graph_file(FIRST_GENERATION));
+        // The marker last: after a crash the segment is still marked.
+        let gone = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
+        if gone {
+            self.remove(&self.id.uncommitted_file());
+        }
+    }
+}
+
+impl Collection {
+    /// Seals the oldest frozen segment. Returns false if there is none. Wakes the waiting writers, with the error if it
+    /// failed.
+    pub(crate) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
+        let done = self.try_seal_oldest().map_err(Arc::new);
+        self.writer.seal_ended(done.as_ref().err().cloned());
+        done
+    }
+
+    /// Seals these frozen segments and older ones, but none frozen later.
+    fn seal_all_of(&self, frozen: &[Arc<Growing>]) -> Result<(), Error> {
+        let waits = || self.view().frozen.iter().any(|other| frozen.iter().any(|one| Arc::ptr_eq(one, other)));
+        while waits() && self.seal_oldest().map_err(Error::Seal)? {}
+        Ok(())
+    }
+
+    fn try_seal_oldest(&self) -> Result<bool, Error> {
+        let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(_folder) = self.use_folder() else { return Ok(false) };
+        let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
+        const STEP: u32 = 1_024;
+        let rows = frozen.rows_held();
+        let (mut writer, mark) = self.segment_writer()?;
+        let mut origins: Vec<u32> = Vec::new();
+        for from in (0..rows).step_by(STEP as usize) {
+            // In steps, so that writers that replace a frozen row never wait long.
+            let table = frozen.read();
+            for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
+                let place = row as usize;
+                let vector = table.vector(row, self.dimension as usize);
+                writer.append(table.ids[place].as_str(), vector, &table.payloads[place])?;
+                origins.push(row);
+            }
+        }
+        let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
+
+        let held = self.writer.hold();
+        if self.is_gone() {
+            // Dropping the marker removes the segment.
+            return Ok(false);
+        }
+        let (first, last, died) = {
+            let table = frozen.read();
+            let died: Vec<u32> =
+                (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
+            (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
+        };
+        let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];
+        if let Some(segment) = &segment {
+            changes.push(Change::AddSegment { segment: segment.id(), graph_generation: None, tag: segment.tag() });
+            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+        }
+        match &segment {
+            Some(_) => self.commit_segment(mark, &changes)?,
+            None => self.truth.commit(&changes)?,
+        }
+        let sealed = segment.map(|segment| Arc::new(Sealed::new(segment, None, &died)));
+        self.change_view(|view| {
+            view.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
+            view.sealed.extend(sealed);
+        });
+        drop(held);
+        count(&self.meters.seals);
+        Ok(true)
+    }
+
+    /// Runs the most useful job: one merge, or one graph build.
+    pub(crate) fn improve(&self, observe: Observe<'_>) -> Result<Step, Error> {
+        let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
+        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(TURN_PAUSE)) };
+        if !self.can_be_improved() {
+            return Ok(Step::Nothing);
+        }
+        let (view, capacity) = (self.view(), self.meters.memory.capacity());
+        let deferred = self.note_deferred(&view, capacity);
+        let after_merge = self.merged_last.load(Ordering::Relaxed);
+        let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
+            return Ok(if deferred { Step::Later(MEMORY_PAUSE) } else { Step::Nothing });
+        };
+        self.merged_last.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
+        let done = match &task {
+            Task::Merge(inputs) => self.merge(inputs, observe),
+            Task::Graph(sealed) => self.build_graph(sealed, observe),
+        };
+        let begun = matches!(done, Ok(true));
+        self.improving_fails.store(!begun, Ordering::Relaxed);
+        done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_PAUSE) })
+    }
+
+    /// Returns the most memory, in bytes, that a merge into `rows` rows takes, including their graph.
+    fn merge_bytes(&self, rows: u64) -> u64 {
+        let graph = if rows < GRAPH_FROM_ROWS.into() { 0 } else { self.graph_bytes(rows, true) };
+        graph.saturating_add(rows.saturating_mul(MERGE_ROW_BYTES))
+    }
+
+    fn graph_bytes(&self, rows: u64, with_reuse: bool) -> u64 {
+        hnsw::build_bytes(rows, self.dimension as usize, self.metric, self.settings.m, with_reuse)
+    }
+
+    /// Returns the row limits for this much memory.
+    fn room_within(&self, bytes: u64) -> Room {
+        let most = |needed: &dyn Fn(u64) -> u64| {
+            let (mut least, mut most) = (0, u64::from(hnsw::MAX_ROWS));
+            while least < most {
+                let middle = least + (most - least).div_ceil(2);
+                if needed(middle) <= bytes {
+                    least = middle;
+                } else {
+                    most = middle - 1;
+                }
+            }
+            least
+        };
+        Room { merge: most(&|rows| self.merge_bytes(rows)), graph: most(&|rows| self.graph_bytes(rows, false)) }
+    }
+
+    /// Returns the row limit of a new segment for the available memory.
+    pub(crate) fn most_rows(&self) -> u64 {
+        self.room_within(self.meters.memory.capacity()).merge.min(MAX_SEGMENT_ROWS)
+    }
+
+    /// Records at each segment the jobs that do not fit into `capacity`. Returns whether there are any.
+    fn note_deferred(&self, view: &View, capacity: u64) -> bool {
+        let mut deferred = false;
+        for sealed in &view.sealed {
+            let id = sealed.segment.id().0;
+            let mut note = |job, wanted: bool, needed: u64| {
+                let why = (wanted && needed > capacity)
+                    .then(|| too_little(&format!("segment {id} {}", left_out(job)), needed, capacity));
+                deferred |= why.is_some();
+                sealed.defer(job, why);
+            };
+            let graph = self.graph_bytes(sealed.segment.rows().into(), false);
+            note(Job::Indexing, sealed.wants_graph(), graph);
+            let merge = self.merge_bytes(sealed.live_rows().into());
+            note(Job::Merging, sealed.is_worn(), merge);
+        }
+        deferred
+    }
+
+    /// Reserves memory for a job on these segments. If there is too little, records that at each of them and returns
+    /// `None`.
+    ///
+    /// # Errors
+    /// `Unavailable` when `observe` returns false while waiting for other jobs.
+    pub(crate) fn reserve(
+        &self,
+        bytes: u64,
+        job: Job,
+        inputs: &[Arc<Sealed>],
+        observe: Observe<'_>,
+    ) -> Result<Option<Reserved<'_>>, Error> {
+        match self.meters.memory.reserve(bytes, bytes, &|| !self.is_gone() && observe(job, 0, 1)) {
+            Ok(reserved) => Ok(Some(reserved)),
+            Err(Refused::TooLittle { capacity }) => {
+                for sealed in inputs {
+                    let id = sealed.segment.id().0;
+                    let what = match inputs.len() {
+                        1 => format!("segment {id} {}", left_out(job)),
+                        others => format!("segment {id} is not merged: merging it with {} others", others - 1),
+                    };
+                    sealed.defer(job, Some(too_little(&what, bytes, capacity)));
+                }
+                Ok(None)
+            }
+            Err(Refused::Cancelled) => Err(Error::Unavailable("a job was cancelled before it began".into())),
+        }
+    }
+
+    /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
+    pub(crate) fn can_be_improved(&self) -> bool {
+        !self.is_gone() && self.view().lost.is_empty() && self.truth.stopped().is_none()
+    }
+
+    /// Whether to delay the next seal because compaction lags. Bounded, because writers wait for it. Not for failing
+    /// merges, such as those without disk space.
+    pub(crate) fn delays_seals(&self) -> bool {
+        let view = self.view();
+        let fresh = |growing: &Arc<Growing>| growing.frozen_at.get().is_some_and(|at| at.elapsed() < SEAL_DELAY);
+        !self.improving_fails.load(Ordering::Relaxed)
+            && view.sealed.len() > MERGES_BEHIND
+            && view.frozen.first().is_some_and(fresh)
+            && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
+    }
+
+    /// Seals the growing segment, merges all segments into as few as possible, and builds each graph and its
+    /// calibration table. Ignores later writes, so that it ends while writers go on. Skips jobs that memory is too
+    /// small for, and records them at the segments.
+    pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        self.view().whole(&self.name)?;
+        let frozen = {
+            let held = self.writer.hold();
+            self.freeze(&held)?;
+            self.view().frozen.clone()
+        };
+        let turn = self.jobs.of_request()?;
+        self.seal_all_of(&frozen)?;
+        let (view, most_rows) = (self.view(), self.most_rows());
+        let mut group: Vec<Arc<Sealed>> = Vec::new();
+        let mut rows = 0;
+        for sealed in &view.sealed {
+            if !group.is_empty() && rows + u64::from(sealed.live_rows()) > most_rows {
+                self.merge_if_useful(&std::mem::take(&mut group), observe)?;
+                rows = 0;
+            }
+            rows += u64::from(sealed.live_rows());
+            group.push(sealed.clone());
+        }
+        self.merge_if_useful(&group, observe)?;
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
+    }
+
+    /// Builds the missing indexes of the sealed segments, without merging.
+    pub(crate) fn build_indexes(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        let turn = self.jobs.of_request()?;
+        self.view().sealed.iter().for_each(|sealed| sealed.prepare_payloads());
+        self.build_graphs(observe)?;
+        drop(turn);
+        self.calibrate_all(observe)
+    }
+
+    /// Builds the missing graphs for a request, and nothing else.
+    pub(crate) fn build_missing_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        let _folder = self.use_folder()?;
+        let _turn = self.jobs.of_request()?;
+        self.build_graphs(observe)
+    }
+
+    /// Builds the missing graphs. The caller holds the job lock.
+    fn build_graphs(&self, observe: Observe<'_>) -> Result<(), Error> {
+        self.note_deferred(&self.view(), self.meters.memory.capacity());
+        for sealed in self.view().sealed.iter().filter(|sealed| sealed.wants_graph()) {
+            self.build_graph(sealed, observe)?;
+        }
+        Ok(())
+    }
+
+    fn merge_if_useful(&self, group: &[Arc<Sealed>], observe: Observe<'_>) -> Result<(), Error> {
+        if group.len() > 1 || group.iter().any(|sealed| sealed.deleted_rows() > 0) {
+            self.merge(group, observe)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the live rows of `inputs` into one new segment with its graph, and publishes it. Returns false if memory
+    /// is too small.
+    fn merge(&self, inputs: &[Arc<Sealed>], observe: Observe<'_>) -> Result<bool, Error> {
+        let total: u64 = inputs.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        let Some(_memory) = self.reserve(self.merge_bytes(total), Job::Merging, inputs, observe)? else {
+            return Ok(false);
+        };
+        // A copy gets its own checksums: verify what is copied.
+        for sealed in inputs {
+            if let Err(error) = sealed.segment.verify_rows() {
+                self.quarantine(&sealed.segment, &error);
+                return Err(error.into());
+            }
+        }
+        // Hidden damaged rows would be taken for deleted ones.
+        self.view().whole(&self.name)?;
+        let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
+        for (input, sealed) in inputs.iter().enumerate() {
+            let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
+            origins.extend(rows.map(|row| (input as u32, row)));
+        }
+        let segments: Vec<&Segment> = inputs.iter().map(|sealed| &sealed.segment).collect();
+        let made = if origins.is_empty() {
+            None
+        } else {
+            let (segment, mark) = self.write_in_order(&segments, &mut origins, observe)?;
+            let reusable = Reusable::of(inputs, &origins);
+            let graph = match segment.rows() >= GRAPH_FROM_ROWS {
+                true => Some(self.publish_graph(&segment, FIRST_GENERATION, reusable.as_ref(), observe)?),
+                false => None,
+            };
+            Some((segment, graph, mark))
+        };
+
+        let held = self.writer.hold();
+        if self.is_gone() {
+            return Ok(true);
+        }
+        // Dropping the marker removes the new files.
+        self.view().whole(&self.name)?;
+        let died: Vec<u32> = (0..origins.len() as u32)
+            .filter(|&new| {
+                let (input, row) = origins[new as usize];
+                !inputs[input as usize].is_live(row)
+            })
+            .collect();
+        let mut changes: Vec<Change<'_>> =
+            inputs.iter().map(|sealed| Change::RemoveSegment { segment: sealed.segment.id() }).collect();
+        if let Some((segment, graph, _)) = &made {
+            changes.push(Change::AddSegment {
+                segment: segment.id(),
+                graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+                tag: segment.tag(),
+            });
+            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
+        }
+        let made = match made {
+            Some((segment, graph, mark)) => {
+                self.commit_segment(mark, &changes)?;
+                Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died)))
+            }
+            None => {
+                self.truth.commit(&changes)?;
+                None
+            }
+        };
+        self.change_view(|view| {
+            view.sealed.retain(|other| !inputs.iter().any(|input| Arc::ptr_eq(input, other)));
+            view.sealed.extend(made.clone());
+        });
+        drop(held);
+        count(&self.meters.merges);
+        if let Some(made) = &made {
+            made.prepare_payloads();
+        }
+        let mut gone = true;
+        for input in inputs {
+            gone &= self.remove(input.segment.path());
+            self.remove(&self.dir.join(input.segment.id().payloads_file()));
+            if let Some(graph) = input.graph() {
+                self.remove(graph.path());
+            }
+        }
+        if gone && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
+            self.truth.settle(inputs.iter().map(|input| input.segment.id()));
+        }
+        Ok(true)
+    }
+
+    /// Commits changes that name the new segment of this marker.
+    fn commit_segment(&self, mark: Uncommitted<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
+        let done = self.truth.commit(changes);
+        mark.end(done.is_ok(), self.truth.stopped().is_none());
+        Ok(done?)
+    }
+
+    /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
+    /// afterwards.
+    pub(crate) fn write_in_order(
+        &self,
+        segments: &[&Segment],
+        rows: &mut [SourceRow],
+        observe: Observe<'_>,
+    ) -> Result<(Segment, Uncommitted<'_>), Error> {
+        let total = rows.len() as u64;
+        let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
+        let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
+        let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
+        if total >= GRAPH_FROM_ROWS.into() && !reorder::bring_together(&sources, rows, &|| go_on(0)) {
+            return Err(cancelled());
+        }
+        let (mut writer, mark) = self.segment_writer()?;
+        for (done, &(input, row)) in (1_u64..).zip(&*rows) {
+            let segment = segments[input as usize];
+            writer.append(segment.point_id(row), &segment.vector(row), segment.payload(row))?;
+            if done.is_multiple_of(10_000) && !go_on(done) {
+                return Err(cancelled());
+            }
+        }
+        Ok((writer.finish()?, mark))
+    }
+
+    /// Begins a new segment of this collection, marked as not committed.
+    pub(crate) fn segment_writer(&self) -> Result<(SegmentWriter, Uncommitted<'_>), Error> {
+        let id = self.take_segment_id();
+        let mark = Uncommitted::begin(self.fs.as_ref(), &self.dir, id)?;
+        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
+    }
+
+    /// Returns the vectors of a segment in the form that indexes take.
+    fn rows_of<'a>(&self, segment: &'a Segment) -> Rows<'a> {
+        Rows {
+            vectors: segment.vectors(),
+            norms: segment.norms(),
+            dimension: self.dimension as usize,
+            metric: self.metric,
+        }
+    }
+
+    /// Builds the missing graph of a segment, and publishes it. Returns false if memory is too small.
+    fn build_graph(&self, sealed: &Arc<Sealed>, observe: Observe<'_>) -> Result<bool, Error> {
+        sealed.prepare_payloads();
+        if let Err(error) = sealed.ensure_vectors(0..sealed.segment.rows()) {
+            self.note_damage();
+            return Err(error);
+        }
+        let bytes = self.graph_bytes(sealed.segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, std::slice::from_ref(sealed), observe)? else {
+            return Ok(false);
+        };
+        let generation = sealed.generation.load(Ordering::Relaxed) + 1;
+        let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
+        let _held = self.writer.hold();
+        if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
+            self.remove(graph.path());
+            return Ok(true);
+        }
+        self.truth.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
+        let older = sealed.generation.swap(generation, Ordering::Relaxed);
+        if older > 0 {
+            self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
+        }
+        sealed.set_graph(Some(graph));
+        sealed.defer(Job::Indexing, None);
+        count(&self.meters.graphs);
+        Ok(true)
+    }
+
+    /// Builds the graph of a new segment, if it is large enough and there is memory.
+    pub(crate) fn graph_of(&self, segment: &Segment, observe: Observe<'_>) -> Result<Option<Graph>, Error> {
+        if segment.rows() < GRAPH_FROM_ROWS {
+            return Ok(None);
+        }
+        let bytes = self.graph_bytes(segment.rows().into(), false);
+        let Some(_memory) = self.reserve(bytes, Job::Indexing, &[], observe)? else { return Ok(None) };
+        self.publish_graph(segment, FIRST_GENERATION, None, observe).map(Some)
+    }
+
+    fn publish_graph(
+        &self,
+        segment: &Segment,
+        generation: u32,
+        reusable: Option<&Reusable>,
+        observe: Observe<'_>,
+    ) -> Result<Graph, Error> {
+        let progress = |done, total| !self.is_gone() && observe(Job::Indexing, done, total);
+        let built = hnsw::build(self.rows_of(segment), self.graph_params()?, reusable.map(Reusable::links), &progress)?;
+        let path = graph_path(&self.dir, segment.id(), generation);
+        built.publish(&self.fs, &path, segment.tag())?;
+        Ok(Graph::open(&path, expected(segment, self.metric))?)
+    }
+
+    /// Publishes a segment written by a bulk load. Deletes points with the same ids elsewhere in the same transaction,
+    /// and returns their number.
+    pub(crate) fn publish_bulk(
+        &self,
+        (segment, mark): (Segment, Uncommitted<'_>),
+        graph: Option<Graph>,
+    ) -> Result<u64, Error> {
+        let held = self.writer.hold();
+        if self.is_gone() {
+            return Err(Error::UnknownCollection(self.name.to_string()));
+        }
+        let view = self.view();
+        view.whole(&self.name)?;
+        let mut changes = vec![Change::AddSegment {
+            segment: segment.id(),
+            graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
+            tag: segment.tag(),
+        }];
+        let mut dead_growing = Vec::new();
+        let mut dead_sealed = Vec::new();
+        for growing in view.growing_newest_first() {
+            let table = growing.read();
+            let rows: Vec<u32> =
+                table.by_id.iter().filter(|(id, _)| segment.find(id.as_str()).is_some()).map(|(_, &row)| row).collect();
+            changes.extend(rows.iter().map(|&row| Change::RemoveGrowing { key: table.keys[row as usize] }));
+            drop(table);
+            dead_growing.push((growing.clone(), rows));
+        }
+        for sealed in &view.sealed {
+            for (_, row) in common_ids(&segment, &sealed.segment).filter(|&(_, row)| sealed.is_live(row)) {
+                changes.push(Change::DeleteRow { segment: sealed.segment.id(), row: row.0 });
+                dead_sealed.push((sealed.clone(), row));
+            }
+        }
+        // An id that could not be read meanwhile may be among the replaced ones.
+        view.whole(&self.name)?;
+        let sequence = self.writer.sequence() + 1;
+        changes.push(Change::Sequence(sequence));
+        self.commit_segment(mark, &changes)?;
+        let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
+        let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        self.writer.change(|| {
+            self.change_view(|view| {
+                view.additions += 1;
+                view.sealed.push(made.clone());
+            });
+            dead_growing.into_iter().for_each(|(growing, rows)| growing.kill(&rows));
+            dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
+        });
+        self.writer.set_sequence(sequence);
+        self.changes.tell(None, sequence);
+        drop(held);
+        made.prepare_payloads();
+        Ok(replaced as u64)
+    }
+
+    /// Removes an obsolete file, if it exists. If that fails, the next open removes it.
+    pub(crate) fn remove(&self, path: &Path) -> bool {
+        let removed = disk::remove_file(self.fs.as_ref(), path);
+        if let Err(error) = &removed {
+            tracing::debug!(path = %path.display(), %error, "a file that nothing names stays until the next open");
+        }
+        removed.is_ok()
+    }
+
+    /// Verifies every byte of the graphs, and drops damaged ones, so that they are rebuilt.
+    pub(crate) fn audit_graphs(&self) {
+        for sealed in &self.view().sealed {
+            _ = sealed.verified_graph();
+        }
+    }
+}
+
+/// Returns what a segment lacks until that job is done.
+fn left_out(job: Job) -> &'static str {
+    match job {
+        Job::Merging => "keeps its dead rows: writing it anew",
+        _ => "has no graph and is scanned: building one",
+    }
+}
+
+/// The graph of a merge's largest input. The new graph keeps its links.
+pub(crate) struct Reusable {
+    graph: Arc<Graph>,
+    /// New row of each of its rows.
+    rows: Vec<Option<Ordinal>>,
+}
+
+impl Reusable {
+    /// Selects it from the inputs of a merge. `origins` has the source row of each row of the new segment.
+    #[allow(clippy::cast_possible_truncation)]
+    fn of(inputs: &[Arc<Sealed>], origins: &[SourceRow]) -> Option<Self> {
+        let with_graph = inputs.iter().enumerate().filter(|(_, sealed)| sealed.graph().is_some());
+        let (largest, sealed) = with_graph.max_by_key(|(_, sealed)| sealed.live_rows())?;
+        let graph = sealed.verified_graph().ok()??;
+        let mut rows = vec![None; sealed.segment.rows() as usize];
+        for (new, (input, row)) in origins.iter().enumerate() {
+            if *input as usize == largest {
+                rows[row.0 as usize] = Some(Ordinal(new as u32));
+            }
+        }
+        Some(Self { graph, rows })
+    }
+
+    fn links(&self) -> Reuse<'_> {
+        Reuse { graph: &self.graph, rows: &self.rows }
+    }
+}
+
+/// Returns the pairs of rows of two segments with equal ids, in one pass over both in id order.
+pub(crate) fn common_ids<'a>(a: &'a Segment, b: &'a Segment) -> impl Iterator<Item = (Ordinal, Ordinal)> + 'a {
+    let (mut left, mut right) = (a.in_order(None).peekable(), b.in_order(None).peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let (&x, &y) = (left.peek()?, right.peek()?);
+            match a.point_id(x).as_bytes().cmp(b.point_id(y).as_bytes()) {
+                std::cmp::Ordering::Less => _ = left.next(),
+                std::cmp::Ordering::Greater => _ = right.next(),
+                std::cmp::Ordering::Equal => {
+                    left.next();
+                    right.next();
+                    return Some((x, y));
+                }
+            }
+        }
+    })
+}
+
+/// Selects the next job. Segments with many deleted rows are rewritten and small ones merged before graphs are built,
+/// within `room`. `after_merge`, a graph outside the next merge comes first: a busy collection always has merges, which
+/// would otherwise starve its build.
+pub(crate) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task> {
+    let fits = |sealed: &&Arc<Sealed>| sealed.wants_graph() && u64::from(sealed.segment.rows()) <= room.graph;
+    let merge = choose_merge(view, room.merge);
+    let inputs = merge.as_deref().unwrap_or_default();
+    let outside = |sealed: &&Arc<Sealed>| !inputs.iter().any(|input| Arc::ptr_eq(input, sealed));
+    let graph = view.sealed.iter().filter(fits).find(outside).filter(|_| after_merge || merge.is_none());
+    graph.cloned().map(Task::Graph).or(merge.map(Task::Merge))
+}
+
+fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
+    let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= most_rows;
+    if let Some(worn) = view.sealed.iter().filter(fits).find(|sealed| sealed.is_worn()) {
+        return Some(vec![worn.clone()]);
+    }
+    let mut by_size = view.sealed.clone();
+    by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
+    for (place, largest) in by_size.iter().enumerate() {
+        let mut room = most_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
+        let mut smaller: Vec<Arc<Sealed>> = by_size[place + 1..].iter().rev().cloned().collect();
+        smaller.retain(|sealed| {
+            let rows = u64::from(sealed.live_rows());
+            let fits = rows <= room;
+            room -= if fits { rows } else { 0 };
+            fits
+        });
+        let rows: u64 = smaller.iter().map(|sealed| u64::from(sealed.live_rows())).sum();
+        if !smaller.is_empty() && rows * SMALLER_ONE_IN >= largest.live_rows().into() {
+            smaller.push(largest.clone());
+            return Some(smaller);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
