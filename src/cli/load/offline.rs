@@ -127,7 +127,7 @@ impl Account {
     /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
     /// are discarded.
     fn place(&mut self, item: Refused<'_>) -> Place {
-        while self.done_with < item.place && self.places.pop_front().is_some() {
+        while self.done_with < item.index && self.places.pop_front().is_some() {
             self.done_with += 1;
         }
         let unknown = || Place { path: Path::new(item.id.as_str()).into(), at: super::record::At::Whole };

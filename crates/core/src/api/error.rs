@@ -140,7 +140,7 @@ pub enum Error {
     },
     /// No snapshot store is configured.
     #[error(
-        "no place for snapshots is configured: start the server with --snapshots and a directory or the URL of an object store"
+        "no snapshot store is configured: start the server with --snapshots and a directory or the URL of an object store"
     )]
     NoDepot,
     /// No layout of the collection is cached.

@@ -175,7 +175,7 @@ impl Filter {
                     return Err(Error::invalid(format!("{at}.in.values"), why));
                 }
                 let each = values.iter().enumerate();
-                each.into_iter().try_for_each(|(place, value)| check_value(&format!("{at}.in.values[{place}]"), value))
+                each.into_iter().try_for_each(|(index, value)| check_value(&format!("{at}.in.values[{index}]"), value))
             }
             Self::Range { field, range } => {
                 check_field(&format!("{at}.range"), field)?;
@@ -209,7 +209,7 @@ impl Filter {
                 parts
                     .iter()
                     .enumerate()
-                    .try_for_each(|(place, part)| part.check_part(root, &format!("{at}.{name}[{place}]"), levels, left))
+                    .try_for_each(|(index, part)| part.check_part(root, &format!("{at}.{name}[{index}]"), levels, left))
             }
             Self::Not(part) => part.check_part(root, &format!("{at}.not"), levels, left),
         }
@@ -275,7 +275,7 @@ pub(crate) fn check_path(at: &str, path: &str) -> Result<(), Error> {
 
 /// Removes list indices from a path such as `a[0].b` or `a[].b`; `None` if there are none.
 fn without_places(field: &str) -> Option<String> {
-    let place = |name: &str| -> Option<usize> {
+    let index = |name: &str| -> Option<usize> {
         let inner = name.strip_suffix(']')?;
         let begin = inner.rfind('[').filter(|begin| *begin > 0)?;
         inner[begin + 1..].bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'-')).then_some(begin)
@@ -283,7 +283,7 @@ fn without_places(field: &str) -> Option<String> {
     let mut found = false;
     let names = field.split('.').map(|name| {
         let mut rest = name;
-        while let Some(begin) = place(rest) {
+        while let Some(begin) = index(rest) {
             (rest, found) = (&rest[..begin], true);
         }
         rest
@@ -308,13 +308,13 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(filter: &Filter, place: &str, part: &str) {
+    fn refused(filter: &Filter, index: &str, part: &str) {
         match filter.check("filter") {
             Err(Error::Invalid { field, why }) => {
-                assert_eq!(field, place, "{why}");
+                assert_eq!(field, index, "{why}");
                 assert!(why.contains(part), "{why:?} should contain {part:?}");
             }
-            other => panic!("{place} should be refused: {other:?}"),
+            other => panic!("{index} should be refused: {other:?}"),
         }
     }
 

@@ -99,8 +99,8 @@ pub(crate) fn vector(field: &str, vector: &[f32], dimension: u32, metric: Metric
             format!("the collection takes vectors of {dimension} components, got {}", vector.len()),
         ));
     }
-    if let Some(place) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(Error::invalid(field, format!("component {place} is {}, it must be finite", vector[place])));
+    if let Some(index) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::invalid(field, format!("component {index} is {}, it must be finite", vector[index])));
     }
     let norm = math::norm(vector);
     // Squared norms and distances are f32 sums; the limit keeps them far from overflow.
@@ -128,9 +128,9 @@ pub(crate) fn rounded(
         return Ok(kept);
     }
     if precision == Precision::F16
-        && let Some(place) = kept.iter().position(|x| x.abs() > MAX_HALF)
+        && let Some(index) = kept.iter().position(|x| x.abs() > MAX_HALF)
     {
-        let what = format!("component {place} is {}, the collection keeps f16, at most {MAX_HALF}", kept[place]);
+        let what = format!("component {index} is {}, the collection keeps f16, at most {MAX_HALF}", kept[index]);
         return Err(Error::invalid(field(), what));
     }
     math::round_to(precision, &mut kept);

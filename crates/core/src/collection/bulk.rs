@@ -37,7 +37,7 @@ pub struct BulkOutcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
     /// Position among the items of the load, from 0.
-    pub place: u64,
+    pub index: u64,
     /// Id of the item.
     pub id: &'a PointId,
 }
@@ -107,7 +107,7 @@ impl Collection {
                             return Err(Error::PointAgain { id: id.to_string() });
                         }
                         Some(_) => Some(Likeness::Other),
-                        None => view.locate(&id).map(|place| self.compare(&place, &ready)),
+                        None => view.locate(&id).map(|location| self.compare(&location, &ready)),
                     };
                     match likeness {
                         Some(Likeness::Other) if on_conflict == OnConflict::Keep => Err(self.point_taken(&id)),
@@ -117,9 +117,9 @@ impl Collection {
                 let (ready, content, likeness) = match checked {
                     Ok(checked) => checked,
                     Err(error) => {
-                        let place = outcome.loaded + outcome.refused;
+                        let index = outcome.loaded + outcome.refused;
                         outcome.refused += 1;
-                        match on_refused(Refused { place, id: &id }, error)? {
+                        match on_refused(Refused { index, id: &id }, error)? {
                             ControlFlow::Continue(()) => continue,
                             ControlFlow::Break(()) => {
                                 more = false;

@@ -112,11 +112,11 @@ impl Feed {
         let at = |number: u64| (number - list.first) as usize;
         let mut last: HashMap<&PointId, usize> = HashMap::new();
         let taken = list.ids.range(at(from)..at(until));
-        taken.clone().enumerate().for_each(|(place, id)| {
-            last.insert(id, place);
+        taken.clone().enumerate().for_each(|(index, id)| {
+            last.insert(id, index);
         });
         let ids =
-            taken.enumerate().filter(|(place, id)| last.get(id) == Some(place)).map(|(_, id)| id.clone()).collect();
+            taken.enumerate().filter(|(index, id)| last.get(id) == Some(index)).map(|(_, id)| id.clone()).collect();
         self.next = until;
         // Before the end of the list, it is unknown which writes are complete.
         let sequence = if until == list.end() { list.sequence } else { 0 };

@@ -138,14 +138,14 @@ impl Check<'_> {
     }
 
     /// Checks that every live point is in one segment only.
-    fn places(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
-        for (place, (segment, dead)) in sealed.iter().enumerate() {
+    fn duplicate_ids(&mut self, growing: &FxHashSet<String>, sealed: &[(Segment, FxHashSet<u32>)]) {
+        for (index, (segment, dead)) in sealed.iter().enumerate() {
             let grow = growing.iter().filter(|id| segment.find(id).is_some_and(|row| !dead.contains(&row.0)));
             let twice: Vec<String> = grow.take(NAMED).cloned().collect();
             if !twice.is_empty() {
                 self.find(Damage::Data, segment.path(), format!("points that grow are live here too: {twice:?}"));
             }
-            for (other, other_dead) in &sealed[..place] {
+            for (other, other_dead) in &sealed[..index] {
                 let twice: Vec<&str> = common_ids(segment, other)
                     .filter(|(row, other_row)| !dead.contains(&row.0) && !other_dead.contains(&other_row.0))
                     .map(|(row, _)| segment.point_id(row))
@@ -188,7 +188,7 @@ impl Check<'_> {
                 sound.push((segment, deleted.into_iter().collect()));
             }
         }
-        self.places(&growing, &sound);
+        self.duplicate_ids(&growing, &sound);
         if let Err(error) = truth.canaries() {
             self.find(Damage::Data, truth.path(), error);
         }

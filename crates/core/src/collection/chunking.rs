@@ -110,8 +110,8 @@ impl Blocks {
     pub fn all(self, items: Vec<Item>) -> Result<Vec<Item>, Error> {
         self.check("blocks")?;
         let (mut points, mut bytes) = (Vec::new(), 0);
-        for (place, item) in items.into_iter().enumerate() {
-            let field = format!("items[{place}]");
+        for (index, item) in items.into_iter().enumerate() {
+            let field = format!("items[{index}]");
             let (blocks, more) = self.items(&field, item)?;
             points.extend(blocks);
             bytes += more;
@@ -228,9 +228,9 @@ mod tests {
             let numbers =
                 |block: &str| -> Vec<usize> { block.split(' ').map(|word| word[1..].parse().unwrap()).collect() };
             let mut next = 0;
-            for (place, (block, ..)) in blocks.iter().enumerate() {
+            for (index, (block, ..)) in blocks.iter().enumerate() {
                 let numbers = numbers(block);
-                assert!(numbers.len() == size as usize || place + 1 == blocks.len());
+                assert!(numbers.len() == size as usize || index + 1 == blocks.len());
                 assert_eq!(numbers[0], next, "{size} {overlap}");
                 next = numbers[numbers.len() - 1] + 1 - overlap as usize;
             }

@@ -5,7 +5,7 @@
 //! theirs when they get the lock.
 
 use super::chunking;
-use super::open::{Collection, Place, View};
+use super::open::{Collection, RowLocation, View};
 use super::read::parse;
 use crate::api::{Deleted, Error, Filter, Stop, Upserted, limits};
 use crate::payload;
@@ -237,7 +237,7 @@ impl Collection {
             return ops.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
         }
         let mut born: Vec<Option<NewRow>> = Vec::new();
-        let mut deaths: Vec<Place> = Vec::new();
+        let mut deaths: Vec<RowLocation> = Vec::new();
         let mut moved = Moved::default();
         let mut sequence = self.writer.sequence();
         let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(ops.len());
@@ -246,14 +246,14 @@ impl Collection {
             let end = |id: &PointId,
                        moved: &mut Moved,
                        born: &mut Vec<_>,
-                       deaths: &mut Vec<Place>,
+                       deaths: &mut Vec<RowLocation>,
                        successor: Option<usize>|
              -> bool {
                 match moved.insert(id.clone(), successor) {
-                    Some(Some(place)) => born[place] = None,
+                    Some(Some(index)) => born[index] = None,
                     Some(None) => return false,
                     None => match view.locate(id) {
-                        Some(place) => deaths.push(place),
+                        Some(location) => deaths.push(location),
                         None => return false,
                     },
                 }
@@ -286,11 +286,11 @@ impl Collection {
                             stale.iter().filter(|id| end(id, &mut moved, &mut born, &mut deaths, None)).count() as u64;
                     }
                     for item in items {
-                        let place = born.len();
+                        let index = born.len();
                         let known = deaths.len();
-                        if end(&item.id, &mut moved, &mut born, &mut deaths, Some(place)) {
+                        if end(&item.id, &mut moved, &mut born, &mut deaths, Some(index)) {
                             replaced += 1;
-                            let same = |old: &Place| self.compare(old, &item) == Likeness::Same;
+                            let same = |old: &RowLocation| self.compare(old, &item) == Likeness::Same;
                             unchanged += u64::from(deaths.get(known).is_some_and(same));
                         } else {
                             inserted += 1;
@@ -345,8 +345,8 @@ impl Collection {
         }
         for death in &deaths {
             changes.push(match death {
-                Place::Growing(growing, row) => Change::RemoveGrowing { key: growing.read().keys[*row as usize] },
-                Place::Sealed(sealed, row) => Change::DeleteRow { segment: sealed.segment.id(), row: row.0 },
+                RowLocation::Growing(growing, row) => Change::RemoveGrowing { key: growing.read().keys[*row as usize] },
+                RowLocation::Sealed(sealed, row) => Change::DeleteRow { segment: sealed.segment.id(), row: row.0 },
             });
         }
         changes.push(Change::Sequence(sequence));
@@ -371,8 +371,8 @@ impl Collection {
             view.growing.append(born);
             for death in deaths {
                 match death {
-                    Place::Growing(growing, row) => growing.kill(&[row]),
-                    Place::Sealed(sealed, row) => sealed.delete(row),
+                    RowLocation::Growing(growing, row) => growing.kill(&[row]),
+                    RowLocation::Sealed(sealed, row) => sealed.delete(row),
                 }
             }
         });
@@ -385,9 +385,9 @@ impl Collection {
     fn taken(&self, view: &View, items: &[ReadyItem], moved: &Moved, born: &[Option<NewRow>]) -> Option<Error> {
         let changes = |item: &&ReadyItem| match moved.get(&item.id) {
             Some(successor) => successor
-                .and_then(|place| born[place].as_ref())
+                .and_then(|index| born[index].as_ref())
                 .is_some_and(|row| self.likeness(&row.vector, &row.payload, item) == Likeness::Other),
-            None => view.locate(&item.id).is_some_and(|place| self.compare(&place, item) == Likeness::Other),
+            None => view.locate(&item.id).is_some_and(|location| self.compare(&location, item) == Likeness::Other),
         };
         items.iter().find(changes).map(|item| self.point_taken(&item.id))
     }
@@ -398,14 +398,14 @@ impl Collection {
     }
 
     /// Compares an item with a stored point.
-    pub(crate) fn compare(&self, place: &Place, item: &ReadyItem) -> Likeness {
-        match place {
-            Place::Growing(growing, row) => {
+    pub(crate) fn compare(&self, location: &RowLocation, item: &ReadyItem) -> Likeness {
+        match location {
+            RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 let vector = table.vector(*row, self.dimension as usize);
                 self.likeness(vector, &table.payloads[*row as usize], item)
             }
-            Place::Sealed(sealed, row) => {
+            RowLocation::Sealed(sealed, row) => {
                 self.likeness(&sealed.segment.vector(*row), sealed.segment.payload(*row), item)
             }
         }

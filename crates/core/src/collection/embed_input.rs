@@ -78,7 +78,7 @@ impl Collection {
         let (embedder, tap) = match self.embedder(&field(0)) {
             Ok(found) => found,
             Err(first) => {
-                let others = (1..inputs.len()).map(|place| self.embedder(&field(place)).map(|_| Vec::new()));
+                let others = (1..inputs.len()).map(|index| self.embedder(&field(index)).map(|_| Vec::new()));
                 return std::iter::once(Err(first)).chain(others).collect();
             }
         };
@@ -88,7 +88,7 @@ impl Collection {
         let vectors = embed_stretches(embedder.as_ref(), tap, inputs, go_on);
         let left = (vectors.len()..inputs.len()).map(|_| Err(Error::Abandoned));
         let each = vectors.into_iter().enumerate();
-        each.map(|(place, result)| self.embedded(&field(place), result)).chain(left).collect()
+        each.map(|(index, result)| self.embedded(&field(index), result)).chain(left).collect()
     }
 
     /// Validates the vector returned by an embedder.
@@ -128,32 +128,32 @@ impl Collection {
         together: bool,
     ) -> Vec<Result<Item, Error>> {
         let items: Vec<Item> = items.into_iter().map(|item| self.given(item)).collect();
-        let field = |(place, item)| format!("{}.{}", root(place), limits::source_field(item));
+        let field = |(index, item)| format!("{}.{}", root(index), limits::source_field(item));
         let fields: Vec<String> = items.iter().enumerate().map(field).collect();
         let to_embed: Vec<usize> = (0..items.len())
-            .filter(|&place| matches!(items[place].source, Source::Text(_) | Source::Image(_)))
+            .filter(|&index| matches!(items[index].source, Source::Text(_) | Source::Image(_)))
             .collect();
         let inputs: Vec<Input<'_>> = to_embed
             .iter()
-            .filter_map(|&place| match &items[place].source {
+            .filter_map(|&index| match &items[index].source {
                 Source::Text(text) => Some(Input::Text(text)),
                 Source::Image(bytes) => Some(Input::Image(bytes)),
                 Source::Vector(_) | Source::Embedded { .. } => None,
             })
             .collect();
-        let mut embedded = self.embed_each(&inputs, |place| fields[to_embed[place]].clone(), together).into_iter();
+        let mut embedded = self.embed_each(&inputs, |index| fields[to_embed[index]].clone(), together).into_iter();
         // Different bytes may be the same image: a BMP and a PNG of it give the same vector.
         let others: Vec<(usize, Vec<u8>)> =
-            items.iter().enumerate().filter_map(|(place, item)| Some((place, other_image(item)?))).collect();
+            items.iter().enumerate().filter_map(|(index, item)| Some((index, other_image(item)?))).collect();
         let inputs: Vec<Input<'_>> = others.iter().map(|(_, image)| Input::Image(image)).collect();
-        let of_others = self.embed_each(&inputs, |place| fields[others[place].0].clone(), together);
-        let mut of_others = others.iter().map(|(place, _)| *place).zip(of_others).peekable();
+        let of_others = self.embed_each(&inputs, |index| fields[others[index].0].clone(), together);
+        let mut of_others = others.iter().map(|(index, _)| *index).zip(of_others).peekable();
         items
             .into_iter()
             .zip(fields)
             .enumerate()
-            .map(|(place, (mut item, field))| {
-                let of_other = of_others.next_if(|(of, _)| *of == place).map(|(_, vector)| vector);
+            .map(|(index, (mut item, field))| {
+                let of_other = of_others.next_if(|(of, _)| *of == index).map(|(_, vector)| vector);
                 let mut next = || embedded.next().unwrap_or_else(|| Err(Error::invalid(&field, "was not embedded")));
                 let made = |vector: Vec<f32>, source: Source| {
                     let (embedder, tap) = self.embedder(&field)?;
@@ -168,14 +168,14 @@ impl Collection {
                     made @ Source::Embedded { .. } => made,
                     Source::Text(text) => {
                         let vector = next();
-                        keep_text(&root(place), &mut item.payload, &text)?;
+                        keep_text(&root(index), &mut item.payload, &text)?;
                         made(vector?, Source::Text(text))?
                     }
                     image @ Source::Image(_) => {
                         let vector = next()?;
                         let same = |other: &[f32]| embedder_probe::off(other, &vector) <= embedder_probe::ROUNDING;
                         if of_other.is_some_and(|other| !other.is_ok_and(|other| same(&other))) {
-                            return Err(ambiguous(&root(place), IMAGE_FIELD));
+                            return Err(ambiguous(&root(index), IMAGE_FIELD));
                         }
                         made(vector, image)?
                     }
@@ -199,9 +199,9 @@ impl Collection {
 
     /// Validates and embeds a batch; returns the first error in order.
     pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
-        let root = |place: usize| format!("items[{place}]");
+        let root = |index: usize| format!("items[{index}]");
         let prepared = self.prepare_items(items, &root, true);
-        prepared.into_iter().enumerate().map(|(place, item)| self.ready(&root(place), item?)).collect()
+        prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?)).collect()
     }
 }
 

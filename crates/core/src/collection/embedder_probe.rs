@@ -46,7 +46,7 @@ pub(crate) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result
 /// Returns the changes that store the canaries, numbered from 0.
 pub(crate) fn changes(canaries: &[Canary]) -> Vec<Change<'_>> {
     let numbered = (0..).zip(canaries);
-    numbered.map(|(place, Canary { kind, vector, input })| Change::AddCanary { place, kind, vector, input }).collect()
+    numbered.map(|(index, Canary { kind, vector, input })| Change::AddCanary { index, kind, vector, input }).collect()
 }
 
 /// Encodes the canaries for a snapshot: each as length u32, then its record as in the database.
@@ -90,19 +90,19 @@ fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
 
 fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
     let (kind, count) = (embedder.modality(), canaries.len());
-    for (canary, place) in canaries.iter().zip(1..) {
+    for (canary, index) in canaries.iter().zip(1..) {
         if canary.kind != kind.name() {
             return Err(format!("it reads {}, and was asked with {} before", kind.name(), canary.kind));
         }
         let Some(input) = input(kind, &canary.input) else {
-            return Err(format!("its canary {place} of {count} is no {}", kind.name()));
+            return Err(format!("its canary {index} of {count} is no {}", kind.name()));
         };
         let now =
-            embedder.embed(tap, &input).map_err(|error| format!("it refuses canary {place} of {count}: {error}"))?;
+            embedder.embed(tap, &input).map_err(|error| format!("it refuses canary {index} of {count}: {error}"))?;
         let off = off(&now, &canary.vector);
         if off.is_nan() || off > ROUNDING {
             return Err(format!(
-                "it gives other vectors than when the collection was made: canary {place} of {count} is off by {:.2} %, and rounding is {} %",
+                "it gives other vectors than when the collection was made: canary {index} of {count} is off by {:.2} %, and rounding is {} %",
                 off * 100.0,
                 ROUNDING * 100.0
             ));

@@ -4,7 +4,7 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::open::{Collection, Place, View};
+use super::open::{Collection, RowLocation, View};
 use super::search;
 use super::search::{Part, Resolved, Source};
 use crate::api::limits;
@@ -37,12 +37,12 @@ impl Collection {
         view.whole(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
-        let Some(place) = view.locate(id) else {
+        let Some(location) = view.locate(id) else {
             view.whole(&self.name)?;
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
-        let (source, row) = Source::of(&place);
+        let (source, row) = Source::of(&location);
         if let Source::Sealed(sealed) = &source {
             sealed.ensure_vectors(row.0..row.0 + 1)?;
         }
@@ -50,9 +50,9 @@ impl Collection {
         let distance = self.distances(&source, |rows| exact::distance(rows, row, &resolved.vector, norm));
         told.distance = Some(distance);
         told.score = Some(self.metric.score(distance));
-        told.residence = Some(match &place {
-            Place::Growing(..) => Residence::Growing,
-            Place::Sealed(sealed, row) => Residence::Sealed { segment: sealed.segment.id().0, row: row.0 },
+        told.residence = Some(match &location {
+            RowLocation::Growing(..) => Residence::Growing,
+            RowLocation::Sealed(sealed, row) => Residence::Sealed { segment: sealed.segment.id().0, row: row.0 },
         });
         if resolved.exclude.contains(id) {
             told.reason = Reason::Excluded;
@@ -76,7 +76,7 @@ impl Collection {
         let hits = candidates.iter().filter(|candidate| !resolved.exclude.contains(&candidate.id));
         let hits: Vec<_> = hits.take(params.k as usize).collect();
         told.kth_distance = hits.get(params.k as usize - 1).map(|hit| hit.distance);
-        told.rank = hits.iter().position(|hit| hit.id == *id).map(|place| place as u32 + 1);
+        told.rank = hits.iter().position(|hit| hit.id == *id).map(|index| index as u32 + 1);
         let too_far = params.score_threshold.is_some_and(|least| self.metric.score(distance) < least);
         told.reason = match (told.rank, told.true_rank) {
             (Some(_), _) if too_far => Reason::BelowThreshold,
@@ -163,8 +163,8 @@ impl Collection {
             };
         }
         let excluded = exclude.iter().collect::<std::collections::BTreeSet<_>>().into_iter().filter(|other| {
-            view.locate(other).is_some_and(|place| {
-                let (source, row) = Source::of(&place);
+            view.locate(other).is_some_and(|location| {
+                let (source, row) = Source::of(&location);
                 let other_distance = self.distances(&source, |rows| exact::distance(rows, row, query, norm));
                 let selected = sources.iter().find(|part| part.source.is(&source)).and_then(|part| part.selected);
                 selected.is_none_or(|selected| selected.contains(row.0))

@@ -150,7 +150,7 @@ pub(crate) struct Lost {
 }
 
 /// Location of a live point.
-pub(crate) enum Place {
+pub(crate) enum RowLocation {
     Growing(Arc<Growing>, u32),
     Sealed(Arc<Sealed>, Ordinal),
 }
@@ -162,13 +162,13 @@ impl View {
     }
 
     /// Returns the location of the live point with this id.
-    pub(crate) fn locate(&self, id: &PointId) -> Option<Place> {
+    pub(crate) fn locate(&self, id: &PointId) -> Option<RowLocation> {
         for growing in self.growing_newest_first() {
             if let Some(&row) = growing.read().by_id.get(id) {
-                return Some(Place::Growing(growing.clone(), row));
+                return Some(RowLocation::Growing(growing.clone(), row));
             }
         }
-        self.sealed.iter().rev().find_map(|sealed| Some(Place::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
+        self.sealed.iter().rev().find_map(|sealed| Some(RowLocation::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
     }
 
     /// Fails with `Damaged` when any segment is damaged, because the result could be partial.

@@ -1,6 +1,6 @@
 //! Reading points by id, and in pages ordered by id.
 
-use super::open::{Collection, Place, View};
+use super::open::{Collection, RowLocation, View};
 use crate::api::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
 use crate::payload::Selection;
 use crate::types::PointId;
@@ -9,22 +9,22 @@ use std::ops::Bound;
 
 impl Collection {
     /// Returns the point at a location.
-    pub(crate) fn point(&self, id: PointId, place: &Place, fields: Fields) -> Result<Point, Error> {
-        let (vector, payload) = match place {
-            Place::Growing(growing, row) => {
+    pub(crate) fn point(&self, id: PointId, location: &RowLocation, fields: Fields) -> Result<Point, Error> {
+        let (vector, payload) = match location {
+            RowLocation::Growing(growing, row) => {
                 let table = growing.read();
                 (
                     fields.vector.then(|| table.vector(*row, self.dimension as usize).to_vec()),
                     fields.payload.then(|| parse(&self.name, &id, &table.payloads[*row as usize])),
                 )
             }
-            Place::Sealed(sealed, row)
+            RowLocation::Sealed(sealed, row)
                 if (fields.vector && !sealed.segment.vector_is_sound(*row))
                     || (fields.payload && !sealed.segment.payload_is_sound(*row)) =>
             {
                 return Err(sealed.damage());
             }
-            Place::Sealed(sealed, row) => (
+            RowLocation::Sealed(sealed, row) => (
                 fields.vector.then(|| sealed.segment.vector(*row).into_owned()),
                 fields.payload.then(|| parse(&self.name, &id, sealed.segment.payload(*row))),
             ),
@@ -38,8 +38,8 @@ impl Collection {
         let one = |id: &PointId| {
             stop.check()?;
             match self.locate(&view, id) {
-                Some(place) => {
-                    let point = self.point(id.clone(), &place, fields)?;
+                Some(location) => {
+                    let point = self.point(id.clone(), &location, fields)?;
                     budget.add(&point)?;
                     Ok(Some(point))
                 }
@@ -51,7 +51,7 @@ impl Collection {
     }
 
     /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
-    pub(crate) fn locate(&self, view: &View, id: &PointId) -> Option<Place> {
+    pub(crate) fn locate(&self, view: &View, id: &PointId) -> Option<RowLocation> {
         view.locate(id).or_else(|| self.steady(|view| view.locate(id)))
     }
 
@@ -77,9 +77,9 @@ impl Collection {
         self.view().whole(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
         let mut points = Vec::new();
-        for (id, place) in first {
+        for (id, location) in first {
             stop.check()?;
-            let point = self.point(id, &place, fields)?;
+            let point = self.point(id, &location, fields)?;
             match budget.add(&point) {
                 Ok(()) => points.push(point),
                 // End the page early. A single point that exceeds the limit is an error.
@@ -100,17 +100,17 @@ fn first_points(
     selection: Option<&Selection>,
     after: Option<&PointId>,
     count: usize,
-) -> BTreeMap<PointId, Place> {
+) -> BTreeMap<PointId, RowLocation> {
     let mut selected = selection.map(|selection| selection.segments.iter());
     let mut next = move || selected.as_mut().and_then(Iterator::next);
-    let mut first: BTreeMap<PointId, Place> = BTreeMap::new();
+    let mut first: BTreeMap<PointId, RowLocation> = BTreeMap::new();
     // Returns whether the id is among the first. The newer of two versions of a point is inserted first.
-    let mut take = |id: &PointId, place: Place| {
+    let mut take = |id: &PointId, location: RowLocation| {
         if first.len() >= count && first.last_key_value().is_some_and(|(last, _)| last <= id) {
             return false;
         }
         if !first.contains_key(id) {
-            first.insert(id.clone(), place);
+            first.insert(id.clone(), location);
         }
         if first.len() > count {
             first.pop_last();
@@ -119,12 +119,12 @@ fn first_points(
     };
     for growing in view.growing_newest_first() {
         let table = growing.read();
-        let place = |row: u32| Place::Growing(growing.clone(), row);
+        let location = |row: u32| RowLocation::Growing(growing.clone(), row);
         if let Some(selected) = next() {
             for row in selected.rows().map(|row| row.0) {
                 let id = &table.ids[row as usize];
                 if after.is_none_or(|after| after < id) {
-                    take(id, place(row));
+                    take(id, location(row));
                 }
             }
             continue;
@@ -132,7 +132,7 @@ fn first_points(
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, &row) in table.by_id.range::<PointId, _>((from, Bound::Unbounded)) {
             // Each segment yields its ids in order: once one is beyond the count-th, the rest are too.
-            if !take(id, place(row)) {
+            if !take(id, location(row)) {
                 break;
             }
         }
@@ -146,7 +146,7 @@ fn first_points(
             }
             // A row skipped here has been noted as damaged.
             let Ok(id) = PointId::new(segment.point_id(row)) else { continue };
-            if !take(&id, Place::Sealed(sealed.clone(), row)) {
+            if !take(&id, RowLocation::Sealed(sealed.clone(), row)) {
                 break;
             }
         }

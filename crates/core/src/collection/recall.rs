@@ -70,7 +70,7 @@ impl Collection {
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {
-                let Some(super::open::Place::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
+                let Some(super::open::RowLocation::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
                 let (found, of) = segments.entry(sealed.segment.id().0).or_default();
                 *found += u64::from(answer.hits.iter().any(|other| other.point.id == hit.point.id));
                 *of += 1;

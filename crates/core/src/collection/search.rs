@@ -1,7 +1,7 @@
 //! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
 
 use super::commit::STEADY_TRIES;
-use super::open::{Collection, Place, View};
+use super::open::{Collection, RowLocation, View};
 use crate::api::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
 use crate::embed::Input;
 use crate::index::Rows;
@@ -40,10 +40,10 @@ pub(crate) enum Source<'a> {
 
 impl<'a> Source<'a> {
     /// Returns the segment and row of a location.
-    pub(crate) fn of(place: &'a Place) -> (Self, Ordinal) {
-        match place {
-            Place::Growing(growing, row) => (Self::Growing(growing), Ordinal(*row)),
-            Place::Sealed(sealed, row) => (Self::Sealed(sealed), *row),
+    pub(crate) fn of(location: &'a RowLocation) -> (Self, Ordinal) {
+        match location {
+            RowLocation::Growing(growing, row) => (Self::Growing(growing), Ordinal(*row)),
+            RowLocation::Sealed(sealed, row) => (Self::Sealed(sealed), *row),
         }
     }
 
@@ -101,8 +101,8 @@ impl Collection {
     fn search_once(&self, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
         let effort = search_budget::validate(params, self.settings.ef_search)?;
-        for (place, query) in queries.iter().enumerate() {
-            limits::query(&field(place, queries.len()), query)?;
+        for (index, query) in queries.iter().enumerate() {
+            limits::query(&field(index, queries.len()), query)?;
         }
         let view = self.view();
         params.answerable(&view, &self.name)?;
@@ -162,35 +162,35 @@ impl Collection {
 
     /// Resolves all queries to checked vectors. Texts and images are embedded in one batch.
     pub(crate) fn resolve(&self, view: &View, queries: &[Query]) -> Result<Vec<Resolved>, Error> {
-        let name = |place: usize, part: &str| format!("{}.{part}", field(place, queries.len()));
+        let name = |index: usize, part: &str| format!("{}.{part}", field(index, queries.len()));
         let mut inputs = Vec::new();
         let mut names = Vec::new();
-        for (place, query) in queries.iter().enumerate() {
+        for (index, query) in queries.iter().enumerate() {
             match query {
                 Query::Text(text) => {
                     inputs.push(Input::Text(text));
-                    names.push(name(place, "text"));
+                    names.push(name(index, "text"));
                 }
                 Query::Image(bytes) => {
                     inputs.push(Input::Image(bytes));
-                    names.push(name(place, "image"));
+                    names.push(name(index, "image"));
                 }
                 Query::Vector(_) | Query::Id(_) | Query::Arithmetic { .. } => {}
             }
         }
-        let mut embedded = self.embed(&inputs, |place| names[place].clone())?.into_iter();
+        let mut embedded = self.embed(&inputs, |index| names[index].clone())?.into_iter();
         let mut resolved = Vec::with_capacity(queries.len());
-        for (place, query) in queries.iter().enumerate() {
+        for (index, query) in queries.iter().enumerate() {
             resolved.push(match query {
                 Query::Vector(vector) => {
-                    limits::vector(&name(place, "vector"), vector, self.dimension, self.metric)?;
+                    limits::vector(&name(index, "vector"), vector, self.dimension, self.metric)?;
                     Resolved { vector: vector.clone(), exclude: Vec::new() }
                 }
                 Query::Text(_) | Query::Image(_) => {
                     Resolved { vector: embedded.next().unwrap_or_default(), exclude: Vec::new() }
                 }
                 Query::Id(id) => Resolved { vector: self.stored_vector(view, id)?, exclude: vec![id.clone()] },
-                Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(place, "arithmetic"), plus, minus)?,
+                Query::Arithmetic { plus, minus } => self.arithmetic(view, &name(index, "arithmetic"), plus, minus)?,
             });
         }
         Ok(resolved)
@@ -198,9 +198,11 @@ impl Collection {
 
     pub(crate) fn stored_vector(&self, view: &View, id: &PointId) -> Result<Vec<f32>, Error> {
         match self.locate(view, id) {
-            Some(Place::Growing(growing, row)) => Ok(growing.read().vector(row, self.dimension as usize).to_vec()),
-            Some(Place::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
-            Some(Place::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
+            Some(RowLocation::Growing(growing, row)) => {
+                Ok(growing.read().vector(row, self.dimension as usize).to_vec())
+            }
+            Some(RowLocation::Sealed(sealed, row)) if !sealed.segment.vector_is_sound(row) => Err(sealed.damage()),
+            Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             // The point may be in a quarantined segment.
             None => Err(view
                 .whole(&self.name)
@@ -215,8 +217,8 @@ impl Collection {
         let mut lengths = 0.0;
         let mut exclude = Vec::new();
         for (part, terms, sign) in [("plus", plus, 1.0), ("minus", minus, -1.0)] {
-            for (place, term) in terms.iter().enumerate() {
-                let term_field = format!("{field}.{part}[{place}]");
+            for (index, term) in terms.iter().enumerate() {
+                let term_field = format!("{field}.{part}[{index}]");
                 let id = PointId::new(term.as_str()).ok();
                 let mut vector = match id.as_ref().filter(|id| self.locate(view, id).is_some()) {
                     Some(id) => self.stored_vector(view, id)?,
@@ -460,11 +462,11 @@ impl Collection {
 
     /// Returns the point of a candidate.
     pub(crate) fn point_of(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Point, Error> {
-        let place = match candidate.source {
-            Source::Growing(growing) => Place::Growing((*growing).clone(), candidate.row.0),
-            Source::Sealed(sealed) => Place::Sealed((*sealed).clone(), candidate.row),
+        let location = match candidate.source {
+            Source::Growing(growing) => RowLocation::Growing((*growing).clone(), candidate.row.0),
+            Source::Sealed(sealed) => RowLocation::Sealed((*sealed).clone(), candidate.row),
         };
-        self.point(candidate.id.clone(), &place, fields)
+        self.point(candidate.id.clone(), &location, fields)
     }
 
     fn hit(&self, candidate: &Candidate<'_>, fields: Fields) -> Result<Hit, Error> {
@@ -506,9 +508,9 @@ fn name_candidates<'a>(
 pub(crate) fn sources<'a>(view: &'a View, selection: Option<&'a Selection>, k: usize) -> Vec<Part<'a>> {
     // A selection lists the growing segments first, newest at the front.
     let all = view.growing_newest_first().map(Source::Growing).chain(view.sealed.iter().map(Source::Sealed));
-    let selected = |place: usize| selection.and_then(|selection| selection.segments.get(place));
+    let selected = |index: usize| selection.and_then(|selection| selection.segments.get(index));
     let mut all: Vec<_> =
-        all.enumerate().map(|(place, source)| Part { source, selected: selected(place), hits: k }).collect();
+        all.enumerate().map(|(index, source)| Part { source, selected: selected(index), hits: k }).collect();
     all.reverse();
     all.sort_by_key(|part| match &part.source {
         Source::Sealed(sealed) => (0, std::cmp::Reverse(sealed.live_rows())),
@@ -553,8 +555,8 @@ fn keep_nearest(candidates: &mut Vec<Candidate<'_>>, k: usize) {
 }
 
 /// Returns the field name: `query` for a single query, else `queries[i]`.
-fn field(place: usize, count: usize) -> String {
-    if count == 1 { "query".into() } else { format!("queries[{place}]") }
+fn field(index: usize, count: usize) -> String {
+    if count == 1 { "query".into() } else { format!("queries[{index}]") }
 }
 
 #[cfg(test)]
@@ -566,7 +568,7 @@ mod tests {
 
     /// Components of a point, each in 0..1, plus `offset`.
     fn vector(number: usize, offset: f32) -> Vec<f32> {
-        (0..8).map(|place| ((number * 8 + place) * 2_654_435_761 % 10_007) as f32 / 10_007.0 + offset).collect()
+        (0..8).map(|index| ((number * 8 + index) * 2_654_435_761 % 10_007) as f32 / 10_007.0 + offset).collect()
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn crash_everywhere(every: usize, seeds: u64) {
     drop(engine);
     let mut images = 0;
     let moments = fs.moments();
-    for moment in moments.iter().copied().enumerate().filter(|(place, _)| place % every == 0).map(|(_, moment)| moment)
+    for moment in moments.iter().copied().enumerate().filter(|(index, _)| index % every == 0).map(|(_, moment)| moment)
     {
         let done = acknowledged.partition_point(|at| *at <= moment);
         let allowed = &states[done.saturating_sub(1)..(done + 1).min(states.len())];

@@ -48,7 +48,7 @@ pub struct LostUnnamed {
     /// Number of points.
     pub points: u64,
     /// The rows and the segment.
-    pub place: String,
+    pub location: String,
 }
 
 /// Repairs all collections of a data directory, and rebuilds all their indexes. `Repaired` is filled in even after an
@@ -144,8 +144,8 @@ fn collection(
     changes.extend(keys.iter().map(|&key| Change::RemoveGrowing { key }));
     let (mut taken_out, mut lost) = (Vec::new(), Repaired::default());
     if !keys.is_empty() {
-        let place = "growing points".into();
-        lost.lost_unnamed.push(LostUnnamed { collection: name.into(), points: keys.len() as u64, place });
+        let location = "growing points".into();
+        lost.lost_unnamed.push(LostUnnamed { collection: name.into(), points: keys.len() as u64, location });
     }
     let mut next = truth.next_segment()?;
     let mut marks = Vec::new();
@@ -247,8 +247,8 @@ fn list_lost(name: &str, segment: &Segment, rows: &[Ordinal], done: &mut Repaire
     let unnamed: Vec<u32> = rows.iter().filter(|row| id(row).is_none()).map(|row| row.0).collect();
     done.lost.extend(rows.iter().filter_map(id).map(|id| (name.to_owned(), id.to_owned())));
     if let (Some(first), Some(last)) = (unnamed.first(), unnamed.last()) {
-        let place = format!("rows {first} to {last} of segment {}", segment.id());
-        done.lost_unnamed.push(LostUnnamed { collection: name.into(), points: unnamed.len() as u64, place });
+        let location = format!("rows {first} to {last} of segment {}", segment.id());
+        done.lost_unnamed.push(LostUnnamed { collection: name.into(), points: unnamed.len() as u64, location });
     }
 }
 

@@ -97,20 +97,20 @@ impl Divider<'_> {
         let towards: Vec<f32> = other.iter().zip(one).map(|(b, a)| b - a).collect();
         let kernels = math::kernels();
         let middle = ((kernels.dot)(other, other) - (kernels.dot)(one, one)) / 2.0;
-        let place = |&row: &SourceRow| {
+        let projection = |&row: &SourceRow| {
             let (source, factor) = self.source(row);
-            let place = source.row(row.1).dot(&towards, kernels) * factor;
+            let projection = source.row(row.1).dot(&towards, kernels) * factor;
             // Sort NaN last.
-            (if place.is_nan() { f32::INFINITY } else { place }, row)
+            (if projection.is_nan() { f32::INFINITY } else { projection }, row)
         };
         let placed: Vec<(f32, SourceRow)> = match rows.len() >= SHARED {
-            true => rows.par_iter().map(place).collect(),
-            false => rows.iter().map(place).collect(),
+            true => rows.par_iter().map(projection).collect(),
+            false => rows.iter().map(projection).collect(),
         };
         let halves = |first: &dyn Fn(usize, f32) -> bool| {
-            placed.iter().enumerate().partition::<Vec<_>, _>(|&(at, &(place, _))| first(at, place))
+            placed.iter().enumerate().partition::<Vec<_>, _>(|&(at, &(projection, _))| first(at, projection))
         };
-        let (mut left, mut right) = halves(&|_, place| place <= middle);
+        let (mut left, mut right) = halves(&|_, projection| projection <= middle);
         if left.len().min(right.len()) * SMALLER_ONE_IN < rows.len() {
             let mut order: Vec<usize> = (0..placed.len()).collect();
             order
@@ -162,9 +162,9 @@ mod tests {
             let rows = sample.rows();
             let mut order = all(rows.len());
             assert!(bring_together(&[rows], &mut order, &|| true));
-            let mut place = vec![usize::MAX; rows.len()];
-            order.iter().enumerate().for_each(|(at, (_, row))| place[row.0 as usize] = at);
-            assert!(place.iter().all(|&at| at < rows.len()), "every row once");
+            let mut position = vec![usize::MAX; rows.len()];
+            order.iter().enumerate().for_each(|(at, (_, row))| position[row.0 as usize] = at);
+            assert!(position.iter().all(|&at| at < rows.len()), "every row once");
             if metric == Metric::Dot {
                 // The row with the greatest dot product need not be near.
                 continue;
@@ -173,7 +173,7 @@ mod tests {
             let close = (0..rows.len()).step_by(40).filter(|&row| {
                 let query = rows.row(Ordinal(row as u32)).to_floats();
                 let nearest = exact::search(rows, &query, 2, |_| true).neighbors[1].row.0 as usize;
-                place[row].abs_diff(place[nearest]) <= LEAF * 2
+                position[row].abs_diff(position[nearest]) <= LEAF * 2
             });
             let close = close.count();
             assert!(close >= 60, "{metric:?}: the nearest row is close by for {close} of 100");

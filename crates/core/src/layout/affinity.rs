@@ -105,8 +105,8 @@ impl Affinities {
             .collect();
         let mut both = vec![(0_u32, 0.0_f32); sizes.iter().sum()];
         for point in 0..n {
-            for (place, (other, _)) in neighbors.of(point).enumerate() {
-                let weight = directed[point * k + place];
+            for (position, (other, _)) in neighbors.of(point).enumerate() {
+                let weight = directed[point * k + position];
                 both[ends[point]] = (other, weight);
                 both[ends[other as usize]] = (point as u32, weight);
                 ends[point] += 1;
@@ -213,8 +213,8 @@ mod tests {
                 assert!(others.is_sorted() && !others.contains(&(point as u32)), "{others:?}");
                 for (&other, weight) in others.iter().zip(weights) {
                     let (back, back_weights) = graph.of(other as usize);
-                    let place = back.iter().position(|back| *back as usize == point).unwrap();
-                    assert_eq!(back_weights[place], *weight);
+                    let position = back.iter().position(|back| *back as usize == point).unwrap();
+                    assert_eq!(back_weights[position], *weight);
                     assert!(*weight > 0.0 && *weight <= 1.0);
                 }
             }

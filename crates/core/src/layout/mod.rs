@@ -43,7 +43,7 @@ pub struct Step<'a> {
     /// Finished share of the work, 0 to 1.
     pub done: f32,
     /// Returns a copy of the current coordinates.
-    pub places: &'a (dyn Fn() -> Vec<f32> + Sync),
+    pub positions: &'a (dyn Fn() -> Vec<f32> + Sync),
 }
 
 /// Progress callback, called after every step. Return false to cancel.

@@ -5,12 +5,12 @@
 use rayon::prelude::*;
 
 /// Returns the share, 0 to 1; None for an empty sample. `sample` has points with their `k` true nearest neighbours;
-/// `places` has `dimensions` coordinates per point. Time: one pass over all points per sampled point.
-pub fn neighbors_kept(places: &[f32], dimensions: usize, sample: &[(u32, Vec<u32>)]) -> Option<f32> {
+/// `positions` has `dimensions` coordinates per point. Time: one pass over all points per sampled point.
+pub fn neighbors_kept(positions: &[f32], dimensions: usize, sample: &[(u32, Vec<u32>)]) -> Option<f32> {
     let (kept, of) = sample
         .par_iter()
         .map(|(point, truth)| {
-            let near = nearest(places, dimensions, *point as usize, truth.len());
+            let near = nearest(positions, dimensions, *point as usize, truth.len());
             (truth.iter().filter(|other| near.contains(other)).count(), truth.len())
         })
         .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
@@ -18,16 +18,16 @@ pub fn neighbors_kept(places: &[f32], dimensions: usize, sample: &[(u32, Vec<u32
 }
 
 /// Returns the `k` nearest neighbours of a point in a layout.
-fn nearest(places: &[f32], dimensions: usize, point: usize, k: usize) -> Vec<u32> {
-    let here = &places[point * dimensions..][..dimensions];
+fn nearest(positions: &[f32], dimensions: usize, point: usize, k: usize) -> Vec<u32> {
+    let here = &positions[point * dimensions..][..dimensions];
     let mut top: Vec<(f32, u32)> = Vec::with_capacity(k + 1);
-    for (at, place) in places.chunks_exact(dimensions).enumerate() {
-        let apart: f32 = here.iter().zip(place).map(|(a, b)| (a - b) * (a - b)).sum();
+    for (at, position) in positions.chunks_exact(dimensions).enumerate() {
+        let apart: f32 = here.iter().zip(position).map(|(a, b)| (a - b) * (a - b)).sum();
         if at == point || (top.len() == k && top.last().is_some_and(|last| last.0 <= apart)) {
             continue;
         }
-        let place = top.partition_point(|other| other.0 <= apart);
-        top.insert(place, (apart, at as u32));
+        let position = top.partition_point(|other| other.0 <= apart);
+        top.insert(position, (apart, at as u32));
         top.truncate(k);
     }
     top.into_iter().map(|(_, at)| at).collect()

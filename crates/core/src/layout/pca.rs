@@ -66,7 +66,7 @@ impl Pca {
     }
 
     /// Projects one vector; overwrites `vector`.
-    pub fn place(&self, vector: &mut [f32], out: &mut [f32]) {
+    pub fn position(&self, vector: &mut [f32], out: &mut [f32]) {
         vector.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x -= mean);
         for (out, axis) in out.iter_mut().zip(self.axes.chunks_exact(self.width.max(1))) {
             *out = dot(axis, vector);
@@ -74,16 +74,16 @@ impl Pca {
     }
 
     /// Projects all vectors to `dimensions` coordinates each.
-    pub fn places(&self, vectors: &dyn Vectors) -> Vec<f32> {
-        let mut places = vec![0.0; vectors.len() * self.dimensions];
-        places.par_chunks_mut(BATCH * self.dimensions).enumerate().for_each(|(batch, places)| {
+    pub fn positions(&self, vectors: &dyn Vectors) -> Vec<f32> {
+        let mut positions = vec![0.0; vectors.len() * self.dimensions];
+        positions.par_chunks_mut(BATCH * self.dimensions).enumerate().for_each(|(batch, positions)| {
             let mut vector = vec![0.0; self.width];
-            for (at, place) in places.chunks_exact_mut(self.dimensions).enumerate() {
+            for (at, position) in positions.chunks_exact_mut(self.dimensions).enumerate() {
                 vectors.copy(batch * BATCH + at, &mut vector);
-                self.place(&mut vector, place);
+                self.position(&mut vector, position);
             }
         });
-        places
+        positions
     }
 }
 
@@ -160,9 +160,9 @@ mod tests {
             assert!(first.sum::<f32>().abs() > 0.999, "{scale}: {:?}", pca.axes);
             let second = pca.axes[40..].iter().enumerate().map(|(i, x)| if i < 20 { x * unit } else { -x * unit });
             assert!(second.sum::<f32>().abs() > 0.99, "{scale}");
-            let places = pca.places(&(rows.as_slice(), 40));
+            let positions = pca.positions(&(rows.as_slice(), 40));
             let spread =
-                |axis: usize| places.iter().skip(axis).step_by(2).map(|x| (x / scale).abs()).fold(0.0, f32::max);
+                |axis: usize| positions.iter().skip(axis).step_by(2).map(|x| (x / scale).abs()).fold(0.0, f32::max);
             assert!((spread(0) / 63.0 - 1.0).abs() < 0.1 && (spread(1) / 19.0 - 1.0).abs() < 0.1, "{scale}");
             assert_eq!(pca, Pca::fit(&(rows.as_slice(), 40), 2));
         }
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn what_has_fewer_directions_has_zeros_in_the_others() {
         let line = [1.0_f32, 2.0, 3.0, 7.0];
-        let places = Pca::fit(&(line.as_slice(), 1), 3).places(&(line.as_slice(), 1));
-        assert!(places.chunks(3).all(|place| place[0] != 0.0 && place[1..] == [0.0, 0.0]), "{places:?}");
+        let positions = Pca::fit(&(line.as_slice(), 1), 3).positions(&(line.as_slice(), 1));
+        assert!(positions.chunks(3).all(|position| position[0] != 0.0 && position[1..] == [0.0, 0.0]), "{positions:?}");
         let same = [5.0_f32; 12];
-        assert_eq!(Pca::fit(&(same.as_slice(), 4), 2).places(&(same.as_slice(), 4)), [0.0; 6]);
+        assert_eq!(Pca::fit(&(same.as_slice(), 4), 2).positions(&(same.as_slice(), 4)), [0.0; 6]);
         let none: [f32; 0] = [];
-        assert!(Pca::fit(&(none.as_slice(), 4), 2).places(&(none.as_slice(), 4)).is_empty());
+        assert!(Pca::fit(&(none.as_slice(), 4), 2).positions(&(none.as_slice(), 4)).is_empty());
     }
 }

@@ -40,7 +40,7 @@ fn grouped() -> (Vec<f32>, Neighbors) {
 fn lay_out(method: Method, dimensions: usize, observe: Observe<'_>) -> Option<Vec<f32>> {
     let (vectors, neighbors) = grouped();
     let vectors = (vectors.as_slice(), WIDTH);
-    let start = Pca::fit(&vectors, dimensions).places(&vectors);
+    let start = Pca::fit(&vectors, dimensions).positions(&vectors);
     match method {
         Method::Pca => Some(start),
         Method::Tsne => tsne(&neighbors, &start, observe),
@@ -48,24 +48,24 @@ fn lay_out(method: Method, dimensions: usize, observe: Observe<'_>) -> Option<Ve
     }
 }
 
-fn kept(places: &[f32], dimensions: usize) -> f32 {
+fn kept(positions: &[f32], dimensions: usize) -> f32 {
     let neighbors = grouped().1;
     let nearest = |point: usize| neighbors.of(point).take(10).map(|(other, _)| other).collect();
     let sample: Vec<(u32, Vec<u32>)> = (0..GROUPS * EACH).map(|point| (point as u32, nearest(point))).collect();
-    neighbors_kept(places, dimensions, &sample).unwrap()
+    neighbors_kept(positions, dimensions, &sample).unwrap()
 }
 
 #[test]
 fn neighbours_stay_together() {
     for (method, dimensions, least) in [(Method::Tsne, 2, 0.7), (Method::Umap, 2, 0.5), (Method::Umap, 3, 0.5)] {
-        let places = lay_out(method, dimensions, &|_| true).unwrap();
-        let share = kept(&places, dimensions);
+        let positions = lay_out(method, dimensions, &|_| true).unwrap();
+        let share = kept(&positions, dimensions);
         assert!(share > least, "{method} in {dimensions}: {share}");
-        assert!(places.iter().all(|x| x.is_finite()));
+        assert!(positions.iter().all(|x| x.is_finite()));
         // The nearest point in the layout is of the same cluster.
         for point in 0..GROUPS * EACH {
-            let place = |at: usize| &places[at * dimensions..][..dimensions];
-            let apart = |other: &usize| crate::math::l2_squared(place(point), place(*other));
+            let position = |at: usize| &positions[at * dimensions..][..dimensions];
+            let apart = |other: &usize| crate::math::l2_squared(position(point), position(*other));
             let others = (0..GROUPS * EACH).filter(|&other| other != point);
             let nearest = others.min_by(|a, b| apart(a).total_cmp(&apart(b))).unwrap();
             assert_eq!(nearest / EACH, point / EACH, "{method}");
@@ -89,7 +89,7 @@ fn a_layout_is_told_as_it_improves_and_can_be_ended() {
     for method in [Method::Tsne, Method::Umap] {
         let shares = std::sync::Mutex::new(Vec::new());
         let observe = |step: Step<'_>| {
-            shares.lock().unwrap().push((step.done, kept(&(step.places)(), 2)));
+            shares.lock().unwrap().push((step.done, kept(&(step.positions)(), 2)));
             step.done < 0.6
         };
         assert!(lay_out(method, 2, &observe).is_none(), "{method} was ended");

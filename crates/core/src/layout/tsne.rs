@@ -29,8 +29,8 @@ pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Optio
     let graph = Affinities::gaussian(neighbors, PERPLEXITY);
     let n = graph.len();
     let spread = (start.iter().map(|x| x * x).sum::<f32>() / start.len().max(1) as f32).sqrt().max(f32::MIN_POSITIVE);
-    let mut places: Vec<[f32; 2]> =
-        start.chunks_exact(2).map(|place| [place[0] / spread * BEGIN, place[1] / spread * BEGIN]).collect();
+    let mut positions: Vec<[f32; 2]> =
+        start.chunks_exact(2).map(|position| [position[0] / spread * BEGIN, position[1] / spread * BEGIN]).collect();
     let mut moves = vec![([0.0_f32; 2], [1.0_f32; 2]); n];
     let mut fields = Fields::default();
     for round in 0..EARLY + LATE {
@@ -39,15 +39,15 @@ pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Optio
         if round == EARLY {
             moves.fill(([0.0; 2], [1.0; 2]));
         }
-        let (pushes, sum) = fields.push(&places);
+        let (pushes, sum) = fields.push(&positions);
         #[allow(clippy::cast_possible_truncation)]
         let scale = (1.0 / sum) as f32;
         let step = |(point, (movement, gains)): (usize, &mut ([f32; 2], [f32; 2]))| {
-            let here = places[point];
+            let here = positions[point];
             let mut pull = [0.0_f32; 2];
             let (others, weights) = graph.of(point);
             for (&other, weight) in others.iter().zip(weights) {
-                let there = places[other as usize];
+                let there = positions[other as usize];
                 let (x, y) = (here[0] - there[0], here[1] - there[1]);
                 let weight = weight / (1.0 + x * x + y * y);
                 pull[0] += weight * x;
@@ -65,15 +65,15 @@ pub fn tsne(neighbors: &Neighbors, start: &[f32], observe: Observe<'_>) -> Optio
             }
         };
         moves.par_iter_mut().enumerate().with_min_len(512).for_each(step);
-        let moved = places.par_iter_mut().zip(&moves).with_min_len(4_096);
-        moved.for_each(|(place, (movement, _))| {
-            place[0] += movement[0];
-            place[1] += movement[1];
+        let moved = positions.par_iter_mut().zip(&moves).with_min_len(4_096);
+        moved.for_each(|(position, (movement, _))| {
+            position[0] += movement[0];
+            position[1] += movement[1];
         });
-        let flat = || places.as_flattened().to_vec();
-        if !observe(Step { done: (round + 1) as f32 / (EARLY + LATE) as f32, places: &flat }) {
+        let flat = || positions.as_flattened().to_vec();
+        if !observe(Step { done: (round + 1) as f32 / (EARLY + LATE) as f32, positions: &flat }) {
             return None;
         }
     }
-    Some(places.into_flattened())
+    Some(positions.into_flattened())
 }

@@ -48,15 +48,15 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
     let largest = start.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut noise = || rng.random_range(-1e-3..1e-3_f32);
-    let mut places: Vec<[f32; D]> = start
+    let mut positions: Vec<[f32; D]> = start
         .chunks_exact(D)
-        .map(|place| std::array::from_fn(|axis| place[axis] / largest * BEGIN + noise()))
+        .map(|position| std::array::from_fn(|axis| position[axis] / largest * BEGIN + noise()))
         .collect();
     let heaviest = (0..n).flat_map(|point| graph.of(point).1).fold(f32::MIN_POSITIVE, |most, &weight| most.max(weight));
     for round in 0..rounds {
         let rate = 1.0 - round as f32 / rounds as f32;
-        let moved = |places: &[[f32; D]], point: usize| {
-            let mut here = places[point];
+        let moved = |positions: &[[f32; D]], point: usize| {
+            let mut here = positions[point];
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ ((round as u64) << 32 | point as u64) << 1 ^ 1);
             let (others, weights) = graph.of(point);
             for (&other, weight) in others.iter().zip(weights) {
@@ -67,11 +67,11 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
                 }
                 // The edge is sampled equally often from its other end, which moves this point as much; hence the
                 // factor 2.
-                pull(&mut here, &places[other as usize], 2.0 * rate);
+                pull(&mut here, &positions[other as usize], 2.0 * rate);
                 for _ in 0..PUSHES {
                     let other = rng.random_range(0..n);
                     if other != point {
-                        push(&mut here, &places[other], rate);
+                        push(&mut here, &positions[other], rate);
                     }
                 }
             }
@@ -81,15 +81,15 @@ fn lay_out<const D: usize>(neighbors: &Neighbors, start: &[f32], seed: u64, obse
         for from in (0..n).step_by(block) {
             let until = n.min(from + block);
             let next: Vec<[f32; D]> =
-                (from..until).into_par_iter().with_min_len(64).map(|point| moved(&places, point)).collect();
-            places[from..until].copy_from_slice(&next);
+                (from..until).into_par_iter().with_min_len(64).map(|point| moved(&positions, point)).collect();
+            positions[from..until].copy_from_slice(&next);
         }
-        let flat = || places.as_flattened().to_vec();
-        if !observe(Step { done: (round + 1) as f32 / rounds as f32, places: &flat }) {
+        let flat = || positions.as_flattened().to_vec();
+        if !observe(Step { done: (round + 1) as f32 / rounds as f32, positions: &flat }) {
             return None;
         }
     }
-    Some(places.into_flattened())
+    Some(positions.into_flattened())
 }
 
 fn apart<const D: usize>(a: &[f32; D], b: &[f32; D]) -> f32 {

@@ -16,20 +16,20 @@ pub fn between(neighbors: &[(f32, &[f32])]) -> Option<Vec<f32>> {
     let weights: Vec<f32> = neighbors.iter().map(|(distance, _)| (least / distance.max(least)).powi(2)).collect();
     let mean = |weights: &mut dyn Iterator<Item = f32>| {
         let (mut sum, mut all) = (vec![0.0_f32; nearest.len()], 0.0);
-        for (weight, (_, place)) in weights.zip(neighbors) {
-            sum.iter_mut().zip(*place).for_each(|(sum, x)| *sum += weight * x);
+        for (weight, (_, position)) in weights.zip(neighbors) {
+            sum.iter_mut().zip(*position).for_each(|(sum, x)| *sum += weight * x);
             all += weight;
         }
         sum.iter_mut().for_each(|x| *x /= all);
         sum
     };
-    let mut place = mean(&mut weights.iter().copied());
+    let mut position = mean(&mut weights.iter().copied());
     for _ in 0..STEPS {
-        let near = |other: &[f32]| crate::math::l2_squared(&place, other).sqrt().max(1e-6);
+        let near = |other: &[f32]| crate::math::l2_squared(&position, other).sqrt().max(1e-6);
         let pulls: Vec<f32> = weights.iter().zip(neighbors).map(|(weight, (_, other))| weight / near(other)).collect();
-        place = mean(&mut pulls.into_iter());
+        position = mean(&mut pulls.into_iter());
     }
-    Some(place)
+    Some(position)
 }
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ impl Builder {
     pub(crate) fn add(&mut self, row: u32, payload: &Payload) {
         let Self { columns, by_path, complete, bytes, key, .. } = self;
         matches::fields(payload, LONGEST_PATH, &mut |path, value| {
-            let place = match by_path.get(path) {
-                Some(&place) => place as usize,
+            let column_index = match by_path.get(path) {
+                Some(&column_index) => column_index as usize,
                 None if by_path.len() >= MAX_PATHS => {
                     *complete = false;
                     return;
@@ -70,7 +70,7 @@ impl Builder {
                     columns.len() - 1
                 }
             };
-            let column = &mut columns[place];
+            let column = &mut columns[column_index];
             if column.dropped {
                 return;
             }
@@ -101,12 +101,12 @@ impl Builder {
     pub(crate) fn finish(self, tag: u64, rows: u32) -> Vec<u8> {
         let Self { mut columns, by_path, complete, .. } = self;
         let mut paths: Vec<(Box<str>, u32)> =
-            by_path.into_iter().filter(|(_, place)| !columns[*place as usize].dropped).collect();
+            by_path.into_iter().filter(|(_, column_index)| !columns[*column_index as usize].dropped).collect();
         paths.sort_unstable();
         let mut parts = index::Parts::default();
-        for (path, place) in paths {
+        for (path, column_index) in paths {
             parts.begin_path(&path);
-            std::mem::take(&mut columns[place as usize]).write(&mut parts);
+            std::mem::take(&mut columns[column_index as usize]).write(&mut parts);
         }
         parts.finish(tag, rows, complete)
     }
@@ -142,9 +142,9 @@ impl Column {
         let mut next = ends.clone();
         let mut rows = vec![0_u32; self.entries.len()];
         for (value, row) in self.entries {
-            let place = &mut next[value as usize];
-            rows[*place] = row;
-            *place += 1;
+            let slot = &mut next[value as usize];
+            rows[*slot] = row;
+            *slot += 1;
         }
         let mut keys: Vec<(Box<[u8]>, u32)> = self.keys.into_iter().collect();
         keys.sort_unstable();

@@ -118,8 +118,8 @@ impl Parts {
         put(28, &paths.to_le_bytes());
         put(32, &(self.key_ends.len() as u64).to_le_bytes());
         put(48, &u32::from(complete).to_le_bytes());
-        for (place, section) in sections.iter().enumerate() {
-            put(LENGTHS + 8 * place, &(section.len() as u64).to_le_bytes());
+        for (ordinal, section) in sections.iter().enumerate() {
+            put(LENGTHS + 8 * ordinal, &(section.len() as u64).to_le_bytes());
         }
         let length = file.len() as u64;
         file[40..48].copy_from_slice(&length.to_le_bytes());
@@ -201,8 +201,8 @@ impl PayloadIndex {
         let (paths, keys) = (u64::from(u32_at(28)), u64_at(32));
         let mut end = HEADER as u64;
         let mut sections: [Range<usize>; SECTIONS] = Default::default();
-        for (place, section) in sections.iter_mut().enumerate() {
-            let length = u64_at(LENGTHS + 8 * place);
+        for (ordinal, section) in sections.iter_mut().enumerate() {
+            let length = u64_at(LENGTHS + 8 * ordinal);
             let begin = end;
             end = end.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or("a section passes the end")?;
             *section = begin as usize..end as usize; // within the file, hence within memory
@@ -261,11 +261,11 @@ impl PayloadIndex {
 
     /// Returns the values of a field; `None` if it is not indexed.
     pub(crate) fn values(&self, path: &str) -> Option<Values> {
-        let name = |place: usize| self.slice(Section::PathEnds, Section::Paths, place);
-        let place = partition(0..self.paths, |place| name(place) < path.as_bytes());
-        (place < self.paths && name(place) == path.as_bytes()).then(|| {
-            let at = |place: usize| self.number(Section::FirstValues, place) as usize;
-            Values(at(place)..at(place + 1))
+        let name = |ordinal: usize| self.slice(Section::PathEnds, Section::Paths, ordinal);
+        let ordinal = partition(0..self.paths, |ordinal| name(ordinal) < path.as_bytes());
+        (ordinal < self.paths && name(ordinal) == path.as_bytes()).then(|| {
+            let at = |ordinal: usize| self.number(Section::FirstValues, ordinal) as usize;
+            Values(at(ordinal)..at(ordinal + 1))
         })
     }
 
@@ -296,14 +296,14 @@ impl PayloadIndex {
         self.bytes.get().get(self.sections[section as usize].clone()).unwrap_or_default()
     }
 
-    fn number(&self, section: Section, place: usize) -> u64 {
-        self.section(section).as_chunks().0.get(place).map_or(0, |eight| u64::from_le_bytes(*eight))
+    fn number(&self, section: Section, ordinal: usize) -> u64 {
+        self.section(section).as_chunks().0.get(ordinal).map_or(0, |eight| u64::from_le_bytes(*eight))
     }
 
     /// Returns the bytes between an end and the previous one.
-    fn slice(&self, ends: Section, section: Section, place: usize) -> &[u8] {
-        let begin = place.checked_sub(1).map_or(0, |before| self.number(ends, before));
-        self.section(section).get(begin as usize..self.number(ends, place) as usize).unwrap_or_default()
+    fn slice(&self, ends: Section, section: Section, ordinal: usize) -> &[u8] {
+        let begin = ordinal.checked_sub(1).map_or(0, |before| self.number(ends, before));
+        self.section(section).get(begin as usize..self.number(ends, ordinal) as usize).unwrap_or_default()
     }
 }
 

@@ -24,7 +24,7 @@ impl Filter {
             Self::Range { field, range } => any(payload, field, &mut |found| inside(range, found)),
             Self::Exists { field } => any(payload, field, &mut |_| true),
             Self::GeoRadius { field, lat, lon, meters } => any(payload, field, &mut |found| {
-                place(found).is_some_and(|there| distance_meters((*lat, *lon), there) <= *meters)
+                coordinates(found).is_some_and(|there| distance_meters((*lat, *lon), there) <= *meters)
             }),
             Self::And(parts) => parts.iter().all(|part| part.matches(payload)),
             Self::Or(parts) => parts.iter().any(|part| part.matches(payload)),
@@ -146,7 +146,7 @@ fn inside(range: &Range, found: &Value) -> bool {
 }
 
 /// Returns the latitude and longitude of an object that has both, within their ranges.
-fn place(value: &Value) -> Option<(f64, f64)> {
+fn coordinates(value: &Value) -> Option<(f64, f64)> {
     let degrees = |name: &str, most: f64| value.get(name)?.as_f64().filter(|degrees| degrees.abs() <= most);
     Some((degrees("lat", 90.0)?, degrees("lon", 180.0)?))
 }

@@ -50,7 +50,7 @@ impl Selected {
     /// Returns the rows of a range of words, ascending.
     pub(crate) fn rows_of_words(&self, words: Range<usize>) -> impl Iterator<Item = Ordinal> + Clone + '_ {
         let first = words.start as u32 * 64;
-        math::ones(self.words.get(words).unwrap_or_default()).map(move |place| Ordinal(first + place))
+        math::ones(self.words.get(words).unwrap_or_default()).map(move |index| Ordinal(first + index))
     }
 
     /// Returns the form that graphs take.

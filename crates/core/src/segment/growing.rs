@@ -124,14 +124,14 @@ impl Growing {
     pub(crate) fn append(&self, rows: impl IntoIterator<Item = NewRow>) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for row in rows {
-            let place = table.rows();
+            let ordinal = table.rows();
             table.norms.push(crate::math::norm(&row.vector));
             table.vectors.extend_from_slice(&row.vector);
             table.keys.push(row.key);
             table.other_bytes += row.payload.len() + 2 * row.id.as_str().len() + ROW_BYTES;
             table.payloads.push(row.payload);
             table.dead.push(false);
-            table.by_id.insert(row.id.clone(), place);
+            table.by_id.insert(row.id.clone(), ordinal);
             table.ids.push(row.id);
         }
     }

@@ -148,8 +148,8 @@ impl Growing {
     pub(crate) fn select(&self, filter: &Filter) -> Result<Selected, Error> {
         let blocks = self.blocks()?;
         let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
-        for (place, block) in blocks.iter().enumerate() {
-            let first = place * BLOCK;
+        for (index, block) in blocks.iter().enumerate() {
+            let first = index * BLOCK;
             let payload = |row: u32| {
                 let (table, row) = (self.read(), first + row as usize);
                 parse(&table.payloads[row], table.ids[row].as_str())

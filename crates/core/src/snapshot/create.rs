@@ -178,10 +178,10 @@ impl Collection {
         let table = growing.read();
         let (mut record, mut buffer) = (Vec::new(), Vec::new());
         for row in 0..table.rows() {
-            let place = row as usize;
+            let index = row as usize;
             let vector = table.vector(row, self.dimension as usize);
-            encode_point(&mut record, table.ids[place].as_str(), vector, &table.payloads[place])
-                .map_err(|what| Error::Damaged { what: format!("the growing point {}: {what}", table.ids[place]) })?;
+            encode_point(&mut record, table.ids[index].as_str(), vector, &table.payloads[index])
+                .map_err(|what| Error::Damaged { what: format!("the growing point {}: {what}", table.ids[index]) })?;
             buffer.extend_from_slice(&(record.len() as u32).to_le_bytes());
             buffer.extend_from_slice(&record);
             if buffer.len() >= PIECE {

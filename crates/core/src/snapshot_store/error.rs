@@ -9,10 +9,10 @@ use std::io;
 #[non_exhaustive]
 pub enum Error {
     /// The location is not a directory or a supported URL.
-    #[error("{place:?} is no place for snapshots: {why}")]
-    Place {
+    #[error("{location:?} is not a snapshot location: {why}")]
+    Location {
         /// The location, as given.
-        place: String,
+        location: String,
         /// Description of the problem.
         why: String,
     },
@@ -23,10 +23,10 @@ pub enum Error {
         name: String,
     },
     /// The directory or the object store failed.
-    #[error("cannot {action} {name:?} in {place}: {source}")]
+    #[error("cannot {action} {name:?} in {location}: {source}")]
     Store {
         /// The location.
-        place: String,
+        location: String,
         /// Name of the file.
         name: String,
         /// The attempted action: `read`, `write`, `list`.
@@ -53,7 +53,7 @@ impl Error {
     /// Returns the kind; exhaustive, so that a new variant must choose one.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Place { .. } => ErrorKind::InvalidInput,
+            Self::Location { .. } => ErrorKind::InvalidInput,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Store { source, .. } if is_full(source.as_ref()) => ErrorKind::Exhausted,
             Self::Store { .. } => ErrorKind::Unavailable,
@@ -88,7 +88,7 @@ mod tests {
     fn a_full_disk_is_seen_however_deep_its_error_lies() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let store = |source: io::Error| Error::Store {
-            place: "/snapshots".into(),
+            location: "/snapshots".into(),
             name: "s".into(),
             action: "write",
             source: Box::new(io::Error::other(object_store::Error::Generic { store: "local", source: source.into() })),

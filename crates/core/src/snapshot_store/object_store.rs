@@ -48,7 +48,7 @@ pub struct Depot {
     folder: Path,
     /// The directory, if the location is one.
     directory: Option<PathBuf>,
-    place: String,
+    location: String,
     runtime: Option<Runtime>,
 }
 
@@ -57,12 +57,12 @@ impl Depot {
     /// `AWS_...`, `GOOGLE_...`, `AZURE_...`. Does not connect to the store yet.
     ///
     /// # Errors
-    /// [`Error::Place`].
-    pub fn open(place: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::Place { place: shown(place), why };
+    /// [`Error::Location`].
+    pub fn open(location: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::Location { location: shown(location), why };
         let mut local = None;
-        let (store, folder) = if place.contains("://") {
-            let url = Url::parse(place).map_err(|error| wrong(error.to_string()))?;
+        let (store, folder) = if location.contains("://") {
+            let url = Url::parse(location).map_err(|error| wrong(error.to_string()))?;
             if !SCHEMES.contains(&url.scheme()) {
                 return Err(wrong(format!("known are a directory, and URLs of {}", SCHEMES.join(", "))));
             }
@@ -81,11 +81,11 @@ impl Depot {
                     object_store::parse_url_opts(&url, variables).map_err(|error| wrong(error.to_string()))?;
                 (Arc::from(store), folder)
             }
-        } else if place.is_empty() {
+        } else if location.is_empty() {
             return Err(wrong("give a directory or a URL".into()));
         } else {
-            local = Some(PathBuf::from(place));
-            (directory(std::path::Path::new(place)).map_err(wrong)?, Path::default())
+            local = Some(PathBuf::from(location));
+            (directory(std::path::Path::new(location)).map_err(wrong)?, Path::default())
         };
         local.iter().for_each(|directory| remove_interrupted(directory));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -94,12 +94,12 @@ impl Depot {
             .enable_all()
             .build()
             .map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { store, folder, directory: local, place: shown(place), runtime: Some(runtime) })
+        Ok(Self { store, folder, directory: local, location: shown(location), runtime: Some(runtime) })
     }
 
     /// Returns the directory or URL, without secrets.
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn location(&self) -> &str {
+        &self.location
     }
 
     /// Lists the files by name, without subfolders.
@@ -158,13 +158,15 @@ impl Depot {
 
     /// Error of a write to a directory.
     fn refused(&self, name: &str, source: io::Error) -> Error {
-        Error::Store { place: self.place.clone(), name: name.to_owned(), action: "write", source: source.into() }
+        Error::Store { location: self.location.clone(), name: name.to_owned(), action: "write", source: source.into() }
     }
 
     fn failed(&self, action: &'static str, name: &str, error: object_store::Error) -> Error {
         match error {
             object_store::Error::NotFound { .. } if action == "read" => Error::Missing { name: name.to_owned() },
-            error => Error::Store { place: self.place.clone(), name: name.to_owned(), action, source: error.into() },
+            error => {
+                Error::Store { location: self.location.clone(), name: name.to_owned(), action, source: error.into() }
+            }
         }
     }
 }
@@ -180,7 +182,7 @@ impl Drop for Depot {
 
 impl std::fmt::Debug for Depot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Depot({})", self.place)
+        write!(f, "Depot({})", self.location)
     }
 }
 
@@ -196,16 +198,16 @@ fn directory(path: &std::path::Path) -> Result<Arc<dyn ObjectStore>, String> {
 }
 
 /// Returns a location without user, password and query of its URL.
-fn shown(place: &str) -> String {
-    match Url::parse(place) {
-        Ok(mut url) if place.contains("://") => {
+fn shown(location: &str) -> String {
+    match Url::parse(location) {
+        Ok(mut url) if location.contains("://") => {
             // These calls fail only for URLs that cannot have a user or password.
             let _ = url.set_username("");
             let _ = url.set_password(None);
             url.set_query(None);
             url.to_string()
         }
-        _ => place.to_owned(),
+        _ => location.to_owned(),
     }
 }
 
@@ -333,7 +335,7 @@ impl Drop for Upload<'_> {
         match self.writer.take() {
             Some(Writer::Store(writer)) => {
                 if let Err(error) = self.depot.wait(writer.abort()) {
-                    tracing::warn!(place = self.depot.place, name = self.name, %error, "pieces of a snapshot that was given up stay behind");
+                    tracing::warn!(location = self.depot.location, name = self.name, %error, "pieces of a snapshot that was given up stay behind");
                 }
             }
             Some(Writer::File(writer, path)) => {
@@ -383,8 +385,8 @@ mod tests {
     #[test]
     fn what_is_finished_is_kept_and_what_is_given_up_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("new/here");
-        let depot = Depot::open(place.to_str().unwrap()).unwrap();
+        let location = dir.path().join("new/here");
+        let depot = Depot::open(location.to_str().unwrap()).unwrap();
         let long: Vec<u8> = (0..3 * PIECE + 5).map(|at| (at % 251) as u8).collect();
         let mut upload = depot.write("a").unwrap();
         upload.write_all(&long).unwrap();
@@ -399,8 +401,8 @@ mod tests {
         download.read_to_end(&mut read).unwrap();
         assert!(read == long && bytes == long.len() as u64);
         assert_eq!(depot.read("b").map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1, "nothing stays of what was given up");
-        let url = format!("file://{}", place.display());
+        assert_eq!(std::fs::read_dir(&location).unwrap().count(), 1, "nothing stays of what was given up");
+        let url = format!("file://{}", location.display());
         assert_eq!(Depot::open(&url).unwrap().list().unwrap().len(), 1);
     }
 

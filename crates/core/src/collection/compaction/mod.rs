@@ -156,9 +156,9 @@ impl Collection {
             // In steps, so that writers that replace a frozen row never wait long.
             let table = frozen.read();
             for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
-                let place = row as usize;
+                let index = row as usize;
                 let vector = table.vector(row, self.dimension as usize);
-                writer.append(table.ids[place].as_str(), vector, &table.payloads[place])?;
+                writer.append(table.ids[index].as_str(), vector, &table.payloads[index])?;
                 origins.push(row);
             }
         }
@@ -715,9 +715,9 @@ fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
     }
     let mut by_size = view.sealed.clone();
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));
-    for (place, largest) in by_size.iter().enumerate() {
+    for (index, largest) in by_size.iter().enumerate() {
         let mut room = most_rows.min(MAX_SEGMENT_ROWS).saturating_sub(largest.live_rows().into());
-        let mut smaller: Vec<Arc<Sealed>> = by_size[place + 1..].iter().rev().cloned().collect();
+        let mut smaller: Vec<Arc<Sealed>> = by_size[index + 1..].iter().rev().cloned().collect();
         smaller.retain(|sealed| {
             let rows = u64::from(sealed.live_rows());
             let fits = rows <= room;

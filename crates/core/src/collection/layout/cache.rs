@@ -24,7 +24,7 @@ pub(crate) struct Layout {
     /// In layout order: ids, checksums of the vectors, coordinates.
     pub(crate) ids: Vec<PointId>,
     pub(crate) prints: Vec<u32>,
-    pub(crate) places: Vec<f32>,
+    pub(crate) positions: Vec<f32>,
     pub(crate) by_id: HashMap<PointId, u32>,
     /// The projection of vectors to coordinates, where that depends on each vector alone.
     pub(crate) axes: Option<(Pca, Frame)>,
@@ -40,8 +40,8 @@ impl Layout {
         self.choice.width()
     }
 
-    pub(crate) fn place(&self, point: u32) -> &[f32] {
-        &self.places[point as usize * self.width()..][..self.width()]
+    pub(crate) fn position(&self, point: u32) -> &[f32] {
+        &self.positions[point as usize * self.width()..][..self.width()]
     }
 
     pub(crate) fn end(&self, from_cache: bool) -> MapEnd {
@@ -82,7 +82,7 @@ impl Maps {
         Some(layout)
     }
 
-    /// Caches a layout, in place of a previous one of the same kind. One that exceeds the whole limit is not cached.
+    /// Caches a layout, instead of a previous one of the same kind. One that exceeds the whole limit is not cached.
     pub(crate) fn keep(&self, collection: &Arc<Collection>, layout: Arc<Layout>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(of, other)| {

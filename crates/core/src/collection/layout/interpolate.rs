@@ -23,7 +23,7 @@ const MORE: u32 = 10;
 
 impl Collection {
     /// Returns the coordinates of queries on the cached layout.
-    pub(crate) fn place(
+    pub(crate) fn locate_queries(
         self: &Arc<Self>,
         maps: &Maps,
         choice: MapChoice,
@@ -31,25 +31,25 @@ impl Collection {
     ) -> Result<Vec<f32>, Error> {
         choice.check()?;
         limits::batch("queries", queries.len(), limits::MAX_QUERIES)?;
-        for (place, query) in queries.iter().enumerate() {
-            limits::query(&format!("queries[{place}]"), query)?;
+        for (index, query) in queries.iter().enumerate() {
+            limits::query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
         view.whole(&self.name)?;
         let layout = maps.get(self, choice).ok_or_else(|| Error::NoMap { collection: self.name.to_string() })?;
         let resolved = self.resolve(&view, queries)?;
         let stop = Stop::current();
-        let places = queries.par_iter().zip(resolved).map(|(query, resolved)| {
+        let positions = queries.par_iter().zip(resolved).map(|(query, resolved)| {
             let stored = match query {
                 Query::Id(id) => layout.by_id.get(id),
                 _ => None,
             };
             match stored {
-                Some(&point) => Ok(layout.place(point).to_vec()),
+                Some(&point) => Ok(layout.position(point).to_vec()),
                 None => stop.run(|| self.place_of(&view, &layout, resolved)),
             }
         });
-        Ok(places.collect::<Result<Vec<_>, Error>>()?.concat())
+        Ok(positions.collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
     /// Returns the coordinates of a vector: its projection, or an interpolation between its nearest points. The centre
@@ -59,10 +59,10 @@ impl Collection {
             if self.metric == Metric::Cosine {
                 math::normalize(&mut query.vector);
             }
-            let mut place = vec![0.0; layout.width()];
-            axes.place(&mut query.vector, &mut place);
-            frame.show(&mut place);
-            return Ok(place);
+            let mut position = vec![0.0; layout.width()];
+            axes.position(&mut query.vector, &mut position);
+            frame.show(&mut position);
+            return Ok(position);
         }
         let mut k = NEAREST;
         loop {
@@ -87,12 +87,12 @@ impl Collection {
                         // Inner products have no distance 0: the nearest point gets 1.
                         Metric::Dot => 1.0 + (hit.distance - first) / first.abs().max(f32::MIN_POSITIVE),
                     };
-                    Some((apart, layout.place(*layout.by_id.get(&hit.point.id)?)))
+                    Some((apart, layout.position(*layout.by_id.get(&hit.point.id)?)))
                 })
                 .take(NEAREST as usize)
                 .collect();
             match between(&near) {
-                Some(place) => return Ok(place),
+                Some(position) => return Ok(position),
                 None if k >= limits::MAX_K || answer.hits.len() < k as usize => return Ok(vec![0.0; layout.width()]),
                 None => k = (k * MORE).min(limits::MAX_K),
             }
@@ -105,7 +105,7 @@ impl Collection {
     }
 
     /// Returns written points, with their coordinates on the cached layout.
-    pub(crate) fn placed(
+    pub(crate) fn locate_points(
         self: &Arc<Self>,
         maps: &Maps,
         choice: MapChoice,
@@ -132,11 +132,11 @@ impl Collection {
         }
         if let Some(layout) = layout {
             let stop = Stop::current();
-            let place = |(id, vector): (&PointId, Vec<f32>)| {
+            let position = |(id, vector): (&PointId, Vec<f32>)| {
                 stop.run(|| self.place_of(&view, &layout, Resolved { vector, exclude: vec![id.clone()] }))
             };
-            let places = placed.ids.par_iter().zip(vectors).map(place);
-            placed.places = places.collect::<Result<Vec<_>, Error>>()?.concat();
+            let positions = placed.ids.par_iter().zip(vectors).map(position);
+            placed.places = positions.collect::<Result<Vec<_>, Error>>()?.concat();
         }
         Ok(placed)
     }

@@ -27,7 +27,7 @@ pub(crate) const TRUE_NEAREST: usize = 10;
 /// Maps rows to layout indices.
 struct Rows<'a> {
     chosen: &'a Chosen<'a>,
-    places: Vec<Vec<u32>>,
+    positions: Vec<Vec<u32>>,
     /// If the layout is a sample: the rows in it.
     selected: Option<Vec<Selected>>,
 }
@@ -35,12 +35,12 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn of(chosen: &'a Chosen<'a>) -> Self {
         let selected = chosen.is_sample().then(|| chosen.selected());
-        Self { chosen, places: chosen.places_of_rows(), selected }
+        Self { chosen, positions: chosen.points_of_rows(), selected }
     }
 
     /// Returns the layout index of a row; `None` if it is not in the layout.
-    fn place(&self, source: usize, row: Ordinal) -> Option<u32> {
-        self.places[source].get(row.0 as usize).copied().filter(|&place| place != NOBODY)
+    fn position(&self, source: usize, row: Ordinal) -> Option<u32> {
+        self.positions[source].get(row.0 as usize).copied().filter(|&position| position != NOBODY)
     }
 
     /// Returns the `k` nearest other points, nearest first: by the index, or exactly by a scan.
@@ -52,7 +52,7 @@ impl<'a> Rows<'a> {
             let bound = if found.len() > k { found[k].0 } else { f32::INFINITY };
             let neighbors: Vec<Neighbor> = match source {
                 Source::Sealed(sealed) if exactly => {
-                    let accept = |row| self.place(at, row).is_some();
+                    let accept = |row| self.position(at, row).is_some();
                     let verify = |rows| sealed.ensure_vectors(rows);
                     scan(sealed.rows(collection.metric), &vector, k + 1, bound, &accept, &verify)?.neighbors
                 }
@@ -64,8 +64,8 @@ impl<'a> Rows<'a> {
                     collection.search_source(source, &vector, k + 1, k + 1, effort, bound, selected)?.neighbors
                 }
             };
-            let places = neighbors.iter().filter_map(|near| Some((near.distance, self.place(at, near.row)?)));
-            found.extend(places.filter(|(_, place)| *place as usize != point));
+            let positions = neighbors.iter().filter_map(|near| Some((near.distance, self.position(at, near.row)?)));
+            found.extend(positions.filter(|(_, position)| *position as usize != point));
             found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         }
         found.truncate(k);
@@ -87,8 +87,8 @@ impl Making<'_> {
             let each = points.chunks_exact_mut(k).zip(distances.chunks_exact_mut(k)).enumerate();
             for (at, (points, distances)) in each {
                 let found = stop.run(|| rows.nearest(batch * BATCH + at, k, false))?;
-                for ((point, distance), (near, place)) in points.iter_mut().zip(distances).zip(found) {
-                    (*point, *distance) = (place, near);
+                for ((point, distance), (near, position)) in points.iter_mut().zip(distances).zip(found) {
+                    (*point, *distance) = (position, near);
                 }
             }
             let done = done.fetch_add(points.len() / k, Ordering::Relaxed) + points.len() / k;
@@ -129,7 +129,7 @@ impl Making<'_> {
             let found = stop.run(|| rows.nearest(at, TRUE_NEAREST, true))?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             self.progress(MapPhase::Measuring, done as f32 / sample as f32, None)?;
-            Ok((at as u32, found.into_iter().map(|(_, place)| place).collect()))
+            Ok((at as u32, found.into_iter().map(|(_, position)| position).collect()))
         };
         (0..sample).into_par_iter().map(one).collect()
     }

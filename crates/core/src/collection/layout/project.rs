@@ -76,7 +76,7 @@ impl Making<'_> {
         };
         if !fresh && let Some(layout) = self.kept(maps, method, &points)? {
             let round = u32::from(method != Method::Pca);
-            self.tell(MapPart::Frame { round, places: layout.places.clone(), last: true })?;
+            self.tell(MapPart::Frame { round, places: layout.positions.clone(), last: true })?;
             self.tell_points(&points)?;
             if layout.neighbors_kept.get().is_none() {
                 // The client of the computation did not wait for the measurement.
@@ -86,7 +86,7 @@ impl Making<'_> {
         }
         let components = Arc::new(self.aside(maps, || Ok(self.components(&points)))?);
         maps.keep(self.collection, components.clone());
-        self.tell(MapPart::Frame { round: 0, places: components.places.clone(), last: true })?;
+        self.tell(MapPart::Frame { round: 0, places: components.positions.clone(), last: true })?;
         self.tell_points(&points)?;
         if method == Method::Pca {
             self.measure(maps, &components, &points)?;
@@ -108,7 +108,7 @@ impl Making<'_> {
         };
         // Others need not wait for this client.
         drop(turn);
-        self.tell(MapPart::Frame { round, places: layout.places.clone(), last: true })?;
+        self.tell(MapPart::Frame { round, places: layout.positions.clone(), last: true })?;
         self.tell(MapPart::End(layout.end(from_cache)))
     }
 
@@ -142,21 +142,21 @@ impl Making<'_> {
         if changed * CHANGED_ONE_IN > points.ids.len() {
             return Ok(None);
         }
-        let place = |(at, known): (usize, &Option<u32>)| match known {
-            Some(known) => Ok(kept.place(*known).to_vec()),
+        let position = |(at, known): (usize, &Option<u32>)| match known {
+            Some(known) => Ok(kept.position(*known).to_vec()),
             None => self.stop.run(|| {
                 let exclude = vec![points.ids[at].clone()];
                 let query = Resolved { vector: points.chosen.stored(at), exclude };
                 self.collection.place_of(points.view, kept, query)
             }),
         };
-        let places = known.par_iter().enumerate().map(place).collect::<Result<Vec<_>, Error>>()?.concat();
+        let positions = known.par_iter().enumerate().map(position).collect::<Result<Vec<_>, Error>>()?.concat();
         Ok(Some(Layout {
             sequence: points.sequence,
             by_id: points.by_id(),
             ids: points.ids.clone(),
             prints,
-            places,
+            positions,
             axes: kept.axes.clone(),
             changed,
             neighbors_kept: kept.neighbors_kept.clone(),
@@ -183,26 +183,26 @@ impl Making<'_> {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if step.done < 1.0 && told.elapsed() >= FRAME_EVERY {
                 *told = Instant::now();
-                let places = Frame::shown(&(step.places)(), width);
+                let positions = Frame::shown(&(step.positions)(), width);
                 let round = round.fetch_add(1, Ordering::Relaxed);
-                if self.tell(MapPart::Frame { round, places, last: false }).is_err() {
+                if self.tell(MapPart::Frame { round, places: positions, last: false }).is_err() {
                     return false;
                 }
             }
             self.progress(MapPhase::Layout, step.done, Some(left)).is_ok()
         };
-        let places = match method {
-            Method::Tsne => tsne(&neighbors, &components.places, &observe),
-            Method::Umap | Method::Pca => umap(&neighbors, &components.places, width, self.params.seed, &observe),
+        let positions = match method {
+            Method::Tsne => tsne(&neighbors, &components.positions, &observe),
+            Method::Umap | Method::Pca => umap(&neighbors, &components.positions, width, self.params.seed, &observe),
         };
-        let places = Frame::shown(&places.ok_or(Error::Abandoned)?, width);
+        let positions = Frame::shown(&positions.ok_or(Error::Abandoned)?, width);
         Ok(Layout {
             choice: MapChoice { method: Some(method), ..components.choice },
             method,
             by_id: points.by_id(),
             ids: components.ids.clone(),
             prints: components.prints.clone(),
-            places,
+            positions,
             axes: None,
             time: begun.elapsed(),
             neighbors_kept: OnceLock::new(),
@@ -212,7 +212,7 @@ impl Making<'_> {
 
     /// Measures the share of each point's neighbours that a layout preserves.
     fn measure(&self, maps: &Maps, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
-        let measure = || Ok(neighbors_kept(&layout.places, layout.width(), &self.truth(&points.chosen)?));
+        let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.truth(&points.chosen)?));
         if let Some(share) = self.aside(maps, measure)? {
             let _ = layout.neighbors_kept.set(share);
         }
@@ -230,9 +230,9 @@ impl Making<'_> {
         let MapParams { choice, limit, seed, .. } = *self.params;
         let begun = Instant::now();
         let axes = Pca::fit(chosen, choice.width());
-        let mut places = axes.places(chosen);
-        let frame = Frame::around(&places, choice.width());
-        places.chunks_exact_mut(choice.width()).for_each(|place| frame.show(place));
+        let mut positions = axes.positions(chosen);
+        let frame = Frame::around(&positions, choice.width());
+        positions.chunks_exact_mut(choice.width()).for_each(|position| frame.show(position));
         Layout {
             choice: MapChoice { method: Some(Method::Pca), ..choice },
             method: Method::Pca,
@@ -242,7 +242,7 @@ impl Making<'_> {
             prints: chosen.prints(),
             by_id: points.by_id(),
             ids: points.ids.clone(),
-            places,
+            positions,
             axes: Some((axes, frame)),
             changed: 0,
             time: begun.elapsed(),
@@ -332,7 +332,7 @@ impl Collection {
         point: usize,
         fields: &[String],
     ) -> Result<Vec<Value>, Error> {
-        let payload = match chosen.place(point) {
+        let payload = match chosen.position(point) {
             (Source::Sealed(sealed), row) => parse(&self.name, id, sealed.segment.payload(row))?,
             (Source::Growing(growing), row) => parse(&self.name, id, &growing.read().payloads[row.0 as usize])?,
         };

@@ -168,8 +168,8 @@ pub(crate) fn check_fields(fields: &[String]) -> Result<(), Error> {
         let why = format!("must hold at most {MAX_MAP_FIELDS} paths, got {}", fields.len());
         return Err(Error::invalid("payload_fields", why));
     }
-    for (place, field) in fields.iter().enumerate() {
-        check_path(&format!("payload_fields[{place}]"), field)?;
+    for (index, field) in fields.iter().enumerate() {
+        check_path(&format!("payload_fields[{index}]"), field)?;
     }
     Ok(())
 }

@@ -111,14 +111,14 @@ impl<'a> Chosen<'a> {
         (self.points.len() as u64) < self.total
     }
 
-    pub(crate) fn place(&self, point: usize) -> (&Source<'a>, Ordinal) {
+    pub(crate) fn position(&self, point: usize) -> (&Source<'a>, Ordinal) {
         let ChosenPoint { source, row, .. } = self.points[point];
         (&self.sources[source as usize], Ordinal(row))
     }
 
     /// Returns the stored vector of a point.
     pub(crate) fn stored(&self, point: usize) -> Vec<f32> {
-        match self.place(point) {
+        match self.position(point) {
             (Source::Sealed(sealed), row) => sealed.segment.vector(row).into_owned(),
             (Source::Growing(growing), row) => {
                 growing.read().vector(row.0, self.collection.dimension as usize).to_vec()
@@ -136,14 +136,14 @@ impl<'a> Chosen<'a> {
     }
 
     /// Returns, for each source, the layout index of each row, or `u32::MAX`.
-    pub(crate) fn places_of_rows(&self) -> Vec<Vec<u32>> {
-        let mut places: Vec<Vec<u32>> = self.sources.iter().map(|source| vec![u32::MAX; rows_of(source)]).collect();
+    pub(crate) fn points_of_rows(&self) -> Vec<Vec<u32>> {
+        let mut positions: Vec<Vec<u32>> = self.sources.iter().map(|source| vec![u32::MAX; rows_of(source)]).collect();
         for (at, point) in self.points.iter().enumerate() {
-            if let Some(place) = places[point.source as usize].get_mut(point.row as usize) {
-                *place = at as u32;
+            if let Some(position) = positions[point.source as usize].get_mut(point.row as usize) {
+                *position = at as u32;
             }
         }
-        places
+        positions
     }
 
     /// Returns the rows of each source that are in the layout.
@@ -175,7 +175,7 @@ impl Vectors for Chosen<'_> {
         self.collection.dimension as usize
     }
     fn copy(&self, point: usize, out: &mut [f32]) {
-        match self.place(point) {
+        match self.position(point) {
             // Intact when selected. If it was damaged since, it reads as zeros.
             (Source::Sealed(sealed), row) => {
                 let vector = sealed.segment.vector(row);

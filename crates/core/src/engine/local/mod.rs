@@ -216,7 +216,7 @@ impl LocalEngine {
         loop {
             let collection = self.inner.get(name)?;
             let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
-            // If it is gone, either the next generation is in place or the collection is deleted.
+            // If it is gone, either the next generation is installed or the collection is deleted.
             if !collection.is_gone() {
                 return self.write_to(&collection, op(&collection)?);
             }
@@ -749,7 +749,7 @@ impl Engine for LocalEngine {
 
     fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
         let collection = self.inner.get(name)?;
-        collection.noting_damage(|| collection.place(&self.inner.maps, choice, queries))
+        collection.noting_damage(|| collection.locate_queries(&self.inner.maps, choice, queries))
     }
 
     fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
@@ -764,7 +764,7 @@ impl Engine for LocalEngine {
         fields: &[String],
     ) -> Result<Placed, Error> {
         let collection = self.inner.get(name)?;
-        collection.noting_damage(|| collection.placed(&self.inner.maps, choice, ids, fields))
+        collection.noting_damage(|| collection.locate_points(&self.inner.maps, choice, ids, fields))
     }
 
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {

@@ -113,8 +113,8 @@ pub fn measure(
     let scan = (rows.len() * rows.dimension) as u64;
     let stored_count = (BUDGET / scan.max(1)).clamp(STORED.0 as u64, STORED.1 as u64) as usize;
     // By position in the subset, so that both graphs can be queried with the same rows.
-    let places = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
-    let stored: Vec<Asked> = places.iter().map(|place| own(rows, kept[place.0 as usize])).collect();
+    let sampled = sample_rows(kept.len() as u32, stored_count, &mut rng, |_| true);
+    let stored: Vec<Asked> = sampled.iter().map(|at| own(rows, kept[at.0 as usize])).collect();
 
     let build_steps = kept.len();
     let total = (build_steps + (held.len() + stored.len() * if whole { 1 } else { 2 }) * STEPS) as u64;
@@ -134,7 +134,7 @@ pub fn measure(
     let mut new = small.curves(&held, &mut step)?;
     let of_stored = large.curves(&stored, &mut step)?;
     if !whole {
-        let asked: Vec<Asked> = places.iter().map(|&place| own(small.rows, place)).collect();
+        let asked: Vec<Asked> = sampled.iter().map(|&at| own(small.rows, at)).collect();
         enlarge(&mut new, &of_stored, &small.curves(&asked, &mut step)?).map_err(damaged)?;
     }
     Calibration::new(samples, new, of_stored).map(Some).map_err(damaged)

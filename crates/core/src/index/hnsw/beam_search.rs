@@ -273,18 +273,18 @@ fn gather(links: &impl Links, node: u32, bits: &mut [u64], coming: &mut Vec<u32>
 #[inline(always)]
 fn insert(pool: &mut Vec<u64>, new: u64) -> usize {
     if pool.len() > SHIFTED {
-        let place = pool.partition_point(|&old| old < new);
-        pool.insert(place, new);
-        return place;
+        let slot = pool.partition_point(|&old| old < new);
+        pool.insert(slot, new);
+        return slot;
     }
-    let mut place = pool.len();
+    let mut slot = pool.len();
     pool.push(new);
-    while place > 0 && pool[place - 1] > new {
-        pool[place] = pool[place - 1];
-        place -= 1;
+    while slot > 0 && pool[slot - 1] > new {
+        pool[slot] = pool[slot - 1];
+        slot -= 1;
     }
-    pool[place] = new;
-    place
+    pool[slot] = new;
+    slot
 }
 
 #[inline(always)]

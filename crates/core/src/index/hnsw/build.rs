@@ -126,13 +126,13 @@ fn atomics(count: usize, value: u32) -> Vec<AtomicU32> {
 
 impl Level {
     fn new(degree: usize, nodes: usize, rows: Vec<u32>, down: Vec<u32>) -> Self {
-        let places = nodes * degree;
+        let slots = nodes * degree;
         Self {
             degree,
             rows,
             down,
-            links: atomics(places, NONE),
-            keys: atomics(places, 0),
+            links: atomics(slots, NONE),
+            keys: atomics(slots, 0),
             locks: std::iter::repeat_with(Mutex::default).take(nodes.clamp(1, LOCKS)).collect(),
         }
     }
@@ -156,9 +156,9 @@ impl Level {
     /// Sets the links of a node that no other thread can find yet.
     pub(super) fn set(&self, node: u32, links: &[(u32, u32)]) {
         let start = node as usize * self.degree;
-        for (place, &(key, to)) in links.iter().enumerate() {
-            self.keys[start + place].store(key, Ordering::Relaxed);
-            self.links[start + place].store(to, Ordering::Release);
+        for (slot, &(key, to)) in links.iter().enumerate() {
+            self.keys[start + slot].store(key, Ordering::Relaxed);
+            self.links[start + slot].store(to, Ordering::Release);
         }
     }
 
@@ -167,8 +167,8 @@ impl Level {
         let lock = &self.locks[from as usize % self.locks.len()];
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let start = from as usize * self.degree;
-        let places = start..start + self.degree;
-        let (links, keys) = (&self.links[places.clone()], &self.keys[places]);
+        let slots = start..start + self.degree;
+        let (links, keys) = (&self.links[slots.clone()], &self.keys[slots]);
         if let Some(free) = links.iter().position(|link| link.load(Ordering::Relaxed) == NONE) {
             keys[free].store(key, Ordering::Relaxed);
             links[free].store(to, Ordering::Release);

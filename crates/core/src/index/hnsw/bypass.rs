@@ -22,13 +22,13 @@ impl Graph {
         let mut out = links.links.to_vec();
         share(&mut out, links.degree, threads, |first, out| {
             let mut chooser = Chooser::new(codes, links, gone);
-            for (place, places) in out.chunks_mut(links.degree).enumerate() {
-                let node = (first + place) as u32;
+            for (slot, slots) in out.chunks_mut(links.degree).enumerate() {
+                let node = (first + slot) as u32;
                 if chooser.is_gone(node) {
-                    places.fill(NONE);
+                    slots.fill(NONE);
                 } else if let Some(chosen) = chooser.choose(node) {
-                    places.fill(NONE);
-                    places.iter_mut().zip(chosen).for_each(|(place, &(_, to))| *place = to);
+                    slots.fill(NONE);
+                    slots.iter_mut().zip(chosen).for_each(|(slot, &(_, to))| *slot = to);
                 }
             }
         });

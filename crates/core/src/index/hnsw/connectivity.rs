@@ -34,14 +34,14 @@ impl<'a> Reach<'a> {
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn attach(&mut self, node: u32, near: impl Iterator<Item = u32>) -> Option<u32> {
         let nodes = self.parent.len() as u32;
-        let (from, place) = near.chain(0..nodes).find_map(|from| Some((from, self.place(from)?)))?;
-        self.links[place] = node;
+        let (from, slot) = near.chain(0..nodes).find_map(|from| Some((from, self.slot(from)?)))?;
+        self.links[slot] = node;
         self.spread(from, node);
         Some(from)
     }
 
     /// Returns a usable link slot of a reached node.
-    fn place(&self, from: u32) -> Option<usize> {
+    fn slot(&self, from: u32) -> Option<usize> {
         if !self.reaches(from) {
             return None;
         }

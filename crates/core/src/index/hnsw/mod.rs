@@ -1,5 +1,5 @@
 //! The sealed graph: HNSW (Malkov & Yashunin 2018) over 8-bit codes, flat and immutable, in one file that is searched
-//! in place.
+//! without copying.
 //!
 //! ```text
 //! rows -> quantize -> build (many threads) -> repair -> Built -> write_to -> one file

@@ -74,9 +74,9 @@ impl Taken<'_> {
     fn fill_part(&self, level: &Level, codes: &Codes<'_>, links: FlatLinks<'_>, first: usize, new_of: &[u32]) {
         let mut query = vec![0; codes.rows.stride];
         let (mut to, mut keys, mut keyed) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, &new) in new_of.iter().enumerate().filter(|(_, new)| **new != NONE) {
+        for (slot, &new) in new_of.iter().enumerate().filter(|(_, new)| **new != NONE) {
             to.clear();
-            links.visit((first + place) as u32, |old| match self.new_of.get(old as usize) {
+            links.visit((first + slot) as u32, |old| match self.new_of.get(old as usize) {
                 Some(&new) if new != NONE => {
                     to.push(new);
                     true

@@ -101,7 +101,7 @@ fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
         for dimension in [24, 300] {
             let sample = Sample::clustered(6000, dimension, metric, 12);
             let (mut right, mut all, mut without, mut with) = (0, 0, 0, 0);
-            // Another segment has filled the k places; some rows of this one are nearer than the last of them.
+            // Another segment has filled the k slots; some rows of this one are nearer than the last of them.
             let graph = graph(&sample, params(2));
             for (number, query) in sample.queries(150).into_iter().enumerate() {
                 let truth = exact::search(sample.rows(), &query, 10, |_| true).neighbors;

@@ -30,9 +30,9 @@ impl Graph {
     fn check_numbers(&self) -> Result<(), String> {
         let view = self.view();
         let rows = self.rows();
-        let check = |kind: SectionKind, places: &[u32], most: u32| {
-            let links = places.iter().position(|&to| to == NONE).unwrap_or(places.len());
-            let (links, free) = places.split_at(links);
+        let check = |kind: SectionKind, slots: &[u32], most: u32| {
+            let links = slots.iter().position(|&to| to == NONE).unwrap_or(slots.len());
+            let (links, free) = slots.split_at(links);
             if links.iter().all(|&to| to < most) && free.iter().all(|&to| to == NONE) {
                 Ok(())
             } else {
@@ -40,7 +40,7 @@ impl Graph {
             }
         };
         for row in 0..rows {
-            check(SectionKind::Links, view.level_zero().places(row), rows)?;
+            check(SectionKind::Links, view.level_zero().slots(row), rows)?;
         }
         let mut below = rows;
         for (level, nodes) in self.upper(&view).iter().zip(self.header().level_counts()) {
@@ -48,7 +48,7 @@ impl Graph {
                 return Err("the upper levels name rows that do not exist".into());
             }
             for node in 0..nodes {
-                check(SectionKind::Upper, level.links().places(node), nodes)?;
+                check(SectionKind::Upper, level.links().slots(node), nodes)?;
             }
             below = nodes;
         }

@@ -99,7 +99,7 @@ impl<'a> UpperView<'a> {
 impl<'a> FlatLinks<'a> {
     /// Returns a node's link slots, including free ones.
     #[inline(always)]
-    pub(super) fn places(&self, node: u32) -> &'a [u32] {
+    pub(super) fn slots(&self, node: u32) -> &'a [u32] {
         let start = node as usize * self.degree;
         self.links.get(start..start + self.degree).unwrap_or(&[])
     }
@@ -113,7 +113,7 @@ impl Links for FlatLinks<'_> {
 
     #[inline(always)]
     fn visit(&self, node: u32, mut visitor: impl FnMut(u32) -> bool) {
-        for &link in self.places(node) {
+        for &link in self.slots(node) {
             if !visitor(link) {
                 return;
             }
@@ -122,6 +122,6 @@ impl Links for FlatLinks<'_> {
 
     #[inline(always)]
     fn prefetch(&self, node: u32) {
-        math::prefetch_slice(self.places(node), usize::MAX);
+        math::prefetch_slice(self.slots(node), usize::MAX);
     }
 }

@@ -142,7 +142,7 @@ pub enum Change<'a> {
     /// Adds a reference vector: the embedder's output for an input when the collection was created.
     AddCanary {
         /// Its index.
-        place: u32,
+        index: u32,
         /// Kind of the input.
         kind: &'a str,
         /// The output of the embedder.
@@ -445,9 +445,9 @@ impl Truth {
             };
             let mut all = Vec::new();
             for entry in table.iter().map_err(self.kv.failed("read"))? {
-                let (place, value) = entry.map_err(self.kv.failed("read"))?;
+                let (index, value) = entry.map_err(self.kv.failed("read"))?;
                 let mut vector = Vec::new();
-                let wrong = |what| Error::corrupt(self.kv.path(), format!("the canary {}: {what}", place.value()));
+                let wrong = |what| Error::corrupt(self.kv.path(), format!("the canary {}: {what}", index.value()));
                 let (kind, input) = point_record::decode(value.value(), &mut vector).map_err(wrong)?;
                 all.push(Canary { kind: kind.into(), input: input.into(), vector });
             }
@@ -650,13 +650,13 @@ impl Tables<'_> {
                     .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
                     .map_err(kv.failed("write"))
             }
-            Change::AddCanary { place, kind, vector, input } => {
+            Change::AddCanary { index, kind, vector, input } => {
                 self.record.clear();
                 point_record::encode(&mut self.record, kind, vector, input)
-                    .map_err(|what| Error::refused(kv.path(), format!("the canary {place}: {what}")))?;
+                    .map_err(|what| Error::refused(kv.path(), format!("the canary {index}: {what}")))?;
                 // The table is created on demand: most collections have no reference vectors.
                 let mut canaries = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
-                canaries.insert(place, self.record.as_slice()).map_err(kv.failed("write"))?;
+                canaries.insert(index, self.record.as_slice()).map_err(kv.failed("write"))?;
                 Ok(())
             }
             Change::Sequence(sequence) => self.set(SEQUENCE, sequence),

@@ -75,8 +75,8 @@ impl Model {
                 self.removed.insert(segment.0);
                 self.segments.remove(&segment.0).is_some()
             }
-            Change::AddCanary { place, kind, vector: _, input } => {
-                self.canaries.insert(place, (kind.into(), input.into()));
+            Change::AddCanary { index, kind, vector: _, input } => {
+                self.canaries.insert(index, (kind.into(), input.into()));
                 true
             }
             Change::Sequence(sequence) => {
@@ -107,9 +107,9 @@ fn read(truth: &Truth) -> Model {
         model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
-    for (place, canary) in (0..).zip(truth.canaries().unwrap()) {
+    for (index, canary) in (0..).zip(truth.canaries().unwrap()) {
         assert_eq!(canary.vector, [1.0]);
-        model.canaries.insert(place, (canary.kind, canary.input));
+        model.canaries.insert(index, (canary.kind, canary.input));
     }
     model
 }
@@ -182,7 +182,7 @@ fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Erro
                 Change::SetCalibration { segment: SegmentId(*segment), graph_generation: *graph_generation, record }
             }
             Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
-            Step::Canary(input) => Change::AddCanary { place: 0, kind: id, vector, input },
+            Step::Canary(input) => Change::AddCanary { index: 0, kind: id, vector, input },
             Step::Sequence(sequence) => Change::Sequence(*sequence),
         })
         .collect();
