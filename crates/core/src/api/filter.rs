@@ -2,9 +2,8 @@
 //!
 //! A field is a path of names separated by dots (`author.name`); `matches.rs` defines which values it selects.
 
-use super::Error;
-use super::Number;
 use super::limits::{MAX_FIELD_BYTES, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+use super::{Error, Number};
 use std::collections::BTreeSet;
 
 /// A filter: a condition on a payload, or a combination of conditions.

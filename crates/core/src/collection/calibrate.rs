@@ -5,9 +5,8 @@
 use super::compaction::Step;
 use super::job_memory::{Refused, too_little};
 use super::meters::count;
-use super::open::Collection;
-use crate::api::Observe;
-use crate::api::{Error, Job};
+use super::state::Collection;
+use crate::api::{Error, Job, Observe};
 use crate::index::calibration;
 use crate::segment::sealed::Sealed;
 use crate::store::Change;
@@ -89,7 +88,7 @@ impl Collection {
         };
         let Some(table) = measured else { return Ok(true) };
 
-        let _held = self.writer.hold();
+        let _held = self.commit_queue.lock();
         let same = sealed.graph().is_some_and(|now| Arc::ptr_eq(&now, &graph));
         if !same || !serves() {
             return Ok(true);

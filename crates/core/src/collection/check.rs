@@ -4,13 +4,14 @@
 //! segments.
 
 use super::compaction::common_ids;
+use super::embedder_pin::EMBEDDER_FOLDER;
 use super::model_folder::load_installed;
-use super::open::{Collection, EMBEDDER_FOLDER, Lost, expected, graph_path, open_segment};
+use super::open::{expected, graph_path, open_segment};
+use super::state::Collection;
+use super::view::Lost;
 use crate::api::{CheckReport, Damage, Error, Finding, Stop};
-use crate::disk;
-use crate::disk::Fs;
-use crate::embed;
-use crate::embed::{Fingerprint, load_folder};
+use crate::disk::{self, Fs};
+use crate::embed::{self, Fingerprint, load_folder};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::Graph;
 use crate::segment::check_payloads;

@@ -8,10 +8,8 @@
 //! users have fields named `parent` of their own.
 
 use super::TEXT_FIELD;
-use crate::api::limits;
-use crate::api::limits::MAX_BATCH;
-use crate::api::{Error, Item, Payload, Source};
-use crate::api::{Filter, Scalar};
+use crate::api::limits::{self, MAX_BATCH};
+use crate::api::{Error, Filter, Item, Payload, Scalar, Source};
 use crate::types::PointId;
 use serde_json::Value;
 

@@ -1,11 +1,11 @@
 //! Conversion of inputs (vector, text, image) to validated vectors of a collection.
 
-use super::commit::ReadyItem;
+use super::commit::PreparedPoint;
+use super::embedder_pin::Pinned;
 use super::embedder_probe;
-use super::open::{Collection, Pinned};
+use super::state::Collection;
 use crate::api::{Error, Item, Payload, Source, Stop, limits};
-use crate::embed;
-use crate::embed::{Embedder, Input, Tap, embed_stretches};
+use crate::embed::{self, Embedder, Input, Tap, embed_stretches};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::sync::Arc;
@@ -186,7 +186,7 @@ impl Collection {
     }
 
     /// Converts a prepared item to its stored form.
-    pub(crate) fn ready(&self, root: &str, item: Item) -> Result<ReadyItem, Error> {
+    pub(crate) fn ready(&self, root: &str, item: Item) -> Result<PreparedPoint, Error> {
         let payload = limits::payload(&format!("{root}.payload"), &item.payload)?;
         let part = limits::source_field(&item);
         let field = || format!("{root}.{part}");
@@ -194,11 +194,11 @@ impl Collection {
             return Err(Error::invalid(field(), "was not embedded"));
         };
         let vector = limits::rounded(&field, vector, self.settings.precision, self.dimension, self.metric)?;
-        Ok(ReadyItem { id: item.id, vector, payload })
+        Ok(PreparedPoint { id: item.id, vector, payload })
     }
 
     /// Validates and embeds a batch; returns the first error in order.
-    pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<ReadyItem>, Error> {
+    pub(crate) fn ready_all(&self, items: Vec<Item>) -> Result<Vec<PreparedPoint>, Error> {
         let root = |index: usize| format!("items[{index}]");
         let prepared = self.prepare_items(items, &root, true);
         prepared.into_iter().enumerate().map(|(index, item)| self.ready(&root(index), item?)).collect()

@@ -126,8 +126,7 @@ pub(crate) fn off(now: &[f32], then: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::api::{CollectionSpec, ErrorKind, IndexSettings, Item, Payload, Source, Space, limits};
-    use crate::embed;
-    use crate::embed::{Fingerprint, ModelCard, Registry};
+    use crate::embed::{self, Fingerprint, ModelCard, Registry};
     use crate::engine::crash_tests::letters;
     use crate::engine::{Engine, LocalEngine};
     use crate::types::{CollectionName, Metric, PointId};

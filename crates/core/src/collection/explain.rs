@@ -4,11 +4,10 @@
 //! Runs the search as requested, then counts the nearer points by a scan. If a graph missed the point, searches again
 //! with more candidates until the point is found.
 
-use super::open::{Collection, RowLocation, View};
-use super::search;
-use super::search::{Part, Resolved, Source};
-use crate::api::limits;
-use crate::api::limits::MAX_EF;
+use super::search::{self, Part, Resolved, Source};
+use super::state::Collection;
+use super::view::{RowLocation, View};
+use crate::api::limits::{self, MAX_EF};
 use crate::api::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;

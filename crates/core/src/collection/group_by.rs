@@ -3,11 +3,11 @@
 //! A group is the set of points with the same value in a payload field; a point without that field is its own group.
 //! The search is repeated for more points until it has enough groups, or there are no more points.
 
-use super::open::{Collection, View};
 use super::search::Resolved;
+use super::state::Collection;
+use super::view::View;
 use crate::api::{Answer, Error, Fields, SearchParams, Stop};
-use crate::payload;
-use crate::payload::Selection;
+use crate::payload::{self, Selection};
 use crate::segment::search_budget::Effort;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;

@@ -4,8 +4,7 @@
 //! order. A job that does not fit even alone is refused; its caller shrinks or postpones it. This keeps deferrable jobs
 //! from getting the process killed.
 
-use crate::disk;
-use crate::disk::MemoryStatus;
+use crate::disk::{self, MemoryStatus};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, sleep};
 use std::collections::VecDeque;
@@ -191,8 +190,7 @@ pub(crate) fn too_little(what: &str, needed: u64, capacity: u64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     const MIB: u64 = 1 << 20;
 

@@ -2,29 +2,36 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `open.rs` | an open collection: its record, its database, and the view that queries read |
+//! | `state.rs`, `view.rs` | an open collection; the segments that queries read |
+//! | `open.rs`, `embedder_pin.rs` | opening of a collection; the embedder that it is pinned to |
 //! | `embed_input.rs`, `embedder_probe.rs` | embedding of texts and images; reference vectors that detect a changed embedder |
-//! | `commit.rs` | writes: group commit, visibility |
+//! | `commit_queue.rs`, `commit.rs` | group commit: requests of many writers in one transaction |
+//! | `plan.rs`, `apply.rs` | a request becomes an operation; operations are staged, persisted, made visible |
 //! | `search.rs`, `select.rs`, `read.rs` | queries; evaluation of filters; reads by id |
 //! | `chunking.rs`, `group_by.rs` | splitting of long texts into overlapping blocks; grouping of hits |
 //! | `explain.rs` | why a point is, or is not, among the hits |
-//! | `compaction/`, `bulk.rs` | flush, merges, graph builds; bulk load that bypasses the growing segment |
+//! | `flush.rs`, `compaction/` | growing segments become sealed; merges and graph builds |
+//! | `bulk.rs`, `uncommitted.rs` | bulk load that bypasses the growing segment; new segments before their transaction |
 //! | `calibrate.rs`, `recall.rs` | calibration of graphs in the background; recall measurement of a live collection |
 //! | `reembed.rs` | generations: re-embedding with another embedder while serving, and rollback |
 //! | `check.rs`, `model_folder.rs` | verification of all checksums; loading of an installed model |
 //! | `layout/`, `change_feed.rs` | 2-D/3-D layouts of the collection; the change feed |
 //! | `job_lock.rs`, `job_memory.rs`, `meters.rs` | mutual exclusion, memory budget and counters of background jobs |
 
+mod apply;
 mod bulk;
 pub(crate) mod calibrate;
 pub(crate) mod change_feed;
 pub(crate) mod check;
 pub mod chunking;
 pub(crate) mod commit;
+pub(crate) mod commit_queue;
 pub(crate) mod compaction;
 mod embed_input;
+pub(crate) mod embedder_pin;
 pub(crate) mod embedder_probe;
 mod explain;
+pub(crate) mod flush;
 mod group_by;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
@@ -34,11 +41,15 @@ pub mod layout;
 pub(crate) mod meters;
 pub(crate) mod model_folder;
 pub(crate) mod open;
+pub(crate) mod plan;
 mod read;
 pub(crate) mod recall;
 pub(crate) mod reembed;
 pub(crate) mod search;
 mod select;
+pub(crate) mod state;
+pub(crate) mod uncommitted;
+pub(crate) mod view;
 
 pub use bulk::{BulkOutcome, OnConflict, OnRefused, Refused};
 pub use change_feed::{Feed, News};

@@ -1,194 +1,25 @@
-//! An open collection: its record, its database, and the view that queries read.
-//!
-//! A view is an immutable list of sealed segments, frozen ones waiting to be sealed, and the growing one. Jobs replace
-//! whole views; rows are marked deleted in place. A query takes one view and never waits for a job.
+//! Opening of a collection: maps segments and graphs, reads growing points into memory.
 
-use super::change_feed::Changes;
-use super::commit::{Counters, Writer};
-use super::embedder_probe;
-use super::job_lock::{FolderUse, InUse, Turn};
+use super::commit_queue::CommitQueue;
+use super::embedder_pin::{Lineage, Pinned, kept_embedder, pin_of};
+use super::job_lock::{FolderUse, Turn};
 use super::meters::Meters;
-use crate::api::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
+use super::state::{Collection, graph_params};
+use super::view::{Lost, View};
+use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings};
 use crate::disk::Fs;
-use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
-use crate::index::GraphParams;
+use crate::embed::{Fingerprint, Registry};
 use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
-use crate::store::{
-    Change, CollectionDir, CollectionRecord, EmbedderRecord, Entry, Loss, Segment, SegmentId, Truth, damage_found,
-};
+use crate::store::{Change, CollectionDir, CollectionRecord, Segment, SegmentId, Truth};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
-use crate::types::{CollectionName, Identity, Metric, Ordinal, PointId};
+use crate::sync::{Arc, Mutex, RwLock};
+use crate::types::{CollectionName, Metric, PointId};
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Instant;
-
-/// Folder of the embedder that a restored collection brings along when the server does not have it.
-pub(crate) const EMBEDDER_FOLDER: &str = "embedder";
-
-/// An open collection.
-pub(crate) struct Collection {
-    pub(crate) fs: Arc<dyn Fs>,
-    pub(crate) name: CollectionName,
-    pub(crate) dir: PathBuf,
-    pub(crate) dimension: u32,
-    pub(crate) metric: Metric,
-    pub(crate) settings: IndexSettings,
-    pub(crate) embedder: Option<Pinned>,
-    pub(crate) truth: Truth,
-    view: RwLock<Arc<View>>,
-    pub(crate) writer: Writer,
-    /// Seals a growing segment once its vectors and payloads take this many bytes, even below the row limit.
-    pub(crate) seal_bytes: usize,
-    /// Jobs that write files in `dir`.
-    pub(crate) folder_use: FolderUse,
-    /// Merges, graph builds and compactions.
-    pub(crate) jobs: Turn,
-    /// Whether the last background job was a merge. If so, a graph outside the next merge is built first.
-    pub(crate) merged_last: AtomicBool,
-    /// Graph calibration. Separate from `jobs`, so that merges do not wait for it.
-    pub(crate) measuring: Turn,
-    /// The change feed.
-    pub(crate) changes: Arc<Changes>,
-    /// Allows one seal at a time.
-    pub(crate) sealing: Mutex<()>,
-    pub(crate) next_segment: AtomicU64,
-    /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
-    pub(crate) gone: AtomicBool,
-    pub(crate) meters: Arc<Meters>,
-    /// Queries answered since it was opened.
-    pub(crate) answered: AtomicU64,
-    /// Whether the last merge or background graph build failed.
-    pub(crate) improving_fails: AtomicBool,
-    /// Segment files that no transaction named when the collection was opened, and what was done with each.
-    orphans: Vec<String>,
-    lineage: Mutex<Lineage>,
-    /// Writers hold it shared from the embedding on; the switch to the next generation holds it exclusively.
-    pub(crate) generation: RwLock<()>,
-    /// Identity written to its segments, so that segments of another collection are recognized.
-    pub(crate) identity: Identity,
-    /// Value of the process-wide damage counter at the last check of this collection.
-    damage_seen: AtomicU64,
-    /// Incremented when damage of this collection is noted.
-    damage_noted: AtomicU64,
-}
-
-/// Remedy for a damaged segment, for error messages.
-const REMEDY: &str = "nearness repair removes what is damaged and keeps the rest";
-
-/// Most attempts of a read that finds new damage, for a collection already known to be damaged.
-const DAMAGED_TRIES: u32 = 3;
-
-/// Generation of the collection.
-#[derive(Clone, Debug)]
-pub(crate) struct Lineage {
-    pub(crate) generation: u32,
-    /// The previous generation, if kept.
-    pub(crate) previous: Option<PreviousGeneration>,
-}
-
-impl Lineage {
-    pub(crate) fn of(entry: &Entry) -> Self {
-        let previous = entry.previous.as_ref().and_then(|previous| {
-            let embedder = previous.record.embedder.as_ref().map(pin_of)?;
-            Some(PreviousGeneration { generation: previous.generation, embedder })
-        });
-        Self { generation: entry.generation, previous }
-    }
-}
-
-fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
-    EmbedderPin { name: record.name.clone(), tap: record.tap.clone(), fingerprint: Fingerprint(record.fingerprint) }
-}
-
-/// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
-pub(crate) struct Pinned {
-    pub(crate) pin: EmbedderPin,
-    pub(crate) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
-    /// Reason for refusing the embedder.
-    pub(crate) refused: OnceLock<String>,
-}
-
-impl Pinned {
-    /// Binds an embedder of this name and fingerprint, if it still produces the reference vectors.
-    fn meet(&self, collection: &CollectionName, truth: &Truth, embedder: &Arc<dyn Embedder>) -> Result<(), Error> {
-        let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
-        match embedder_probe::watch(truth, embedder.as_ref(), tap)? {
-            Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
-            Err(why) => {
-                tracing::error!(%collection, embedder = %self.pin.name, why, "the embedder is refused");
-                let _ = self.refused.set(why);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The segments that queries search.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub(crate) sealed: Vec<Arc<Sealed>>,
-    /// Oldest first.
-    pub(crate) frozen: Vec<Arc<Growing>>,
-    pub(crate) growing: Arc<Growing>,
-    /// Count of added segments that may hold points which older views have elsewhere.
-    pub(crate) additions: u64,
-    /// Damaged segments, including those with some rows still in use. While there are any, reads fail unless the point
-    /// is found elsewhere or partial results are allowed.
-    pub(crate) lost: Vec<Lost>,
-}
-
-/// A damaged sealed segment: what is wrong, in which file and where. It is either quarantined, or still in the view
-/// with its damaged rows hidden.
-#[derive(Clone, Debug)]
-pub(crate) struct Lost {
-    pub(crate) segment: SegmentId,
-    pub(crate) what: String,
-}
-
-/// Location of a live point.
-pub(crate) enum RowLocation {
-    Growing(Arc<Growing>, u32),
-    Sealed(Arc<Sealed>, Ordinal),
-}
-
-impl View {
-    /// Returns the growing segments, newest first.
-    pub(crate) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
-        std::iter::once(&self.growing).chain(self.frozen.iter().rev())
-    }
-
-    /// Returns the location of the live point with this id.
-    pub(crate) fn locate(&self, id: &PointId) -> Option<RowLocation> {
-        for growing in self.growing_newest_first() {
-            if let Some(&row) = growing.read().by_id.get(id) {
-                return Some(RowLocation::Growing(growing.clone(), row));
-            }
-        }
-        self.sealed.iter().rev().find_map(|sealed| Some(RowLocation::Sealed(sealed.clone(), sealed.find(id.as_str())?)))
-    }
-
-    /// Fails with `Damaged` when any segment is damaged, because the result could be partial.
-    pub(crate) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
-        if let Some(Lost { segment, what }) = self.lost.first() {
-            let what = format!(
-                "segment {} of the collection {:?} is damaged ({what}); {REMEDY}",
-                segment.0,
-                collection.as_str()
-            );
-            return Err(Error::Damaged { what });
-        }
-        self.sealed.iter().find(|sealed| sealed.has_new_damage()).map_or(Ok(()), |sealed| Err(sealed.damage()))
-    }
-
-    pub(crate) fn live(&self) -> u64 {
-        let growing: u64 = self.growing_newest_first().map(|growing| growing.live()).sum();
-        growing + self.sealed.iter().map(|sealed| u64::from(sealed.live_rows())).sum::<u64>()
-    }
-}
 
 impl Collection {
     /// Opens the collection recorded in the database in `dir`: maps segments and graphs, reads growing points into
@@ -286,7 +117,7 @@ impl Collection {
             embedder.map_or(Ok(()), |embedder| pinned.meet(&name, &truth, &embedder)).map(|()| pinned)
         });
         let embedder = embedder.transpose()?;
-        let writer = Writer::new(truth.sequence()?, truth.next_key()?);
+        let commit_queue = CommitQueue::new(truth.sequence()?, truth.next_key()?);
         let next_segment = AtomicU64::new(truth.next_segment()?.0);
         Ok(Self {
             fs: fs.clone(),
@@ -299,7 +130,7 @@ impl Collection {
             embedder,
             truth,
             view: RwLock::new(Arc::new(View { sealed, frozen, growing, additions: 0, lost })),
-            writer,
+            commit_queue,
             seal_bytes,
             folder_use: FolderUse::default(),
             jobs: Turn::default(),
@@ -318,222 +149,6 @@ impl Collection {
             damage_seen: AtomicU64::new(0),
             damage_noted: AtomicU64::new(0),
         })
-    }
-
-    /// Binds the embedder of a newly installed model, if the collection lacks it.
-    pub(crate) fn offer(&self, model: &Model) {
-        let Some(pinned) = &self.embedder else { return };
-        let same =
-            |one: &&Arc<dyn Embedder>| one.name() == pinned.pin.name && one.fingerprint() == pinned.pin.fingerprint;
-        let Some(embedder) = model.embedders.iter().find(same).filter(|_| pinned.loaded.get().is_none()) else {
-            return;
-        };
-        if let Err(error) = pinned.meet(&self.name, &self.truth, embedder) {
-            tracing::error!(collection = %self.name, %error, "the embedder could not be compared with what it gave before");
-        }
-    }
-
-    pub(crate) fn lineage(&self) -> Lineage {
-        self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_lineage(&self, lineage: Lineage) {
-        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = lineage;
-    }
-
-    /// Returns the current view.
-    pub(crate) fn view(&self) -> Arc<View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Runs `read` until it finds no new damage. After each run the damaged rows are hidden; the next run then fails,
-    /// or leaves them out if partial results are allowed. Not to be called under the commit lock.
-    pub(crate) fn noting_damage<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
-        let mut tries = 0;
-        loop {
-            let known = self.note_damage();
-            let found = read();
-            tries += 1;
-            // A scrub may keep finding damage; a collection already known to be damaged does not wait for its end.
-            let enough = tries >= DAMAGED_TRIES && !self.view().lost.is_empty();
-            if self.note_damage() == known || enough {
-                return found;
-            }
-        }
-    }
-
-    /// Hides newly found damage. The returned number changes whenever there was any.
-    pub(crate) fn note_damage(&self) -> u64 {
-        if damage_found() != self.damage_seen.load(Ordering::Acquire) {
-            let held = self.writer.hold();
-            self.note_damage_held(&held);
-        }
-        self.damage_noted.load(Ordering::Acquire)
-    }
-
-    /// Like [`note_damage`](Self::note_damage), under the commit lock.
-    pub(crate) fn note_damage_held(&self, _held: &MutexGuard<'_, Counters>) {
-        let seen = damage_found();
-        if seen == self.damage_seen.load(Ordering::Acquire) {
-            return;
-        }
-        let damaged: Vec<Arc<Sealed>> =
-            self.view().sealed.iter().filter(|sealed| sealed.has_new_damage()).cloned().collect();
-        for sealed in &damaged {
-            let id = sealed.segment.id();
-            let what = sealed.segment.describe_damage();
-            if let Some(what) = &what {
-                tracing::error!(collection = %self.name, segment = %id, what, "a segment is damaged");
-            }
-            self.change_view(|view| {
-                if let Some(what) = what {
-                    view.lost.retain(|lost| lost.segment != id);
-                    view.lost.push(Lost { segment: id, what });
-                }
-                if sealed.segment.is_lost() {
-                    view.sealed.retain(|other| other.segment.id() != id);
-                }
-            });
-            let blocks = sealed.hide_damage();
-            self.meters.damaged.fetch_add(blocks, Ordering::Relaxed);
-        }
-        if !damaged.is_empty() {
-            self.damage_noted.fetch_add(1, Ordering::AcqRel);
-        }
-        self.damage_seen.store(seen, Ordering::Release);
-    }
-
-    /// Quarantines the damaged part of a segment whose check failed with `error`.
-    pub(crate) fn quarantine(&self, segment: &Segment, error: &dyn std::fmt::Display) {
-        match segment.loss() {
-            Loss::Nothing => {
-                tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged where it costs no rows");
-            }
-            Loss::Rows => _ = self.note_damage(),
-            Loss::Segment => self.lose(segment.id(), error),
-        }
-    }
-
-    /// Removes a damaged segment from the view, so that nothing is read or copied from it.
-    pub(crate) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
-        tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
-        let _held = self.writer.hold();
-        self.change_view(|view| {
-            let before = view.sealed.len();
-            view.sealed.retain(|sealed| sealed.segment.id() != segment);
-            if view.sealed.len() < before {
-                view.lost.retain(|lost| lost.segment != segment);
-                view.lost.push(Lost { segment, what: error.to_string() });
-            }
-        });
-    }
-
-    /// Replaces the view. Only under the commit lock, so that no concurrent change is lost.
-    pub(crate) fn change_view(&self, change: impl FnOnce(&mut View)) {
-        let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let mut view = View::clone(&slot);
-        change(&mut view);
-        *slot = Arc::new(view);
-    }
-
-    pub(crate) fn new_growing(&self) -> Result<Growing, Error> {
-        new_growing(self.dimension, self.metric, self.settings)
-    }
-
-    pub(crate) fn graph_params(&self) -> Result<GraphParams, Error> {
-        graph_params(self.settings)
-    }
-
-    /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a seal,
-    /// are refused. Closes the database even while segments are still read, so that the folder can be opened again.
-    pub(crate) fn end(&self) {
-        self.gone.store(true, Ordering::SeqCst);
-        self.truth.close();
-        self.writer.wake();
-        self.changes.end();
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
-    }
-
-    /// Registers a job that writes files in the folder, until the result is dropped.
-    ///
-    /// # Errors
-    /// `NotFound` when the collection was deleted or replaced: the folder may already belong to another one.
-    pub(crate) fn use_folder(&self) -> Result<InUse, Error> {
-        // Before the check: a thread that waits for the folder to become free has set `gone` first.
-        let in_use = self.folder_use.begin();
-        if self.is_gone() { Err(Error::UnknownCollection(self.name.to_string())) } else { Ok(in_use) }
-    }
-
-    /// Returns the fingerprint of its embedder.
-    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
-        self.embedder.as_ref().map(|pinned| pinned.pin.fingerprint)
-    }
-
-    /// Returns the number of a new segment.
-    pub(crate) fn take_segment_id(&self) -> SegmentId {
-        SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Returns its state, for the API.
-    pub(crate) fn info(&self) -> CollectionInfo {
-        let view = self.view();
-        let stopped = self.truth.stopped();
-        let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
-        let refused = refused.map(|why| format!("its embedder is refused: {why}"));
-        let mut mapped_bytes = 0;
-        let mut resident_bytes = 0;
-        let segments = view
-            .sealed
-            .iter()
-            .map(|sealed| {
-                let graph = sealed.graph();
-                let graph_bytes = graph.as_ref().map_or(0, |graph| graph.mapped_bytes());
-                let (payload_bytes, payload_resident) = sealed.payloads.mapped();
-                mapped_bytes += sealed.segment.mapped_bytes() + graph_bytes + payload_bytes;
-                resident_bytes += sealed.segment.resident_bytes()
-                    + payload_resident
-                    + graph.as_ref().map_or(0, |graph| graph.resident_bytes());
-                SegmentInfo {
-                    id: sealed.segment.id().0,
-                    rows: sealed.segment.rows().into(),
-                    deleted_rows: sealed.deleted_rows().into(),
-                    graph: graph.is_some(),
-                    vector_bytes: sealed.segment.mapped_bytes(),
-                    graph_bytes,
-                }
-            })
-            .collect::<Vec<_>>();
-        let lineage = self.lineage();
-        CollectionInfo {
-            name: self.name.clone(),
-            dimension: self.dimension,
-            metric: self.metric,
-            embedder: self.embedder.as_ref().map(|pinned| pinned.pin.clone()),
-            generation: lineage.generation,
-            previous: lineage.previous,
-            index: self.settings,
-            points: view.live(),
-            growing_points: view.growing_newest_first().map(|growing| growing.live()).sum(),
-            deleted_rows: segments.iter().map(|segment| segment.deleted_rows).sum(),
-            segments,
-            mapped_bytes,
-            resident_bytes,
-            sequence: self.writer.sequence(),
-            state: match (view.lost.is_empty(), &stopped) {
-                (false, _) => CollectionState::Damaged,
-                (true, Some(_)) => CollectionState::ReadOnly,
-                (true, None) => CollectionState::Serving,
-            },
-            queries: self.answered.load(Ordering::Relaxed),
-            problems: {
-                let deferred = view.sealed.iter().flat_map(|sealed| sealed.deferred());
-                let lost = view.lost.iter().map(|lost| format!("{}; {REMEDY}", lost.what));
-                lost.chain(stopped).chain(refused).chain(deferred).chain(self.orphans.iter().cloned()).collect()
-            },
-        }
     }
 }
 
@@ -558,19 +173,6 @@ pub(crate) fn unopened(record: Option<&CollectionRecord>, name: CollectionName, 
         state: CollectionState::Unavailable,
         problems: vec![why.into()],
     }
-}
-
-/// Loads the embedder that came with a restored collection.
-fn kept_embedder(dir: &Path, name: &str, fingerprint: &Fingerprint) -> Option<Arc<dyn Embedder>> {
-    let folder = dir.join(EMBEDDER_FOLDER);
-    if !folder.is_dir() {
-        return None;
-    }
-    let mut kept = Registry::default();
-    if let Err(error) = kept.add_folder(&folder) {
-        tracing::error!(folder = %folder.display(), %error, "the embedder kept with a collection cannot be used");
-    }
-    kept.by_fingerprint(name, fingerprint).cloned()
 }
 
 fn settings_of(record: &CollectionRecord) -> IndexSettings {
@@ -620,15 +222,4 @@ pub(crate) fn expected(segment: &Segment, metric: Metric) -> Expected {
 /// Returns the path of a segment's graph file.
 pub(crate) fn graph_path(dir: &Path, segment: SegmentId, generation: u32) -> PathBuf {
     dir.join(segment.graph_file(generation))
-}
-
-fn graph_params(settings: IndexSettings) -> Result<GraphParams, Error> {
-    // A constant seed makes a graph a function of its vectors and settings.
-    const SEED: u64 = 1;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(GraphParams::new(settings.m, settings.ef_construction, SEED, threads)?)
-}
-
-fn new_growing(dimension: u32, metric: Metric, settings: IndexSettings) -> Result<Growing, Error> {
-    Ok(Growing::new(dimension, metric, graph_params(settings)?, settings.seal_rows))
 }

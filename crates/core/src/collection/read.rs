@@ -1,6 +1,7 @@
 //! Reading points by id, and in pages ordered by id.
 
-use super::open::{Collection, RowLocation, View};
+use super::state::Collection;
+use super::view::{RowLocation, View};
 use crate::api::{Budget, Error, Fields, Filter, Page, Payload, Point, Stop};
 use crate::payload::Selection;
 use crate::types::PointId;

@@ -5,9 +5,9 @@
 //! recall is compared with the tables' curve for stored points, and the expectation for new queries is read from the
 //! other curve.
 
-use super::open::{Collection, View};
-use super::search;
-use super::search::{Part, Resolved, Source};
+use super::search::{self, Part, Resolved, Source};
+use super::state::Collection;
+use super::view::View;
 use crate::api::{Error, Fields, RecallParams, RecallReport, SearchParams, SegmentRecall, Stop, limits};
 use crate::index::calibration::sample_rows;
 use crate::segment::sealed::Sealed;
@@ -57,7 +57,7 @@ impl Collection {
         limits::samples(params.samples)?;
         let view = self.view();
         view.whole(&self.name)?;
-        let seed = if params.seed == 0 { self.writer.sequence() + 1 } else { params.seed };
+        let seed = if params.seed == 0 { self.commit_queue.sequence() + 1 } else { params.seed };
         let points = sample_points(&view, params.samples as usize, seed);
         let exactly = crate::segment::search_budget::Effort::Exact;
         let one = |id: &PointId| -> Result<Option<Sample>, Error> {
@@ -70,7 +70,7 @@ impl Collection {
             let found = answer.hits.iter().filter(|hit| hit.distance <= worst).count().min(truth.hits.len());
             let mut segments: HashMap<u64, (u64, u64)> = HashMap::new();
             for hit in &truth.hits {
-                let Some(super::open::RowLocation::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
+                let Some(super::view::RowLocation::Sealed(sealed, _)) = view.locate(&hit.point.id) else { continue };
                 let (found, of) = segments.entry(sealed.segment.id().0).or_default();
                 *found += u64::from(answer.hits.iter().any(|other| other.point.id == hit.point.id));
                 *of += 1;

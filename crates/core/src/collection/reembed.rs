@@ -12,10 +12,11 @@
 
 use super::bulk::{OnConflict, Refused};
 use super::change_feed::Feed;
-use super::commit::{Counters, Op};
+use super::commit_queue::CommitState;
 use super::embed_input::{IMAGE_FIELD, TEXT_FIELD, image_from_base64};
 use super::embedder_probe;
-use super::open::Collection;
+use super::plan::WriteRequest;
+use super::state::Collection;
 use crate::api::{Error, Fields, Item, Job, Observe, Payload, Point, Source, Sources, limits};
 use crate::embed::{Input, Modality};
 use crate::store::Change;
@@ -79,7 +80,7 @@ pub(crate) struct Follower<'g> {
 
 impl<'g> Follower<'g> {
     pub(crate) fn new(from: &'g Collection, to: &'g Collection, sources: Sources, observe: Observe<'g>) -> Self {
-        let feed = Feed::new(&from.changes, || from.writer.sequence());
+        let feed = Feed::new(&from.changes, || from.commit_queue.sequence());
         Self { from, to, feed, comparisons: 0, sources, observe }
     }
 
@@ -109,13 +110,13 @@ impl<'g> Follower<'g> {
     ///
     /// # Errors
     /// As [`approach`](Self::approach); also `Unavailable` when the collection was deleted or replaced.
-    pub(crate) fn finish(&mut self, _held: &MutexGuard<'_, Counters>) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
         while self.follow(PAGE)? > 0 {}
         // Clients may wait for a sequence number of the previous generation: continue above it.
-        let sequence = self.from.writer.sequence().max(self.to.writer.sequence()) + 1;
-        let _to = self.to.writer.hold();
+        let sequence = self.from.commit_queue.sequence().max(self.to.commit_queue.sequence()) + 1;
+        let _to = self.to.commit_queue.lock();
         self.to.truth.commit(&[Change::Sequence(sequence)])?;
-        self.to.writer.set_sequence(sequence);
+        self.to.commit_queue.set_sequence(sequence);
         Ok(())
     }
 
@@ -357,15 +358,15 @@ impl<'g> Follower<'g> {
         let ready = prepared.map(|(prepared, id)| {
             prepared.and_then(|item| self.to.ready("item", item)).map_err(|error| self.refused(id, error))
         });
-        self.write(Op::Upsert(ready.collect::<Result<_, _>>()?))
+        self.write(WriteRequest::Upsert(ready.collect::<Result<_, _>>()?))
     }
 
     fn delete(&self, ids: Vec<PointId>) -> Result<(), Error> {
-        if ids.is_empty() { Ok(()) } else { self.write(Op::Delete(ids)) }
+        if ids.is_empty() { Ok(()) } else { self.write(WriteRequest::Delete(ids)) }
     }
 
     /// Writes, and seals in this thread, because no background thread seals this generation.
-    fn write(&self, op: Op) -> Result<(), Error> {
+    fn write(&self, op: WriteRequest) -> Result<(), Error> {
         self.to.write(op)?;
         while self.to.seal_oldest().map_err(Error::Seal)? {}
         Ok(())

@@ -1,7 +1,8 @@
 //! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
 
-use super::commit::STEADY_TRIES;
-use super::open::{Collection, RowLocation, View};
+use super::commit_queue::STEADY_TRIES;
+use super::state::Collection;
+use super::view::{RowLocation, View};
 use crate::api::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
 use crate::embed::Input;
 use crate::index::Rows;
@@ -116,7 +117,7 @@ impl Collection {
                 return Ok(answers);
             }
         }
-        let _held = self.writer.hold();
+        let _held = self.commit_queue.lock();
         Ok(self.answers(&resolved, params, effort, embed_time)?.1)
     }
 
@@ -360,7 +361,7 @@ impl Collection {
             keep_nearest(candidates, k);
             Ok((found, hits))
         };
-        let before = self.writer.changes();
+        let before = self.commit_queue.changes();
         let mut any_again = false;
         let mut candidates = Vec::new();
         let mut searched = Vec::with_capacity(parts.len());
@@ -371,7 +372,7 @@ impl Collection {
         for (part, mut found, hits) in searched {
             let has = candidates.iter().filter(|candidate| candidate.source.is(&part.source)).count();
             let grows = matches!(part.source, Source::Growing(_)) && part.selected.is_none();
-            if (found.ef.is_some() && has > hits) || (grows && any_again && self.writer.changed_since(before)) {
+            if (found.ef.is_some() && has > hits) || (grows && any_again && self.commit_queue.changed_since(before)) {
                 any_again = true;
                 let (again, _) = search(part, k, &mut candidates)?;
                 found = SourceFound { distances: found.distances + again.distances, ..again };
@@ -563,7 +564,8 @@ fn field(index: usize, count: usize) -> String {
 mod tests {
     use super::*;
     use crate::api::{Item, Payload, Source as Given};
-    use crate::collection::commit::{Op, ReadyItem};
+    use crate::collection::commit::PreparedPoint;
+    use crate::collection::plan::WriteRequest;
     use crate::collection::recall::tests::empty;
 
     /// Components of a point, each in 0..1, plus `offset`.
@@ -615,12 +617,12 @@ mod tests {
             .search_parts(&parts, &query, k, effort, &mut |_, _| {
                 // Called for the first segment, before the second is searched again.
                 if !std::mem::replace(&mut written, true) {
-                    let items = missed.iter().map(|id| ReadyItem {
+                    let items = missed.iter().map(|id| PreparedPoint {
                         id: id.clone(),
                         vector: vector(id.as_str()[1..].parse().unwrap(), 0.0),
                         payload: Box::from(&b"{}"[..]),
                     });
-                    collection.write(Op::Upsert(items.collect())).unwrap();
+                    collection.write(WriteRequest::Upsert(items.collect())).unwrap();
                 }
             })
             .unwrap();

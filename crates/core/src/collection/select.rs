@@ -1,7 +1,8 @@
 //! Evaluation of filters over the segments of a view.
 
-use super::commit::STEADY_TRIES;
-use super::open::{Collection, View};
+use super::commit_queue::STEADY_TRIES;
+use super::state::Collection;
+use super::view::View;
 use crate::api::{Error, Filter, Stop};
 use crate::payload::{Selected, Selection};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ impl Collection {
                 return Ok((view, Some(selection)));
             }
         }
-        let _stopped = self.writer.hold();
+        let _stopped = self.commit_queue.lock();
         let view = self.view();
         let selection = self.select(&view, filter)?;
         Ok((view, Some(selection)))

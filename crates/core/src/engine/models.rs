@@ -6,20 +6,15 @@
 
 use crate::api::{Error, limits};
 use crate::collection::model_folder::{FINGERPRINT, load_installed};
-use crate::disk;
-use crate::disk::Fs;
-use crate::embed;
-use crate::embed::digits;
-use crate::embed::digits::LabelledImages;
+use crate::disk::{self, Fs};
+use crate::embed::digits::{self, LabelledImages};
 use crate::embed::text::OF_TEXTS;
-use crate::embed::words;
-use crate::embed::words::TrainOptions as WordOptions;
+use crate::embed::words::{self, TrainOptions as WordOptions};
 use crate::embed::{
-    DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS, load_folder,
-    of_words, today,
+    self, DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS,
+    load_folder, of_words, today,
 };
-use crate::store;
-use crate::store::Entry;
+use crate::store::{self, Entry};
 use crate::types::CollectionName;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

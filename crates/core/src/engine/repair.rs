@@ -7,10 +7,9 @@
 
 use super::LocalEngine;
 use crate::api::{Error, Job};
-use crate::collection::compaction::Uncommitted;
 use crate::collection::open::{is_lost, open_segment};
-use crate::disk;
-use crate::disk::Fs;
+use crate::collection::uncommitted::Uncommitted;
+use crate::disk::{self, Fs};
 use crate::embed::Registry;
 use crate::store::{
     Catalogue, Change, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth,

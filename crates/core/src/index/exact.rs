@@ -1,10 +1,8 @@
 //! Exact scan of all accepted rows: the reference for all other searches, and the fallback while a graph is being
 //! built.
 
-use super::rows;
-use super::{Found, Rows};
-use crate::math;
-use crate::math::TopK;
+use super::{Found, Rows, rows};
+use crate::math::{self, TopK};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Number of rows to prefetch ahead: accepted rows may be far apart, where the hardware does not prefetch.

@@ -20,8 +20,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use hnsw_rs::prelude::{Distance, Hnsw};
 
 use super::{Error, Found, GraphParams, Rows, exact};
-use crate::math;
-use crate::math::TopK;
+use crate::math::{self, TopK};
 use crate::types::{MAX_DIMENSION, Metric, Neighbor, Ordinal};
 
 /// Maximum number of levels in `hnsw_rs`.

@@ -10,9 +10,8 @@
 //! The basis is stored in 8 bits, and rows and queries use the same 8-bit basis: rounding skews the basis slightly, but
 //! adds no error between a row and a query.
 
-use crate::math;
-use crate::math::Kernels;
 use crate::math::gemm::{Matrix, multiply};
+use crate::math::{self, Kernels};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

@@ -21,10 +21,9 @@ use std::sync::Arc;
 
 use super::Rows;
 use super::pca::{Projection, RESIDUAL_CORRELATION};
-use crate::math;
 use crate::math::codes::NORM_BYTES;
 use crate::math::gemm::{Matrix, multiply};
-use crate::math::{TopK, Vector};
+use crate::math::{self, TopK, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Components that the reduction of the dot product adds.

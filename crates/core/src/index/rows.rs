@@ -1,7 +1,6 @@
 //! Input and output of a search: the vectors of a segment, and the rows found.
 
-use crate::math;
-use crate::math::{Components, Vector};
+use crate::math::{self, Components, Vector};
 use crate::types::{Metric, Neighbor, Ordinal};
 
 /// Borrowed vectors of one segment, row by row.

@@ -5,8 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::Rows;
-use crate::math;
-use crate::math::Components;
+use crate::math::{self, Components};
 use crate::types::Metric;
 
 /// Vectors with their norms, and queries from the same distribution.

@@ -4,13 +4,10 @@
 //! The size is bounded: fields beyond [`MAX_PATHS`] are left out, and the largest fields when all together exceed the
 //! budget. The index records that it is incomplete, and conditions on these fields read the payloads.
 
-use super::index;
-use super::index::{BOOL, EXISTS, LONG, MAX_KEY_BYTES, NUMBER, STRING};
+use super::index::{self, BOOL, EXISTS, LONG, MAX_KEY_BYTES, NUMBER, STRING};
 use super::matches;
-use crate::api::Number;
-use crate::api::Payload;
-use crate::api::Scalar;
 use crate::api::limits::MAX_FIELD_BYTES;
+use crate::api::{Number, Payload, Scalar};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use serde_json::Value;

@@ -3,8 +3,7 @@
 use super::builder::{BUDGET, Builder};
 use super::index::{Bytes, PayloadIndex};
 use super::matches;
-use crate::api::Filter;
-use crate::api::Payload;
+use crate::api::{Filter, Payload};
 
 /// Opens an index from these bytes, and queries every field and `filter`.
 ///

@@ -4,9 +4,7 @@
 //! both have the field `a.b`). A path into a list selects every element, and a condition matches if any selected value
 //! does.
 
-use crate::api::Number;
-use crate::api::Payload;
-use crate::api::{Filter, Range, Scalar};
+use crate::api::{Filter, Number, Payload, Range, Scalar};
 use serde_json::Value;
 use std::cmp::Ordering;
 

@@ -6,9 +6,7 @@
 use super::builder::key_of;
 use super::index::{EXISTS, LONG, MAX_KEY_BYTES, NUMBER, PayloadIndex, RowsOf, STRING, Values};
 use super::matches::EARTH_METERS;
-use crate::api::Number;
-use crate::api::{Error, Payload, Stop};
-use crate::api::{Filter, Range, Scalar};
+use crate::api::{Error, Filter, Number, Payload, Range, Scalar, Stop};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 

@@ -1,11 +1,8 @@
 //! The payload index against its definition: for any payloads and filters it selects what `Filter::matches` matches.
 
-use super::builder::Builder;
-use super::builder::{BUDGET, MAX_PATHS};
-use super::index::Bytes;
-use super::index::PayloadIndex;
-use crate::api::{Error, Payload};
-use crate::api::{Filter, Number, Range, Scalar};
+use super::builder::{BUDGET, Builder, MAX_PATHS};
+use super::index::{Bytes, PayloadIndex};
+use crate::api::{Error, Filter, Number, Payload, Range, Scalar};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -7,9 +7,8 @@
 use super::growing_calibration::is_held_out;
 use super::{GrowingPayloads, plan};
 use crate::api::Error;
-use crate::index;
 use crate::index::calibration::Calibration;
-use crate::index::{GraphParams, GrowingIndex, Rows};
+use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
 use crate::payload::Selected;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};

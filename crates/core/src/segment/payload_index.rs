@@ -5,13 +5,10 @@
 
 use super::growing::Growing;
 use super::sealed::Sealed;
-use crate::api::Filter;
-use crate::api::{Error, Payload, Stop};
-use crate::disk;
-use crate::disk::Mapping;
+use crate::api::{Error, Filter, Payload, Stop};
+use crate::disk::{self, Mapping};
 use crate::payload::builder::{self, Builder};
-use crate::payload::index::Bytes;
-use crate::payload::index::PayloadIndex;
+use crate::payload::index::{Bytes, PayloadIndex};
 use crate::payload::{Selected, matches};
 use crate::store::Segment;
 use crate::types::Ordinal;

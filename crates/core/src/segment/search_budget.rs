@@ -7,8 +7,8 @@
 
 use super::growing::Growing;
 use super::sealed::Sealed;
-use crate::api::limits::{MAX_EF, MAX_K};
-use crate::api::{Accuracy, Error, SearchParams, limits};
+use crate::api::limits::{self, MAX_EF, MAX_K};
+use crate::api::{Accuracy, Error, SearchParams};
 use crate::index::hnsw::Graph;
 use std::sync::Arc;
 

@@ -3,8 +3,7 @@
 use super::manifest::{Kind, Listed, SnapshotInfo, SnapshotName};
 use super::restore::{Points, open};
 use super::selftest::SelfTest;
-use crate::api::Error;
-use crate::api::Observe;
+use crate::api::{Error, Observe};
 use crate::collection::embedder_probe;
 use crate::snapshot_store::Depot;
 

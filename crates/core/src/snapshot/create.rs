@@ -4,10 +4,10 @@
 use super::manifest::{Kind, Manifest, Part, SnapshotInfo, SnapshotName};
 use super::selftest::SelfTest;
 use super::tar_format::{PIECE, Writer};
-use crate::api::Observe;
-use crate::api::{Error, Job};
+use crate::api::{Error, Job, Observe};
 use crate::collection::embedder_probe;
-use crate::collection::open::{Collection, View};
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
 use crate::snapshot_store::Depot;
@@ -64,13 +64,13 @@ impl Collection {
 
     /// Captures the state.
     pub(crate) fn capture(&self) -> Result<Captured, Error> {
-        let held = self.writer.hold();
+        let held = self.commit_queue.lock();
         if self.is_gone() {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
         view.whole(&self.name)?;
-        let sequence = self.writer.sequence();
+        let sequence = self.commit_queue.sequence();
         let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.as_it_is())).collect();
         let oldest_first = view.frozen.iter().chain(std::iter::once(&view.growing));
         let live: Vec<(Arc<Growing>, Vec<u32>)> = oldest_first

@@ -3,14 +3,13 @@
 use super::manifest::{Kind, Manifest, Part, SnapshotName};
 use super::selftest::SelfTest;
 use super::tar_format::Reader;
-use crate::api::Observe;
-use crate::api::{Damage, Error, Job, limits};
+use crate::api::{Damage, Error, Job, Observe, limits};
 use crate::collection::check::check_folder;
+use crate::collection::embedder_pin::EMBEDDER_FOLDER;
 use crate::collection::embedder_probe;
 use crate::collection::meters::Meters;
-use crate::collection::open::{Collection, EMBEDDER_FOLDER};
-use crate::disk;
-use crate::disk::{Draft, Fs};
+use crate::collection::state::Collection;
+use crate::disk::{self, Draft, Fs};
 use crate::embed::{Fingerprint, Registry};
 use crate::snapshot_store::Depot;
 use crate::store::{Catalogue, Change, CollectionRecord, Prepared, Segment, Truth, decode_point};

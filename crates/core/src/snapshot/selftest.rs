@@ -1,8 +1,9 @@
 //! The self-test of a snapshot: queries with exact answers, repeated and compared after a restore.
 
 use crate::api::{Accuracy, Error, Fields, SearchParams};
-use crate::collection::open::{Collection, View};
 use crate::collection::search::Resolved;
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::segment::search_budget::Effort;
 use crate::types::Ordinal;
 use serde::{Deserialize, Serialize};

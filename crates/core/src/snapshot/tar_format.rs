@@ -8,9 +8,7 @@
 //! their only valid value, so that every changed byte is detected.
 
 use super::manifest::{Manifest, Part, SnapshotName};
-use crate::api::Error;
-use crate::api::Job;
-use crate::api::Observe;
+use crate::api::{Error, Job, Observe};
 use crate::snapshot_store::is_full;
 use sha2::{Digest, Sha256};
 use std::io::{ErrorKind, Read, Write};

@@ -4,8 +4,7 @@
 //! removes the `<name>#<n>` files of interrupted processes; a locked one belongs to a running writer and stays.
 
 use super::Error;
-use crate::disk;
-use crate::disk::Fs;
+use crate::disk::{self, Fs};
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;

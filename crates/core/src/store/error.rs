@@ -1,7 +1,6 @@
 //! Errors of the store.
 
-use crate::disk;
-use crate::disk::ErrorKind;
+use crate::disk::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Error of the store.

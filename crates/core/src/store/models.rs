@@ -7,10 +7,8 @@
 //! open     removes temporary folders and folders without card.json
 //! ```
 
-use super::Error;
-use super::folder_number;
-use crate::disk;
-use crate::disk::{Fs, FsFile};
+use super::{Error, folder_number};
+use crate::disk::{self, Fs, FsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

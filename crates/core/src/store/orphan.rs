@@ -6,8 +6,7 @@
 
 use super::collection_db::Truth;
 use super::{Error, ErrorKind, Owner};
-use crate::disk;
-use crate::disk::Fs;
+use crate::disk::{self, Fs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

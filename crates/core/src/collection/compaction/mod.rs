@@ -7,22 +7,21 @@
 use crate::api::{Error, Job};
 use crate::collection::job_memory::{Refused, Reserved, too_little};
 use crate::collection::meters::count;
-use crate::collection::open::{Collection, View, expected, graph_path};
-use crate::disk;
-use crate::disk::Fs;
+use crate::collection::open::{expected, graph_path};
+use crate::collection::state::Collection;
+use crate::collection::uncommitted::Uncommitted;
+use crate::collection::view::View;
+use crate::disk::{self, Fs};
 use crate::index::Rows;
-use crate::index::hnsw;
-use crate::index::hnsw::{Graph, Reuse};
-use crate::index::reorder;
-use crate::index::reorder::SourceRow;
+use crate::index::hnsw::{self, Graph, Reuse};
+use crate::index::reorder::{self, SourceRow};
 use crate::segment::growing::Growing;
 use crate::segment::sealed::{GRAPH_FROM_ROWS, Sealed};
-use crate::store::{Change, Segment, SegmentId, SegmentWriter};
+use crate::store::{Change, Segment};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::types::Ordinal;
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Most rows of a segment written by a merge or a bulk load.
@@ -36,7 +35,7 @@ const MERGES_BEHIND: usize = 16;
 /// Longest delay of a seal.
 const SEAL_DELAY: Duration = Duration::from_secs(10);
 /// Generation of a graph written together with its segment.
-const FIRST_GENERATION: u32 = 1;
+pub(super) const FIRST_GENERATION: u32 = 1;
 /// Retry interval of a background job while a request holds the job lock.
 const TURN_PAUSE: Duration = Duration::from_millis(100);
 /// Retry interval of a job that memory was too small for.
@@ -75,125 +74,7 @@ pub(crate) enum Step {
 
 pub(crate) use crate::api::Observe;
 
-/// Marker of a segment that no transaction names yet: an empty file beside the segment's, made durable first. Dropped
-/// before the commit, it removes both.
-pub(crate) struct Uncommitted<'c> {
-    fs: &'c dyn Fs,
-    dir: &'c Path,
-    id: SegmentId,
-    /// Whether to keep the segment's file.
-    keep: bool,
-}
-
-impl<'c> Uncommitted<'c> {
-    pub(crate) fn begin(fs: &'c dyn Fs, dir: &'c Path, id: SegmentId) -> Result<Self, Error> {
-        let mark = dir.join(id.uncommitted_file());
-        let made = || -> Result<(), disk::Error> {
-            fs.create(&mark).map_err(|source| disk::Error::io(&mark, "create", source))?;
-            disk::sync_folder(fs, dir)
-        };
-        made().map_err(crate::store::Error::from)?;
-        Ok(Self { fs, dir, id, keep: false })
-    }
-
-    /// Releases the marker after the transaction. If the outcome is unknown, the file and its marker stay.
-    pub(crate) fn end(mut self, committed: bool, known: bool) {
-        self.keep = committed || !known;
-        if committed {
-            self.remove(&self.id.uncommitted_file());
-        }
-    }
-
-    fn remove(&self, name: &str) -> bool {
-        let removed = disk::remove_file(self.fs, &self.dir.join(name));
-        if let Err(error) = &removed {
-            tracing::warn!(folder = %self.dir.display(), name, %error, "could not remove an unused file; it is removed at the next start");
-        }
-        removed.is_ok()
-    }
-}
-
-impl Drop for Uncommitted<'_> {
-    fn drop(&mut self) {
-        if self.keep {
-            return;
-        }
-        self.remove(&self.id.payloads_file());
-        self.remove(&self.id.graph_file(FIRST_GENERATION));
-        // The marker last: after a crash the segment is still marked.
-        let gone = self.remove(&self.id.vectors_file()) && disk::sync_folder(self.fs, self.dir).is_ok();
-        if gone {
-            self.remove(&self.id.uncommitted_file());
-        }
-    }
-}
-
 impl Collection {
-    /// Seals the oldest frozen segment. Returns false if there is none. Wakes the waiting writers, with the error if it
-    /// failed.
-    pub(crate) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
-        let done = self.try_seal_oldest().map_err(Arc::new);
-        self.writer.seal_ended(done.as_ref().err().cloned());
-        done
-    }
-
-    /// Seals these frozen segments and older ones, but none frozen later.
-    fn seal_all_of(&self, frozen: &[Arc<Growing>]) -> Result<(), Error> {
-        let waits = || self.view().frozen.iter().any(|other| frozen.iter().any(|one| Arc::ptr_eq(one, other)));
-        while waits() && self.seal_oldest().map_err(Error::Seal)? {}
-        Ok(())
-    }
-
-    fn try_seal_oldest(&self) -> Result<bool, Error> {
-        let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(_folder) = self.use_folder() else { return Ok(false) };
-        let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
-        const STEP: u32 = 1_024;
-        let rows = frozen.rows_held();
-        let (mut writer, mark) = self.segment_writer()?;
-        let mut origins: Vec<u32> = Vec::new();
-        for from in (0..rows).step_by(STEP as usize) {
-            // In steps, so that writers that replace a frozen row never wait long.
-            let table = frozen.read();
-            for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
-                let index = row as usize;
-                let vector = table.vector(row, self.dimension as usize);
-                writer.append(table.ids[index].as_str(), vector, &table.payloads[index])?;
-                origins.push(row);
-            }
-        }
-        let segment = if origins.is_empty() { None } else { Some(writer.finish()?) };
-
-        let held = self.writer.hold();
-        if self.is_gone() {
-            // Dropping the marker removes the segment.
-            return Ok(false);
-        }
-        let (first, last, died) = {
-            let table = frozen.read();
-            let died: Vec<u32> =
-                (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
-            (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
-        };
-        let mut changes = vec![Change::RemoveGrowingRange { from: first, until: last }];
-        if let Some(segment) = &segment {
-            changes.push(Change::AddSegment { segment: segment.id(), graph_generation: None, tag: segment.tag() });
-            changes.extend(died.iter().map(|&row| Change::DeleteRow { segment: segment.id(), row }));
-        }
-        match &segment {
-            Some(_) => self.commit_segment(mark, &changes)?,
-            None => self.truth.commit(&changes)?,
-        }
-        let sealed = segment.map(|segment| Arc::new(Sealed::new(segment, None, &died)));
-        self.change_view(|view| {
-            view.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
-            view.sealed.extend(sealed);
-        });
-        drop(held);
-        count(&self.meters.seals);
-        Ok(true)
-    }
-
     /// Runs the most useful job: one merge, or one graph build.
     pub(crate) fn improve(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
@@ -320,7 +201,7 @@ impl Collection {
         let _folder = self.use_folder()?;
         self.view().whole(&self.name)?;
         let frozen = {
-            let held = self.writer.hold();
+            let held = self.commit_queue.lock();
             self.freeze(&held)?;
             self.view().frozen.clone()
         };
@@ -410,7 +291,7 @@ impl Collection {
             Some((segment, graph, mark))
         };
 
-        let held = self.writer.hold();
+        let held = self.commit_queue.lock();
         if self.is_gone() {
             return Ok(true);
         }
@@ -465,13 +346,6 @@ impl Collection {
         Ok(true)
     }
 
-    /// Commits changes that name the new segment of this marker.
-    fn commit_segment(&self, mark: Uncommitted<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
-        let done = self.truth.commit(changes);
-        mark.end(done.is_ok(), self.truth.stopped().is_none());
-        Ok(done?)
-    }
-
     /// Writes rows of segments into a new one, in graph order, which places near rows together. `rows` has that order
     /// afterwards.
     pub(crate) fn write_in_order(
@@ -498,13 +372,6 @@ impl Collection {
         Ok((writer.finish()?, mark))
     }
 
-    /// Begins a new segment of this collection, marked as not committed.
-    pub(crate) fn segment_writer(&self) -> Result<(SegmentWriter, Uncommitted<'_>), Error> {
-        let id = self.take_segment_id();
-        let mark = Uncommitted::begin(self.fs.as_ref(), &self.dir, id)?;
-        Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
-    }
-
     /// Returns the vectors of a segment in the form that indexes take.
     fn rows_of<'a>(&self, segment: &'a Segment) -> Rows<'a> {
         Rows {
@@ -528,7 +395,7 @@ impl Collection {
         };
         let generation = sealed.generation.load(Ordering::Relaxed) + 1;
         let graph = self.publish_graph(&sealed.segment, generation, None, observe)?;
-        let _held = self.writer.hold();
+        let _held = self.commit_queue.lock();
         if self.is_gone() || !self.view().sealed.iter().any(|other| Arc::ptr_eq(other, sealed)) {
             self.remove(graph.path());
             return Ok(true);
@@ -566,62 +433,6 @@ impl Collection {
         let path = graph_path(&self.dir, segment.id(), generation);
         built.publish(&self.fs, &path, segment.tag())?;
         Ok(Graph::open(&path, expected(segment, self.metric))?)
-    }
-
-    /// Publishes a segment written by a bulk load. Deletes points with the same ids elsewhere in the same transaction,
-    /// and returns their number.
-    pub(crate) fn publish_bulk(
-        &self,
-        (segment, mark): (Segment, Uncommitted<'_>),
-        graph: Option<Graph>,
-    ) -> Result<u64, Error> {
-        let held = self.writer.hold();
-        if self.is_gone() {
-            return Err(Error::UnknownCollection(self.name.to_string()));
-        }
-        let view = self.view();
-        view.whole(&self.name)?;
-        let mut changes = vec![Change::AddSegment {
-            segment: segment.id(),
-            graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
-            tag: segment.tag(),
-        }];
-        let mut dead_growing = Vec::new();
-        let mut dead_sealed = Vec::new();
-        for growing in view.growing_newest_first() {
-            let table = growing.read();
-            let rows: Vec<u32> =
-                table.by_id.iter().filter(|(id, _)| segment.find(id.as_str()).is_some()).map(|(_, &row)| row).collect();
-            changes.extend(rows.iter().map(|&row| Change::RemoveGrowing { key: table.keys[row as usize] }));
-            drop(table);
-            dead_growing.push((growing.clone(), rows));
-        }
-        for sealed in &view.sealed {
-            for (_, row) in common_ids(&segment, &sealed.segment).filter(|&(_, row)| sealed.is_live(row)) {
-                changes.push(Change::DeleteRow { segment: sealed.segment.id(), row: row.0 });
-                dead_sealed.push((sealed.clone(), row));
-            }
-        }
-        // An id that could not be read meanwhile may be among the replaced ones.
-        view.whole(&self.name)?;
-        let sequence = self.writer.sequence() + 1;
-        changes.push(Change::Sequence(sequence));
-        self.commit_segment(mark, &changes)?;
-        let made = Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &[]));
-        let replaced = dead_sealed.len() + dead_growing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
-        self.writer.change(|| {
-            self.change_view(|view| {
-                view.additions += 1;
-                view.sealed.push(made.clone());
-            });
-            dead_growing.into_iter().for_each(|(growing, rows)| growing.kill(&rows));
-            dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
-        });
-        self.writer.set_sequence(sequence);
-        self.changes.tell(None, sequence);
-        drop(held);
-        made.prepare_payloads();
-        Ok(replaced as u64)
     }
 
     /// Removes an obsolete file, if it exists. If that fails, the next open removes it.

@@ -1,9 +1,10 @@
 //! Tests of seals, merges and graph builds: order, termination, memory limits.
 
 use super::*;
-use crate::collection::commit::{Op, ReadyItem};
+use crate::collection::commit::PreparedPoint;
 use crate::collection::job_memory::tests::memory_of;
 use crate::collection::meters::Meters;
+use crate::collection::plan::WriteRequest;
 use crate::collection::recall::tests::{collection, empty, opened};
 use crate::sync::atomic::AtomicU64;
 use crate::types::PointId;
@@ -13,13 +14,13 @@ fn seals_wait_a_little_while_merging_is_behind() {
     let dir = tempfile::tempdir().unwrap();
     let collection = collection(dir.path());
     let freeze = |at: usize| {
-        let item = ReadyItem {
+        let item = PreparedPoint {
             id: PointId::new(format!("q{at}")).unwrap(),
             vector: vec![at as f32; 16],
             payload: Box::from(&b"{}"[..]),
         };
-        collection.write(Op::Upsert(vec![item])).unwrap();
-        collection.freeze(&collection.writer.hold()).unwrap();
+        collection.write(WriteRequest::Upsert(vec![item])).unwrap();
+        collection.freeze(&collection.commit_queue.lock()).unwrap();
     };
     collection.compact(&|_, _, _| true).unwrap();
     for at in 0..=MERGES_BEHIND {
@@ -36,11 +37,11 @@ fn seals_wait_a_little_while_merging_is_behind() {
     assert!(!collection.delays_seals(), "{} segments", collection.view().sealed.len());
 }
 
-fn item(at: usize, dimension: usize) -> ReadyItem {
+fn item(at: usize, dimension: usize) -> PreparedPoint {
     let id = PointId::new(format!("q{at}")).unwrap();
     // Pseudo-random components: golden ratio steps.
     let vector = (0..dimension).map(|i| ((at * dimension + i) as f32 * 0.618_034).fract() - 0.5).collect();
-    ReadyItem { id, vector, payload: Box::from(&b"{}"[..]) }
+    PreparedPoint { id, vector, payload: Box::from(&b"{}"[..]) }
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn a_compaction_ends_while_writers_go_on() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for at in 0..ENOUGH {
-                if collection.write(Op::Upsert(vec![item(at, 2)])).is_err() {
+                if collection.write(WriteRequest::Upsert(vec![item(at, 2)])).is_err() {
                     return;
                 }
                 written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -66,7 +67,7 @@ fn a_compaction_ends_while_writers_go_on() {
         let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
         assert!(so_far < ENOUGH / 2, "it sealed what was written after its begin: {so_far}");
         // The writer waits for a seal that will not happen.
-        let held = collection.writer.hold();
+        let held = collection.commit_queue.lock();
         collection.end();
         drop(held);
         writer.join().unwrap();
@@ -77,7 +78,7 @@ fn a_compaction_ends_while_writers_go_on() {
 fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let collection = empty(dir.path(), 2, 1_000);
-    collection.write(Op::Upsert((0..10).map(|at| item(at, 2)).collect())).unwrap();
+    collection.write(WriteRequest::Upsert((0..10).map(|at| item(at, 2)).collect())).unwrap();
     drop(collection);
     let collection = opened(dir.path(), 2, 4, Default::default());
     let rows = |collection: &Collection| {
@@ -102,27 +103,27 @@ fn the_end_of_a_seal_is_told_under_the_lock_of_the_writers() {
     let dir = tempfile::tempdir().unwrap();
     let collection = empty(dir.path(), 2, 1);
     for at in 0..2 {
-        collection.write(Op::Upsert(vec![item(at, 2)])).unwrap();
+        collection.write(WriteRequest::Upsert(vec![item(at, 2)])).unwrap();
     }
     let failed = || Some(Arc::new(Error::Unavailable("on purpose".into())));
     std::thread::scope(|scope| {
         // Simulates a writer between its check and its wait: holding the lock, it must not miss the notification.
-        let held = collection.writer.hold();
-        let seal = scope.spawn(|| collection.writer.seal_ended(failed()));
+        let held = collection.commit_queue.lock();
+        let seal = scope.spawn(|| collection.commit_queue.flush_ended(failed()));
         std::thread::sleep(Duration::from_millis(50));
         assert!(!seal.is_finished());
         drop(held);
         seal.join().unwrap();
     });
     let begun = std::time::Instant::now();
-    let refused = collection.write(Op::Upsert(vec![item(2, 2)])).err().unwrap();
+    let refused = collection.write(WriteRequest::Upsert(vec![item(2, 2)])).err().unwrap();
     assert!(matches!(refused, Error::Seal(_)) && refused.to_string().contains("on purpose"), "{refused}");
     // A waiting writer is woken.
-    collection.writer.seal_ended(None);
+    collection.commit_queue.flush_ended(None);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| collection.write(Op::Upsert(vec![item(3, 2)])));
+        let writer = scope.spawn(|| collection.write(WriteRequest::Upsert(vec![item(3, 2)])));
         std::thread::sleep(Duration::from_millis(20));
-        collection.writer.seal_ended(failed());
+        collection.commit_queue.flush_ended(failed());
         assert!(matches!(writer.join().unwrap(), Err(Error::Seal(_))));
     });
     assert!(begun.elapsed() < Duration::from_secs(30), "half of what a writer waits at most");
@@ -136,10 +137,10 @@ fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collect
     for &rows in segments {
         for from in (0..rows).step_by(5_000) {
             let batch = (from..rows.min(from + 5_000)).map(|at| item(next + at, 16)).collect();
-            collection.write(Op::Upsert(batch)).unwrap();
+            collection.write(WriteRequest::Upsert(batch)).unwrap();
         }
         next += rows;
-        collection.freeze(&collection.writer.hold()).unwrap();
+        collection.freeze(&collection.commit_queue.lock()).unwrap();
         assert!(collection.seal_oldest().unwrap());
     }
     collection
@@ -222,7 +223,7 @@ fn merges_and_loads_make_segments_that_memory_allows() {
     collection.compact(&|_, _, _| true).unwrap();
     assert_eq!(collection.view().sealed.len(), 2);
     let mut items = (10_000..20_000).map(|at| {
-        let ReadyItem { id, vector, .. } = item(at, 16);
+        let PreparedPoint { id, vector, .. } = item(at, 16);
         crate::api::Item { id, source: crate::api::Source::Vector(vector), payload: Default::default() }
     });
     collection

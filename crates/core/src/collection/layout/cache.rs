@@ -2,7 +2,7 @@
 
 use super::request::{MapChoice, MapEnd};
 use crate::api::Error;
-use crate::collection::open::Collection;
+use crate::collection::state::Collection;
 use crate::layout::{Frame, Method, Pca};
 use crate::types::PointId;
 use std::collections::HashMap;

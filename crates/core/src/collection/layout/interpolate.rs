@@ -5,8 +5,9 @@ use super::project::shown_values;
 use super::request::{MapChoice, Placed, check_fields};
 use crate::api::{Accuracy, Error, Fields, Query, SearchParams, Stop, limits};
 use crate::collection::change_feed::Feed;
-use crate::collection::open::{Collection, View};
 use crate::collection::search::Resolved;
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::layout::between;
 use crate::math;
 use crate::segment::search_budget::Effort;
@@ -101,7 +102,7 @@ impl Collection {
 
     /// Subscribes to all later writes.
     pub(crate) fn watch(&self) -> Feed {
-        Feed::new(&self.changes, || self.writer.sequence())
+        Feed::new(&self.changes, || self.commit_queue.sequence())
     }
 
     /// Returns written points, with their coordinates on the cached layout.

@@ -4,9 +4,10 @@ use super::cache::{Layout, Maps};
 use super::request::{FieldValues, MAX_MAP_TEXT, MapChoice, MapParams, MapPart, MapPhase, MapProgress, Tell};
 use super::sample::Chosen;
 use crate::api::{Error, Payload, Stop};
-use crate::collection::open::{Collection, View};
 use crate::collection::read::parse;
 use crate::collection::search::{Resolved, Source};
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::layout::{Frame, Method, Pca, Step, neighbors_kept, tsne, umap};
 use crate::payload;
 use crate::types::PointId;
@@ -62,7 +63,7 @@ const FRAME_EVERY: Duration = Duration::from_millis(700);
 impl Making<'_> {
     fn run(&self, maps: &Maps) -> Result<(), Error> {
         let MapParams { choice, limit, seed, fresh, .. } = *self.params;
-        let sequence = self.collection.writer.sequence();
+        let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
         view.whole(&self.collection.name)?;
         let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;

@@ -1,7 +1,6 @@
 //! Types of map requests and results, with their limits.
 
-use crate::api::Error;
-use crate::api::check_path;
+use crate::api::{Error, check_path};
 use crate::layout::Method;
 use crate::types::PointId;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 //! only fill their own positions, and every prefix of a layout is a sample of it.
 
 use crate::api::Error;
-use crate::collection::open::{Collection, View};
 use crate::collection::search::{Source, sources};
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::layout::Vectors;
 use crate::math;
 use crate::payload::Selected;

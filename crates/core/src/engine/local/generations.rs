@@ -2,8 +2,9 @@
 
 use super::{Inner, Slot};
 use crate::api::{CollectionInfo, Error, Observe, Sources, Stop};
-use crate::collection::open::{Collection, Lineage};
+use crate::collection::embedder_pin::Lineage;
 use crate::collection::reembed::Follower;
+use crate::collection::state::Collection;
 use crate::store::{Changed, CollectionRecord};
 use crate::types::CollectionName;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ impl Inner {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Running writes finish; new ones wait for the next generation.
         let gate = before.generation.write().unwrap_or_else(PoisonError::into_inner);
-        let held = before.writer.hold();
+        let held = before.commit_queue.lock();
         follower.finish(&held)?;
         drop(follower);
         let Changed { entry, gone } = switch().inspect_err(|_| self.perhaps_gone(Some(before)))?;

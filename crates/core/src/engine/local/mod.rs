@@ -10,27 +10,26 @@ mod scrub;
 mod start;
 mod workers;
 
-use crate::api::Activity;
 use crate::api::{
-    Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation, Fields, Filter, Item, Job,
-    Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources, Space, Stop, Upserted, limits,
+    Activity, Answer, CheckReport, CollectionInfo, CollectionSpec, Deleted, Error, Explanation, Fields, Filter, Item,
+    Job, Observe, Page, Point, Query, RecallParams, RecallReport, SearchParams, Sources, Space, Stop, Upserted, limits,
 };
 use crate::collection::change_feed::Feed;
-use crate::collection::commit::Op;
-use crate::collection::commit::Outcome;
+use crate::collection::commit::WriteResult;
+use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
 use crate::collection::job_lock::FolderUse;
 use crate::collection::layout::{MapChoice, MapParams, Maps, Placed, Tell};
 use crate::collection::meters::Meters;
-use crate::collection::open::{Collection, EMBEDDER_FOLDER, Lineage, View, unopened};
+use crate::collection::open::unopened;
+use crate::collection::plan::WriteRequest;
+use crate::collection::state::Collection;
+use crate::collection::view::View;
 use crate::collection::{BulkOutcome, OnConflict, OnRefused, TEXT_FIELD};
-use crate::disk;
-use crate::disk::Fs;
+use crate::disk::{self, Fs};
 use crate::embed::{Embedder, Fingerprint, Registry};
 use crate::engine::Engine;
-use crate::engine::models;
-use crate::engine::models::{ModelInfo, Models, ObserveTraining, Training, Upload};
-use crate::snapshot;
-use crate::snapshot::{SnapshotInfo, SnapshotName, Staging};
+use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
+use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::Depot;
 use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
@@ -211,8 +210,8 @@ impl LocalEngine {
     fn write(
         &self,
         name: &CollectionName,
-        op: impl FnOnce(&Collection) -> Result<Op, Error>,
-    ) -> Result<Outcome, Error> {
+        op: impl FnOnce(&Collection) -> Result<WriteRequest, Error>,
+    ) -> Result<WriteResult, Error> {
         loop {
             let collection = self.inner.get(name)?;
             let _stays = collection.generation.read().unwrap_or_else(PoisonError::into_inner);
@@ -250,7 +249,7 @@ impl LocalEngine {
         }))
     }
 
-    fn write_to(&self, collection: &Collection, op: Op) -> Result<Outcome, Error> {
+    fn write_to(&self, collection: &Collection, op: WriteRequest) -> Result<WriteResult, Error> {
         let outcome = collection.write(op);
         collection.note_damage();
         let view = collection.view();
@@ -320,7 +319,7 @@ impl Inner {
         self.has_embedder(&record, prepared.dir())?;
         // Writers of the replaced collection wait here, and then see that it is gone.
         let before = self.get(target).ok();
-        let held = before.as_ref().map(|collection| collection.writer.hold());
+        let held = before.as_ref().map(|collection| collection.commit_queue.lock());
         if before.is_none() {
             self.catalogue.set_foreign_aside(target.as_str())?;
         }
@@ -525,7 +524,7 @@ impl Engine for LocalEngine {
     }
 
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
-        Ok(self.inner.get(name)?.writer.sequence())
+        Ok(self.inner.get(name)?.commit_queue.sequence())
     }
 
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
@@ -545,7 +544,7 @@ impl Engine for LocalEngine {
             self.inner.catalogue.set_foreign_aside(name.as_str())?;
         }
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
-        let held = open.as_ref().map(|collection| collection.writer.hold());
+        let held = open.as_ref().map(|collection| collection.commit_queue.lock());
         let removed = self.inner.catalogue.remove(name.as_str());
         let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
         if let Some(collection) = &open {
@@ -615,7 +614,7 @@ impl Engine for LocalEngine {
 
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(Op::Upsert(collection.ready_all(items)?)))?.upserted()
+        self.write(name, |collection| Ok(WriteRequest::Upsert(collection.ready_all(items)?)))?.upserted()
     }
 
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
@@ -624,12 +623,13 @@ impl Engine for LocalEngine {
 
     fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
         limits::batch("items", items.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(Op::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
+        self.write(name, |collection| Ok(WriteRequest::UpsertKeeping(collection.ready_all(items)?)))?.upserted()
     }
 
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
         limits::batch("blocks", blocks.len(), limits::MAX_BATCH)?;
-        self.write(name, |collection| Ok(Op::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?.upserted()
+        self.write(name, |collection| Ok(WriteRequest::UpsertInstead(collection.ready_all(blocks)?, texts.to_vec())))?
+            .upserted()
     }
 
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
@@ -642,7 +642,7 @@ impl Engine for LocalEngine {
 
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
         limits::batch("ids", ids.len(), limits::MAX_BATCH)?;
-        self.write(name, |_| Ok(Op::Delete(ids.to_vec())))?.deleted()
+        self.write(name, |_| Ok(WriteRequest::Delete(ids.to_vec())))?.deleted()
     }
 
     fn delete_matching(
@@ -655,7 +655,7 @@ impl Engine for LocalEngine {
         let prepare = |collection: &Collection| {
             // Build missing indexes here, before the write, so that writers do not wait for them.
             collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(Op::DeleteMatching { filter: filter.clone(), allow_unknown_fields })
+            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields })
         };
         self.write(name, prepare)?.deleted()
     }

@@ -6,7 +6,7 @@
 
 use super::{Inner, LocalEngine};
 use crate::collection::meters::{Meters, count};
-use crate::collection::open::Collection;
+use crate::collection::state::Collection;
 use crate::disk;
 use crate::segment::sealed::Sealed;
 use std::sync::atomic::Ordering;

@@ -2,8 +2,10 @@
 
 use super::Slot;
 use crate::api::Error;
+use crate::collection::embedder_pin::Lineage;
 use crate::collection::meters::Meters;
-use crate::collection::open::{Collection, Lineage, unopened};
+use crate::collection::open::unopened;
+use crate::collection::state::Collection;
 use crate::disk::Fs;
 use crate::embed::Registry;
 use crate::store::Catalogue;

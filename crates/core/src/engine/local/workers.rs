@@ -6,7 +6,7 @@
 use super::{Inner, Work};
 use crate::api::{Error, ErrorKind, Observe};
 use crate::collection::compaction::Step;
-use crate::collection::open::Collection;
+use crate::collection::state::Collection;
 use crate::disk;
 use crate::types::CollectionName;
 use std::collections::BTreeMap;

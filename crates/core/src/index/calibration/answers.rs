@@ -3,8 +3,7 @@
 use super::{Curve, CurvePoint};
 use crate::index::hnsw::Graph;
 use crate::index::{Error, Rows, exact};
-use crate::math;
-use crate::math::TopK;
+use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 

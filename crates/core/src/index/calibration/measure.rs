@@ -13,8 +13,7 @@
 use super::answers::{Accept, Asked, STEPS, Subject};
 use super::table::{Fit, MARGIN};
 use super::{Calibration, Curve, CurvePoint};
-use crate::index::hnsw;
-use crate::index::hnsw::{Expected, Graph};
+use crate::index::hnsw::{self, Expected, Graph};
 use crate::index::{Error, GraphParams, Rows};
 use crate::math::Components;
 use crate::types::{Metric, Ordinal};

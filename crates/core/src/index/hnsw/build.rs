@@ -11,19 +11,17 @@ use std::sync::{Mutex, PoisonError};
 use super::beam_search::{Beam, Links, Scratch, greedy, walk};
 use super::code_error_bound;
 use super::connectivity::Reach;
-use super::duplicates;
-use super::duplicates::Twins;
+use super::duplicates::{self, Twins};
 use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
 use super::reuse::{Reuse, Taken};
 use super::scorer::{CodeScorer, OnLevel};
 use super::select_neighbors::{Codes, Selector};
 use super::view::FlatLinks;
-use crate::disk;
 use crate::index::quantize::Quantizer;
 use crate::index::{Error, GraphParams, Rows};
-use crate::math;
 use crate::math::codes::{CodeQuery, CodeRows};
 use crate::types::{MAX_DIMENSION, Metric};
+use crate::{disk, math};
 
 /// Rows that a thread claims at once.
 const CHUNK: usize = 32;

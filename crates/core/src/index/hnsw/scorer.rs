@@ -2,9 +2,8 @@
 //! floats the bits of a non-negative distance, which have the same order as the number.
 
 use crate::index::Rows;
-use crate::math;
-use crate::math::Kernels;
 use crate::math::codes::{CodeQuery, CodeRows};
+use crate::math::{self, Kernels};
 use crate::types::{Metric, Ordinal};
 
 /// Distance keys of nodes to one query.

@@ -5,9 +5,8 @@ use super::file::Graph;
 use super::scorer::{CodeScorer, FloatScorer, OnLevel, Scorer};
 use super::view::View;
 use crate::index::{Found, Rows, exact};
-use crate::math;
-use crate::math::TopK;
 use crate::math::codes::CodeQuery;
+use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::build::Built;
 use super::file::{Expected, Graph};
-use crate::disk;
-use crate::disk::{Fs, Mapping};
+use crate::disk::{self, Fs, Mapping};
 use crate::index::Error;
 
 /// A mapping as the bytes of a graph.

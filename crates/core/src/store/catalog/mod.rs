@@ -13,16 +13,12 @@
 #[cfg(test)]
 mod tests;
 
-use crate::disk;
-use crate::disk::{DirLock, Fs};
+use crate::disk::{self, DirLock, Fs};
 use crate::store::collection_db::Truth;
-use crate::store::identity;
-use crate::store::identity::{CollectionDir, Owner};
+use crate::store::identity::{self, CollectionDir, Owner};
 use crate::store::kv::db::Kv;
-use crate::store::orphan;
-use crate::store::orphan::{Content, Fate, Unnamed};
-use crate::store::record;
-use crate::store::record::{CollectionRecord, Entry};
+use crate::store::orphan::{self, Content, Fate, Unnamed};
+use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
 use crate::types::Identity;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};

@@ -25,11 +25,9 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use crate::disk;
-use crate::disk::Fs;
+use crate::disk::{self, Fs};
 use crate::store::Error;
-use crate::store::identity;
-use crate::store::identity::{CollectionDir, Owner};
+use crate::store::identity::{self, CollectionDir, Owner};
 use crate::store::kv::db::Kv;
 use crate::store::segment::SegmentId;
 use crate::types::Identity;

@@ -2,8 +2,7 @@
 
 use super::{FILE, SegmentRecord, Truth};
 use crate::disk;
-use crate::store::orphan;
-use crate::store::orphan::{Fate, Unnamed};
+use crate::store::orphan::{self, Fate, Unnamed};
 use crate::store::segment::SegmentId;
 use crate::store::{Error, folder_number};
 use std::path::Path;

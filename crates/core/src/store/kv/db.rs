@@ -10,8 +10,7 @@
 //! sync failed, the file is not reopened: the page cache may hold pages that are not on disk.
 
 use super::backend::{Cause, KvFile};
-use crate::disk;
-use crate::disk::{ErrorKind, Fs};
+use crate::disk::{self, ErrorKind, Fs};
 use crate::store::Error;
 use redb::{Database, ReadTransaction, WriteTransaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,8 +8,7 @@
 use super::SegmentId;
 use super::blocks::{Checks, Group, joined};
 use super::layout::{ALIGNMENT, Blocks, Layout, SUMS, Section};
-use crate::disk;
-use crate::disk::Mapping;
+use crate::disk::{self, Mapping};
 use crate::math::{Components, Element};
 use crate::store::Error;
 use crate::types::{Identity, MAX_ID_BYTES, Ordinal};

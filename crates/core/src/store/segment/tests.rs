@@ -1,9 +1,8 @@
 //! Tests of segments: round trips, crashes at any moment, truncation, and bit flips.
 
 use super::*;
-use crate::disk::Fs;
 use crate::disk::double::{CrashFs, Plan, Unsynced};
-use crate::disk::{ErrorKind, list_files};
+use crate::disk::{ErrorKind, Fs, list_files};
 use crate::math::{Components, Element};
 use crate::quick_dir;
 use crate::store::Error;

@@ -10,8 +10,7 @@ use super::layout::{ALIGNMENT, Blocks, HEADER, Layout, SECTIONS, SUMS, Section, 
 use super::vector_encoder::Narrow;
 use super::{Segment, SegmentId};
 use crate::disk::{Draft, Fs, Scratch, SectionMark};
-use crate::math;
-use crate::math::Element;
+use crate::math::{self, Element};
 use crate::store::Error;
 use crate::types::{Identity, MAX_DIMENSION, MAX_ID_BYTES, Ordinal};
 use rayon::slice::ParallelSliceMut;
