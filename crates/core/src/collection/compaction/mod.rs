@@ -11,7 +11,7 @@ use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
 use crate::collection::uncommitted::Uncommitted;
 use crate::collection::view::View;
-use crate::disk::{self, Fs};
+use crate::disk;
 use crate::index::Rows;
 use crate::index::hnsw::{self, Graph, Reuse};
 use crate::index::reorder::{self, SourceRow};
