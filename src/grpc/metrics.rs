@@ -167,7 +167,7 @@ impl Collector for Now {
         }
 
         let activity = self.engine.activity();
-        counter(out, "seals", "Growing segments that were sealed", activity.seals)?;
+        counter(out, "seals", "Growing segments that were sealed", activity.flushes)?;
         counter(out, "merges", "Merges of segments", activity.merges)?;
         counter(out, "graphs_built", "Graphs that were built behind writes", activity.graphs)?;
         counter(out, "calibrations", "Graphs whose recall was measured", activity.calibrations)?;

@@ -21,7 +21,7 @@ pub struct Activity {
     /// Write transactions, from their start to the end of their fsync.
     pub commits: Durations,
     /// Growing segments sealed.
-    pub seals: u64,
+    pub flushes: u64,
     /// Merges of segments.
     pub merges: u64,
     /// Graphs built for segments without one.

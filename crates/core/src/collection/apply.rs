@@ -138,9 +138,9 @@ impl<'c> Transaction<'c> {
             RowLocation::Sealed(sealed, row) => Change::DeleteRow { segment: sealed.segment.id(), row: row.0 },
         }));
         changes.push(Change::Sequence(self.sequence));
-        self.view.whole(&self.collection.name)?;
+        self.view.ensure_intact(&self.collection.name)?;
         let begun = Instant::now();
-        let durable = self.collection.truth.commit(&changes);
+        let durable = self.collection.db.commit(&changes);
         self.collection.meters.committed(begun.elapsed());
         durable.map_err(|error| Error::Write(Arc::new(error)))
     }
@@ -149,7 +149,7 @@ impl<'c> Transaction<'c> {
     pub(crate) fn publish(self) {
         let Self { collection, view, relocated, inserted, tombstones, sequence, .. } = self;
         let inserted: Vec<NewRow> = inserted.into_iter().flatten().collect();
-        let changed = collection.changes.watched().then(|| {
+        let changed = collection.changes.has_subscribers().then(|| {
             // The deleted points are still there; an id that was not there before is no change.
             let deleted = relocated.iter().filter(|(id, successor)| successor.is_none() && view.locate(id).is_some());
             inserted.iter().map(|row| row.id.clone()).chain(deleted.map(|(id, _)| id.clone())).collect()
@@ -159,7 +159,7 @@ impl<'c> Transaction<'c> {
             view.growing.append(inserted);
             for location in tombstones {
                 match location {
-                    RowLocation::Growing(growing, row) => growing.kill(&[row]),
+                    RowLocation::Growing(growing, row) => growing.mark_deleted(&[row]),
                     RowLocation::Sealed(sealed, row) => sealed.delete(row),
                 }
             }

@@ -7,7 +7,7 @@ use super::commit::{Likeness, WriteResult};
 use super::compaction::{FIRST_GENERATION, common_ids};
 use super::plan::WriteRequest;
 use super::state::Collection;
-use super::uncommitted::Uncommitted;
+use super::uncommitted::UncommittedSegment;
 use crate::api::{Error, Item, Job, Observe};
 use crate::index::hnsw::Graph;
 use crate::index::reorder::SourceRow;
@@ -161,9 +161,9 @@ impl Collection {
     /// Rewrites the segment with near points together, if it has enough rows for a graph.
     fn ordered<'c>(
         &'c self,
-        new: (Segment, Uncommitted<'c>),
+        new: (Segment, UncommittedSegment<'c>),
         observe: Observe<'_>,
-    ) -> Result<(Segment, Uncommitted<'c>), Error> {
+    ) -> Result<(Segment, UncommittedSegment<'c>), Error> {
         if new.0.rows() < GRAPH_FROM_ROWS {
             return Ok(new);
         }
@@ -177,7 +177,7 @@ impl Collection {
     /// and returns their number.
     pub(crate) fn publish_bulk(
         &self,
-        (segment, mark): (Segment, Uncommitted<'_>),
+        (segment, mark): (Segment, UncommittedSegment<'_>),
         graph: Option<Graph>,
     ) -> Result<u64, Error> {
         let held = self.commit_queue.lock();
@@ -185,7 +185,7 @@ impl Collection {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let mut changes = vec![Change::AddSegment {
             segment: segment.id(),
             graph_generation: graph.as_ref().map(|_| FIRST_GENERATION),
@@ -208,7 +208,7 @@ impl Collection {
             }
         }
         // An id that could not be read meanwhile may be among the replaced ones.
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let sequence = self.commit_queue.sequence() + 1;
         changes.push(Change::Sequence(sequence));
         self.commit_segment(mark, &changes)?;
@@ -219,7 +219,7 @@ impl Collection {
                 view.additions += 1;
                 view.sealed.push(made.clone());
             });
-            dead_growing.into_iter().for_each(|(growing, rows)| growing.kill(&rows));
+            dead_growing.into_iter().for_each(|(growing, rows)| growing.mark_deleted(&rows));
             dead_sealed.into_iter().for_each(|(sealed, row)| sealed.delete(row));
         });
         self.commit_queue.set_sequence(sequence);

@@ -22,7 +22,7 @@ impl Collection {
     /// request is faster.
     pub(crate) fn calibrate_one(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Some(_turn) = self.measuring.behind_requests() else { return Ok(Step::Later(PAUSE)) };
-        if !self.can_be_improved() {
+        if !self.can_compact() {
             return Ok(Step::Nothing);
         }
         let unasked = |job, done, total| !self.measuring.is_asked() && observe(job, done, total);
@@ -95,7 +95,7 @@ impl Collection {
         }
         let record = table.to_bytes();
         let segment = sealed.segment.id();
-        self.truth.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
+        self.db.commit(&[Change::SetCalibration { segment, graph_generation: generation, record: &record }])?;
         sealed.set_calibration(Some(table));
         count(&self.meters.calibrations);
         Ok(true)

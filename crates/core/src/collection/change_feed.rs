@@ -11,7 +11,7 @@ const MOST: usize = 65_536;
 
 /// The latest changes of a collection, recorded while there are subscribers.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(Mutex<List>);
+pub(crate) struct ChangeLog(Mutex<List>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -35,14 +35,14 @@ impl List {
     }
 }
 
-impl Changes {
+impl ChangeLog {
     fn list(&self) -> MutexGuard<'_, List> {
         // Every change below leaves the list consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there are subscribers.
-    pub(crate) fn watched(&self) -> bool {
+    pub(crate) fn has_subscribers(&self) -> bool {
         self.list().watchers > 0
     }
 
@@ -75,7 +75,7 @@ impl Changes {
 /// A subscription. Dropping it ends it.
 #[derive(Debug)]
 pub struct Feed {
-    changes: Arc<Changes>,
+    changes: Arc<ChangeLog>,
     next: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct News {
 
 impl Feed {
     /// Subscribes to all writes after `sequence`.
-    pub(crate) fn new(changes: &Arc<Changes>, sequence: impl FnOnce() -> u64) -> Self {
+    pub(crate) fn new(changes: &Arc<ChangeLog>, sequence: impl FnOnce() -> u64) -> Self {
         let mut list = changes.list();
         list.watchers += 1;
         list.sequence = list.sequence.max(sequence());
@@ -145,11 +145,11 @@ mod tests {
 
     #[test]
     fn each_watcher_reads_at_its_own_pace() {
-        let changes = Arc::<Changes>::default();
-        assert!(!changes.watched());
+        let changes = Arc::<ChangeLog>::default();
+        assert!(!changes.has_subscribers());
         changes.tell(Some(ids(&["early"])), 3);
         let mut a = Feed::new(&changes, || 3);
-        assert!(changes.watched());
+        assert!(changes.has_subscribers());
         assert_eq!(a.take(10), News { sequence: 3, ..News::default() });
         changes.tell(Some(ids(&["x", "y", "x"])), 4);
         let mut b = Feed::new(&changes, || 4);
@@ -159,13 +159,13 @@ mod tests {
         assert_eq!(b.take(10), News { ids: ids(&["z"]), sequence: 5, ..News::default() });
         drop(a);
         drop(b);
-        assert!(!changes.watched());
+        assert!(!changes.has_subscribers());
         assert!(changes.list().ids.is_empty());
     }
 
     #[test]
     fn a_slow_watcher_misses_and_holds_no_memory() {
-        let changes = Arc::<Changes>::default();
+        let changes = Arc::<ChangeLog>::default();
         let mut slow = Feed::new(&changes, || 0);
         for write in 0..20 {
             let written = (0..MOST / 10).map(|at| ids(&[&format!("{write}-{at}")])[0].clone()).collect();

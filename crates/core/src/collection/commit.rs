@@ -76,9 +76,9 @@ impl Collection {
         }
         self.note_damage_held(state);
         let view = self.view();
-        if view.whole(&self.name).is_err() {
+        if view.ensure_intact(&self.name).is_err() {
             // The damaged segment may have an older version of a written point.
-            return requests.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect();
+            return requests.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect();
         }
         let mut transaction = Transaction::begin(self, view.clone(), self.commit_queue.sequence(), state.next_key);
         let mut results = Vec::with_capacity(requests.len());
@@ -99,7 +99,7 @@ impl Collection {
             Err(Error::Write(error)) => {
                 results.into_iter().map(|result| result.and(Err(Error::Write(error.clone())))).collect()
             }
-            Err(_) => results.iter().filter_map(|_| view.whole(&self.name).err().map(Err)).collect(),
+            Err(_) => results.iter().filter_map(|_| view.ensure_intact(&self.name).err().map(Err)).collect(),
         }
     }
 

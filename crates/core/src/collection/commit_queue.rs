@@ -14,12 +14,12 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Most frozen segments before writers wait for a seal.
-const MAX_FROZEN: usize = 2;
-/// Timeout of writers that wait for a seal.
-const SEAL_PATIENCE: Duration = Duration::from_secs(60);
+/// Most full growing segments before writers wait for a flush.
+const MAX_UNFLUSHED: usize = 2;
+/// Timeout of writers that wait for a flush.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lock-free read attempts before taking the commit lock.
-pub(crate) const STEADY_TRIES: u32 = 3;
+pub(crate) const LOCK_FREE_READS: u32 = 3;
 
 struct Pending {
     request: Mutex<Option<WriteRequest>>,
@@ -34,15 +34,15 @@ pub(crate) struct CommitQueue {
     /// Sequence lock: odd while a commit changes memory (Lameter 2005, "Effective Synchronization on Linux/NUMA
     /// Systems": seqlocks).
     changes: AtomicU64,
-    /// Notified, under the commit lock, when a seal ended or failed.
+    /// Notified, under the commit lock, when a flush ended or failed.
     sealed: Condvar,
 }
 
 /// State under the commit lock: the next numbers. The lock also covers every change of the view.
 pub(crate) struct CommitState {
     pub(super) next_key: u64,
-    /// Error of the last seal; `None` if it succeeded.
-    unsealed: Option<Arc<Error>>,
+    /// Error of the last flush; `None` if it succeeded.
+    flush_error: Option<Arc<Error>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,7 +54,7 @@ impl CommitQueue {
     pub(crate) fn new(sequence: u64, next_key: u64) -> Self {
         Self {
             queue: Mutex::default(),
-            commit: Mutex::new(CommitState { next_key, unsealed: None }),
+            commit: Mutex::new(CommitState { next_key, flush_error: None }),
             sequence: AtomicU64::new(sequence),
             changes: AtomicU64::new(0),
             sealed: Condvar::new(),
@@ -94,34 +94,34 @@ impl CommitQueue {
         self.sequence.store(sequence, Ordering::Release);
     }
 
-    /// Ends a seal and wakes the waiting writers, with the error if it failed. Takes the commit lock, so that no writer
+    /// Ends a flush and wakes the waiting writers, with the error if it failed. Takes the commit lock, so that no writer
     /// misses it between its check and its wait.
     pub(crate) fn flush_ended(&self, failed: Option<Arc<Error>>) {
-        self.lock().unsealed = failed;
+        self.lock().flush_error = failed;
         self.sealed.notify_all();
     }
 
-    /// Wakes the writers that wait for a seal. Under the commit lock.
+    /// Wakes the writers that wait for a flush. Under the commit lock.
     pub(crate) fn wake(&self) {
         self.sealed.notify_all();
     }
 }
 
 impl Collection {
-    /// Executes one write, durable and visible on return. Waits while too many segments are frozen.
+    /// Executes one write, durable and visible on return. Waits while too many full segments are not flushed yet.
     pub(crate) fn write(&self, request: WriteRequest) -> Result<WriteResult, Error> {
         let pending = Arc::new(Pending { request: Mutex::new(Some(request)), result: Mutex::new(None) });
         lock(&self.commit_queue.queue).push(pending.clone());
-        let deadline = Instant::now() + SEAL_PATIENCE;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         let mut state = self.commit_queue.lock();
         loop {
             if let Some(result) = lock(&pending.result).take() {
                 return result;
             }
-            if self.is_gone() || self.view().frozen.len() < MAX_FROZEN {
+            if self.is_gone() || self.view().unflushed.len() < MAX_UNFLUSHED {
                 break;
             }
-            if let Some(error) = state.unsealed.clone() {
+            if let Some(error) = state.flush_error.clone() {
                 lock(&self.commit_queue.queue).retain(|other| !Arc::ptr_eq(other, &pending));
                 return Err(Error::Seal(error));
             }
@@ -129,9 +129,9 @@ impl Collection {
             if left.is_zero() {
                 lock(&self.commit_queue.queue).retain(|other| !Arc::ptr_eq(other, &pending));
                 return Err(Error::Unavailable(format!(
-                    "nothing was written: {MAX_FROZEN} segments of {:?} wait to be sealed since {} s; see the server's log",
+                    "nothing was written: {MAX_UNFLUSHED} segments of {:?} wait to be sealed since {} s; see the server's log",
                     self.name.as_str(),
-                    SEAL_PATIENCE.as_secs()
+                    FLUSH_TIMEOUT.as_secs()
                 )));
             }
             state = self.commit_queue.sealed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -143,8 +143,8 @@ impl Collection {
         for (pending, result) in batch.iter().zip(results) {
             *lock(&pending.result) = Some(result);
         }
-        if self.view().growing.is_full(self.settings.seal_rows, self.seal_bytes) {
-            self.freeze(&state)?;
+        if self.view().growing.is_full(self.settings.seal_rows, self.flush_bytes) {
+            self.rotate_growing(&state)?;
         }
         let result = lock(&pending.result).take();
         result.unwrap_or_else(|| Err(Error::Unavailable("the write was not executed".into())))
@@ -153,7 +153,7 @@ impl Collection {
     /// Runs `read` without concurrent changes of the view or its rows: it sees exactly one version of a point that is
     /// being replaced.
     pub(crate) fn steady<T>(&self, read: impl Fn(&View) -> T) -> T {
-        for _ in 0..STEADY_TRIES {
+        for _ in 0..LOCK_FREE_READS {
             let before = self.commit_queue.changes();
             let found = read(&self.view());
             if !self.commit_queue.changed_since(before) {
@@ -164,16 +164,16 @@ impl Collection {
         read(&self.view())
     }
 
-    /// Freezes the growing segment, unless it is empty. The guard proves that the commit lock is held.
-    pub(crate) fn freeze(&self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
+    /// Replaces the growing segment by an empty one, unless it is empty; the full one waits to be flushed. The guard proves that the commit lock is held.
+    pub(crate) fn rotate_growing(&self, _held: &MutexGuard<'_, CommitState>) -> Result<(), Error> {
         if self.view().growing.rows_held() == 0 {
             return Ok(());
         }
         let fresh = Arc::new(self.new_growing()?);
         self.change_view(|view| {
             view.additions += 1;
-            view.growing.frozen_at.get_or_init(Instant::now);
-            view.frozen.push(std::mem::replace(&mut view.growing, fresh));
+            view.growing.rotated_at.get_or_init(Instant::now);
+            view.unflushed.push(std::mem::replace(&mut view.growing, fresh));
         });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Conversion of inputs (vector, text, image) to validated vectors of a collection.
 
 use super::commit::PreparedPoint;
-use super::embedder_pin::Pinned;
+use super::embedder_pin::EmbedderBinding;
 use super::embedder_probe;
 use super::state::Collection;
 use crate::api::{Error, Item, Payload, Source, Stop, limits};
@@ -41,7 +41,7 @@ pub fn image_from_base64(text: &str) -> Option<Vec<u8>> {
 impl Collection {
     /// Returns the embedder, or the reason why there is none.
     pub(crate) fn embedder(&self, field: &str) -> Result<(&Arc<dyn Embedder>, &Tap), Error> {
-        let Some(Pinned { pin, loaded, refused }) = &self.embedder else {
+        let Some(EmbedderBinding { pin, loaded, refused }) = &self.embedder else {
             return Err(Error::invalid(field, "the collection has no embedder: it takes vectors only"));
         };
         loaded.get().map(|(embedder, tap)| (embedder, tap)).ok_or_else(|| Error::Fingerprint {

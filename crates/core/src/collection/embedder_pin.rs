@@ -4,7 +4,7 @@ use super::embedder_probe;
 use super::state::Collection;
 use crate::api::{EmbedderPin, Error, PreviousGeneration};
 use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
-use crate::store::{EmbedderRecord, Entry, Truth};
+use crate::store::{CollectionDb, EmbedderRecord, Entry};
 use crate::sync::Arc;
 use crate::types::CollectionName;
 use std::path::Path;
@@ -36,23 +36,23 @@ pub(super) fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
 }
 
 /// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
-pub(crate) struct Pinned {
+pub(crate) struct EmbedderBinding {
     pub(crate) pin: EmbedderPin,
     pub(crate) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
     /// Reason for refusing the embedder.
     pub(crate) refused: OnceLock<String>,
 }
 
-impl Pinned {
+impl EmbedderBinding {
     /// Binds an embedder of this name and fingerprint, if it still produces the reference vectors.
-    pub(super) fn meet(
+    pub(super) fn try_bind(
         &self,
         collection: &CollectionName,
-        truth: &Truth,
+        db: &CollectionDb,
         embedder: &Arc<dyn Embedder>,
     ) -> Result<(), Error> {
         let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
-        match embedder_probe::watch(truth, embedder.as_ref(), tap)? {
+        match embedder_probe::watch(db, embedder.as_ref(), tap)? {
             Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
             Err(why) => {
                 tracing::error!(%collection, embedder = %self.pin.name, why, "the embedder is refused");
@@ -65,14 +65,14 @@ impl Pinned {
 
 impl Collection {
     /// Binds the embedder of a newly installed model, if the collection lacks it.
-    pub(crate) fn offer(&self, model: &Model) {
+    pub(crate) fn bind_embedder(&self, model: &Model) {
         let Some(pinned) = &self.embedder else { return };
         let same =
             |one: &&Arc<dyn Embedder>| one.name() == pinned.pin.name && one.fingerprint() == pinned.pin.fingerprint;
         let Some(embedder) = model.embedders.iter().find(same).filter(|_| pinned.loaded.get().is_none()) else {
             return;
         };
-        if let Err(error) = pinned.meet(&self.name, &self.truth, embedder) {
+        if let Err(error) = pinned.try_bind(&self.name, &self.db, embedder) {
             tracing::error!(collection = %self.name, %error, "the embedder could not be compared with what it gave before");
         }
     }

@@ -7,57 +7,64 @@
 
 use crate::api::Error;
 use crate::embed::{Embedder, Input, Modality, Tap};
-use crate::store::{Canary, Change, Truth, decode_point, encode_point};
+use crate::store::{Change, CollectionDb, ReferenceVector, decode_point, encode_point};
 
 /// Maximum deviation relative to the vector's norm; reordered sums and other instructions cause about 1e-6.
 pub(crate) const ROUNDING: f32 = 1e-3;
 
-/// Compares the embedder with the canaries; creates them the first time.
+/// Compares the embedder with the reference_vectors; creates them the first time.
 ///
 /// # Errors
-/// The inner error describes the deviation. [`Error`] if the canaries cannot be read.
-pub(crate) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
-    let canaries = truth.canaries()?;
-    if !canaries.is_empty() {
-        return Ok(compare(&canaries, embedder, tap));
+/// The inner error describes the deviation. [`Error`] if the reference_vectors cannot be read.
+pub(crate) fn watch(db: &CollectionDb, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
+    let reference_vectors = db.reference_vectors()?;
+    if !reference_vectors.is_empty() {
+        return Ok(compare(&reference_vectors, embedder, tap));
     }
     let kind = embedder.modality();
-    let made: Vec<Canary> = embedder
+    let made: Vec<ReferenceVector> = embedder
         .canaries()
         .into_iter()
         .filter_map(|bytes| {
             let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
-            Some(Canary { kind: kind.name().into(), vector, input: bytes })
+            Some(ReferenceVector { kind: kind.name().into(), vector, input: bytes })
         })
         .collect();
     let changes = changes(&made);
     if changes.is_empty() {
-        tracing::warn!(path = %truth.path().display(), embedder = embedder.name(), "no canaries: it embeds none of its own inputs");
+        tracing::warn!(path = %db.path().display(), embedder = embedder.name(), "no reference vectors: it embeds none of its own inputs");
     }
     // Canaries are optional: if they cannot be stored, the next start creates them.
     if !changes.is_empty()
-        && let Err(error) = truth.commit(&changes)
+        && let Err(error) = db.commit(&changes)
     {
-        tracing::warn!(path = %truth.path().display(), %error, "what the embedder makes of some inputs could not be kept");
+        tracing::warn!(path = %db.path().display(), %error, "what the embedder makes of some inputs could not be kept");
     }
     Ok(Ok(()))
 }
 
-/// Returns the changes that store the canaries, numbered from 0.
-pub(crate) fn changes(canaries: &[Canary]) -> Vec<Change<'_>> {
-    let numbered = (0..).zip(canaries);
-    numbered.map(|(index, Canary { kind, vector, input })| Change::AddCanary { index, kind, vector, input }).collect()
+/// Returns the changes that store the reference_vectors, numbered from 0.
+pub(crate) fn changes(reference_vectors: &[ReferenceVector]) -> Vec<Change<'_>> {
+    let numbered = (0..).zip(reference_vectors);
+    numbered
+        .map(|(index, ReferenceVector { kind, vector, input })| Change::AddReferenceVector {
+            index,
+            kind,
+            vector,
+            input,
+        })
+        .collect()
 }
 
-/// Encodes the canaries for a snapshot: each as length u32, then its record as in the database.
+/// Encodes the reference_vectors for a snapshot: each as length u32, then its record as in the database.
 ///
 /// # Errors
 /// `Damaged` for a canary that cannot be encoded.
-pub(crate) fn to_bytes(canaries: &[Canary]) -> Result<Vec<u8>, Error> {
+pub(crate) fn to_bytes(reference_vectors: &[ReferenceVector]) -> Result<Vec<u8>, Error> {
     let (mut bytes, mut record) = (Vec::new(), Vec::new());
-    for Canary { kind, vector, input } in canaries {
+    for ReferenceVector { kind, vector, input } in reference_vectors {
         encode_point(&mut record, kind, vector, input)
-            .map_err(|what| Error::Damaged { what: format!("a canary: {what}") })?;
+            .map_err(|what| Error::Damaged { what: format!("a reference vector: {what}") })?;
         bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&record);
     }
@@ -68,17 +75,17 @@ pub(crate) fn to_bytes(canaries: &[Canary]) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// A description of what is wrong with the bytes.
-pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<Canary>, String> {
-    let mut canaries = Vec::new();
+pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<ReferenceVector>, String> {
+    let mut reference_vectors = Vec::new();
     while !bytes.is_empty() {
         let (length, after) = bytes.split_first_chunk::<4>().ok_or("its length is cut")?;
         let (record, rest) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or("it is cut")?;
         let mut vector = Vec::new();
         let (kind, input) = decode_point(record, &mut vector)?;
-        canaries.push(Canary { kind: kind.into(), input: input.into(), vector });
+        reference_vectors.push(ReferenceVector { kind: kind.into(), input: input.into(), vector });
         bytes = rest;
     }
-    Ok(canaries)
+    Ok(reference_vectors)
 }
 
 fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
@@ -88,21 +95,22 @@ fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
     }
 }
 
-fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
-    let (kind, count) = (embedder.modality(), canaries.len());
-    for (canary, index) in canaries.iter().zip(1..) {
-        if canary.kind != kind.name() {
-            return Err(format!("it reads {}, and was asked with {} before", kind.name(), canary.kind));
+fn compare(reference_vectors: &[ReferenceVector], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
+    let (kind, count) = (embedder.modality(), reference_vectors.len());
+    for (reference_vector, index) in reference_vectors.iter().zip(1..) {
+        if reference_vector.kind != kind.name() {
+            return Err(format!("it reads {}, and was asked with {} before", kind.name(), reference_vector.kind));
         }
-        let Some(input) = input(kind, &canary.input) else {
-            return Err(format!("its canary {index} of {count} is no {}", kind.name()));
+        let Some(input) = input(kind, &reference_vector.input) else {
+            return Err(format!("reference vector {index} of {count} is no {}", kind.name()));
         };
-        let now =
-            embedder.embed(tap, &input).map_err(|error| format!("it refuses canary {index} of {count}: {error}"))?;
-        let off = off(&now, &canary.vector);
+        let now = embedder
+            .embed(tap, &input)
+            .map_err(|error| format!("it refuses reference vector {index} of {count}: {error}"))?;
+        let off = off(&now, &reference_vector.vector);
         if off.is_nan() || off > ROUNDING {
             return Err(format!(
-                "it gives other vectors than when the collection was made: canary {index} of {count} is off by {:.2} %, and rounding is {} %",
+                "it gives other vectors than when the collection was made: reference vector {index} of {count} is off by {:.2} %, and rounding is {} %",
                 off * 100.0,
                 ROUNDING * 100.0
             ));
@@ -186,7 +194,7 @@ mod tests {
             assert_eq!(info.problems.is_empty(), fine, "{:?}", info.problems);
             if let Err(error) = written {
                 assert_eq!(error.kind(), ErrorKind::Conflict);
-                assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
+                assert!(error.to_string().contains("reference vector 1 of 4 is off by"), "{error}");
             }
             // Stored points can still be read.
             assert_eq!(engine.count(&name, None).unwrap(), 1);
@@ -212,7 +220,7 @@ mod tests {
         let engine = open(0.02);
         let error = engine.restore_snapshot(&snapshot, &name("d"), false, &|_, _, _| true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
-        assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
+        assert!(error.to_string().contains("reference vector 1 of 4 is off by"), "{error}");
         assert!(engine.collection(&name("d")).is_err());
         drop(engine);
         let engine = open(0.0);
@@ -221,16 +229,17 @@ mod tests {
         drop(engine);
         let engine = open(0.02);
         let error = engine.restore_snapshot(&again, &name("e"), false, &|_, _, _| true).unwrap_err();
-        assert!(error.to_string().contains("canary 1 of 4 is off by"), "{error}");
+        assert!(error.to_string().contains("reference vector 1 of 4 is off by"), "{error}");
     }
 
     #[test]
     fn bytes_that_are_cut_are_no_canaries() {
-        let canary = |input: &str| Canary { kind: "text".into(), vector: vec![1.0, -2.0], input: input.into() };
-        let canaries = [canary("a"), canary("bcd")];
-        let bytes = to_bytes(&canaries).unwrap();
-        assert_eq!(from_bytes(&bytes).unwrap(), canaries);
-        let first = to_bytes(&canaries[..1]).unwrap().len();
+        let reference_vector =
+            |input: &str| ReferenceVector { kind: "text".into(), vector: vec![1.0, -2.0], input: input.into() };
+        let reference_vectors = [reference_vector("a"), reference_vector("bcd")];
+        let bytes = to_bytes(&reference_vectors).unwrap();
+        assert_eq!(from_bytes(&bytes).unwrap(), reference_vectors);
+        let first = to_bytes(&reference_vectors[..1]).unwrap().len();
         for end in (1..bytes.len()).filter(|end| *end != first) {
             assert!(from_bytes(&bytes[..end]).is_err(), "{end} bytes");
         }
@@ -242,15 +251,19 @@ mod tests {
         for embedder in registry.current() {
             for tap in embedder.taps() {
                 let embed = |bytes: &Vec<u8>| embedder.embed(tap, &input(embedder.modality(), bytes).unwrap());
-                let canary = |bytes: Vec<u8>| {
+                let reference_vector = |bytes: Vec<u8>| {
                     let vector = embed(&bytes).unwrap_or_else(|error| panic!("{}: {error}", embedder.name()));
-                    Canary { kind: embedder.modality().name().into(), vector, input: bytes }
+                    ReferenceVector { kind: embedder.modality().name().into(), vector, input: bytes }
                 };
-                let mut canaries: Vec<Canary> = embedder.canaries().into_iter().map(canary).collect();
-                assert!(canaries.len() >= 3, "{}", embedder.name());
-                assert_eq!(compare(&canaries, embedder.as_ref(), tap), Ok(()));
-                canaries[2].vector[0] += 0.1 * canaries[2].vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-                assert!(compare(&canaries, embedder.as_ref(), tap).unwrap_err().contains("canary 3 of"));
+                let mut reference_vectors: Vec<ReferenceVector> =
+                    embedder.canaries().into_iter().map(reference_vector).collect();
+                assert!(reference_vectors.len() >= 3, "{}", embedder.name());
+                assert_eq!(compare(&reference_vectors, embedder.as_ref(), tap), Ok(()));
+                reference_vectors[2].vector[0] +=
+                    0.1 * reference_vectors[2].vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+                assert!(
+                    compare(&reference_vectors, embedder.as_ref(), tap).unwrap_err().contains("reference vector 3 of")
+                );
             }
         }
     }

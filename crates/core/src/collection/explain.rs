@@ -11,8 +11,8 @@ use crate::api::limits::{self, MAX_EF};
 use crate::api::{Error, Explanation, Query, Reason, Residence, SearchParams, Stop};
 use crate::index::exact;
 use crate::math;
-use crate::payload::Selected;
-use crate::segment::search_budget::{self, Effort};
+use crate::payload::RowSet;
+use crate::segment::search_budget::{self, SearchBudget};
 use crate::types::{Ordinal, PointId};
 use rayon::prelude::*;
 
@@ -33,11 +33,11 @@ impl Collection {
             return Err(Error::invalid("params.group_by", "cannot be explained: points are, not groups"));
         }
         let (view, selection) = self.view_and_selection(params.filter.as_deref())?;
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let resolved = self.resolve(&view, std::slice::from_ref(query))?.remove(0);
         let mut told = Explanation::of(Reason::UnknownPoint);
         let Some(location) = view.locate(id) else {
-            view.whole(&self.name)?;
+            view.ensure_intact(&self.name)?;
             told.reason = if has_dead_row(&view, id) { Reason::Deleted } else { Reason::UnknownPoint };
             return Ok(told);
         };
@@ -93,14 +93,7 @@ impl Collection {
 
     /// Returns the points that the graph search of a sealed segment expands on the lowest level, at most the last
     /// [`WALKED`].
-    fn walked(
-        &self,
-        source: &Source<'_>,
-        query: &[f32],
-        k: usize,
-        ef: u32,
-        selected: Option<&Selected>,
-    ) -> Vec<PointId> {
+    fn walked(&self, source: &Source<'_>, query: &[f32], k: usize, ef: u32, selected: Option<&RowSet>) -> Vec<PointId> {
         let Source::Sealed(sealed) = source else { return Vec::new() };
         let Some(graph) = sealed.graph() else { return Vec::new() };
         let (rows, ef) = (sealed.rows(self.metric), ef as usize);
@@ -180,16 +173,16 @@ impl Collection {
         sources: &[Part<'_>],
         query: &[f32],
         k: usize,
-        effort: Effort,
+        effort: SearchBudget,
         id: &PointId,
     ) -> Result<Option<u32>, Error> {
         let finds = |ef: u32| -> Result<bool, Error> {
-            let found = self.search_parts(sources, query, k, Effort::Ef(ef), &mut |_, _| {})?;
+            let found = self.search_parts(sources, query, k, SearchBudget::Ef(ef), &mut |_, _| {})?;
             Ok(found.iter().any(|candidate| candidate.id == *id))
         };
         let least = k as u32;
         let mut missed = match effort {
-            Effort::Ef(ef) => ef.max(least),
+            SearchBudget::Ef(ef) => ef.max(least),
             _ if finds(least)? => return Ok(Some(least)),
             _ => least,
         };

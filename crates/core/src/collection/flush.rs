@@ -1,4 +1,4 @@
-//! Flush: writes a frozen growing segment as a sealed one.
+//! Flush: writes a full growing segment as a sealed one.
 
 use crate::api::Error;
 use crate::collection::meters::count;
@@ -10,32 +10,32 @@ use crate::sync::Arc;
 use std::sync::PoisonError;
 
 impl Collection {
-    /// Seals the oldest frozen segment. Returns false if there is none. Wakes the waiting writers, with the error if it
+    /// Flushes the oldest full segment. Returns false if there is none. Wakes the waiting writers, with the error if it
     /// failed.
-    pub(crate) fn seal_oldest(&self) -> Result<bool, Arc<Error>> {
-        let done = self.try_seal_oldest().map_err(Arc::new);
+    pub(crate) fn flush_oldest(&self) -> Result<bool, Arc<Error>> {
+        let done = self.try_flush_oldest().map_err(Arc::new);
         self.commit_queue.flush_ended(done.as_ref().err().cloned());
         done
     }
 
-    /// Seals these frozen segments and older ones, but none frozen later.
-    pub(super) fn seal_all_of(&self, frozen: &[Arc<Growing>]) -> Result<(), Error> {
-        let waits = || self.view().frozen.iter().any(|other| frozen.iter().any(|one| Arc::ptr_eq(one, other)));
-        while waits() && self.seal_oldest().map_err(Error::Seal)? {}
+    /// Flushes these segments and older ones, but none that became full later.
+    pub(super) fn flush_all_of(&self, unflushed: &[Arc<Growing>]) -> Result<(), Error> {
+        let waits = || self.view().unflushed.iter().any(|other| unflushed.iter().any(|one| Arc::ptr_eq(one, other)));
+        while waits() && self.flush_oldest().map_err(Error::Seal)? {}
         Ok(())
     }
 
-    fn try_seal_oldest(&self) -> Result<bool, Error> {
-        let _one_seal = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn try_flush_oldest(&self) -> Result<bool, Error> {
+        let _one_seal = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(_folder) = self.use_folder() else { return Ok(false) };
-        let Some(frozen) = self.view().frozen.first().cloned() else { return Ok(false) };
+        let Some(unflushed) = self.view().unflushed.first().cloned() else { return Ok(false) };
         const STEP: u32 = 1_024;
-        let rows = frozen.rows_held();
+        let rows = unflushed.rows_held();
         let (mut writer, mark) = self.segment_writer()?;
         let mut origins: Vec<u32> = Vec::new();
         for from in (0..rows).step_by(STEP as usize) {
-            // In steps, so that writers that replace a frozen row never wait long.
-            let table = frozen.read();
+            // In steps, so that writers that replace a row never wait long.
+            let table = unflushed.read();
             for row in (from..rows.min(from + STEP)).filter(|&row| !table.dead[row as usize]) {
                 let index = row as usize;
                 let vector = table.vector(row, self.dimension as usize);
@@ -51,7 +51,7 @@ impl Collection {
             return Ok(false);
         }
         let (first, last, died) = {
-            let table = frozen.read();
+            let table = unflushed.read();
             let died: Vec<u32> =
                 (0..origins.len() as u32).filter(|&new| table.dead[origins[new as usize] as usize]).collect();
             (table.keys.first().copied().unwrap_or(0), table.keys.last().map_or(0, |key| key + 1), died)
@@ -63,15 +63,15 @@ impl Collection {
         }
         match &segment {
             Some(_) => self.commit_segment(mark, &changes)?,
-            None => self.truth.commit(&changes)?,
+            None => self.db.commit(&changes)?,
         }
         let sealed = segment.map(|segment| Arc::new(Sealed::new(segment, None, &died)));
         self.change_view(|view| {
-            view.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
+            view.unflushed.retain(|other| !Arc::ptr_eq(other, &unflushed));
             view.sealed.extend(sealed);
         });
         drop(held);
-        count(&self.meters.seals);
+        count(&self.meters.flushes);
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use super::state::Collection;
 use super::view::View;
 use crate::api::{Answer, Error, Fields, SearchParams, Stop};
 use crate::payload::{self, Selection};
-use crate::segment::search_budget::Effort;
+use crate::segment::search_budget::SearchBudget;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: Effort,
+        effort: SearchBudget,
         selection: Option<&Selection>,
         field: &str,
     ) -> Result<Answer, Error> {

@@ -1,4 +1,4 @@
-//! Tests of a small collection under many interleavings of its threads: writers, a reader, seals, merges, a deletion.
+//! Tests of a small collection under many interleavings of its threads: writers, a reader, flushes, merges, a deletion.
 //! Run with `cargo test --release --features interleavings --lib interleavings`.
 //!
 //! shuttle runs one thread at a time and switches at each lock, atomic and condition variable of `crate::sync`: at
@@ -7,7 +7,7 @@
 
 use super::commit::{PreparedPoint, WriteResult};
 use super::compaction::Step;
-use super::job_lock::Turn;
+use super::job_lock::JobLock;
 use super::plan::WriteRequest;
 use super::recall::tests::empty;
 use super::state::Collection;
@@ -52,7 +52,7 @@ fn values(collection: &Collection) -> Vec<(String, u64)> {
     page.points.into_iter().map(|point| (point.id.as_str().to_owned(), point.vector.unwrap()[0] as u64)).collect()
 }
 
-/// Runs the background jobs until `sequence` is reached, because writers wait for its seals.
+/// Runs the background jobs until `sequence` is reached, because writers wait for its flushes.
 fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle<()> {
     let subject = subject.clone();
     thread::spawn(move || {
@@ -65,8 +65,8 @@ fn look_after_until(subject: &Arc<Subject>, sequence: u64) -> thread::JoinHandle
 
 /// Seals the growing points and merges, like the background threads.
 fn look_after(collection: &Collection) {
-    while collection.seal_oldest().unwrap() {}
-    while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
+    while collection.flush_oldest().unwrap() {}
+    while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_point_that_is_replaced_is_never_missing_and_never_old() {
                         let value = point.as_ref().expect("it was replaced, not deleted").vector.as_ref().unwrap()[0];
                         assert!(value as u64 >= at_least, "{found:?}");
                     }
-                    assert!(subject.collection.view().whole(&subject.collection.name).is_ok());
+                    assert!(subject.collection.view().ensure_intact(&subject.collection.name).is_ok());
                 }
             }),
         ];
@@ -188,7 +188,7 @@ fn a_collection_that_ends_refuses_its_writers_and_leaves_none_waiting() {
 #[test]
 fn turns_are_taken_one_at_a_time_and_none_is_forgotten() {
     try_orders(|| {
-        let turn = Arc::new(Turn::default());
+        let turn = Arc::new(JobLock::default());
         let inside = Arc::new(AtomicU64::new(0));
         let threads: Vec<_> = (0..3)
             .map(|number| {

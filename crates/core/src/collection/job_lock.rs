@@ -11,13 +11,13 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// A lock for one kind of job in one collection.
 #[derive(Default)]
-pub(crate) struct Turn {
+pub(crate) struct JobLock {
     one: Mutex<()>,
     /// Number of waiting requests.
     asked: AtomicU32,
 }
 
-impl Turn {
+impl JobLock {
     /// Tries to lock for a background thread. `None` while a request holds the lock or waits for it.
     pub(crate) fn behind_requests(&self) -> Option<MutexGuard<'_, ()>> {
         if self.is_asked() {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_request_goes_before_the_background() {
-        let turn = Turn::default();
+        let turn = JobLock::default();
         let first = turn.behind_requests().unwrap();
         assert!(turn.behind_requests().is_none(), "one at a time");
         let requested = AtomicBool::new(false);

@@ -119,7 +119,7 @@ impl JobMemory {
     }
 
     /// Returns the size of vectors and payloads at which a growing segment is sealed, bytes.
-    pub(crate) fn seal_bytes(&self) -> usize {
+    pub(crate) fn flush_bytes(&self) -> usize {
         let (least, most) = GROWING_BYTES;
         let bytes = (self.probe)().map_or(most, |status| (status.limit / GROWING_SHARE).clamp(least, most));
         usize::try_from(bytes).unwrap_or(usize::MAX)
@@ -214,7 +214,7 @@ pub(crate) mod tests {
         available.store(90 * MIB, Ordering::Relaxed);
         assert_eq!((memory.capacity(), memory.is_short()), (LEAST, true));
         assert!(memory.reserve(LEAST, LEAST, GO_ON).is_ok() && memory.reserve(LEAST + 1, LEAST + 1, GO_ON).is_err());
-        assert_eq!(memory.seal_bytes() as u64, 25 * MIB);
+        assert_eq!(memory.flush_bytes() as u64, 25 * MIB);
         assert_eq!(JobMemory::of(Box::new(|| None)).capacity(), u64::MAX);
     }
 

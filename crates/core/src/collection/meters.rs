@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) struct Meters {
     commits: [AtomicU64; BOUNDS_MICROS.len() + 1],
     commit_micros: AtomicU64,
-    pub(crate) seals: AtomicU64,
+    pub(crate) flushes: AtomicU64,
     pub(crate) merges: AtomicU64,
     pub(crate) graphs: AtomicU64,
     pub(crate) calibrations: AtomicU64,
@@ -44,7 +44,7 @@ impl Meters {
                 counts: std::array::from_fn(|bucket| read(&self.commits[bucket])),
                 sum: Duration::from_micros(read(&self.commit_micros)),
             },
-            seals: read(&self.seals),
+            flushes: read(&self.flushes),
             merges: read(&self.merges),
             graphs: read(&self.graphs),
             calibrations: read(&self.calibrations),

@@ -1,11 +1,11 @@
 //! Opening of a collection: maps segments and graphs, reads growing points into memory.
 
 use super::commit_queue::CommitQueue;
-use super::embedder_pin::{Lineage, Pinned, kept_embedder, pin_of};
-use super::job_lock::{FolderUse, Turn};
+use super::embedder_pin::{EmbedderBinding, Lineage, kept_embedder, pin_of};
+use super::job_lock::{FolderUse, JobLock};
 use super::meters::Meters;
 use super::state::{Collection, graph_params};
-use super::view::{Lost, View};
+use super::view::{QuarantinedSegment, View};
 use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings};
 use crate::disk::Fs;
 use crate::embed::{Fingerprint, Registry};
@@ -13,7 +13,7 @@ use crate::index::calibration::Calibration;
 use crate::index::hnsw::{Expected, Graph};
 use crate::segment::growing::{Growing, NewRow};
 use crate::segment::sealed::Sealed;
-use crate::store::{Change, CollectionDir, CollectionRecord, Segment, SegmentId, Truth};
+use crate::store::{Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::types::{CollectionName, Metric, PointId};
@@ -34,17 +34,17 @@ impl Collection {
         let name = record.name.clone();
         let settings = settings_of(record);
         let dir = home.path.as_path();
-        let truth = Truth::open(fs, dir)?;
-        let identity = truth.claim(home)?;
-        let orphans = truth.sweep(&home.orphans)?;
+        let db = CollectionDb::open(fs, dir)?;
+        let identity = db.claim(home)?;
+        let orphans = db.sweep(&home.orphans)?;
         let (mut sealed, mut lost, mut tags) = (Vec::new(), Vec::new(), Vec::new());
-        for found in truth.segments()? {
+        for found in db.segments()? {
             let segment = match open_segment(dir, found.id, record.dimension, found.tag) {
                 Ok(segment) => segment,
                 Err(error) if !is_lost(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!(collection = %name, segment = %found.id, %error, "a segment cannot be used");
-                    lost.push(Lost { segment: found.id, what: error.to_string() });
+                    lost.push(QuarantinedSegment { segment: found.id, what: error.to_string() });
                     continue;
                 }
             };
@@ -75,31 +75,31 @@ impl Collection {
             }
             sealed.push(Arc::new(opened));
         }
-        if !truth.is_owned() || !tags.is_empty() {
-            match truth.commit(&tags) {
+        if !db.is_owned() || !tags.is_empty() {
+            match db.commit(&tags) {
                 Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
                     tracing::warn!(collection = %name, %error, "the identity of a collection could not be stored; the next write stores it");
                 }
                 done => done?,
             }
         }
-        let seal_bytes = meters.memory.seal_bytes();
+        let flush_bytes = meters.memory.flush_bytes();
         let params = graph_params(settings)?;
         let fresh = || Arc::new(Growing::new(record.dimension, record.metric, params, settings.seal_rows));
         // After a crash there may be rows for more than one growing segment.
-        let (mut growing, mut frozen) = (fresh(), Vec::new());
-        let mut freeze_if_full = |growing: &mut Arc<Growing>| {
-            if growing.is_full(settings.seal_rows, seal_bytes) {
-                growing.frozen_at.get_or_init(Instant::now);
-                frozen.push(std::mem::replace(growing, fresh()));
+        let (mut growing, mut unflushed) = (fresh(), Vec::new());
+        let mut rotate_if_full = |growing: &mut Arc<Growing>| {
+            if growing.is_full(settings.seal_rows, flush_bytes) {
+                growing.rotated_at.get_or_init(Instant::now);
+                unflushed.push(std::mem::replace(growing, fresh()));
             }
         };
         let mut unfit = None;
-        truth.growing(&mut |key, id, vector, payload| {
+        db.growing(&mut |key, id, vector, payload| {
             match PointId::new(id) {
                 Ok(id) if vector.len() == record.dimension as usize => {
                     growing.append([NewRow { key, id, vector: vector.to_vec(), payload: Box::from(payload) }]);
-                    freeze_if_full(&mut growing);
+                    rotate_if_full(&mut growing);
                 }
                 Ok(_) | Err(_) => _ = unfit.get_or_insert(key),
             }
@@ -113,12 +113,12 @@ impl Collection {
             let fingerprint = Fingerprint(pinned.fingerprint);
             let known = registry.by_fingerprint(&pinned.name, &fingerprint).cloned();
             let embedder = known.or_else(|| kept_embedder(dir, &pinned.name, &fingerprint));
-            let pinned = Pinned { pin: pin_of(pinned), loaded: OnceLock::new(), refused: OnceLock::new() };
-            embedder.map_or(Ok(()), |embedder| pinned.meet(&name, &truth, &embedder)).map(|()| pinned)
+            let pinned = EmbedderBinding { pin: pin_of(pinned), loaded: OnceLock::new(), refused: OnceLock::new() };
+            embedder.map_or(Ok(()), |embedder| pinned.try_bind(&name, &db, &embedder)).map(|()| pinned)
         });
         let embedder = embedder.transpose()?;
-        let commit_queue = CommitQueue::new(truth.sequence()?, truth.next_key()?);
-        let next_segment = AtomicU64::new(truth.next_segment()?.0);
+        let commit_queue = CommitQueue::new(db.sequence()?, db.next_key()?);
+        let next_segment = AtomicU64::new(db.next_segment()?.0);
         Ok(Self {
             fs: fs.clone(),
             name,
@@ -128,21 +128,21 @@ impl Collection {
             metric: record.metric,
             settings,
             embedder,
-            truth,
-            view: RwLock::new(Arc::new(View { sealed, frozen, growing, additions: 0, lost })),
+            db,
+            view: RwLock::new(Arc::new(View { sealed, unflushed, growing, additions: 0, lost })),
             commit_queue,
-            seal_bytes,
+            flush_bytes,
             folder_use: FolderUse::default(),
-            jobs: Turn::default(),
-            merged_last: AtomicBool::new(false),
-            measuring: Turn::default(),
+            jobs: JobLock::default(),
+            last_was_merge: AtomicBool::new(false),
+            measuring: JobLock::default(),
             changes: Arc::default(),
-            sealing: Mutex::new(()),
+            flushing: Mutex::new(()),
             next_segment,
             gone: AtomicBool::new(false),
             meters,
             answered: AtomicU64::new(0),
-            improving_fails: AtomicBool::new(false),
+            compaction_fails: AtomicBool::new(false),
             orphans,
             lineage: Mutex::new(Lineage { generation: 1, previous: None }),
             generation: RwLock::new(()),
@@ -193,7 +193,7 @@ pub(crate) fn open_segment(dir: &Path, id: SegmentId, dimension: u32, tag: Optio
             "{}: has the content tag {:016x}, but {} records {tag:016x} for it: it is the file of another collection, or of another state of this one",
             segment.path().display(),
             segment.tag(),
-            dir.join(Truth::FILE).display()
+            dir.join(CollectionDb::FILE).display()
         );
         return Err(Error::Damaged { what });
     }

@@ -45,7 +45,7 @@ impl Collection {
                     Ok(Some(point))
                 }
                 // The point may be in a quarantined segment.
-                None => view.whole(&self.name).map(|()| None),
+                None => view.ensure_intact(&self.name).map(|()| None),
             }
         };
         ids.iter().map(one).collect()
@@ -64,7 +64,7 @@ impl Collection {
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
         let (view, selection) = self.view_and_selection(filter)?;
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         // One more than requested, to detect whether points follow.
         let mut first = match selection {
             Some(_) => first_points(&view, selection.as_ref(), after, limit + 1),
@@ -75,7 +75,7 @@ impl Collection {
             first.pop_last();
         }
         // Points with unreadable ids may belong to this page.
-        self.view().whole(&self.name)?;
+        self.view().ensure_intact(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
         let mut points = Vec::new();
         for (id, location) in first {

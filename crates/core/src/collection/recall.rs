@@ -56,10 +56,10 @@ impl Collection {
         let effort = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;
         let view = self.view();
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let seed = if params.seed == 0 { self.commit_queue.sequence() + 1 } else { params.seed };
         let points = sample_points(&view, params.samples as usize, seed);
-        let exactly = crate::segment::search_budget::Effort::Exact;
+        let exactly = crate::segment::search_budget::SearchBudget::Exact;
         let one = |id: &PointId| -> Result<Option<Sample>, Error> {
             // The point may have been deleted since it was sampled.
             let Ok(vector) = self.stored_vector(&view, id) else { return Ok(None) };
@@ -141,9 +141,14 @@ impl Collection {
         })
     }
 
-    /// Expected recall of stored points by the tables, weighted as in [`Expectation`](crate::segment::search_budget::Expectation).
-    fn stored_expectation(&self, view: &View, k: u32, effort: crate::segment::search_budget::Effort) -> Option<f64> {
-        let mut expectation = crate::segment::search_budget::Expectation::default();
+    /// Expected recall of stored points by the tables, weighted as in [`ExpectedRecall`](crate::segment::search_budget::ExpectedRecall).
+    fn stored_expectation(
+        &self,
+        view: &View,
+        k: u32,
+        effort: crate::segment::search_budget::SearchBudget,
+    ) -> Option<f64> {
+        let mut expectation = crate::segment::search_budget::ExpectedRecall::default();
         for Part { source, hits, .. } in search::sources(view, None, k as usize + 1) {
             let (rows, recall) = match source {
                 Source::Sealed(sealed) => {
@@ -243,7 +248,7 @@ pub(crate) mod tests {
 
     /// Creates a collection without points.
     pub(crate) fn empty(dir: &std::path::Path, dimension: u32, seal_rows: u32) -> Collection {
-        drop(crate::store::Truth::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
+        drop(crate::store::CollectionDb::create(&crate::disk::real_fs(), dir, OWNER).unwrap());
         opened(dir, dimension, seal_rows, std::sync::Arc::default())
     }
 
@@ -272,7 +277,7 @@ pub(crate) mod tests {
             orphans: dir.join("orphans"),
             directory,
             collection: Some(collection),
-            catalogue: "catalogue.redb".into(),
+            catalog: "catalogue.redb".into(),
         };
         Collection::open(&fs, &record, &home, &crate::embed::Registry::default(), meters).unwrap()
     }
@@ -349,7 +354,7 @@ pub(crate) mod tests {
         let (merged, after) = (std::sync::Once::new(), std::sync::atomic::AtomicU32::new(0));
         let observe = |_, _, _| {
             merged.call_once(|| {
-                assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done, "there is a merge to do")
+                assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done, "there is a merge to do")
             });
             after.fetch_add(1, Ordering::Relaxed);
             true
@@ -405,8 +410,8 @@ pub(crate) mod tests {
             let observe = |job, _, _| {
                 // Calibration does not hold the job lock: a merge can run meanwhile.
                 if job == crate::api::Job::Calibrating {
-                    let improve = || collection.improve(&|_, _, _| true).unwrap();
-                    while !matches!(improve(), Step::Nothing) {
+                    let run_compaction = || collection.run_compaction(&|_, _, _| true).unwrap();
+                    while !matches!(run_compaction(), Step::Nothing) {
                         std::thread::yield_now();
                     }
                 }
@@ -435,7 +440,7 @@ pub(crate) mod tests {
         assert!(sealed.wants_calibration(), "it is tried again");
         assert_eq!(collection.calibrate_one(&|_, _, _| true).unwrap(), Step::Done);
         assert!(sealed.calibration().is_some());
-        let kept = || collection.truth.segments().unwrap()[0].calibration.is_some();
+        let kept = || collection.db.segments().unwrap()[0].calibration.is_some();
         assert!(kept());
         sealed.set_graph(None);
         assert!(sealed.calibration().is_none());

@@ -91,8 +91,8 @@ impl<'g> Follower<'g> {
     /// a point that cannot be embedded; `Unavailable` when writes are faster than the copying, or `observe` returns
     /// false.
     pub(crate) fn approach(&mut self) -> Result<(), Error> {
-        // No background thread seals this generation, and a reopened one may have frozen segments.
-        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        // No background thread flushes this generation, and a reopened one may have unflushed segments.
+        while self.to.flush_oldest().map_err(Error::Seal)? {}
         if self.to.view().live() == 0 {
             self.fill()?
         } else {
@@ -115,7 +115,7 @@ impl<'g> Follower<'g> {
         // Clients may wait for a sequence number of the previous generation: continue above it.
         let sequence = self.from.commit_queue.sequence().max(self.to.commit_queue.sequence()) + 1;
         let _to = self.to.commit_queue.lock();
-        self.to.truth.commit(&[Change::Sequence(sequence)])?;
+        self.to.db.commit(&[Change::Sequence(sequence)])?;
         self.to.commit_queue.set_sequence(sequence);
         Ok(())
     }
@@ -365,10 +365,10 @@ impl<'g> Follower<'g> {
         if ids.is_empty() { Ok(()) } else { self.write(WriteRequest::Delete(ids)) }
     }
 
-    /// Writes, and seals in this thread, because no background thread seals this generation.
+    /// Writes, and flushes in this thread, because no background thread flushes this generation.
     fn write(&self, op: WriteRequest) -> Result<(), Error> {
         self.to.write(op)?;
-        while self.to.seal_oldest().map_err(Error::Seal)? {}
+        while self.to.flush_oldest().map_err(Error::Seal)? {}
         Ok(())
     }
 }

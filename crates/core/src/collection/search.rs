@@ -1,18 +1,18 @@
 //! The execution of a query inside a collection: resolve, search every segment, merge, fetch.
 
-use super::commit_queue::STEADY_TRIES;
+use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::{RowLocation, View};
 use crate::api::{Answer, Budget, Error, Fields, Hit, Path, Point, Query, SearchParams, SearchStats, Stop, limits};
 use crate::embed::Input;
 use crate::index::Rows;
 use crate::math;
-use crate::payload::{Selected, Selection};
+use crate::payload::{RowSet, Selection};
 use crate::segment::growing::Growing;
 use crate::segment::plan;
 use crate::segment::scan::{scan, scan_selected};
 use crate::segment::sealed::Sealed;
-use crate::segment::search_budget::{self, Effort, Expectation};
+use crate::segment::search_budget::{self, ExpectedRecall, SearchBudget};
 use crate::types::{CollectionName, Metric, Neighbor, Ordinal, PointId};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
 /// A segment to search, its rows that match the filter, and the number of hits to search for.
 pub(crate) struct Part<'a> {
     pub(crate) source: Source<'a>,
-    pub(crate) selected: Option<&'a Selected>,
+    pub(crate) selected: Option<&'a RowSet>,
     /// `k` for the first part; for others the expected number plus two standard deviations, as in [`hits_among`].
     pub(crate) hits: usize,
 }
@@ -90,7 +90,7 @@ pub(crate) type Choose<'f> =
 impl SearchParams {
     /// Fails if the answer would be partial and the caller does not allow that.
     fn answerable(&self, view: &View, collection: &CollectionName) -> Result<(), Error> {
-        if self.allow_partial { Ok(()) } else { view.whole(collection) }
+        if self.allow_partial { Ok(()) } else { view.ensure_intact(collection) }
     }
 }
 
@@ -110,7 +110,7 @@ impl Collection {
         let start = Instant::now();
         let resolved = self.resolve(&view, queries)?;
         let embed_time = start.elapsed() / queries.len() as u32;
-        for _ in 0..STEADY_TRIES {
+        for _ in 0..LOCK_FREE_READS {
             let (view, answers) = self.answers(&resolved, params, effort, embed_time)?;
             // A point that was replaced meanwhile may be in a segment that this view lacks.
             if params.filter.is_some() || view.additions == self.view().additions {
@@ -126,7 +126,7 @@ impl Collection {
         &self,
         resolved: &[Resolved],
         params: &SearchParams,
-        effort: Effort,
+        effort: SearchBudget,
         embed_time: Duration,
     ) -> Result<(Arc<View>, Vec<Answer>), Error> {
         // Once for all queries; its time is added to each search.
@@ -206,7 +206,7 @@ impl Collection {
             Some(RowLocation::Sealed(sealed, row)) => Ok(sealed.segment.vector(row).into_owned()),
             // The point may be in a quarantined segment.
             None => Err(view
-                .whole(&self.name)
+                .ensure_intact(&self.name)
                 .err()
                 .unwrap_or_else(|| Error::UnknownPoint { collection: self.name.to_string(), id: id.to_string() })),
         }
@@ -253,7 +253,7 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: Effort,
+        effort: SearchBudget,
         selection: Option<&Selection>,
     ) -> Result<Answer, Error> {
         self.answer_from(view, query, params, effort, selection, &mut |nearest| Ok(nearest))
@@ -265,7 +265,7 @@ impl Collection {
         view: &View,
         query: &Resolved,
         params: &SearchParams,
-        effort: Effort,
+        effort: SearchBudget,
         selection: Option<&Selection>,
         choose: Choose<'_>,
     ) -> Result<Answer, Error> {
@@ -289,7 +289,7 @@ impl Collection {
             fingerprint: self.fingerprint(),
         };
         let mut by_graph = false;
-        let mut expectation = Expectation::default();
+        let mut expectation = ExpectedRecall::default();
         let candidates = self.search_parts(&sources, &query.vector, k, effort, &mut |part, found| {
             let Part { source, selected, .. } = part;
             stats.distances_computed += found.distances;
@@ -307,8 +307,8 @@ impl Collection {
                 }
             };
             stats.recall_unmeasured |=
-                matches!(effort, Effort::Target(_)) && found.ef.is_some() && found.recall.is_none();
-            expectation.add(selected.map_or(live, Selected::count), found.recall);
+                matches!(effort, SearchBudget::Target(_)) && found.ef.is_some() && found.recall.is_none();
+            expectation.add(selected.map_or(live, RowSet::count), found.recall);
         })?;
         stats.expected_recall = expectation.recall().filter(|_| view.lost.is_empty());
         stats.path = match (by_graph, stats.segments_by_scan) {
@@ -347,7 +347,7 @@ impl Collection {
         parts: &'a [Part<'a>],
         query: &[f32],
         k: usize,
-        effort: Effort,
+        effort: SearchBudget,
         each: &mut dyn FnMut(&Part<'a>, &SourceFound),
     ) -> Result<Vec<Candidate<'a>>, Error> {
         let stop = Stop::current();
@@ -391,9 +391,9 @@ impl Collection {
         query: &[f32],
         k: usize,
         hits: usize,
-        effort: Effort,
+        effort: SearchBudget,
         bound: f32,
-        selected: Option<&Selected>,
+        selected: Option<&RowSet>,
     ) -> Result<SourceFound, Error> {
         let hits = hits as u32;
         match source {
@@ -432,7 +432,7 @@ impl Collection {
                             }
                             sound
                         };
-                        let among = selected.map(Selected::matching);
+                        let among = selected.map(RowSet::matching);
                         let found = graph.search_checked(rows, query, k, ef as usize, bound, among, &accept, &check);
                         if damaged.get() {
                             return Err(sealed.damage());
@@ -598,13 +598,13 @@ mod tests {
         assert_eq!(parts.len(), 3);
         // A single candidate leads to few of the others.
         parts[1].hits = 1;
-        let (query, effort) = (vec![0.5; 8], Effort::Ef(k as u32));
+        let (query, effort) = (vec![0.5; 8], SearchBudget::Ef(k as u32));
         let search = |part: &Part<'_>, effort, bound| {
             collection.search_source(&part.source, &query, k, part.hits, effort, bound, None).unwrap().neighbors
         };
         let bound = search(&parts[0], effort, f32::INFINITY).last().unwrap().distance;
         let first_pass = search(&parts[1], effort.of_part(parts[1].hits, k), bound);
-        let all = search(&parts[1], Effort::Exact, f32::INFINITY);
+        let all = search(&parts[1], SearchBudget::Exact, f32::INFINITY);
         let Source::Sealed(near) = &parts[1].source else { panic!("the growing segment is last") };
         let missed: Vec<PointId> = all
             .iter()

@@ -1,10 +1,10 @@
 //! Evaluation of filters over the segments of a view.
 
-use super::commit_queue::STEADY_TRIES;
+use super::commit_queue::LOCK_FREE_READS;
 use super::state::Collection;
 use super::view::View;
 use crate::api::{Error, Filter, Stop};
-use crate::payload::{Selected, Selection};
+use crate::payload::{RowSet, Selection};
 use std::sync::Arc;
 
 impl Collection {
@@ -17,7 +17,7 @@ impl Collection {
     /// `Damaged` for an unreadable payload.
     pub(crate) fn view_and_selection(&self, filter: Option<&Filter>) -> Result<(Arc<View>, Option<Selection>), Error> {
         let Some(filter) = filter else { return Ok((self.view(), None)) };
-        for _ in 0..STEADY_TRIES {
+        for _ in 0..LOCK_FREE_READS {
             let view = self.view();
             let selection = self.select(&view, filter)?;
             if Arc::ptr_eq(&view, &self.view()) {
@@ -39,11 +39,12 @@ impl Collection {
     /// `Damaged` for an unreadable payload.
     pub(crate) fn select(&self, view: &View, filter: &Filter) -> Result<Selection, Error> {
         let sealed = view.sealed.iter().map(|sealed| sealed.select(filter)).collect::<Result<Vec<_>, _>>()?;
-        let frozen = view.frozen.iter().map(|frozen| frozen.select(filter)).collect::<Result<Vec<_>, _>>()?;
+        let unflushed =
+            view.unflushed.iter().map(|unflushed| unflushed.select(filter)).collect::<Result<Vec<_>, _>>()?;
         let mut segments = vec![view.growing.select(filter)?];
-        segments.extend(frozen.into_iter().rev());
+        segments.extend(unflushed.into_iter().rev());
         segments.extend(sealed);
-        let count = segments.iter().map(Selected::count).sum();
+        let count = segments.iter().map(RowSet::count).sum();
         Ok(Selection { segments, count })
     }
 

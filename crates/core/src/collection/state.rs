@@ -2,19 +2,19 @@
 //!
 //! Jobs replace whole views; rows are marked deleted in place. A query takes one view and never waits for a job.
 
-use super::change_feed::Changes;
+use super::change_feed::ChangeLog;
 use super::commit_queue::{CommitQueue, CommitState};
-use super::embedder_pin::{Lineage, Pinned};
-use super::job_lock::{FolderUse, InUse, Turn};
+use super::embedder_pin::{EmbedderBinding, Lineage};
+use super::job_lock::{FolderUse, InUse, JobLock};
 use super::meters::Meters;
-use super::view::{Lost, REMEDY, View};
+use super::view::{QuarantinedSegment, REMEDY, View};
 use crate::api::{CollectionInfo, CollectionState, Error, IndexSettings, SegmentInfo};
 use crate::disk::Fs;
 use crate::embed::Fingerprint;
 use crate::index::GraphParams;
 use crate::segment::growing::Growing;
 use crate::segment::sealed::Sealed;
-use crate::store::{Loss, Segment, SegmentId, Truth, damage_found};
+use crate::store::{CollectionDb, Loss, Segment, SegmentId, damage_found};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::types::{CollectionName, Identity, Metric};
@@ -29,24 +29,24 @@ pub(crate) struct Collection {
     pub(crate) dimension: u32,
     pub(crate) metric: Metric,
     pub(crate) settings: IndexSettings,
-    pub(crate) embedder: Option<Pinned>,
-    pub(crate) truth: Truth,
+    pub(crate) embedder: Option<EmbedderBinding>,
+    pub(crate) db: CollectionDb,
     pub(super) view: RwLock<Arc<View>>,
     pub(crate) commit_queue: CommitQueue,
     /// Seals a growing segment once its vectors and payloads take this many bytes, even below the row limit.
-    pub(crate) seal_bytes: usize,
+    pub(crate) flush_bytes: usize,
     /// Jobs that write files in `dir`.
     pub(crate) folder_use: FolderUse,
     /// Merges, graph builds and compactions.
-    pub(crate) jobs: Turn,
+    pub(crate) jobs: JobLock,
     /// Whether the last background job was a merge. If so, a graph outside the next merge is built first.
-    pub(crate) merged_last: AtomicBool,
+    pub(crate) last_was_merge: AtomicBool,
     /// Graph calibration. Separate from `jobs`, so that merges do not wait for it.
-    pub(crate) measuring: Turn,
+    pub(crate) measuring: JobLock,
     /// The change feed.
-    pub(crate) changes: Arc<Changes>,
-    /// Allows one seal at a time.
-    pub(crate) sealing: Mutex<()>,
+    pub(crate) changes: Arc<ChangeLog>,
+    /// Allows one flush at a time.
+    pub(crate) flushing: Mutex<()>,
     pub(crate) next_segment: AtomicU64,
     /// Set when the collection is deleted or replaced: jobs stop and writes are refused.
     pub(crate) gone: AtomicBool,
@@ -54,7 +54,7 @@ pub(crate) struct Collection {
     /// Queries answered since it was opened.
     pub(crate) answered: AtomicU64,
     /// Whether the last merge or background graph build failed.
-    pub(crate) improving_fails: AtomicBool,
+    pub(crate) compaction_fails: AtomicBool,
     /// Segment files that no transaction named when the collection was opened, and what was done with each.
     pub(super) orphans: Vec<String>,
     pub(super) lineage: Mutex<Lineage>,
@@ -69,7 +69,7 @@ pub(crate) struct Collection {
 }
 
 /// Most attempts of a read that finds new damage, for a collection already known to be damaged.
-const DAMAGED_TRIES: u32 = 3;
+const MAX_DAMAGED_READS: u32 = 3;
 
 impl Collection {
     pub(crate) fn lineage(&self) -> Lineage {
@@ -94,7 +94,7 @@ impl Collection {
             let found = read();
             tries += 1;
             // A scrub may keep finding damage; a collection already known to be damaged does not wait for its end.
-            let enough = tries >= DAMAGED_TRIES && !self.view().lost.is_empty();
+            let enough = tries >= MAX_DAMAGED_READS && !self.view().lost.is_empty();
             if self.note_damage() == known || enough {
                 return found;
             }
@@ -127,7 +127,7 @@ impl Collection {
             self.change_view(|view| {
                 if let Some(what) = what {
                     view.lost.retain(|lost| lost.segment != id);
-                    view.lost.push(Lost { segment: id, what });
+                    view.lost.push(QuarantinedSegment { segment: id, what });
                 }
                 if sealed.segment.is_lost() {
                     view.sealed.retain(|other| other.segment.id() != id);
@@ -149,12 +149,12 @@ impl Collection {
                 tracing::warn!(collection = %self.name, segment = %segment.id(), %error, "a segment is damaged where it costs no rows");
             }
             Loss::Rows => _ = self.note_damage(),
-            Loss::Segment => self.lose(segment.id(), error),
+            Loss::Segment => self.quarantine_segment(segment.id(), error),
         }
     }
 
     /// Removes a damaged segment from the view, so that nothing is read or copied from it.
-    pub(crate) fn lose(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
+    pub(crate) fn quarantine_segment(&self, segment: SegmentId, error: &dyn std::fmt::Display) {
         tracing::error!(collection = %self.name, %segment, %error, "a segment is damaged and not used any more");
         let _held = self.commit_queue.lock();
         self.change_view(|view| {
@@ -162,7 +162,7 @@ impl Collection {
             view.sealed.retain(|sealed| sealed.segment.id() != segment);
             if view.sealed.len() < before {
                 view.lost.retain(|lost| lost.segment != segment);
-                view.lost.push(Lost { segment, what: error.to_string() });
+                view.lost.push(QuarantinedSegment { segment, what: error.to_string() });
             }
         });
     }
@@ -183,11 +183,11 @@ impl Collection {
         graph_params(self.settings)
     }
 
-    /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a seal,
+    /// Marks the collection as deleted or replaced. Under the commit lock: later writes, and those waiting for a flush,
     /// are refused. Closes the database even while segments are still read, so that the folder can be opened again.
     pub(crate) fn end(&self) {
         self.gone.store(true, Ordering::SeqCst);
-        self.truth.close();
+        self.db.close();
         self.commit_queue.wake();
         self.changes.end();
     }
@@ -219,7 +219,7 @@ impl Collection {
     /// Returns its state, for the API.
     pub(crate) fn info(&self) -> CollectionInfo {
         let view = self.view();
-        let stopped = self.truth.stopped();
+        let stopped = self.db.stopped();
         let refused = self.embedder.iter().filter_map(|pinned| pinned.refused.get());
         let refused = refused.map(|why| format!("its embedder is refused: {why}"));
         let mut mapped_bytes = 0;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Marker of a segment that no transaction names yet: an empty file beside the segment's, made durable first. Dropped
 /// before the commit, it removes both.
-pub(crate) struct Uncommitted<'c> {
+pub(crate) struct UncommittedSegment<'c> {
     fs: &'c dyn Fs,
     dir: &'c Path,
     id: SegmentId,
@@ -17,7 +17,7 @@ pub(crate) struct Uncommitted<'c> {
     keep: bool,
 }
 
-impl<'c> Uncommitted<'c> {
+impl<'c> UncommittedSegment<'c> {
     pub(crate) fn begin(fs: &'c dyn Fs, dir: &'c Path, id: SegmentId) -> Result<Self, Error> {
         let mark = dir.join(id.uncommitted_file());
         let made = || -> Result<(), disk::Error> {
@@ -45,7 +45,7 @@ impl<'c> Uncommitted<'c> {
     }
 }
 
-impl Drop for Uncommitted<'_> {
+impl Drop for UncommittedSegment<'_> {
     fn drop(&mut self) {
         if self.keep {
             return;
@@ -62,16 +62,16 @@ impl Drop for Uncommitted<'_> {
 
 impl Collection {
     /// Begins a new segment of this collection, marked as not committed.
-    pub(crate) fn segment_writer(&self) -> Result<(SegmentWriter, Uncommitted<'_>), Error> {
+    pub(crate) fn segment_writer(&self) -> Result<(SegmentWriter, UncommittedSegment<'_>), Error> {
         let id = self.take_segment_id();
-        let mark = Uncommitted::begin(self.fs.as_ref(), &self.dir, id)?;
+        let mark = UncommittedSegment::begin(self.fs.as_ref(), &self.dir, id)?;
         Ok((SegmentWriter::create(&self.fs, &self.dir, id, self.dimension, self.identity)?, mark))
     }
 
     /// Commits changes that name the new segment of this marker.
-    pub(super) fn commit_segment(&self, mark: Uncommitted<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
-        let done = self.truth.commit(changes);
-        mark.end(done.is_ok(), self.truth.stopped().is_none());
+    pub(super) fn commit_segment(&self, mark: UncommittedSegment<'_>, changes: &[Change<'_>]) -> Result<(), Error> {
+        let done = self.db.commit(changes);
+        mark.end(done.is_ok(), self.db.stopped().is_none());
         Ok(done?)
     }
 }

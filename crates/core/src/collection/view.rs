@@ -1,4 +1,4 @@
-//! The view that queries read: an immutable list of sealed segments, frozen ones waiting to be flushed, and the growing
+//! The view that queries read: an immutable list of sealed segments, full ones waiting to be flushed, and the growing
 //! one.
 
 use crate::api::Error;
@@ -15,20 +15,20 @@ pub(super) const REMEDY: &str = "nearness repair removes what is damaged and kee
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) sealed: Vec<Arc<Sealed>>,
-    /// Oldest first.
-    pub(crate) frozen: Vec<Arc<Growing>>,
+    /// Full growing segments that wait to be flushed (immutable memtables), oldest first.
+    pub(crate) unflushed: Vec<Arc<Growing>>,
     pub(crate) growing: Arc<Growing>,
     /// Count of added segments that may hold points which older views have elsewhere.
     pub(crate) additions: u64,
     /// Damaged segments, including those with some rows still in use. While there are any, reads fail unless the point
     /// is found elsewhere or partial results are allowed.
-    pub(crate) lost: Vec<Lost>,
+    pub(crate) lost: Vec<QuarantinedSegment>,
 }
 
 /// A damaged sealed segment: what is wrong, in which file and where. It is either quarantined, or still in the view
 /// with its damaged rows hidden.
 #[derive(Clone, Debug)]
-pub(crate) struct Lost {
+pub(crate) struct QuarantinedSegment {
     pub(crate) segment: SegmentId,
     pub(crate) what: String,
 }
@@ -42,7 +42,7 @@ pub(crate) enum RowLocation {
 impl View {
     /// Returns the growing segments, newest first.
     pub(crate) fn growing_newest_first(&self) -> impl Iterator<Item = &Arc<Growing>> {
-        std::iter::once(&self.growing).chain(self.frozen.iter().rev())
+        std::iter::once(&self.growing).chain(self.unflushed.iter().rev())
     }
 
     /// Returns the location of the live point with this id.
@@ -56,8 +56,8 @@ impl View {
     }
 
     /// Fails with `Damaged` when any segment is damaged, because the result could be partial.
-    pub(crate) fn whole(&self, collection: &CollectionName) -> Result<(), Error> {
-        if let Some(Lost { segment, what }) = self.lost.first() {
+    pub(crate) fn ensure_intact(&self, collection: &CollectionName) -> Result<(), Error> {
+        if let Some(QuarantinedSegment { segment, what }) = self.lost.first() {
             let what = format!(
                 "segment {} of the collection {:?} is damaged ({what}); {REMEDY}",
                 segment.0,

@@ -1,4 +1,4 @@
-//! Crash tests of the whole engine on a simulated file system: a run with seals, merges, a graph, a snapshot, restores
+//! Crash tests of the whole engine on a simulated file system: a run with flushes, merges, a graph, a snapshot, restores
 //! and deleted collections, stopped at every sync; and a repair, stopped likewise.
 //!
 //! From one run, the disk is rebuilt as it was at each moment. Acknowledged writes must be there, and the write in
@@ -388,7 +388,7 @@ fn crash_repair_everywhere(every: usize, seeds: u64) {
     // Corrupt one payload in each segment.
     let folder = dir.path().join("collections").join(format!("{:016x}", 0));
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
-    let segments = crate::store::Truth::open(&shared, &folder).unwrap().segments().unwrap();
+    let segments = crate::store::CollectionDb::open(&shared, &folder).unwrap().segments().unwrap();
     let files: Vec<_> = segments.iter().map(|segment| folder.join(segment.id.vectors_file())).collect();
     for file in &files {
         let bytes = std::fs::read(file).unwrap();

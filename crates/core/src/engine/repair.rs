@@ -8,11 +8,11 @@
 use super::LocalEngine;
 use crate::api::{Error, Job};
 use crate::collection::open::{is_lost, open_segment};
-use crate::collection::uncommitted::Uncommitted;
+use crate::collection::uncommitted::UncommittedSegment;
 use crate::disk::{self, Fs};
 use crate::embed::Registry;
 use crate::store::{
-    Catalogue, Change, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter, Truth,
+    Catalog, Change, CollectionDb, CollectionDir, CollectionRecord, Segment, SegmentId, SegmentRecord, SegmentWriter,
 };
 use crate::types::{CollectionName, Identity, Ordinal, PointId};
 use std::collections::BTreeSet;
@@ -82,11 +82,11 @@ fn repair(
 ) -> Result<(), Error> {
     let mut names = Vec::new();
     // Fails for a folder that is not a data directory; `open` would make it one.
-    drop(Catalogue::inspect(fs, data_dir)?);
-    let catalogue = Catalogue::open(fs, data_dir)?;
-    for (name, entry) in catalogue.list()? {
+    drop(Catalog::inspect(fs, data_dir)?);
+    let catalog = Catalog::open(fs, data_dir)?;
+    for (name, entry) in catalog.list()? {
         let repaired = match entry {
-            Ok(entry) => collection(fs, data_dir, &entry.record, &catalogue.collection_dir(&entry), done),
+            Ok(entry) => collection(fs, data_dir, &entry.record, &catalog.collection_dir(&entry), done),
             Err(error) => Err(error.into()),
         };
         match (repaired, CollectionName::new(name.as_str())) {
@@ -96,7 +96,7 @@ fn repair(
             (Ok(()), Err(error)) => done.left.push(format!("the collection {name:?}: {error}")),
         }
     }
-    drop(catalogue);
+    drop(catalog);
     let engine = LocalEngine::open_on(fs, data_dir, Registry::default())?;
     for name in names {
         match engine.build_indexes(&name, observe) {
@@ -121,9 +121,9 @@ fn collection(
     done: &mut Repaired,
 ) -> Result<(), Error> {
     let dir = home.path.as_path();
-    let truth = Truth::open(fs, dir)?;
-    let identity = truth.claim(home)?;
-    truth.sweep(&home.orphans)?;
+    let db = CollectionDb::open(fs, dir)?;
+    let identity = db.claim(home)?;
+    db.sweep(&home.orphans)?;
     let name = record.name.as_str();
     let mut changes = Vec::new();
     let mut keys = BTreeSet::new();
@@ -138,7 +138,7 @@ fn collection(
         }
         Ok(())
     };
-    truth.growing_or_damaged(&mut visit, &mut damaged)?;
+    db.growing_or_damaged(&mut visit, &mut damaged)?;
     keys.append(&mut misfits);
     changes.extend(keys.iter().map(|&key| Change::RemoveGrowing { key }));
     let (mut taken_out, mut lost) = (Vec::new(), Repaired::default());
@@ -146,9 +146,9 @@ fn collection(
         let location = "growing points".into();
         lost.lost_unnamed.push(LostUnnamed { collection: name.into(), points: keys.len() as u64, location });
     }
-    let mut next = truth.next_segment()?;
+    let mut next = db.next_segment()?;
     let mut marks = Vec::new();
-    for found in truth.segments()? {
+    for found in db.segments()? {
         let segment = open_segment(dir, found.id, record.dimension, found.tag);
         match segment {
             Ok(segment) if segment.verify().is_ok() => {
@@ -162,7 +162,7 @@ fn collection(
                 let live = live(&segment, &found);
                 let (sound, damaged): (Vec<Ordinal>, Vec<Ordinal>) =
                     live.partition(|row| sound.binary_search(row).is_ok());
-                let mark = Uncommitted::begin(fs.as_ref(), dir, next)?;
+                let mark = UncommittedSegment::begin(fs.as_ref(), dir, next)?;
                 if let Some(tag) = rewrite(fs, dir, &segment, &sound, next, identity)? {
                     changes.push(Change::AddSegment { segment: next, graph_generation: None, tag });
                     marks.push(mark);
@@ -198,8 +198,8 @@ fn collection(
     for &id in &taken_out {
         lost.taken_out.extend(keep(fs.as_ref(), data_dir, dir, id)?);
     }
-    let committed = truth.commit(&changes);
-    let known = truth.stopped().is_none();
+    let committed = db.commit(&changes);
+    let known = db.stopped().is_none();
     marks.into_iter().for_each(|mark| mark.end(committed.is_ok(), known));
     committed?;
     done.rewritten += lost.rewritten;
@@ -207,7 +207,7 @@ fn collection(
     done.lost.append(&mut lost.lost);
     done.lost_unnamed.append(&mut lost.lost_unnamed);
     done.left.append(&mut lost.left);
-    truth.sweep(&home.orphans)?;
+    db.sweep(&home.orphans)?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub type SourceRow = (u32, Ordinal);
 
 /// Sorts rows of `sources` by proximity. The same rows in the same order give the same result. Returns false, with the
 /// rows in any order, as soon as `go_on` returns false.
-pub fn bring_together(sources: &[Rows<'_>], rows: &mut [SourceRow], go_on: &(dyn Fn() -> bool + Sync)) -> bool {
+pub fn reorder_by_proximity(sources: &[Rows<'_>], rows: &mut [SourceRow], go_on: &(dyn Fn() -> bool + Sync)) -> bool {
     let dimension = sources.first().map_or(0, |source| source.dimension);
     Divider { sources, dimension, go_on }.divide(rows, None)
 }
@@ -161,7 +161,7 @@ mod tests {
             let sample = Sample::clustered(4_000, 24, metric, 5);
             let rows = sample.rows();
             let mut order = all(rows.len());
-            assert!(bring_together(&[rows], &mut order, &|| true));
+            assert!(reorder_by_proximity(&[rows], &mut order, &|| true));
             let mut position = vec![usize::MAX; rows.len()];
             order.iter().enumerate().for_each(|(at, (_, row))| position[row.0 as usize] = at);
             assert!(position.iter().all(|&at| at < rows.len()), "every row once");
@@ -185,11 +185,11 @@ mod tests {
         let sample = Sample::clustered(3_000, 16, Metric::L2, 6);
         let rows = sample.rows();
         let mut whole = all(rows.len());
-        assert!(bring_together(&[rows], &mut whole, &|| true));
+        assert!(reorder_by_proximity(&[rows], &mut whole, &|| true));
         let parts = [rows.part(0, 1_000), rows.part(1_000, 3_000)];
         let part_of = |row: u32| if row < 1_000 { (0, Ordinal(row)) } else { (1, Ordinal(row - 1_000)) };
         let mut parted: Vec<SourceRow> = (0..3_000).map(part_of).collect();
-        assert!(bring_together(&parts, &mut parted, &|| true));
+        assert!(reorder_by_proximity(&parts, &mut parted, &|| true));
         let whole: Vec<SourceRow> = whole.into_iter().map(|(_, row)| part_of(row.0)).collect();
         assert_eq!(parted, whole);
     }
@@ -204,12 +204,12 @@ mod tests {
                 let vectors = math::Components::F32(&vectors);
                 let rows = Rows { vectors, norms: &norms, dimension, metric };
                 let mut order = all(count);
-                assert!(bring_together(&[rows], &mut order, &|| true));
+                assert!(reorder_by_proximity(&[rows], &mut order, &|| true));
                 order.sort_unstable();
                 assert_eq!(order, all(count));
             }
         }
-        assert!(bring_together(&[], &mut [], &|| true));
+        assert!(reorder_by_proximity(&[], &mut [], &|| true));
     }
 
     #[test]
@@ -218,6 +218,6 @@ mod tests {
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let go_on = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3;
         let mut order = all(1_000);
-        assert!(!bring_together(&[sample.rows()], &mut order, &go_on));
+        assert!(!reorder_by_proximity(&[sample.rows()], &mut order, &go_on));
     }
 }

@@ -235,9 +235,9 @@ mod tests {
         fuzzy_row(&distances, &mut out);
         assert!((out.iter().sum::<f32>() - 61.0_f32.log2()).abs() < 0.01 && out[0] == 1.0, "{out:?}");
         gaussian_row(&[4.0; 60], 12.0, &mut out);
-        assert!(out.iter().all(|p| (p - 1.0 / 60.0).abs() < 1e-6), "twins");
+        assert!(out.iter().all(|p| (p - 1.0 / 60.0).abs() < 1e-6), "duplicates");
         fuzzy_row(&[0.0; 60], &mut out);
-        assert!(out.iter().all(|w| *w == 1.0), "twins");
+        assert!(out.iter().all(|w| *w == 1.0), "duplicates");
         gaussian_row(&[], 12.0, &mut []);
     }
 }

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 pub fn neighbors_kept(positions: &[f32], dimensions: usize, sample: &[(u32, Vec<u32>)]) -> Option<f32> {
     let (kept, of) = sample
         .par_iter()
-        .map(|(point, truth)| {
-            let near = nearest(positions, dimensions, *point as usize, truth.len());
-            (truth.iter().filter(|other| near.contains(other)).count(), truth.len())
+        .map(|(point, db)| {
+            let near = nearest(positions, dimensions, *point as usize, db.len());
+            (db.iter().filter(|other| near.contains(other)).count(), db.len())
         })
         .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     (of > 0).then(|| kept as f32 / of as f32)

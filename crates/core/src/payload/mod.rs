@@ -11,7 +11,7 @@
 //! | `builder.rs` | the builder of an index |
 //! | `index.rs` | `PayloadIndex`: the file format of an index, and its accessors |
 //! | `select.rs` | evaluation of a filter, by index where possible, else by payload |
-//! | `row_set.rs` | `Selected`: the live matching rows of one segment |
+//! | `row_set.rs` | `RowSet`: the live matching rows of one segment |
 //!
 //! An index is a cache of payloads: it is rebuilt when damaged or missing, and never changes a result.
 
@@ -26,4 +26,4 @@ mod select;
 mod tests;
 
 pub(crate) use matches::{has_field, value_at};
-pub(crate) use row_set::{Selected, Selection};
+pub(crate) use row_set::{RowSet, Selection};

@@ -7,19 +7,19 @@ use std::ops::Range;
 
 /// The live matching rows of one segment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Selected {
+pub(crate) struct RowSet {
     words: Vec<u64>,
     count: u64,
 }
 
 /// The matches in a view: growing segments newest first, then sealed ones.
 pub(crate) struct Selection {
-    pub(crate) segments: Vec<Selected>,
+    pub(crate) segments: Vec<RowSet>,
     /// Number of matches in all segments.
     pub(crate) count: u64,
 }
 
-impl Selected {
+impl RowSet {
     /// Creates it from the set bits.
     pub(crate) fn new(words: Vec<u64>) -> Self {
         let count = words.iter().map(|word| u64::from(word.count_ones())).sum();
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn bits_are_rows() {
-        let selected = Selected::new(vec![1 << 63 | 5, 0, 2]);
+        let selected = RowSet::new(vec![1 << 63 | 5, 0, 2]);
         assert_eq!(selected.rows().map(|row| row.0).collect::<Vec<_>>(), [0, 2, 63, 129]);
         assert_eq!(selected.rows_of_words(1..3).map(|row| row.0).collect::<Vec<_>>(), [129]);
         assert_eq!(selected.count(), 4);

@@ -10,7 +10,7 @@ use crate::api::Error;
 use crate::index::calibration::Calibration;
 use crate::index::{self, GraphParams, GrowingIndex, Rows};
 use crate::math::{Components, TopK};
-use crate::payload::Selected;
+use crate::payload::RowSet;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, RwLock, RwLockReadGuard};
 use crate::types::{Metric, Neighbor, Ordinal, PointId};
@@ -37,7 +37,7 @@ pub(crate) struct Growing {
     /// Number of leading rows processed by the indexer: inserted into the graph, held out, or refused.
     indexed: AtomicU32,
     /// Time at which the segment became immutable. The indexer skips it from then on, because its seal is near.
-    pub(crate) frozen_at: OnceLock<Instant>,
+    pub(crate) rotated_at: OnceLock<Instant>,
     /// Set after an error of the graph: its rows are still searched, but no rows are added.
     graph_failed: AtomicBool,
     /// Calibration of the graph, with the value of `indexed` at that time.
@@ -107,7 +107,7 @@ impl Growing {
             table: RwLock::default(),
             graph: OnceLock::new(),
             indexed: AtomicU32::new(0),
-            frozen_at: OnceLock::new(),
+            rotated_at: OnceLock::new(),
             graph_failed: AtomicBool::new(false),
             measured: RwLock::new(None),
             payloads: GrowingPayloads::default(),
@@ -137,7 +137,7 @@ impl Growing {
 
     /// Marks rows dead. Keeps the id entry of a row that was replaced in this same segment, because it refers to the
     /// newer row.
-    pub(crate) fn kill(&self, rows: &[u32]) {
+    pub(crate) fn mark_deleted(&self, rows: &[u32]) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for &row in rows {
             table.dead[row as usize] = true;
@@ -173,7 +173,7 @@ impl Growing {
     /// # Errors
     /// Those of the index. The rows stay in the scanned tail.
     pub(crate) fn index_step(&self) -> Result<bool, Error> {
-        if self.frozen_at.get().is_some() || self.graph_failed.load(Ordering::Relaxed) {
+        if self.rotated_at.get().is_some() || self.graph_failed.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let from = self.indexed.load(Ordering::Acquire);
@@ -259,7 +259,7 @@ impl Growing {
         k: usize,
         ef: Option<u32>,
         bound: f32,
-        selected: Option<&Selected>,
+        selected: Option<&RowSet>,
     ) -> Result<GrowingFound, Error> {
         // Load before locking the table, so that the indexer has already processed all rows below it.
         let indexed = self.indexed.load(Ordering::Acquire);

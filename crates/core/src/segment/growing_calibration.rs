@@ -25,7 +25,7 @@ const AGAIN_AFTER_ONE_IN: u32 = 2;
 const KS: [u32; 3] = [1, 10, 100];
 const MAX_EF: u32 = 1_024;
 /// Recall at which a curve ends.
-const ENOUGH: f32 = 0.9995;
+const MIN_RECALL: f32 = 0.9995;
 /// Vector components compared per lock acquisition.
 const AT_ONCE: usize = 1 << 15;
 
@@ -144,7 +144,7 @@ impl Growing {
                     recalls.push(self.recall(asked, k as usize, ef as usize, indexed)?);
                 }
                 points.push(CurvePoint::of(&recalls, k, ef));
-                if points.last().is_some_and(|point| point.recall >= ENOUGH) {
+                if points.last().is_some_and(|point| point.recall >= MIN_RECALL) {
                     break;
                 }
                 ef *= 2;
@@ -155,13 +155,13 @@ impl Growing {
     }
 
     fn recall(&self, asked: &Asked, k: usize, ef: usize, indexed: u32) -> Result<f64, Error> {
-        let truth = &asked.nearest[..asked.nearest.len().min(k)];
-        let (Some(&worst), Some(graph)) = (truth.last(), self.graph()) else { return Ok(1.0) };
+        let db = &asked.nearest[..asked.nearest.len().min(k)];
+        let (Some(&worst), Some(graph)) = (db.last(), self.graph()) else { return Ok(1.0) };
         let table = self.read();
         let accept = |row: Ordinal| row.0 < indexed && !table.dead[row.0 as usize];
         let found = graph.search(self.rows(&table), &asked.vector, k + usize::from(asked.own.is_some()), ef, accept)?;
         let found = found.neighbors.iter().filter(|found| Some(found.row.0) != asked.own && found.distance <= worst);
-        Ok(found.count().min(truth.len()) as f64 / truth.len() as f64)
+        Ok(found.count().min(db.len()) as f64 / db.len() as f64)
     }
 }
 
@@ -217,12 +217,12 @@ mod tests {
             let queries: Vec<Vec<f32>> = (0..300).map(|_| vector(&mut rng)).collect();
             for ef in [10, 40] {
                 let recall = |query: &Vec<f32>| {
-                    let truth = growing.search(query, 10, None, f32::INFINITY, None).unwrap().neighbors;
+                    let db = growing.search(query, 10, None, f32::INFINITY, None).unwrap().neighbors;
                     let found = growing.search(query, 10, Some(ef), f32::INFINITY, None).unwrap();
                     assert!(found.by_graph);
                     let rows: std::collections::HashSet<u32> = found.neighbors.iter().map(|hit| hit.row.0).collect();
                     assert_eq!(rows.len(), 10, "no row twice");
-                    found.neighbors.iter().filter(|hit| hit.distance <= truth[9].distance).count() as f64 / 10.0
+                    found.neighbors.iter().filter(|hit| hit.distance <= db[9].distance).count() as f64 / 10.0
                 };
                 let reached = queries.iter().map(recall).sum::<f64>() / 300.0;
                 let expected = f64::from(table.expected(ef, 10));

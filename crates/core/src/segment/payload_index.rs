@@ -9,7 +9,7 @@ use crate::api::{Error, Filter, Payload, Stop};
 use crate::disk::{self, Mapping};
 use crate::payload::builder::{self, Builder};
 use crate::payload::index::{Bytes, PayloadIndex};
-use crate::payload::{Selected, matches};
+use crate::payload::{RowSet, matches};
 use crate::store::Segment;
 use crate::types::Ordinal;
 use rayon::prelude::*;
@@ -104,9 +104,9 @@ impl SealedPayloads {
 
 impl Sealed {
     /// Returns the live matching rows.
-    pub(crate) fn select(&self, filter: &Filter) -> Result<Selected, Error> {
+    pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
         let matching = self.payloads.matching(&self.segment, filter)?;
-        Ok(Selected::new(self.only_live(&matching)))
+        Ok(RowSet::new(self.only_live(&matching)))
     }
 
     /// Whether a row may have a field, by the index.
@@ -142,7 +142,7 @@ impl Sealed {
 
 impl Growing {
     /// Returns the live matching rows: by index for full blocks, payload by payload for the rest.
-    pub(crate) fn select(&self, filter: &Filter) -> Result<Selected, Error> {
+    pub(crate) fn select(&self, filter: &Filter) -> Result<RowSet, Error> {
         let blocks = self.blocks()?;
         let mut words = vec![0_u64; (blocks.len() * BLOCK).div_ceil(64)];
         for (index, block) in blocks.iter().enumerate() {
@@ -165,7 +165,7 @@ impl Growing {
             let dead = dead.iter().enumerate().fold(0_u64, |bits, (bit, &dead)| bits | u64::from(dead) << bit);
             *word &= !dead;
         }
-        Ok(Selected::new(words))
+        Ok(RowSet::new(words))
     }
 
     /// Whether a live row may have a field: by the indexes of full blocks, payload by payload for the rest.

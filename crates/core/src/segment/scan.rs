@@ -2,7 +2,7 @@
 
 use crate::api::{Error, Stop};
 use crate::index::{Found, Rows, exact};
-use crate::payload::Selected;
+use crate::payload::RowSet;
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -49,7 +49,7 @@ pub(crate) fn scan_selected(
     rows: Rows<'_>,
     query: &[f32],
     k: usize,
-    selected: &Selected,
+    selected: &RowSet,
     verify: Verify<'_>,
 ) -> Result<Found, Error> {
     let components = selected.count() as usize * rows.dimension;
@@ -136,7 +136,7 @@ mod tests {
             let found = scan(few, &query, 50, f32::INFINITY, &accept, &|_| Ok(())).unwrap();
             assert_eq!(found.neighbors, exact::search(few, &query, 50, accept).neighbors, "{metric}");
             let in_range = |row: &Ordinal| (row.0 as usize) < ROWS;
-            let selected = Selected::new(words.clone());
+            let selected = RowSet::new(words.clone());
             let given: Vec<Ordinal> = selected.rows().filter(in_range).collect();
             let whole = exact::search_rows(rows, &query, 50, given.into_iter());
             assert_eq!(
@@ -163,7 +163,7 @@ mod tests {
         assert!(matches!(found, Err(Error::Abandoned)));
         let at_most = rayon::current_num_threads() * PIECE / DIMENSION + 1_000;
         assert!((seen.load(Ordering::Relaxed) as usize) <= at_most, "{seen:?} of {ROWS} rows");
-        let all = Selected::new(vec![u64::MAX; ROWS / 64]);
+        let all = RowSet::new(vec![u64::MAX; ROWS / 64]);
         let of_all = stop.run(|| scan_selected(rows, &[0.0; DIMENSION], 5, &all, &|_| Ok(())));
         assert!(matches!(of_all, Err(Error::Abandoned)));
     }

@@ -189,7 +189,7 @@ impl Sealed {
     }
 
     /// Whether more than max(1/7 of its rows, 200) are deleted: it is rewritten before 1/5 are.
-    pub(crate) fn is_worn(&self) -> bool {
+    pub(crate) fn needs_compaction(&self) -> bool {
         self.deleted_rows() > (self.segment.rows() / DEAD_ONE_IN).max(DEAD_AT_LEAST)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A target recall must be reached in every segment, because the segments of the nearest points are not known before
 //! the search. Sealed and growing segments read `ef` from their calibration tables. Without a table no recall is
-//! promised: small segments, and all segments for a target above [`SURE`], are scanned; the others are searched with a
+//! promised: small segments, and all segments for a target above [`EXACT_ABOVE_TARGET`], are scanned; the others are searched with a
 //! generous `ef`, and the answer has no expected recall.
 
 use super::growing::Growing;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Search effort of a validated query.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Effort {
+pub(crate) enum SearchBudget {
     /// Brute force: compare with every point.
     Exact,
     /// Size of the candidate list in each segment.
@@ -26,11 +26,11 @@ pub(crate) enum Effort {
 /// Segments with fewer components than this are scanned if they have no table: about a millisecond.
 const SMALL_SCAN: usize = 1 << 22;
 /// Targets above this are reached by a scan if there is no table.
-const SURE: f32 = 0.99;
+const EXACT_ABOVE_TARGET: f32 = 0.99;
 /// (min ef, ef per hit) for a target recall on an uncalibrated segment.
-const GENEROUS_EF: (u32, u32) = (400, 8);
+const UNCALIBRATED_EF: (u32, u32) = (400, 8);
 
-impl Effort {
+impl SearchBudget {
     /// Returns the effort for the nearest `hits` of `k`.
     pub(crate) fn of_part(self, hits: usize, k: usize) -> Self {
         match self {
@@ -67,12 +67,12 @@ impl Effort {
 }
 
 fn without_table(target: f32, components: usize, k: u32) -> Option<u32> {
-    let (least, each) = GENEROUS_EF;
-    (components > SMALL_SCAN && target <= SURE).then(|| least.max(each.saturating_mul(k)))
+    let (least, each) = UNCALIBRATED_EF;
+    (components > SMALL_SCAN && target <= EXACT_ABOVE_TARGET).then(|| least.max(each.saturating_mul(k)))
 }
 
 /// Validates the parameters of a search and returns its effort.
-pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<Effort, Error> {
+pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<SearchBudget, Error> {
     let k = params.k;
     if k == 0 || k > MAX_K {
         return Err(Error::invalid("params.k", format!("must be 1 to {MAX_K}, got {k}")));
@@ -81,17 +81,17 @@ pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<Effort,
         return Err(Error::invalid("params.score_threshold", "is NaN"));
     }
     let effort = match params.accuracy {
-        Accuracy::Exact => Ok(Effort::Exact),
-        Accuracy::Default => Ok(Effort::Ef(default_ef.max(k))),
+        Accuracy::Exact => Ok(SearchBudget::Exact),
+        Accuracy::Default => Ok(SearchBudget::Ef(default_ef.max(k))),
         Accuracy::Ef(ef) if ef < k || ef > MAX_EF => {
             Err(Error::invalid("params.ef", format!("must be k ({k}) to {MAX_EF}, got {ef}")))
         }
-        Accuracy::Ef(ef) => Ok(Effort::Ef(ef)),
+        Accuracy::Ef(ef) => Ok(SearchBudget::Ef(ef)),
         Accuracy::TargetRecall(target) if !limits::TARGET_RECALL.contains(&target) => Err(Error::invalid(
             "params.target_recall",
             format!("must be {} to {}, got {target}", limits::TARGET_RECALL.start(), limits::TARGET_RECALL.end()),
         )),
-        Accuracy::TargetRecall(target) => Ok(Effort::Target(target)),
+        Accuracy::TargetRecall(target) => Ok(SearchBudget::Target(target)),
     }?;
     params.filter.as_ref().map_or(Ok(()), |filter| filter.check("params.filter"))?;
     params.group_by.as_deref().map_or(Ok(()), limits::group_by)?;
@@ -101,13 +101,13 @@ pub(crate) fn validate(params: &SearchParams, default_ef: u32) -> Result<Effort,
 /// Expected recall of an answer: the mean over segments, weighted by live rows. This assumes that a neighbour is
 /// equally likely to be any row, as in segments with the same distribution.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Expectation {
+pub(crate) struct ExpectedRecall {
     rows: u64,
     found: f64,
     unknown: bool,
 }
 
-impl Expectation {
+impl ExpectedRecall {
     /// Adds a segment with its live rows and its recall; none if the recall was not measured.
     pub(crate) fn add(&mut self, rows: u64, recall: Option<f32>) {
         match recall {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_unknown_part_makes_the_whole_unknown() {
-        let mut expectation = Expectation::default();
+        let mut expectation = ExpectedRecall::default();
         assert_eq!(expectation.recall(), Some(1.0));
         expectation.add(300, Some(0.9));
         expectation.add(100, Some(1.0));

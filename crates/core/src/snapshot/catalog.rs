@@ -36,14 +36,14 @@ pub fn describe(depot: &Depot, snapshot: &SnapshotName) -> Result<SnapshotInfo, 
 /// As [`describe`].
 pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
     let (mut reader, manifest, bytes) = open(depot, snapshot)?;
-    let (mut selftest, mut canaries) = (Vec::new(), Vec::new());
+    let (mut selftest, mut reference_vectors) = (Vec::new(), Vec::new());
     for &part in &manifest.parts {
         let mut points = Points::new(&manifest.record);
         let mut wrong = None;
         reader.part(part, observe, &mut |piece| {
             match part.kind {
                 Kind::SelfTest => selftest.extend_from_slice(piece),
-                Kind::Canaries => canaries.extend_from_slice(piece),
+                Kind::Canaries => reference_vectors.extend_from_slice(piece),
                 Kind::Growing if wrong.is_none() => wrong = points.take(piece, &mut |_| Ok(())).err(),
                 _ => {}
             }
@@ -54,7 +54,8 @@ pub fn verify(depot: &Depot, snapshot: &SnapshotName, observe: Observe<'_>) -> R
             return Err(reader.damaged(error.to_string()));
         }
     }
-    embedder_probe::from_bytes(&canaries).map_err(|what| reader.damaged(format!("a canary: {what}")))?;
+    embedder_probe::from_bytes(&reference_vectors)
+        .map_err(|what| reader.damaged(format!("a reference vector: {what}")))?;
     SelfTest::from_json(&selftest).map_err(|what| reader.damaged(what))?;
     reader.end()?;
     Ok(manifest.info(snapshot, bytes))

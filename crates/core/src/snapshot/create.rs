@@ -69,10 +69,10 @@ impl Collection {
             return Err(Error::UnknownCollection(self.name.to_string()));
         }
         let view = self.view();
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let sequence = self.commit_queue.sequence();
         let sealed = view.sealed.iter().map(|sealed| Arc::new(sealed.as_it_is())).collect();
-        let oldest_first = view.frozen.iter().chain(std::iter::once(&view.growing));
+        let oldest_first = view.unflushed.iter().chain(std::iter::once(&view.growing));
         let live: Vec<(Arc<Growing>, Vec<u32>)> = oldest_first
             .map(|growing| {
                 let table = growing.read();
@@ -103,7 +103,7 @@ impl Collection {
                 growing.append(copies);
             }
         }
-        let view = View { sealed, frozen: Vec::new(), growing: Arc::new(growing), additions: 0, lost: Vec::new() };
+        let view = View { sealed, unflushed: Vec::new(), growing: Arc::new(growing), additions: 0, lost: Vec::new() };
         Ok(Captured { sequence, view })
     }
 
@@ -134,9 +134,9 @@ impl Collection {
             let (embedder, _) = self.embedder("snapshot")?;
             let files = embedder.files().map_err(|source| Error::Embed { field: "embedder".into(), source })?;
             contents.extend(files.into_iter().filter_map(|(name, file)| Some(bytes(Kind::embedder(name)?, file))));
-            let canaries = embedder_probe::to_bytes(&self.truth.canaries()?)?;
-            if !canaries.is_empty() {
-                contents.push(bytes(Kind::Canaries, canaries));
+            let reference_vectors = embedder_probe::to_bytes(&self.db.reference_vectors()?)?;
+            if !reference_vectors.is_empty() {
+                contents.push(bytes(Kind::Canaries, reference_vectors));
             }
         }
         let total = view.sealed.len() as u64;

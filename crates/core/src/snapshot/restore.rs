@@ -12,7 +12,7 @@ use crate::collection::state::Collection;
 use crate::disk::{self, Draft, Fs};
 use crate::embed::{Fingerprint, Registry};
 use crate::snapshot_store::Depot;
-use crate::store::{Catalogue, Change, CollectionRecord, Prepared, Segment, Truth, decode_point};
+use crate::store::{Catalog, Change, CollectionDb, CollectionRecord, Prepared, Segment, decode_point};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
 use std::path::Path;
 use std::sync::Arc;
@@ -137,11 +137,11 @@ impl Staging<'_> {
     pub(crate) fn run(
         &self,
         depot: &Depot,
-        catalogue: &Catalogue,
+        catalog: &Catalog,
         target: &CollectionName,
     ) -> Result<(CollectionRecord, Prepared, Collection), Error> {
         let (reader, manifest, _) = open(depot, self.snapshot)?;
-        let prepared = catalogue.prepare()?;
+        let prepared = catalog.prepare()?;
         let with_embedder = self.admit(&manifest, prepared.dir())?;
         let (record, collection) = self.stage(reader, &manifest, &prepared, target, with_embedder)?;
         Ok((record, prepared, collection))
@@ -161,7 +161,7 @@ impl Staging<'_> {
         if with_embedder {
             disk::create_folder(self.fs.as_ref(), &folder).map_err(crate::store::Error::from)?;
         }
-        let truth = Truth::open(self.fs, dir)?;
+        let db = CollectionDb::open(self.fs, dir)?;
         let mut selftest = Vec::new();
         let mut held: Vec<(Part, Vec<u8>)> = Vec::new();
         for &part in &manifest.parts {
@@ -170,7 +170,7 @@ impl Staging<'_> {
                 Kind::Graph(id, generation) => self.file(&mut reader, part, dir, &id.graph_file(generation))?,
                 Kind::Embedder(file) if with_embedder => self.file(&mut reader, part, &folder, file)?,
                 Kind::Embedder(_) => reader.part(part, self.observe, &mut |_| Ok(()))?,
-                Kind::Growing => self.growing(&mut reader, part, &manifest.record, &truth)?,
+                Kind::Growing => self.growing(&mut reader, part, &manifest.record, &db)?,
                 Kind::SelfTest => selftest = self.hold(&mut reader, part)?,
                 Kind::Dead(_) | Kind::Calibration(..) | Kind::Canaries => {
                     held.push((part, self.hold(&mut reader, part)?))
@@ -178,8 +178,8 @@ impl Staging<'_> {
             }
         }
         reader.end()?;
-        self.commit(&truth, dir, manifest, &held)?;
-        drop(truth);
+        self.commit(&db, dir, manifest, &held)?;
+        drop(db);
 
         let record = CollectionRecord { name: target.clone(), ..manifest.record.clone() };
         (self.observe)(Job::Checking, 0, 2);
@@ -232,7 +232,7 @@ impl Staging<'_> {
         reader: &mut Reader<'_>,
         part: Part,
         record: &CollectionRecord,
-        truth: &Truth,
+        db: &CollectionDb,
     ) -> Result<(), Error> {
         let mut points = Points::new(record);
         let (mut batch, mut bytes, mut next) = (Vec::<GrowingPoint>::new(), 0, 0);
@@ -247,7 +247,7 @@ impl Staging<'_> {
                     payload,
                 })
                 .collect();
-            truth.commit(&changes)?;
+            db.commit(&changes)?;
             next += batch.len() as u64;
             batch.clear();
             Ok::<(), Error>(())
@@ -268,12 +268,18 @@ impl Staging<'_> {
     }
 
     /// Commits the segments, the reference vectors and the sequence number to the database.
-    fn commit(&self, truth: &Truth, dir: &Path, manifest: &Manifest, held: &[(Part, Vec<u8>)]) -> Result<(), Error> {
-        let wrong = |what| self.damaged(format!("a canary: {what}"));
-        let canaries = held.iter().find(|(part, _)| part.kind == Kind::Canaries);
-        let canaries =
-            canaries.map_or(Ok(Vec::new()), |(_, bytes)| embedder_probe::from_bytes(bytes)).map_err(wrong)?;
-        let mut changes = embedder_probe::changes(&canaries);
+    fn commit(
+        &self,
+        db: &CollectionDb,
+        dir: &Path,
+        manifest: &Manifest,
+        held: &[(Part, Vec<u8>)],
+    ) -> Result<(), Error> {
+        let wrong = |what| self.damaged(format!("a reference vector: {what}"));
+        let reference_vectors = held.iter().find(|(part, _)| part.kind == Kind::Canaries);
+        let reference_vectors =
+            reference_vectors.map_or(Ok(Vec::new()), |(_, bytes)| embedder_probe::from_bytes(bytes)).map_err(wrong)?;
+        let mut changes = embedder_probe::changes(&reference_vectors);
         for Part { kind, .. } in &manifest.parts {
             match *kind {
                 Kind::Vectors(segment) => {
@@ -303,6 +309,6 @@ impl Staging<'_> {
             }
         }
         changes.push(Change::Sequence(manifest.sequence));
-        Ok(truth.commit(&changes)?)
+        Ok(db.commit(&changes)?)
     }
 }

@@ -4,7 +4,7 @@ use crate::api::{Accuracy, Error, Fields, SearchParams};
 use crate::collection::search::Resolved;
 use crate::collection::state::Collection;
 use crate::collection::view::View;
-use crate::segment::search_budget::Effort;
+use crate::segment::search_budget::SearchBudget;
 use crate::types::Ordinal;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,7 @@ fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(St
         allow_partial: false,
     };
     let query = Resolved { vector, exclude: Vec::new() };
-    let answer = collection.answer(view, &query, &params, Effort::Exact, None)?;
+    let answer = collection.answer(view, &query, &params, SearchBudget::Exact, None)?;
     Ok(answer.hits.into_iter().map(|hit| (hit.point.id.to_string(), hit.distance.to_bits())).collect())
 }
 

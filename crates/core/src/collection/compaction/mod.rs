@@ -1,15 +1,15 @@
-//! Background jobs: sealing of growing segments, compaction of sealed ones, and graph builds.
+//! Background jobs: flushing of growing segments, compaction of sealed ones, and graph builds.
 //!
 //! A job reads live rows, writes new immutable files, and publishes them in one transaction under the commit lock,
 //! which also carries over the rows deleted meanwhile. A crash before that transaction leaves files marked as not
-//! committed ([`Uncommitted`]); the next open removes them.
+//! committed ([`UncommittedSegment`]); the next open removes them.
 
 use crate::api::{Error, Job};
 use crate::collection::job_memory::{Refused, Reserved, too_little};
 use crate::collection::meters::count;
 use crate::collection::open::{expected, graph_path};
 use crate::collection::state::Collection;
-use crate::collection::uncommitted::Uncommitted;
+use crate::collection::uncommitted::UncommittedSegment;
 use crate::collection::view::View;
 use crate::disk;
 use crate::index::Rows;
@@ -30,16 +30,16 @@ const MAX_SEGMENT_ROWS: u64 = 4 << 20;
 /// but about that many writes of each row over its life. A row is linked only once, because the links of the largest
 /// input are kept.
 const SMALLER_ONE_IN: u64 = 8;
-/// Delay seals, and with them writers, when a merge of more segments than this is due.
+/// Delay flushes, and with them writers, when a merge of more segments than this is due.
 const MERGES_BEHIND: usize = 16;
-/// Longest delay of a seal.
-const SEAL_DELAY: Duration = Duration::from_secs(10);
+/// Longest delay of a flush.
+const MAX_FLUSH_DELAY: Duration = Duration::from_secs(10);
 /// Generation of a graph written together with its segment.
 pub(super) const FIRST_GENERATION: u32 = 1;
 /// Retry interval of a background job while a request holds the job lock.
-const TURN_PAUSE: Duration = Duration::from_millis(100);
+const JOB_LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Retry interval of a job that memory was too small for.
-const MEMORY_PAUSE: Duration = Duration::from_secs(10);
+const MEMORY_RETRY: Duration = Duration::from_secs(10);
 /// Bytes per row that a merge needs for reordering and writing, besides its graph: row origin, slots, id ends and id
 /// order.
 const MERGE_ROW_BYTES: u64 = 128;
@@ -76,26 +76,26 @@ pub(crate) use crate::api::Observe;
 
 impl Collection {
     /// Runs the most useful job: one merge, or one graph build.
-    pub(crate) fn improve(&self, observe: Observe<'_>) -> Result<Step, Error> {
+    pub(crate) fn run_compaction(&self, observe: Observe<'_>) -> Result<Step, Error> {
         let Ok(_folder) = self.use_folder() else { return Ok(Step::Nothing) };
-        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(TURN_PAUSE)) };
-        if !self.can_be_improved() {
+        let Some(_turn) = self.jobs.behind_requests() else { return Ok(Step::Later(JOB_LOCK_RETRY)) };
+        if !self.can_compact() {
             return Ok(Step::Nothing);
         }
         let (view, capacity) = (self.view(), self.meters.memory.capacity());
         let deferred = self.note_deferred(&view, capacity);
-        let after_merge = self.merged_last.load(Ordering::Relaxed);
+        let after_merge = self.last_was_merge.load(Ordering::Relaxed);
         let Some(task) = choose(&view, self.room_within(capacity), after_merge) else {
-            return Ok(if deferred { Step::Later(MEMORY_PAUSE) } else { Step::Nothing });
+            return Ok(if deferred { Step::Later(MEMORY_RETRY) } else { Step::Nothing });
         };
-        self.merged_last.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
+        self.last_was_merge.store(matches!(task, Task::Merge(_)), Ordering::Relaxed);
         let done = match &task {
             Task::Merge(inputs) => self.merge(inputs, observe),
             Task::Graph(sealed) => self.build_graph(sealed, observe),
         };
         let begun = matches!(done, Ok(true));
-        self.improving_fails.store(!begun, Ordering::Relaxed);
-        done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_PAUSE) })
+        self.compaction_fails.store(!begun, Ordering::Relaxed);
+        done.map(|begun| if begun { Step::Done } else { Step::Later(MEMORY_RETRY) })
     }
 
     /// Returns the most memory, in bytes, that a merge into `rows` rows takes, including their graph.
@@ -144,7 +144,7 @@ impl Collection {
             let graph = self.graph_bytes(sealed.segment.rows().into(), false);
             note(Job::Indexing, sealed.wants_graph(), graph);
             let merge = self.merge_bytes(sealed.live_rows().into());
-            note(Job::Merging, sealed.is_worn(), merge);
+            note(Job::Merging, sealed.needs_compaction(), merge);
         }
         deferred
     }
@@ -179,18 +179,18 @@ impl Collection {
     }
 
     /// Whether the collection exists, and neither damage nor a failed disk stops its jobs.
-    pub(crate) fn can_be_improved(&self) -> bool {
-        !self.is_gone() && self.view().lost.is_empty() && self.truth.stopped().is_none()
+    pub(crate) fn can_compact(&self) -> bool {
+        !self.is_gone() && self.view().lost.is_empty() && self.db.stopped().is_none()
     }
 
-    /// Whether to delay the next seal because compaction lags. Bounded, because writers wait for it. Not for failing
+    /// Whether to delay the next flush because compaction lags. Bounded, because writers wait for it. Not for failing
     /// merges, such as those without disk space.
-    pub(crate) fn delays_seals(&self) -> bool {
+    pub(crate) fn delays_flush(&self) -> bool {
         let view = self.view();
-        let fresh = |growing: &Arc<Growing>| growing.frozen_at.get().is_some_and(|at| at.elapsed() < SEAL_DELAY);
-        !self.improving_fails.load(Ordering::Relaxed)
+        let fresh = |growing: &Arc<Growing>| growing.rotated_at.get().is_some_and(|at| at.elapsed() < MAX_FLUSH_DELAY);
+        !self.compaction_fails.load(Ordering::Relaxed)
             && view.sealed.len() > MERGES_BEHIND
-            && view.frozen.first().is_some_and(fresh)
+            && view.unflushed.first().is_some_and(fresh)
             && matches!(choose(&view, self.room_within(self.meters.memory.capacity()), false), Some(Task::Merge(inputs)) if inputs.len() > MERGES_BEHIND)
     }
 
@@ -199,14 +199,14 @@ impl Collection {
     /// small for, and records them at the segments.
     pub(crate) fn compact(&self, observe: Observe<'_>) -> Result<(), Error> {
         let _folder = self.use_folder()?;
-        self.view().whole(&self.name)?;
-        let frozen = {
+        self.view().ensure_intact(&self.name)?;
+        let unflushed = {
             let held = self.commit_queue.lock();
-            self.freeze(&held)?;
-            self.view().frozen.clone()
+            self.rotate_growing(&held)?;
+            self.view().unflushed.clone()
         };
         let turn = self.jobs.of_request()?;
-        self.seal_all_of(&frozen)?;
+        self.flush_all_of(&unflushed)?;
         let (view, most_rows) = (self.view(), self.most_rows());
         let mut group: Vec<Arc<Sealed>> = Vec::new();
         let mut rows = 0;
@@ -272,7 +272,7 @@ impl Collection {
             }
         }
         // Hidden damaged rows would be taken for deleted ones.
-        self.view().whole(&self.name)?;
+        self.view().ensure_intact(&self.name)?;
         let mut origins: Vec<SourceRow> = Vec::with_capacity(total as usize);
         for (input, sealed) in inputs.iter().enumerate() {
             let rows = (0..sealed.segment.rows()).map(Ordinal).filter(|&row| sealed.is_live(row));
@@ -296,7 +296,7 @@ impl Collection {
             return Ok(true);
         }
         // Dropping the marker removes the new files.
-        self.view().whole(&self.name)?;
+        self.view().ensure_intact(&self.name)?;
         let died: Vec<u32> = (0..origins.len() as u32)
             .filter(|&new| {
                 let (input, row) = origins[new as usize];
@@ -319,7 +319,7 @@ impl Collection {
                 Some(Arc::new(Sealed::new(segment, graph.map(|graph| (FIRST_GENERATION, graph)), &died)))
             }
             None => {
-                self.truth.commit(&changes)?;
+                self.db.commit(&changes)?;
                 None
             }
         };
@@ -341,7 +341,7 @@ impl Collection {
             }
         }
         if gone && disk::sync_folder(self.fs.as_ref(), &self.dir).is_ok() {
-            self.truth.settle(inputs.iter().map(|input| input.segment.id()));
+            self.db.settle(inputs.iter().map(|input| input.segment.id()));
         }
         Ok(true)
     }
@@ -353,12 +353,12 @@ impl Collection {
         segments: &[&Segment],
         rows: &mut [SourceRow],
         observe: Observe<'_>,
-    ) -> Result<(Segment, Uncommitted<'_>), Error> {
+    ) -> Result<(Segment, UncommittedSegment<'_>), Error> {
         let total = rows.len() as u64;
         let go_on = |done| if self.is_gone() { false } else { observe(Job::Merging, done, total) };
         let cancelled = || Error::Unavailable("the writing of a segment was cancelled".into());
         let sources: Vec<Rows<'_>> = segments.iter().map(|segment| self.rows_of(segment)).collect();
-        if total >= GRAPH_FROM_ROWS.into() && !reorder::bring_together(&sources, rows, &|| go_on(0)) {
+        if total >= GRAPH_FROM_ROWS.into() && !reorder::reorder_by_proximity(&sources, rows, &|| go_on(0)) {
             return Err(cancelled());
         }
         let (mut writer, mark) = self.segment_writer()?;
@@ -400,7 +400,7 @@ impl Collection {
             self.remove(graph.path());
             return Ok(true);
         }
-        self.truth.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
+        self.db.commit(&[Change::SetGraph { segment: sealed.segment.id(), graph_generation: Some(generation) }])?;
         let older = sealed.generation.swap(generation, Ordering::Relaxed);
         if older > 0 {
             self.remove(&graph_path(&self.dir, sealed.segment.id(), older));
@@ -521,8 +521,8 @@ pub(crate) fn choose(view: &View, room: Room, after_merge: bool) -> Option<Task>
 
 fn choose_merge(view: &View, most_rows: u64) -> Option<Vec<Arc<Sealed>>> {
     let fits = |sealed: &&Arc<Sealed>| u64::from(sealed.live_rows()) <= most_rows;
-    if let Some(worn) = view.sealed.iter().filter(fits).find(|sealed| sealed.is_worn()) {
-        return Some(vec![worn.clone()]);
+    if let Some(rewrite) = view.sealed.iter().filter(fits).find(|sealed| sealed.needs_compaction()) {
+        return Some(vec![rewrite.clone()]);
     }
     let mut by_size = view.sealed.clone();
     by_size.sort_by_key(|sealed| std::cmp::Reverse(sealed.live_rows()));

@@ -1,4 +1,4 @@
-//! Tests of seals, merges and graph builds: order, termination, memory limits.
+//! Tests of flushes, merges and graph builds: order, termination, memory limits.
 
 use super::*;
 use crate::collection::commit::PreparedPoint;
@@ -13,28 +13,28 @@ use crate::types::PointId;
 fn seals_wait_a_little_while_merging_is_behind() {
     let dir = tempfile::tempdir().unwrap();
     let collection = collection(dir.path());
-    let freeze = |at: usize| {
+    let rotate_growing = |at: usize| {
         let item = PreparedPoint {
             id: PointId::new(format!("q{at}")).unwrap(),
             vector: vec![at as f32; 16],
             payload: Box::from(&b"{}"[..]),
         };
         collection.write(WriteRequest::Upsert(vec![item])).unwrap();
-        collection.freeze(&collection.commit_queue.lock()).unwrap();
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
     };
     collection.compact(&|_, _, _| true).unwrap();
     for at in 0..=MERGES_BEHIND {
-        freeze(at);
-        assert!(!collection.delays_seals());
-        assert!(collection.seal_oldest().unwrap());
+        rotate_growing(at);
+        assert!(!collection.delays_flush());
+        assert!(collection.flush_oldest().unwrap());
     }
-    freeze(MERGES_BEHIND + 1);
-    assert!(collection.delays_seals());
-    collection.improving_fails.store(true, Ordering::Relaxed);
-    assert!(!collection.delays_seals(), "nobody waits for merges that fail");
-    assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
-    assert!(!collection.improving_fails.load(Ordering::Relaxed), "one that does not ends that");
-    assert!(!collection.delays_seals(), "{} segments", collection.view().sealed.len());
+    rotate_growing(MERGES_BEHIND + 1);
+    assert!(collection.delays_flush());
+    collection.compaction_fails.store(true, Ordering::Relaxed);
+    assert!(!collection.delays_flush(), "nobody waits for merges that fail");
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
+    assert!(!collection.compaction_fails.load(Ordering::Relaxed), "one that does not ends that");
+    assert!(!collection.delays_flush(), "{} segments", collection.view().sealed.len());
 }
 
 fn item(at: usize, dimension: usize) -> PreparedPoint {
@@ -46,26 +46,26 @@ fn item(at: usize, dimension: usize) -> PreparedPoint {
 
 #[test]
 fn a_compaction_ends_while_writers_go_on() {
-    const ENOUGH: usize = 300;
+    const MIN_RECALL: usize = 300;
     let dir = tempfile::tempdir().unwrap();
     // Each write freezes a segment.
     let collection = empty(dir.path(), 2, 1);
     let written = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            for at in 0..ENOUGH {
+            for at in 0..MIN_RECALL {
                 if collection.write(WriteRequest::Upsert(vec![item(at, 2)])).is_err() {
                     return;
                 }
                 written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             }
         });
-        while collection.view().frozen.is_empty() {
+        while collection.view().unflushed.is_empty() {
             std::thread::yield_now();
         }
         collection.compact(&|_, _, _| true).unwrap();
         let so_far = written.load(std::sync::atomic::Ordering::SeqCst);
-        assert!(so_far < ENOUGH / 2, "it sealed what was written after its begin: {so_far}");
+        assert!(so_far < MIN_RECALL / 2, "it sealed what was written after its begin: {so_far}");
         // The writer waits for a seal that will not happen.
         let held = collection.commit_queue.lock();
         collection.end();
@@ -83,17 +83,17 @@ fn more_rows_than_a_segment_takes_are_sealed_after_a_crash() {
     let collection = opened(dir.path(), 2, 4, Default::default());
     let rows = |collection: &Collection| {
         let view = collection.view();
-        (view.frozen.iter().map(|frozen| frozen.rows_held()).collect::<Vec<_>>(), view.growing.rows_held())
+        (view.unflushed.iter().map(|unflushed| unflushed.rows_held()).collect::<Vec<_>>(), view.growing.rows_held())
     };
     assert_eq!(rows(&collection), (vec![4, 4], 2));
-    while collection.seal_oldest().unwrap() {}
+    while collection.flush_oldest().unwrap() {}
     let view = collection.view();
     assert_eq!((rows(&collection).0.len(), view.sealed.len(), view.live()), (0, 2, 10));
     drop((view, collection));
     // Sealed rows are not growing ones any more.
     let collection = opened(dir.path(), 2, 4, Default::default());
     assert_eq!((rows(&collection), collection.view().live()), ((vec![], 2), 10));
-    // A segment that is just full is frozen too: there may be no further write to trigger it.
+    // A segment that is just full is rotated too: there may be no further write to trigger it.
     drop(collection);
     assert_eq!(rows(&opened(dir.path(), 2, 2, Default::default())), (vec![2], 0));
 }
@@ -140,8 +140,8 @@ fn with_segments(dir: &Path, segments: &[usize], meters: Arc<Meters>) -> Collect
             collection.write(WriteRequest::Upsert(batch)).unwrap();
         }
         next += rows;
-        collection.freeze(&collection.commit_queue.lock()).unwrap();
-        assert!(collection.seal_oldest().unwrap());
+        collection.rotate_growing(&collection.commit_queue.lock()).unwrap();
+        assert!(collection.flush_oldest().unwrap());
     }
     collection
 }
@@ -165,11 +165,11 @@ fn a_graph_comes_between_merges_where_no_merge_makes_it() {
     assert!(matches!(choose(&view, tight, true), Some(Task::Merge(inputs)) if inputs.len() == 2));
     small.sealed.truncate(1);
     assert!(choose(&small, tight, false).is_none());
-    assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
     assert!(
         collection.view().sealed.iter().all(|sealed| sealed.graph().is_none()) && collection.view().sealed.len() == 2
     );
-    assert_eq!(collection.improve(&|_, _, _| true).unwrap(), Step::Done);
+    assert_eq!(collection.run_compaction(&|_, _, _| true).unwrap(), Step::Done);
     assert!(collection.view().sealed.iter().any(|sealed| sealed.graph().is_some()));
 }
 
@@ -179,7 +179,7 @@ fn a_segment_whose_graph_does_not_fit_into_memory_is_scanned_and_says_so() {
     let available = Arc::new(AtomicU64::new(1 << 30));
     let meters = Meters::of(memory_of(1 << 30, &available));
     let collection = with_segments(dir.path(), &[3_000], Arc::new(meters));
-    let step = || collection.improve(&|_, _, _| true).unwrap();
+    let step = || collection.run_compaction(&|_, _, _| true).unwrap();
     // Less than 1/8 is left.
     available.store(100 << 20, Ordering::Relaxed);
     assert!(matches!(step(), Step::Later(_)));
@@ -215,7 +215,7 @@ fn merges_and_loads_make_segments_that_memory_allows() {
     // Memory for merging two of them, not three.
     collection.meters.memory.configure(collection.merge_bytes(6_000));
     assert_eq!(collection.most_rows(), 6_000);
-    while collection.improve(&|_, _, _| true).unwrap() == Step::Done {}
+    while collection.run_compaction(&|_, _, _| true).unwrap() == Step::Done {}
     let mut rows: Vec<u32> = collection.view().sealed.iter().map(|sealed| sealed.live_rows()).collect();
     rows.sort_unstable();
     assert_eq!(rows, [2_500, 5_000]);

@@ -58,7 +58,7 @@ impl Layout {
 
 /// The cached layouts of all collections.
 #[derive(Default)]
-pub(crate) struct Maps {
+pub(crate) struct LayoutCache {
     /// Least recently used first.
     kept: Mutex<Vec<(Weak<Collection>, Arc<Layout>)>>,
     /// Allows one computation at a time.
@@ -66,7 +66,7 @@ pub(crate) struct Maps {
     pool: OnceLock<Option<rayon::ThreadPool>>,
 }
 
-impl Maps {
+impl LayoutCache {
     /// Returns the cached layout of a collection with this method or, without a method, the most recently used one.
     pub(crate) fn get(&self, collection: &Arc<Collection>, choice: MapChoice) -> Option<Arc<Layout>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! The coordinates of queries, and of points written after a layout was computed.
 
-use super::cache::{Layout, Maps};
+use super::cache::{Layout, LayoutCache};
 use super::project::shown_values;
 use super::request::{MapChoice, Placed, check_fields};
 use crate::api::{Accuracy, Error, Fields, Query, SearchParams, Stop, limits};
@@ -10,7 +10,7 @@ use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::between;
 use crate::math;
-use crate::segment::search_budget::Effort;
+use crate::segment::search_budget::SearchBudget;
 use crate::types::{Metric, PointId};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Collection {
     /// Returns the coordinates of queries on the cached layout.
     pub(crate) fn locate_queries(
         self: &Arc<Self>,
-        maps: &Maps,
+        maps: &LayoutCache,
         choice: MapChoice,
         queries: &[Query],
     ) -> Result<Vec<f32>, Error> {
@@ -36,7 +36,7 @@ impl Collection {
             limits::query(&format!("queries[{index}]"), query)?;
         }
         let view = self.view();
-        view.whole(&self.name)?;
+        view.ensure_intact(&self.name)?;
         let layout = maps.get(self, choice).ok_or_else(|| Error::NoMap { collection: self.name.to_string() })?;
         let resolved = self.resolve(&view, queries)?;
         let stop = Stop::current();
@@ -76,7 +76,7 @@ impl Collection {
                 group_by: None,
                 allow_partial: false,
             };
-            let answer = self.answer(view, &query, &params, Effort::Ef(EF.max(k)), None)?;
+            let answer = self.answer(view, &query, &params, SearchBudget::Ef(EF.max(k)), None)?;
             let first = answer.hits.first().map_or(0.0, |hit| hit.distance);
             let near: Vec<(f32, &[f32])> = answer
                 .hits
@@ -108,7 +108,7 @@ impl Collection {
     /// Returns written points, with their coordinates on the cached layout.
     pub(crate) fn locate_points(
         self: &Arc<Self>,
-        maps: &Maps,
+        maps: &LayoutCache,
         choice: MapChoice,
         ids: &[PointId],
         fields: &[String],

@@ -6,9 +6,9 @@ use super::sample::Chosen;
 use crate::api::{Error, Job, Stop};
 use crate::collection::search::Source;
 use crate::layout::{NOBODY, Neighbors};
-use crate::payload::Selected;
+use crate::payload::RowSet;
 use crate::segment::scan::scan;
-use crate::segment::search_budget::Effort;
+use crate::segment::search_budget::SearchBudget;
 use crate::types::{Neighbor, Ordinal};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ struct Rows<'a> {
     chosen: &'a Chosen<'a>,
     positions: Vec<Vec<u32>>,
     /// If the layout is a sample: the rows in it.
-    selected: Option<Vec<Selected>>,
+    selected: Option<Vec<RowSet>>,
 }
 
 impl<'a> Rows<'a> {
@@ -46,7 +46,7 @@ impl<'a> Rows<'a> {
     /// Returns the `k` nearest other points, nearest first: by the index, or exactly by a scan.
     fn nearest(&self, point: usize, k: usize, exactly: bool) -> Result<Vec<(f32, u32)>, Error> {
         let (collection, vector) = (self.chosen.collection, self.chosen.stored(point));
-        let effort = if exactly { Effort::Exact } else { Effort::Ef(EF.max(k as u32 + 1)) };
+        let effort = if exactly { SearchBudget::Exact } else { SearchBudget::Ef(EF.max(k as u32 + 1)) };
         let mut found: Vec<(f32, u32)> = Vec::with_capacity(2 * k);
         for (at, source) in self.chosen.sources.iter().enumerate() {
             let bound = if found.len() > k { found[k].0 } else { f32::INFINITY };
@@ -116,7 +116,7 @@ impl Making<'_> {
     }
 
     /// Returns sampled points, each with its exact nearest neighbours in the layout; empty if there are too few points.
-    pub(crate) fn truth(&self, chosen: &Chosen<'_>) -> Result<Vec<(u32, Vec<u32>)>, Error> {
+    pub(crate) fn db(&self, chosen: &Chosen<'_>) -> Result<Vec<(u32, Vec<u32>)>, Error> {
         let n = chosen.points.len();
         if n < TRUE_NEAREST + 2 {
             return Ok(Vec::new());

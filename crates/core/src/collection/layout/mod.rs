@@ -16,5 +16,5 @@ mod project;
 mod request;
 mod sample;
 
-pub(crate) use cache::Maps;
+pub(crate) use cache::LayoutCache;
 pub use request::*;

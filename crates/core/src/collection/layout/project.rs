@@ -1,6 +1,6 @@
 //! The computation of a layout, or its update from the cache.
 
-use super::cache::{Layout, Maps};
+use super::cache::{Layout, LayoutCache};
 use super::request::{FieldValues, MAX_MAP_TEXT, MapChoice, MapParams, MapPart, MapPhase, MapProgress, Tell};
 use super::sample::Chosen;
 use crate::api::{Error, Payload, Stop};
@@ -46,7 +46,12 @@ impl Making<'_> {
 
 impl Collection {
     /// Computes a layout and sends it part by part.
-    pub(crate) fn project(self: &Arc<Self>, maps: &Maps, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
+    pub(crate) fn project(
+        self: &Arc<Self>,
+        maps: &LayoutCache,
+        params: &MapParams,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
         params.check()?;
         let making = Making { collection: self, params, tell, stop: Stop::current() };
         making.run(maps)
@@ -61,11 +66,11 @@ const CHANGED_ONE_IN: usize = 5;
 const FRAME_EVERY: Duration = Duration::from_millis(700);
 
 impl Making<'_> {
-    fn run(&self, maps: &Maps) -> Result<(), Error> {
+    fn run(&self, maps: &LayoutCache) -> Result<(), Error> {
         let MapParams { choice, limit, seed, fresh, .. } = *self.params;
         let sequence = self.collection.commit_queue.sequence();
         let view = self.collection.view();
-        view.whole(&self.collection.name)?;
+        view.ensure_intact(&self.collection.name)?;
         let chosen = self.aside(maps, || Chosen::of(self.collection, &view, limit as usize, seed))?;
         let points = Points { view: &view, ids: chosen.ids(), chosen, sequence };
         self.tell(MapPart::Start { total: points.chosen.total, points: points.ids.len() as u32, sequence })?;
@@ -114,7 +119,7 @@ impl Making<'_> {
     }
 
     /// Returns the cached layout, updated; `None` if there is none of this kind, or too much has changed.
-    fn kept(&self, maps: &Maps, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
+    fn kept(&self, maps: &LayoutCache, method: Method, points: &Points<'_>) -> Result<Option<Arc<Layout>>, Error> {
         let MapParams { choice, limit, seed, .. } = *self.params;
         let kept = maps.get(self.collection, MapChoice { method: Some(method), ..choice });
         let Some(kept) = kept.filter(|kept| (kept.limit, kept.seed) == (limit, seed)) else { return Ok(None) };
@@ -212,8 +217,8 @@ impl Making<'_> {
     }
 
     /// Measures the share of each point's neighbours that a layout preserves.
-    fn measure(&self, maps: &Maps, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
-        let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.truth(&points.chosen)?));
+    fn measure(&self, maps: &LayoutCache, layout: &Layout, points: &Points<'_>) -> Result<(), Error> {
+        let measure = || Ok(neighbors_kept(&layout.positions, layout.width(), &self.db(&points.chosen)?));
         if let Some(share) = self.aside(maps, measure)? {
             let _ = layout.neighbors_kept.set(share);
         }
@@ -221,7 +226,7 @@ impl Making<'_> {
     }
 
     /// Runs `work` on the threads for layouts.
-    fn aside<T: Send>(&self, maps: &Maps, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    fn aside<T: Send>(&self, maps: &LayoutCache, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
         maps.pool()?.install(|| self.stop.run(work))
     }
 
@@ -276,7 +281,7 @@ impl Making<'_> {
     }
 
     /// Waits for the computations before this one.
-    fn turn<'m>(&self, maps: &'m Maps) -> Result<MutexGuard<'m, ()>, Error> {
+    fn turn<'m>(&self, maps: &'m LayoutCache) -> Result<MutexGuard<'m, ()>, Error> {
         loop {
             match maps.making.try_lock() {
                 Ok(turn) => return Ok(turn),

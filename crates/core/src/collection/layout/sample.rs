@@ -9,7 +9,7 @@ use crate::collection::state::Collection;
 use crate::collection::view::View;
 use crate::layout::Vectors;
 use crate::math;
-use crate::payload::Selected;
+use crate::payload::RowSet;
 use crate::types::{Metric, Ordinal, PointId};
 use std::collections::BinaryHeap;
 
@@ -91,7 +91,7 @@ impl<'a> Chosen<'a> {
             }
         }
         chosen.points = points;
-        view.whole(&collection.name)?;
+        view.ensure_intact(&collection.name)?;
         Ok(chosen)
     }
 
@@ -148,7 +148,7 @@ impl<'a> Chosen<'a> {
     }
 
     /// Returns the rows of each source that are in the layout.
-    pub(crate) fn selected(&self) -> Vec<Selected> {
+    pub(crate) fn selected(&self) -> Vec<RowSet> {
         let mut words: Vec<Vec<u64>> =
             self.sources.iter().map(|source| vec![0; rows_of(source).div_ceil(64)]).collect();
         for point in &self.points {
@@ -156,7 +156,7 @@ impl<'a> Chosen<'a> {
                 *word |= 1 << (point.row % 64);
             }
         }
-        words.into_iter().map(Selected::new).collect()
+        words.into_iter().map(RowSet::new).collect()
     }
 }
 

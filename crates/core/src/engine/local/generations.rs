@@ -26,7 +26,7 @@ impl Inner {
             retired.push((before.dir.clone(), before.folder_use.clone()));
         }
         // The collection may have been opened before a model was installed.
-        self.models.registry().models().iter().for_each(|model| collection.offer(model));
+        self.models.registry().models().iter().for_each(|model| collection.bind_embedder(model));
         let info = collection.info();
         let slot = Slot::Open(Arc::new(collection));
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(info.name.clone(), slot);
@@ -38,7 +38,7 @@ impl Inner {
     /// removed now.
     pub(crate) fn discard(&self, name: &CollectionName, folders: Vec<PathBuf>) {
         for folder in folders {
-            if let Err(error) = self.catalogue.discard(&folder) {
+            if let Err(error) = self.catalog.discard(&folder) {
                 tracing::warn!(collection = %name, %error, "could not remove an obsolete folder; it is removed at the next start");
             }
         }
@@ -115,13 +115,13 @@ impl Inner {
         }
         let (dimension, pin) = self.pin(embedder, tap)?;
         let record = CollectionRecord { dimension, embedder: Some(pin), ..self.entry(name)?.record };
-        let prepared = self.catalogue.prepare()?;
+        let prepared = self.catalog.prepare()?;
         let registry = self.models.registry();
         let home = prepared.collection_dir();
         let next = Collection::open(&self.fs, &record, home, &registry, self.meters.clone())?;
         self.switch_generation(&before, next, sources, observe, || {
             self.has_embedder(&record, prepared.dir())?;
-            Ok(self.catalogue.succeed(&record, prepared)?)
+            Ok(self.catalog.succeed(&record, prepared)?)
         })
     }
 }

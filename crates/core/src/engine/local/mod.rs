@@ -1,6 +1,6 @@
 //! The engine of one node: the collections of one data directory, and the background threads.
 //!
-//! Five threads run in the background: the sealer seals frozen segments (fast, writers may wait for it), the improver
+//! Five threads run in the background: the flusher flushes full segments (fast, writers may wait for it), the compactor
 //! merges segments and builds graphs (slow), the measurer calibrates the graphs (merges do not wait for it), the
 //! indexer inserts growing points into graphs, and the scrubber verifies checksums of stored bytes. It is one file
 //! because it implements one trait.
@@ -18,7 +18,7 @@ use crate::collection::change_feed::Feed;
 use crate::collection::commit::WriteResult;
 use crate::collection::embedder_pin::{EMBEDDER_FOLDER, Lineage};
 use crate::collection::job_lock::FolderUse;
-use crate::collection::layout::{MapChoice, MapParams, Maps, Placed, Tell};
+use crate::collection::layout::{LayoutCache, MapChoice, MapParams, Placed, Tell};
 use crate::collection::meters::Meters;
 use crate::collection::open::unopened;
 use crate::collection::plan::WriteRequest;
@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::engine::models::{self, ModelInfo, Models, ObserveTraining, Training, Upload};
 use crate::snapshot::{self, SnapshotInfo, SnapshotName, Staging};
 use crate::snapshot_store::Depot;
-use crate::store::{Catalogue, Changed, CollectionRecord, EmbedderRecord, Entry};
+use crate::store::{Catalog, Changed, CollectionRecord, EmbedderRecord, Entry};
 use crate::types::{CollectionName, PointId};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,10 +56,10 @@ impl Slot {
 
 struct Inner {
     fs: Arc<dyn Fs>,
-    catalogue: Catalogue,
+    catalog: Catalog,
     models: Models,
     meters: Arc<Meters>,
-    maps: Maps,
+    maps: LayoutCache,
     slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Serializes creation, deletion and replacement of collections.
     changing: Mutex<()>,
@@ -76,7 +76,7 @@ struct Inner {
 #[derive(Default)]
 struct Work {
     seal: bool,
-    improve: bool,
+    run_compaction: bool,
     measure: bool,
 }
 
@@ -118,27 +118,27 @@ impl LocalEngine {
     }
 
     fn open_with(fs: &Arc<dyn Fs>, data_dir: &Path, registry: Registry, meters: Arc<Meters>) -> Result<Self, Error> {
-        let catalogue = Catalogue::open(fs, data_dir)?;
+        let catalog = Catalog::open(fs, data_dir)?;
         let models = Models::open(fs, data_dir, registry)?;
         let registry = models.registry();
-        let slots = start::open_all(fs, &catalogue, &registry, &meters)?;
+        let slots = start::open_all(fs, &catalog, &registry, &meters)?;
         let inner = Arc::new(Inner {
             fs: fs.clone(),
-            catalogue,
+            catalog,
             models,
             meters,
-            maps: Maps::default(),
+            maps: LayoutCache::default(),
             slots: RwLock::new(slots),
             changing: Mutex::new(()),
             retired: Mutex::default(),
             stop: AtomicBool::new(false),
-            work: Mutex::new(Work { seal: true, improve: true, measure: true }),
+            work: Mutex::new(Work { seal: true, run_compaction: true, measure: true }),
             wake: Condvar::new(),
             scrub_rate: AtomicU64::new(0),
         });
         let threads = [
             ("sealer", Inner::run_sealer as fn(&Inner)),
-            ("improver", Inner::run_improver),
+            ("compactor", Inner::run_compactor),
             ("measurer", Inner::run_measurer),
             ("indexer", Inner::run_indexer),
             ("scrubber", Inner::run_scrubber),
@@ -253,9 +253,9 @@ impl LocalEngine {
         let outcome = collection.write(op);
         collection.note_damage();
         let view = collection.view();
-        let worn = view.sealed.iter().any(|sealed| sealed.is_worn());
-        if worn || !view.frozen.is_empty() {
-            self.inner.notify(worn);
+        let rewrite = view.sealed.iter().any(|sealed| sealed.needs_compaction());
+        if rewrite || !view.unflushed.is_empty() {
+            self.inner.notify(rewrite);
         }
         outcome
     }
@@ -312,7 +312,7 @@ impl Inner {
         let registry = self.models.registry();
         let (fs, meters) = (&self.fs, self.meters.clone());
         let staging = Staging { fs, registry: &registry, meters, snapshot, observe: &observe };
-        let (record, prepared, collection) = staging.run(depot, &self.catalogue, target)?;
+        let (record, prepared, collection) = staging.run(depot, &self.catalog, target)?;
 
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_room(target, replace)?;
@@ -321,9 +321,9 @@ impl Inner {
         let before = self.get(target).ok();
         let held = before.as_ref().map(|collection| collection.commit_queue.lock());
         if before.is_none() {
-            self.catalogue.set_foreign_aside(target.as_str())?;
+            self.catalog.set_foreign_aside(target.as_str())?;
         }
-        let folders = self.catalogue.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
+        let folders = self.catalog.adopt(&record, prepared).inspect_err(|_| self.perhaps_gone(before.as_deref()))?;
         let info = self.put_in_place(before.as_deref(), collection);
         drop(held);
         self.discard(target, folders);
@@ -332,7 +332,7 @@ impl Inner {
 
     /// Returns the catalogue entry of a collection.
     fn entry(&self, name: &CollectionName) -> Result<Entry, Error> {
-        self.catalogue.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
+        self.catalog.entry(name.as_str())?.ok_or_else(|| Error::UnknownCollection(name.to_string()))
     }
 
     /// Checks that the embedder of a new collection still exists, because its model may have been deleted meanwhile.
@@ -351,7 +351,7 @@ impl Inner {
     /// refer to any model.
     fn list_models(&self) -> Result<(Vec<ModelInfo>, bool), Error> {
         let (mut entries, mut all) = (Vec::new(), true);
-        for (name, entry) in self.catalogue.list()? {
+        for (name, entry) in self.catalog.list()? {
             match (CollectionName::new(name.as_str()), entry) {
                 (Ok(name), Ok(entry)) => entries.push((name, entry)),
                 _ => all = false,
@@ -364,7 +364,7 @@ impl Inner {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let model = self.models.keep(embedders)?;
         for collection in self.open_collections() {
-            collection.offer(&model);
+            collection.bind_embedder(&model);
         }
         let (listed, _) = self.list_models()?;
         let found = listed.into_iter().find(|info| Arc::ptr_eq(&info.model, &model));
@@ -383,8 +383,8 @@ impl Inner {
     /// Stops writes after a failed change of the catalogue. The change may take effect at the next start, and would
     /// then discard later writes.
     fn perhaps_gone(&self, collection: Option<&Collection>) {
-        if let (Some(why), Some(collection)) = (self.catalogue.stopped(), collection) {
-            collection.truth.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
+        if let (Some(why), Some(collection)) = (self.catalog.stopped(), collection) {
+            collection.db.stop(&format!("whether the collection was deleted or replaced is not known: {why}"));
         }
     }
 
@@ -405,11 +405,11 @@ impl Inner {
         slots.iter().filter(|(_, slot)| matches!(slot, Slot::Open(_))).map(|(name, _)| name.clone()).collect()
     }
 
-    fn notify(&self, improve: bool) {
+    fn notify(&self, run_compaction: bool) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.seal = true;
-        work.improve |= improve;
-        work.measure |= improve;
+        work.run_compaction |= run_compaction;
+        work.measure |= run_compaction;
         self.wake.notify_all();
     }
 
@@ -468,7 +468,7 @@ impl Engine for LocalEngine {
     }
 
     fn activity(&self) -> Activity {
-        let orphans = self.inner.catalogue.orphans().map_or(0, |orphans| orphans.len() as u64);
+        let orphans = self.inner.catalog.orphans().map_or(0, |orphans| orphans.len() as u64);
         Activity { orphans, ..self.inner.meters.activity() }
     }
 
@@ -495,7 +495,7 @@ impl Engine for LocalEngine {
             precision: settings.precision,
         };
         let inner = &self.inner;
-        let dir = inner.catalogue.create(&record)?;
+        let dir = inner.catalog.create(&record)?;
         let opened = Collection::open(&inner.fs, &record, &dir, &inner.models.registry(), inner.meters.clone());
         let mut slots = inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         match opened {
@@ -506,7 +506,7 @@ impl Engine for LocalEngine {
             }
             Err(error) => {
                 // The new collection is unusable: remove it, or else list it as damaged.
-                match inner.catalogue.remove(spec.name.as_str()) {
+                match inner.catalog.remove(spec.name.as_str()) {
                     Ok(folders) => inner.discard(&spec.name, folders),
                     Err(_) => {
                         let info = unopened(Some(&record), spec.name.clone(), &error.to_string());
@@ -541,11 +541,11 @@ impl Engine for LocalEngine {
             Err(error) => return Err(error),
         };
         if open.is_none() {
-            self.inner.catalogue.set_foreign_aside(name.as_str())?;
+            self.inner.catalog.set_foreign_aside(name.as_str())?;
         }
         let points = open.as_ref().map_or(0, |collection| collection.view().live());
         let held = open.as_ref().map(|collection| collection.commit_queue.lock());
-        let removed = self.inner.catalogue.remove(name.as_str());
+        let removed = self.inner.catalog.remove(name.as_str());
         let folders = removed.inspect_err(|_| self.inner.perhaps_gone(open.as_deref()))?;
         if let Some(collection) = &open {
             collection.end();
@@ -571,16 +571,14 @@ impl Engine for LocalEngine {
         let inner = &self.inner;
         let before = inner.get(name)?;
         let previous = inner.entry(name)?.previous.ok_or_else(|| Error::NoPrevious { collection: name.to_string() })?;
-        let home = inner.catalogue.collection_dir(&previous);
+        let home = inner.catalog.collection_dir(&previous);
         inner.await_folder(&home.path)?;
         let registry = inner.models.registry();
         let next = Collection::open(&inner.fs, &previous.record, &home, &registry, inner.meters.clone())?;
-        if previous.identity.is_none() && next.truth.is_owned() {
-            inner.catalogue.identify(&[(name.to_string(), previous.folder, next.identity)])?;
+        if previous.identity.is_none() && next.db.is_owned() {
+            inner.catalog.identify(&[(name.to_string(), previous.folder, next.identity)])?;
         }
-        inner.switch_generation(&before, next, Sources::Proved, observe, || {
-            Ok(inner.catalogue.go_back(name.as_str())?)
-        })
+        inner.switch_generation(&before, next, Sources::Proved, observe, || Ok(inner.catalog.go_back(name.as_str())?))
     }
 
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
@@ -590,7 +588,7 @@ impl Engine for LocalEngine {
         if collection.lineage().previous.is_none() {
             return Err(Error::NoPrevious { collection: name.to_string() });
         }
-        let Changed { entry, gone } = inner.catalogue.forget_previous(name.as_str())?;
+        let Changed { entry, gone } = inner.catalog.forget_previous(name.as_str())?;
         entry.iter().for_each(|entry| collection.set_lineage(Lineage::of(entry)));
         inner.discard(name, gone);
         Ok(collection.info())
@@ -600,7 +598,7 @@ impl Engine for LocalEngine {
         let stop = Stop::current();
         let compacted = self.compact_observed(name, &|_, _, _| !self.inner.stopping() && !stop.is_over());
         if compacted.is_err() {
-            // The improver continues the work.
+            // The compactor continues the work.
             self.inner.notify(true);
         }
         compacted
@@ -687,7 +685,7 @@ impl Engine for LocalEngine {
         filter.map_or(Ok(()), |filter| filter.check("filter"))?;
         collection.noting_damage(|| {
             let (view, selection) = collection.view_and_selection(filter)?;
-            view.whole(name)?;
+            view.ensure_intact(name)?;
             Ok(selection.map_or_else(|| collection.steady(View::live), |selection| selection.count))
         })
     }

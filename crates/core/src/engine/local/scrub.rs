@@ -78,7 +78,7 @@ impl Inner {
         if let Some(graph) = sealed.graph().filter(|_| !self.stopping() && !collection.is_gone()) {
             if sealed.verified_graph().is_err() {
                 count(&self.meters.damaged);
-                // The improver rebuilds the graph.
+                // The compactor rebuilds the graph.
                 self.notify(true);
             }
             step(graph.mapped_bytes());

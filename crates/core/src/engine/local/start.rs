@@ -8,7 +8,7 @@ use crate::collection::open::unopened;
 use crate::collection::state::Collection;
 use crate::disk::Fs;
 use crate::embed::Registry;
-use crate::store::Catalogue;
+use crate::store::Catalog;
 use crate::types::CollectionName;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeMap;
@@ -21,12 +21,12 @@ use std::sync::Arc;
 /// Those of the catalogue.
 pub(crate) fn open_all(
     fs: &Arc<dyn Fs>,
-    catalogue: &Catalogue,
+    catalog: &Catalog,
     registry: &Registry,
     meters: &Arc<Meters>,
 ) -> Result<BTreeMap<CollectionName, Slot>, Error> {
     let mut listed = Vec::new();
-    for (name, entry) in catalogue.list()? {
+    for (name, entry) in catalog.list()? {
         match CollectionName::new(name.as_str()) {
             Ok(name) => listed.push((name, entry)),
             Err(_) => tracing::error!(name, "skipping a collection with an invalid name"),
@@ -37,10 +37,10 @@ pub(crate) fn open_all(
         .map(|(name, entry)| {
             let record = entry.as_ref().ok().map(|entry| entry.record.clone());
             let opened = entry.map_err(Error::from).and_then(|entry| {
-                let dir = catalogue.collection_dir(&entry);
+                let dir = catalog.collection_dir(&entry);
                 let collection = Collection::open(fs, &entry.record, &dir, registry, meters.clone())?;
                 collection.set_lineage(Lineage::of(&entry));
-                let new = entry.identity.is_none() && collection.truth.is_owned();
+                let new = entry.identity.is_none() && collection.db.is_owned();
                 Ok((collection, new.then_some(entry.folder)))
             });
             (name, record, opened)
@@ -61,7 +61,7 @@ pub(crate) fn open_all(
         slots.insert(name, slot);
     }
     if !identified.is_empty() {
-        match catalogue.identify(&identified) {
+        match catalog.identify(&identified) {
             Err(error) if error.kind() == crate::store::ErrorKind::Exhausted => {
                 tracing::warn!(%error, "the identities of collections could not be recorded; the next start records them");
             }

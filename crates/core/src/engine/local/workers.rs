@@ -1,4 +1,4 @@
-//! Background threads of the engine: sealing, merging, graph builds, calibration, and indexing of growing segments.
+//! Background threads of the engine: flushing, merging, graph builds, calibration, and indexing of growing segments.
 //!
 //! Each thread serves the collections round robin, one job each, so a busy collection delays the others by at most one
 //! job.
@@ -101,10 +101,10 @@ impl Inner {
 
     pub(crate) fn run_sealer(&self) {
         self.serve(|work| &mut work.seal, &|collection| {
-            if collection.delays_seals() {
+            if collection.delays_flush() {
                 return Step::Later(DELAY_PAUSE);
             }
-            match collection.seal_oldest() {
+            match collection.flush_oldest() {
                 Ok(true) => {
                     self.notify(true);
                     Step::Done
@@ -119,18 +119,18 @@ impl Inner {
         });
     }
 
-    pub(crate) fn run_improver(&self) {
+    pub(crate) fn run_compactor(&self) {
         // Low priority, inherited by the threads that it starts: queries and writes go first.
         disk::run_behind_others();
         let job = |collection: &Collection, observe: Observe<'_>| -> Result<Step, Error> {
-            let step = collection.improve(observe)?;
+            let step = collection.run_compaction(observe)?;
             if step == Step::Done {
                 self.notify_measurer();
             }
             Ok(step)
         };
         self.run_jobs(
-            |work| &mut work.improve,
+            |work| &mut work.run_compaction,
             &job,
             "a merge or a graph failed; the segments serve as they are",
             "segments are not merged and get no graphs",
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     pub(crate) fn run_measurer(&self) {
-        // Low priority, like the improver; auditing graphs reads them completely.
+        // Low priority, like the compactor; auditing graphs reads them completely.
         disk::run_behind_others();
         for name in self.open_names() {
             if self.stopping() {

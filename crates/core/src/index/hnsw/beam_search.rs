@@ -53,7 +53,7 @@ pub(super) struct Walked {
     /// Distances computed.
     pub(super) scored: u64,
     /// True if the search exceeded `max_scored`, because of too many rejected nodes.
-    pub(super) gave_up: bool,
+    pub(super) exhausted: bool,
 }
 
 impl Scratch {
@@ -210,7 +210,7 @@ pub(super) fn walk(
         scorer.keys(ready, keys);
         walked.scored += ready.len() as u64;
         if walked.scored > beam.max_scored {
-            walked.gave_up = true;
+            walked.exhausted = true;
             return walked;
         }
         for (&next, &found) in ready.iter().zip(keys.iter()) {

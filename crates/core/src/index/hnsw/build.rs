@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::beam_search::{Beam, Links, Scratch, greedy, walk};
 use super::code_error_bound;
 use super::connectivity::Reach;
-use super::duplicates::{self, Twins};
+use super::duplicates::{self, Duplicates};
 use super::layout::{MAX_LEVELS, MAX_ROWS, NONE};
 use super::reuse::{Reuse, Taken};
 use super::scorer::{CodeScorer, OnLevel};
@@ -26,7 +26,7 @@ use crate::{disk, math};
 /// Rows that a thread claims at once.
 const CHUNK: usize = 32;
 /// Rows that one thread inserts before the others start, so that they have a graph to search.
-const ALONE: usize = 512;
+const SERIAL_INSERTS: usize = 512;
 /// Most locks per level; nodes share them.
 const LOCKS: usize = 1 << 14;
 /// Most cache lines to prefetch per node.
@@ -64,9 +64,9 @@ pub struct Built {
     /// Level 1, 2, ...
     pub(super) upper: Vec<UpperLevel>,
     pub(super) entry: u32,
-    pub(super) twins: Twins,
-    /// See `tightness.rs`.
-    pub(super) tightness: f32,
+    pub(super) duplicates: Duplicates,
+    /// See `code_error_bound.rs`.
+    pub(super) code_error_bound: f32,
     repaired: u32,
     reused: u32,
 }
@@ -84,8 +84,8 @@ impl Built {
     }
 
     /// Number of rows whose codes equal those of another row, and which are found through it.
-    pub fn twins(&self) -> usize {
-        self.twins.rows.len()
+    pub fn duplicates(&self) -> usize {
+        self.duplicates.rows.len()
     }
 
     /// Number of rows that the repair linked because the entry did not reach them.
@@ -295,10 +295,10 @@ pub fn build(
     encode(&quantizer, rows, bytemuck::cast_slice_mut(&mut lines), params.threads);
     let code_rows = CodeRows { bytes: bytemuck::cast_slice(&lines), stride };
     let codes = Codes { rows: code_rows, quantizer: &quantizer, dot: math::kernels().dot_u8_i8 };
-    let twins = duplicates::find(&codes, rows.len() as u32);
+    let duplicates = duplicates::find(&codes, rows.len() as u32);
 
     let mut hidden = vec![false; rows.len()];
-    twins.rows.iter().for_each(|&row| hidden[row as usize] = true);
+    duplicates.rows.iter().for_each(|&row| hidden[row as usize] = true);
     let nodes: Vec<u32> = (0..rows.len() as u32).filter(|&row| !hidden[row as usize]).collect();
     let taken = reuse.and_then(|reuse| reuse.taken(params.m, &hidden));
     drop(hidden);
@@ -328,7 +328,7 @@ pub fn build(
     drop(linked);
 
     let builder = Builder { codes, levels: &levels, level_of: &level_of, entry, params };
-    // Done already: the entry, all twins, and level 0 of the older rows.
+    // Done already: the entry, all duplicates, and level 0 of the older rows.
     let total = rows.len() as u64;
     builder.insert_all(&older, 1, total - (older.len() + newer.len()) as u64, total, progress)?;
     builder.insert_all(&newer, 0, total - newer.len() as u64, total, progress)?;
@@ -346,9 +346,21 @@ pub fn build(
         None => 0,
     };
     let level_zero = FlatLinks { links: &links, degree: 2 * params.m as usize };
-    let tightness = code_error_bound::measure(&codes, rows, level_zero, &order);
+    let code_error_bound = code_error_bound::measure(&codes, rows, level_zero, &order);
     let rows = rows.len() as u32;
-    Ok(Built { params, quantizer, rows, codes: lines, links, upper, entry, twins, tightness, repaired, reused })
+    Ok(Built {
+        params,
+        quantizer,
+        rows,
+        codes: lines,
+        links,
+        upper,
+        entry,
+        duplicates,
+        code_error_bound,
+        repaired,
+        reused,
+    })
 }
 
 /// Encodes all rows with all threads.
@@ -472,7 +484,7 @@ impl Builder<'_> {
         if !progress(before, total) {
             return Err(Error::Cancelled { done: before, total });
         }
-        work(ALONE);
+        work(SERIAL_INSERTS);
         std::thread::scope(|scope| {
             for _ in 1..self.params.threads {
                 scope.spawn(|| work(usize::MAX));

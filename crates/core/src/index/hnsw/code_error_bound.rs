@@ -32,8 +32,8 @@ pub(super) fn measure(codes: &Codes<'_>, rows: Rows<'_>, links: FlatLinks<'_>, n
         let Some(query) = codes.quantizer.query(vector).filter(|query| query.fits) else { continue };
         let scorer = scorer(codes, &query.codes, query.norm);
         let ratio = |(key, row): (u32, u32)| {
-            let truth = codes.quantizer.squared(exact::distance(rows, Ordinal(row), vector, norm), norm);
-            let ratio = truth / (key as f32 * squared_step);
+            let db = codes.quantizer.squared(exact::distance(rows, Ordinal(row), vector, norm), norm);
+            let ratio = db / (key as f32 * squared_step);
             (row != node && ratio.is_finite()).then_some(ratio.max(0.0))
         };
         walk(&links, &scorer, &mut scratch, node, Beam::of(NEAR), |_| true);

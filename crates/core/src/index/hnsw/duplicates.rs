@@ -1,4 +1,4 @@
-//! Groups of rows with identical codes (twins), which become one node of the graph. Linked one by one, a thousand
+//! Groups of rows with identical codes (duplicates), which become one node of the graph. Linked one by one, a thousand
 //! identical rows would spend all their links on each other and become an island that no search leaves or finds.
 
 use std::hash::Hasher;
@@ -9,7 +9,7 @@ use super::select_neighbors::Codes;
 
 /// Groups of rows with identical codes.
 #[derive(Debug, Default)]
-pub(super) struct Twins {
+pub(super) struct Duplicates {
     /// Head of each group: its smallest row, which is a node; ascending.
     pub(super) heads: Vec<u32>,
     /// Start of each group's other rows in `rows`, and the end.
@@ -20,7 +20,7 @@ pub(super) struct Twins {
 
 /// Finds the groups: sorts rows by hash, and compares rows with equal hashes.
 #[allow(clippy::cast_possible_truncation)]
-pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Twins {
+pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Duplicates {
     let mut hashed: Vec<(u64, u32)> = (0..rows)
         .map(|row| {
             let mut hasher = FxHasher::default();
@@ -44,11 +44,11 @@ pub(super) fn find(codes: &Codes<'_>, rows: u32) -> Twins {
         }
     }
     groups.sort_unstable_by_key(|group| group.0);
-    let mut twins = Twins { starts: vec![0], ..Twins::default() };
+    let mut duplicates = Duplicates { starts: vec![0], ..Duplicates::default() };
     for (head, rows) in groups {
-        twins.heads.push(head);
-        twins.rows.extend(rows);
-        twins.starts.push(twins.rows.len() as u32);
+        duplicates.heads.push(head);
+        duplicates.rows.extend(rows);
+        duplicates.starts.push(duplicates.rows.len() as u32);
     }
-    twins
+    duplicates
 }

@@ -76,9 +76,9 @@ impl Built {
             header.kept = projection.kept() as u32;
             header.basis_step = projection.step;
         }
-        header.tightness = self.tightness;
-        header.groups = self.twins.heads.len() as u32;
-        header.twins = self.twins.rows.len() as u32;
+        header.code_error_bound = self.code_error_bound;
+        header.groups = self.duplicates.heads.len() as u32;
+        header.duplicates = self.duplicates.rows.len() as u32;
         for (count, level) in header.level_rows.iter_mut().zip(&self.upper) {
             *count = level.rows.len() as u32;
         }
@@ -107,9 +107,9 @@ impl Built {
             SectionKind::Codes => vec![self.codes()],
             SectionKind::Links => vec![bytemuck::cast_slice(&self.links)],
             SectionKind::Upper => self.upper.iter().flat_map(UpperLevel::parts).map(bytemuck::cast_slice).collect(),
-            SectionKind::TwinStarts => vec![bytemuck::cast_slice(&self.twins.starts)],
-            SectionKind::TwinRows => vec![bytemuck::cast_slice(&self.twins.rows)],
-            SectionKind::TwinHeads => vec![bytemuck::cast_slice(&self.twins.heads)],
+            SectionKind::DuplicateGroups => vec![bytemuck::cast_slice(&self.duplicates.starts)],
+            SectionKind::DuplicateRows => vec![bytemuck::cast_slice(&self.duplicates.rows)],
+            SectionKind::DuplicateHeads => vec![bytemuck::cast_slice(&self.duplicates.heads)],
             SectionKind::Basis => match &self.quantizer.projection {
                 Some(projection) => {
                     vec![bytemuck::cast_slice(&projection.mean), bytemuck::cast_slice(&projection.basis)]
@@ -239,8 +239,8 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     within("the dimension", header.dimension, 1, MAX_DIMENSION)?;
     within("m", header.m, GraphParams::MIN_M, GraphParams::MAX_M)?;
     within("the number of levels", header.levels, 0, MAX_LEVELS as u32)?;
-    within("the number of twins", header.twins, 0, header.rows)?;
-    within("the number of twin groups", header.groups, 0, header.twins)?;
+    within("the number of duplicates", header.duplicates, 0, header.rows)?;
+    within("the number of duplicate groups", header.groups, 0, header.duplicates)?;
     for count in header.level_counts() {
         within("the nodes of a level", count, 1, header.rows)?;
     }
@@ -256,8 +256,8 @@ fn check_header(header: &Header, length: usize) -> Result<(), String> {
     if numbers.iter().any(|x| !x.is_finite()) || header.scale <= 0.0 || header.max_norm <= 0.0 {
         return Err(format!("the scale of the codes is impossible: {numbers:?}"));
     }
-    if !(0.0..=1e6).contains(&header.tightness) {
-        return Err(format!("the tightness of the codes is impossible: {}", header.tightness));
+    if !(0.0..=1e6).contains(&header.code_error_bound) {
+        return Err(format!("the error bound of the codes is impossible: {}", header.code_error_bound));
     }
     let mut placed = *header;
     let end = placed.place_sections().ok_or("the sections are longer than a file can be")?;

@@ -28,27 +28,34 @@ pub(super) enum SectionKind {
     /// For each level from 1: `n` rows, `n` nodes of the level below, `n x m` nodes of this level.
     Upper,
     /// `groups + 1` positions in the next section.
-    TwinStarts,
+    DuplicateGroups,
     /// Rows whose codes equal those of their group's head.
-    TwinRows,
+    DuplicateRows,
     /// Head of each group: the row that is a node; ascending.
-    TwinHeads,
+    DuplicateHeads,
     /// With PCA only: `width` numbers of the mean, then `kept` rows of steps: see `reduce.rs`.
     Basis,
 }
 
 impl SectionKind {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Codes, Self::Links, Self::Upper, Self::TwinStarts, Self::TwinRows, Self::TwinHeads, Self::Basis];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Codes,
+        Self::Links,
+        Self::Upper,
+        Self::DuplicateGroups,
+        Self::DuplicateRows,
+        Self::DuplicateHeads,
+        Self::Basis,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Codes => "codes",
             Self::Links => "links",
             Self::Upper => "upper levels",
-            Self::TwinStarts => "twin groups",
-            Self::TwinRows => "twin rows",
-            Self::TwinHeads => "twin heads",
+            Self::DuplicateGroups => "duplicate groups",
+            Self::DuplicateRows => "duplicate rows",
+            Self::DuplicateHeads => "duplicate heads",
             Self::Basis => "basis",
         }
     }
@@ -90,7 +97,7 @@ pub(super) struct Header {
     pub(super) scale: f32,
     pub(super) max_norm: f32,
     pub(super) groups: u32,
-    pub(super) twins: u32,
+    pub(super) duplicates: u32,
     /// Directions of the basis; 0 if all components are kept.
     pub(super) kept: u32,
     /// Nodes of level 1, 2, ...
@@ -98,8 +105,8 @@ pub(super) struct Header {
     pub(super) sections: [Section; 7],
     /// Value of one step of the basis; 0 without a basis.
     pub(super) basis_step: f32,
-    /// See `tightness.rs`.
-    pub(super) tightness: f32,
+    /// See `code_error_bound.rs`.
+    pub(super) code_error_bound: f32,
     pub(super) reserved: [[u8; 60]; 3],
     /// CRC-32 of all preceding bytes.
     pub(super) crc: u32,
@@ -119,9 +126,9 @@ impl Header {
             SectionKind::Upper => self.level_counts().try_fold(0_u64, |sum, nodes| {
                 sum.checked_add(u64::from(nodes).checked_mul(4 * (2 + u64::from(self.m)))?)
             }),
-            SectionKind::TwinStarts => Some(4 * (u64::from(self.groups) + 1)),
-            SectionKind::TwinRows => Some(4 * u64::from(self.twins)),
-            SectionKind::TwinHeads => Some(4 * u64::from(self.groups)),
+            SectionKind::DuplicateGroups => Some(4 * (u64::from(self.groups) + 1)),
+            SectionKind::DuplicateRows => Some(4 * u64::from(self.duplicates)),
+            SectionKind::DuplicateHeads => Some(4 * u64::from(self.groups)),
             SectionKind::Basis if self.kept == 0 => Some(0),
             SectionKind::Basis => {
                 let width = Quantizer::full_width_of(self.metric()?, self.dimension as usize) as u64;

@@ -42,9 +42,9 @@ impl<'a> Reuse<'a> {
         }
         let is_node = |row: &Ordinal| hidden.get(row.0 as usize).is_some_and(|&hidden| !hidden);
         let mut new_of: Vec<u32> = rows.iter().map(|row| row.filter(is_node).map_or(NONE, |row| row.0)).collect();
-        // Twins have no links of their own.
-        for &twin in graph.view().twin_rows {
-            new_of.get_mut(twin as usize).into_iter().for_each(|new| *new = NONE);
+        // Duplicates have no links of their own.
+        for &duplicate in graph.view().twin_rows {
+            new_of.get_mut(duplicate as usize).into_iter().for_each(|new| *new = NONE);
         }
         let gone: Vec<bool> = new_of.iter().map(|&new| new == NONE).collect();
         let left = gone.iter().filter(|&&gone| !gone).count();

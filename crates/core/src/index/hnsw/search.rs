@@ -10,8 +10,8 @@ use crate::math::{self, TopK};
 use crate::types::{Neighbor, Ordinal};
 use std::collections::HashSet;
 
-/// Distances after which a search falls back to a scan: `GIVE_UP.0 + GIVE_UP.1 * ef`.
-const GIVE_UP: (usize, usize) = (8192, 256);
+/// Distances after which a search falls back to a scan: `MAX_SCORED.0 + MAX_SCORED.1 * ef`.
+const MAX_SCORED: (usize, usize) = (8192, 256);
 /// Codes that a scan compares in the time of one distance of a graph search, which waits for memory and keeps an order.
 const SCANNED_FOR_WALKED: f64 = 4.0;
 /// Estimated distances of a graph search: `(WALK_COSTS.0 + WALK_COSTS.1 * ef) / sqrt(s)`, if a share s of the rows
@@ -21,7 +21,7 @@ const WALK_COSTS: (f64, f64) = (300.0, 11.0);
 const SCAN_KEEPS: (usize, usize) = (256, 4);
 /// With a bound, `ef / LEAST_ONE_IN` candidates (at least `k`) are kept although they lie beyond it.
 const LEAST_ONE_IN: usize = 2;
-/// Most rows of one twin group that are compared on the full vectors (or `k`, if it is larger).
+/// Most rows of one duplicate group that are compared on the full vectors (or `k`, if it is larger).
 const TWINS: usize = 4096;
 /// Cache lines of the next candidates to prefetch.
 const LINES_AHEAD: usize = 48;
@@ -101,10 +101,10 @@ impl Graph {
     ) -> Found {
         let ask = Ask { rows, query, k, ef, bound, check };
         match among {
-            None => self.search_with(ask, accept, &mut None, |walker| walker.walk_through()),
+            None => self.search_with(ask, accept, &mut None, |walker| walker.search_through()),
             Some(matching) => {
                 let accept = |row: Ordinal| matching.contains(row);
-                self.search_with(ask, &accept, &mut None, |walker| walker.walk_among(matching))
+                self.search_with(ask, &accept, &mut None, |walker| walker.search_matching(matching))
             }
         }
     }
@@ -119,7 +119,7 @@ impl Graph {
         accept: impl Fn(Ordinal) -> bool,
     ) -> Vec<Ordinal> {
         let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(ask, &accept, &mut path, |walker| walker.walk_through());
+        self.search_with(ask, &accept, &mut path, |walker| walker.search_through());
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
@@ -134,7 +134,7 @@ impl Graph {
     ) -> Vec<Ordinal> {
         let accept = |row: Ordinal| matching.contains(row);
         let (ask, mut path) = (Ask { rows, query, k, ef, bound: f32::INFINITY, check: &|_| true }, Some(Vec::new()));
-        self.search_with(ask, &accept, &mut path, |walker| walker.walk_among(matching));
+        self.search_with(ask, &accept, &mut path, |walker| walker.search_matching(matching));
         path.unwrap_or_default().into_iter().map(Ordinal).collect()
     }
 
@@ -169,17 +169,26 @@ impl Graph {
             }
         };
         // Only the keys of codes can be compared with a distance bound; the keys of floats have another scale.
-        let tightness = if prepared.fits { self.header().tightness } else { 0.0 };
+        let code_error_bound = if prepared.fits { self.header().code_error_bound } else { 0.0 };
         let ask = Ask { k, ef, ..ask };
-        let mut walker =
-            Walker { graph: self, view, scorer, scratch: &mut scratch, ask, expand, query_norm, tightness, accept };
+        let mut walker = Walker {
+            graph: self,
+            view,
+            scorer,
+            scratch: &mut scratch,
+            ask,
+            expand,
+            query_norm,
+            code_error_bound,
+            accept,
+        };
         let walked = find(&mut walker);
-        let mut found = if walked.gave_up { Found::default() } else { walker.rerank() };
+        let mut found = if walked.exhausted { Found::default() } else { walker.rerank() };
         *path = scratch.path.take();
         self.keep_scratch(scratch);
         found.distances += walked.scored;
         // With a bound, fewer rows are enough for the caller; but a search that gave up has no result.
-        if walked.gave_up || (found.neighbors.len() < k && bound == f32::INFINITY) {
+        if walked.exhausted || (found.neighbors.len() < k && bound == f32::INFINITY) {
             let scanned = exact::search(rows, query, k, sound);
             found.neighbors = scanned.neighbors;
             found.distances += scanned.distances;
@@ -216,14 +225,14 @@ struct Walker<'a, A> {
     /// Most candidates to expand; less than `ef` if the caller's `ef` is below `k`.
     expand: usize,
     query_norm: f32,
-    /// Lower bound of true distances by keys, see `tightness.rs`; 0 if there is none.
-    tightness: f32,
+    /// Lower bound of true distances by keys, see `code_error_bound.rs`; 0 if there is none.
+    code_error_bound: f32,
     accept: &'a A,
 }
 
 impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// Descends from the entry to the nearest node of level 1; returns its row and the number of distances computed.
-    fn walk_down(&mut self) -> (u32, u64) {
+    fn descend(&mut self) -> (u32, u64) {
         fn down<S: Scorer + Copy>(graph: &Graph, view: &View<'_>, scorer: S, scratch: &mut Scratch) -> (u32, u64) {
             let (mut node, mut distances) = (graph.header().entry, 0);
             for level in graph.upper(view).iter().rev() {
@@ -241,39 +250,40 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     }
 
     /// Searches the graph when few rows are rejected; the candidates are in the scratch.
-    fn walk_through(&mut self) -> Walked {
-        self.walk((GIVE_UP.0 + GIVE_UP.1 * self.ask.ef) as u64)
+    fn search_through(&mut self) -> Walked {
+        self.walk((MAX_SCORED.0 + MAX_SCORED.1 * self.ask.ef) as u64)
     }
 
     /// Scans or searches the graph, whichever is cheaper, and accepts only matching rows.
-    fn walk_among(&mut self, matching: Matching<'_>) -> Walked {
+    fn search_matching(&mut self, matching: Matching<'_>) -> Walked {
         let share = matching.count as f64 / self.ask.rows.len() as f64;
         let scan_costs = matching.count as f64 / SCANNED_FOR_WALKED;
-        let walk_costs = (WALK_COSTS.0 + WALK_COSTS.1 * self.ask.ef as f64) / share.sqrt();
-        if scan_costs <= walk_costs {
+        let search_costs = (WALK_COSTS.0 + WALK_COSTS.1 * self.ask.ef as f64) / share.sqrt();
+        if scan_costs <= search_costs {
             return self.scan(matching);
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let walked = self.walk(scan_costs as u64);
-        if !walked.gave_up {
+        if !walked.exhausted {
             return walked;
         }
         let scanned = self.scan(matching);
-        Walked { scored: walked.scored + scanned.scored, gave_up: false }
+        Walked { scored: walked.scored + scanned.scored, exhausted: false }
     }
 
     /// Searches all levels; the candidates are in the scratch.
     fn walk(&mut self, max_scored: u64) -> Walked {
-        let (start, greedy) = self.walk_down();
+        let (start, greedy) = self.descend();
         let Ask { k, ef, bound, .. } = self.ask;
-        let bound = match self.tightness {
+        let bound = match self.code_error_bound {
             0.0 => u32::MAX,
-            tightness => self.graph.quantizer.key_at(bound, self.query_norm, tightness),
+            code_error_bound => self.graph.quantizer.key_at(bound, self.query_norm, code_error_bound),
         };
         let least = if bound == u32::MAX { ef } else { (ef / LEAST_ONE_IN).max(k) };
         let (view, accept) = (&self.view, self.accept);
         let beam = Beam { ef, expand: self.expand, least, bound, max_scored };
-        let accept = |row: u32| accept(Ordinal(row)) || view.twins(row).iter().any(|&twin| accept(Ordinal(twin)));
+        let accept =
+            |row: u32| accept(Ordinal(row)) || view.duplicates(row).iter().any(|&duplicate| accept(Ordinal(duplicate)));
         let walked = match &self.scorer {
             AnyScorer::Codes(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
             AnyScorer::Floats(scorer) => walk(&view.level_zero(), scorer, self.scratch, start, beam, accept),
@@ -284,7 +294,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
     /// Scores every matching row; the nearest are in the scratch.
     fn scan(&mut self, matching: Matching<'_>) -> Walked {
         const AT_ONCE: usize = 64;
-        // A scan scores twins by their own codes; re-ranking also adds them as candidates of their node.
+        // A scan scores duplicates by their own codes; re-ranking also adds them as candidates of their node.
         let keep = SCAN_KEEPS.0.max(SCAN_KEEPS.1 * self.ask.ef);
         let mut top: Vec<(u32, u32)> = Vec::with_capacity((2 * keep).min(matching.count));
         let mut worst = u32::MAX;
@@ -326,24 +336,25 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         top.sort_unstable();
         top.truncate(keep);
         self.scratch.set_accepted(top.into_iter());
-        Walked { scored, gave_up: false }
+        Walked { scored, exhausted: false }
     }
 
     /// Re-ranks the candidates by the metric's distance on the full vectors and returns the `k` best. Stops at the
-    /// first candidate whose squared distance, by its key and the tightness, is beyond the k-th or beyond the bound.
+    /// first candidate whose squared distance, by its key and the code_error_bound, is beyond the k-th or beyond the bound.
     fn rerank(&self) -> Found {
         let (Ask { rows, query, k, bound, check, .. }, view, accept) = (self.ask, &self.view, self.accept);
         let quantizer = &self.graph.quantizer;
         let exists = |row: &Ordinal| (row.0 as usize) < rows.len();
         let mut candidates: Vec<(u32, Ordinal)> = Vec::new();
         for (key, row) in self.scratch.accepted() {
-            // A candidate that is not accepted itself has an accepted twin.
-            let twins = view.twins(row).iter().copied().take(TWINS.max(k));
-            let accepted = std::iter::once(row).chain(twins).map(Ordinal).filter(exists).filter(|&row| accept(row));
+            // A candidate that is not accepted itself has an accepted duplicate.
+            let duplicates = view.duplicates(row).iter().copied().take(TWINS.max(k));
+            let accepted =
+                std::iter::once(row).chain(duplicates).map(Ordinal).filter(exists).filter(|&row| accept(row));
             candidates.extend(accepted.map(|row| (key, row)));
         }
         if !view.twin_rows.is_empty() {
-            // A damaged file may list a row as the twin of several.
+            // A damaged file may list a row as the duplicate of several.
             let mut seen = HashSet::with_capacity(candidates.len());
             candidates.retain(|&(_, row)| seen.insert(row));
         }
@@ -352,7 +363,7 @@ impl<A: Fn(Ordinal) -> bool> Walker<'_, A> {
         for &(_, row) in candidates.iter().take(ahead) {
             rows.row(row).prefetch(LINES_AHEAD);
         }
-        let trust = self.tightness * quantizer.scale * quantizer.scale;
+        let trust = self.code_error_bound * quantizer.scale * quantizer.scale;
         let mut distances = 0;
         for (at, &(key, row)) in candidates.iter().enumerate() {
             let worst = top.worst().min(bound);

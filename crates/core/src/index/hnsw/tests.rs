@@ -36,8 +36,8 @@ fn graph(sample: &Sample, params: GraphParams) -> Graph {
 /// Returns (found rows as near as the true nearest, number of true nearest rows): identical rows are interchangeable.
 #[track_caller]
 fn hits(sample: &Sample, query: &[f32], found: &Found, k: usize, accept: impl Fn(Ordinal) -> bool) -> (usize, usize) {
-    let truth = exact::search(sample.rows(), query, k, &accept).neighbors;
-    assert_eq!(found.neighbors.len(), truth.len());
+    let db = exact::search(sample.rows(), query, k, &accept).neighbors;
+    assert_eq!(found.neighbors.len(), db.len());
     assert!(found.neighbors.iter().all(|n| accept(n.row)));
     assert!(found.neighbors.is_sorted());
     let norm = crate::math::norm(query);
@@ -46,8 +46,8 @@ fn hits(sample: &Sample, query: &[f32], found: &Found, k: usize, accept: impl Fn
     }
     let unique: std::collections::HashSet<u32> = found.neighbors.iter().map(|n| n.row.0).collect();
     assert_eq!(unique.len(), found.neighbors.len(), "a row was found twice");
-    let worst = truth.last().map_or(0.0, |n| n.distance);
-    (found.neighbors.iter().filter(|n| n.distance <= worst).count(), truth.len())
+    let worst = db.last().map_or(0.0, |n| n.distance);
+    (found.neighbors.iter().filter(|n| n.distance <= worst).count(), db.len())
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn a_bound_from_elsewhere_hides_nothing_that_is_nearer() {
             // Another segment has filled the k slots; some rows of this one are nearer than the last of them.
             let graph = graph(&sample, params(2));
             for (number, query) in sample.queries(150).into_iter().enumerate() {
-                let truth = exact::search(sample.rows(), &query, 10, |_| true).neighbors;
-                let nearer = &truth[..number % 10];
-                let bound = truth[number % 10].distance;
+                let db = exact::search(sample.rows(), &query, 10, |_| true).neighbors;
+                let nearer = &db[..number % 10];
+                let bound = db[number % 10].distance;
                 let found = graph.search(sample.rows(), &query, 10, 40, bound, |_| true);
                 with += found.distances;
                 let plain = graph.search(sample.rows(), &query, 10, 40, f32::INFINITY, |_| true);
@@ -125,7 +125,7 @@ fn identical_rows_are_one_node_and_are_all_found() {
     for metric in Metric::ALL {
         let sample = Sample::of([3.0, 1.0, 2.0].repeat(2000), 3, metric, vec![]);
         let built = build(sample.rows(), params(2), None, &|_, _| true).unwrap();
-        assert_eq!(built.twins(), 1999);
+        assert_eq!(built.duplicates(), 1999);
         let graph = open(&sample, bytes_of(&built)).unwrap();
         graph.verify().unwrap();
         let found = graph.search(sample.rows(), &[3.0, 1.0, 2.5], 900, 10, f32::INFINITY, |row| row.0 >= 1000);
@@ -169,9 +169,9 @@ fn every_node_is_reached_from_the_entry() {
         let small = GraphParams::new(4, 20, 1, 2).unwrap();
         let mut built = build(sample.rows(), small, None, &|_, _| true).unwrap();
         let entry = built.upper.iter().rev().fold(built.entry, |node, level| level.down[node as usize]);
-        let twins: std::collections::HashSet<u32> = built.twins.rows.iter().copied().collect();
+        let duplicates: std::collections::HashSet<u32> = built.duplicates.rows.iter().copied().collect();
         let reach = connectivity::Reach::from(&mut built.links, 8, entry);
-        let lost = (0..3000).filter(|row| !twins.contains(row) && !reach.reaches(*row)).count();
+        let lost = (0..3000).filter(|row| !duplicates.contains(row) && !reach.reaches(*row)).count();
         assert_eq!(lost, 0, "{name}");
     }
 }
@@ -368,7 +368,7 @@ fn an_older_graph_is_built_on() {
             older_rows.iter().flat_map(|&row| sample.vectors[row as usize * 24..][..24].to_vec()).collect();
         let older_sample = Sample::of(vectors, 24, metric, vec![]);
         let older = graph(&older_sample, params(2));
-        let twins = older.view().twin_rows.len();
+        let duplicates = older.view().twin_rows.len();
         let rows: Vec<Option<Ordinal>> =
             older_rows.iter().enumerate().map(|(old, &row)| (old % 9 != 0).then_some(Ordinal(row))).collect();
         let reuse = Some(Reuse { graph: &older, rows: &rows });
@@ -381,7 +381,11 @@ fn an_older_graph_is_built_on() {
         let built = built.unwrap();
         let kept = rows.iter().flatten().count();
         assert!(least.into_inner() as usize > kept - kept / 8, "only the upper levels are built again");
-        assert!(built.reused() as usize + twins + 3 >= kept && built.reused() as usize <= kept, "{}", built.reused());
+        assert!(
+            built.reused() as usize + duplicates + 3 >= kept && built.reused() as usize <= kept,
+            "{}",
+            built.reused()
+        );
         let reused = open(&sample, bytes_of(&built)).unwrap();
         reused.verify().unwrap();
         let (of_fresh, of_reused) = (recall(&sample, &fresh, 20, |_| true), recall(&sample, &reused, 20, |_| true));

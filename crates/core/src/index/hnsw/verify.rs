@@ -5,7 +5,7 @@ use super::layout::{NONE, SectionKind};
 use crate::index::Error;
 
 impl Graph {
-    /// Reads and verifies the whole file: checksums, then the existence of every link, row and twin.
+    /// Reads and verifies the whole file: checksums, then the existence of every link, row and duplicate.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the section: rebuild the graph from the vectors.
@@ -52,13 +52,14 @@ impl Graph {
             }
             below = nodes;
         }
-        let ends_right = view.twin_starts.first() == Some(&0) && view.twin_starts.last() == Some(&self.header().twins);
+        let ends_right =
+            view.twin_starts.first() == Some(&0) && view.twin_starts.last() == Some(&self.header().duplicates);
         if !ends_right || !view.twin_starts.is_sorted() || view.twin_rows.iter().any(|&row| row >= rows) {
-            return Err("the twin groups name rows that do not exist".into());
+            return Err("the duplicate groups name rows that do not exist".into());
         }
         let heads = view.twin_heads;
         if !heads.is_sorted_by(|a, b| a < b) || heads.iter().any(|&row| row >= rows) {
-            return Err("the twin heads name rows that do not exist, or are not in order".into());
+            return Err("the duplicate heads name rows that do not exist, or are not in order".into());
         }
         Ok(())
     }

@@ -43,9 +43,9 @@ impl Graph {
             codes: CodeRows { bytes: section(SectionKind::Codes), stride: self.header().stride as usize },
             links: numbers(SectionKind::Links),
             upper: numbers(SectionKind::Upper),
-            twin_starts: numbers(SectionKind::TwinStarts),
-            twin_rows: numbers(SectionKind::TwinRows),
-            twin_heads: numbers(SectionKind::TwinHeads),
+            twin_starts: numbers(SectionKind::DuplicateGroups),
+            twin_rows: numbers(SectionKind::DuplicateRows),
+            twin_heads: numbers(SectionKind::DuplicateHeads),
             degree: self.header().m as usize,
         }
     }
@@ -78,7 +78,7 @@ impl<'a> View<'a> {
 
     /// Returns the rows whose codes equal those of a node, as far as the file is valid.
     #[inline]
-    pub(super) fn twins(&self, node: u32) -> &'a [u32] {
+    pub(super) fn duplicates(&self, node: u32) -> &'a [u32] {
         if self.twin_heads.is_empty() {
             return &[];
         }

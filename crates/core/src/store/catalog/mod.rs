@@ -1,4 +1,4 @@
-//! Catalogue of the collections: a small key-value file in the data directory. Each collection has a folder.
+//! Catalog of the collections: a small key-value file in the data directory. Each collection has a folder.
 //!
 //! A folder number is never reused. An open removes a folder without a record only if it is a leftover:
 //!
@@ -14,10 +14,10 @@
 mod tests;
 
 use crate::disk::{self, DirLock, Fs};
-use crate::store::collection_db::Truth;
+use crate::store::collection_db::CollectionDb;
 use crate::store::identity::{self, CollectionDir, Owner};
 use crate::store::kv::db::Kv;
-use crate::store::orphan::{self, Content, Fate, Unnamed};
+use crate::store::orphan::{self, Content, OrphanAction, OrphanFile};
 use crate::store::record::{self, CollectionRecord, Entry};
 use crate::store::{Error, folder_number};
 use crate::types::Identity;
@@ -44,7 +44,7 @@ const FOLDER: &str = "collections";
 const CACHE_BYTES: usize = 1 << 20;
 
 /// The collections of a data directory. Holds the lock of the directory. Calls that write block for a disk sync.
-pub struct Catalogue {
+pub struct Catalog {
     fs: Arc<dyn Fs>,
     kv: Kv,
     folder: PathBuf,
@@ -60,14 +60,14 @@ pub struct Catalogue {
 pub struct Changed {
     /// The new entry of the collection; none after its removal.
     pub entry: Option<Entry>,
-    /// Folders without a record, to be removed by [`Catalogue::discard`].
+    /// Folders without a record, to be removed by [`Catalog::discard`].
     pub gone: Vec<PathBuf>,
 }
 
 /// Name of a collection and its entry, or the error of an unreadable record.
 pub type Listed = (String, Result<Entry, Error>);
 
-impl Catalogue {
+impl Catalog {
     /// Takes the lock of the data directory and opens its catalogue; creates both if they are missing. Removes
     /// leftovers and moves orphans to `orphans/`. Writes nothing after a clean shutdown.
     ///
@@ -111,9 +111,9 @@ impl Catalogue {
                 identity
             }
         };
-        let catalogue = Self::with(fs, kv, data_dir, identity, lock);
-        catalogue.sweep()?;
-        Ok(catalogue)
+        let catalog = Self::with(fs, kv, data_dir, identity, lock);
+        catalog.sweep()?;
+        Ok(catalog)
     }
 
     /// Opens an existing catalogue read-only: nothing on disk changes.
@@ -160,7 +160,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// `Busy` if one of them is open; `Corrupt`, `Internal`.
-    pub fn unnamed(&self) -> Result<Vec<Unnamed>, Error> {
+    pub fn unnamed(&self) -> Result<Vec<OrphanFile>, Error> {
         let mut named = Vec::new();
         for (_, entry) in self.list()? {
             match entry {
@@ -178,50 +178,53 @@ impl Catalogue {
             let Some(number) = folder_number(&name).filter(|_| !named.contains(&path)) else { continue };
             let content = orphan::content(&self.fs, &path)?;
             let (fate, what) = self.fate_of(number, next, removed.contains(&number), &content);
-            unnamed.push(Unnamed { path, fate, what });
+            unnamed.push(OrphanFile { path, fate, what });
         }
         Ok(unnamed)
     }
 
-    fn fate_of(&self, number: u64, next: u64, removed: bool, content: &Content) -> (Fate, String) {
-        const REMEDY: &str = "restore the catalogue that belongs to it, or move the folder out of the data directory";
-        let catalogue = self.kv.path().display();
+    fn fate_of(&self, number: u64, next: u64, removed: bool, content: &Content) -> (OrphanAction, String) {
+        const REMEDY: &str = "restore the catalog that belongs to it, or move the folder out of the data directory";
+        let catalog = self.kv.path().display();
         match (&content.points, content.owner) {
             (Some(points), Some(owner)) if owner.directory != self.identity => {
                 let (theirs, ours) = (owner.directory, self.identity);
                 let what = format!(
-                    "holds {points} of the data directory {theirs}, but {catalogue} is of the data directory {ours}; {REMEDY}"
+                    "holds {points} of the data directory {theirs}, but {catalog} is of the data directory {ours}; {REMEDY}"
                 );
-                (Fate::Refuse, what)
+                (OrphanAction::Refuse, what)
             }
-            _ if removed => (Fate::Remove, "its collection was removed".into()),
+            _ if removed => (OrphanAction::Remove, "its collection was removed".into()),
             (points, _) if number > next || number == next && points.is_some() => {
                 let what = format!(
-                    "is folder {number}, but the next folder of {catalogue} is {next}: the catalogue is older than the data; {REMEDY}"
+                    "is folder {number}, but the next folder of {catalog} is {next}: the catalog is older than the data; {REMEDY}"
                 );
-                (Fate::Refuse, what)
+                (OrphanAction::Refuse, what)
             }
-            (None, _) => (Fate::Remove, "no record names it, and it holds no points".into()),
-            (Some(_), _) if content.uncommitted => (Fate::Remove, "its creation was not completed".into()),
-            (Some(points), _) => (Fate::SetAside, format!("no record of {catalogue} names it, and it holds {points}")),
+            (None, _) => (OrphanAction::Remove, "no record names it, and it holds no points".into()),
+            (Some(_), _) if content.uncommitted => (OrphanAction::Remove, "its creation was not completed".into()),
+            (Some(points), _) => {
+                (OrphanAction::SetAside, format!("no record of {catalog} names it, and it holds {points}"))
+            }
         }
     }
 
     /// Removes leftovers and moves orphans to `orphans/`.
     fn sweep(&self) -> Result<(), Error> {
         let unnamed = self.unnamed()?;
-        if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
+        if let Some(OrphanFile { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == OrphanAction::Refuse)
+        {
             return Err(Error::foreign(path, what.clone()));
         }
         let mut gone = false;
         for unnamed in &unnamed {
             match unnamed.fate {
-                Fate::Remove => {
+                OrphanAction::Remove => {
                     tracing::info!(folder = %unnamed.path.display(), why = unnamed.what, "removed a leftover folder");
                     remove_marked(self.fs.as_ref(), &unnamed.path)?;
                     gone = true;
                 }
-                Fate::SetAside | Fate::Refuse => {
+                OrphanAction::SetAside | OrphanAction::Refuse => {
                     let name = unnamed.path.file_name().unwrap_or_default().to_string_lossy();
                     orphan::set_aside(self.fs.as_ref(), unnamed, &self.orphans, &name)?;
                 }
@@ -348,7 +351,7 @@ impl Catalogue {
             let folder = self.folder_of(number);
             // A failed creation may have left this folder, at most with an empty database.
             self.remove_empty(&folder)?;
-            drop(Truth::create(&self.fs, &folder, owner)?);
+            drop(CollectionDb::create(&self.fs, &folder, owner)?);
             meta.insert(NEXT_FOLDER, number + 1).map_err(self.kv.failed("write"))?;
             let entry = Entry::first(record.clone(), number, Some(owner.collection));
             table.insert(name, record::encode(&entry).as_slice()).map_err(self.kv.failed("write"))?;
@@ -388,7 +391,7 @@ impl Catalogue {
             orphans: self.orphans.clone(),
             directory: self.identity,
             collection: Some(owner.collection),
-            catalogue: self.kv.path().into(),
+            catalog: self.kv.path().into(),
         };
         self.remove_empty(&dir.path)?;
         let prepared = Prepared { fs: self.fs.clone(), number, identity: owner.collection, dir, adopted: false };
@@ -397,7 +400,7 @@ impl Catalogue {
         let marker = path.join(orphan::MARKER);
         // Made durable together with the name of the database, before the first point.
         self.fs.create(&marker).map_err(|source| disk::Error::io(&marker, "create", source))?;
-        drop(Truth::create(&self.fs, path, owner)?);
+        drop(CollectionDb::create(&self.fs, path, owner)?);
         Ok(prepared)
     }
 
@@ -531,7 +534,7 @@ impl Catalogue {
             orphans: self.orphans.clone(),
             directory: self.identity,
             collection: entry.identity,
-            catalogue: self.kv.path().into(),
+            catalog: self.kv.path().into(),
         }
     }
 
@@ -566,7 +569,7 @@ impl Catalogue {
                 let what =
                     format!("the collection {name:?} was removed, and this is the folder of {}", owner.collection);
                 let folder = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let orphan = Unnamed { path, fate: Fate::SetAside, what };
+                let orphan = OrphanFile { path, fate: OrphanAction::SetAside, what };
                 orphan::set_aside(self.fs.as_ref(), &orphan, &self.orphans, &folder)?;
             }
         }

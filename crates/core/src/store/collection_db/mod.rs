@@ -9,7 +9,7 @@
 //! removed   id u64 -> ()                           removed segments, until their files are gone
 //! deleted   (segment u64, row u32) -> ()           deleted rows
 //! calibrations  (segment u64, generation u32) -> bytes   recall measurements of a graph; a cache
-//! canaries      index u32 -> point                       embedder outputs for some inputs, from the creation
+//! reference_vectors      index u32 -> point                       embedder outputs for some inputs, from the creation
 //! meta      name -> u64                            sequence, next_key, next_segment, format
 //! identity  name -> 16 bytes                       directory, collection: the owner of the file
 //! ```
@@ -18,7 +18,7 @@
 //! `<id>.uncommitted` shows that it was never recorded. It moves any other to `orphans/`. If the id was not assigned
 //! yet, this file is older than the segments, and the open fails.
 //!
-//! `Truth` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
+//! `CollectionDb` is `Send + Sync`. Reads see the last commit and never wait; commits wait for one another and for the disk.
 
 pub(crate) mod point_record;
 mod sweep;
@@ -66,10 +66,10 @@ const FILE: &str = "points.redb";
 /// Size of redb's cache; the callers hold the points in memory themselves.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// One step of a [`commit`](Truth::commit).
+/// One step of a [`commit`](CollectionDb::commit).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change<'a> {
-    /// Adds a growing point. Keys ascend: `key` is at least [`Truth::next_key`].
+    /// Adds a growing point. Keys ascend: `key` is at least [`CollectionDb::next_key`].
     AddGrowing {
         /// The key.
         key: u64,
@@ -132,13 +132,13 @@ pub enum Change<'a> {
         record: &'a [u8],
     },
     /// Removes a segment with its deletions and its calibration. The caller may remove the files afterwards. An open
-    /// removes them until [`Truth::settle`] has recorded that they are gone.
+    /// removes them until [`CollectionDb::settle`] has recorded that they are gone.
     RemoveSegment {
         /// The segment.
         segment: SegmentId,
     },
     /// Adds a reference vector: the embedder's output for an input when the collection was created.
-    AddCanary {
+    AddReferenceVector {
         /// Its index.
         index: u32,
         /// Kind of the input.
@@ -172,7 +172,7 @@ pub struct SegmentRecord {
 
 /// A stored reference vector of the embedder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Canary {
+pub struct ReferenceVector {
     /// Kind of the input.
     pub kind: String,
     /// The output of the embedder.
@@ -182,7 +182,7 @@ pub struct Canary {
 }
 
 /// Database of a collection; see the module docs.
-pub struct Truth {
+pub struct CollectionDb {
     fs: Arc<dyn Fs>,
     kv: Kv,
     dir: PathBuf,
@@ -194,7 +194,7 @@ pub struct Truth {
     settled: Mutex<Vec<SegmentId>>,
 }
 
-impl Truth {
+impl CollectionDb {
     /// Name of the file in the collection's folder.
     pub const FILE: &str = FILE;
 
@@ -233,7 +233,7 @@ impl Truth {
 
     /// Creates missing tables, for `owner` if there is one; checks the version of existing ones.
     fn prepare(fs: &Arc<dyn Fs>, kv: Kv, dir: &Path, owner: Option<Owner>) -> Result<Self, Error> {
-        let truth = Self {
+        let db = Self {
             fs: fs.clone(),
             kv,
             dir: dir.into(),
@@ -241,24 +241,24 @@ impl Truth {
             owned: AtomicBool::new(false),
             settled: Mutex::default(),
         };
-        if truth.ready()? {
-            if let Some(owner) = truth.read_owner()? {
-                truth.owned.store(true, Ordering::Release);
-                truth.owner.get_or_init(|| owner);
+        if db.ready()? {
+            if let Some(owner) = db.read_owner()? {
+                db.owned.store(true, Ordering::Release);
+                db.owner.get_or_init(|| owner);
             }
-            return Ok(truth);
+            return Ok(db);
         }
-        truth.kv.write(|transaction| {
-            transaction.open_table(GROWING).map_err(truth.kv.failed("make a table"))?;
-            transaction.open_table(SEGMENTS).map_err(truth.kv.failed("make a table"))?;
-            transaction.open_table(DELETED).map_err(truth.kv.failed("make a table"))?;
-            transaction.open_table(CALIBRATIONS).map_err(truth.kv.failed("make a table"))?;
-            let mut meta = transaction.open_table(META).map_err(truth.kv.failed("make a table"))?;
-            meta.insert(FORMAT, ANONYMOUS).map_err(truth.kv.failed("write"))?;
-            owner.map_or(Ok(()), |owner| truth.write_owner(transaction, &mut meta, owner))
+        db.kv.write(|transaction| {
+            transaction.open_table(GROWING).map_err(db.kv.failed("make a table"))?;
+            transaction.open_table(SEGMENTS).map_err(db.kv.failed("make a table"))?;
+            transaction.open_table(DELETED).map_err(db.kv.failed("make a table"))?;
+            transaction.open_table(CALIBRATIONS).map_err(db.kv.failed("make a table"))?;
+            let mut meta = transaction.open_table(META).map_err(db.kv.failed("make a table"))?;
+            meta.insert(FORMAT, ANONYMOUS).map_err(db.kv.failed("write"))?;
+            owner.map_or(Ok(()), |owner| db.write_owner(transaction, &mut meta, owner))
         })?;
-        truth.owned.store(owner.is_some(), Ordering::Release);
-        Ok(truth)
+        db.owned.store(owner.is_some(), Ordering::Release);
+        Ok(db)
     }
 
     /// Returns whether the tables exist (one transaction creates them all).
@@ -333,23 +333,22 @@ impl Truth {
     /// `Corrupt` (`Foreign`) for a file of another collection or data directory, or one from before it had identities.
     pub fn claim(&self, dir: &CollectionDir) -> Result<Identity, Error> {
         const REMEDY: &str = "the two files do not belong together; restore both from the same backup";
-        let catalogue = dir.catalogue.display();
+        let catalog = dir.catalog.display();
         match (self.owner(), dir.collection) {
             (Some(owner), Some(recorded)) if owner.collection != recorded => {
                 let found = owner.collection;
-                let what = format!(
-                    "has the identity {found}, but {catalogue} records {recorded} for this collection; {REMEDY}"
-                );
+                let what =
+                    format!("has the identity {found}, but {catalog} records {recorded} for this collection; {REMEDY}");
                 Err(Error::foreign(self.path(), what))
             }
             (Some(owner), _) if owner.directory != dir.directory => {
                 let (found, ours) = (owner.directory, dir.directory);
-                let what = format!("belongs to the data directory {found}, but {catalogue} to {ours}; {REMEDY}");
+                let what = format!("belongs to the data directory {found}, but {catalog} to {ours}; {REMEDY}");
                 Err(Error::foreign(self.path(), what))
             }
             (Some(owner), _) => Ok(owner.collection),
             (None, Some(recorded)) => {
-                let what = format!("has no identity, but {catalogue} records {recorded} for this collection; {REMEDY}");
+                let what = format!("has no identity, but {catalog} records {recorded} for this collection; {REMEDY}");
                 Err(Error::foreign(self.path(), what))
             }
             (None, None) => {
@@ -434,7 +433,7 @@ impl Truth {
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
-    pub fn canaries(&self) -> Result<Vec<Canary>, Error> {
+    pub fn reference_vectors(&self) -> Result<Vec<ReferenceVector>, Error> {
         self.kv.read(|read| {
             let table = match read.open_table(CANARIES) {
                 Ok(table) => table,
@@ -445,9 +444,10 @@ impl Truth {
             for entry in table.iter().map_err(self.kv.failed("read"))? {
                 let (index, value) = entry.map_err(self.kv.failed("read"))?;
                 let mut vector = Vec::new();
-                let wrong = |what| Error::corrupt(self.kv.path(), format!("the canary {}: {what}", index.value()));
+                let wrong =
+                    |what| Error::corrupt(self.kv.path(), format!("the reference vector {}: {what}", index.value()));
                 let (kind, input) = point_record::decode(value.value(), &mut vector).map_err(wrong)?;
-                all.push(Canary { kind: kind.into(), input: input.into(), vector });
+                all.push(ReferenceVector { kind: kind.into(), input: input.into(), vector });
             }
             Ok(all)
         })
@@ -648,13 +648,13 @@ impl Tables<'_> {
                     .retain_in((segment.0, 0)..=(segment.0, u32::MAX), |_, ()| false)
                     .map_err(kv.failed("write"))
             }
-            Change::AddCanary { index, kind, vector, input } => {
+            Change::AddReferenceVector { index, kind, vector, input } => {
                 self.record.clear();
                 point_record::encode(&mut self.record, kind, vector, input)
-                    .map_err(|what| Error::refused(kv.path(), format!("the canary {index}: {what}")))?;
+                    .map_err(|what| Error::refused(kv.path(), format!("the reference vector {index}: {what}")))?;
                 // The table is created on demand: most collections have no reference vectors.
-                let mut canaries = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
-                canaries.insert(index, self.record.as_slice()).map_err(kv.failed("write"))?;
+                let mut reference_vectors = self.transaction.open_table(CANARIES).map_err(kv.failed("open a table"))?;
+                reference_vectors.insert(index, self.record.as_slice()).map_err(kv.failed("write"))?;
                 Ok(())
             }
             Change::Sequence(sequence) => self.set(SEQUENCE, sequence),

@@ -1,8 +1,8 @@
 //! Classification and removal of unrecorded files in a collection's folder: leftovers or orphans.
 
-use super::{FILE, SegmentRecord, Truth};
+use super::{CollectionDb, FILE, SegmentRecord};
 use crate::disk;
-use crate::store::orphan::{self, Fate, Unnamed};
+use crate::store::orphan::{self, OrphanAction, OrphanFile};
 use crate::store::segment::SegmentId;
 use crate::store::{Error, folder_number};
 use std::path::Path;
@@ -17,8 +17,8 @@ fn segment_of(name: &str) -> Option<(SegmentId, &str)> {
     folder_number(id).filter(|_| known).map(|id| (SegmentId(id), end))
 }
 
-impl Truth {
-    /// Removes the leftovers in the folder and moves orphans to `orphans`; see the docs of `truth.rs`. Call before the
+impl CollectionDb {
+    /// Removes the leftovers in the folder and moves orphans to `orphans`; see the docs of `db.rs`. Call before the
     /// first write to the folder. Returns a message for the user per orphan.
     ///
     /// # Errors
@@ -26,13 +26,14 @@ impl Truth {
     /// `Internal`.
     pub fn sweep(&self, orphans: &Path) -> Result<Vec<String>, Error> {
         let unnamed = self.unnamed()?;
-        if let Some(Unnamed { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == Fate::Refuse) {
+        if let Some(OrphanFile { path, what, .. }) = unnamed.iter().find(|unnamed| unnamed.fate == OrphanAction::Refuse)
+        {
             return Err(Error::foreign(path, what.clone()));
         }
         let (mut aside, mut segments, mut marks) = (Vec::new(), false, Vec::new());
         for unnamed in unnamed {
             let name = unnamed.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if unnamed.fate == Fate::SetAside {
+            if unnamed.fate == OrphanAction::SetAside {
                 let collection = self.dir.file_name().unwrap_or_default().to_string_lossy();
                 let to = orphan::set_aside(self.fs.as_ref(), &unnamed, orphans, &format!("{collection}-{name}"))?;
                 aside.push(format!("{}: {}; it was moved to {}", unnamed.path.display(), unnamed.what, to.display()));
@@ -59,30 +60,32 @@ impl Truth {
     ///
     /// # Errors
     /// `Corrupt`, `Internal`.
-    pub fn unnamed(&self) -> Result<Vec<Unnamed>, Error> {
+    pub fn unnamed(&self) -> Result<Vec<OrphanFile>, Error> {
         let (named, removed, next) = (self.named()?, self.removed()?, self.next_segment()?);
         let files = disk::list_files(&self.dir)?;
         let marked = |id: SegmentId| files.contains(&id.uncommitted_file());
         let mut unnamed = Vec::new();
         for name in files.iter().filter(|name| !named.contains(name)) {
-            let remove = |what: &str| (Fate::Remove, what.to_owned());
+            let remove = |what: &str| (OrphanAction::Remove, what.to_owned());
             let (fate, what) = match segment_of(name) {
                 None if name.ends_with(".tmp") => remove("a file that was not completed"),
                 None => continue,
                 Some((id, VECTORS)) if removed.contains(&id) => remove("its segment was removed"),
                 Some((id, VECTORS)) if marked(id) => remove("its segment was not committed"),
                 Some((id, VECTORS)) if id >= next && self.is_owned() => {
-                    let truth = self.path().display();
+                    let db = self.path().display();
                     let what = format!(
-                        "is segment {id}, but the next segment of {truth} is {next}: {truth} is older than the segments; restore the one that belongs to them, or move the segment out of the folder"
+                        "is segment {id}, but the next segment of {db} is {next}: {db} is older than the segments; restore the one that belongs to them, or move the segment out of the folder"
                     );
-                    (Fate::Refuse, what)
+                    (OrphanAction::Refuse, what)
                 }
-                Some((_, VECTORS)) => (Fate::SetAside, format!("{} does not name this segment", self.path().display())),
+                Some((_, VECTORS)) => {
+                    (OrphanAction::SetAside, format!("{} does not name this segment", self.path().display()))
+                }
                 Some((_, UNCOMMITTED)) => remove("a mark that is not needed any more"),
                 Some(_) => remove("a cache that belongs to no segment"),
             };
-            unnamed.push(Unnamed { path: self.dir.join(name), fate, what });
+            unnamed.push(OrphanFile { path: self.dir.join(name), fate, what });
         }
         Ok(unnamed)
     }

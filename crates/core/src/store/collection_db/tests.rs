@@ -4,7 +4,7 @@ use super::*;
 use crate::disk::ErrorKind;
 use crate::disk::double::{CrashFs, Plan, Unsynced};
 use crate::quick_dir;
-use crate::store::Fate;
+use crate::store::OrphanAction;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ struct Model {
     tags: BTreeMap<u64, u64>,
     removed: BTreeSet<u64>,
     calibrations: BTreeMap<u64, Vec<u8>>,
-    canaries: BTreeMap<u32, (String, Vec<u8>)>,
+    reference_vectors: BTreeMap<u32, (String, Vec<u8>)>,
     sequence: u64,
     next_key: u64,
     next_segment: u64,
@@ -75,8 +75,8 @@ impl Model {
                 self.removed.insert(segment.0);
                 self.segments.remove(&segment.0).is_some()
             }
-            Change::AddCanary { index, kind, vector: _, input } => {
-                self.canaries.insert(index, (kind.into(), input.into()));
+            Change::AddReferenceVector { index, kind, vector: _, input } => {
+                self.reference_vectors.insert(index, (kind.into(), input.into()));
                 true
             }
             Change::Sequence(sequence) => {
@@ -87,12 +87,12 @@ impl Model {
     }
 }
 
-fn read(truth: &Truth) -> Model {
+fn read(db: &CollectionDb) -> Model {
     let mut model = Model {
-        sequence: truth.sequence().unwrap(),
-        next_key: truth.next_key().unwrap(),
-        next_segment: truth.meta(NEXT_SEGMENT).unwrap(),
-        removed: truth.removed().unwrap().into_iter().map(|id| id.0).collect(),
+        sequence: db.sequence().unwrap(),
+        next_key: db.next_key().unwrap(),
+        next_segment: db.meta(NEXT_SEGMENT).unwrap(),
+        removed: db.removed().unwrap().into_iter().map(|id| id.0).collect(),
         ..Model::default()
     };
     let mut visit = |key, id: &str, vector: &[f32], payload: &[u8]| {
@@ -101,15 +101,15 @@ fn read(truth: &Truth) -> Model {
         model.growing.insert(key, (id.to_owned(), bits, payload.to_vec()));
         Ok(())
     };
-    truth.growing(&mut visit).unwrap();
-    for record in truth.segments().unwrap() {
+    db.growing(&mut visit).unwrap();
+    for record in db.segments().unwrap() {
         model.tags.extend(record.tag.map(|tag| (record.id.0, tag)));
         model.calibrations.extend(record.calibration.map(|bytes| (record.id.0, bytes)));
         model.segments.insert(record.id.0, (record.graph_generation, record.deleted.into_iter().collect()));
     }
-    for (index, canary) in (0..).zip(truth.canaries().unwrap()) {
-        assert_eq!(canary.vector, [1.0]);
-        model.canaries.insert(index, (canary.kind, canary.input));
+    for (index, reference_vector) in (0..).zip(db.reference_vectors().unwrap()) {
+        assert_eq!(reference_vector.vector, [1.0]);
+        model.reference_vectors.insert(index, (reference_vector.kind, reference_vector.input));
     }
     model
 }
@@ -127,7 +127,7 @@ enum Step {
     Calibrate(u64, u32, Vec<u8>),
     Drop(u64),
     /// Adds the reference vector with index 0.
-    Canary(Vec<u8>),
+    ReferenceVector(Vec<u8>),
     Sequence(u64),
 }
 
@@ -144,13 +144,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5u64, 0..3u32, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(segment, graph, record)| Step::Calibrate(segment, graph, record)),
         2 => (0..5u64).prop_map(Step::Drop),
-        1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Step::Canary),
+        1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Step::ReferenceVector),
         2 => any::<u64>().prop_map(Step::Sequence),
     ]
 }
 
 /// Applies the steps to the database and to the model, as one commit.
-fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Error> {
+fn commit(db: &CollectionDb, model: &mut Model, steps: &[Step]) -> Result<bool, Error> {
     let mut key = model.next_key;
     let floats: Vec<(String, Vec<f32>)> = steps
         .iter()
@@ -182,11 +182,11 @@ fn commit(truth: &Truth, model: &mut Model, steps: &[Step]) -> Result<bool, Erro
                 Change::SetCalibration { segment: SegmentId(*segment), graph_generation: *graph_generation, record }
             }
             Step::Drop(segment) => Change::RemoveSegment { segment: SegmentId(*segment) },
-            Step::Canary(input) => Change::AddCanary { index: 0, kind: id, vector, input },
+            Step::ReferenceVector(input) => Change::AddReferenceVector { index: 0, kind: id, vector, input },
             Step::Sequence(sequence) => Change::Sequence(*sequence),
         })
         .collect();
-    match truth.commit(&changes) {
+    match db.commit(&changes) {
         Ok(()) => {
             assert!(model.apply(&changes), "the model refuses {changes:?}");
             Ok(true)
@@ -204,26 +204,26 @@ proptest! {
     #[test]
     fn any_changes_are_as_in_a_map(commits in prop::collection::vec((prop::collection::vec(step(), 1..7), prop::bool::weighted(0.15)), 1..25)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut truth = Truth::create(&disk::real_fs(), dir.path(), OWNER).unwrap();
+        let mut db = CollectionDb::create(&disk::real_fs(), dir.path(), OWNER).unwrap();
         let mut model = Model::default();
         for (steps, reopen) in &commits {
-            commit(&truth, &mut model, steps).unwrap();
+            commit(&db, &mut model, steps).unwrap();
             if *reopen {
-                drop(truth);
-                truth = open(dir.path()).unwrap();
+                drop(db);
+                db = open(dir.path()).unwrap();
             }
-            prop_assert_eq!(&read(&truth), &model);
+            prop_assert_eq!(&read(&db), &model);
         }
     }
 }
 
-fn open(dir: &Path) -> Result<Truth, Error> {
-    Truth::open(&disk::real_fs(), dir)
+fn open(dir: &Path) -> Result<CollectionDb, Error> {
+    CollectionDb::open(&disk::real_fs(), dir)
 }
 
-fn create_on(fs: &CrashFs, dir: &Path) -> Truth {
+fn create_on(fs: &CrashFs, dir: &Path) -> CollectionDb {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    Truth::create(&fs, dir, OWNER).unwrap()
+    CollectionDb::create(&fs, dir, OWNER).unwrap()
 }
 
 #[test]
@@ -245,13 +245,13 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
     // The state after each commit, and the moment of its acknowledgement.
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let truth = create_on(&fs, dir.path());
+    let db = create_on(&fs, dir.path());
     let mut states = vec![Model::default()];
     let mut moments = vec![fs.now()];
     let before = fs.syncs();
     for steps in &commits {
         let mut next = states[states.len() - 1].clone();
-        assert!(commit(&truth, &mut next, steps).unwrap());
+        assert!(commit(&db, &mut next, steps).unwrap());
         states.push(next);
         moments.push(fs.now());
     }
@@ -272,18 +272,18 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
     for failing in 0..fs.syncs() - before {
         let dir = tempfile::tempdir().unwrap();
         let fs = CrashFs::new(dir.path(), Plan::Nothing);
-        let truth = create_on(&fs, dir.path());
+        let db = create_on(&fs, dir.path());
         fs.restart(Plan::FailSync(failing));
         let failed = commits
             .iter()
             .zip(&states)
-            .position(|(steps, before)| commit(&truth, &mut before.clone(), steps).is_err())
+            .position(|(steps, before)| commit(&db, &mut before.clone(), steps).is_err())
             .unwrap_or(commits.len());
         assert!(failed < commits.len(), "sync {failing} failed and nobody said so");
         // Commits are refused although the disk works again.
-        let refused = truth.commit(&[Change::Sequence(99)]).unwrap_err();
+        let refused = db.commit(&[Change::Sequence(99)]).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Stopped, "{refused}");
-        assert!(truth.stopped().is_some());
+        assert!(db.stopped().is_some());
         check(&fs, fs.now(), failed);
     }
 }
@@ -292,30 +292,30 @@ fn a_crash_at_any_sync_loses_nothing_acknowledged() {
 fn a_full_disk_is_said_and_forgotten_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
-    let truth = create_on(&fs, dir.path());
+    let db = create_on(&fs, dir.path());
     let mut model = Model::default();
     let add = |n: u8| vec![Step::Add(n, vec![1; 3], vec![n; 3000])];
-    assert!(commit(&truth, &mut model, &add(1)).unwrap());
+    assert!(commit(&db, &mut model, &add(1)).unwrap());
     for room in [0, 1_000, 5_000, 9_000] {
         fs.restart(Plan::FullAfter(room));
         for _ in 0..2 {
-            assert_eq!(commit(&truth, &mut model, &add(2)).unwrap_err().kind(), ErrorKind::Exhausted, "{room}");
-            assert!(truth.stopped().is_none());
+            assert_eq!(commit(&db, &mut model, &add(2)).unwrap_err().kind(), ErrorKind::Exhausted, "{room}");
+            assert!(db.stopped().is_none());
         }
         fs.restart(Plan::Nothing);
-        assert_eq!(read(&truth), model, "nothing of what was refused");
-        assert!(commit(&truth, &mut model, &add(3)).unwrap());
+        assert_eq!(read(&db), model, "nothing of what was refused");
+        assert!(commit(&db, &mut model, &add(3)).unwrap());
     }
-    drop(truth);
+    drop(db);
     assert_eq!(read(&open(dir.path()).unwrap()), model);
 }
 
 #[test]
 fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
     let dir = quick_dir();
-    let truth = small(dir.path());
-    let sound = read(&truth);
-    drop(truth);
+    let db = small(dir.path());
+    let sound = read(&db);
+    drop(db);
     let file = dir.path().join(FILE);
     let whole = std::fs::read(&file).unwrap();
     let (mut refused, mut unharmed) = (0, 0);
@@ -326,9 +326,9 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
         // Create a new file: overwriting waits for the disk.
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &bytes).unwrap();
-        match Truth::look(&disk::real_fs(), dir.path()) {
-            Ok(truth) => {
-                assert_eq!(read(&truth), sound, "byte {at} flipped, and nobody said so");
+        match CollectionDb::look(&disk::real_fs(), dir.path()) {
+            Ok(db) => {
+                assert_eq!(read(&db), sound, "byte {at} flipped, and nobody said so");
                 unharmed += 1;
             }
             Err(error) => {
@@ -348,47 +348,46 @@ fn every_bit_of_a_small_file_may_flip_and_every_byte_be_missing() {
     for cut in (0..whole.len()).step_by(509) {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, &whole[..cut]).unwrap();
-        assert!(Truth::look(&disk::real_fs(), dir.path()).is_err(), "cut to {cut} bytes of {}", whole.len());
+        assert!(CollectionDb::look(&disk::real_fs(), dir.path()).is_err(), "cut to {cut} bytes of {}", whole.len());
     }
 }
 
-fn small(dir: &Path) -> Truth {
-    let truth = Truth::create(&disk::real_fs(), dir, OWNER).unwrap();
+fn small(dir: &Path) -> CollectionDb {
+    let db = CollectionDb::create(&disk::real_fs(), dir, OWNER).unwrap();
     let segment = SegmentId(1);
-    truth
-        .commit(&[
-            Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], payload: b"{}" },
-            Change::AddSegment { segment, graph_generation: Some(3), tag: TAG },
-            Change::DeleteRow { segment, row: 4 },
-            Change::Sequence(5),
-        ])
-        .unwrap();
-    truth
+    db.commit(&[
+        Change::AddGrowing { key: 0, id: "a", vector: &[1.0, 2.0], payload: b"{}" },
+        Change::AddSegment { segment, graph_generation: Some(3), tag: TAG },
+        Change::DeleteRow { segment, row: 4 },
+        Change::Sequence(5),
+    ])
+    .unwrap();
+    db
 }
 
 #[test]
 fn it_is_open_once_and_shared_by_threads() {
     fn shared<T: Send + Sync>(_: &T) {}
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
-    shared(&truth);
+    let db = small(dir.path());
+    shared(&db);
     assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Busy);
-    assert_eq!((truth.sequence().unwrap(), truth.next_key().unwrap()), (5, 1));
-    assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
-    drop(truth);
+    assert_eq!((db.sequence().unwrap(), db.next_key().unwrap()), (5, 1));
+    assert_eq!(db.next_segment().unwrap(), SegmentId(2));
+    drop(db);
     open(dir.path()).unwrap();
 }
 
 #[test]
 fn keys_and_segments_are_not_used_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
-    let before = read(&truth);
-    truth.commit(&[Change::RemoveGrowing { key: 0 }, Change::RemoveGrowing { key: 77 }]).unwrap();
+    let db = small(dir.path());
+    let before = read(&db);
+    db.commit(&[Change::RemoveGrowing { key: 0 }, Change::RemoveGrowing { key: 77 }]).unwrap();
     let again = Change::AddGrowing { key: 0, id: "a", vector: &[1.0], payload: b"" };
-    let error = truth.commit(&[Change::Sequence(9), again]).unwrap_err();
+    let error = db.commit(&[Change::Sequence(9), again]).unwrap_err();
     assert!(error.to_string().contains("growing key 0"), "{error}");
-    assert_eq!(truth.sequence().unwrap(), before.sequence, "all or nothing");
+    assert_eq!(db.sequence().unwrap(), before.sequence, "all or nothing");
     let unknown = SegmentId(9);
     for change in [
         Change::AddSegment { segment: SegmentId(1), graph_generation: None, tag: TAG },
@@ -400,41 +399,41 @@ fn keys_and_segments_are_not_used_twice() {
         Change::SetCalibration { segment: unknown, graph_generation: 3, record: b"x" },
         Change::SetCalibration { segment: SegmentId(1), graph_generation: 4, record: b"x" },
     ] {
-        assert!(matches!(truth.commit(&[change]), Err(Error::Refused { .. })), "{change:?}");
+        assert!(matches!(db.commit(&[change]), Err(Error::Refused { .. })), "{change:?}");
     }
-    truth.commit(&[Change::RemoveSegment { segment: SegmentId(1) }]).unwrap();
-    assert_eq!(truth.segments().unwrap(), []);
-    assert_eq!(truth.next_segment().unwrap(), SegmentId(2));
+    db.commit(&[Change::RemoveSegment { segment: SegmentId(1) }]).unwrap();
+    assert_eq!(db.segments().unwrap(), []);
+    assert_eq!(db.next_segment().unwrap(), SegmentId(2));
 }
 
 #[test]
 fn a_calibration_goes_with_its_graph_and_may_never_have_been() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
+    let db = small(dir.path());
     let segment = SegmentId(1);
-    let calibration = |truth: &Truth| truth.segments().unwrap()[0].calibration.clone();
+    let calibration = |db: &CollectionDb| db.segments().unwrap()[0].calibration.clone();
     let set = |graph_generation, record| Change::SetCalibration { segment, graph_generation, record };
-    truth.commit(&[set(3, b"first"), set(3, b"second")]).unwrap();
-    assert_eq!(calibration(&truth).as_deref(), Some(&b"second"[..]));
-    truth.commit(&[Change::SetGraph { segment, graph_generation: Some(4) }]).unwrap();
-    assert_eq!(calibration(&truth), None);
-    truth.commit(&[set(4, b"third"), Change::DeleteRow { segment, row: 9 }]).unwrap();
-    drop(truth);
-    let truth = open(dir.path()).unwrap();
-    assert_eq!(calibration(&truth).as_deref(), Some(&b"third"[..]));
+    db.commit(&[set(3, b"first"), set(3, b"second")]).unwrap();
+    assert_eq!(calibration(&db).as_deref(), Some(&b"second"[..]));
+    db.commit(&[Change::SetGraph { segment, graph_generation: Some(4) }]).unwrap();
+    assert_eq!(calibration(&db), None);
+    db.commit(&[set(4, b"third"), Change::DeleteRow { segment, row: 9 }]).unwrap();
+    drop(db);
+    let db = open(dir.path()).unwrap();
+    assert_eq!(calibration(&db).as_deref(), Some(&b"third"[..]));
     // A folder of a version without the table.
-    truth.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
-    assert_eq!(calibration(&truth), None);
-    truth.commit(&[set(4, b"again"), Change::RemoveSegment { segment }]).unwrap();
-    let left = truth.kv.write(|transaction| Ok(transaction.open_table(CALIBRATIONS).unwrap().iter().unwrap().count()));
+    db.kv.write(|transaction| Ok(transaction.delete_table(CALIBRATIONS).unwrap())).unwrap();
+    assert_eq!(calibration(&db), None);
+    db.commit(&[set(4, b"again"), Change::RemoveSegment { segment }]).unwrap();
+    let left = db.kv.write(|transaction| Ok(transaction.open_table(CALIBRATIONS).unwrap().iter().unwrap().count()));
     assert_eq!(left.unwrap(), 0);
 }
 
 #[test]
 fn a_visitor_can_stop() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
-    let stopped = truth.growing(&mut |_, _, _, _| Err(Error::refused(Path::new("here"), "enough")));
+    let db = small(dir.path());
+    let stopped = db.growing(&mut |_, _, _, _| Err(Error::refused(Path::new("here"), "enough")));
     assert!(stopped.unwrap_err().to_string().contains("enough"));
 }
 
@@ -447,11 +446,11 @@ fn files(dir: &Path) -> Vec<String> {
 fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("0000000000000007");
-    let truth = small(&folder);
+    let db = small(&folder);
     let id = SegmentId(1);
     let add = |number| Change::AddSegment { segment: SegmentId(number), graph_generation: None, tag: TAG };
-    truth.commit(&[add(2), add(3), Change::RemoveSegment { segment: SegmentId(3) }, add(9)]).unwrap();
-    truth.commit(&[Change::RemoveSegment { segment: SegmentId(9) }]).unwrap();
+    db.commit(&[add(2), add(3), Change::RemoveSegment { segment: SegmentId(3) }, add(9)]).unwrap();
+    db.commit(&[Change::RemoveSegment { segment: SegmentId(9) }]).unwrap();
     let kept =
         [id.vectors_file(), id.graph_file(3), id.payloads_file(), SegmentId(2).vectors_file(), "notes.txt".into()];
     let leftovers = [
@@ -470,28 +469,28 @@ fn the_sweep_removes_leftovers_and_sets_orphans_aside() {
         std::fs::write(folder.join(name), b"x").unwrap();
     }
     let orphans = dir.path().join("orphans");
-    let aside = truth.sweep(&orphans).unwrap();
+    let aside = db.sweep(&orphans).unwrap();
     assert!(aside.len() == 1 && aside[0].contains(&orphan) && aside[0].contains("points.redb"), "{aside:?}");
     let mut expected: Vec<String> = kept.iter().cloned().chain([FILE.to_owned()]).collect();
     expected.sort();
     assert_eq!(files(&folder), expected);
     assert_eq!(files(&orphans), [format!("0000000000000007-{orphan}")]);
-    assert_eq!(read(&truth).removed, [3, 9].into(), "written when something else is");
-    truth.commit(&[Change::Sequence(7)]).unwrap();
-    assert_eq!(read(&truth).removed, [].into());
-    assert_eq!(truth.sweep(&orphans).unwrap(), [] as [String; 0]);
+    assert_eq!(read(&db).removed, [3, 9].into(), "written when something else is");
+    db.commit(&[Change::Sequence(7)]).unwrap();
+    assert_eq!(read(&db).removed, [].into());
+    assert_eq!(db.sweep(&orphans).unwrap(), [] as [String; 0]);
 }
 
 #[test]
 fn a_truth_older_than_its_segments_is_refused_and_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
+    let db = small(dir.path());
     let newer = SegmentId(2).vectors_file();
     for name in [&newer, &SegmentId(1).graph_file(9)] {
         std::fs::write(dir.path().join(name), b"x").unwrap();
     }
     let before = files(dir.path());
-    let error = truth.sweep(&dir.path().join("orphans")).unwrap_err();
+    let error = db.sweep(&dir.path().join("orphans")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let text = error.to_string();
     assert!(text.contains(&newer) && text.contains("points.redb is older"), "{text}");
@@ -502,25 +501,25 @@ fn a_truth_older_than_its_segments_is_refused_and_nothing_is_removed() {
 fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
     let dir = tempfile::tempdir().unwrap();
     drop(small(dir.path()));
-    let truth = open(dir.path()).unwrap();
-    assert_eq!((truth.owner(), truth.is_owned()), (Some(OWNER), true));
+    let db = open(dir.path()).unwrap();
+    assert_eq!((db.owner(), db.is_owned()), (Some(OWNER), true));
     let home = |directory, collection| CollectionDir {
         path: dir.path().into(),
         orphans: dir.path().join("orphans"),
         directory,
         collection,
-        catalogue: "the/catalogue.redb".into(),
+        catalog: "the/catalogue.redb".into(),
     };
     let other = Identity([0xee; 16]);
-    assert_eq!(truth.claim(&home(OWNER.directory, Some(OWNER.collection))).unwrap(), OWNER.collection);
+    assert_eq!(db.claim(&home(OWNER.directory, Some(OWNER.collection))).unwrap(), OWNER.collection);
     // State after a crash before the catalogue recorded it.
-    assert_eq!(truth.claim(&home(OWNER.directory, None)).unwrap(), OWNER.collection);
+    assert_eq!(db.claim(&home(OWNER.directory, None)).unwrap(), OWNER.collection);
     for (home, found) in [
         (home(OWNER.directory, Some(other)), OWNER.collection),
         (home(other, Some(OWNER.collection)), OWNER.directory),
         (home(other, None), OWNER.directory),
     ] {
-        let error = truth.claim(&home).unwrap_err();
+        let error = db.claim(&home).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         let text = error.to_string();
         let named = ["points.redb", "the/catalogue.redb", &found.to_string(), &other.to_string()];
@@ -531,10 +530,9 @@ fn a_truth_of_another_collection_or_directory_is_refused_and_both_are_named() {
 #[test]
 fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
+    let db = small(dir.path());
     // A file of a version without identities and tags.
-    truth
-        .kv
+    db.kv
         .write(|transaction| {
             transaction.delete_table(IDENTITY).unwrap();
             transaction.open_table(META).unwrap().insert(FORMAT, ANONYMOUS).unwrap();
@@ -542,34 +540,34 @@ fn a_truth_without_identities_gets_them_with_its_first_commit_once() {
             Ok(())
         })
         .unwrap();
-    drop(truth);
-    let truth = open(dir.path()).unwrap();
-    assert_eq!((truth.owner(), truth.is_owned()), (None, false));
-    let record = &truth.segments().unwrap()[0];
+    drop(db);
+    let db = open(dir.path()).unwrap();
+    assert_eq!((db.owner(), db.is_owned()), (None, false));
+    let record = &db.segments().unwrap()[0];
     assert_eq!((record.graph_generation, record.tag), (Some(3), None));
     // That version left uncommitted segments behind: they prove nothing.
     std::fs::write(dir.path().join(SegmentId(8).vectors_file()), b"x").unwrap();
-    assert_eq!(truth.unnamed().unwrap()[0].fate, Fate::SetAside);
+    assert_eq!(db.unnamed().unwrap()[0].fate, OrphanAction::SetAside);
     let home = CollectionDir {
         path: dir.path().into(),
         orphans: dir.path().join("orphans"),
         directory: OWNER.directory,
         collection: Some(OWNER.collection),
-        catalogue: "catalogue.redb".into(),
+        catalog: "catalogue.redb".into(),
     };
-    let error = truth.claim(&home).unwrap_err();
+    let error = db.claim(&home).unwrap_err();
     assert!(error.to_string().contains("has no identity"), "{error}");
     let home = CollectionDir { collection: None, ..home };
-    let identity = truth.claim(&home).unwrap();
-    assert_eq!((truth.claim(&home).unwrap(), truth.is_owned()), (identity, false));
+    let identity = db.claim(&home).unwrap();
+    assert_eq!((db.claim(&home).unwrap(), db.is_owned()), (identity, false));
     let segment = SegmentId(1);
-    truth.commit(&[Change::SetGraph { segment, graph_generation: None }]).unwrap();
-    assert_eq!((truth.segments().unwrap()[0].tag, truth.is_owned()), (None, true));
-    truth.commit(&[Change::SetTag { segment, tag: TAG }]).unwrap();
-    drop(truth);
-    let truth = open(dir.path()).unwrap();
-    assert_eq!(truth.owner(), Some(Owner { directory: OWNER.directory, collection: identity }));
-    assert_eq!(truth.segments().unwrap()[0].tag, Some(TAG));
+    db.commit(&[Change::SetGraph { segment, graph_generation: None }]).unwrap();
+    assert_eq!((db.segments().unwrap()[0].tag, db.is_owned()), (None, true));
+    db.commit(&[Change::SetTag { segment, tag: TAG }]).unwrap();
+    drop(db);
+    let db = open(dir.path()).unwrap();
+    assert_eq!(db.owner(), Some(Owner { directory: OWNER.directory, collection: identity }));
+    assert_eq!(db.segments().unwrap()[0].tag, Some(TAG));
 }
 
 #[test]
@@ -578,37 +576,36 @@ fn an_open_writes_nothing_until_the_first_commit() {
     let fs = CrashFs::new(dir.path(), Plan::Nothing);
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let mut model = Model::default();
-    let truth = create_on(&fs, dir.path());
-    assert!(commit(&truth, &mut model, &[Step::Add(1, vec![1; 3], vec![1; 9])]).unwrap());
+    let db = create_on(&fs, dir.path());
+    assert!(commit(&db, &mut model, &[Step::Add(1, vec![1; 3], vec![1; 9])]).unwrap());
     let killed = quick_dir();
     fs.image(fs.now(), Unsynced::Kept, killed.path());
-    drop(truth);
+    drop(db);
     let before = std::fs::read(killed.path().join(FILE)).unwrap();
     let (now, bytes) = (fs.now(), std::fs::read(dir.path().join(FILE)).unwrap());
-    let truth = Truth::open(&shared, dir.path()).unwrap();
-    assert_eq!(read(&truth), model);
-    drop(truth);
+    let db = CollectionDb::open(&shared, dir.path()).unwrap();
+    assert_eq!(read(&db), model);
+    drop(db);
     assert!(fs.now() == now && std::fs::read(dir.path().join(FILE)).unwrap() == bytes, "after a clean end");
-    let truth = open(killed.path()).unwrap();
-    assert_eq!(read(&truth), model);
+    let db = open(killed.path()).unwrap();
+    assert_eq!(read(&db), model);
     assert_eq!(std::fs::read(killed.path().join(FILE)).unwrap(), before, "after a crash");
-    assert!(commit(&truth, &mut model, &[Step::Add(2, vec![2; 3], vec![2; 9])]).unwrap());
-    drop(truth);
+    assert!(commit(&db, &mut model, &[Step::Add(2, vec![2; 3], vec![2; 9])]).unwrap());
+    drop(db);
     assert_eq!(read(&open(killed.path()).unwrap()), model);
 }
 
 #[test]
 fn a_lost_or_foreign_or_newer_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let truth = small(dir.path());
-    truth
-        .kv
+    let db = small(dir.path());
+    db.kv
         .write(|transaction| {
             transaction.open_table(META).unwrap().insert(FORMAT, 3).unwrap();
             Ok(())
         })
         .unwrap();
-    drop(truth);
+    drop(db);
     assert_eq!(open(dir.path()).map(|_| ()).unwrap_err().kind(), ErrorKind::Incompatible);
     let file = dir.path().join(FILE);
     std::fs::write(&file, b"something else, of some length").unwrap();
