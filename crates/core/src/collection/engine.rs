@@ -337,6 +337,8 @@ pub struct SearchParams {
     pub group_by: Option<String>,
     /// Return partial results from the intact segments of a damaged collection, instead of an error.
     pub allow_partial: bool,
+    /// Number of hits to skip, less than `k`: the [`next_offset`](Answer::next_offset) of an answer that ended early.
+    pub offset: u32,
 }
 
 /// One hit.
@@ -402,6 +404,9 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// Cost of the answer.
     pub stats: SearchStats,
+    /// Offset of the first hit that the [`Budget`](super::Budget) of the call has no room for; none if none is left
+    /// out.
+    pub next_offset: Option<u32>,
 }
 
 /// Parameters of a recall measurement.
@@ -694,10 +699,11 @@ pub trait Engine: Send + Sync {
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error>;
-    /// Returns the points with these ids, in that order; none for an id without a point.
+    /// Returns the points with these ids, in that order; none for an id without a point. The list ends early if the
+    /// [`Budget`](super::Budget) of the call has no room for the next point.
     ///
     /// # Errors
-    /// `NotFound` for the collection.
+    /// `NotFound` for the collection; `ResponseTooLarge` if the first point exceeds the budget.
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
     /// Returns points in the order of their ids, starting after `after`; with a filter, only those that match.
     ///
@@ -716,10 +722,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`; `InvalidInput` for a malformed filter.
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
-    /// Returns the nearest points to each query. Validates all queries before it runs the first.
+    /// Returns the nearest points to each query. Validates all queries before it runs the first. If the
+    /// [`Budget`](super::Budget) of the call has no room for all answers, the list ends after the last that fits; if
+    /// the first does not fit, that answer is cut (see [`Answer::next_offset`]) and the only one.
     ///
     /// # Errors
-    /// `InvalidInput` naming the query and the limit.
+    /// `InvalidInput` naming the query and the limit; `ResponseTooLarge` if the first hit exceeds the budget.
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
     /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a [`Reason`], not
     /// an error.

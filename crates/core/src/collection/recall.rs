@@ -50,6 +50,7 @@ impl Collection {
             filter: None,
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
         let effort = limits::search(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;

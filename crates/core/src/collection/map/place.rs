@@ -74,6 +74,7 @@ impl Collection {
                 filter: None,
                 group_by: None,
                 allow_partial: false,
+                offset: 0,
             };
             let answer = self.answer(view, &query, &params, Effort::Ef(EF.max(k)), None)?;
             let first = answer.hits.first().map_or(0.0, |hit| hit.distance);
