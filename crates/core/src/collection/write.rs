@@ -58,6 +58,8 @@ pub(super) enum Op {
         filter: Filter,
         /// Whether the filter may name a field that no point has.
         allow_unknown_fields: bool,
+        /// Cancels the search for the points; nothing is deleted then.
+        stop: Stop,
     },
 }
 
@@ -211,7 +213,8 @@ impl Collection {
         }
         let batch = std::mem::take(&mut *lock(&self.writer.queue));
         let ops: Vec<Op> = batch.iter().filter_map(|pending| lock(&pending.op).take()).collect();
-        // The commit serves all writers: it is not cancelled when its own client leaves.
+        // The commit serves all writers: it is not cancelled when its own client leaves. Only what one operation reads
+        // before it changes anything is.
         let outcomes = Stop::default().run(|| self.commit(&mut counters, ops));
         for (pending, outcome) in batch.iter().zip(outcomes) {
             *lock(&pending.outcome) = Some(outcome);
@@ -312,12 +315,13 @@ impl Collection {
                     let deleted = (ids.len() - missing.len()) as u64;
                     outcomes.push(Ok(Outcome::Deleted(Deleted { sequence, deleted, missing })));
                 }
-                Op::DeleteMatching { filter, allow_unknown_fields } => match self
-                    .matching(&view, &filter, &moved, &born)
-                    .and_then(|ids| match ids.is_empty() || allow_unknown_fields {
-                        true => Ok(ids),
-                        false => self.knows_fields(&view, &filter, &born, ids.len()).map(|()| ids),
-                    }) {
+                Op::DeleteMatching { filter, allow_unknown_fields, stop } => match stop.run(|| {
+                    let ids = self.matching(&view, &filter, &moved, &born)?;
+                    if !ids.is_empty() && !allow_unknown_fields {
+                        self.knows_fields(&view, &filter, &born, ids.len())?;
+                    }
+                    Ok(ids)
+                }) {
                     Ok(ids) => {
                         let deleted =
                             ids.iter().filter(|id| end(id, &mut moved, &mut born, &mut deaths, None)).count() as u64;

@@ -266,9 +266,11 @@ fn may_have(view: &View, field: &str) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Whether a point of the view has a field, payload by payload.
+/// Whether a point of the view has a field, payload by payload. Checks for cancellation before each.
 fn any_live_payload_has(view: &View, field: &str) -> Result<bool, Error> {
+    let stop = Stop::current();
     let any = |rows: u32, has: &(dyn Fn(u32) -> Result<bool, Error> + Sync)| {
+        let has = |row: u32| stop.check().and_then(|()| has(row));
         let found = (0..rows).into_par_iter().map(has).find_any(|found| !matches!(found, Ok(false)));
         found.unwrap_or(Ok(false))
     };
@@ -391,4 +393,38 @@ fn parse(bytes: &[u8], id: &str) -> Result<Payload, Error> {
 
 fn damaged(id: &str, error: &serde_json::Error) -> Error {
     Error::Damaged { what: format!("the payload of point {id:?}: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::recall::tests::empty;
+    use crate::collection::write::{Op, Outcome, ReadyItem};
+    use crate::types::PointId;
+
+    #[test]
+    fn a_delete_whose_caller_has_left_ends_while_it_reads_payloads() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = empty(dir.path(), 1, 50_000);
+        let items = (0..3).map(|number| ReadyItem {
+            id: PointId::new(format!("p{number}")).unwrap(),
+            vector: vec![number as f32],
+            payload: Box::from(&br#"{"n":1,"empty":[]}"#[..]),
+        });
+        collection.write(Op::Upsert(items.collect())).unwrap();
+        let delete = |stop| {
+            // No index holds a field without a value.
+            let filter = Filter::Not(Box::new(Filter::exists("empty")));
+            collection
+                .write(Op::DeleteMatching { filter, allow_unknown_fields: false, stop })
+                .and_then(Outcome::deleted)
+        };
+        let waiting = Arc::new(());
+        let left = Stop::without(&waiting);
+        drop(waiting);
+        let sequence = collection.writer.sequence();
+        assert!(matches!(delete(left), Err(Error::Abandoned)));
+        assert_eq!((collection.view().live(), collection.writer.sequence()), (3, sequence));
+        assert_eq!(delete(Stop::default()).unwrap().deleted, 3);
+    }
 }
