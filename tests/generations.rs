@@ -24,6 +24,7 @@ const PARAMS: SearchParams = SearchParams {
     filter: None,
     group_by: None,
     allow_partial: false,
+    offset: 0,
 };
 
 fn open(dir: &Path) -> LocalEngine {

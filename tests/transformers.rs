@@ -107,6 +107,7 @@ fn a_snapshot_carries_an_imported_encoder() {
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let snapshot = {
         let engine = LocalEngine::open(data.path(), registry(&[model.path()])).unwrap().with_depot(depot());

@@ -107,7 +107,7 @@ fn compare(engine: &LocalEngine, model: &Model, metric: Metric, input: &mut Inpu
     for accuracy in [Accuracy::Exact, Accuracy::Ef(64)] {
         let filter = filter.clone().map(Into::into);
         let fields = Fields::default();
-        let params = SearchParams { k, accuracy, score_threshold: None, fields, filter, group_by: None, allow_partial: false };
+        let params = SearchParams { k, accuracy, score_threshold: None, fields, filter, group_by: None, allow_partial: false, offset: 0 };
         let answer = engine.search(&name(), &[Query::Vector(query.clone())], &params).expect("an answer").remove(0);
         assert_eq!(answer.hits.len(), matching.len().min(k as usize), "never fewer than k while k match");
         for (place, hit) in answer.hits.iter().enumerate() {

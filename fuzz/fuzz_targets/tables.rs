@@ -104,7 +104,7 @@ fuzz_target!(|data: &[u8]| {
         score_threshold: None,
         fields: Fields::default(),
         filter: None,
-        group_by: None, allow_partial: false,
+        group_by: None, allow_partial: false, offset: 0,
     };
     let _ = engine.search(&name(), &[Query::Vector(vec![1.0, 2.0])], &params);
     let _ = engine.compact(&name());

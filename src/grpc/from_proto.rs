@@ -340,7 +340,16 @@ pub(super) fn params(params: Option<pb::SearchParams>) -> Result<SearchParams, E
         filter: filter::filter("params.filter", params.filter)?.map(Arc::new),
         group_by,
         allow_partial: params.allow_partial,
+        offset: 0,
     })
+}
+
+/// Checks the number of hits to skip: less than `k`.
+pub(super) fn offset(offset: u32, k: u32) -> Result<u32, Error> {
+    if offset >= k {
+        return Err(Error::invalid("offset", format!("must be less than params.k ({k}), got {offset}")));
+    }
+    Ok(offset)
 }
 
 /// Checks the candidate list size: `k` to [`MAX_EF`].

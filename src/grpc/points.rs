@@ -1,5 +1,6 @@
 //! The service `Points` (except `UpsertStream`, which is in `upsert_stream.rs`).
 
+use super::meter::Form;
 use super::status::{IntoStatus, OrStatus};
 use super::work::{Lane, Shared};
 use super::{filter, from_proto, page_token, pb, to_proto, upsert_stream};
@@ -51,7 +52,8 @@ impl pb::points_server::Points for Points {
         let ids = from_proto::ids(request.ids).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
-        let budget = work.budget();
+        let base = ids.iter().map(to_proto::id_bytes).sum();
+        let budget = work.budget(Form::PointsOfIds, base);
         let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
         let reply = work.run(Lane::Store, get).await?;
         work.reply(reply)
@@ -101,12 +103,13 @@ impl pb::points_server::Points for Points {
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter).or_status()?;
         work.reached(&name, request.min_sequence).await?;
-        let budget = work.page_budget();
+        let budgets = work.clone();
         let scroll = move |engine: &dyn Engine| {
             let unknown_fields = match &filter {
                 Some(filter) if first => engine.unknown_fields(&name, filter)?,
                 _ => Vec::new(),
             };
+            let budget = budgets.page_budget(to_proto::unknown_fields_bytes(&unknown_fields));
             let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
             Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
         };
@@ -136,8 +139,10 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let mut reply = pb::GetPointsResponse::default();
-    for (id, point) in ids.iter().zip(engine.get(name, ids, fields)?) {
+    let read = engine.get(name, ids, fields)?;
+    let remaining = ids.iter().skip(read.len()).map(PointId::to_string).collect();
+    let mut reply = pb::GetPointsResponse { remaining, ..Default::default() };
+    for (id, point) in ids.iter().zip(read) {
         match point {
             Some(point) => reply.points.push(to_proto::point(point)),
             None => reply.missing.push(id.to_string()),

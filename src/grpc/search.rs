@@ -1,7 +1,8 @@
 //! The service `Search`.
 
+use super::meter::Form;
 use super::status::OrStatus;
-use super::work::{Lane, Shared};
+use super::work::{Lane, Shared, Work};
 use super::{from_proto, pb, to_proto};
 use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
 use crate::types::CollectionName;
@@ -10,15 +11,19 @@ use tonic::{Request, Response, Status};
 
 pub(super) struct Search(pub(super) Arc<Shared>);
 
-/// Runs the queries. Returns the answers, and the requested fields that no point has.
+/// Runs the queries. Returns the answers that the response has room for, and the requested fields that no point has.
 fn search(
     engine: &dyn Engine,
+    work: &Work,
     name: &CollectionName,
     queries: &[Query],
     params: &SearchParams,
 ) -> Result<(Vec<Answer>, Vec<String>), Error> {
-    let answers = engine.search(name, queries, params)?;
-    Ok((answers, unknown_fields(engine, name, params)?))
+    // The errors of the search come first.
+    let unknown = unknown_fields(engine, name, params);
+    let base = unknown.as_ref().map_or(0, |unknown| to_proto::unknown_fields_bytes(unknown));
+    let answers = work.budget(Form::Hits, base).run(|| engine.search(name, queries, params))?;
+    Ok((answers, unknown?))
 }
 
 /// Returns the fields named by a search that no point has.
@@ -43,10 +48,11 @@ impl pb::search_server::Search for Search {
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
+        let params = SearchParams { offset: from_proto::offset(request.offset, params.k).or_status()?, ..params };
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(std::slice::from_ref(&query));
-        let budget = work.budget();
-        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &[query], &params));
+        let within = work.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &[query], &params);
         let (answers, unknown_fields) = work.run(lane, search).await?;
         // One query, one answer.
         let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
@@ -81,13 +87,15 @@ impl pb::search_server::Search for Search {
         let queries = from_proto::queries(request.queries, params.k).or_status()?;
         work.reached(&name, request.min_sequence).await?;
         let lane = Lane::of_queries(&queries);
-        let budget = work.budget();
-        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &queries, &params));
+        let all = queries.len();
+        let within = work.clone();
+        let search = move |engine: &dyn Engine| search(engine, &within, &name, &queries, &params);
         let (answers, unknown_fields) = work.run(lane, search).await?;
         let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        let next_query = if responses.len() < all { responses.len() as u32 } else { 0 };
         if let Some(first) = responses.first_mut() {
             first.unknown_fields = unknown_fields;
         }
-        work.reply(pb::SearchBatchResponse { responses })
+        work.reply(pb::SearchBatchResponse { responses, next_query })
     }
 }

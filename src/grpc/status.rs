@@ -220,14 +220,26 @@ pub(super) fn request_too_large(limit: usize) -> Status {
 /// request.
 pub(super) fn response_limit(limit: usize, most: usize) -> String {
     let less = "ask for fewer points or fewer fields at once";
-    if limit < most {
-        format!(
-            "the response is too large, the limit is {limit} bytes: {less}, or, if the client can receive more, name its \
-             limit in the metadata {MAX_RESPONSE_BYTES} (at most {most})"
-        )
-    } else {
-        format!("the response is too large, the limit is {limit} bytes: {less}")
+    format!("the response is too large, the limit is {limit} bytes: {less}{}", or_a_larger_limit(limit, most))
+}
+
+/// Returns the message for a response that has no room for its first point: `bytes` beside the `base` of the rest.
+/// `less` is what to ask for instead.
+pub(super) fn point_too_large(id: &str, bytes: usize, base: usize, limit: usize, most: usize, less: &str) -> String {
+    let beside = if base == 0 { String::new() } else { format!(" beside {base} bytes for the rest of the response") };
+    format!(
+        "the response is too large: the point {id:?} takes {bytes} bytes{beside}, the limit is {limit} bytes: {less}{}",
+        or_a_larger_limit(limit, most)
+    )
+}
+
+fn or_a_larger_limit(limit: usize, most: usize) -> String {
+    if limit >= most {
+        return String::new();
     }
+    format!(
+        ", or, if the client can receive more, name its limit in the metadata {MAX_RESPONSE_BYTES} (at most {most})"
+    )
 }
 
 /// The response exceeds its limit.

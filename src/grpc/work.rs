@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::memory::{Charge, Memory};
-use super::meter::ResponseMeter;
+use super::meter::{Form, ResponseMeter};
 use super::queue::Queue;
 use super::scoped::Scoped;
 use super::status::{IntoStatus, OrStatus};
@@ -239,18 +239,19 @@ impl Work {
         self.context.response_bytes.min(self.shared.max_message_bytes)
     }
 
-    /// Returns the budget for the points of the response.
-    pub(super) fn budget(&self) -> Budget {
-        self.budget_of(self.response_limit())
+    /// Returns the budget for the points of the response, which takes `base` bytes without them.
+    pub(super) fn budget(&self, form: Form, base: usize) -> Budget {
+        self.budget_of(self.response_limit(), form, base)
     }
 
     /// Returns the budget for the points of a page, which leaves room for a token.
-    pub(super) fn page_budget(&self) -> Budget {
-        self.budget_of(self.response_limit().saturating_sub(TOKEN_BYTES).min(PAGE_BYTES))
+    pub(super) fn page_budget(&self, base: usize) -> Budget {
+        self.budget_of(self.response_limit().min(PAGE_BYTES + TOKEN_BYTES), Form::Points, base + TOKEN_BYTES)
     }
 
-    fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.charge.clone())))
+    fn budget_of(&self, limit: usize, form: Form, base: usize) -> Budget {
+        let meter = ResponseMeter::new(limit, self.shared.max_message_bytes, form, base, self.charge.clone());
+        Budget::new(Arc::new(meter))
     }
 
     /// Fails if a response of this size may not be sent.

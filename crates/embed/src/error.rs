@@ -25,6 +25,16 @@ pub enum Error {
         /// The available taps.
         known: String,
     },
+    /// Two model folders have an embedder of the same name.
+    #[error("{other} and {folder}: both have an embedder named {name:?}; give one of them, or make the other under another name (--name)", other = other.display(), folder = folder.display())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The folder that is refused.
+        folder: PathBuf,
+        /// The folder that has the name.
+        other: PathBuf,
+    },
     /// Text for an image embedder, or the reverse.
     #[error("the embedder {embedder:?} reads {expected}, not {found}")]
     Modality {
@@ -110,7 +120,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownEmbedder { .. } => ErrorKind::NotFound,
-            Self::UnknownTap { .. } | Self::Modality { .. } | Self::InvalidInput(_) => ErrorKind::InvalidInput,
+            Self::UnknownTap { .. } | Self::NameTaken { .. } | Self::Modality { .. } | Self::InvalidInput(_) => {
+                ErrorKind::InvalidInput
+            }
             Self::OutOfVocabulary { .. } => ErrorKind::OutOfVocabulary,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,

@@ -57,6 +57,8 @@ pub struct SearchParams {
     pub group_by: Option<String>,
     /// Return partial results from the intact segments of a damaged collection, instead of an error.
     pub allow_partial: bool,
+    /// Number of hits to skip, less than `k`: the [`next_offset`](Answer::next_offset) of an answer that ended early.
+    pub offset: u32,
 }
 
 /// One hit.
@@ -122,4 +124,7 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// Cost of the answer.
     pub stats: SearchStats,
+    /// Offset of the first hit that the [`Budget`](super::Budget) of the call has no room for; none if none is left
+    /// out.
+    pub next_offset: Option<u32>,
 }

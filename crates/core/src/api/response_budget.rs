@@ -19,6 +19,13 @@ pub trait Meter: Send + Sync {
     /// [`Error::ResponseTooLarge`] if the response would exceed its limit, [`Error::Overloaded`] if there is no memory
     /// for it.
     fn add(&self, point: &Point) -> Result<(), Error>;
+    /// Counts an answer of a search, without its points.
+    ///
+    /// # Errors
+    /// Those of [`add`](Self::add).
+    fn add_answer(&self) -> Result<(), Error>;
+    /// Returns the remaining size; 0 once anything did not fit.
+    fn left(&self) -> usize;
     /// Resets the count: the response is filled again from the start.
     fn restart(&self);
 }
@@ -55,6 +62,14 @@ impl Budget {
         self.0.as_ref().map_or(Ok(()), |meter| meter.add(point))
     }
 
+    pub(crate) fn add_answer(&self) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |meter| meter.add_answer())
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.0.as_ref().map_or(usize::MAX, |meter| meter.left())
+    }
+
     pub(crate) fn restart(&self) {
         if let Some(meter) = &self.0 {
             meter.restart();
@@ -74,6 +89,12 @@ mod tests {
         fn add(&self, _: &Point) -> Result<(), Error> {
             let added = self.1.fetch_add(1, Ordering::Relaxed) + 1;
             if added > self.0 { Err(Error::ResponseTooLarge("too many".into())) } else { Ok(()) }
+        }
+        fn add_answer(&self) -> Result<(), Error> {
+            Ok(())
+        }
+        fn left(&self) -> usize {
+            self.0.saturating_sub(self.1.load(Ordering::Relaxed))
         }
         fn restart(&self) {
             self.1.store(0, Ordering::Relaxed);

@@ -138,7 +138,8 @@ impl Collection {
         }
         let batch = std::mem::take(&mut *lock(&self.commit_queue.queue));
         let requests: Vec<WriteRequest> = batch.iter().filter_map(|pending| lock(&pending.request).take()).collect();
-        // The commit serves all writers: it is not cancelled when its own client leaves.
+        // The commit serves all writers: it is not cancelled when its own client leaves. Only what one
+        // request reads before it changes anything is.
         let results = Stop::default().run(|| self.commit(&mut state, requests));
         for (pending, result) in batch.iter().zip(results) {
             *lock(&pending.result) = Some(result);

@@ -4,7 +4,7 @@ use super::apply::{Operation, Transaction};
 use super::chunking;
 use super::commit::{Likeness, PreparedPoint};
 use super::read::parse;
-use crate::api::{Error, Filter, limits};
+use crate::api::{Error, Filter, Stop, limits};
 use crate::payload;
 use crate::types::PointId;
 use rustc_hash::FxHashSet;
@@ -22,6 +22,8 @@ pub(crate) enum WriteRequest {
         filter: Filter,
         /// Whether the filter may name a field that no point has.
         allow_unknown_fields: bool,
+        /// Cancels the search for the points; nothing is deleted then.
+        stop: Stop,
     },
 }
 
@@ -52,13 +54,13 @@ impl Transaction<'_> {
                 Ok(Operation { deletes, upserts })
             }
             WriteRequest::Delete(deletes) => Ok(Operation { deletes, upserts: Vec::new() }),
-            WriteRequest::DeleteMatching { filter, allow_unknown_fields } => {
+            WriteRequest::DeleteMatching { filter, allow_unknown_fields, stop } => stop.run(|| {
                 let deletes = self.matching(&filter)?;
                 if !deletes.is_empty() && !allow_unknown_fields {
                     self.check_fields(&filter, deletes.len())?;
                 }
                 Ok(Operation { deletes, upserts: Vec::new() })
-            }
+            }),
         }
     }
 
@@ -176,5 +178,39 @@ impl Transaction<'_> {
             return Err(Error::invalid("items", why));
         }
         Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::commit::WriteResult;
+    use crate::collection::recall::tests::empty;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_delete_whose_caller_has_left_ends_while_it_reads_payloads() {
+        let dir = tempfile::tempdir().unwrap();
+        let collection = empty(dir.path(), 1, 50_000);
+        let items = (0..3).map(|number| PreparedPoint {
+            id: PointId::new(format!("p{number}")).unwrap(),
+            vector: vec![number as f32],
+            payload: Box::from(&br#"{"n":1,"empty":[]}"#[..]),
+        });
+        collection.write(WriteRequest::Upsert(items.collect())).unwrap();
+        let delete = |stop| {
+            // No index holds a field without a value.
+            let filter = Filter::Not(Box::new(Filter::exists("empty")));
+            collection
+                .write(WriteRequest::DeleteMatching { filter, allow_unknown_fields: false, stop })
+                .and_then(WriteResult::deleted)
+        };
+        let waiting = Arc::new(());
+        let left = Stop::without(&waiting);
+        drop(waiting);
+        let sequence = collection.commit_queue.sequence();
+        assert!(matches!(delete(left), Err(Error::Abandoned)));
+        assert_eq!((collection.view().live(), collection.commit_queue.sequence()), (3, sequence));
+        assert_eq!(delete(Stop::default()).unwrap().deleted, 3);
     }
 }

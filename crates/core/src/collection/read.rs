@@ -36,19 +36,26 @@ impl Collection {
     pub(crate) fn get(&self, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
         let view = self.view();
         let (stop, budget) = (Stop::current(), Budget::current());
-        let one = |id: &PointId| {
+        // Damage may have ended an earlier attempt.
+        budget.restart();
+        let mut points = Vec::new();
+        for id in ids {
             stop.check()?;
-            match self.locate(&view, id) {
-                Some(location) => {
-                    let point = self.point(id.clone(), &location, fields)?;
-                    budget.add(&point)?;
-                    Ok(Some(point))
-                }
+            let Some(location) = self.locate(&view, id) else {
                 // The point may be in a quarantined segment.
-                None => view.ensure_intact(&self.name).map(|()| None),
+                view.ensure_intact(&self.name)?;
+                points.push(None);
+                continue;
+            };
+            let point = self.point(id.clone(), &location, fields)?;
+            match budget.add(&point) {
+                Ok(()) => points.push(Some(point)),
+                // End early, but never with nothing.
+                Err(Error::ResponseTooLarge(_)) if !points.is_empty() => break,
+                Err(error) => return Err(error),
             }
-        };
-        ids.iter().map(one).collect()
+        }
+        Ok(points)
     }
 
     /// Returns the location of a live point, in `view` or, while a write hides it, in a later view.
@@ -77,6 +84,8 @@ impl Collection {
         // Points with unreadable ids may belong to this page.
         self.view().ensure_intact(&self.name)?;
         let (stop, budget) = (Stop::current(), Budget::current());
+        // Damage may have ended an earlier attempt.
+        budget.restart();
         let mut points = Vec::new();
         for (id, location) in first {
             stop.check()?;

@@ -52,6 +52,7 @@ impl Collection {
             filter: None,
             group_by: None,
             allow_partial: false,
+            offset: 0,
         };
         let effort = search_budget::validate(&search, self.settings.ef_search)?;
         limits::samples(params.samples)?;

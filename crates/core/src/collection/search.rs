@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Single-core time of the remaining queries of a batch, estimated from the first, from which they are distributed over
@@ -121,7 +122,8 @@ impl Collection {
         Ok(self.answers(&resolved, params, effort, embed_time)?.1)
     }
 
-    /// Answers the queries from the current view.
+    /// Answers the queries from the current view. If the budget ends first, the list does with the last answer that
+    /// fits, or with the first query's answer, which is then cut.
     fn answers(
         &self,
         resolved: &[Resolved],
@@ -143,20 +145,52 @@ impl Collection {
                 None => self.answer(&view, query, params, effort, selection.as_ref()),
                 Some(field) => self.answer_grouped(&view, query, params, effort, selection.as_ref(), field),
             };
+            budget.add_answer()?;
             let mut answer = stop.run(|| budget.run(answer))?;
             answer.stats.embed_time = embed_time;
             answer.stats.search_time += select_time;
             Ok(answer)
         };
-        let Some((first, others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
-        let start = Instant::now();
+        // Returns none if the answer does not fit.
+        let fitting = |query: &Resolved| match answer(query) {
+            Ok(answer) => Ok(Some(answer).filter(|answer| answer.next_offset.is_none())),
+            Err(Error::ResponseTooLarge(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Some((first, mut others)) = resolved.split_first() else { return Ok((view, Vec::new())) };
+        let (start, room) = (Instant::now(), budget.left());
         let mut answers = vec![answer(first)?];
+        if answers[0].next_offset.is_some() {
+            return Ok((view, answers));
+        }
         if start.elapsed() * (others.len() as u32) < WORTH_SHARING {
             for query in others {
-                answers.push(answer(query)?);
+                let Some(answer) = fitting(query)? else { break };
+                answers.push(answer);
             }
-        } else {
-            answers.extend(others.par_iter().map(answer).collect::<Result<Vec<_>, Error>>()?);
+            return Ok((view, answers));
+        }
+        // As many at once as the response probably has room for, so that few are read in vain.
+        let mut largest = room.saturating_sub(budget.left());
+        while !others.is_empty() {
+            let room = budget.left();
+            let (now, later) = others.split_at((room / largest.max(1)).clamp(1, others.len()));
+            let full = AtomicBool::new(false);
+            let one = |query: &Resolved| {
+                if full.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                let answer = fitting(query)?;
+                full.fetch_or(answer.is_none(), Ordering::Relaxed);
+                Ok(answer)
+            };
+            let found = now.par_iter().map(one).collect::<Result<Vec<_>, Error>>()?;
+            answers.extend(found.into_iter().map_while(|answer| answer));
+            if full.into_inner() {
+                break;
+            }
+            largest = largest.max(room.saturating_sub(budget.left()).div_ceil(now.len()));
+            others = later;
         }
         Ok((view, answers))
     }
@@ -325,15 +359,23 @@ impl Collection {
                 params.score_threshold.is_none_or(|least| self.metric.score(candidate.distance) >= least)
             })
             .collect();
+        let chosen = choose(chosen)?;
         let budget = Budget::current();
-        let hit = |candidate: &Candidate<'_>| {
+        let (mut hits, mut next_offset) = (Vec::new(), None);
+        for (candidate, place) in chosen.into_iter().zip(0..).skip(params.offset as usize) {
             let hit = self.hit(candidate, params.fields)?;
-            budget.add(&hit.point)?;
-            Ok(hit)
-        };
-        let hits = choose(chosen)?.into_iter().map(hit).collect::<Result<_, Error>>()?;
+            match budget.add(&hit.point) {
+                Ok(()) => hits.push(hit),
+                // End early, but never with nothing.
+                Err(Error::ResponseTooLarge(_)) if !hits.is_empty() => {
+                    next_offset = Some(place);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         stats.search_time = start.elapsed();
-        Ok(Answer { hits, stats })
+        Ok(Answer { hits, stats, next_offset })
     }
 
     /// Returns the `k` nearest of all parts, searched in order. Calls `each` with the result of every part.

@@ -179,10 +179,11 @@ pub trait Engine: Send + Sync {
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error>;
-    /// Returns the points with these ids, in that order; none for an id without a point.
+    /// Returns the points with these ids, in that order; none for an id without a point. The list ends early if the
+    /// [`Budget`](crate::api::Budget) of the call has no room for the next point.
     ///
     /// # Errors
-    /// `NotFound` for the collection.
+    /// `NotFound` for the collection; `ResponseTooLarge` if the first point exceeds the budget.
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error>;
     /// Returns points in the order of their ids, starting after `after`; with a filter, only those that match.
     ///
@@ -201,10 +202,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`; `InvalidInput` for a malformed filter.
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error>;
-    /// Returns the nearest points to each query. Validates all queries before it runs the first.
+    /// Returns the nearest points to each query. Validates all queries before it runs the first. If the
+    /// [`Budget`](crate::api::Budget) of the call has no room for all answers, the list ends after the last that fits;
+    /// if the first does not fit, that answer is cut (see [`Answer::next_offset`]) and the only one.
     ///
     /// # Errors
-    /// `InvalidInput` naming the query and the limit.
+    /// `InvalidInput` naming the query and the limit; `ResponseTooLarge` if the first hit exceeds the budget.
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error>;
     /// Explains why a point is, or is not, among the hits of a query. A point that does not exist is a [`Reason`], not
     /// an error.

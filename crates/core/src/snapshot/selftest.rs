@@ -37,6 +37,7 @@ fn ask(collection: &Collection, view: &View, vector: Vec<f32>) -> Result<Vec<(St
         filter: None,
         group_by: None,
         allow_partial: false,
+        offset: 0,
     };
     let query = Resolved { vector, exclude: Vec::new() };
     let answer = collection.answer(view, &query, &params, SearchBudget::Exact, None)?;

@@ -75,6 +75,7 @@ impl Collection {
                 filter: None,
                 group_by: None,
                 allow_partial: false,
+                offset: 0,
             };
             let answer = self.answer(view, &query, &params, SearchBudget::Ef(EF.max(k)), None)?;
             let first = answer.hits.first().map_or(0.0, |hit| hit.distance);

@@ -653,7 +653,7 @@ impl Engine for LocalEngine {
         let prepare = |collection: &Collection| {
             // Build missing indexes here, before the write, so that writers do not wait for them.
             collection.noting_damage(|| collection.view_and_selection(Some(filter)))?;
-            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields })
+            Ok(WriteRequest::DeleteMatching { filter: filter.clone(), allow_unknown_fields, stop: Stop::current() })
         };
         self.write(name, prepare)?.deleted()
     }
