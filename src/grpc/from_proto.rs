@@ -8,7 +8,7 @@ use crate::collection::{
     Accuracy, Blocks, CollectionSpec, Error, Fields, IndexSettings, Item, Lesson, Query, RecallParams, SearchParams,
     Source, Space, Training,
 };
-use crate::embed::{BUILT_IN, Fingerprint, check_name, digits, picture, text::OF_TEXTS, words};
+use crate::embed::{BUILT_IN, Fingerprint, check_name, digits, image_decode, text::OF_TEXTS, words};
 use crate::types::{CollectionName, MAX_DIMENSION, MAX_NAME_BYTES, Metric, PointId, Precision};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) fn image(field: &dyn Display, image: &[u8]) -> Result<Vec<u8>, Error>
 
 /// Refuses images with too many pixels in total, because embedding takes time for each image.
 fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
-    let pixels: u64 = images.filter_map(picture::pixels).sum();
+    let pixels: u64 = images.filter_map(image_decode::pixels).sum();
     if pixels > MAX_REQUEST_PIXELS {
         let why = format!(
             "the images of a request have at most {MAX_REQUEST_PIXELS} pixels together, got {pixels}; send fewer at once"

@@ -1,6 +1,6 @@
 //! Batch embedding: splits many inputs into chunks that can be cancelled in between, on a separate thread pool.
 
-use super::{Embedder, Error, Input, Tap, picture};
+use super::{Embedder, Error, Input, Tap, image_decode};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
 
@@ -61,7 +61,7 @@ fn stretch(inputs: &[Input<'_>]) -> usize {
             }
             Input::Image(bytes) => {
                 images += 1;
-                pixels += picture::pixels(bytes).unwrap_or(0);
+                pixels += image_decode::pixels(bytes).unwrap_or(0);
             }
         }
         texts >= TEXTS || text_bytes >= TEXT_BYTES || images >= IMAGES || (images >= threads && pixels >= IMAGE_PIXELS)
@@ -134,7 +134,7 @@ mod tests {
         png.extend([8, 0, 0, 0, 0]);
         png.extend(crc32fast::hash(&png[12..]).to_be_bytes());
         png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
-        assert_eq!(picture::pixels(&png), Some(32_000_000));
+        assert_eq!(image_decode::pixels(&png), Some(32_000_000));
         assert_eq!(stretch(&vec![Input::Image(&png); 100]), rayon::current_num_threads());
         assert_eq!(stretch(&vec![Input::Image(&[0; 784]); 100]), 100);
     }

@@ -8,10 +8,10 @@
 //! | `card.rs` | the model card and the training data it lists |
 //! | `registry.rs` | the embedders of a process, by name and by fingerprint |
 //! | `epochs.rs` | progress of a training on labelled images |
-//! | `nearest.rs` | exact nearest neighbours, and the share of the same class |
+//! | `knn.rs` | exact nearest neighbours, and the share of the same class |
 //! | `save.rs` | writing and reading files of a model folder |
 //! | `packed.rs` | decompression of gzip and zstd streams |
-//! | `picture.rs` | untrusted image files: limits, decoding |
+//! | `image_decode.rs` | untrusted image files: limits, decoding |
 //! | `words/` | skip-gram word vectors: data, model, train, file, eval |
 //! | `text/` | text vectors from word vectors: SIF, or contrastive training; paragraph retrieval test |
 //! | `transformers/` | BERT, GPT-2, CLIP, DINOv2 and residual nets from a folder; trains a small GPT-2 |
@@ -28,10 +28,10 @@ mod embedder;
 mod epochs;
 mod error;
 mod fingerprint;
+pub mod image_decode;
 pub mod images;
-pub mod nearest;
+pub mod knn;
 pub mod packed;
-pub mod picture;
 mod registry;
 mod save;
 pub mod text;

@@ -2,7 +2,7 @@
 
 use super::super::config;
 use super::super::output::{self, Table};
-use crate::embed::nearest::nearest;
+use crate::embed::knn::nearest;
 use crate::embed::text::{
     bm25::Bm25,
     paragraphs::{self, Paragraphs},

@@ -2,7 +2,7 @@
 
 use super::record::{At, Place, RecordError, Records};
 use crate::collection::{self, Item, Payload};
-use crate::embed::picture::{ENDINGS, has_image_name};
+use crate::embed::image_decode::{ENDINGS, has_image_name};
 use crate::types::PointId;
 use anyhow::{Context, bail};
 use std::fs::{self, File};

@@ -14,7 +14,7 @@ use super::source::Source;
 use super::values::Values;
 use crate::cli::output::brief;
 use crate::collection::{self, Item, Payload};
-use crate::embed::picture::has_image_name;
+use crate::embed::image_decode::has_image_name;
 use crate::types::PointId;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};

@@ -5,7 +5,7 @@
 //! reading published files, which are mapped.
 
 #[doc(hidden)] // for the tests of the crates above
-pub mod double;
+pub mod crash_fs;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};

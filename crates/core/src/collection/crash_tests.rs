@@ -13,7 +13,7 @@ use super::snapshot::SnapshotName;
 use super::*;
 use crate::depot::Depot;
 use crate::disk::Fs;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::embed::{Input, Registry};
 use crate::quick_dir;
 use crate::types::{CollectionName, Metric, PointId, Precision};

@@ -1,9 +1,9 @@
-//! Preprocessing of an image to the net's 28x28 numbers. Image files are decoded by `crates/embed/src/picture.rs`
-//! and normalized by `ink.rs`; raw pixels are used as they are.
+//! Preprocessing of an image to the net's 28x28 numbers. Image files are decoded by `crates/embed/src/image_decode.rs`
+//! and normalized by `preprocess.rs`; raw pixels are used as they are.
 
-use super::{PIXELS, SIDE, ink};
+use super::{PIXELS, SIDE, preprocess};
 use crate::Error;
-use crate::picture::{self, decode, invalid, supported};
+use crate::image_decode::{self, decode, invalid, supported};
 
 /// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image
 /// requires a new version.
@@ -16,12 +16,12 @@ const FLAT: u8 = 16;
 /// # Errors
 /// [`Error::InvalidInput`] with the limit that the image exceeds, if it cannot be decoded, or if it has no ink.
 pub(super) fn prepare(bytes: &[u8]) -> Result<[f32; PIXELS], Error> {
-    picture::check_size(bytes)?;
+    image_decode::check_size(bytes)?;
     match (image::guess_format(bytes), <&[u8; PIXELS]>::try_from(bytes)) {
         (Ok(format), Ok(raw)) if supported(format) => {
-            decode(bytes, format).map_or_else(|_| pixels(raw), |it| ink::find(&it))
+            decode(bytes, format).map_or_else(|_| pixels(raw), |it| preprocess::find(&it))
         }
-        (Ok(format), Err(_)) if supported(format) => ink::find(&decode(bytes, format)?),
+        (Ok(format), Err(_)) if supported(format) => preprocess::find(&decode(bytes, format)?),
         (_, Ok(raw)) => pixels(raw),
         (Ok(format), Err(_)) => Err(invalid(format!("images of the format {format:?} are not read; {KNOWN}"))),
         (Err(_), Err(_)) => Err(invalid(format!("{} bytes that are no image; {KNOWN}", bytes.len()))),
@@ -34,7 +34,7 @@ const KNOWN: &str = "known are PNG, JPEG, BMP, WebP, and 784 raw bytes (28x28, 0
 fn pixels(raw: &[u8; PIXELS]) -> Result<[f32; PIXELS], Error> {
     let (least, most) = raw.iter().fold((u8::MAX, 0), |(least, most), &byte| (byte.min(least), byte.max(most)));
     if most - least < FLAT {
-        return Err(ink::no_ink());
+        return Err(preprocess::no_ink());
     }
     let on_border = |place: usize| [0, SIDE - 1].contains(&(place / SIDE)) || [0, SIDE - 1].contains(&(place % SIDE));
     let mut border: Vec<u8> = (0..PIXELS).filter(|&place| on_border(place)).map(|place| raw[place]).collect();

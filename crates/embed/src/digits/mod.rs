@@ -15,16 +15,16 @@
 //! | `train.rs` | Adam, learning rate schedule, augmentation, data-parallel batches |
 //! | `file.rs` | the model folder |
 //! | `image.rs` | preprocessing of an image file or raw pixels to 28x28 numbers |
-//! | `ink.rs` | extraction, scaling and centring of the ink as in MNIST |
+//! | `preprocess.rs` | extraction, scaling and centring of the ink as in MNIST |
 
 mod activations;
 mod data;
 mod file;
 pub mod idx;
 mod image;
-mod ink;
 mod layers;
 mod model;
+mod preprocess;
 mod train;
 
 #[cfg(test)]

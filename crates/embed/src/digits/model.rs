@@ -4,8 +4,8 @@
 //! matrix product then has the same shape for any batch, so an image gives the same bits alone and in a batch.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
+use crate::knn::same_class;
 use crate::math;
-use crate::nearest::same_class;
 use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
 use rayon::prelude::*;
 use std::ops::Range;

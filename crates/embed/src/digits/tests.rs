@@ -3,7 +3,7 @@
 use super::layers::{self, Convolution};
 use super::train::{Worker, start};
 use super::*;
-use crate::picture::MAX_FILE_BYTES;
+use crate::image_decode::MAX_FILE_BYTES;
 use crate::{Embedder, Error, ErrorKind, Input};
 use ::image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, imageops};
 use rand_xoshiro::{

@@ -1,7 +1,7 @@
 //! Iteration over the images of a folder or a tar archive (plain or gzip), each with its class.
 
+use crate::image_decode::{MAX_FILE_BYTES, has_image_name};
 use crate::packed::Gunzip;
-use crate::picture::{MAX_FILE_BYTES, has_image_name};
 use crate::save::read_bounded;
 use crate::{DataSource, Error};
 use sha2::{Digest, Sha256};

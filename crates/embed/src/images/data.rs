@@ -1,10 +1,10 @@
 //! Labelled pictures in memory, and their sources.
 
+use super::architecture::{CLASSES, SIDES};
 use super::archive::{self, Entry};
 use super::prepare;
-use super::shape::{CLASSES, SIDES};
 use crate::digits::idx;
-use crate::picture::Picture;
+use crate::image_decode::Picture;
 use crate::{DataSource, Error};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};

@@ -2,8 +2,8 @@
 
 use super::{LabelledPictures, PictureNet};
 use crate::Error;
+use crate::knn::same_class;
 use crate::math;
-use crate::nearest::same_class;
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq)]

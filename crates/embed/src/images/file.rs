@@ -1,7 +1,7 @@
 //! The model folder: `card.json`, `config.json` (the architecture) and `model.safetensors`.
 
+use super::architecture::Shape;
 use super::net::{Folded, Net};
-use super::shape::Shape;
 use super::{PictureNet, data};
 use crate::save::{read_bounded, write_folder};
 use crate::{Embedder, Error, ModelCard, ModelFiles};

@@ -9,19 +9,21 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `shape.rs` | the convolutions of a net, their sizes and limits |
+//! | `architecture.rs` | the convolutions of a net, their sizes and limits |
 //! | `data.rs` | labelled pictures: from class folders, tar archives, IDX files |
 //! | `archive.rs` | iteration over the images of a folder or a tar archive |
 //! | `prepare.rs` | preprocessing of a decoded picture |
 //! | `layers.rs` | forward and backward passes of the layers between the convolutions |
-//! | `worker.rs` | forward and backward pass of a shard of a batch |
+//! | `backprop.rs` | forward and backward pass of a shard of a batch |
 //! | `train.rs` | data-parallel batches, Nesterov momentum, learning rate schedule |
 //! | `net.rs` | forward pass of the trained net |
 //! | `model.rs` | the embedder |
 //! | `file.rs` | the model folder |
 //! | `eval.rs` | accuracy, and the share of near images of the same class |
 
+mod architecture;
 mod archive;
+mod backprop;
 mod data;
 mod eval;
 mod file;
@@ -29,18 +31,16 @@ mod layers;
 mod model;
 mod net;
 mod prepare;
-mod shape;
 mod train;
-mod worker;
 
 #[cfg(test)]
 mod tests;
 
 pub use super::epochs::TrainProgress;
-pub use super::nearest::NEAREST;
+pub use super::knn::NEAREST;
+pub use architecture::Shape;
 pub use data::{LabelledPictures, Skipped, Wanted};
 pub use eval::{Evaluation, evaluate};
 pub(crate) use file::FAMILY;
 pub use model::PictureNet;
-pub use shape::Shape;
 pub use train::{TrainOptions, train};

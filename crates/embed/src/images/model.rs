@@ -1,9 +1,9 @@
 //! The trained net as an image embedder.
 
+use super::architecture::Shape;
 use super::net::{Net, Output};
 use super::prepare::{self, PREPROCESSING};
-use super::shape::Shape;
-use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, picture};
+use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, image_decode};
 use rayon::prelude::*;
 
 /// Images decoded per chunk, so that memory does not hold the pixels of a huge batch at once.
@@ -138,6 +138,6 @@ impl Embedder for PictureNet {
     }
 
     fn canaries(&self) -> Vec<Vec<u8>> {
-        picture::canaries()
+        image_decode::canaries()
     }
 }

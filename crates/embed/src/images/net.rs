@@ -1,10 +1,10 @@
 //! Forward pass of the trained net, with the normalization folded into its weights. Images are processed one by
 //! one, so that an image gives the same bits alone and in a batch.
 
+use super::architecture::{Shape, Unit};
 use super::data::LabelledPictures;
 use super::layers;
 use super::prepare::Tables;
-use super::shape::{Shape, Unit};
 use crate::Error;
 use crate::math;
 use crate::math::convolution::{Convolution, bare};

@@ -1,9 +1,9 @@
 //! Preprocessing of a picture of any size: centre crop, scaling, conversion to grey or colour, normalization.
 
-use super::shape::Shape;
+use super::architecture::Shape;
 use crate::Error;
+use crate::image_decode::{Picture, check_size, decode, invalid, supported};
 use crate::math::convolution::rows;
-use crate::picture::{Picture, check_size, decode, invalid, supported};
 use image::{RgbImage, imageops};
 
 /// Family and version of the preprocessing, part of the fingerprint. Any change of the net's input for any image

@@ -1,10 +1,10 @@
 //! Tests of the residual net: gradients, training, files, hostile data.
 
+use super::architecture::Places;
 use super::archive::tests_support::{gzip, tar};
+use super::backprop::{Packed, Worker};
 use super::layers::{self, Sums};
-use super::shape::Places;
 use super::train::start;
-use super::worker::{Packed, Worker};
 use super::*;
 use crate::math::convolution::{bare, bordered, rows};
 use crate::{Embedder, Error, ErrorKind, Input, MODEL_FILES, load_folder};

@@ -5,13 +5,13 @@
 //! summed in shard order, and each image has its own random generator for augmentation, so the result depends on
 //! the data, the options and the processor's instructions, but not on the number of threads.
 
+use super::architecture::{Places, Shape, Unit};
+use super::backprop::{Packed, Tally, Worker};
 use super::data::LabelledPictures;
 use super::layers::Moments;
 use super::model::PictureNet;
 use super::net::{Folded, Net};
 use super::prepare::Tables;
-use super::shape::{Places, Shape, Unit};
-use super::worker::{Packed, Tally, Worker};
 use crate::{Error, ModelCard, epochs::TrainProgress};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,

@@ -3,7 +3,7 @@
 //!
 //! A word's weight is ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative, multiplied by its count in the query.
 
-use crate::nearest::NEAREST;
+use crate::knn::NEAREST;
 use crate::{
     math::TopK,
     types::{Neighbor, Ordinal},

@@ -1,15 +1,15 @@
 //! The text encoder trained by contrast (`train.rs`). A vector has two parts, each with a fixed share of its length:
 //!
 //! - the topic: the sum of the words' learned vectors;
-//! - the vocabulary: the hashed features of the words (`sketch.rs`), each weighted by its rarity, and by 1 + ln n if it
-//!   occurs n times. They distinguish names that are not in the training data.
+//! - the vocabulary: the hashed features of the words (`hashed_features.rs`), each weighted by its rarity, and by
+//!   1 + ln n if it occurs n times. They distinguish names that are not in the training data.
 //!
 //! The first part is trained without the second, and counts a word as often as it occurs. Training both together, and
 //! counting 1 + ln n in both, measured worse.
 
 use super::{
+    hashed_features,
     model::{canaries, check_length, nothing_known, share, share_of_unknown},
-    sketch,
 };
 use crate::math::normalize;
 use crate::{
@@ -166,7 +166,7 @@ impl TextEncoder {
                 learned.iter_mut().zip(self.words.row(number)).for_each(|(sum, x)| *sum += times * x);
             }
             let rarity = number.map_or(self.rarity_of_unknown, |number| self.rarity[number]);
-            sketch::add(&word, (1.0 + times.ln()) * rarity, sketch);
+            hashed_features::add(&word, (1.0 + times.ln()) * rarity, sketch);
         }
         if !any {
             return Err(nothing_known(self.name(), &self.words, text));

@@ -7,7 +7,7 @@
 
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
-    words::{Term, WordModel, out_of_vocabulary, weight},
+    words::{Term, WordModel, out_of_vocabulary, sif},
 };
 use std::sync::Arc;
 
@@ -83,10 +83,10 @@ impl TextEmbedder {
     pub fn new(words: Arc<WordModel>) -> Result<Self, Error> {
         let n = words.vocabulary().len();
         let total = words.total();
-        let weights = (0..n).map(|number| (weight::A / (weight::A + share(&words, number))) as f32).collect();
+        let weights = (0..n).map(|number| (sif::A / (sif::A + share(&words, number))) as f32).collect();
         let mut parts = Fingerprinter::new("text/1");
         parts.part("words", &words.fingerprint().0);
-        parts.part("a", &weight::A.to_le_bytes());
+        parts.part("a", &sif::A.to_le_bytes());
         let mut card = words.card().clone();
         card.name = match words.name() {
             WORDS => "text".into(),
@@ -102,7 +102,7 @@ impl TextEmbedder {
         };
         card.summary = format!(
             "Blocks of text from word vectors: smooth inverse frequency weights (a = {}), common component removed.{without}",
-            weight::A
+            sif::A
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
         let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];
@@ -129,7 +129,7 @@ impl TextEmbedder {
         if known.is_empty() {
             return Err(nothing_known(self.name(), &self.words, text));
         }
-        let mut mean = weight::mean(known.into_iter(), self.words.dimension(), |number| {
+        let mut mean = sif::mean(known.into_iter(), self.words.dimension(), |number| {
             let number = number as usize;
             match made.get(number.wrapping_sub(self.weights.len())) {
                 Some(vector) => (vector, 1.0),

@@ -7,7 +7,7 @@
 use super::encoder::rarity;
 use crate::{
     math::gemm::{Matrix, multiply},
-    words::{WordModel, draw::Random, weight::inverse_norm},
+    words::{WordModel, sampling::Random, sif::inverse_norm},
 };
 use rayon::prelude::*;
 
@@ -196,7 +196,7 @@ fn normal(random: &mut Random) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contrast::info_nce;
+    use super::super::contrastive_loss::info_nce;
     use super::*;
     use crate::words::toy_model;
 

@@ -1,7 +1,7 @@
 //! Retrieval measures: how well vectors of paragraphs, or other scores, find the paragraphs of the same article.
 
 use super::paragraphs::Paragraphs;
-use crate::{nearest::NEAREST, words::draw::Random};
+use crate::{knn::NEAREST, words::sampling::Random};
 
 /// Means over the queries, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

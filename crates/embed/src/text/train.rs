@@ -1,8 +1,8 @@
 //! Contrastive training of a text encoder: two paragraphs of an article become nearer to each other than to the
-//! paragraphs of other articles in the same batch (`contrast.rs`).
+//! paragraphs of other articles in the same batch (`contrastive_loss.rs`).
 
 use super::{
-    contrast::info_nce,
+    contrastive_loss::info_nce,
     encoder::{CONTRAST, Parts, TextEncoder},
     net::{Bag, Forward, Net, Rates},
     paragraphs::Paragraphs,
@@ -11,7 +11,7 @@ use crate::{
     types::Precision,
     {
         Embedder, Error, ModelCard,
-        words::{MAX_DIMENSION, Term, WordModel, draw::Random},
+        words::{MAX_DIMENSION, Term, WordModel, sampling::Random},
     },
 };
 use rayon::prelude::*;

@@ -10,7 +10,7 @@ use super::resnet::ResNet;
 use super::weights::WeightsFile;
 use super::{Family, by_length};
 use crate::math;
-use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap, picture};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap, image_decode};
 use candle_core::{Device, Result as Computed, Tensor};
 use rayon::prelude::*;
 use std::path::Path;
@@ -117,7 +117,7 @@ impl ImageEmbedder {
 
     /// The vectors of one batch of images; each image has its own result.
     fn images(&self, tap: &Tap, images: &[&[u8]]) -> Vec<Result<Vec<f32>, Error>> {
-        let prepare = |bytes: &&[u8]| picture::colours(bytes).map(|picture| self.processor.pixels(&picture));
+        let prepare = |bytes: &&[u8]| image_decode::colours(bytes).map(|picture| self.processor.pixels(&picture));
         let prepared: Vec<Result<Vec<f32>, Error>> = images.par_iter().map(prepare).collect();
         let pixels: Vec<f32> = prepared.iter().flatten().flatten().copied().collect();
         let count = prepared.iter().flatten().count();
@@ -185,7 +185,7 @@ impl Embedder for ImageEmbedder {
     }
 
     fn canaries(&self) -> Vec<Vec<u8>> {
-        picture::canaries()
+        image_decode::canaries()
     }
 
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {

@@ -4,7 +4,7 @@
 use super::processor::{self, Processor};
 use super::tests::{Damage, broken, copy, cut, fixtures, loaded, near, numbers, said, set, spoil};
 use super::*;
-use crate::{ErrorKind, Input, Modality, picture};
+use crate::{ErrorKind, Input, Modality, image_decode};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -109,7 +109,7 @@ fn pixels_are_those_of_the_reference() {
         assert_eq!(Processor::parse(&path, &processor.to_json()).unwrap(), processor);
         let expected = fs::read(fixtures().join(kind).join("wide.f32")).unwrap();
         let expected: Vec<f32> = expected.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let pixels = processor.pixels(&picture::colours(&picture("wide.png")).unwrap());
+        let pixels = processor.pixels(&image_decode::colours(&picture("wide.png")).unwrap());
         assert_eq!(pixels.len(), expected.len(), "{kind}");
         // One byte step is 1/255 / 0.27 = 0.0145, so no byte differs.
         let off = pixels.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

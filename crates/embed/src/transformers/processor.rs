@@ -3,7 +3,7 @@
 use super::folder;
 use super::resample::{Filter, Part, resize};
 use crate::Error;
-use crate::picture::Picture;
+use crate::image_decode::Picture;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Picture resizing with the same bytes as Pillow (its `Resample.c`): each result is a weighted mean of the pixels
 //! under a kernel that grows with the reduction, first along rows, rounded, then along columns.
 
-use crate::picture::Picture;
+use crate::image_decode::Picture;
 use serde::{Deserialize, Serialize};
 
 /// Fractional bits of the weights.

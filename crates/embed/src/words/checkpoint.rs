@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `tokens.bin` | the corpus as word numbers (`spool.rs`) |
+//! | `tokens.bin` | the corpus as word numbers (`token_file.rs`) |
 //! | `vocab.txt` | a line `word count` for each number |
 //! | `plan.json` | the settings and the files; written once the two above are durable, and required for resuming |
 //! | `<phase>.state` | progress and matrices of a phase; replaced atomically, with a checksum |
@@ -13,8 +13,8 @@ use super::{
     corpus::Corpus,
     corpus::spool_in,
     file::{self, MAX_PIECES_BYTES, PIECES},
-    rounds::Report,
-    spool::Spool,
+    parallel_loop::Report,
+    token_file::Spool,
 };
 use crate::{
     disk,

@@ -7,7 +7,7 @@
 
 use super::{
     corpus::Corpus,
-    spool::scratch_file,
+    token_file::scratch_file,
     train::{TrainProgress, tell},
 };
 use crate::Error;
@@ -249,7 +249,7 @@ enum Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{corpus, draw::Random};
+    use crate::words::{corpus, sampling::Random};
     use std::collections::BTreeMap;
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         let corpus = corpus::of_text(text.as_bytes(), &corpus::from(1)).unwrap();
         let mut expected: BTreeMap<(u32, u32), f64> = BTreeMap::new();
         let tokens = corpus::tokens(&corpus);
-        for sentence in tokens.split(|&token| token == super::super::spool::END) {
+        for sentence in tokens.split(|&token| token == super::super::token_file::END) {
             for i in 0..sentence.len() {
                 for j in i + 1..sentence.len().min(i + 4) {
                     let pair = (sentence[i].min(sentence[j]), sentence[i].max(sentence[j]));

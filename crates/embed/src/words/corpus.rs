@@ -1,14 +1,13 @@
 //! A corpus as word numbers with its vocabulary.
 //!
 //! A sentence is a line; lines of more than [`SENTENCE`] words are split. The text is read once, as a stream: words are
-//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`spool.rs`). Then the rare words are
+//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`token_file.rs`). Then the rare words are
 //! dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
 
 use super::{
-    data,
+    bpe, data,
     phrases::{self, Phrases},
-    pieces,
-    spool::{END, Spool},
+    token_file::{END, Spool},
     tokenize::Tokenizer,
     train::{TrainProgress, tell},
     vocabulary::Counter,
@@ -171,7 +170,7 @@ impl Corpus {
             phrases::join(&mut corpus, &phrases, reading, observe)?;
         }
         if let Some(size) = reading.pieces {
-            corpus.pieces = Some(pieces::cut(&mut corpus, size, reading, observe)?);
+            corpus.pieces = Some(bpe::cut(&mut corpus, size, reading, observe)?);
         }
         corpus.blocks = cut(&corpus.spool)?;
         Ok(corpus)

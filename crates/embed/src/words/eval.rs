@@ -2,10 +2,10 @@
 
 use super::{
     WordModel,
-    blank::{self, Neighbour},
+    cloze::{self, Neighbour},
+    cloze_train::{REACH, after, before},
     data,
     model::Term,
-    told::{REACH, after, before},
 };
 use crate::{Error, math::train::multiply};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -122,7 +122,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         .par_chunks(BLOCK)
         .flat_map_iter(|drawn| {
             let around: Vec<&[Neighbour]> = drawn.iter().map(|(_, around)| around.as_slice()).collect();
-            let scores = blank::scores(model, &around).unwrap_or_default();
+            let scores = cloze::scores(model, &around).unwrap_or_default();
             drawn.iter().zip(scores.chunks_exact(words)).map(|(blank, scores)| rank(blank, scores)).collect::<Vec<_>>()
         })
         .collect();

@@ -5,9 +5,9 @@
 //! | `input` | words x dimension | F32, F16 or I8 | the word vectors |
 //! | `input.scale` | words | F32 | with I8: the scale of each row |
 //! | `output`, `output.scale` | | as `input` | the output layer; absent in imported models |
-//! | `common` | dimension | F32 | the common component of texts (`weight.rs`); absent in imported models |
+//! | `common` | dimension | F32 | the common component of texts (`sif.rs`); absent in imported models |
 //! | `subwords`, `subwords.scale` | buckets x dimension | as `input` | the n-gram vectors (`subwords.rs`), if any |
-//! | `around`, `around.scale` | words x dimension | as `input` | the context vectors (`told.rs`), if any |
+//! | `around`, `around.scale` | words x dimension | as `input` | the context vectors (`cloze_train.rs`), if any |
 //! | `places` | 10 x dimension | F32 | with `around`: the vector of each position around a blank |
 //!
 //! With `subwords`, the metadata of the file have `subwords.min` and `subwords.max`: the range of n-gram lengths, in
@@ -18,11 +18,11 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
+    cloze_train::{PLACES, Told},
     data::MAX_WORD_BYTES,
     model::Parts,
     subwords::{Ngrams, Subwords},
     tokenize::Tokenizer,
-    told::{PLACES, Told},
 };
 use crate::save::{read_bounded, write_folder};
 use crate::types::Precision;

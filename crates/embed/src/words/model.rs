@@ -1,14 +1,14 @@
 //! The word model: word vectors, nearest words, and the embedder `words`.
 
 use super::{
-    blank,
+    cloze,
+    cloze_train::Told,
     file::{Table, le_bytes},
+    sif,
     spelling::Notes,
     subwords::Subwords,
     tokenize::{self, Tokenizer},
-    told::Told,
     train::Objective,
-    weight,
 };
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
@@ -108,7 +108,7 @@ impl WordModel {
             input.decode(dimension, 0, words.len(), &mut decoded);
         }
         let rows = if let Table::F32(rows) = &input { rows } else { &decoded };
-        let inverse_norms = rows.chunks_exact(dimension).map(weight::inverse_norm).collect();
+        let inverse_norms = rows.chunks_exact(dimension).map(sif::inverse_norm).collect();
         let fingerprint = fingerprint(
             &words,
             &counts,
@@ -270,7 +270,7 @@ impl WordModel {
         self.total
     }
 
-    /// Returns the common component of texts (`weight.rs`).
+    /// Returns the common component of texts (`sif.rs`).
     pub(crate) fn common(&self) -> Option<&[f32]> {
         self.common.as_deref()
     }
@@ -305,10 +305,10 @@ impl WordModel {
         }
         let mut query = vec![0.0_f32; self.dimension];
         for (_, vector, sign) in &terms {
-            let factor = sign * weight::inverse_norm(vector);
+            let factor = sign * sif::inverse_norm(vector);
             query.iter_mut().zip(vector.iter()).for_each(|(sum, x)| *sum += factor * x);
         }
-        let inverse = weight::inverse_norm(&query);
+        let inverse = sif::inverse_norm(&query);
         if inverse == 0.0 || inverse > 1e5 {
             return Err(Error::InvalidInput("the words cancel each other out".into()));
         }
@@ -329,14 +329,14 @@ impl WordModel {
     /// - `___ black ___`: a word between two blanks; returns its left and its right neighbours.
     ///
     /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
-    /// vocabulary without the pattern's words (`blank.rs`).
+    /// vocabulary without the pattern's words (`cloze.rs`).
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
     /// [`MAX_NEIGHBOURS`], or a model without an output layer.
     pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
         check_k(k)?;
-        blank::fill(self, pattern, k)
+        cloze::fill(self, pattern, k)
     }
 
     /// Returns the highest scores with their words; ties by word number, minus infinity excluded.
@@ -597,7 +597,7 @@ impl Embedder for WordModel {
         let word = self.single(input.text_for(self.name())?)?;
         let vector =
             self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary(self.name(), std::slice::from_ref(&word)))?;
-        if weight::inverse_norm(&vector) == 0.0 {
+        if sif::inverse_norm(&vector) == 0.0 {
             return Err(Error::InvalidInput(format!("the vector of {word:?} is zero in this model")));
         }
         Ok(vector.into_owned())

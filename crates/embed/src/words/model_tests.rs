@@ -37,7 +37,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
 
 /// `n` equally frequent words with random vectors.
 pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
-    let mut random = super::super::draw::Random::new(7, 7);
+    let mut random = super::super::sampling::Random::new(7, 7);
     WordModel::new(Parts {
         words: (0..n).map(toy_word).collect(),
         counts: vec![10; n],

@@ -173,7 +173,7 @@ fn count_pairs(
 mod tests {
     use super::*;
     use crate::words::corpus::{of_text, tokens};
-    use crate::words::spool::END;
+    use crate::words::token_file::END;
 
     fn read(passes: usize) -> Corpus {
         let lines = [

@@ -1,23 +1,24 @@
 //! Training of word vectors: skip-gram with negative sampling and subsampling of frequent words (Mikolov, Sutskever,
 //! Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their Compositionality", section 2);
 //! CBOW (Mikolov, Chen, Corrado, Dean 2013, "Efficient Estimation of Word Representations in Vector Space", section
-//! 3.1); either of them with n-grams (`subwords.rs`); or GloVe (`factors.rs`). The loops of the first two are in
-//! `negative.rs`.
+//! 3.1); either of them with n-grams (`subwords.rs`); or GloVe (`glove_train.rs`). The loops of the first two are in
+//! `negative_sampling.rs`.
 
 use super::{
     WordModel,
     checkpoint::{Checkpoint, Checkpoints},
+    cloze_train,
     corpus::{Corpus, Reading},
-    factors,
     file::Table,
+    glove_train,
     model::Parts,
-    negative,
+    negative_sampling,
     phrases::Phrases,
-    refine::{Refine, refine},
-    spool::Spool,
+    postprocess::{Refine, refine},
+    sif,
     subwords::Ngrams,
+    token_file::Spool,
     tokenize::Tokenizer,
-    told, weight,
 };
 use crate::{Error, ModelCard, transformers::Pieces, types::Precision};
 use serde_json::json;
@@ -289,9 +290,9 @@ pub fn train(
         }
     };
     let (mut input, mut output, subwords) = if options.objective == Objective::Glove {
-        (factors::fit(&corpus, options, checkpoint.as_ref(), observe)?, None, None)
+        (glove_train::fit(&corpus, options, checkpoint.as_ref(), observe)?, None, None)
     } else {
-        let fitted = negative::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+        let fitted = negative_sampling::fit(&corpus, options, checkpoint.as_ref(), observe)?;
         (fitted.input, Some(fitted.output), fitted.subwords)
     };
     if options.ngrams.is_none() {
@@ -301,10 +302,10 @@ pub fn train(
     }
     let mut told = None;
     if options.blank_epochs > 0 {
-        let (layer, its_output) = told::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+        let (layer, its_output) = cloze_train::fit(&corpus, options, checkpoint.as_ref(), observe)?;
         (told, output) = (Some(layer), Some(its_output));
     }
-    let common = weight::common_component(&corpus, &input, options.dimension, observe)?;
+    let common = sif::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard {
         data: corpus.standard_input.iter().cloned().collect(),
         warnings: warnings(corpus.words.len(), options.dimension),

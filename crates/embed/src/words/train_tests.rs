@@ -1,7 +1,7 @@
 //! Tests of training word vectors.
 
 use super::*;
-use crate::{Embedder, ErrorKind, words::draw::Random};
+use crate::{Embedder, ErrorKind, words::sampling::Random};
 use std::sync::Mutex;
 
 /// Sentences about animals and about fruit: words of the same topic occur together, words of different topics never do.

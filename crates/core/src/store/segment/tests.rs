@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::Fs;
-use crate::disk::double::{CrashFs, Plan, Unsynced};
+use crate::disk::crash_fs::{CrashFs, Plan, Unsynced};
 use crate::disk::{ErrorKind, list_files};
 use crate::math::{Components, Element};
 use crate::quick_dir;

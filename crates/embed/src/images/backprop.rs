@@ -4,8 +4,8 @@
 //! longer, generalize better", section 4: ghost batch normalization), so that threads do not wait for each other
 //! within a step.
 
+use super::architecture::{Places, Shape, Unit};
 use super::layers::{self, Moments, Sums, bordered_zeros};
-use super::shape::{Places, Shape, Unit};
 use crate::math::convolution::{Convolution, bare, bordered};
 use crate::math::gemm::{Matrix, multiply};
 
@@ -233,7 +233,13 @@ impl Worker {
     }
 
     /// Replaces `slopes`, the gradient of the unit's output, by the gradient of its input.
-    fn unit_backward(&mut self, place: usize, places: &super::shape::UnitPlaces, numbers: &[f32], packed: &Packed) {
+    fn unit_backward(
+        &mut self,
+        place: usize,
+        places: &super::architecture::UnitPlaces,
+        numbers: &[f32],
+        packed: &Packed,
+    ) {
         let images = self.labels.len();
         let unit = self.units[place];
         let Convolution { side, from, to } = unit.convolution;

@@ -4,7 +4,7 @@
 //! 2014, "Sparser Johnson-Lindenstrauss Transforms", section 1; for texts: Weinberger and others 2009, "Feature Hashing
 //! for Large Scale Multitask Learning", section 2).
 
-use crate::words::draw::{Random, hash};
+use crate::words::sampling::{Random, hash};
 
 /// Numbers that each word adds to; two of them may coincide.
 const PLACES: usize = 8;

@@ -10,11 +10,11 @@
 use super::{
     checkpoint::Checkpoint,
     corpus::Corpus,
-    draw::{Alias, Random},
     file::Table,
-    negative::Measure,
-    rounds::{self, Reporter, Turns},
-    spool::END,
+    negative_sampling::Measure,
+    parallel_loop::{self, Reporter, Turns},
+    sampling::{Alias, Random},
+    token_file::END,
     train::{TrainOptions, TrainProgress},
 };
 use crate::{
@@ -91,7 +91,7 @@ pub(super) fn fit(
         None => Ok(()),
     };
     let run = Run { around: &around, output: &output, noise };
-    rounds::run(
+    parallel_loop::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || Scratch::new(dimension),
         |turn, scratch| {

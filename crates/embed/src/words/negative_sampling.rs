@@ -10,11 +10,11 @@
 use super::{
     checkpoint::Checkpoint,
     corpus::{Corpus, SENTENCE},
-    draw::{Alias, Random, keep_thresholds},
     file::Table,
-    rounds::{self, Reporter, Turns},
-    spool::END,
+    parallel_loop::{self, Reporter, Turns},
+    sampling::{Alias, Random, keep_thresholds},
     subwords::{Ngrams, Subwords},
+    token_file::END,
     train::{Objective, TrainOptions, TrainProgress},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub(super) fn fit(
         Some(checkpoint) => checkpoint.save(PHASE, turn, reporter.now(), &[&input, &output]),
         None => Ok(()),
     };
-    rounds::run(
+    parallel_loop::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || Scratch::new(options),
         |turn, scratch| {

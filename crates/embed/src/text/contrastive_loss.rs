@@ -79,7 +79,7 @@ fn softmax_error(scores: &mut [f32], row: usize, articles: &[u32], temperature: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::draw::Random;
+    use crate::words::sampling::Random;
 
     /// Reference implementation in 64 bits, by definition.
     fn by_definition(rows: &[f64], dimension: usize, articles: &[u32], temperature: f64) -> f64 {

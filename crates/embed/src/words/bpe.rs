@@ -2,7 +2,7 @@
 
 use super::{
     corpus::{Corpus, Reading, SENTENCE},
-    spool::END,
+    token_file::END,
     train::{TrainProgress, tell},
 };
 use crate::{Error, transformers::Pieces};

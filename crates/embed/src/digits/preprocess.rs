@@ -6,7 +6,7 @@
 
 use super::{PIXELS, SIDE};
 use crate::Error;
-use crate::picture::{Picture, invalid};
+use crate::image_decode::{Picture, invalid};
 use image::{ImageBuffer, Luma, imageops};
 
 /// Maximum rows and columns of the scaled ink.

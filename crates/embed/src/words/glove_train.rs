@@ -5,8 +5,8 @@ use super::{
     checkpoint::Checkpoint,
     cooccurrence::Pairs,
     corpus::Corpus,
-    draw::Random,
-    rounds::{self, Reporter, Turns},
+    parallel_loop::{self, Reporter, Turns},
+    sampling::Random,
     train::{TrainOptions, TrainProgress},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) fn fit(
         }
         None => Ok(()),
     };
-    rounds::run(
+    parallel_loop::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || (),
         |turn, ()| {

@@ -307,7 +307,7 @@ impl Drop for Scratch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::double::{CrashFs, Plan, Unsynced};
+    use super::super::crash_fs::{CrashFs, Plan, Unsynced};
     use super::super::{ErrorKind, list_files, real_fs};
     use super::*;
 

@@ -1,11 +1,11 @@
-//! Filling blanks, by the cloze layer (`told.rs`): its scores are used unchanged, plus ln count.
+//! Filling blanks, by the cloze layer (`cloze_train.rs`): its scores are used unchanged, plus ln count.
 //!
 //! For models without that layer, the net's own output layer is used. Skip-gram predicts the words around a word. For a
 //! word c, the output layer's score of a word w is about ln p(w | c) - ln q(w), where q is proportional to count^0.75,
 //! the distribution of the negative samples (Levy, Goldberg 2014). So p(w | c) is about the softmax of score + 0.75 ln
 //! count.
 //!
-//! The scores of several words around a blank are averaged, with the weights of `weight.rs`, because frequent words
+//! The scores of several words around a blank are averaged, with the weights of `sif.rs`, because frequent words
 //! such as "the" carry little information. The power of the count is 0.5: with 0.75, nearly every blank is filled with
 //! "the", "of" and "and", which matches Wikipedia's frequencies, but predicting these words takes grammar, which this
 //! net does not model. Measured on the middle words of 1,000 paragraphs of the training corpus, found among the first
@@ -24,10 +24,10 @@
 
 use super::{
     WordModel,
+    cloze_train::{REACH, Told, after, before},
     model::Term,
-    told::{REACH, Told, after, before},
+    sif::weight,
     train::{NOISE_POWER, Objective},
-    weight::weight,
 };
 use crate::Error;
 
@@ -94,7 +94,7 @@ pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec
 pub(super) struct Neighbour {
     /// The word's number.
     pub(super) word: usize,
-    /// The word's position (`told.rs`).
+    /// The word's position (`cloze_train.rs`).
     pub(super) place: usize,
 }
 
@@ -180,5 +180,5 @@ fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
 }
 
 #[cfg(test)]
-#[path = "blank_tests.rs"]
+#[path = "cloze_tests.rs"]
 mod tests;

@@ -14,9 +14,9 @@
 //! 4. A word moves slightly towards its nearest words, which reduces noise: one step of blurring mean shift (Cheng
 //!    1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
-use super::{draw::hash, train::TrainProgress};
+use super::{sampling::hash, train::TrainProgress};
+use crate::knn::nearest_among;
 use crate::math::{symmetric, train::multiply};
-use crate::nearest::nearest_among;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -356,7 +356,7 @@ fn solve(rows: &Sparse, weights: &[f32], targets: &[f32], columns: usize, dimens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::draw::Random;
+    use crate::words::sampling::Random;
 
     /// Words of a stem and an ending; a word's vector is the sum of the vectors of both, plus noise.
     fn made(noise: f32) -> (Vec<String>, Vec<f32>, Vec<f32>) {

@@ -75,7 +75,7 @@ pub(super) fn same_class(mut rows: Vec<f32>, width: usize, labels: &[u16]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::draw::Random;
+    use crate::words::sampling::Random;
 
     #[test]
     fn the_nearest_are_those_of_the_highest_product() {
