@@ -2,8 +2,8 @@
 
 use super::{
     corpus::{Corpus, Reading, SENTENCE},
+    options::{TrainProgress, tell},
     token_file::END,
-    train::{TrainProgress, tell},
 };
 use crate::{Error, transformers::Pieces};
 use rustc_hash::FxHashMap;
@@ -67,7 +67,10 @@ pub(super) fn cut(
 
 #[cfg(all(test, feature = "transformers"))]
 mod tests {
-    use super::super::corpus::{from, of_text, tokens};
+    use super::super::{
+        corpus::tokens,
+        corpus_reader::{from, of_text},
+    };
     use super::*;
 
     #[test]

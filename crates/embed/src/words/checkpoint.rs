@@ -13,7 +13,9 @@ use super::{
     corpus::Corpus,
     corpus::spool_in,
     file::{self, MAX_PIECES_BYTES, PIECES},
+    options::Checkpoints,
     parallel_loop::Report,
+    table::le_bytes,
     token_file::Spool,
 };
 use crate::{
@@ -39,15 +41,6 @@ const VOCABULARY: &str = "vocab.txt";
 const MAGIC: [u8; 8] = *b"NRWORDS\x01";
 /// Bytes before the matrices: magic, turn, words, loss, checksum of the plan, number of matrices.
 const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4;
-
-/// Location and interval of checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoints {
-    /// A folder used by this training only; created if needed.
-    pub folder: PathBuf,
-    /// Time between checkpoints.
-    pub every: Duration,
-}
 
 /// The checkpoint folder of one training, whose plan has been compared.
 pub(super) struct Checkpoint {
@@ -174,7 +167,7 @@ impl Checkpoint {
                 put(&(matrix.dimension() as u64).to_le_bytes())?;
                 for number in 0..matrix.rows() {
                     matrix.copy_row(number, &mut row);
-                    put(&file::le_bytes(&row))?;
+                    put(&le_bytes(&row))?;
                 }
             }
             let sum = sum.finalize();

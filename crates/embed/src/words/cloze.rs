@@ -24,10 +24,10 @@
 
 use super::{
     WordModel,
-    cloze_train::{REACH, Told, after, before},
-    model::Term,
+    cloze_layer::{REACH, Told, after, before},
+    model::{Term, check_k},
+    options::{NOISE_POWER, Objective},
     sif::weight,
-    train::{NOISE_POWER, Objective},
 };
 use crate::Error;
 
@@ -39,7 +39,26 @@ const MAX_PATTERN_BYTES: usize = 10_000;
 const FORMS: &str =
     "known are one blank among words (\"the ___ cat\") and a word between two blanks (\"___ black ___\")";
 
-pub(super) fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
+impl WordModel {
+    /// Returns the words that fit the blanks of a pattern, with their probabilities, most probable first; one list per
+    /// blank.
+    ///
+    /// - `the ___ cat`: one blank among words; returns the words for the blank.
+    /// - `___ black ___`: a word between two blanks; returns its left and its right neighbours.
+    ///
+    /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
+    /// vocabulary without the pattern's words.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
+    /// [`MAX_NEIGHBOURS`], or a model without an output layer.
+    pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
+        check_k(k)?;
+        fill(self, pattern, k)
+    }
+}
+
+fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(Error::InvalidInput(format!(
             "a pattern has at most {MAX_PATTERN_BYTES} bytes, this one has {}",

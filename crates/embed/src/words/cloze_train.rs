@@ -9,13 +9,14 @@
 
 use super::{
     checkpoint::Checkpoint,
+    cloze_layer::{PLACES, REACH, Told, after, before},
     corpus::Corpus,
-    file::Table,
     negative_sampling::Measure,
+    options::{TrainOptions, TrainProgress},
     parallel_loop::{self, Reporter, Turns},
     sampling::{Alias, Random},
+    table::Table,
     token_file::END,
-    train::{TrainOptions, TrainProgress},
 };
 use crate::{
     Error,
@@ -23,10 +24,6 @@ use crate::{
 };
 use std::sync::{Mutex, PoisonError};
 
-/// Context words on each side of a blank.
-pub(super) const REACH: usize = 5;
-/// Positions around a blank, from left to right.
-pub(super) const PLACES: usize = 2 * REACH;
 /// Noise words per blank.
 const NOISE: usize = 10;
 /// Initial learning rate of the words; that of the positions is `PLACES_RATE`.
@@ -34,25 +31,6 @@ const LEARNING_RATE: f32 = 0.1;
 const PLACES_RATE: f32 = 0.2;
 /// Phase name, for progress and checkpoints.
 const PHASE: &str = "blanks";
-
-/// Parameters of the cloze layer, besides its output layer.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
-    /// The context vector of each word.
-    pub(super) around: Table,
-    /// The vector of each position, from left to right: [`PLACES`] rows.
-    pub(super) places: Vec<f32>,
-}
-
-/// Returns the position of a word `distance` words before a blank (1 is adjacent).
-pub(super) fn before(distance: usize) -> usize {
-    REACH - distance
-}
-
-/// Returns the position of a word `distance` words after a blank.
-pub(super) fn after(distance: usize) -> usize {
-    REACH + distance - 1
-}
 
 /// Trains the layer; returns it and its output layer.
 ///

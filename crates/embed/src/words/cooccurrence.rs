@@ -7,8 +7,8 @@
 
 use super::{
     corpus::Corpus,
+    options::{TrainProgress, tell},
     token_file::scratch_file,
-    train::{TrainProgress, tell},
 };
 use crate::Error;
 use rayon::prelude::*;
@@ -249,7 +249,7 @@ enum Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{corpus, sampling::Random};
+    use crate::words::{corpus, corpus_reader, sampling::Random};
     use std::collections::BTreeMap;
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
             }
             text.push('\n');
         }
-        let corpus = corpus::of_text(text.as_bytes(), &corpus::from(1)).unwrap();
+        let corpus = corpus_reader::of_text(text.as_bytes(), &corpus_reader::from(1)).unwrap();
         let mut expected: BTreeMap<(u32, u32), f64> = BTreeMap::new();
         let tokens = corpus::tokens(&corpus);
         for sentence in tokens.split(|&token| token == super::super::token_file::END) {

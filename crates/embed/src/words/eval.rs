@@ -3,7 +3,7 @@
 use super::{
     WordModel,
     cloze::{self, Neighbour},
-    cloze_train::{REACH, after, before},
+    cloze_layer::{REACH, after, before},
     data,
     model::Term,
 };

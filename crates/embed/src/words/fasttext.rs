@@ -4,10 +4,11 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    file::Table,
-    model::{Parts, imported_card},
-    spelling::{Imported, Taken},
-    subwords::{Ngrams, Subwords},
+    imported::{Imported, Taken, imported_card},
+    model::Parts,
+    options::Ngrams,
+    subwords::Subwords,
+    table::Table,
     tokenize::Tokenizer,
 };
 use crate::{Error, types::Precision};

@@ -1,11 +1,9 @@
-//! The text format of GloVe: for each word a line of the word and its numbers, without a header. Also detects the
-//! format of a file.
+//! The text format of GloVe: for each word a line of the word and its numbers, without a header.
 
 use super::{
     MAX_DIMENSION, WordModel,
     data::{open_unpacked, without_mark},
-    fasttext,
-    spelling::{Imported, Taken},
+    imported::{Imported, Taken},
     word2vec::{self, longest_line, text_line},
 };
 use crate::Error;
@@ -15,31 +13,6 @@ use std::{
 };
 
 impl WordModel {
-    /// Imports word vectors of another program: word2vec (text or binary), GloVe (text) or JSON (an object), each
-    /// plain, gzip or zstd, or fastText (`.bin`). The format is detected from the content. All formats share the rules
-    /// for selecting and spelling words (`spelling.rs`).
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`] naming the damaged part.
-    pub fn import(path: &Path) -> Result<Imported, Error> {
-        let failed = |source| Error::Io { path: path.into(), source };
-        let mut head = Vec::new();
-        let most = longest_line(MAX_DIMENSION) as u64;
-        open_unpacked(path)?.0.take(most).read_until(b'\n', &mut head).map_err(failed)?;
-        if fasttext::is_fasttext(&head) {
-            return Self::from_fasttext(path);
-        }
-        if without_mark(&head).trim_ascii_start().first() == Some(&b'{') {
-            // A GloVe file may contain the word "{", followed by numbers.
-            let fields = head.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-            let numbers = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());
-            if fields.clone().count() < 2 || !fields.skip(1).all(numbers) {
-                return Self::from_json(path);
-            }
-        }
-        if word2vec::sizes(&head).is_some() { Self::from_word2vec(path) } else { Self::from_glove(path) }
-    }
-
     /// Reads a GloVe text file as a model without counts and without an output layer. The first line determines the
     /// dimension.
     ///
@@ -92,7 +65,7 @@ pub fn write_glove(model: &WordModel, path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{Notes, model::tests::small};
+    use crate::words::Notes;
 
     #[test]
     fn lines_of_a_word_and_its_numbers_are_read() {
@@ -115,22 +88,5 @@ mod tests {
             let error = WordModel::import(&path).map(drop).unwrap_err().to_string();
             assert!(error.contains(line), "{bad:?}: {error}");
         }
-    }
-
-    #[test]
-    fn the_format_is_told_from_the_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vectors");
-        let model = small();
-        word2vec::write_text(&model, &path).unwrap();
-        assert_eq!(WordModel::import(&path).unwrap().model.rows(), model.rows());
-        word2vec::write_binary(&model, &path).unwrap();
-        assert_eq!(WordModel::import(&path).unwrap().model.rows(), model.rows());
-        write_glove(&model, &path).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
-        assert_eq!(WordModel::import(&path).unwrap().model.rows(), model.rows());
-        std::fs::write(&path, "{ 1 2\ncat 3 4\n").unwrap();
-        assert_eq!(WordModel::import(&path).unwrap().model.vocabulary(), ["{", "cat"], "a word of GloVe's, not JSON");
-        assert!(matches!(WordModel::import(folder.path()), Err(Error::Io { .. })));
     }
 }

@@ -5,9 +5,9 @@ use super::{
     checkpoint::Checkpoint,
     cooccurrence::Pairs,
     corpus::Corpus,
+    options::{TrainOptions, TrainProgress},
     parallel_loop::{self, Reporter, Turns},
     sampling::Random,
-    train::{TrainOptions, TrainProgress},
 };
 use crate::{
     Error,

@@ -4,7 +4,7 @@
 use super::{
     MAX_DIMENSION, WordModel,
     data::{open_unpacked, skip_mark},
-    spelling::{Imported, Taken},
+    imported::{Imported, Taken},
 };
 use crate::Error;
 use serde::{

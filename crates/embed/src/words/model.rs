@@ -1,14 +1,12 @@
 //! The word model: word vectors, nearest words, and the embedder `words`.
 
 use super::{
-    cloze,
-    cloze_train::Told,
-    file::{Table, le_bytes},
+    cloze_layer::Told,
+    options::Objective,
     sif,
-    spelling::Notes,
     subwords::Subwords,
+    table::{Table, le_bytes},
     tokenize::{self, Tokenizer},
-    train::Objective,
 };
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
@@ -18,7 +16,6 @@ use crate::{
 };
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
-use std::path::Path;
 
 /// Maximum number of neighbours, or of words for a blank, per call.
 pub const MAX_NEIGHBOURS: usize = 1_000;
@@ -322,23 +319,6 @@ impl WordModel {
         Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
     }
 
-    /// Returns the words that fit the blanks of a pattern, with their probabilities, most probable first; one list per
-    /// blank.
-    ///
-    /// - `the ___ cat`: one blank among words; returns the words for the blank.
-    /// - `___ black ___`: a word between two blanks; returns its left and its right neighbours.
-    ///
-    /// A blank is two or more underscores. The probabilities are a softmax of the net's output layer over the
-    /// vocabulary without the pattern's words (`cloze.rs`).
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for another pattern, a pattern without known words, `k` of 0 or above
-    /// [`MAX_NEIGHBOURS`], or a model without an output layer.
-    pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
-        check_k(k)?;
-        cloze::fill(self, pattern, k)
-    }
-
     /// Returns the highest scores with their words; ties by word number, minus infinity excluded.
     pub(super) fn best(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
         let mut order: Vec<u32> =
@@ -635,17 +615,6 @@ impl WordModel {
             card,
         })
     }
-}
-
-/// Returns the card of an imported model.
-pub(super) fn imported_card(path: &Path, format: &str, notes: &Notes) -> ModelCard {
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut summary = format!("Word vectors read from the {format} file {file}; how they were trained is not known.");
-    let notes = notes.to_string();
-    if !notes.is_empty() {
-        summary += &format!(" Of the file: {notes}.");
-    }
-    ModelCard { name: WORDS.into(), summary, ..ModelCard::default() }
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@
 use super::{
     checkpoint::Checkpoint,
     corpus::{Corpus, SENTENCE},
-    file::Table,
+    options::Ngrams,
+    options::{Objective, TrainOptions, TrainProgress},
     parallel_loop::{self, Reporter, Turns},
     sampling::{Alias, Random, keep_thresholds},
-    subwords::{Ngrams, Subwords},
+    subwords::Subwords,
+    table::Table,
     token_file::END,
-    train::{Objective, TrainOptions, TrainProgress},
 };
 use crate::{
     Error,

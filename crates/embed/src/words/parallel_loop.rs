@@ -1,6 +1,6 @@
 //! A parallel loop over numbered turns, with pauses during which no turn runs.
 
-use super::train::{TrainProgress, tell};
+use super::options::{TrainProgress, tell};
 use crate::Error;
 use std::{
     sync::{

@@ -5,56 +5,17 @@
 use super::{
     corpus::{Corpus, Reading},
     data::MAX_WORD_BYTES,
-    train::{TrainProgress, tell},
+    options::{Phrases, TrainProgress, tell},
 };
 use crate::Error;
 use rustc_hash::FxHashMap;
 
 /// Separator between the words of a phrase.
 pub(super) const JOINT: char = '_';
-/// Maximum number of passes.
-const MAX_PASSES: usize = 10;
 /// Distinct pairs held while counting, per vocabulary word.
 const HELD: usize = 4;
 /// Minimum number of pairs held.
 const LEAST_HELD: usize = 4_096;
-
-/// Phrase detection options.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Phrases {
-    /// Number of joining passes: one pass makes phrases of two words, two passes of up to four.
-    pub passes: usize,
-    /// Minimum score: (count(ab) - discount) / (count(a) count(b)), times the corpus length in words, as in
-    /// word2phrase.c.
-    pub threshold: f64,
-    /// Discount on the count of a pair, so that rare words do not become phrases (the paper's delta).
-    pub discount: u64,
-}
-
-impl Default for Phrases {
-    fn default() -> Self {
-        Self { passes: 1, threshold: 100.0, discount: 5 }
-    }
-}
-
-impl Phrases {
-    /// Validates the options.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] naming the limit.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if !(1..=MAX_PASSES).contains(&self.passes) {
-            return Err(Error::InvalidInput(format!(
-                "phrases are joined in 1 to {MAX_PASSES} passes, got {}",
-                self.passes
-            )));
-        }
-        if !(self.threshold > 0.0 && self.threshold.is_finite()) {
-            return Err(Error::InvalidInput(format!("a phrase's least score must be above 0, got {}", self.threshold)));
-        }
-        Ok(())
-    }
-}
 
 /// Joins the phrases of a corpus and recounts its vocabulary.
 ///
@@ -172,8 +133,8 @@ fn count_pairs(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::corpus::{of_text, tokens};
     use crate::words::token_file::END;
+    use crate::words::{corpus::tokens, corpus_reader::of_text};
 
     fn read(passes: usize) -> Corpus {
         let lines = [
@@ -186,7 +147,7 @@ mod tests {
         // By hand: (20 - 1) / (80 20) 730 is 8.7 for "new york"; 3.5 for "saw new", 9.0 for "the new", 7.1 for
         // "saw the".
         let phrases = Some(Phrases { passes, threshold: 7.5, discount: 1 });
-        of_text(text.as_bytes(), &Reading { phrases, ..crate::words::corpus::from(2) }).unwrap()
+        of_text(text.as_bytes(), &Reading { phrases, ..crate::words::corpus_reader::from(2) }).unwrap()
     }
 
     fn sentence(corpus: &Corpus, place: usize) -> Vec<String> {
@@ -207,13 +168,5 @@ mod tests {
         let mut counted = vec![0; two.words.len()];
         tokens(&two).iter().filter(|&&token| token != END).for_each(|&token| counted[token as usize] += 1);
         assert_eq!(two.counts, counted);
-    }
-
-    #[test]
-    fn settings_without_sense_are_refused() {
-        for bad in [Phrases { passes: 0, ..Phrases::default() }, Phrases { threshold: f64::NAN, ..Phrases::default() }]
-        {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
     }
 }

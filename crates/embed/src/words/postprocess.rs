@@ -14,35 +14,14 @@
 //! 4. A word moves slightly towards its nearest words, which reduces noise: one step of blurring mean shift (Cheng
 //!    1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
-use super::{sampling::hash, train::TrainProgress};
+use super::{
+    options::{Refine, TrainProgress},
+    sampling::hash,
+};
 use crate::knn::nearest_among;
 use crate::math::{symmetric, train::multiply};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-
-/// Strength of each step; 0 disables it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Refine {
-    /// Weight of the output layer's row relative to the word's own vector, both of unit length; 0 to 1.
-    pub output: f32,
-    /// Share of the spelling prediction in a word's vector; 0 to 1.
-    pub spelling: f32,
-    /// Power of the standard deviation that a component is divided by; 0 to 1.
-    pub spread: f32,
-    /// Length of the nearest words' contribution relative to the word's own vector; 0 to 1.
-    pub nearest: f32,
-}
-
-impl Default for Refine {
-    fn default() -> Self {
-        Self { output: 0.3, spelling: 0.4, spread: 0.45, nearest: 0.3 }
-    }
-}
-
-impl Refine {
-    /// No postprocessing.
-    pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0, nearest: 0.0 };
-}
 
 /// Range of n-gram lengths of `<word>`, in characters.
 const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;

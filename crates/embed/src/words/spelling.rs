@@ -4,10 +4,9 @@
 //! White space within a word (a no-break, thin or ideographic space, U+0085; in text formats plain spaces too) becomes
 //! `_`. A word that is empty, too long, not UTF-8, or a duplicate is skipped and counted.
 
-use super::{WordModel, data::MAX_WORD_BYTES, model::imported_card};
-use crate::Error;
+use super::data::MAX_WORD_BYTES;
 use rustc_hash::FxHashSet;
-use std::{fmt, path::Path};
+use std::fmt;
 
 /// Maximum bytes read as one word; a longer one means damage.
 pub const LONGEST: usize = 4 << 10;
@@ -90,7 +89,7 @@ impl Notes {
         self.empty + self.too_long + self.not_utf8 + self.twice
     }
 
-    fn count(&mut self, unfit: Unfit) {
+    pub(super) fn count(&mut self, unfit: Unfit) {
         match unfit {
             Unfit::Empty => self.empty += 1,
             Unfit::TooLong(_) => self.too_long += 1,
@@ -121,58 +120,6 @@ impl fmt::Display for Notes {
             notes.push(format!("the first line promises {promised} words, the file has {found}"));
         }
         f.write_str(&notes.join("; "))
-    }
-}
-
-/// A model imported from a file of another program.
-pub struct Imported {
-    /// The model.
-    pub model: WordModel,
-    /// Words that were skipped or respelled.
-    pub notes: Notes,
-}
-
-/// The accepted words of a file, with their vectors.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) words: Vec<String>,
-    pub(super) rows: Vec<f32>,
-    pub(super) notes: Notes,
-    spellings: Spellings,
-}
-
-impl Taken {
-    /// Accepts a word, or counts it as skipped. Returns whether it was accepted.
-    pub(super) fn add(&mut self, word: &[u8], numbers: &[f32]) -> bool {
-        match self.spellings.take(word) {
-            Ok(spelled) => {
-                self.notes.spaced += u64::from(spelled.as_bytes() != word);
-                self.words.push(spelled);
-                self.rows.extend_from_slice(numbers);
-                true
-            }
-            Err(unfit) => {
-                self.notes.count(unfit);
-                false
-            }
-        }
-    }
-
-    /// Builds the model of these words, without counts and without an output layer.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] for no words.
-    pub(super) fn model(self, path: &Path, format: &str, dimension: usize) -> Result<Imported, Error> {
-        let Self { words, rows, notes, .. } = self;
-        if words.is_empty() {
-            let left_out = match notes.left_out() {
-                0 => String::new(),
-                _ => format!("; {notes}"),
-            };
-            return Err(Error::Corrupt { path: path.into(), what: format!("no words{left_out}") });
-        }
-        let card = imported_card(path, format, &notes);
-        Ok(Imported { model: WordModel::of_vectors(words, rows, dimension, card)?, notes })
     }
 }
 

@@ -3,46 +3,9 @@
 //!
 //! The n-grams are those of `<word>`, hashed into buckets with fastText's hash, so that its files can be read.
 
-use super::file::Table;
-use crate::Error;
-
-/// Maximum n-gram length, in characters.
-const MAX_LENGTH: usize = 20;
-/// Maximum number of buckets.
-const MAX_BUCKETS: u32 = 1 << 26;
-
-/// Selection of a word's n-grams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ngrams {
-    /// Length of the shortest n-gram, in characters.
-    pub min: usize,
-    /// Length of the longest n-gram, in characters.
-    pub max: usize,
-    /// Number of vectors that the n-grams share.
-    pub buckets: u32,
-}
+use super::{options::Ngrams, table::Table};
 
 impl Ngrams {
-    /// Validates the options.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] naming the limit.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if !(1..=self.max).contains(&self.min) || self.max > MAX_LENGTH {
-            return Err(Error::InvalidInput(format!(
-                "n-grams must have 1 to {MAX_LENGTH} characters, the shortest first; got {} to {}",
-                self.min, self.max
-            )));
-        }
-        if !(1..=MAX_BUCKETS).contains(&self.buckets) {
-            return Err(Error::InvalidInput(format!(
-                "the n-grams must share 1 to {MAX_BUCKETS} vectors, got {}",
-                self.buckets
-            )));
-        }
-        Ok(())
-    }
-
     /// Calls `visit` with the bucket of each n-gram of a word. A lone `<` or `>` is not an n-gram.
     pub(super) fn of(&self, word: &str, mut visit: impl FnMut(u32)) {
         let marked = format!("<{word}>");
@@ -130,20 +93,5 @@ mod tests {
             let step = |hash: u32, byte: u32| (hash ^ byte).wrapping_mul(16_777_619);
             step(step(0x811c_9dc5, 0xffff_ffc3), 0xffff_ffa9)
         });
-    }
-
-    #[test]
-    fn absurd_ngrams_are_refused() {
-        let good = Ngrams { min: 3, max: 6, buckets: 1_000 };
-        assert!(good.check().is_ok());
-        for bad in [
-            Ngrams { min: 0, ..good },
-            Ngrams { min: 7, ..good },
-            Ngrams { max: 21, ..good },
-            Ngrams { buckets: 0, ..good },
-            Ngrams { buckets: MAX_BUCKETS + 1, ..good },
-        ] {
-            assert!(bad.check().is_err(), "{bad:?}");
-        }
     }
 }

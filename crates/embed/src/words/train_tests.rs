@@ -1,5 +1,6 @@
 //! Tests of training word vectors.
 
+use super::super::options::{Checkpoints, MAX_DIMENSION, Refine};
 use super::*;
 use crate::{Embedder, ErrorKind, words::sampling::Random};
 use std::sync::Mutex;

@@ -8,8 +8,9 @@
 use super::{
     MAX_DIMENSION, WordModel,
     data::{open_unpacked, without_mark},
-    file::le_bytes,
-    spelling::{Imported, LONGEST, Taken},
+    imported::{Imported, Taken},
+    spelling::LONGEST,
+    table::le_bytes,
 };
 use crate::Error;
 use crate::save::write_whole;
