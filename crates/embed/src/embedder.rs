@@ -1,6 +1,7 @@
 //! The [`Embedder`] trait: maps an input to the vector of a tap.
 
-use super::{Error, Fingerprint, ModelCard, digits::DigitNet, transformers::LanguageModel, words::WordModel};
+use super::capability::{DigitClassifier, LanguageModel, WordVectors};
+use super::{Error, Fingerprint, ModelCard};
 use rayon::prelude::*;
 
 /// File names in model folders.
@@ -148,7 +149,7 @@ pub trait Embedder: Send + Sync {
     }
 
     /// The word model, if there is one: nearest words, masked words.
-    fn word_model(&self) -> Option<&WordModel> {
+    fn word_model(&self) -> Option<&dyn WordVectors> {
         None
     }
     /// The language model, if there is one: next-token prediction.
@@ -156,7 +157,7 @@ pub trait Embedder: Send + Sync {
         None
     }
     /// The digit net, if there is one: class probabilities.
-    fn digit_net(&self) -> Option<&DigitNet> {
+    fn digit_net(&self) -> Option<&dyn DigitClassifier> {
         None
     }
 

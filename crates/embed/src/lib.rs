@@ -3,6 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
+//! | `capability.rs` | what some embedders can do besides embedding: [`WordVectors`], [`LanguageModel`], [`DigitClassifier`] |
 //! | `batch.rs` | batch embedding in chunks, on a separate thread pool |
 //! | `fingerprint.rs` | SHA-256 of weights, preprocessing and settings |
 //! | `card.rs` | the model card and the training data it lists |
@@ -22,6 +23,7 @@ pub(crate) use nearness_base::{disk, types};
 pub(crate) use nearness_math as math;
 
 mod batch;
+mod capability;
 mod card;
 pub mod digits;
 mod embedder;
@@ -39,6 +41,7 @@ pub mod transformers;
 pub mod words;
 
 pub use batch::{embed_stretches, on_embedding_threads};
+pub use capability::{Activation, DigitClassifier, LanguageModel, NextToken, WordVectors};
 pub use card::{DIGITS, DataSource, ModelCard, WORDS, check_name, date, today};
 pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
 pub use error::{Error, ErrorKind};

@@ -2,24 +2,10 @@
 
 use super::model::{BLOCK, DigitNet, FIRST, POOLED1, POOLED2, SECOND, layers_of};
 use super::{CLASSES, FEATURES, SIDE, image, layers, layers::Convolution};
-use crate::Error;
-
-/// The activations of one layer: `channels` maps of `rows` x `columns`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Activation {
-    /// The layer, for example `convolution1`; taps keep their names.
-    pub name: &'static str,
-    /// One-line description.
-    pub about: &'static str,
-    /// Number of maps.
-    pub channels: usize,
-    /// Rows per map.
-    pub rows: usize,
-    /// Columns per map.
-    pub columns: usize,
-    /// `[channel][row][column]`.
-    pub values: Vec<f32>,
-}
+use crate::{
+    Error,
+    capability::{Activation, DigitClassifier},
+};
 
 fn pictures(name: &'static str, about: &'static str, side: usize, values: Vec<f32>) -> Activation {
     Activation { name, about, channels: values.len() / (side * side), rows: side, columns: side, values }
@@ -91,5 +77,15 @@ impl DigitNet {
             numbers("logits", "one number a digit, before the softmax", logits),
             numbers("probabilities", "how likely each digit is, after the softmax", probabilities),
         ])
+    }
+}
+
+impl DigitClassifier for DigitNet {
+    fn probabilities(&self, image: &[u8]) -> Result<[f32; CLASSES], Error> {
+        self.probabilities(image)
+    }
+
+    fn activations(&self, image: &[u8]) -> Result<Vec<Activation>, Error> {
+        self.activations(image)
     }
 }

@@ -31,7 +31,7 @@ mod train;
 mod tests;
 
 pub use super::epochs::TrainProgress;
-pub use activations::Activation;
+pub use crate::capability::Activation;
 pub use data::{LabelledImages, data_source};
 pub use model::{DigitNet, Evaluation, evaluate, same_digit};
 pub use train::{TrainOptions, train};

@@ -4,6 +4,7 @@
 //! matrix product then has the same shape for any batch, so an image gives the same bits alone and in a batch.
 
 use super::{CLASSES, FEATURES, LabelledImages, PIXELS, image, layers, layers::Convolution};
+use crate::capability::DigitClassifier;
 use crate::knn::same_class;
 use crate::math;
 use crate::{DIGITS, Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap};
@@ -209,7 +210,7 @@ impl Embedder for DigitNet {
         vectors
     }
 
-    fn digit_net(&self) -> Option<&DigitNet> {
+    fn digit_net(&self) -> Option<&dyn DigitClassifier> {
         Some(self)
     }
 }

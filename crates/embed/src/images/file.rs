@@ -2,15 +2,13 @@
 
 use super::architecture::Shape;
 use super::net::{Folded, Net};
+use super::settings::{FAMILY, Settings, settings};
 use super::{PictureNet, data};
 use crate::save::{read_bounded, write_folder};
 use crate::{Embedder, Error, ModelCard, ModelFiles};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The family in the model card.
-pub(crate) const FAMILY: &str = "images";
 const WEIGHTS_FILE: &str = "model.safetensors";
 const SETTINGS_FILE: &str = "config.json";
 const CARD_FILE: &str = "card.json";
@@ -18,29 +16,6 @@ const CARD_FILE: &str = "card.json";
 const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 /// Size limit of the weights file in addition to the weights: its header.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
-
-/// `config.json`. (It is a file format of its own, hence serde here.)
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    side: usize,
-    channels: usize,
-    width: usize,
-    blocks: usize,
-    /// Per colour, for pixels scaled to 0..1.
-    mean: Vec<f32>,
-    deviation: Vec<f32>,
-    classes: Vec<String>,
-}
-
-/// Serializes `config.json`.
-pub(super) fn settings(net: &Net, classes: &[String]) -> Vec<u8> {
-    let Shape { side, channels, width, blocks, .. } = net.shape();
-    let (mean, deviation) = net.colours();
-    let (mean, deviation, classes) = (mean.to_vec(), deviation.to_vec(), classes.to_vec());
-    let settings = Settings { side, channels, width, blocks, mean, deviation, classes };
-    serde_json::to_vec_pretty(&settings).expect("numbers and names always serialize")
-}
 
 impl PictureNet {
     /// Reads a model folder.

@@ -18,6 +18,7 @@
 //! | `train.rs` | data-parallel batches, Nesterov momentum, learning rate schedule |
 //! | `net.rs` | forward pass of the trained net |
 //! | `model.rs` | the embedder |
+//! | `settings.rs` | `config.json` |
 //! | `file.rs` | the model folder |
 //! | `eval.rs` | accuracy, and the share of near images of the same class |
 
@@ -31,6 +32,7 @@ mod layers;
 mod model;
 mod net;
 mod prepare;
+mod settings;
 mod train;
 
 #[cfg(test)]
@@ -41,6 +43,6 @@ pub use super::knn::NEAREST;
 pub use architecture::Shape;
 pub use data::{LabelledPictures, Skipped, Wanted};
 pub use eval::{Evaluation, evaluate};
-pub(crate) use file::FAMILY;
 pub use model::PictureNet;
+pub(crate) use settings::FAMILY;
 pub use train::{TrainOptions, train};

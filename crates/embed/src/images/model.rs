@@ -3,6 +3,7 @@
 use super::architecture::Shape;
 use super::net::{Net, Output};
 use super::prepare::{self, PREPROCESSING};
+use super::settings::{FAMILY, settings};
 use crate::{Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, image_decode};
 use rayon::prelude::*;
 
@@ -34,14 +35,14 @@ impl PictureNet {
             tap("probabilities", shape.classes, "how likely each class is, after the softmax"),
         ];
         let mut parts = Fingerprinter::new(PREPROCESSING);
-        parts.part("settings", &super::file::settings(&net, &classes));
+        parts.part("settings", &settings(&net, &classes));
         for ((name, shape), numbers) in shape.tensors().iter().zip(net.folded().tensors()) {
             parts.part("tensor", format!("{name} {shape:?}").as_bytes());
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             parts.part("weights", &bytes);
         }
         let fingerprint = parts.finish();
-        let card = ModelCard { family: super::file::FAMILY.into(), ..card };
+        let card = ModelCard { family: FAMILY.into(), ..card };
         Ok(Self { net, classes, taps, card, fingerprint })
     }
 
@@ -62,7 +63,7 @@ impl PictureNet {
     /// The same net with another card; the fingerprint does not change.
     #[must_use]
     pub fn with_card(self, card: ModelCard) -> Self {
-        Self { card: ModelCard { family: super::file::FAMILY.into(), ..card }, ..self }
+        Self { card: ModelCard { family: FAMILY.into(), ..card }, ..self }
     }
 
     fn prepare(&self, input: &Input<'_>) -> Result<Vec<u8>, Error> {

@@ -11,6 +11,7 @@ use super::{
     hashed_features,
     model::{canaries, check_length, nothing_known, share, share_of_unknown},
 };
+use crate::capability::WordVectors;
 use crate::math::normalize;
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap,
@@ -214,7 +215,7 @@ impl Embedder for TextEncoder {
         self.text(input.text_for(self.name())?)
     }
 
-    fn word_model(&self) -> Option<&WordModel> {
+    fn word_model(&self) -> Option<&dyn WordVectors> {
         Some(&self.words)
     }
 }

@@ -5,6 +5,7 @@
 //! A model without word counts (imported from word2vec) uses weights by rank, assuming Zipf's law; a model without the
 //! common component removes none. [`TextEmbedder::card`](Embedder::card) says so.
 
+use crate::capability::WordVectors;
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
     words::{Term, WordModel, out_of_vocabulary, sif},
@@ -191,8 +192,8 @@ impl Embedder for TextEmbedder {
         self.text(input.text_for(self.name())?)
     }
 
-    fn word_model(&self) -> Option<&WordModel> {
-        Some(&self.words)
+    fn word_model(&self) -> Option<&dyn WordVectors> {
+        Some(&*self.words)
     }
 }
 

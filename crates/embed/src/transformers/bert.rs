@@ -2,6 +2,7 @@
 //! pooled last hidden states are the vector of the text.
 
 use super::folder::{self, CONFIG, POOLING, Pinned, TOKENIZER, WEIGHTS};
+use super::length_batches::by_length;
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
 use super::weights::{Weights, WeightsFile};
@@ -328,6 +329,6 @@ impl Embedder for BertEmbedder {
                 self.tokens.encode(input.text_for(self.name())?, true)
             })
             .collect();
-        super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| self.vectors(texts))
+        by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| self.vectors(texts))
     }
 }

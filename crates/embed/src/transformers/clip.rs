@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::convolution::{Convolution, Grid, Window};
 use super::folder::{self, CONFIG, TOKENIZER};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::processor::Processor;
 use super::tokens::Tokens;

@@ -1,12 +1,12 @@
 //! GPT-2 (Radford et al. 2019): causal self-attention; the last state predicts the next token.
 
-use super::NextToken;
 use super::block::Block;
 use super::folder::{self, CONFIG, TOKENIZER};
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
 use super::weights::WeightsFile;
 use crate::Error;
+use crate::capability::NextToken;
 use candle_core::{D, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

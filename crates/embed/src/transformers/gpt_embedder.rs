@@ -2,9 +2,10 @@
 
 use super::folder::{self, CONFIG, Pinned, TOKENIZER, WEIGHTS};
 use super::gpt::{self, Gpt};
+use super::length_batches::by_length;
 use super::tokens::Tokens;
 use super::weights::WeightsFile;
-use super::{LanguageModel, NextToken};
+use crate::capability::{LanguageModel, NextToken};
 use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap};
 use rayon::prelude::*;
 use std::path::Path;
@@ -102,7 +103,7 @@ impl Embedder for GptEmbedder {
             Ok(tokens)
         };
         let tokens: Vec<Result<Vec<u32>, Error>> = inputs.par_iter().map(encode).collect();
-        super::by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| match single {
+        by_length(tokens, BATCH_TEXTS, BATCH_TOKENS, |texts| match single {
             true => texts.iter().map(|text| self.net.token(text[0])).collect(),
             false => self.net.last_states(texts),
         })

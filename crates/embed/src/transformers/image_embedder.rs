@@ -3,15 +3,17 @@
 use super::clip::{self, TextTower};
 use super::convolution::Grid;
 use super::dinov2::Dinov2;
+use super::family::Family;
 use super::folder::{self, CONFIG, PREPROCESSOR, Pinned, TOKENIZER, WEIGHTS};
+use super::image_net::ImageNet;
+use super::length_batches::by_length;
 use super::ops::{self, failed};
 use super::processor::Processor;
 use super::resnet::ResNet;
 use super::weights::WeightsFile;
-use super::{Family, by_length};
 use crate::math;
 use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap, image_decode};
-use candle_core::{Device, Result as Computed, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -23,25 +25,6 @@ const FILES_WITH_TEXTS: &[&str] = &[CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS];
 const BATCH_TEXTS: usize = 16;
 /// Tokens per batch, including padding.
 const BATCH_TOKENS: usize = 2_048;
-
-/// A net that computes vectors of images.
-pub(super) trait ImageNet: Send + Sync {
-    fn taps(&self) -> Vec<Tap>;
-
-    /// The device of the net.
-    fn device(&self) -> &Device;
-
-    /// Images per batch.
-    fn images_at_once(&self) -> usize;
-
-    /// The vectors at a tap, `[images, dimension]`, for pixels of shape `[images * height * width, 3]`.
-    fn forward(&self, tap: &str, pixels: &Tensor, grid: Grid) -> Computed<Tensor>;
-
-    /// Whether vectors are normalized to length 1.
-    fn unit(&self) -> bool {
-        false
-    }
-}
 
 /// The contents of a folder's files.
 pub(super) struct Parts<'a> {

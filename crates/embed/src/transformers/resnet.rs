@@ -5,7 +5,7 @@
 
 use super::convolution::{Convolution, Grid, Window, max_pool};
 use super::folder::{self, CONFIG};
-use super::image_embedder::ImageNet;
+use super::image_net::ImageNet;
 use super::ops::{self, Activation, Linear, failed};
 use super::processor::Processor;
 use super::vit::BATCH_IMAGES;

@@ -1,6 +1,7 @@
 //! Training of a small GPT-2 on plain text: first byte-level BPE, then the net with AdamW, on random
 //! windows of the text.
 
+use super::family::Family;
 use super::folder::{CARD, CONFIG, TOKENIZER, WEIGHTS};
 use super::gpt::{Config, Gpt};
 use super::ops::{self, failed};
@@ -115,7 +116,7 @@ pub fn train(
     fit(&net, &variables, &tokens, &trained, options, &mut rng, observe).map_err(failed)?;
     let measured: Vec<usize> = held_out.iter().copied().step_by(held_out.len().div_ceil(MEASURED)).collect();
     let loss = measure(&net, &tokens, &measured, options.context).map_err(failed)?;
-    card.family = super::Family::Gpt.name().into();
+    card.family = Family::Gpt.name().into();
     card.summary = format!(
         "A GPT-2 of {} layers and {} components, trained on {} tokens of text.",
         options.layers,

@@ -29,7 +29,7 @@ use super::{
     options::{NOISE_POWER, Objective},
     sif::weight,
 };
-use crate::Error;
+use crate::{Error, capability::WordVectors};
 
 /// Power of the count in a word's score, for skip-gram.
 const POWER: f64 = 0.5;
@@ -55,6 +55,28 @@ impl WordModel {
     pub fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
         check_k(k)?;
         fill(self, pattern, k)
+    }
+}
+
+impl WordVectors for WordModel {
+    fn vocabulary(&self) -> &[String] {
+        self.vocabulary()
+    }
+
+    fn count(&self, number: usize) -> u64 {
+        self.count(number)
+    }
+
+    fn vector(&self, word: &str) -> Option<&[f32]> {
+        self.vector(word)
+    }
+
+    fn nearest(&self, plus: &[&str], minus: &[&str], k: usize) -> Result<Vec<(String, f32)>, Error> {
+        self.nearest(plus, minus, k)
+    }
+
+    fn fill_blank(&self, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f32)>>, Error> {
+        self.fill_blank(pattern, k)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     table::{Table, le_bytes},
     tokenize::{self, Tokenizer},
 };
+use crate::capability::WordVectors;
 use crate::{
     Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
     math::train::{dot_rows, multiply},
@@ -588,7 +589,7 @@ impl Embedder for WordModel {
         inputs.iter().map(|input| self.embed(tap, input)).collect()
     }
 
-    fn word_model(&self) -> Option<&WordModel> {
+    fn word_model(&self) -> Option<&dyn WordVectors> {
         Some(self)
     }
 }
