@@ -1,7 +1,7 @@
 //! AdaGrad (Duchi, Hazan, Singer 2011) on the product of two rows: the update of GloVe for a word pair.
 
+use super::shared_matrix::{Line, SharedMatrix};
 use super::simd::{self, Loop, Simd};
-use super::{Line, SharedMatrix};
 
 /// Matrix with a learning rate per element, which decreases with the sum of squared gradients.
 pub struct Adaptive {

@@ -4,8 +4,8 @@
 //! the change is then added to each of the rows. A placed input is the sum of its rows, each multiplied element-wise by
 //! a row of position weights; its change updates both the rows and the weights.
 
+use super::shared_matrix::{Line, SharedMatrix};
 use super::simd::{self, Loop, Simd};
-use super::{Line, SharedMatrix};
 
 /// A few composed inputs: current values, and values before the step.
 pub struct Composed {

@@ -1,6 +1,6 @@
 //! Vectors of 16 floats: AVX-512, AVX2 or portable code, selected at run time.
 
-use super::{LANES, Line};
+use super::shared_matrix::{LANES, Line};
 
 /// Loop that is generic over [`Simd`].
 pub(crate) trait Loop {
