@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error,
-    math::train::{Composed, SharedMatrix, Window, step},
+    math::train::{Composed, Hogwild, SharedMatrix, Window, step},
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -68,7 +68,8 @@ pub(super) fn fit(
         }
         None => Ok(()),
     };
-    let run = Run { around: &around, output: &output, noise };
+    // SAFETY: the threads access the numbers through the functions of `math::train` only.
+    let run = unsafe { Run { around: Hogwild::new(&around), output: Hogwild::new(&output), noise } };
     parallel_loop::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || Scratch::new(dimension),
@@ -159,8 +160,8 @@ impl Scratch {
 }
 
 struct Run<'a> {
-    around: &'a SharedMatrix,
-    output: &'a SharedMatrix,
+    around: Hogwild<'a, SharedMatrix>,
+    output: Hogwild<'a, SharedMatrix>,
     noise: Alias,
 }
 
@@ -191,11 +192,11 @@ impl Run<'_> {
                     which.push(after(distance) as u32);
                 }
             }
-            input.gather_placed(0, (self.around, rows), (&places.now, which));
+            input.gather_placed(0, (&self.around, rows), (&places.now, which));
             let window = Window { inputs: &[0], targets, shift: (NOISE as f32).ln() };
-            measure.window(input.inputs(), self.output, window);
-            step(input.inputs(), self.output, window, rate, errors);
-            input.scatter_placed(0, (self.around, rows), (&places.now, which), PLACES_RATE);
+            measure.window(input.inputs(), &self.output, window);
+            step(input.inputs(), &self.output, window, rate, errors);
+            input.scatter_placed(0, (&self.around, rows), (&places.now, which), PLACES_RATE);
             std::mem::swap(targets, coming);
         }
     }

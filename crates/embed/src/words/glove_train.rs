@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error,
-    math::train::{Adaptive, fit_product},
+    math::train::{Adaptive, Hogwild, fit_product},
 };
 use std::sync::Mutex;
 
@@ -60,10 +60,13 @@ pub(super) fn fit(
         }
         None => Ok(()),
     };
+    // SAFETY: the threads access the numbers through `fit_product` only; between turns, one thread reads them.
+    let shared = unsafe { (Hogwild::new(&words), Hogwild::new(&contexts)) };
     parallel_loop::run(
         Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
         || (),
         |turn, ()| {
+            let (words, contexts): (&Adaptive, &Adaptive) = (&shared.0, &shared.1);
             let mut bucket = pairs.bucket(turn % pairs.buckets())?;
             let mut random = Random::new(options.seed, turn as u64);
             let mut sum = 0.0;
@@ -72,9 +75,9 @@ pub(super) fn fit(
                 bucket.swap(last, random.below(last as u32 + 1) as usize);
                 let (a, b, count) = bucket[last];
                 let (target, weight) = (count.ln(), (count / FULL).min(1.0).powf(POWER));
-                let mut difference = fit_product((&words, a), (&contexts, b), target, weight, options.learning_rate);
+                let mut difference = fit_product((words, a), (contexts, b), target, weight, options.learning_rate);
                 if a != b {
-                    difference += fit_product((&words, b), (&contexts, a), target, weight, options.learning_rate);
+                    difference += fit_product((words, b), (contexts, a), target, weight, options.learning_rate);
                     difference /= 2.0;
                 }
                 sum += f64::from(0.5 * weight * difference * difference);

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error,
-    math::train::{Composed, SharedMatrix, Window, loss, step},
+    math::train::{Composed, Hogwild, SharedMatrix, Window, loss, step},
 };
 use std::sync::Mutex;
 
@@ -59,11 +59,13 @@ pub(super) fn fit(
     let kept = checkpoint.map(|kept| kept.load(PHASE, &mut [&mut input, &mut output])).transpose()?.flatten();
     let (first, report) = kept.unwrap_or_default();
 
+    // SAFETY: the threads access the numbers through the functions of `math::train` only.
+    let shared = unsafe { (Hogwild::new(&input), Hogwild::new(&output)) };
     let run = Run {
         corpus,
         options,
-        input: &input,
-        output: &output,
+        input: shared.0,
+        output: shared.1,
         pieces: pieces.as_ref(),
         noise: Alias::new(&corpus.counts, options.noise_power),
         keep: keep_thresholds(&corpus.counts, options.subsample),
@@ -136,8 +138,8 @@ fn part(ends: &[usize], place: usize) -> std::ops::Range<usize> {
 struct Run<'a> {
     corpus: &'a Corpus,
     options: &'a TrainOptions,
-    input: &'a SharedMatrix,
-    output: &'a SharedMatrix,
+    input: Hogwild<'a, SharedMatrix>,
+    output: Hogwild<'a, SharedMatrix>,
     pieces: Option<&'a Pieces>,
     noise: Alias,
     keep: Vec<u32>,
@@ -194,8 +196,8 @@ impl Run<'_> {
         let Scratch { inputs, targets, errors, composed, .. } = scratch;
         let Some(Joined { inputs: joined, rows, ends, places }) = composed else {
             let window = Window { inputs, targets, shift: 0.0 };
-            scratch.measure.window(self.input, self.output, window);
-            return step(self.input, self.output, window, rate, errors);
+            scratch.measure.window(&self.input, &self.output, window);
+            return step(&self.input, &self.output, window, rate, errors);
         };
         rows.clear();
         ends.clear();
@@ -213,11 +215,11 @@ impl Run<'_> {
         }
         let places = &places[..ends.len()];
         let of = |place: u32| part(ends, place as usize);
-        places.iter().for_each(|&place| joined.gather(place, self.input, &rows[of(place)]));
+        places.iter().for_each(|&place| joined.gather(place, &self.input, &rows[of(place)]));
         let window = Window { inputs: places, targets, shift: 0.0 };
-        scratch.measure.window(joined.inputs(), self.output, window);
-        step(joined.inputs(), self.output, window, rate, errors);
-        places.iter().for_each(|&place| joined.scatter(place, self.input, &rows[of(place)]));
+        scratch.measure.window(joined.inputs(), &self.output, window);
+        step(joined.inputs(), &self.output, window, rate, errors);
+        places.iter().for_each(|&place| joined.scatter(place, &self.input, &rows[of(place)]));
     }
 
     /// Draws the targets: the word, then negatives other than the word.

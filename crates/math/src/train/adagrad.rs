@@ -1,6 +1,6 @@
 //! AdaGrad (Duchi, Hazan, Singer 2011) on the product of two rows: the update of GloVe for a word pair.
 
-use super::shared_matrix::{Line, SharedMatrix};
+use super::shared_matrix::{Line, Parameters, SharedMatrix, sealed::Sealed};
 use super::simd::{self, Loop, Simd};
 
 /// Matrix with a learning rate per element, which decreases with the sum of squared gradients.
@@ -12,6 +12,9 @@ pub struct Adaptive {
     /// One-row mask: 1 for trained components, 0 for fixed ones.
     learned: SharedMatrix,
 }
+
+impl Parameters for Adaptive {}
+impl Sealed for Adaptive {}
 
 impl Adaptive {
     /// Creates a zero matrix of `rows` x `dimension`; `learned` selects the trained components.

@@ -18,7 +18,7 @@ mod tests;
 pub use adagrad::{Adaptive, fit_product};
 pub use compose::Composed;
 pub(super) use shared_matrix::LANES;
-pub use shared_matrix::SharedMatrix;
+pub use shared_matrix::{Hogwild, SharedMatrix};
 
 use crate::gemm::{self, Matrix};
 use shared_matrix::Line;

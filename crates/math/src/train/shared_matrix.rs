@@ -7,16 +7,26 @@
 //! training several times slower; so the kernels use raw pointers. Assumptions: the machine reads and writes aligned
 //! `f32` lanes whole (true of x86-64 and AArch64), no reference to the numbers exists while they are shared, and no
 //! branch, index or length depends on a number that is read.
+//!
+//! The matrix itself is not `Sync`: safe code uses it on one thread at a time. [`Hogwild`], which is `Sync`, is created
+//! by an unsafe function, whose caller accepts the races.
 
 use std::cell::UnsafeCell;
+use std::ops::Deref;
 
 /// `f32`s per cache line; rows are zero-padded to whole lines.
 pub(crate) const LANES: usize = 16;
+
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(super) [f32; LANES]);
 
-/// Matrix of `f32` rows that threads may update concurrently through [`step`](super::step); see the module docs on races.
+/// Matrix of `f32` rows. The kernels update it through `&self`, so it is not `Sync`; see [`Hogwild`].
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<nearness_math::train::SharedMatrix>();
+/// ```
 pub struct SharedMatrix {
     pub(super) lines: Box<[UnsafeCell<Line>]>,
     pub(super) rows: usize,
@@ -24,9 +34,56 @@ pub struct SharedMatrix {
     pub(super) lines_per_row: usize,
 }
 
-// SAFETY: only the kernels of this module access the cells, through raw pointers; concurrent use loses updates but
-// nothing else (module documentation), and `&mut self` methods have exclusive access.
-unsafe impl Sync for SharedMatrix {}
+/// Types that [`Hogwild`] shares between threads: matrices of plain numbers.
+pub trait Parameters: sealed::Sealed {}
+
+impl Parameters for SharedMatrix {}
+
+impl sealed::Sealed for SharedMatrix {}
+
+pub(super) mod sealed {
+    //! Only this module implements [`Parameters`](super::Parameters).
+
+    /// A supertrait that other crates cannot name.
+    pub trait Sealed {}
+}
+
+/// A reference that several threads may use at once, without locks.
+#[derive(Debug)]
+pub struct Hogwild<'a, T>(&'a T);
+
+impl<'a, T: Parameters> Hogwild<'a, T> {
+    /// Shares `parameters` between threads.
+    ///
+    /// # Safety
+    /// While copies of the result are used by several threads, the numbers are accessed only through the functions of
+    /// this module. Their concurrent accesses are data races, which the language does not define; the caller accepts
+    /// the assumptions of the module documentation, and that any number may be stale or lose an update.
+    pub unsafe fn new(parameters: &'a T) -> Self {
+        Self(parameters)
+    }
+}
+
+impl<T> Clone for Hogwild<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Hogwild<'_, T> {}
+
+impl<T> Deref for Hogwild<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+    }
+}
+
+// SAFETY: `new` is unsafe, and its caller accepts concurrent accesses. The numbers are plain `f32`s.
+unsafe impl<T: Parameters> Sync for Hogwild<'_, T> {}
+// SAFETY: as for `Sync`.
+unsafe impl<T: Parameters> Send for Hogwild<'_, T> {}
 
 impl SharedMatrix {
     /// Creates a zero matrix of `rows` x `dimension`.
