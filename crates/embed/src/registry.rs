@@ -284,8 +284,8 @@ mod tests {
         ];
         models.iter().for_each(|model| registry.add_model(model.clone()));
         let stands = |name: &str| registry.by_name(name).ok().map(|embedder| embedder.fingerprint());
-        for (name, place) in [("words", 0), ("text", 2), ("mine", 5)] {
-            assert_eq!(stands(name), Some(models[place].fingerprint()), "{name}");
+        for (name, index) in [("words", 0), ("text", 2), ("mine", 5)] {
+            assert_eq!(stands(name), Some(models[index].fingerprint()), "{name}");
         }
         let current: Vec<bool> = models.iter().map(|model| registry.is_current(model)).collect();
         assert_eq!(current, [true, false, true, false, false, true]);

@@ -96,8 +96,8 @@ impl Convolution {
             panels = rest;
             for (row, into) in panel.chunks_exact_mut(width).enumerate() {
                 let (tap, to) = (8 - row / self.to, row % self.to);
-                for (place, number) in into.iter_mut().enumerate() {
-                    *number = weights[(tap * self.from + first + place) * self.to + to];
+                for (index, number) in into.iter_mut().enumerate() {
+                    *number = weights[(tap * self.from + first + index) * self.to + to];
                 }
             }
         }
@@ -187,8 +187,8 @@ impl Forward<'_> {
         let input = self.input.as_ptr();
         for start in (0..pixels).step_by(P) {
             // Past the end, repeats the last pixel; the sums of the repeats are not written.
-            let at = |place: usize| {
-                let pixel = (start + place).min(pixels - 1);
+            let at = |index: usize| {
+                let pixel = (start + index).min(pixels - 1);
                 (pixel / side) * line + (pixel % side) * from
             };
             let offsets: [usize; P] = std::array::from_fn(at);
@@ -200,11 +200,11 @@ impl Forward<'_> {
                 // for each of the 9 * from numbers of the window.
                 unsafe {
                     let pixel: [*const f32; P] = std::array::from_fn(|p| input.add(offsets[p] + ky * line));
-                    for place in 0..3 * from {
+                    for index in 0..3 * from {
                         let factors: [S; Q] = std::array::from_fn(|q| S::read(weights.add(q * LANES)));
                         weights = weights.add(stride);
                         for p in 0..P {
-                            let number = S::splat(*pixel[p].add(place));
+                            let number = S::splat(*pixel[p].add(index));
                             for q in 0..Q {
                                 sums[p][q] = number.mul_add(factors[q], sums[p][q]);
                             }
@@ -410,8 +410,8 @@ mod tests {
             let mut expected = vec![1.0; bare(side, to)];
             let mut by_weight = vec![2.0; shape.weights()];
             let mut by_input = vec![0.0; bordered(side, from)];
-            for (place, result) in expected.iter_mut().enumerate() {
-                let (y, x, channel) = (place / to / side, place / to % side, place % to);
+            for (index, result) in expected.iter_mut().enumerate() {
+                let (y, x, channel) = (index / to / side, index / to % side, index % to);
                 let slope = at(&slopes, to, y + 1, x + 1, channel);
                 for (tap, ci) in (0..9).flat_map(|tap| (0..from).map(move |ci| (tap, ci))) {
                     let (weight, ky, kx) = ((tap * from + ci) * to + channel, tap / 3, tap % 3);

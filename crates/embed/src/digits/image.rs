@@ -36,8 +36,8 @@ fn pixels(raw: &[u8; PIXELS]) -> Result<[f32; PIXELS], Error> {
     if most - least < FLAT {
         return Err(preprocess::no_ink());
     }
-    let on_border = |place: usize| [0, SIDE - 1].contains(&(place / SIDE)) || [0, SIDE - 1].contains(&(place % SIDE));
-    let mut border: Vec<u8> = (0..PIXELS).filter(|&place| on_border(place)).map(|place| raw[place]).collect();
+    let on_border = |index: usize| [0, SIDE - 1].contains(&(index / SIDE)) || [0, SIDE - 1].contains(&(index % SIDE));
+    let mut border: Vec<u8> = (0..PIXELS).filter(|&index| on_border(index)).map(|index| raw[index]).collect();
     border.sort_unstable();
     let inverted = border[border.len() / 2] > 127;
     Ok(raw.map(|byte| f32::from(if inverted { u8::MAX - byte } else { byte }) / 255.0))

@@ -46,7 +46,7 @@ pub(super) struct Layers<T> {
 
 /// Splits `weights` into tensors, each layer as `(weight, bias)`.
 pub(super) fn layers_of(weights: &[f32]) -> Layers<&[f32]> {
-    let part = |place: usize| &weights[TENSORS[place].2.clone()];
+    let part = |index: usize| &weights[TENSORS[index].2.clone()];
     Layers {
         convolution1: (part(0), part(1)),
         convolution2: (part(2), part(3)),

@@ -78,8 +78,8 @@ struct Region {
 impl Region {
     /// The rectangle of `part`, given in cells of a `width` x `height` grid over this region.
     fn part(&self, part: &Region, width: usize, height: usize) -> Region {
-        let from = |place: usize, size: usize, cells: usize| place * size / cells;
-        let until = |place: usize, size: usize, cells: usize| (place * size).div_ceil(cells).max(1);
+        let from = |index: usize, size: usize, cells: usize| index * size / cells;
+        let until = |index: usize, size: usize, cells: usize| (index * size).div_ceil(cells).max(1);
         let (left, top) = (from(part.left, self.width, width), from(part.top, self.height, height));
         let right = until(part.left + part.width, self.width, width).min(self.width);
         let bottom = until(part.top + part.height, self.height, height).min(self.height);
@@ -111,7 +111,7 @@ impl Plane {
         };
         let ground: [u8; 3] = std::array::from_fn(|channel| {
             let mut histogram = [0; 256];
-            border().for_each(|place| histogram[usize::from(picture.rgb[place * 3 + channel])] += 1);
+            border().for_each(|index| histogram[usize::from(picture.rgb[index * 3 + channel])] += 1);
             quantile(&histogram, 0.5)
         });
         let cells: Vec<u8> = picture
@@ -120,7 +120,7 @@ impl Plane {
             .map(|pixel| (0..3).map(|channel| pixel[channel].abs_diff(ground[channel])).max().unwrap_or(0))
             .collect();
         let (mut noise, mut all) = ([0; 256], [0; 256]);
-        border().for_each(|place| noise[usize::from(cells[place])] += 1);
+        border().for_each(|index| noise[usize::from(cells[index])] += 1);
         cells.iter().for_each(|&cell| all[usize::from(cell)] += 1);
         let noise = quantile(&noise, 0.9);
         let floor = noise.saturating_add(noise / 2).saturating_add(LEAST_CONTRAST);
@@ -143,9 +143,9 @@ impl Plane {
         let long = outline.width.max(outline.height);
         let (x, y) = grid.centre();
         let middle = SIDE as f32 / 2.0;
-        let placed = (BOX - 3..=BOX).contains(&long) && (x - middle).abs() < 1.5 && (y - middle).abs() < 1.5;
+        let normalized = (BOX - 3..=BOX).contains(&long) && (x - middle).abs() < 1.5 && (y - middle).abs() < 1.5;
         let most = f32::from(*cells.iter().max()?);
-        placed.then(|| cells.map(|cell| f32::from(cell) / most))
+        normalized.then(|| cells.map(|cell| f32::from(cell) / most))
     }
 
     /// The region on a grid of at most [`GRID`] cells per side. Each cell takes the maximum of its pixels, so that
@@ -174,10 +174,10 @@ struct Grid {
 impl Grid {
     /// Bounding box of the solid cells.
     fn outline(&self) -> Option<Region> {
-        let solid = |place: &usize| self.cells[*place] >= SOLID;
+        let solid = |index: &usize| self.cells[*index] >= SOLID;
         let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
-        for place in (0..self.cells.len()).filter(solid) {
-            let (x, y) = (place % self.width, place / self.width);
+        for index in (0..self.cells.len()).filter(solid) {
+            let (x, y) = (index % self.width, index / self.width);
             (left, right, top, bottom) = (left.min(x), right.max(x), top.min(y), bottom.max(y));
         }
         (left <= right).then(|| Region { left, top, width: right - left + 1, height: bottom - top + 1 })
@@ -192,10 +192,10 @@ impl Grid {
     /// The centre of mass, in cells from the upper left corner.
     fn centre(&self) -> (f32, f32) {
         let (mut mass, mut x, mut y) = (f32::MIN_POSITIVE, 0.0, 0.0);
-        for (place, &cell) in self.cells.iter().enumerate() {
+        for (index, &cell) in self.cells.iter().enumerate() {
             mass += cell;
-            x += cell * ((place % self.width) as f32 + 0.5);
-            y += cell * ((place / self.width) as f32 + 0.5);
+            x += cell * ((index % self.width) as f32 + 0.5);
+            y += cell * ((index / self.width) as f32 + 0.5);
         }
         (x / mass, y / mass)
     }
@@ -213,9 +213,9 @@ impl Grid {
             sizes.push(0);
             part_of[seed] = part;
             open.push(seed);
-            while let Some(place) = open.pop() {
+            while let Some(index) = open.pop() {
                 sizes[part as usize] += 1;
-                for next in around(place, self.width, self.height) {
+                for next in around(index, self.width, self.height) {
                     if part_of[next] == 0 && self.cells[next] >= SOLID {
                         part_of[next] = part;
                         open.push(next);
@@ -224,10 +224,10 @@ impl Grid {
             }
         }
         let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK;
-        let stays = |place: usize| part_of[place] != 0 && sizes[part_of[place] as usize] as f32 >= least;
+        let stays = |index: usize| part_of[index] != 0 && sizes[part_of[index] as usize] as f32 >= least;
         let (width, height) = (self.width, self.height);
-        for (place, cell) in self.cells.iter_mut().enumerate() {
-            if !stays(place) && (*cell >= SOLID || !around(place, width, height).any(stays)) {
+        for (index, cell) in self.cells.iter_mut().enumerate() {
+            if !stays(index) && (*cell >= SOLID || !around(index, width, height).any(stays)) {
                 *cell = 0.0;
             }
         }
@@ -258,11 +258,11 @@ impl Grid {
 }
 
 /// The up to eight neighbours of a cell.
-fn around(place: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
-    let (x, y) = (place % width, place / width);
+fn around(index: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
+    let (x, y) = (index % width, index / width);
     (y.saturating_sub(1)..=(y + 1).min(height - 1))
         .flat_map(move |y| (x.saturating_sub(1)..=(x + 1).min(width - 1)).map(move |x| y * width + x))
-        .filter(move |&next| next != place)
+        .filter(move |&next| next != index)
 }
 
 /// Draws strokes that would be thinner than [`THIN`] in the 20x20 box again, with a round pen.
@@ -291,8 +291,8 @@ fn thickened(grid: Grid) -> Grid {
         })
         .collect();
     let most = fine.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-    for (place, ink) in fine.cells.iter().map(|cell| cell / most).enumerate().filter(|(_, ink)| *ink > 0.05) {
-        let (x, y) = (place % fine.width, place / fine.width);
+    for (index, ink) in fine.cells.iter().map(|cell| cell / most).enumerate().filter(|(_, ink)| *ink > 0.05) {
+        let (x, y) = (index % fine.width, index / fine.width);
         for (dx, dy) in &pen {
             let to = &mut cells[(y + dy) * width + x + dx];
             *to = to.max(ink);
@@ -309,8 +309,8 @@ fn centred(grid: &Grid) -> [f32; PIXELS] {
     let most = small.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     let (x, y) = small.centre();
     let middle = SIDE as f32 / 2.0;
-    let place = |centre: f32, size: usize| (middle - centre).round().clamp(0.0, (SIDE - size) as f32) as usize;
-    let (left, top) = (place(x, small.width), place(y, small.height));
+    let offset = |centre: f32, size: usize| (middle - centre).round().clamp(0.0, (SIDE - size) as f32) as usize;
+    let (left, top) = (offset(x, small.width), offset(y, small.height));
     let mut pixels = [0.0; PIXELS];
     for (row, cells) in small.cells.chunks_exact(small.width).enumerate() {
         for (to, cell) in pixels[(top + row) * SIDE + left..].iter_mut().zip(cells) {

@@ -88,10 +88,10 @@ impl Shape {
             side /= 2;
             let (from, to) = (self.width << stage >> 1, self.width << stage);
             units.push(Unit { convolution: Convolution { side, from, to }, adds: false, pools: false });
-            for place in 0..2 * self.blocks {
-                let last = place + 1 == 2 * self.blocks;
+            for index in 0..2 * self.blocks {
+                let last = index + 1 == 2 * self.blocks;
                 let convolution = Convolution { side, from: to, to };
-                units.push(Unit { convolution, adds: place % 2 == 1, pools: last && stage + 1 < STAGES });
+                units.push(Unit { convolution, adds: index % 2 == 1, pools: last && stage + 1 < STAGES });
             }
         }
         units
@@ -116,10 +116,10 @@ impl Shape {
     /// and the bias; for the linear layer the weight, `[class][feature]`, and the bias.
     pub(super) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let mut tensors = Vec::new();
-        for (place, unit) in self.units().iter().enumerate() {
+        for (index, unit) in self.units().iter().enumerate() {
             let Convolution { from, to, .. } = unit.convolution;
-            tensors.push((format!("convolution{place}.weight"), vec![3, 3, from, to]));
-            tensors.push((format!("convolution{place}.bias"), vec![to]));
+            tensors.push((format!("convolution{index}.weight"), vec![3, 3, from, to]));
+            tensors.push((format!("convolution{index}.bias"), vec![to]));
         }
         tensors.push(("linear.weight".into(), vec![self.classes, self.features()]));
         tensors.push(("linear.bias".into(), vec![self.classes]));
@@ -129,8 +129,8 @@ impl Shape {
 
 /// Ranges of the trainable parameters in one array.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) units: Vec<UnitPlaces>,
+pub(super) struct ParameterLayout {
+    pub(super) units: Vec<UnitParameters>,
     pub(super) linear: Range<usize>,
     pub(super) bias: Range<usize>,
     pub(super) total: usize,
@@ -138,7 +138,7 @@ pub(super) struct Places {
 
 /// Ranges of the parameters of one unit.
 #[derive(Clone, Debug)]
-pub(super) struct UnitPlaces {
+pub(super) struct UnitParameters {
     pub(super) weights: Range<usize>,
     /// Factor of each normalized channel.
     pub(super) scale: Range<usize>,
@@ -146,14 +146,14 @@ pub(super) struct UnitPlaces {
     pub(super) shift: Range<usize>,
 }
 
-impl Places {
+impl ParameterLayout {
     pub(super) fn of(shape: &Shape) -> Self {
         let mut total = 0;
         let mut take = |count: usize| {
             total += count;
             total - count..total
         };
-        let units = shape.units().into_iter().map(|unit| UnitPlaces {
+        let units = shape.units().into_iter().map(|unit| UnitParameters {
             weights: take(unit.convolution.weights()),
             scale: take(unit.convolution.to),
             shift: take(unit.convolution.to),

@@ -4,7 +4,7 @@
 //! longer, generalize better", section 4: ghost batch normalization), so that threads do not wait for each other
 //! within a step.
 
-use super::architecture::{Places, Shape, Unit};
+use super::architecture::{ParameterLayout, Shape, Unit};
 use super::layers::{self, Moments, Sums, bordered_zeros};
 use crate::math::convolution::{Convolution, bare, bordered};
 use crate::math::gemm::{Matrix, multiply};
@@ -27,17 +27,17 @@ impl Packed {
             turned: units
                 .iter()
                 .enumerate()
-                .map(|(place, unit)| if place == 0 { Vec::new() } else { room(unit) })
+                .map(|(index, unit)| if index == 0 { Vec::new() } else { room(unit) })
                 .collect(),
         }
     }
 
     /// Packs the weights of all units.
-    pub(super) fn pack(&mut self, units: &[Unit], places: &Places, numbers: &[f32]) {
+    pub(super) fn pack(&mut self, units: &[Unit], layout: &ParameterLayout, numbers: &[f32]) {
         use rayon::prelude::*;
         let packed = self.forward.par_iter_mut().zip(&mut self.turned);
-        packed.zip(units).zip(&places.units).for_each(|(((forward, turned), unit), places)| {
-            let weights = &numbers[places.weights.clone()];
+        packed.zip(units).zip(&layout.units).for_each(|(((forward, turned), unit), layout)| {
+            let weights = &numbers[layout.weights.clone()];
             unit.convolution.pack(weights, forward);
             if !turned.is_empty() {
                 unit.convolution.pack_turned(weights, turned);
@@ -117,7 +117,7 @@ impl Worker {
             next: vec![0.0; images * widest],
             skipped: vec![0.0; images * widest],
             group: vec![0.0; units.iter().map(group).max().unwrap_or(0)],
-            gradient: vec![0.0; Places::of(&shape).total],
+            gradient: vec![0.0; ParameterLayout::of(&shape).total],
             tally: Tally::default(),
             units,
             shape,
@@ -134,7 +134,7 @@ impl Worker {
         let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
         let of_image =
             shape.input() + units.iter().map(kept).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
-        4 * (images as u64 * of_image as u64 + Places::of(shape).total as u64)
+        4 * (images as u64 * of_image as u64 + ParameterLayout::of(shape).total as u64)
     }
 
     /// Images per group in the backward pass of a convolution.
@@ -144,8 +144,15 @@ impl Worker {
 
     /// Forward and backward pass over the images: fills `gradient` with the gradient of `weight` times the sum of
     /// their losses, and fills the tally.
-    pub(super) fn step(&mut self, places: &Places, numbers: &[f32], packed: &Packed, smoothing: f32, weight: f32) {
-        self.forward(places, numbers, packed);
+    pub(super) fn step(
+        &mut self,
+        layout: &ParameterLayout,
+        numbers: &[f32],
+        packed: &Packed,
+        smoothing: f32,
+        weight: f32,
+    ) {
+        self.forward(layout, numbers, packed);
         let (classes, images) = (self.shape.classes, self.labels.len());
         let mut tally = Tally { images: images as u64, ..Tally::default() };
         for (logits, &label) in self.logits.chunks_exact_mut(classes).zip(&self.labels) {
@@ -155,31 +162,31 @@ impl Worker {
             tally.loss += layers::cross_entropy(logits, label, smoothing, weight);
         }
         self.tally = tally;
-        self.backward(places, numbers, packed);
+        self.backward(layout, numbers, packed);
     }
 
     /// Forward pass from images to logits.
-    fn forward(&mut self, places: &Places, numbers: &[f32], packed: &Packed) {
+    fn forward(&mut self, layout: &ParameterLayout, numbers: &[f32], packed: &Packed) {
         let images = self.labels.len();
-        for (place, unit) in self.units.iter().enumerate() {
+        for (index, unit) in self.units.iter().enumerate() {
             let Convolution { side, from, to } = unit.convolution;
-            let (before, rest) = self.kept.split_at_mut(place);
+            let (before, rest) = self.kept.split_at_mut(index);
             let kept = &mut rest[0];
             let input = input_of(&self.input, before);
             let mut sums = Sums::new(to);
             let results = kept.result.chunks_exact_mut(bare(side, to)).take(images);
             for (input, result) in input.chunks_exact(bordered(side, from)).zip(results) {
-                unit.convolution.forward(input, &packed.forward[place], result, false);
+                unit.convolution.forward(input, &packed.forward[index], result, false);
                 sums.add_squares(result);
             }
             kept.moments = sums.moments(images * side * side);
             kept.inverse = kept.moments.inverse();
-            let places = &places.units[place];
-            let (scale, shift) = (&numbers[places.scale.clone()], &numbers[places.shift.clone()]);
+            let layout = &layout.units[index];
+            let (scale, shift) = (&numbers[layout.scale.clone()], &numbers[layout.shift.clone()]);
             let factor: Vec<f32> = scale.iter().zip(&kept.inverse).map(|(scale, inverse)| scale * inverse).collect();
             let term: Vec<f32> = (0..to).map(|c| shift[c] - kept.moments.mean[c] * factor[c]).collect();
             // The previous unit's input has the same layout as this unit's result.
-            let skip = unit.adds.then(|| input_of(&self.input, &before[..place - 1]));
+            let skip = unit.adds.then(|| input_of(&self.input, &before[..index - 1]));
             for image in 0..images {
                 let of = |numbers: usize| image * numbers..(image + 1) * numbers;
                 let out = &mut kept.out[of(bordered(side, to))];
@@ -199,18 +206,18 @@ impl Worker {
         }
         let classes = self.shape.classes;
         for logits in self.logits.chunks_exact_mut(classes).take(images) {
-            logits.copy_from_slice(&numbers[places.bias.clone()]);
+            logits.copy_from_slice(&numbers[layout.bias.clone()]);
         }
-        let weights = Matrix::new(&numbers[places.linear.clone()], classes, to).transposed();
+        let weights = Matrix::new(&numbers[layout.linear.clone()], classes, to).transposed();
         multiply(&mut self.logits, Matrix::new(&self.features, images, to), weights, true);
     }
 
-    fn backward(&mut self, places: &Places, numbers: &[f32], packed: &Packed) {
+    fn backward(&mut self, layout: &ParameterLayout, numbers: &[f32], packed: &Packed) {
         let (images, classes) = (self.labels.len(), self.shape.classes);
         self.gradient.fill(0.0);
         let width = self.shape.features();
         let logits = &self.logits[..images * classes];
-        let by_weight = &mut self.gradient[places.linear.clone()];
+        let by_weight = &mut self.gradient[layout.linear.clone()];
         multiply(
             by_weight,
             Matrix::new(logits, images, classes).transposed(),
@@ -218,32 +225,32 @@ impl Worker {
             false,
         );
         for slopes in logits.chunks_exact(classes) {
-            self.gradient[places.bias.clone()].iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
+            self.gradient[layout.bias.clone()].iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
         }
         let mut features = vec![0.0; images * width];
-        let weights = Matrix::new(&numbers[places.linear.clone()], classes, width);
+        let weights = Matrix::new(&numbers[layout.linear.clone()], classes, width);
         multiply(&mut features, Matrix::new(logits, images, classes), weights, false);
         let side = self.units[self.units.len() - 1].convolution.side;
         for (slopes, into) in features.chunks_exact(width).zip(self.slopes.chunks_exact_mut(side * side * width)) {
             layers::average_backward(side, slopes, into);
         }
-        for place in (0..self.units.len()).rev() {
-            self.unit_backward(place, &places.units[place], numbers, packed);
+        for index in (0..self.units.len()).rev() {
+            self.unit_backward(index, &layout.units[index], numbers, packed);
         }
     }
 
     /// Replaces `slopes`, the gradient of the unit's output, by the gradient of its input.
     fn unit_backward(
         &mut self,
-        place: usize,
-        places: &super::architecture::UnitPlaces,
+        index: usize,
+        layout: &super::architecture::UnitParameters,
         numbers: &[f32],
         packed: &Packed,
     ) {
         let images = self.labels.len();
-        let unit = self.units[place];
+        let unit = self.units[index];
         let Convolution { side, from, to } = unit.convolution;
-        let (before, rest) = self.kept.split_at(place);
+        let (before, rest) = self.kept.split_at(index);
         let kept = &rest[0];
         let mut sums = Sums::new(to);
         if unit.pools {
@@ -262,20 +269,20 @@ impl Worker {
             sums.add_products(slopes, &kept.result[of(bare(side, to))], &kept.moments.mean, &kept.inverse);
         }
         let totals = sums.totals();
-        for (range, sums) in [(&places.shift, &totals[0]), (&places.scale, &totals[1])] {
+        for (range, sums) in [(&layout.shift, &totals[0]), (&layout.scale, &totals[1])] {
             self.gradient[range.clone()].iter_mut().zip(sums).for_each(|(slope, &sum)| *slope = sum as f32);
         }
         if unit.adds {
             // The gradient also reaches the block's input through the skip connection.
             self.skipped[..images * bare(side, to)].copy_from_slice(&self.slopes[..images * bare(side, to)]);
         }
-        let adds_to_skipped = self.units.get(place + 1).is_some_and(|after| after.adds);
+        let adds_to_skipped = self.units.get(index + 1).is_some_and(|after| after.adds);
         let by_input = if adds_to_skipped { &mut self.skipped } else { &mut self.next };
         let input = input_of(&self.input, before);
         let together = Self::group(unit.convolution);
         let group = &mut self.group[..together * bordered(side, to)];
         group.fill(0.0);
-        let scale = &numbers[places.scale.clone()];
+        let scale = &numbers[layout.scale.clone()];
         for first in (0..images).step_by(together) {
             let count = together.min(images - first);
             for (image, into) in (first..first + count).zip(group.chunks_exact_mut(bordered(side, to))) {
@@ -285,11 +292,11 @@ impl Worker {
                 layers::normalise_backward(side, slopes, result, moments, (totals, images * side * side), into);
             }
             let inputs = &input[first * bordered(side, from)..];
-            unit.convolution.backward(inputs, group, count, &mut self.gradient[places.weights.clone()]);
-            if place > 0 {
+            unit.convolution.backward(inputs, group, count, &mut self.gradient[layout.weights.clone()]);
+            if index > 0 {
                 let results = by_input[first * bare(side, from)..].chunks_exact_mut(bare(side, from));
                 for (slopes, by_input) in group.chunks_exact(bordered(side, to)).zip(results).take(count) {
-                    unit.convolution.turned().forward(slopes, &packed.turned[place], by_input, adds_to_skipped);
+                    unit.convolution.turned().forward(slopes, &packed.turned[index], by_input, adds_to_skipped);
                 }
             }
         }

@@ -78,9 +78,9 @@ impl LabelledPictures {
                 "{bytes} bytes of images for {count} labels; an image has {size}"
             )));
         }
-        if let Some(place) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
-            let (label, most) = (labels[place], classes.len() - 1);
-            return Err(Error::InvalidInput(format!("label {place} is {label}; the classes are 0 to {most}")));
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
+            let (label, most) = (labels[index], classes.len() - 1);
+            return Err(Error::InvalidInput(format!("label {index} is {label}; the classes are 0 to {most}")));
         }
         Ok(Self { side, channels, images, labels, classes, ..Self::default() })
     }
@@ -252,7 +252,7 @@ impl LabelledPictures {
 struct Reading<'a> {
     side: usize,
     wanted: Wanted<'a>,
-    places: HashMap<String, u16>,
+    class_indexes: HashMap<String, u16>,
     images: Vec<u8>,
     labels: Vec<u16>,
     skipped: Skipped,
@@ -261,30 +261,33 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(side: usize, wanted: Wanted<'a>) -> Self {
         let classes = wanted.classes.unwrap_or_default();
-        let places = classes.iter().zip(0..).map(|(class, place)| (class.clone(), place)).collect();
-        Self { side, wanted, places, images: Vec::new(), labels: Vec::new(), skipped: Skipped::default() }
+        let class_indexes = classes.iter().zip(0..).map(|(class, index)| (class.clone(), index)).collect();
+        Self { side, wanted, class_indexes, images: Vec::new(), labels: Vec::new(), skipped: Skipped::default() }
     }
 
     /// The index of a class; adds a new class unless the allowed classes are given.
     fn class(&mut self, name: &str) -> Result<u16, Error> {
-        if let Some(place) = self.places.get(name) {
-            return Ok(*place);
+        if let Some(index) = self.class_indexes.get(name) {
+            return Ok(*index);
         }
         let shown: String = name.chars().take(80).collect();
         if self.wanted.classes.is_some() {
-            return Err(Error::InvalidInput(format!("the class {shown:?} is none of the {} known", self.places.len())));
+            return Err(Error::InvalidInput(format!(
+                "the class {shown:?} is none of the {} known",
+                self.class_indexes.len()
+            )));
         }
         if name.len() > MAX_CLASS_NAME {
             return Err(Error::InvalidInput(format!(
                 "the name of the class {shown:?} has more than {MAX_CLASS_NAME} bytes"
             )));
         }
-        if self.places.len() == *CLASSES.end() {
+        if self.class_indexes.len() == *CLASSES.end() {
             return Err(Error::InvalidInput(format!("there are more than {} classes", CLASSES.end())));
         }
-        let place = self.places.len() as u16;
-        self.places.insert(name.into(), place);
-        Ok(place)
+        let index = self.class_indexes.len() as u16;
+        self.class_indexes.insert(name.into(), index);
+        Ok(index)
     }
 
     /// Decodes a chunk of files on all cores.
@@ -315,8 +318,8 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(self, path: &Path) -> Result<LabelledPictures, Error> {
-        let mut classes = vec![String::new(); self.places.len()];
-        self.places.into_iter().for_each(|(class, place)| classes[usize::from(place)] = class);
+        let mut classes = vec![String::new(); self.class_indexes.len()];
+        self.class_indexes.into_iter().for_each(|(class, index)| classes[usize::from(index)] = class);
         let all = self.labels.len() + self.skipped.count;
         if self.labels.is_empty() && self.skipped.count == 0 {
             let what = "has no images in class folders (a folder a class; files that end in png, jpg, jpeg, bmp, webp)";
@@ -330,12 +333,12 @@ impl<'a> Reading<'a> {
         // Sorted, because an archive may contain the classes in any order.
         let mut order: Vec<u16> = (0..classes.len() as u16).collect();
         if self.wanted.classes.is_none() {
-            order.sort_by_key(|&place| &classes[usize::from(place)]);
+            order.sort_by_key(|&index| &classes[usize::from(index)]);
         }
         let mut new = vec![0; classes.len()];
-        order.iter().zip(0..).for_each(|(&place, rank)| new[usize::from(place)] = rank);
+        order.iter().zip(0..).for_each(|(&index, rank)| new[usize::from(index)] = rank);
         let labels = self.labels.iter().map(|&label| new[usize::from(label)]).collect();
-        let sorted = order.iter().map(|&place| classes[usize::from(place)].clone()).collect();
+        let sorted = order.iter().map(|&index| classes[usize::from(index)].clone()).collect();
         let mut this = LabelledPictures::new(self.side, self.wanted.channels, self.images, labels, sorted)?;
         this.skipped = self.skipped;
         Ok(this)

@@ -60,8 +60,8 @@ impl Net {
     /// [`Error::InvalidInput`] for a shape out of bounds, or a number that is not finite.
     pub(super) fn new(shape: Shape, folded: Folded, mean: Vec<f32>, deviation: Vec<f32>) -> Result<Self, Error> {
         shape.check()?;
-        if let Some(place) = folded.tensors().position(|tensor| tensor.iter().any(|number| !number.is_finite())) {
-            let name = &shape.tensors()[place].0;
+        if let Some(index) = folded.tensors().position(|tensor| tensor.iter().any(|number| !number.is_finite())) {
+            let name = &shape.tensors()[index].0;
             return Err(Error::InvalidInput(format!("a number of {name} is not finite")));
         }
         let units = shape.units();

@@ -1,6 +1,6 @@
 //! Tests of the residual net: gradients, training, files, hostile data.
 
-use super::architecture::Places;
+use super::architecture::ParameterLayout;
 use super::archive::tests_support::{gzip, tar};
 use super::backprop::{Packed, Worker};
 use super::layers::{self, Sums};
@@ -53,13 +53,13 @@ fn near(found: f64, expected: f64, tolerance: f64, what: &str) {
 /// The derivative of `f` by every number, by central differences.
 fn slopes(numbers: &[f32], nudge: f32, f: impl Fn(&[f32]) -> f64) -> Vec<f64> {
     let mut moved = numbers.to_vec();
-    let mut at = |place: usize, by: f32| {
-        moved[place] = numbers[place] + by;
+    let mut at = |index: usize, by: f32| {
+        moved[index] = numbers[index] + by;
         let value = f(&moved);
-        moved[place] = numbers[place];
+        moved[index] = numbers[index];
         value
     };
-    (0..numbers.len()).map(|place| (at(place, nudge) - at(place, -nudge)) / (2.0 * f64::from(nudge))).collect()
+    (0..numbers.len()).map(|index| (at(index, nudge) - at(index, -nudge)) / (2.0 * f64::from(nudge))).collect()
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn the_gradient_of_the_loss_is_that_of_differences() {
         let loss = |logits: &[f32]| 0.5 * layers::cross_entropy(&mut logits.to_vec(), label, 0.1, 0.5);
         let mut found = logits.clone();
         layers::cross_entropy(&mut found, label, 0.1, 0.5);
-        for (place, expected) in slopes(&logits, 1e-3, loss).into_iter().enumerate() {
-            near(found[place].into(), expected, 1e-3, "by a logit");
+        for (index, expected) in slopes(&logits, 1e-3, loss).into_iter().enumerate() {
+            near(found[index].into(), expected, 1e-3, "by a logit");
         }
         let even = -f64::from(0.25f32).ln();
         near(layers::cross_entropy(&mut [0.0; 4], label, 0.1, 1.0), even, 1e-6, "of even logits");
@@ -100,13 +100,13 @@ fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
         let mut found = vec![7.0; bare(side, channels)];
         layers::pool_backward(side, channels, &ramped(&image), &pooled(&image), &wanted, &mut found);
         let of_pool = slopes(&image, 1e-3, |numbers| dot(&inside(half, channels, &pooled(numbers)), &wanted));
-        (0..found.len()).for_each(|place| near(found[place].into(), of_pool[place], 1e-3, "pooling"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_pool[index], 1e-3, "pooling"));
 
         let wanted = noise(bare(side, channels), 6);
         let mut found = wanted.clone();
         layers::ramp_backward(side, channels, &ramped(&image), &mut found);
         let of_ramp = slopes(&image, 1e-3, |numbers| dot(&inside(side, channels, &ramped(numbers)), &wanted));
-        (0..found.len()).for_each(|place| near(found[place].into(), of_ramp[place], 1e-3, "ramp"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_ramp[index], 1e-3, "ramp"));
 
         let wanted = noise(channels, 7);
         layers::average_backward(side, &wanted, &mut found);
@@ -115,7 +115,7 @@ fn gradients_of_pooling_ramp_and_average_are_those_of_differences() {
             layers::average(side, channels, &to_bordered(numbers), &mut mean);
             dot(&mean, &wanted)
         });
-        (0..found.len()).for_each(|place| near(found[place].into(), of_average[place], 1e-3, "average"));
+        (0..found.len()).for_each(|index| near(found[index].into(), of_average[index], 1e-3, "average"));
     }
 }
 
@@ -166,9 +166,9 @@ fn the_gradient_of_the_normalisation_is_that_of_differences() {
 #[test]
 fn the_gradient_of_every_unit_is_that_of_differences() {
     let shape = Shape { side: 16, channels: 3, width: 32, blocks: 1, classes: 3 };
-    let (units, places) = (shape.units(), Places::of(&shape));
-    let mut numbers = start(&units, &places, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
-    for unit in &places.units {
+    let (units, layout) = (shape.units(), ParameterLayout::of(&shape));
+    let mut numbers = start(&units, &layout, &shape, &mut Xoshiro256PlusPlus::seed_from_u64(5));
+    for unit in &layout.units {
         // Blocks that start as the identity would hide their contents.
         for range in [&unit.scale, &unit.shift] {
             numbers[range.clone()]
@@ -179,19 +179,19 @@ fn the_gradient_of_every_unit_is_that_of_differences() {
     }
     let mut worker = Worker::new(shape, 4);
     worker.labels = vec![0, 2, 1, 2];
-    for (place, input) in worker.input.chunks_exact_mut(shape.input()).enumerate() {
-        input.copy_from_slice(&bordered_noise(shape.side, 3, 20 + place as u64));
+    for (index, input) in worker.input.chunks_exact_mut(shape.input()).enumerate() {
+        input.copy_from_slice(&bordered_noise(shape.side, 3, 20 + index as u64));
     }
     let mut packed = Packed::new(&units);
     let mut step = |numbers: &[f32]| {
-        packed.pack(&units, &places, numbers);
-        worker.step(&places, numbers, &packed, 0.1, 0.25);
+        packed.pack(&units, &layout, numbers);
+        worker.step(&layout, numbers, &packed, 0.1, 0.25);
         (worker.tally.loss * 0.25, worker.gradient.clone())
     };
     let (_, gradient) = step(&numbers);
-    let mut parts = vec![("linear".to_owned(), places.linear.clone()), ("bias".to_owned(), places.bias.clone())];
-    for (place, unit) in places.units.iter().enumerate() {
-        let named = |what: &str, range: &std::ops::Range<usize>| (format!("unit {place}, {what}"), range.clone());
+    let mut parts = vec![("linear".to_owned(), layout.linear.clone()), ("bias".to_owned(), layout.bias.clone())];
+    for (index, unit) in layout.units.iter().enumerate() {
+        let named = |what: &str, range: &std::ops::Range<usize>| (format!("unit {index}, {what}"), range.clone());
         parts.extend([named("weights", &unit.weights), named("scale", &unit.scale), named("shift", &unit.shift)]);
     }
     for (name, range) in parts {
@@ -227,12 +227,12 @@ fn the_gradient_of_every_unit_is_that_of_differences() {
 fn stripes(count: usize, channels: usize, seed: u64) -> LabelledPictures {
     let random = noise(count * 256 * channels, seed);
     let label = |image: usize| (image % 3) as u16;
-    let pixel = |place: usize| {
-        let (image, at) = (place / (256 * channels), place / channels % 256);
+    let pixel = |index: usize| {
+        let (image, at) = (index / (256 * channels), index / channels % 256);
         let (x, y, shift) = (at % 16, at / 16, image / 3);
         let along = [x, y, x + y][image % 3] + shift;
         let light = if along / 2 % 2 == 0 { 190.0 } else { 60.0 };
-        (light + 40.0 * random[place]) as u8
+        (light + 40.0 * random[index]) as u8
     };
     let images = (0..count * 256 * channels).map(pixel).collect();
     let classes = ["down", "across", "slanted"].map(String::from).to_vec();
@@ -466,10 +466,10 @@ fn class_folders_and_archives_give_the_same_images() {
     let folder = root.path().join("pets");
     let mut entries = Vec::new();
     let long = format!("{}/", "deep".repeat(40));
-    for (place, name) in
+    for (index, name) in
         ["cat/1.png", "cat/2.png", "dog/1.png", "dog/more/2.PNG", "cat/note.txt", "stray.png"].into_iter().enumerate()
     {
-        let bytes = encoded(gradient(16 + place as u32, 16), ImageFormat::Png);
+        let bytes = encoded(gradient(16 + index as u32, 16), ImageFormat::Png);
         put(&folder, name, &bytes);
         // In an archive, the class is the folder that contains the file, at any depth.
         entries.push((format!("train/{long}{}", name.replace("more/", "")), bytes));

@@ -5,7 +5,7 @@
 //! summed in shard order, and each image has its own random generator for augmentation, so the result depends on
 //! the data, the options and the processor's instructions, but not on the number of threads.
 
-use super::architecture::{Places, Shape, Unit};
+use super::architecture::{ParameterLayout, Shape, Unit};
 use super::backprop::{Packed, Tally, Worker};
 use super::data::LabelledPictures;
 use super::layers::Moments;
@@ -200,20 +200,20 @@ fn run(
 ) -> Result<Net, Error> {
     const REPORT_EVERY: usize = 50;
     let batch = options.batch.min(train.len());
-    let (units, places) = (shape.units(), Places::of(&shape));
+    let (units, layout) = (shape.units(), ParameterLayout::of(&shape));
     let (mean, deviation) = train.moments();
     let tables = Tables::new(&mean, &deviation);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(options.seed);
-    let mut learner = Learner::new(&units, &places, start(&units, &places, &shape, &mut random));
+    let mut learner = Learner::new(&units, &layout, start(&units, &layout, &shape, &mut random));
     let mut packed = Packed::new(&units);
-    packed.pack(&units, &places, &learner.numbers);
+    packed.pack(&units, &layout, &learner.numbers);
     let mut running: Vec<Moments> = Vec::new();
     let mut workers: Vec<Worker> = (0..batch.div_ceil(SHARD)).map(|_| Worker::new(shape, SHARD.min(batch))).collect();
     let mut order: Vec<usize> = (0..train.len()).collect();
     // The images beyond the last full batch are left out of this epoch.
     let steps = order.len() / batch;
     let folded = |numbers: &[f32], running: &[Moments]| {
-        Net::new(shape, fold(&units, &places, numbers, running), mean.clone(), deviation.clone())
+        Net::new(shape, fold(&units, &layout, numbers, running), mean.clone(), deviation.clone())
     };
     for epoch in 0..options.epochs {
         for last in (1..order.len()).rev() {
@@ -226,7 +226,7 @@ fn run(
             let shard = images.len().div_ceil(used);
             workers.par_iter_mut().zip(images.par_chunks(shard)).for_each(|(worker, shard)| {
                 load(worker, &shape, train, shard, &tables, options, epoch);
-                worker.step(&places, &learner.numbers, &packed, SMOOTHING, 1.0 / images.len() as f32);
+                worker.step(&layout, &learner.numbers, &packed, SMOOTHING, 1.0 / images.len() as f32);
             });
             let used = &workers[..images.len().div_ceil(shard)];
             let tally = used.iter().fold(Tally::default(), |sum, worker| sum.plus(worker.tally));
@@ -238,7 +238,7 @@ fn run(
             let progress = (epoch * steps + step + 1) as f64 / (options.epochs * steps) as f64;
             let part = if progress < WARMUP { progress / WARMUP } else { (1.0 - progress) / (1.0 - WARMUP) };
             learner.update(used, (f64::from(options.learning_rate) * part) as f32);
-            packed.pack(&units, &places, &learner.numbers);
+            packed.pack(&units, &layout, &learner.numbers);
             (recent, whole) = (recent.plus(tally), whole.plus(tally));
             let end = step + 1 == steps;
             if end || (step + 1) % REPORT_EVERY == 0 {
@@ -282,7 +282,7 @@ fn load(
     let inputs = worker.input.chunks_exact_mut(shape.input());
     for (&image, into) in shard.iter().zip(inputs) {
         into.fill(0.0);
-        let (mut place, mut mirrored) = ((0, 0), false);
+        let (mut shift, mut mirrored) = ((0, 0), false);
         if options.augment {
             // One generator per image and epoch; the constants only spread the bits of the three numbers.
             let visit =
@@ -290,10 +290,10 @@ fn load(
             let mut random = Xoshiro256PlusPlus::seed_from_u64(options.seed ^ visit);
             let reach = shape.side / REACH;
             let mut between = || (random.next_u64() % (2 * reach as u64 + 1)) as isize - reach as isize;
-            place = (between(), between());
+            shift = (between(), between());
             mirrored = options.mirror && random.next_u64() >> 63 == 1;
         }
-        tables.fill(shape, train.image(image), place, mirrored, into);
+        tables.fill(shape, train.image(image), shift, mirrored, into);
     }
 }
 
@@ -311,18 +311,18 @@ fn follow(running: &mut Vec<Moments>, worker: &Worker) {
 }
 
 /// Folds the normalization into each unit's weights and bias.
-fn fold(units: &[Unit], places: &Places, numbers: &[f32], running: &[Moments]) -> Folded {
-    let convolutions = units.iter().zip(&places.units).zip(running).map(|((unit, places), running)| {
-        let (scale, shift) = (&numbers[places.scale.clone()], &numbers[places.shift.clone()]);
+fn fold(units: &[Unit], layout: &ParameterLayout, numbers: &[f32], running: &[Moments]) -> Folded {
+    let convolutions = units.iter().zip(&layout.units).zip(running).map(|((unit, layout), running)| {
+        let (scale, shift) = (&numbers[layout.scale.clone()], &numbers[layout.shift.clone()]);
         let factor: Vec<f32> = scale.iter().zip(running.inverse()).map(|(scale, inverse)| scale * inverse).collect();
-        let rows = numbers[places.weights.clone()].chunks_exact(unit.convolution.to);
+        let rows = numbers[layout.weights.clone()].chunks_exact(unit.convolution.to);
         let weights = rows.flat_map(|row| row.iter().zip(&factor).map(|(weight, factor)| weight * factor)).collect();
         let bias = shift.iter().zip(&running.mean).zip(&factor).map(|((shift, mean), factor)| shift - mean * factor);
         (weights, bias.collect())
     });
     Folded {
         convolutions: convolutions.collect(),
-        linear: (numbers[places.linear.clone()].to_vec(), numbers[places.bias.clone()].to_vec()),
+        linear: (numbers[layout.linear.clone()].to_vec(), numbers[layout.bias.clone()].to_vec()),
     }
 }
 
@@ -333,8 +333,8 @@ fn uniform(random: &mut impl Rng) -> f32 {
 
 /// The initial parameters: weights normal with variance 2 / inputs (He et al. 2015, section 2.2); scales 1, but 0 at
 /// the end of a residual block, so that a block starts as the identity (Goyal et al. 2017, section 5.1); all others 0.
-pub(super) fn start(units: &[Unit], places: &Places, shape: &Shape, random: &mut impl Rng) -> Vec<f32> {
-    let mut numbers = vec![0.0; places.total];
+pub(super) fn start(units: &[Unit], layout: &ParameterLayout, shape: &Shape, random: &mut impl Rng) -> Vec<f32> {
+    let mut numbers = vec![0.0; layout.total];
     let mut normal = |numbers: &mut [f32], inputs: usize, gain: f32| {
         let deviation = (gain / inputs as f32).sqrt();
         for number in numbers {
@@ -343,11 +343,11 @@ pub(super) fn start(units: &[Unit], places: &Places, shape: &Shape, random: &mut
             *number = deviation * (-2.0 * radius.ln()).sqrt() * angle.cos();
         }
     };
-    for (unit, places) in units.iter().zip(&places.units) {
-        normal(&mut numbers[places.weights.clone()], 9 * unit.convolution.from, 2.0);
-        numbers[places.scale.clone()].fill(if unit.adds { 0.0 } else { 1.0 });
+    for (unit, layout) in units.iter().zip(&layout.units) {
+        normal(&mut numbers[layout.weights.clone()], 9 * unit.convolution.from, 2.0);
+        numbers[layout.scale.clone()].fill(if unit.adds { 0.0 } else { 1.0 });
     }
-    normal(&mut numbers[places.linear.clone()], shape.features(), 1.0);
+    normal(&mut numbers[layout.linear.clone()], shape.features(), 1.0);
     numbers
 }
 
@@ -360,9 +360,9 @@ struct Learner {
 }
 
 impl Learner {
-    fn new(units: &[Unit], places: &Places, numbers: Vec<f32>) -> Self {
-        let weights = places.units.iter().take(units.len()).map(|unit| unit.weights.clone());
-        Self { velocity: vec![0.0; numbers.len()], numbers, decays: weights.chain([places.linear.clone()]).collect() }
+    fn new(units: &[Unit], layout: &ParameterLayout, numbers: Vec<f32>) -> Self {
+        let weights = layout.units.iter().take(units.len()).map(|unit| unit.weights.clone());
+        Self { velocity: vec![0.0; numbers.len()], numbers, decays: weights.chain([layout.linear.clone()]).collect() }
     }
 
     /// One optimizer step with the sum of the workers' gradients.

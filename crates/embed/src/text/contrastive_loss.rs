@@ -55,18 +55,18 @@ pub(super) fn info_nce(
 /// Replaces a row's cosines by the gradient with respect to them; returns the row's loss.
 fn softmax_error(scores: &mut [f32], row: usize, articles: &[u32], temperature: f32) -> f64 {
     let (partner, own) = (row ^ 1, articles[row]);
-    let counts = |place: usize| place == partner || articles[place] != own;
+    let counts = |index: usize| index == partner || articles[index] != own;
     let mut most = f32::NEG_INFINITY;
-    for (place, score) in scores.iter_mut().enumerate() {
+    for (index, score) in scores.iter_mut().enumerate() {
         *score /= temperature;
-        if counts(place) {
+        if counts(index) {
             most = most.max(*score);
         }
     }
     let right = scores[partner];
     let mut sum = 0.0_f64;
-    for (place, score) in scores.iter_mut().enumerate() {
-        *score = if counts(place) { (*score - most).exp() } else { 0.0 };
+    for (index, score) in scores.iter_mut().enumerate() {
+        *score = if counts(index) { (*score - most).exp() } else { 0.0 };
         sum += f64::from(*score);
     }
     let scale = 1.0 / (temperature * articles.len() as f32);
@@ -84,7 +84,7 @@ mod tests {
     /// Reference implementation in 64 bits, by definition.
     fn by_definition(rows: &[f64], dimension: usize, articles: &[u32], temperature: f64) -> f64 {
         let n = articles.len();
-        let row = |place: usize| &rows[place * dimension..][..dimension];
+        let row = |index: usize| &rows[index * dimension..][..dimension];
         let score = |a: usize, b: usize| row(a).iter().zip(row(b)).map(|(a, b)| a * b).sum::<f64>() / temperature;
         let losses = (0..n).map(|a| {
             let others = (0..n).filter(|&b| b == a ^ 1 || articles[b] != articles[a]);
@@ -107,17 +107,17 @@ mod tests {
         let wide: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
         let expected = by_definition(&wide, dimension, &articles, f64::from(temperature));
         assert!((loss - expected).abs() < 1e-4, "{loss} {expected}");
-        for place in (0..rows.len()).step_by(3) {
+        for index in (0..rows.len()).step_by(3) {
             let moved = |by: f64| {
                 let mut moved = wide.clone();
-                moved[place] += by;
+                moved[index] += by;
                 by_definition(&moved, dimension, &articles, f64::from(temperature))
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             assert!(
-                (slope - f64::from(gradient[place])).abs() < 1e-5 + 1e-3 * slope.abs(),
-                "{place}: {slope} {}",
-                gradient[place]
+                (slope - f64::from(gradient[index])).abs() < 1e-5 + 1e-3 * slope.abs(),
+                "{index}: {slope} {}",
+                gradient[index]
             );
         }
         // Another number of threads gives the same bits.

@@ -7,7 +7,7 @@
 use crate::words::sampling::{Random, hash};
 
 /// Numbers that each word adds to; two of them may coincide.
-const PLACES: usize = 8;
+const HASHES: usize = 8;
 
 /// Adds a word to the features, which may be empty.
 pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
@@ -15,10 +15,10 @@ pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
         return;
     }
     let mut random = Random::new(hash(word.as_bytes()), 0);
-    for _ in 0..PLACES {
+    for _ in 0..HASHES {
         let bits = random.next();
-        let place = (u64::from(bits as u32) * sketch.len() as u64) >> 32;
-        sketch[place as usize] += if bits >> 63 == 0 { weight } else { -weight };
+        let index = (u64::from(bits as u32) * sketch.len() as u64) >> 32;
+        sketch[index as usize] += if bits >> 63 == 0 { weight } else { -weight };
     }
 }
 

@@ -107,9 +107,9 @@ impl Net {
             };
             given.fill(0.0);
             unit.fill(0.0);
-            for (place, text) in texts.iter().enumerate() {
-                sum(&self.given, inner, text, &mut given[place * inner..][..inner]);
-                sum(&self.own, dimension, text, &mut unit[place * dimension..][..dimension]);
+            for (index, text) in texts.iter().enumerate() {
+                sum(&self.given, inner, text, &mut given[index * inner..][..inner]);
+                sum(&self.own, dimension, text, &mut unit[index * dimension..][..dimension]);
             }
             let map = Matrix::new(&self.map, dimension, inner).transposed();
             multiply(unit, Matrix::new(given, texts.len(), inner), map, true);
@@ -159,10 +159,10 @@ impl Net {
                     let gradient = &gradient[text as usize * dimension..][..dimension];
                     sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += times * g);
                 }
-                let place = uses[0].0 as usize - first;
-                squares[place] += sum.iter().map(|g| g * g).sum::<f32>() / dimension as f32;
-                let step = rates.own * rarity[place] / squares[place].sqrt();
-                own[place * dimension..][..dimension].iter_mut().zip(&sum).for_each(|(x, g)| *x -= step * g);
+                let index = uses[0].0 as usize - first;
+                squares[index] += sum.iter().map(|g| g * g).sum::<f32>() / dimension as f32;
+                let step = rates.own * rarity[index] / squares[index].sqrt();
+                own[index * dimension..][..dimension].iter_mut().zip(&sum).for_each(|(x, g)| *x -= step * g);
             }
         });
     }

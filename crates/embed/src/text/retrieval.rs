@@ -24,9 +24,9 @@ pub fn draw_queries(paragraphs: &Paragraphs, n: usize, seed: u64) -> Vec<u32> {
         .map(|(number, _)| number)
         .collect();
     let (n, mut random) = (n.min(those.len()), Random::new(seed, 0));
-    for place in 0..n {
-        let other = place + random.below((those.len() - place) as u32) as usize;
-        those.swap(place, other);
+    for index in 0..n {
+        let other = index + random.below((those.len() - index) as u32) as usize;
+        those.swap(index, other);
     }
     those.truncate(n);
     those.sort_unstable();
@@ -47,7 +47,7 @@ pub fn measure(paragraphs: &Paragraphs, queries: &[u32], found: &[Vec<u32>]) -> 
         let first = found.iter().take(NEAREST).position(|paragraph| right(&paragraph));
         let of = (sizes[article as usize] as usize - 1).min(NEAREST);
         sum.recall += found.iter().take(NEAREST).filter(right).count() as f64 / of.max(1) as f64;
-        sum.mrr += first.map_or(0.0, |place| 1.0 / (place + 1) as f64);
+        sum.mrr += first.map_or(0.0, |index| 1.0 / (index + 1) as f64);
         sum.success += f64::from(u8::from(first.is_some()));
     }
     let n = queries.len().max(1) as f64;

@@ -233,32 +233,32 @@ fn fit(
             of_article[article as usize].push(number);
         }
     }
-    let mut places: Vec<(u32, u32)> = Vec::new();
+    let mut samples: Vec<(u32, u32)> = Vec::new();
     let mut articles = 0;
     for (article, own) in (0_u32..).zip(&of_article).filter(|(_, own)| own.len() >= 2) {
         articles += 1;
-        places.extend((0..own.len() as u32).map(|place| (article, place)));
+        samples.extend((0..own.len() as u32).map(|index| (article, index)));
     }
     if articles < 2 {
         return Err(Error::InvalidInput(format!(
             "{articles} of the articles that are not held out have two paragraphs with known words; at least 2 are needed"
         )));
     }
-    let batch = options.batch.min(places.len());
-    let steps = options.epochs * (places.len() / batch);
+    let batch = options.batch.min(samples.len());
+    let steps = options.epochs * (samples.len() / batch);
     let (mut recent, mut forward, mut scores, mut gradient) = (None, Forward::default(), Vec::new(), Vec::new());
-    let mut at = places.len();
+    let mut at = samples.len();
     for step in 0..steps {
-        if at + batch > places.len() {
-            shuffle(&mut places, random);
+        if at + batch > samples.len() {
+            shuffle(&mut samples, random);
             at = 0;
         }
         let (mut texts, mut owners) = (Vec::with_capacity(2 * batch), Vec::with_capacity(2 * batch));
-        for &(article, place) in &places[at..at + batch] {
+        for &(article, index) in &samples[at..at + batch] {
             let own = &of_article[article as usize];
             let other = random.below(own.len() as u32 - 1);
-            let other = other + u32::from(other >= place);
-            texts.extend([own[place as usize], own[other as usize]]);
+            let other = other + u32::from(other >= index);
+            texts.extend([own[index as usize], own[other as usize]]);
             owners.extend([article; 2]);
         }
         at += batch;

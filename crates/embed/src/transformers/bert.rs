@@ -100,7 +100,7 @@ struct Layer {
 struct Bert {
     words: Tensor,
     /// Position embeddings plus the embedding of token type 0.
-    places: Tensor,
+    positions: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
@@ -144,17 +144,17 @@ impl Bert {
         let weights = file.open(&device, &["bert."])?;
         let epsilon = config.layer_norm_eps;
         let words = weights.get(&["embeddings.word_embeddings.weight"], &[config.vocab_size, hidden])?;
-        let places =
+        let positions =
             weights.get(&["embeddings.position_embeddings.weight"], &[config.max_position_embeddings, hidden])?;
         let types = weights.get(&["embeddings.token_type_embeddings.weight"], &[config.type_vocab_size, hidden])?;
         let first = types.get(0).map_err(|_| wrong("type_vocab_size is 0".into()))?;
-        let places = places.broadcast_add(&first).map_err(failed)?;
+        let positions = positions.broadcast_add(&first).map_err(failed)?;
         let norm = Norm::read(&weights, "embeddings.LayerNorm", hidden, epsilon)?;
         let mut layers = Vec::new();
         for number in 0..config.num_hidden_layers {
             layers.push(Layer::read(&weights, number, hidden, config.intermediate_size, epsilon)?);
         }
-        Ok((Self { words, places, norm, layers, heads, activation, device: device.clone() }, config))
+        Ok((Self { words, positions, norm, layers, heads, activation, device: device.clone() }, config))
     }
 
     /// The last hidden states of texts padded to the longest, `[texts * length, hidden]`, and the padded length.
@@ -166,7 +166,7 @@ impl Bert {
         let ids = Tensor::from_iter(padded, &self.device)?;
         let hidden = self.words.dim(1)?;
         let words = self.words.index_select(&ids, 0)?.reshape((texts.len(), length, hidden))?;
-        let x = words.broadcast_add(&self.places.narrow(0, 0, length)?)?;
+        let x = words.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
         let mut x = self.norm.forward(&x.reshape((texts.len() * length, hidden))?)?;
         let attention = Attention { heads: self.heads, lengths: &lengths, length, causal: false };
         for layer in &self.layers {
@@ -214,8 +214,8 @@ fn assemble(
     weights: &WeightsFile,
 ) -> Result<(Bert, Tokens), Error> {
     let (net, config) = Bert::read(&path.join(CONFIG), config, weights)?;
-    let places = config.max_position_embeddings;
-    let most = pooling.max_tokens.unwrap_or(places).min(places).min(MAX_TOKENS);
+    let positions = config.max_position_embeddings;
+    let most = pooling.max_tokens.unwrap_or(positions).min(positions).min(MAX_TOKENS);
     if most.saturating_mul(most).saturating_mul(net.heads) > MAX_SCORES {
         let what = format!(
             "texts of {most} tokens with {} heads of attention need too much memory; max_tokens is too large",
@@ -268,8 +268,8 @@ impl BertEmbedder {
         let pooled = || {
             let (states, length) = self.net.forward(texts)?;
             let states = ops::numbers(&states)?;
-            let of = |place: usize| &states[place * length..place * length + texts[place].len()];
-            candle_core::Result::Ok((0..texts.len()).map(|place| self.pool(of(place))).collect::<Vec<_>>())
+            let of = |index: usize| &states[index * length..index * length + texts[index].len()];
+            candle_core::Result::Ok((0..texts.len()).map(|index| self.pool(of(index))).collect::<Vec<_>>())
         };
         pooled().map_err(failed)
     }

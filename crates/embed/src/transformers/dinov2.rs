@@ -99,8 +99,8 @@ impl Dinov2 {
         let device = ops::device();
         let weights = file.open(&device, &["dinov2."])?;
         let class = weights.get(&["embeddings.cls_token"], &[1, 1, hidden])?.flatten_all().map_err(failed)?;
-        let places = weights.get(&["embeddings.position_embeddings"], &[1, 1 + trained.0 * trained.1, hidden])?;
-        let places = spread(&places.squeeze(0).map_err(failed)?, seen)?;
+        let positions = weights.get(&["embeddings.position_embeddings"], &[1, 1 + trained.0 * trained.1, hidden])?;
+        let positions = spread(&positions.squeeze(0).map_err(failed)?, seen)?;
         let window = Window { side: config.patch_size, stride: config.patch_size, padding: 0 };
         let bias = weights.get(&["embeddings.patch_embeddings.projection.bias"], &[hidden])?;
         let patches = Convolution::read(&weights, "embeddings.patch_embeddings.projection", 3, bias, window)?;
@@ -109,7 +109,7 @@ impl Dinov2 {
             .collect::<std::result::Result<_, _>>()?;
         let norm = Norm::read(&weights, "layernorm", hidden, epsilon)?;
         let heads = config.num_attention_heads;
-        Ok(Self { vit: Vit { patches, class, places, norm: None, blocks, heads, activation }, norm })
+        Ok(Self { vit: Vit { patches, class, positions, norm: None, blocks, heads, activation }, norm })
     }
 }
 
@@ -144,7 +144,7 @@ impl ImageNet for Dinov2 {
     }
 
     fn device(&self) -> &Device {
-        self.vit.places.device()
+        self.vit.positions.device()
     }
 
     fn images_at_once(&self) -> usize {

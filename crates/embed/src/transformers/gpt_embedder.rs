@@ -21,7 +21,7 @@ const BATCH_TOKENS: usize = 2_048;
 pub struct GptEmbedder {
     net: Gpt,
     tokens: Tokens,
-    places: usize,
+    context: usize,
     card: ModelCard,
     pinned: Pinned,
     taps: [Tap; 2],
@@ -45,13 +45,13 @@ impl GptEmbedder {
             Tap { name: "last", dimension, about: "the last state of the last token: the text so far" },
             Tap { name: "token", dimension, about: "the net's vector of a text that is a single token" },
         ];
-        Ok(Self { net, tokens, places: settings.n_positions, card, pinned, taps })
+        Ok(Self { net, tokens, context: settings.n_positions, card, pinned, taps })
     }
 
     /// The tokens of a text; only the last ones if there are too many.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut tokens = self.tokens.encode(text, false)?;
-        tokens.drain(..tokens.len().saturating_sub(self.places));
+        tokens.drain(..tokens.len().saturating_sub(self.context));
         Ok(tokens)
     }
 }

@@ -31,14 +31,14 @@ fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
     let [wide, tall] = ["wide.png", "tall.jpg"].map(picture);
     for tap in embedder.taps() {
         let many: Vec<Input<'_>> =
-            (0..9).map(|place| Input::Image(if place % 3 == 1 { &tall } else { &wide })).collect();
+            (0..9).map(|index| Input::Image(if index % 3 == 1 { &tall } else { &wide })).collect();
         let mut inputs = many.clone();
         inputs.insert(4, Input::Image(b"no image"));
         let mut vectors = embedder.embed_batch(tap, &inputs);
         assert_eq!(vectors.remove(4).unwrap_err().kind(), ErrorKind::InvalidInput);
-        for (place, vector) in vectors.into_iter().enumerate() {
-            let name = if place % 3 == 1 { "tall.jpg" } else { "wide.png" };
-            let what = format!("{what}, {name} {place} at {}", tap.name);
+        for (index, vector) in vectors.into_iter().enumerate() {
+            let name = if index % 3 == 1 { "tall.jpg" } else { "wide.png" };
+            let what = format!("{what}, {name} {index} at {}", tap.name);
             let (vector, expected) = (vector.unwrap(), numbers(&pictures[name][tap.name]));
             assert_eq!(tap.dimension as usize, expected.len(), "{what}");
             if name == "wide.png" {
@@ -49,7 +49,7 @@ fn says(embedder: &dyn Embedder, pictures: &Value, what: &str) {
                 let off = length(&apart) / length(&expected);
                 assert!(off < JPEG_TOLERANCE, "{what}: off by {off} of its length");
             }
-            near(&embedder.embed(tap, &many[place]).unwrap(), &vector, &format!("{what}, alone"));
+            near(&embedder.embed(tap, &many[index]).unwrap(), &vector, &format!("{what}, alone"));
         }
     }
 }
@@ -259,9 +259,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
         ("classifier.1.weight", Box::new(spoil("classifier.1.weight", None))),
     ];
     for (family, cases) in [(Family::Clip, clip), (Family::Dinov2, dinov2), (Family::Resnet, resnet)] {
-        for (place, (reason, change)) in cases.into_iter().enumerate() {
+        for (index, (reason, change)) in cases.into_iter().enumerate() {
             let error = broken(family, change);
-            assert!(error.contains(reason), "{family:?}, case {place}: {error:?} does not say {reason:?}");
+            assert!(error.contains(reason), "{family:?}, case {index}: {error:?} does not say {reason:?}");
         }
     }
 }

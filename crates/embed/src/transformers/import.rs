@@ -71,17 +71,17 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
     if let Some(json) = optional(&path)? {
         let modules: Vec<Module> = parse(&path, &json)?;
         settings.normalize = false;
-        for (place, module) in modules.iter().enumerate() {
-            match (place, module.r#type.rsplit('.').next().unwrap_or_default()) {
+        for (index, module) in modules.iter().enumerate() {
+            match (index, module.r#type.rsplit('.').next().unwrap_or_default()) {
                 (0, "Transformer") if module.path.is_empty() => {}
                 (1, "Pooling") => {
                     settings.pooling = pooling_kind(&folder.join(below(&path, &module.path)?).join(CONFIG))?
                 }
                 (2, "Normalize") => settings.normalize = true,
-                (place, kind) => {
+                (index, kind) => {
                     let kind: String = kind.chars().take(40).collect();
                     let what = format!(
-                        "module {place} is {kind:?}; known are a Transformer in the folder itself, Pooling, then Normalize"
+                        "module {index} is {kind:?}; known are a Transformer in the folder itself, Pooling, then Normalize"
                     );
                     return Err(Error::Corrupt { path, what });
                 }

@@ -262,7 +262,7 @@ impl Attention<'_> {
             let mask = (0..length * length).map(|cell| sees(cell % length <= cell / length));
             return Tensor::from_iter(mask, device)?.reshape((1, 1, length, length));
         }
-        let mask = self.lengths.iter().flat_map(|&own| (0..length).map(move |place| sees(place < own)));
+        let mask = self.lengths.iter().flat_map(|&own| (0..length).map(move |index| sees(index < own)));
         Tensor::from_iter(mask, device)?.reshape((self.lengths.len(), 1, 1, length))
     }
 
@@ -275,8 +275,8 @@ impl Attention<'_> {
         let mut scores = vec![0.0; own * own];
         math::gemm::multiply(&mut scores, query, key.transposed(), false);
         scores.iter_mut().for_each(|score| *score *= scale);
-        for (place, row) in scores.chunks_exact_mut(own).enumerate() {
-            let (before, after) = row.split_at_mut(if self.causal { place + 1 } else { own });
+        for (index, row) in scores.chunks_exact_mut(own).enumerate() {
+            let (before, after) = row.split_at_mut(if self.causal { index + 1 } else { own });
             math::softmax(before);
             after.fill(0.0);
         }
@@ -290,9 +290,9 @@ impl Attention<'_> {
         let size = hidden / self.heads;
         let heads: Vec<Vec<f32>> =
             (0..self.heads).into_par_iter().map(|head| self.head(qkv, head, own, hidden)).collect();
-        for (place, row) in out.chunks_exact_mut(hidden).take(own).enumerate() {
+        for (index, row) in out.chunks_exact_mut(hidden).take(own).enumerate() {
             for (row, seen) in row.chunks_exact_mut(size).zip(&heads) {
-                row.copy_from_slice(&seen[place * size..(place + 1) * size]);
+                row.copy_from_slice(&seen[index * size..(index + 1) * size]);
             }
         }
     }

@@ -149,7 +149,7 @@ impl ResNet {
         Ok(net)
     }
 
-    /// The last layer's activations, `[images, places, features]`.
+    /// The last layer's activations, `[images, positions, features]`.
     fn maps(&self, pixels: &Tensor, grid: Grid) -> Result<Tensor> {
         let relu = Some(Activation::Relu);
         let (x, grid) = self.stem.forward(pixels, grid, relu)?;

@@ -117,16 +117,16 @@ fn gpt_says_what_the_reference_says() {
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let together = embedder.embed_batch(last, &inputs);
         let model = embedder.language_model().unwrap();
-        for (place, (text, vector)) in texts.iter().zip(together).enumerate() {
-            near(&vector.unwrap(), &numbers(&said["last"][place]), text);
-            near(&embedder.embed(last, &inputs[place]).unwrap(), &numbers(&said["last"][place]), text);
+        for (index, (text, vector)) in texts.iter().zip(together).enumerate() {
+            near(&vector.unwrap(), &numbers(&said["last"][index]), text);
+            near(&embedder.embed(last, &inputs[index]).unwrap(), &numbers(&said["last"][index]), text);
             let next = model.next_tokens(text, 5).unwrap();
-            for (next, expected) in next.iter().zip(said["next"][place].as_array().unwrap()) {
+            for (next, expected) in next.iter().zip(said["next"][index].as_array().unwrap()) {
                 assert_eq!((&json!(next.text), &json!(next.token)), (&expected[0], &expected[1]), "{text}");
                 assert!((f64::from(next.probability) - expected[2].as_f64().unwrap()).abs() < f64::from(TOLERANCE));
             }
-            let ids = said["ids"][place].as_array().unwrap();
-            assert!(ids.len() > 1 && embedder.embed(token, &inputs[place]).is_err(), "{text} is one token");
+            let ids = said["ids"][index].as_array().unwrap();
+            assert!(ids.len() > 1 && embedder.embed(token, &inputs[index]).is_err(), "{text} is one token");
         }
         let all = model.next_tokens("Salt", usize::MAX).unwrap();
         assert!((all.iter().map(|next| f64::from(next.probability)).sum::<f64>() - 1.0).abs() < 1e-4);
@@ -270,9 +270,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
             }),
         ),
     ];
-    for (place, (reason, change)) in bert.into_iter().enumerate() {
+    for (index, (reason, change)) in bert.into_iter().enumerate() {
         let error = broken(Family::Bert, change);
-        assert!(error.contains(reason), "case {place}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
     }
     let gpt: Vec<(&str, Damage)> = vec![
         ("n_embd", Box::new(set("config.json", "n_embd", huge()))),
@@ -305,9 +305,9 @@ fn folders_that_are_not_sound_are_refused_with_the_reason() {
             }),
         ),
     ];
-    for (place, (reason, change)) in gpt.into_iter().enumerate() {
+    for (index, (reason, change)) in gpt.into_iter().enumerate() {
         let error = broken(Family::Gpt, change);
-        assert!(error.contains(reason), "case {place}: {error:?} does not say {reason:?}");
+        assert!(error.contains(reason), "case {index}: {error:?} does not say {reason:?}");
     }
 }
 

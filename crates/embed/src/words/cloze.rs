@@ -24,7 +24,7 @@
 
 use super::{
     WordModel,
-    cloze_layer::{REACH, Told, after, before},
+    cloze_layer::{ClozeLayer, WINDOW, after, before},
     model::{Term, check_k},
     options::{NOISE_POWER, Objective},
     sif::weight,
@@ -93,17 +93,17 @@ fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f
         ));
     }
     let parts = split(model, pattern);
-    let placed = |words: &[String], place: fn(usize) -> usize| -> Vec<(String, usize)> {
-        (1..=REACH).zip(words).map(|(distance, word)| (word.clone(), place(distance))).collect()
+    let with_positions = |words: &[String], position: fn(usize) -> usize| -> Vec<(String, usize)> {
+        (1..=WINDOW).zip(words).map(|(distance, word)| (word.clone(), position(distance))).collect()
     };
     // The context words of each blank, with their positions.
     let around: Vec<Vec<(String, usize)>> = match parts.as_slice() {
         [left, right] => {
             let nearest_first: Vec<String> = left.iter().rev().cloned().collect();
-            vec![[placed(&nearest_first, before), placed(right, after)].concat()]
+            vec![[with_positions(&nearest_first, before), with_positions(right, after)].concat()]
         }
         [left, middle, right] if left.is_empty() && right.is_empty() && middle.len() == 1 => {
-            vec![placed(middle, after), placed(middle, before)]
+            vec![with_positions(middle, after), with_positions(middle, before)]
         }
         other => {
             return Err(Error::InvalidInput(format!(
@@ -113,9 +113,9 @@ fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f
         }
     };
     let fill = |around: &Vec<(String, usize)>| {
-        let known: Vec<Neighbour> = around
+        let known: Vec<ContextWord> = around
             .iter()
-            .filter_map(|(word, place)| Some(Neighbour { word: model.number(word)?, place: *place }))
+            .filter_map(|(word, position)| Some(ContextWord { word: model.number(word)?, position: *position }))
             .collect();
         if known.is_empty() {
             let words: Vec<&str> = around.iter().map(|(word, _)| word.as_str()).collect();
@@ -132,11 +132,11 @@ fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f
 
 /// A context word of a blank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Neighbour {
+pub(super) struct ContextWord {
     /// The word's number.
     pub(super) word: usize,
     /// The word's position (`cloze_train.rs`).
-    pub(super) place: usize,
+    pub(super) position: usize,
 }
 
 /// Returns the words before, between and after the blanks.
@@ -164,15 +164,15 @@ fn split(model: &WordModel, pattern: &str) -> Vec<Vec<String>> {
 
 /// Returns, for each context, ln of the probability of every word of the vocabulary, up to a constant, concatenated;
 /// minus infinity for the context's own words. `None` without an output layer.
-pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f32>> {
+pub(super) fn scores(model: &WordModel, blanks: &[&[ContextWord]]) -> Option<Vec<f32>> {
     let cbow = model.objective() == Objective::Cbow;
-    let power = match &model.told {
+    let power = match &model.cloze {
         Some(_) => 1.0,
         None if cbow => NOISE_POWER,
         None => POWER,
     };
-    let query = |around: &&[Neighbour]| match &model.told {
-        Some(told) => told_query(model, told, around),
+    let query = |around: &&[ContextWord]| match &model.cloze {
+        Some(cloze) => cloze_query(model, cloze, around),
         None if cbow => mean(model, around, |_| 1.0),
         None => mean(model, around, |word| weight(model.count(word), model.total())),
     };
@@ -188,19 +188,19 @@ pub(super) fn scores(model: &WordModel, blanks: &[&[Neighbour]]) -> Option<Vec<f
 }
 
 /// Returns the sum of the context words' vectors, each multiplied by the vector of its position.
-fn told_query(model: &WordModel, told: &Told, around: &[Neighbour]) -> Vec<f32> {
+fn cloze_query(model: &WordModel, cloze: &ClozeLayer, around: &[ContextWord]) -> Vec<f32> {
     let mut query = vec![0.0_f32; model.dimension()];
     let mut row = Vec::new();
-    for &Neighbour { word, place } in around {
-        told.around.decode(model.dimension(), word, word + 1, &mut row);
-        let factors = &told.places[place * model.dimension()..];
+    for &ContextWord { word, position } in around {
+        cloze.around.decode(model.dimension(), word, word + 1, &mut row);
+        let factors = &cloze.positions[position * model.dimension()..];
         query.iter_mut().zip(&row).zip(factors).for_each(|((sum, x), factor)| *sum += x * factor);
     }
     query
 }
 
 /// Returns the weighted mean of the context words' vectors.
-fn mean(model: &WordModel, around: &[Neighbour], weigh: impl Fn(usize) -> f32) -> Vec<f32> {
+fn mean(model: &WordModel, around: &[ContextWord], weigh: impl Fn(usize) -> f32) -> Vec<f32> {
     let mut query = vec![0.0_f32; model.dimension()];
     let sum: f32 = around.iter().map(|neighbour| weigh(neighbour.word)).sum();
     for neighbour in around {

@@ -3,24 +3,24 @@
 use super::table::Table;
 
 /// Context words on each side of a blank.
-pub(super) const REACH: usize = 5;
+pub(super) const WINDOW: usize = 5;
 /// Positions around a blank, from left to right.
-pub(super) const PLACES: usize = 2 * REACH;
+pub(super) const POSITIONS: usize = 2 * WINDOW;
 /// Parameters of the cloze layer, besides its output layer.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
+pub(super) struct ClozeLayer {
     /// The context vector of each word.
     pub(super) around: Table,
-    /// The vector of each position, from left to right: [`PLACES`] rows.
-    pub(super) places: Vec<f32>,
+    /// The vector of each position, from left to right: [`POSITIONS`] rows.
+    pub(super) positions: Vec<f32>,
 }
 
 /// Returns the position of a word `distance` words before a blank (1 is adjacent).
 pub(super) fn before(distance: usize) -> usize {
-    REACH - distance
+    WINDOW - distance
 }
 
 /// Returns the position of a word `distance` words after a blank.
 pub(super) fn after(distance: usize) -> usize {
-    REACH + distance - 1
+    WINDOW + distance - 1
 }

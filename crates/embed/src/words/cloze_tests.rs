@@ -17,7 +17,7 @@ fn a_blank_gets_probabilities_and_two_blanks_two_lists() {
     assert_eq!(model.fill_blank("king __", 3).unwrap().len(), 1);
     // By hand: scores are in . out + ln count / 2; "queen" beside "king" has 0.5 + ln 20 / 2.
     let king = model.number("king").unwrap();
-    let scores = scores(&model, &[&[Neighbour { word: king, place: before(1) }]]).unwrap();
+    let scores = scores(&model, &[&[ContextWord { word: king, position: before(1) }]]).unwrap();
     assert!((scores[2] - (0.5 + 0.5 * 20_f32.ln())).abs() < 1e-5, "{scores:?}");
 }
 

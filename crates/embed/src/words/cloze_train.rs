@@ -9,7 +9,7 @@
 
 use super::{
     checkpoint::Checkpoint,
-    cloze_layer::{PLACES, REACH, Told, after, before},
+    cloze_layer::{ClozeLayer, POSITIONS, WINDOW, after, before},
     corpus::Corpus,
     negative_sampling::Measure,
     options::{TrainOptions, TrainProgress},
@@ -26,9 +26,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Noise words per blank.
 const NOISE: usize = 10;
-/// Initial learning rate of the words; that of the positions is `PLACES_RATE`.
+/// Initial learning rate of the words; that of the positions is `POSITION_LEARNING_RATE`.
 const LEARNING_RATE: f32 = 0.1;
-const PLACES_RATE: f32 = 0.2;
+const POSITION_LEARNING_RATE: f32 = 0.2;
 /// Phase name, for progress and checkpoints.
 const PHASE: &str = "blanks";
 
@@ -41,30 +41,30 @@ pub(super) fn fit(
     options: &TrainOptions,
     checkpoint: Option<&Checkpoint>,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
-) -> Result<(Told, Vec<f32>), Error> {
+) -> Result<(ClozeLayer, Vec<f32>), Error> {
     let (rows, dimension) = (corpus.words.len(), options.dimension);
     let mut around = SharedMatrix::zeros(rows, dimension);
-    let mut places = SharedMatrix::zeros(PLACES, dimension);
+    let mut positions = SharedMatrix::zeros(POSITIONS, dimension);
     let mut output = SharedMatrix::zeros(rows, dimension);
     let mut random = Random::new(options.seed, u64::MAX - 1);
     let width = 1.0 / (dimension as f32).sqrt();
     around.fill(|| (random.unit() - 0.5) * width);
-    for distance in 1..=REACH {
+    for distance in 1..=WINDOW {
         let nearer = vec![1.0 / (1.0 + distance as f32); dimension];
-        places.set_row(before(distance), &nearer);
-        places.set_row(after(distance), &nearer);
+        positions.set_row(before(distance), &nearer);
+        positions.set_row(after(distance), &nearer);
     }
-    let kept = checkpoint.map(|kept| kept.load(PHASE, &mut [&mut around, &mut places, &mut output]));
+    let kept = checkpoint.map(|kept| kept.load(PHASE, &mut [&mut around, &mut positions, &mut output]));
     let (first, report) = kept.transpose()?.flatten().unwrap_or_default();
     let all = corpus.blocks.len() * options.blank_epochs;
     let noise = Alias::new(&corpus.counts, 1.0);
     let total = corpus.total() * options.blank_epochs as u64;
     let reporter = Reporter { phase: PHASE, total, report: Mutex::new(report), observe };
-    let places = Mutex::new(places);
+    let positions = Mutex::new(positions);
     let save = |turn| match checkpoint {
         Some(checkpoint) => {
-            let places = places.lock().unwrap_or_else(PoisonError::into_inner);
-            checkpoint.save(PHASE, turn, reporter.now(), &[&around, &places, &output])
+            let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoint.save(PHASE, turn, reporter.now(), &[&around, &positions, &output])
         }
         None => Ok(()),
     };
@@ -79,13 +79,13 @@ pub(super) fn fit(
             corpus.spool.read(&corpus.blocks[turn % corpus.blocks.len()], &mut tokens)?;
             let mut random = Random::new(options.seed ^ u64::from(END), turn as u64);
             scratch.measure = Measure::default();
-            scratch.places.take(&places.lock().unwrap_or_else(PoisonError::into_inner));
+            scratch.positions.load(&positions.lock().unwrap_or_else(PoisonError::into_inner));
             let mut words = 0;
             for sentence in tokens.split(|&token| token == END) {
                 words += sentence.len() as u64;
                 run.sentence(sentence, rate, &mut random, scratch);
             }
-            scratch.places.give(&mut places.lock().unwrap_or_else(PoisonError::into_inner));
+            scratch.positions.merge(&mut positions.lock().unwrap_or_else(PoisonError::into_inner));
             scratch.tokens = tokens;
             reporter.add(words, scratch.measure.mean(), rate)
         },
@@ -95,44 +95,44 @@ pub(super) fn fit(
         save(all)?;
     }
     let around = Table::encode(options.store, around.to_rows(), dimension);
-    let mut places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok((Told { around, places: places.to_rows() }, output.to_rows()))
+    let mut positions = positions.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((ClozeLayer { around, positions: positions.to_rows() }, output.to_rows()))
 }
 
 /// A thread's copy of the position vectors. Every window changes them, and sharing their cache lines between cores is
 /// slow.
-struct Places {
+struct PositionVectors {
     now: SharedMatrix,
-    taken: Vec<f32>,
+    loaded: Vec<f32>,
 }
 
-impl Places {
+impl PositionVectors {
     /// Copies the shared vectors.
-    fn take(&mut self, from: &SharedMatrix) {
+    fn load(&mut self, from: &SharedMatrix) {
         let mut row = vec![0.0; from.dimension()];
-        self.taken.clear();
-        for place in 0..PLACES {
-            from.copy_row(place, &mut row);
-            self.now.set_row(place, &row);
-            self.taken.extend_from_slice(&row);
+        self.loaded.clear();
+        for position in 0..POSITIONS {
+            from.copy_row(position, &mut row);
+            self.now.set_row(position, &row);
+            self.loaded.extend_from_slice(&row);
         }
     }
 
-    /// Adds the changes since `take` to the shared vectors.
-    fn give(&self, to: &mut SharedMatrix) {
+    /// Adds the changes since `load` to the shared vectors.
+    fn merge(&self, to: &mut SharedMatrix) {
         let dimension = to.dimension();
         let (mut row, mut now) = (vec![0.0; dimension], vec![0.0; dimension]);
-        for (place, taken) in self.taken.chunks_exact(dimension).enumerate() {
-            to.copy_row(place, &mut row);
-            self.now.copy_row(place, &mut now);
-            row.iter_mut().zip(&now).zip(taken).for_each(|((x, now), taken)| *x += now - taken);
-            to.set_row(place, &row);
+        for (position, loaded) in self.loaded.chunks_exact(dimension).enumerate() {
+            to.copy_row(position, &mut row);
+            self.now.copy_row(position, &mut now);
+            row.iter_mut().zip(&now).zip(loaded).for_each(|((x, now), loaded)| *x += now - loaded);
+            to.set_row(position, &row);
         }
     }
 }
 
 struct Scratch {
-    places: Places,
+    positions: PositionVectors,
     tokens: Vec<u32>,
     input: Composed,
     rows: Vec<u32>,
@@ -146,7 +146,7 @@ struct Scratch {
 impl Scratch {
     fn new(dimension: usize) -> Self {
         Self {
-            places: Places { now: SharedMatrix::zeros(PLACES, dimension), taken: Vec::new() },
+            positions: PositionVectors { now: SharedMatrix::zeros(POSITIONS, dimension), loaded: Vec::new() },
             tokens: Vec::new(),
             input: Composed::new(1, dimension),
             rows: Vec::new(),
@@ -170,21 +170,21 @@ impl Run<'_> {
         if sentence.len() < 2 {
             return;
         }
-        let Scratch { places, input, rows, which, targets, coming, errors, measure, .. } = scratch;
+        let Scratch { positions, input, rows, which, targets, coming, errors, measure, .. } = scratch;
         self.draw(sentence[0], random, targets);
-        sentence.iter().take(REACH + 1).for_each(|&word| self.around.prefetch(word));
+        sentence.iter().take(WINDOW + 1).for_each(|&word| self.around.prefetch(word));
         for at in 0..sentence.len() {
             if let Some(&next) = sentence.get(at + 1) {
                 self.draw(next, random, coming);
             }
-            if let Some(&entering) = sentence.get(at + 1 + REACH) {
+            if let Some(&entering) = sentence.get(at + 1 + WINDOW) {
                 self.around.prefetch(entering);
             }
             rows.clear();
             which.clear();
-            for distance in 1..=REACH {
-                if let Some(place) = at.checked_sub(distance) {
-                    rows.push(sentence[place]);
+            for distance in 1..=WINDOW {
+                if let Some(index) = at.checked_sub(distance) {
+                    rows.push(sentence[index]);
                     which.push(before(distance) as u32);
                 }
                 if let Some(&word) = sentence.get(at + distance) {
@@ -192,11 +192,11 @@ impl Run<'_> {
                     which.push(after(distance) as u32);
                 }
             }
-            input.gather_placed(0, (&self.around, rows), (&places.now, which));
+            input.gather_weighted(0, (&self.around, rows), (&positions.now, which));
             let window = Window { inputs: &[0], targets, shift: (NOISE as f32).ln() };
             measure.window(input.inputs(), &self.output, window);
             step(input.inputs(), &self.output, window, rate, errors);
-            input.scatter_placed(0, (&self.around, rows), (&places.now, which), PLACES_RATE);
+            input.scatter_weighted(0, (&self.around, rows), (&positions.now, which), POSITION_LEARNING_RATE);
             std::mem::swap(targets, coming);
         }
     }

@@ -85,13 +85,13 @@ impl Corpus {
             self.counts[b].cmp(&self.counts[a]).then_with(|| self.words[a].cmp(&self.words[b]))
         });
         order.truncate(most);
-        let mut places = vec![END; self.words.len()];
-        (0_u32..).zip(&order).for_each(|(place, &number)| places[number as usize] = place);
+        let mut new_numbers = vec![END; self.words.len()];
+        (0_u32..).zip(&order).for_each(|(index, &number)| new_numbers[number as usize] = index);
         self.counts = order.iter().map(|&number| self.counts[number as usize]).collect();
         self.words = order.iter().map(|&number| std::mem::take(&mut self.words[number as usize])).collect();
         self.spool.rewrite(|sentence| {
             sentence.retain_mut(|number| {
-                *number = places[*number as usize];
+                *number = new_numbers[*number as usize];
                 *number != END
             });
         })

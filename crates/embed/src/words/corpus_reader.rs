@@ -109,8 +109,8 @@ impl Corpus {
         }
         spool.rewrite(|sentence| {
             sentence.retain_mut(|number| match vocabulary.numbers.get(number) {
-                Some(place) => {
-                    *number = *place;
+                Some(index) => {
+                    *number = *index;
                     true
                 }
                 None => false,

@@ -2,8 +2,8 @@
 
 use super::{
     WordModel,
-    cloze::{self, Neighbour},
-    cloze_layer::{REACH, after, before},
+    cloze::{self, ContextWord},
+    cloze_layer::{WINDOW, after, before},
     data,
     model::Term,
 };
@@ -77,7 +77,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         return Err(Error::InvalidInput("this model has no output layer, so it cannot fill blanks".into()));
     }
     let mut random = StdRng::seed_from_u64(seed);
-    let mut drawn: Vec<(usize, Vec<Neighbour>)> = Vec::new();
+    let mut drawn: Vec<(usize, Vec<ContextWord>)> = Vec::new();
     let mut seen = 0;
     data::for_each_line(file, &mut |line| {
         let mut words: Vec<Option<usize>> = Vec::new();
@@ -89,10 +89,12 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         });
         for (at, word) in words.iter().enumerate() {
             let Some(word) = *word else { continue };
-            let left = (1..=REACH).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
-            let right = (1..=REACH).zip(&words[at + 1..]).map(|(far, word)| (after(far), word));
-            let around: Vec<Neighbour> =
-                left.chain(right).filter_map(|(place, word)| Some(Neighbour { word: (*word)?, place })).collect();
+            let left = (1..=WINDOW).zip(words[..at].iter().rev()).map(|(far, word)| (before(far), word));
+            let right = (1..=WINDOW).zip(&words[at + 1..]).map(|(far, word)| (after(far), word));
+            let around: Vec<ContextWord> = left
+                .chain(right)
+                .filter_map(|(position, word)| Some(ContextWord { word: (*word)?, position }))
+                .collect();
             if around.is_empty() || around.iter().any(|neighbour| neighbour.word == word) {
                 continue;
             }
@@ -101,9 +103,9 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
             if drawn.len() < count {
                 drawn.push((word, around));
             } else {
-                let place = random.random_range(0..seen);
-                if place < count {
-                    drawn[place] = (word, around);
+                let index = random.random_range(0..seen);
+                if index < count {
+                    drawn[index] = (word, around);
                 }
             }
         }
@@ -112,7 +114,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
         return Err(Error::InvalidInput(format!("{}: no line with two words that the model knows", file.display())));
     }
     let words = model.vocabulary().len();
-    let rank = |(word, around): &(usize, Vec<Neighbour>), scores: &[f32]| {
+    let rank = |(word, around): &(usize, Vec<ContextWord>), scores: &[f32]| {
         let better = scores.iter().filter(|score| **score > scores[*word]).count();
         let before: std::collections::BTreeSet<usize> =
             around.iter().map(|neighbour| neighbour.word).filter(|other| other < word).collect();
@@ -121,7 +123,7 @@ pub fn blanks(model: &WordModel, file: &Path, count: usize, seed: u64) -> Result
     let ranks: Vec<(usize, usize)> = drawn
         .par_chunks(BLOCK)
         .flat_map_iter(|drawn| {
-            let around: Vec<&[Neighbour]> = drawn.iter().map(|(_, around)| around.as_slice()).collect();
+            let around: Vec<&[ContextWord]> = drawn.iter().map(|(_, around)| around.as_slice()).collect();
             let scores = cloze::scores(model, &around).unwrap_or_default();
             drawn.iter().zip(scores.chunks_exact(words)).map(|(blank, scores)| rank(blank, scores)).collect::<Vec<_>>()
         })

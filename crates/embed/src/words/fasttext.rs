@@ -220,7 +220,7 @@ impl WordModel {
             common: None,
             subwords,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: Tokenizer::default(),
             card,
         })

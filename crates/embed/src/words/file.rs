@@ -18,7 +18,7 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    cloze_layer::{PLACES, Told},
+    cloze_layer::{ClozeLayer, POSITIONS},
     data::MAX_WORD_BYTES,
     model::Parts,
     options::Ngrams,
@@ -99,11 +99,11 @@ pub(crate) fn assemble(
     }
     let subwords = subwords(&tensors, dimension)?;
     let pieces = pieces.map(|json| Pieces::parse(&folder.join(PIECES), json)).transpose()?;
-    let told = match Table::read(&tensors, "around", rows, dimension)? {
+    let cloze = match Table::read(&tensors, "around", rows, dimension)? {
         None => None,
-        Some(around) => match tensors.get("places", &[PLACES, dimension])? {
+        Some(around) => match tensors.get("places", &[POSITIONS, dimension])? {
             Some((Dtype::F32, bytes)) if output.is_some() => {
-                Some(Told { around, places: tensors.floats("places", bytes)? })
+                Some(ClozeLayer { around, positions: tensors.floats("places", bytes)? })
             }
             _ => {
                 let what = "there is a tensor \"around\", but no tensor \"output\" and F32 tensor \"places\"";
@@ -111,7 +111,7 @@ pub(crate) fn assemble(
             }
         },
     };
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, card })
+    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, cloze, tokenizer, card })
         .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
@@ -227,7 +227,7 @@ impl WordModel {
     fn tensors(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let mut parts = Vec::<Part<'_>>::new();
         let subwords = self.subwords.as_ref().map(|subwords| &subwords.table);
-        let around = self.told.as_ref().map(|told| &told.around);
+        let around = self.cloze.as_ref().map(|cloze| &cloze.around);
         let tables = [
             ("input", Some(&self.input)),
             ("output", self.output.as_ref()),
@@ -251,8 +251,8 @@ impl WordModel {
         if let Some(common) = &self.common {
             parts.push(("common".into(), Dtype::F32, vec![self.dimension], le_bytes(common)));
         }
-        if let Some(told) = &self.told {
-            parts.push(("places".into(), Dtype::F32, vec![PLACES, self.dimension], le_bytes(&told.places)));
+        if let Some(cloze) = &self.cloze {
+            parts.push(("places".into(), Dtype::F32, vec![POSITIONS, self.dimension], le_bytes(&cloze.positions)));
         }
         let failed =
             |error: safetensors::SafeTensorError| Error::Io { path: path.into(), source: std::io::Error::other(error) };

@@ -37,8 +37,8 @@ pub(super) fn fit(
     let pairs = Pairs::count(corpus, options.window, scratch, observe)?;
     let (rows, dimension) = (corpus.words.len(), options.dimension);
     // A word's row is its vector, its bias, 1; a context's row is its vector, 1, its bias.
-    let mut words = Adaptive::zeros(rows, dimension + BIASES, |place| place <= dimension);
-    let mut contexts = Adaptive::zeros(rows, dimension + BIASES, |place| place != dimension);
+    let mut words = Adaptive::zeros(rows, dimension + BIASES, |index| index <= dimension);
+    let mut contexts = Adaptive::zeros(rows, dimension + BIASES, |index| index != dimension);
     let mut random = Random::new(options.seed, u64::MAX);
     for (side, fixed) in [(&mut words, dimension + 1), (&mut contexts, dimension)] {
         for row in 0..rows {

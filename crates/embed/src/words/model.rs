@@ -1,7 +1,7 @@
 //! The word model: word vectors, nearest words, and the embedder `words`.
 
 use super::{
-    cloze_layer::Told,
+    cloze_layer::ClozeLayer,
     options::Objective,
     sif,
     subwords::Subwords,
@@ -47,7 +47,7 @@ pub struct WordModel {
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
-    pub(super) told: Option<Told>,
+    pub(super) cloze: Option<ClozeLayer>,
     pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
     numbers: FxHashMap<Box<str>, u32>,
@@ -70,7 +70,7 @@ pub(super) struct Parts {
     pub(super) common: Option<Vec<f32>>,
     pub(super) subwords: Option<Subwords>,
     pub(super) pieces: Option<Pieces>,
-    pub(super) told: Option<Told>,
+    pub(super) cloze: Option<ClozeLayer>,
     pub(super) tokenizer: Tokenizer,
     pub(super) card: ModelCard,
 }
@@ -81,7 +81,7 @@ impl WordModel {
     /// # Errors
     /// [`Error::InvalidInput`] if a word occurs twice.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, pieces, told, tokenizer, mut card } =
+        let Parts { words, counts, dimension, input, output, common, subwords, pieces, cloze, tokenizer, mut card } =
             parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
@@ -113,7 +113,7 @@ impl WordModel {
             dimension,
             [Some(&input), output.as_ref()],
             common.as_deref(),
-            (subwords.as_ref(), pieces.as_ref(), told.as_ref()),
+            (subwords.as_ref(), pieces.as_ref(), cloze.as_ref()),
             tokenizer,
         );
         let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
@@ -128,7 +128,7 @@ impl WordModel {
             common,
             subwords,
             pieces,
-            told,
+            cloze,
             tokenizer,
             card,
             numbers,
@@ -169,7 +169,7 @@ impl WordModel {
             common: None,
             subwords: None,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: self.tokenizer,
             card,
         })
@@ -498,7 +498,7 @@ fn fingerprint(
     dimension: usize,
     layers: [Option<&Table>; 2],
     common: Option<&[f32]>,
-    (subwords, pieces, told): (Option<&Subwords>, Option<&Pieces>, Option<&Told>),
+    (subwords, pieces, cloze): (Option<&Subwords>, Option<&Pieces>, Option<&ClozeLayer>),
     tokenizer: Tokenizer,
 ) -> Fingerprint {
     let mut parts = Fingerprinter::new("words/1");
@@ -516,7 +516,7 @@ fn fingerprint(
         ("input", input),
         ("output", output),
         ("subwords", subwords.map(|subwords| &subwords.table)),
-        ("around", told.map(|told| &told.around)),
+        ("around", cloze.map(|cloze| &cloze.around)),
     ];
     for (label, table) in tables {
         let Some(table) = table else { continue };
@@ -534,8 +534,8 @@ fn fingerprint(
     if let Some(pieces) = pieces {
         parts.part("pieces", pieces.json());
     }
-    if let Some(told) = told {
-        parts.part("places", &le_bytes(&told.places));
+    if let Some(cloze) = cloze {
+        parts.part("places", &le_bytes(&cloze.positions));
     }
     parts.finish()
 }
@@ -568,8 +568,8 @@ impl Embedder for WordModel {
     /// A frequent word, a middle one, and a rare one.
     fn canaries(&self) -> Vec<Vec<u8>> {
         let words = self.vocabulary();
-        let places = [0, words.len() / 2, words.len().saturating_sub(1)];
-        places.iter().filter_map(|&place| words.get(place)).map(|word| word.as_bytes().to_vec()).collect()
+        let indexes = [0, words.len() / 2, words.len().saturating_sub(1)];
+        indexes.iter().filter_map(|&index| words.get(index)).map(|word| word.as_bytes().to_vec()).collect()
     }
 
     /// Returns the vector of one word.
@@ -611,7 +611,7 @@ impl WordModel {
             common: None,
             subwords: None,
             pieces: None,
-            told: None,
+            cloze: None,
             tokenizer: Tokenizer::default(),
             card,
         })

@@ -129,9 +129,9 @@ impl Pieces {
     }
 }
 
-/// Returns the range of part `place` of a concatenation with these `ends`.
-fn part(ends: &[usize], place: usize) -> std::ops::Range<usize> {
-    place.checked_sub(1).map_or(0, |before| ends[before])..ends[place]
+/// Returns the range of part `slot` of a concatenation with these `ends`.
+fn part(ends: &[usize], slot: usize) -> std::ops::Range<usize> {
+    slot.checked_sub(1).map_or(0, |before| ends[before])..ends[slot]
 }
 
 /// State shared by all threads.
@@ -194,7 +194,7 @@ impl Run<'_> {
     /// Performs one step on the inputs and targets of a window.
     fn window(&self, rate: f32, scratch: &mut Scratch) {
         let Scratch { inputs, targets, errors, composed, .. } = scratch;
-        let Some(Joined { inputs: joined, rows, ends, places }) = composed else {
+        let Some(Joined { inputs: joined, rows, ends, slots }) = composed else {
             let window = Window { inputs, targets, shift: 0.0 };
             scratch.measure.window(&self.input, &self.output, window);
             return step(&self.input, &self.output, window, rate, errors);
@@ -213,13 +213,13 @@ impl Run<'_> {
         if self.options.objective == Objective::Cbow {
             ends.push(rows.len());
         }
-        let places = &places[..ends.len()];
-        let of = |place: u32| part(ends, place as usize);
-        places.iter().for_each(|&place| joined.gather(place, &self.input, &rows[of(place)]));
-        let window = Window { inputs: places, targets, shift: 0.0 };
+        let slots = &slots[..ends.len()];
+        let of = |slot: u32| part(ends, slot as usize);
+        slots.iter().for_each(|&slot| joined.gather(slot, &self.input, &rows[of(slot)]));
+        let window = Window { inputs: slots, targets, shift: 0.0 };
         scratch.measure.window(joined.inputs(), &self.output, window);
         step(joined.inputs(), &self.output, window, rate, errors);
-        places.iter().for_each(|&place| joined.scatter(place, &self.input, &rows[of(place)]));
+        slots.iter().for_each(|&slot| joined.scatter(slot, &self.input, &rows[of(slot)]));
     }
 
     /// Draws the targets: the word, then negatives other than the word.
@@ -264,7 +264,7 @@ impl Scratch {
                 inputs: Composed::new(2 * options.window, options.dimension),
                 rows: Vec::new(),
                 ends: Vec::new(),
-                places: (0..2 * options.window as u32).collect(),
+                slots: (0..2 * options.window as u32).collect(),
             }),
             measure: Measure::default(),
         }
@@ -278,7 +278,7 @@ struct Joined {
     rows: Vec<u32>,
     ends: Vec<usize>,
     /// 0, 1, ...
-    places: Vec<u32>,
+    slots: Vec<u32>,
 }
 
 /// The loss, measured on some windows of a block.

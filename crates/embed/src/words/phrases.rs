@@ -150,9 +150,9 @@ mod tests {
         of_text(text.as_bytes(), &Reading { phrases, ..crate::words::corpus_reader::from(2) }).unwrap()
     }
 
-    fn sentence(corpus: &Corpus, place: usize) -> Vec<String> {
+    fn sentence(corpus: &Corpus, index: usize) -> Vec<String> {
         let tokens = tokens(corpus);
-        let sentence = tokens.split(|&token| token == END).nth(place).unwrap();
+        let sentence = tokens.split(|&token| token == END).nth(index).unwrap();
         sentence.iter().map(|&token| corpus.words[token as usize].clone()).collect()
     }
 

@@ -406,8 +406,8 @@ mod tests {
         // Thirty centres, with eight words around each.
         let mut random = Random::new(5, 1);
         let mut row = || -> Vec<f32> { (0..16).map(|_| random.unit() - 0.5).collect() };
-        let places: Vec<Vec<f32>> = (0..30).map(|_| row()).collect();
-        let exact: Vec<f32> = places.iter().flat_map(|place| place.repeat(8)).collect();
+        let centres: Vec<Vec<f32>> = (0..30).map(|_| row()).collect();
+        let exact: Vec<f32> = centres.iter().flat_map(|centre| centre.repeat(8)).collect();
         let mut found: Vec<f32> = exact
             .chunks_exact(16)
             .flat_map(|exact| exact.iter().zip(row()).map(|(x, noise)| x + 0.7 * noise).collect::<Vec<_>>())

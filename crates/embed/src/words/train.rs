@@ -72,10 +72,10 @@ pub fn train(
         let vocabulary = (&corpus.words[..], &corpus.counts[..]);
         refine(vocabulary, &mut input, output.as_deref(), options.dimension, options.refine, observe);
     }
-    let mut told = None;
+    let mut cloze = None;
     if options.blank_epochs > 0 {
         let (layer, its_output) = cloze_train::fit(&corpus, options, checkpoint.as_ref(), observe)?;
-        (told, output) = (Some(layer), Some(its_output));
+        (cloze, output) = (Some(layer), Some(its_output));
     }
     let common = sif_train::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard {
@@ -93,7 +93,7 @@ pub fn train(
         common: Some(common),
         subwords,
         pieces,
-        told,
+        cloze,
         tokenizer: Tokenizer::default(),
         card,
     })

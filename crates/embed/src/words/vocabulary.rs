@@ -85,10 +85,10 @@ impl Counter {
         kept.sort_unstable_by(|(a, first), (b, second)| second.count.cmp(&first.count).then_with(|| a.cmp(b)));
         kept.truncate(most);
         let mut vocabulary = Vocabulary::default();
-        for (place, (word, entry)) in (0_u32..).zip(kept) {
+        for (index, (word, entry)) in (0_u32..).zip(kept) {
             vocabulary.words.push(word.into_string());
             vocabulary.counts.push(entry.count);
-            vocabulary.numbers.insert(entry.number, place);
+            vocabulary.numbers.insert(entry.number, index);
         }
         vocabulary
     }

@@ -23,7 +23,7 @@ impl Adaptive {
         // The padding too, to avoid a division by 0.
         squares.lines.iter_mut().for_each(|line| line.get_mut().0.fill(1.0));
         let mut mask = SharedMatrix::zeros(1, dimension);
-        mask.set_row(0, &(0..dimension).map(|place| f32::from(u8::from(learned(place)))).collect::<Vec<_>>());
+        mask.set_row(0, &(0..dimension).map(|column| f32::from(u8::from(learned(column)))).collect::<Vec<_>>());
         Self { rows: SharedMatrix::zeros(rows, dimension), squares, learned: mask }
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_product_comes_to_its_target_and_what_is_fixed_stays() {
         for dimension in [3, 16, 37] {
-            let mut left = Adaptive::zeros(2, dimension, |place| place + 1 != dimension);
+            let mut left = Adaptive::zeros(2, dimension, |column| column + 1 != dimension);
             let mut right = Adaptive::zeros(3, dimension, |_| true);
             let values = |from: f32| (0..dimension).map(|i| from + 0.1 * (i as f32).sin()).collect::<Vec<_>>();
             left.rows.set_row(1, &values(0.2));

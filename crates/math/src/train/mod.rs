@@ -62,11 +62,11 @@ pub fn step(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>, rat
 pub fn loss(input: &SharedMatrix, output: &SharedMatrix, window: Window<'_>) -> f64 {
     let mut sum = 0.0;
     for &from in window.inputs {
-        for (place, &to) in window.targets.iter().enumerate() {
+        for (index, &to) in window.targets.iter().enumerate() {
             let score: f64 =
                 (0..input.dimension).map(|i| f64::from(input.number(from, i)) * f64::from(output.number(to, i))).sum();
             let score = score - f64::from(window.shift);
-            let margin = if place == 0 { score } else { -score };
+            let margin = if index == 0 { score } else { -score };
             // ln(1 + e^-margin), computed without overflow.
             sum += (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
         }
@@ -196,8 +196,8 @@ impl Step<'_> {
                 let old: [S; G] = std::array::from_fn(|g| S::load(out[g].add(j)));
                 let mut gradients = [S::zero(); G];
                 for (m, &row) in self.window.inputs.iter().enumerate() {
-                    let place = self.input.add(row as usize * self.lines + j);
-                    let a = S::load(place);
+                    let line = self.input.add(row as usize * self.lines + j);
+                    let a = S::load(line);
                     let mut changed = a;
                     let row_errors = &errors[m * targets + first..][..G];
                     for g in 0..G {
@@ -205,7 +205,7 @@ impl Step<'_> {
                         changed = error.mul_add(old[g], changed);
                         gradients[g] = error.mul_add(a, gradients[g]);
                     }
-                    changed.store(place);
+                    changed.store(line);
                 }
                 // Reload: the negatives may contain a word twice.
                 for g in 0..G {

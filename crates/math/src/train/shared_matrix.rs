@@ -97,8 +97,8 @@ impl SharedMatrix {
     pub fn fill(&mut self, mut value: impl FnMut() -> f32) {
         let (dimension, lines_per_row) = (self.dimension, self.lines_per_row);
         for row in self.lines.chunks_exact_mut(lines_per_row.max(1)) {
-            for place in 0..dimension {
-                row[place / LANES].get_mut().0[place % LANES] = value();
+            for column in 0..dimension {
+                row[column / LANES].get_mut().0[column % LANES] = value();
             }
         }
     }
@@ -175,10 +175,10 @@ impl SharedMatrix {
     }
 
     /// Returns one number; for the loss and for tests.
-    pub(super) fn number(&self, row: u32, place: usize) -> f32 {
-        assert!((row as usize) < self.rows && place < self.dimension);
-        let line = row as usize * self.lines_per_row + place / LANES;
+    pub(super) fn number(&self, row: u32, column: usize) -> f32 {
+        assert!((row as usize) < self.rows && column < self.dimension);
+        let line = row as usize * self.lines_per_row + column / LANES;
         // SAFETY: in bounds by the assertion; for the race see the module docs.
-        unsafe { (*self.lines[line].get().cast_const().cast::<[f32; LANES]>())[place % LANES] }
+        unsafe { (*self.lines[line].get().cast_const().cast::<[f32; LANES]>())[column % LANES] }
     }
 }

@@ -154,7 +154,7 @@ impl CrashFs {
             .iter()
             .enumerate()
             .filter(|(_, event)| sync(event))
-            .flat_map(|(place, _)| [place, place + 1])
+            .flat_map(|(index, _)| [index, index + 1])
             .chain([state.journal.len()])
             .collect();
         all.dedup();
