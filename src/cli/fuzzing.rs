@@ -2,8 +2,8 @@
 
 use super::args::{Cli, Command};
 use super::{bench, filter, load, settings};
+use crate::auth::Access;
 use crate::grpc;
-use crate::guard::Access;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsStr;
 use std::path::Path;

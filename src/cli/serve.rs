@@ -3,10 +3,10 @@
 use super::args::ConfigCommand;
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
+use crate::auth::Audit;
 use crate::collection::Engine;
 use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
-use crate::guard::Audit;
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Metrics in the Prometheus text format: completed requests, and the current state of the server and its engine.
 
-use super::context::Context;
-use super::gate::Door;
-use super::memory::Memory;
-use super::places::Places;
-use super::work::Shared;
+use super::executor::Shared;
+use super::middleware::concurrency_limit::Places;
+use super::middleware::memory_limit::Memory;
+use super::middleware::request_context::Context;
+use super::middleware::request_layer::Door;
 use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine, Path};
 use crate::types::CollectionName;
 use prometheus_client::collector::Collector;

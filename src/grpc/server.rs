@@ -1,29 +1,28 @@
 //! The server: the services of `nearness.v1` with health and reflection on one port, and for browsers on another.
 
-use super::calls::SMALL_MESSAGE;
-use super::collections::Collections;
-use super::connection::{self, Counted, Times};
-use super::embedders::Embedders;
-use super::gate::{Door, Gate, HealthLimits};
-use super::health::Health;
+use super::executor::Shared;
 use super::limits::DEFAULT_RESPONSE_BYTES;
-use super::map::Map;
-use super::memory::Memory;
+use super::method_table::SMALL_MESSAGE;
 use super::metrics::{Metrics, Requests};
-use super::page::{Names, Page};
-use super::pb;
-use super::places::Places;
-use super::points::Points;
-use super::quality::Quality;
-use super::reply::Replies;
-use super::scrape;
-use super::search::Search;
-use super::snapshots::Snapshots;
-use super::tls::{Speech, Tls};
-use super::training::Training;
-use super::work::Shared;
+use super::middleware::concurrency_limit::Places;
+use super::middleware::memory_limit::Memory;
+use super::middleware::request_layer::{Door, Gate, HealthLimits};
+use super::middleware::response_body::Replies;
+use super::services::collections::Collections;
+use super::services::embedders::Embedders;
+use super::services::health::Health;
+use super::services::map::Map;
+use super::services::points::Points;
+use super::services::quality::Quality;
+use super::services::search::Search;
+use super::services::snapshots::Snapshots;
+use super::services::training::Training;
+use super::transport::connection::{self, Counted, Times};
+use super::transport::tls::{Speech, Tls};
+use super::web_ui::{Names, Page};
+use super::{metrics_endpoint, pb};
+use crate::auth::{Access, Audit, Live};
 use crate::collection::Engine;
-use crate::guard::{Access, Audit, Live};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -391,7 +390,7 @@ impl Server {
         beside.spawn(replies.watch());
         if let Some(listening) = metrics {
             let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections.clone());
-            beside.spawn(scrape::serve(polled(listening)?, metrics));
+            beside.spawn(metrics_endpoint::serve(polled(listening)?, metrics));
         }
 
         let mut services = vec![""];

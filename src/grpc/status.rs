@@ -6,11 +6,11 @@
 //! contains.
 
 use super::limits::MAX_RESPONSE_BYTES;
+use super::middleware::concurrency_limit::Full;
 use super::pb;
-use super::places::Full;
+use crate::auth::Role;
 use crate::collection::{self, ErrorKind};
 use crate::embed;
-use crate::guard::Role;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Vectors of a benchmark: loaded into one array and validated as in a collection.
 
-use crate::cli::load::rows;
+use crate::cli::load::formats::rows;
 use crate::cli::progress::{Progress, Step, count};
 use crate::index::Rows;
 use crate::math::{self, Components};

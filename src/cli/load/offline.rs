@@ -1,7 +1,7 @@
 //! Offline loading into a data directory: the engine validates and embeds the items, and writes them as sealed
 //! segments.
 
-use super::files::{Files, ReadOptions};
+use super::formats::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};

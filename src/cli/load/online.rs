@@ -5,7 +5,7 @@
 //! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
 //! be repeated.
 
-use super::files::{Files, ReadOptions};
+use super::formats::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};
