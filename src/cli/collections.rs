@@ -1,12 +1,12 @@
-//! `nearness collections`: list, get, create, delete, compact.
+//! `nearness collections`: list, get, create, delete, compact, and change of the embedder: reembed, rollback,
+//! drop-previous.
 
-use super::args::{CollectionsCommand, CreateArgs, NamedArgs, ServerArgs};
-use super::generations;
+use super::args::{CollectionsCommand, CreateArgs, NamedArgs, ReembedArgs, ServerArgs};
 use super::output::{self, Table};
-use super::progress::{bytes, count};
+use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
-use crate::grpc::pb;
+use crate::grpc::{Replies, pb};
 use anyhow::Context;
 use serde_json::json;
 
@@ -18,9 +18,9 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
         CollectionsCommand::Create(args) => create(&args),
         CollectionsCommand::Delete(args) => delete(&args),
         CollectionsCommand::Compact(args) => compact(&args),
-        CollectionsCommand::Reembed(args) => generations::reembed(&args, quiet),
-        CollectionsCommand::Rollback(args) => generations::rollback(&args, quiet),
-        CollectionsCommand::DropPrevious(args) => generations::drop_previous(&args),
+        CollectionsCommand::Reembed(args) => reembed(&args, quiet),
+        CollectionsCommand::Rollback(args) => rollback(&args, quiet),
+        CollectionsCommand::DropPrevious(args) => drop_previous(&args),
     }
 }
 
@@ -114,7 +114,64 @@ fn compact(args: &NamedArgs) -> anyhow::Result<()> {
     show(reply.collection, args.json)
 }
 
-pub(super) fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
+/// Re-embeds a collection.
+fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("reembed", "points", quiet);
+    let made = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
+        let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
+        let request = pb::ReembedRequest { name, embedder: Some(embedder), trust_payload };
+        follow(client.reembed(request).await.map_err(told)?, &progress).await
+    })?;
+    finish(made, &progress, args.json)
+}
+
+/// Returns to the previous generation.
+fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = Progress::start("rollback", "points", quiet);
+    let made = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        let request = pb::RollbackRequest { name: args.name.as_str().into() };
+        follow(client.rollback(request).await.map_err(told)?, &progress).await
+    })?;
+    finish(made, &progress, args.json)
+}
+
+/// Deletes the previous generation.
+fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
+    let reply = remote::block_on(async {
+        let client = remote::connect(&args.server).await?;
+        client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(told)
+    })?;
+    show(reply.collection, args.json)
+}
+
+/// Shows the progress; returns the collection.
+async fn follow(mut replies: Replies<pb::GenerationResponse>, progress: &Progress) -> anyhow::Result<pb::Collection> {
+    use pb::generation_response::State;
+    let mut made = None;
+    while let Some(reply) = replies.next().await.map_err(told)? {
+        match reply.state {
+            Some(State::Progress(at)) => {
+                let indexing = at.phase() == pb::generation_progress::Phase::Indexing;
+                let part = (at.total > 0).then(|| at.done as f64 / at.total as f64);
+                let step = Step { done: at.done, total: Some(at.total), part };
+                progress.step(step, if indexing { "indexing" } else { "" });
+            }
+            Some(State::Collection(collection)) => made = Some(collection),
+            None => {}
+        }
+    }
+    made.context("the server ended the stream without an answer")
+}
+
+fn finish(made: pb::Collection, progress: &Progress, json: bool) -> anyhow::Result<()> {
+    progress.finish(&format!("generation {} in {:.1} s", made.generation, progress.seconds()));
+    show(Some(made), json)
+}
+
+fn show(collection: Option<pb::Collection>, json: bool) -> anyhow::Result<()> {
     let collection = collection.context("the server's reply holds no collection")?;
     if json {
         output::json(&remote::collection_json(&collection))?;

@@ -17,7 +17,6 @@
 //! | `load/` | file formats, and loading offline or online |
 //! | `train.rs` `train_gpt.rs` `import.rs` `export.rs` `eval/` | training, import, export and evaluation of embedders |
 //! | `models.rs` | installation and training of models on a server |
-//! | `generations.rs` | re-embedding and rollback of a collection |
 //! | `check.rs` | check and repair of a data directory |
 //! | `snapshot.rs` | snapshots, through a server or offline |
 //! | `map/` | map of a collection in one file |
@@ -36,7 +35,6 @@ mod export;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod generations;
 mod import;
 mod key;
 mod load;

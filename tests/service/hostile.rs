@@ -3,10 +3,10 @@
 
 #![allow(clippy::print_stderr, reason = "the rounds are counted and printed")]
 
-use crate::auth::Authority;
 use crate::harness::*;
 use crate::metrics::{get, http, value};
 use crate::support::memory_engine::MemoryEngine;
+use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
 use nearness::auth::Live;
 use nearness::collection::Engine;

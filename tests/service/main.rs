@@ -15,6 +15,7 @@
 //! | `generations.rs` | a collection under one embedder after the other |
 //! | `training.rs` | models trained, installed and deleted |
 //! | `auth.rs` | who is let in, and what is noted of it |
+//! | `tls.rs` | certificates of servers and clients, and their renewal |
 //! | `snapshots.rs` | snapshots within a caller's reach |
 //! | `map.rs` | layouts, places, and what is written told as it happens |
 //! | `metrics.rs` | metrics, over each engine |
@@ -41,6 +42,7 @@ mod responses;
 mod server;
 mod snapshots;
 mod streams;
+mod tls;
 mod training;
 mod web_ui;
 

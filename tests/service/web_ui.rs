@@ -1,9 +1,10 @@
 //! The port for browsers: its files, gRPC-web with the same gate, and what it does not answer.
 
-use crate::auth::{Authority, grant, with_access};
+use crate::auth::{grant, with_access};
 use crate::harness::*;
 use crate::registry;
 use crate::support::memory_engine::MemoryEngine;
+use crate::tls::Authority;
 use flate2::read::GzDecoder;
 use nearness::auth::{Access, Live, Role};
 use nearness::grpc::server::ServerError;
