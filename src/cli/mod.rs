@@ -2,7 +2,8 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `args.rs` | all commands and flags, with examples |
+//! | `args.rs` | all commands |
+//! | `common_args.rs` | flags that several commands share |
 //! | `filter.rs` | `--filter`: conditions on payloads as JSON |
 //! | `config.rs` | value parsers and defaults |
 //! | `settings/` | server configuration: flags, environment, file, defaults |
@@ -28,6 +29,7 @@ mod args;
 mod bench;
 mod check;
 mod collections;
+mod common_args;
 mod config;
 mod embed;
 mod eval;
@@ -55,6 +57,7 @@ mod serve;
 mod settings;
 mod snapshot;
 mod train;
+mod train_common;
 mod train_gpt;
 mod train_images;
 mod train_text;

@@ -11,7 +11,6 @@ use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 

@@ -3,7 +3,6 @@
 use crate::auth::{caller, count, engine, grant, names, one, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, CertificateGrant, Live, Role};
-use nearness::collection::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, TlsFiles, pb};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

@@ -10,6 +10,7 @@
 //! | `plot.rs` | plots of curves |
 //! | `results.rs` | saved curves |
 
+pub(super) mod args;
 mod built;
 mod curve;
 mod data;
@@ -18,11 +19,11 @@ pub(super) mod results;
 mod server;
 mod truth;
 
-use super::args::BenchArgs;
 use super::config::{self, Usage};
 use super::output::{self, Table};
 use super::progress::{Progress, bytes, count, in_words, rate};
 use anyhow::{Context, bail};
+use args::BenchArgs;
 use curve::Point;
 use data::Vectors;
 use serde_json::{Value, json};

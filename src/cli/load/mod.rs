@@ -15,6 +15,7 @@
 //! | `report.rs` | outcome of the records |
 //! | `offline.rs` `online.rs` | the two ways of loading |
 
+pub(super) mod args;
 pub(super) mod formats;
 mod offline;
 mod online;
@@ -27,9 +28,9 @@ pub(super) use formats::detect::Format;
 pub(super) use formats::files::{ReadOptions, open};
 pub(super) use formats::images::read as read_image;
 
-use super::args::LoadArgs;
 use super::output;
 use super::progress::{Progress, duration, in_words, rate};
+use args::LoadArgs;
 
 /// Loads the files.
 pub(super) fn run(args: LoadArgs, quiet: bool) -> anyhow::Result<()> {

@@ -10,11 +10,11 @@ mod colours;
 mod page;
 mod svg;
 
-use super::args::ServerArgs;
 use super::config::{self, Usage};
 use super::progress::{Progress, Step, count};
 use super::remote::{self, told};
 use super::{local, output, picture};
+use crate::cli::common_args::ServerArgs;
 use crate::collection::Engine;
 use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
 use crate::grpc::pb;
