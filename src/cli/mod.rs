@@ -96,10 +96,15 @@ pub fn parses(arguments: &[String]) -> Result<(), String> {
     Cli::try_parse_from(all).map(drop).map_err(|error| error.to_string())
 }
 
+/// Parses and runs a command line, without the program's name.
+fn run_command(arguments: &[String]) -> anyhow::Result<()> {
+    dispatch(Cli::try_parse_from(std::iter::once("nearness").chain(arguments.iter().map(String::as_str)))?)
+}
+
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let quiet = cli.quiet;
     match cli.command {
-        Command::Quickstart(args) => quickstart::run(args),
+        Command::Quickstart(args) => quickstart::run(args, run_command),
         Command::Serve(args) => serve::run(&args),
         Command::Config(command) => serve::check(command),
         Command::Key(command) => key::run(command),

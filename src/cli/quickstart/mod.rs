@@ -45,12 +45,12 @@ pub(crate) struct QuickstartArgs {
     pub(crate) train: bool,
 }
 
-pub(super) fn run(args: QuickstartArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow::Result<()> {
     let start = Instant::now();
     let data = find_data()?;
     let models = args.data.join("models");
     if args.train {
-        collections::train(&data, &models)?;
+        collections::train(&data, &models, run)?;
     }
     let mut registry = Registry::with_defaults()?;
     for family in ["words", "digits"] {

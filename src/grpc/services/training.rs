@@ -2,7 +2,7 @@
 
 use super::progress::{Pace, Replies, telling};
 use crate::collection::{Engine, Error, Upload};
-use crate::grpc::convert::{from_proto, to_proto};
+use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Lane, Shared, Work};
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
@@ -24,7 +24,7 @@ impl pb::training_server::Training for Training {
         let work = self.0.of(&request);
         let mut incoming = request.into_inner();
         let training = match next(&work, &mut incoming).await?.and_then(|first| first.part) {
-            Some(Part::Settings(settings)) => from_proto::training(settings).or_status()?,
+            Some(Part::Settings(settings)) => training::training(settings).or_status()?,
             _ => {
                 return Err(
                     Error::invalid("settings", "are missing: the first request of the stream holds them").into_status()

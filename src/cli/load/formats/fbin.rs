@@ -26,8 +26,8 @@ pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::load::formats::files;
     use crate::cli::load::formats::fixture::{self, gzip};
-    use crate::cli::load::formats::rows;
 
     fn fbin(rows: u32, dimension: u32, numbers: &[f32]) -> Vec<u8> {
         let mut bytes = [rows.to_le_bytes(), dimension.to_le_bytes()].concat();
@@ -52,7 +52,7 @@ mod tests {
     fn a_header_that_lies_is_refused() {
         for (rows_said, dimension) in [(3, 2), (u32::MAX, 2), (2, 3), (1, 2), (2, 0), (2, u32::MAX)] {
             let file = fixture::file("a.fbin", &fbin(rows_said, dimension, &[1.0, 2.0, 3.0, 4.0]));
-            assert!(rows::open(&file.path).is_err(), "{rows_said} x {dimension}");
+            assert!(files::open_rows(&file.path).is_err(), "{rows_said} x {dimension}");
         }
     }
 

@@ -5,9 +5,10 @@ use super::idx::ImageRecords;
 use super::images::{self, FolderRecords};
 use super::json::JsonRecords;
 use super::lines::TextRecords;
-use super::rows::{self, RowRecords};
+use super::rows::{Number, RowRecords, Rows};
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
+use super::{fbin, idx, npy, vecs};
 use crate::cli::config::Usage;
 use crate::cli::load::record::{At, Place, RecordError, Records};
 use crate::cli::load::source::Source as File;
@@ -48,10 +49,43 @@ pub(crate) fn open(
         Format::Word2vec => Box::new(WordRecords::open(File::open(path)?, false, prefix)?),
         Format::Word2vecBinary => Box::new(WordRecords::open(File::open(path)?, true, prefix)?),
         Format::Npy | Format::Fvecs | Format::Bvecs | Format::Fbin | Format::U8bin | Format::I8bin => {
-            let rows = rows::open_as(path, format)?.context("a format of bare vectors")?;
+            let rows = open_rows_as(path, format)?.context("a format of bare vectors")?;
             Box::new(RowRecords::new(rows, prefix, first_row))
         }
     })
+}
+
+/// Opens a file of vectors, for `bench`.
+pub(crate) fn open_rows(path: &Path) -> anyhow::Result<Rows> {
+    let format = detect::detect(path)?;
+    open_rows_as(path, format)?.with_context(|| {
+        format!(
+            "{}: is {}, not a file of vectors (fvecs, bvecs, fbin, u8bin, i8bin, npy, IDX)",
+            path.display(),
+            format.about()
+        )
+    })
+}
+
+/// Opens a file of vectors of a known format; none if it is not a format of plain vectors.
+fn open_rows_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows>> {
+    let source = File::open(path)?;
+    Ok(Some(match format {
+        Format::Npy => npy::open(source)?,
+        Format::Fvecs => vecs::open(source, Number::F32)?,
+        Format::Bvecs => vecs::open(source, Number::U8)?,
+        Format::Fbin => fbin::open(source, Number::F32)?,
+        Format::U8bin => fbin::open(source, Number::U8)?,
+        Format::I8bin => fbin::open(source, Number::I8)?,
+        Format::Idx => idx::open(source)?.rows,
+        Format::Text
+        | Format::Wiki
+        | Format::Jsonl
+        | Format::Json
+        | Format::Images
+        | Format::Word2vec
+        | Format::Word2vecBinary => return Ok(None),
+    }))
 }
 
 /// A file and its format.

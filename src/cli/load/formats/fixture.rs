@@ -1,7 +1,7 @@
 //! Test files for the readers.
 
+use super::detect;
 use super::files::{self, ReadOptions};
-use super::{detect, rows};
 use crate::collection::{Item, Source};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub(crate) fn npy(version: u8, descr: &str, shape: &str, data: &[u8]) -> Vec<u8>
 
 /// Returns the vectors of a file, or its first error.
 pub(crate) fn vectors(path: &Path) -> Result<Vec<Vec<f32>>, String> {
-    let mut rows = rows::open(path).map_err(|error| format!("{error:#}"))?;
+    let mut rows = files::open_rows(path).map_err(|error| format!("{error:#}"))?;
     let mut all = Vec::new();
     let mut row = Vec::new();
     while let Some(read) = rows.next_row(&mut row) {

@@ -1,7 +1,7 @@
 //! Recognition of unsupported formats, and of tables that are not texts. Each message names the format and a way to
 //! convert it.
 
-use super::tables::{self, Table};
+use super::tables::{self, Table, is_number};
 use crate::embed::packed::Packing;
 use serde::de::IgnoredAny;
 use std::path::Path;
@@ -263,10 +263,6 @@ fn ruled(lines: &[&str]) -> bool {
         line.contains("--") && line.contains(['+', '|']) && line.trim().chars().all(|c| "-+|: ".contains(c))
     };
     lines.len() >= 3 && lines.iter().take(2).any(rule) && lines.iter().filter(|line| line.contains('|')).count() >= 2
-}
-
-pub(crate) fn is_number(field: &str) -> bool {
-    field.parse::<f64>().is_ok()
 }
 
 fn fields(line: &str) -> impl DoubleEndedIterator<Item = &str> {

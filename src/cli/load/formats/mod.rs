@@ -10,7 +10,7 @@
 
 pub(super) mod detect;
 mod fbin;
-pub(super) mod files;
+pub(crate) mod files;
 #[cfg(test)]
 pub(super) mod fixture;
 mod foreign;
@@ -19,7 +19,7 @@ pub(super) mod images;
 mod json;
 mod lines;
 mod npy;
-pub(crate) mod rows;
+mod rows;
 mod tables;
 mod values;
 mod vecs;

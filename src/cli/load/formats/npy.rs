@@ -87,8 +87,8 @@ fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::load::formats::files;
     use crate::cli::load::formats::fixture::{self, gzip, npy};
-    use crate::cli::load::formats::rows;
 
     fn floats(numbers: &[f32]) -> Vec<u8> {
         numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
@@ -115,7 +115,7 @@ mod tests {
     #[track_caller]
     fn refused(bytes: &[u8], part: &str) {
         let file = fixture::file("a.npy", bytes);
-        let error = format!("{:#}", rows::open(&file.path).err().expect("it was opened"));
+        let error = format!("{:#}", files::open_rows(&file.path).err().expect("it was opened"));
         assert!(error.contains(part), "{error}");
     }
 

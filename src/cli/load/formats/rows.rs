@@ -1,12 +1,10 @@
 //! Reader of files of vectors of one dimension, row by row: as numbers for `bench`, or as items for `load`.
 
-use super::detect::{self, Format};
-use super::{fbin, idx, npy, vecs};
 use crate::cli::load::record::{At, Place, RecordError, Records};
 use crate::cli::load::source::{Fill, Source};
 use crate::collection::{self, Item};
 use crate::types::{MAX_DIMENSION, PointId};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::path::Path;
 
 /// Number type of a row.
@@ -166,39 +164,6 @@ pub(crate) fn check_dimension(path: &Path, dimension: u64) -> anyhow::Result<usi
         bail!("{}: its vectors have {dimension} components, 1 to {MAX_DIMENSION} are allowed", path.display());
     }
     Ok(dimension as usize)
-}
-
-/// Opens a file of vectors, for `bench`.
-pub(crate) fn open(path: &Path) -> anyhow::Result<Rows> {
-    let format = detect::detect(path)?;
-    open_as(path, format)?.with_context(|| {
-        format!(
-            "{}: is {}, not a file of vectors (fvecs, bvecs, fbin, u8bin, i8bin, npy, IDX)",
-            path.display(),
-            format.about()
-        )
-    })
-}
-
-/// Opens a file of vectors of a known format; none if it is not a format of plain vectors.
-pub(crate) fn open_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows>> {
-    let source = Source::open(path)?;
-    Ok(Some(match format {
-        Format::Npy => npy::open(source)?,
-        Format::Fvecs => vecs::open(source, Number::F32)?,
-        Format::Bvecs => vecs::open(source, Number::U8)?,
-        Format::Fbin => fbin::open(source, Number::F32)?,
-        Format::U8bin => fbin::open(source, Number::U8)?,
-        Format::I8bin => fbin::open(source, Number::I8)?,
-        Format::Idx => idx::open(source)?.rows,
-        Format::Text
-        | Format::Wiki
-        | Format::Jsonl
-        | Format::Json
-        | Format::Images
-        | Format::Word2vec
-        | Format::Word2vecBinary => return Ok(None),
-    }))
 }
 
 /// Rows as items: the id is a prefix with the row number.

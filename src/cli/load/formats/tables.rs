@@ -1,7 +1,6 @@
 //! Recognition of text tables with tabs, commas, semicolons or bars as separators. `load` refuses them with a fitting
 //! conversion.
 
-use super::foreign::is_number;
 use std::borrow::Cow;
 
 /// Maximum number of records inspected.
@@ -162,6 +161,10 @@ fn records(text: &str, whole: bool, separator: char) -> Option<Vec<Vec<String>>>
         records.push(record);
     }
     Some(records)
+}
+
+pub(crate) fn is_number(field: &str) -> bool {
+    field.parse::<f64>().is_ok()
 }
 
 #[cfg(test)]

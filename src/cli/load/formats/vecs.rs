@@ -22,8 +22,8 @@ pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::load::formats::files;
     use crate::cli::load::formats::fixture::{self, fvecs, gzip};
-    use crate::cli::load::formats::rows;
 
     #[test]
     fn vectors_are_read_plain_and_gzip() {
@@ -54,13 +54,13 @@ mod tests {
             assert!(error.contains("record 1: the file ends within this record"), "cut {cut}: {error}");
         }
         let file = fixture::file("a.fvecs", &bytes[..3]);
-        assert!(rows::open(&file.path).is_err());
+        assert!(files::open_rows(&file.path).is_err());
     }
 
     #[test]
     fn a_huge_dimension_is_refused_before_any_memory_is_taken() {
         let file = fixture::file("a.fvecs", &[0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0]);
-        let error = format!("{:#}", rows::open(&file.path).err().unwrap());
+        let error = format!("{:#}", files::open_rows(&file.path).err().unwrap());
         assert!(error.contains("2147483647 components, 1 to 65536"), "{error}");
     }
 
