@@ -49,6 +49,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("http_body", "src/grpc/"),
     ("hyper", "src/grpc/metrics_endpoint.rs"),
     ("prometheus_client", "src/grpc/metrics.rs"),
+    ("prometheus_client", "src/grpc/middleware/request_metrics.rs"),
     ("opentelemetry", "src/cli/log.rs"),
     ("opentelemetry_sdk", "src/cli/log.rs"),
     ("opentelemetry_otlp", "src/cli/log.rs"),

@@ -3,85 +3,30 @@
 use super::executor::Shared;
 use super::middleware::concurrency_limit::Places;
 use super::middleware::memory_limit::Memory;
-use super::middleware::request_context::Context;
-use super::middleware::request_layer::Door;
-use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine, Path};
+use super::middleware::server_state::ServerState;
+use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine};
 use crate::types::CollectionName;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Ended {
-    call: &'static str,
-    code: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Took {
-    call: &'static str,
-    /// How the search was executed; `none` for calls that do not search.
-    path: &'static str,
-}
-
-type Histograms = Family<Took, Histogram, fn() -> Histogram>;
-
-/// Request counters. No label has a client-chosen value, except names of existing collections.
-#[derive(Clone)]
-pub(super) struct Requests {
-    ended: Family<Ended, Counter>,
-    seconds: Histograms,
-    /// Latest result of `MeasureRecall` by collection.
-    recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        // 100 microseconds to 52 seconds.
-        let histogram = || Histogram::new(exponential_buckets(1e-4, 2.0, 20));
-        Self { ended: Family::default(), seconds: Family::new_with_constructor(histogram), recall: Arc::default() }
-    }
-}
-
-fn path_name(path: Option<&Path>) -> &'static str {
-    match path {
-        None => "none",
-        Some(Path::Exact) => "exact",
-        Some(Path::Graph) => "graph",
-        Some(Path::Mixed) => "mixed",
-        Some(Path::FilterScan) => "filter_scan",
-    }
-}
-
-impl Requests {
-    /// Records a completed request.
-    pub(super) fn ended(&self, call: &'static str, code: &'static str, took: Duration, context: Option<&Context>) {
-        self.ended.get_or_create(&Ended { call, code }).inc();
-        let path = path_name(context.and_then(|context| context.path.get()));
-        self.seconds.get_or_create(&Took { call, path }).observe(took.as_secs_f64());
-        let measured = context.and_then(|context| Some((context.collection.get()?, *context.recall.get()?)));
-        if let Some((name, recall)) = measured {
-            self.recall.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), recall);
-        }
-    }
-}
 
 /// All metrics of a server.
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(door: &Door, engine: Arc<dyn Engine>, shared: Arc<Shared>, connections: Arc<Places>) -> Self {
-        let requests = door.requests.clone();
-        let (places, memory, watches) = (door.places.clone(), door.memory.clone(), door.health.watches.clone());
+    pub(super) fn new(
+        state: &ServerState,
+        engine: Arc<dyn Engine>,
+        shared: Arc<Shared>,
+        connections: Arc<Places>,
+    ) -> Self {
+        let requests = state.log.metrics.clone();
+        let (places, memory, watches) = (state.places.clone(), state.memory.clone(), state.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";

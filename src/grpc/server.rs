@@ -3,11 +3,13 @@
 use super::executor::Shared;
 use super::limits::DEFAULT_RESPONSE_BYTES;
 use super::method_table::SMALL_MESSAGE;
-use super::metrics::{Metrics, Requests};
+use super::metrics::Metrics;
 use super::middleware::concurrency_limit::Places;
 use super::middleware::memory_limit::Memory;
-use super::middleware::request_layer::{Door, Gate, HealthLimits};
+use super::middleware::request_layer::Gate;
+use super::middleware::request_log::RequestLogger;
 use super::middleware::response_body::Replies;
+use super::middleware::server_state::{HealthLimits, ServerState};
 use super::services::collections::Collections;
 use super::services::embedders::Embedders;
 use super::services::health::Health;
@@ -25,8 +27,7 @@ use crate::auth::{Access, Audit, Live};
 use crate::collection::Engine;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
@@ -371,25 +372,22 @@ impl Server {
         ));
         let replies = Arc::new(Replies::new(options.patience));
         let most = options.max_concurrent_requests;
-        let door = Arc::new(Door {
+        let state = Arc::new(ServerState {
             access: options.access.clone(),
             places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
-            audit: options.audit,
-            requests: Requests::default(),
+            log: Arc::new(RequestLogger::new(options.audit)),
             memory,
             health: HealthLimits::default(),
             replies: replies.clone(),
             patience: options.patience,
             max_message_bytes: bytes,
             default_response_bytes: options.default_response_bytes,
-            begun: Instant::now(),
-            strangers: AtomicU64::new(0),
         });
         // Ends with this call, at the latest when it is dropped.
         let mut beside = tokio::task::JoinSet::new();
         beside.spawn(replies.watch());
         if let Some(listening) = metrics {
-            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections.clone());
+            let metrics = Metrics::new(&state, engine.clone(), work.clone(), connections.clone());
             beside.spawn(metrics_endpoint::serve(polled(listening)?, metrics));
         }
 
@@ -400,14 +398,14 @@ impl Server {
                     .build_v1()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ))
             .add_service(Gate::new(
                 reflection()?
                     .build_v1alpha()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
@@ -416,7 +414,7 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                routes = routes.add_service(Gate::new(service, door.clone()));
+                routes = routes.add_service(Gate::new(service, state.clone()));
             };
         }
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
@@ -429,7 +427,7 @@ impl Server {
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let health = Health { engine, access: options.access, services, stopping: stopping.clone() };
         let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE.min(bytes));
-        let routes = routes.add_service(Gate::new(health, door));
+        let routes = routes.add_service(Gate::new(health, state));
 
         let shutdown = async move {
             shutdown.await;

@@ -3,20 +3,19 @@
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
 //! `status::corrected`), and reports a passed deadline as a cancellation. The gate corrects both.
 
-use super::concurrency_limit::{Place, Places};
+use super::concurrency_limit::Place;
 use super::fair_queue::Client;
 use super::memory_limit::{Arriving, Charge, Memory, Meter};
 use super::request_context::{Context as Known, given_id, new_id, response_bytes};
 use super::request_log::Tally;
-use super::response_body::Replies;
-use crate::auth::{Access, Audit, Caller, Live, Role, Scope};
-use crate::grpc::metrics::Requests;
+use super::server_state::ServerState;
+use crate::auth::{Caller, Role, Scope};
+use crate::grpc::method_table::{self, Call};
+use crate::grpc::status;
 use crate::grpc::status::OrStatus;
 use crate::grpc::transport::connection::{Peer, client_of};
-use crate::grpc::{method_table, status};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tonic::Status;
@@ -28,74 +27,19 @@ use tracing::field::Empty;
 
 /// Header with the request id, in requests and responses.
 const REQUEST_ID: &str = "x-request-id";
-/// Audit-log entries per second for unauthenticated requests. More would only fill the disk.
-const STRANGERS_A_SECOND: u64 = 20;
-/// Concurrent health checks, in total and per address. The limits are separate, so that health checks work when the
-/// server is full, and so that checks, which need no credential, take no permits from other calls.
-const CHECKS: (usize, usize) = (256, 64);
-/// Concurrent health watches, in total and per address.
-const WATCHES: (usize, usize) = (256, 32);
 /// Timeout for a health check, and for the request of a health watch.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Limits of the health service.
-pub(crate) struct HealthLimits {
-    checks: Arc<Places>,
-    pub(crate) watches: Arc<Places>,
-    /// Large enough for the messages of all concurrent checks and watches, so it is never full.
-    memory: Arc<Memory>,
-}
-
-impl Default for HealthLimits {
-    fn default() -> Self {
-        let bytes = (CHECKS.0 + WATCHES.0) * 2 * method_table::SMALL_MESSAGE;
-        Self {
-            checks: Arc::new(Places::new(CHECKS.0, CHECKS.1)),
-            watches: Arc::new(Places::new(WATCHES.0, WATCHES.1)),
-            memory: Arc::new(Memory::new(bytes)),
-        }
-    }
-}
-
-/// State shared by all gates of a server.
-pub(crate) struct Door {
-    pub(crate) access: Live<Access>,
-    pub(crate) places: Arc<Places>,
-    pub(crate) audit: Option<Arc<Audit>>,
-    pub(crate) requests: Requests,
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) health: HealthLimits,
-    pub(crate) replies: Arc<Replies>,
-    /// Maximum silence of a client within a request that it has begun.
-    pub(crate) patience: Duration,
-    pub(crate) max_message_bytes: usize,
-    pub(crate) default_response_bytes: usize,
-    pub(crate) begun: Instant,
-    /// Packed into one number: the second since the start, and the number of unauthenticated requests in it.
-    pub(crate) strangers: AtomicU64,
-}
-
-impl Door {
-    /// Whether another refusal of an unauthenticated request may be logged in this second.
-    pub(crate) fn may_audit_stranger(&self) -> bool {
-        let second = self.begun.elapsed().as_secs() << 32;
-        let next = |seen: u64| if seen >> 32 == second >> 32 { seen + 1 } else { second + 1 };
-        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| Some(next(seen)));
-        let seen = seen.unwrap_or_else(|seen| seen);
-        next(seen) - second <= STRANGERS_A_SECOND
-    }
-}
 
 /// A service behind the gate.
 #[derive(Clone)]
 pub(crate) struct Gate<S> {
     inner: S,
-    door: Arc<Door>,
+    state: Arc<ServerState>,
 }
 
 impl<S> Gate<S> {
-    pub(crate) fn new(inner: S, door: Arc<Door>) -> Self {
-        Self { inner, door }
+    pub(crate) fn new(inner: S, state: Arc<ServerState>) -> Self {
+        Self { inner, state }
     }
 }
 
@@ -104,33 +48,32 @@ impl<S: NamedService> NamedService for Gate<S> {
 }
 
 /// Returns the memory limit that applies to a call.
-fn memory_of(tally: &Tally) -> &Arc<Memory> {
-    if tally.call.role.is_some() { &tally.door.memory } else { &tally.door.health.memory }
+fn memory_of<'s>(state: &'s ServerState, call: &Call) -> &'s Arc<Memory> {
+    if call.role.is_some() { &state.memory } else { &state.health.memory }
 }
 
 /// Returns the initial memory charge of a request: the maximum message size if it is compressed.
-fn charge<B>(request: &http::Request<B>, tally: &Tally) -> Result<Arc<Charge>, Status> {
-    let charge = memory_of(tally).begin();
+fn charge<B>(state: &ServerState, request: &http::Request<B>, call: &Call) -> Result<Arc<Charge>, Status> {
+    let charge = memory_of(state, call).begin();
     let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
-    if compressed && !tally.call.is_stream() {
-        charge.add(tally.call.largest_message(tally.door.max_message_bytes))?;
+    if compressed && !call.is_stream() {
+        charge.add(call.largest_message(state.max_message_bytes))?;
     }
     Ok(Arc::new(charge))
 }
 
 /// Authenticates and admits a request: returns its permit, or the status to answer with.
-fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
-    let door = tally.door.clone();
+fn admit<B>(state: &ServerState, request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
     let peer = request.extensions().get::<Peer>();
     let address = || peer.map_or_else(|| "".into(), |peer| client_of(peer.address.ip()));
     let Some(role) = tally.call.role else {
         let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
-        let (client, health) = (address(), &door.health);
-        tally.context = Some(Arc::new(Known::new(Arc::new(caller), client.clone(), door.default_response_bytes)));
+        let (client, health) = (address(), &state.health);
+        tally.context = Some(Arc::new(Known::new(Arc::new(caller), client.clone(), state.default_response_bytes)));
         let places = if tally.call.is_health_watch() { &health.watches } else { &health.checks };
         return places.take(&client).map_err(status::overloaded);
     };
-    let access = door.access.get();
+    let access = state.access.get();
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
@@ -149,13 +92,13 @@ fn admit<B>(request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Stat
     };
     let has = caller.role;
     let asked = response_bytes(request.headers());
-    let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(door.default_response_bytes);
+    let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(state.default_response_bytes);
     tally.context = Some(Arc::new(Known::new(caller, client.clone(), bytes)));
     if has < role {
         return Err(status::role_needed(tally.call.name, role, has));
     }
     asked.or_status()?;
-    door.places.take(&client).map_err(status::overloaded)
+    state.places.take(&client).map_err(status::overloaded)
 }
 
 impl<S> Service<http::Request<Body>> for Gate<S>
@@ -178,7 +121,7 @@ where
             return Box::pin(async move { Ok(with_id(status::no_such_call().into_http(), &request_id)) });
         };
         let mut tally = Tally {
-            door: self.door.clone(),
+            logger: self.state.log.clone(),
             call,
             request_id: request_id.clone(),
             peer: request.extensions().get::<Peer>().map(|peer| peer.address),
@@ -187,7 +130,8 @@ where
             span: tracing::Span::none(),
             written: false,
         };
-        let admitted = admit(&request, &mut tally).and_then(|place| Ok((place, charge(&request, &tally)?)));
+        let admitted = admit(&self.state, &request, &mut tally)
+            .and_then(|place| Ok((place, charge(&self.state, &request, call)?)));
         let (place, charge) = match admitted {
             Ok(admitted) => admitted,
             Err(status) => {
@@ -211,13 +155,13 @@ where
         let ours = call.role.is_none().then(|| tally.begun.checked_add(HEALTH_DEADLINE)).flatten();
         let answer_by = deadline.into_iter().chain(ours).min();
         let deadline = if call.is_health_watch() { deadline } else { answer_by };
-        let limit = call.largest_message(self.door.max_message_bytes);
+        let limit = call.largest_message(self.state.max_message_bytes);
         let meter = if call.is_stream() {
-            Meter::stream(memory_of(&tally).begin(), limit)
+            Meter::stream(memory_of(&self.state, call).begin(), limit)
         } else {
             Meter::whole(charge.clone(), limit)
         };
-        let patience = self.door.patience;
+        let (patience, replies) = (self.state.patience, self.state.replies.clone());
         request = request.map(|inner| Body::new(Arriving::new(inner, meter, patience)));
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
@@ -238,7 +182,6 @@ where
                 tally.end(outcome);
                 return Ok(response);
             }
-            let replies = tally.door.replies.clone();
             Ok(response.map(|inner| Body::new(replies.send(inner, tally, (place, charge), deadline))))
         };
         Box::pin(answer.instrument(span))
@@ -272,7 +215,12 @@ pub(crate) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::concurrency_limit::Places;
+    use super::super::request_log::RequestLogger;
+    use super::super::response_body::Replies;
+    use super::super::server_state::{CHECKS, HealthLimits, WATCHES};
     use super::*;
+    use crate::auth::{Access, Live};
 
     /// Answers with a status immediately, or never.
     #[derive(Clone)]
@@ -294,21 +242,18 @@ mod tests {
     }
 
     fn gate(answer: Option<Status>, places: usize) -> Gate<Fake> {
-        let door = Door {
+        let state = ServerState {
             access: Live::new(Access::open()),
             places: Arc::new(Places::new(places, places)),
-            audit: None,
-            requests: Requests::default(),
+            log: Arc::new(RequestLogger::new(None)),
             memory: Arc::new(Memory::new(1 << 20)),
             health: HealthLimits::default(),
             replies: Arc::new(Replies::new(Duration::from_secs(60))),
             patience: Duration::from_secs(60),
             max_message_bytes: 100,
             default_response_bytes: 100,
-            begun: Instant::now(),
-            strangers: AtomicU64::new(0),
         };
-        Gate::new(Fake(answer), Arc::new(door))
+        Gate::new(Fake(answer), Arc::new(state))
     }
 
     async fn through(gate: &mut Gate<Fake>) -> Status {
@@ -356,28 +301,20 @@ mod tests {
             status::name_in(response.headers())
         };
         let client: Client = "".into();
-        let watches: Vec<_> = (0..WATCHES.1).map(|_| gate.door.health.watches.take(&client).ok().unwrap()).collect();
+        let watches: Vec<_> = (0..WATCHES.1).map(|_| gate.state.health.watches.take(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Watch").await, Some("RESOURCE_EXHAUSTED"));
         assert_eq!(ask(&mut gate, "Check").await, Some("OK"), "watches take nothing from checks");
         drop(watches);
         assert_eq!(ask(&mut gate, "Watch").await, Some("OK"));
-        let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.door.health.checks.take(&client).ok().unwrap()).collect();
+        let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.state.health.checks.take(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Check").await, Some("RESOURCE_EXHAUSTED"));
         drop(checks);
         // A separate memory limit, too.
-        let full = gate.door.memory.begin();
+        let full = gate.state.memory.begin();
         full.add(1 << 20).unwrap();
         let compressed = http::Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-encoding", "gzip");
         let response = gate.call(compressed.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(status::name_in(response.headers()), Some("OK"));
-    }
-
-    #[test]
-    fn strangers_do_not_fill_the_audit_log() {
-        let door = gate(None, 1).door;
-        let written = (0..1_000).filter(|_| door.may_audit_stranger()).count() as u64;
-        // The second may have changed once in between.
-        assert!((STRANGERS_A_SECOND..=2 * STRANGERS_A_SECOND).contains(&written), "{written}");
     }
 
     #[test]
