@@ -5,8 +5,8 @@
 
 use super::authorized_engine::Scoped;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
-use super::middleware::fair_queue::Queue;
-use super::middleware::memory_limit::{Charge, Memory};
+use super::middleware::fair_queue::FairQueue;
+use super::middleware::memory_limit::{MemoryLimit, MemoryPermit};
 use super::middleware::request_context::Context;
 use super::middleware::response_meter::ResponseMeter;
 use super::status::{IntoStatus, OrStatus};
@@ -71,14 +71,14 @@ const MAP_CALLS: usize = 8;
 /// State shared by the services.
 pub(super) struct Shared {
     engine: Arc<dyn Engine>,
-    compute: Arc<Queue>,
-    embed: Arc<Queue>,
-    embed_and_store: Arc<Queue>,
-    store: Arc<Queue>,
-    maintenance: Arc<Queue>,
-    map: Arc<Queue>,
-    training: Arc<Queue>,
-    memory: Arc<Memory>,
+    compute: Arc<FairQueue>,
+    embed: Arc<FairQueue>,
+    embed_and_store: Arc<FairQueue>,
+    store: Arc<FairQueue>,
+    maintenance: Arc<FairQueue>,
+    map: Arc<FairQueue>,
+    training: Arc<FairQueue>,
+    memory_limit: Arc<MemoryLimit>,
     /// Maximum size of requests and responses, bytes.
     max_message_bytes: usize,
     /// Embedder and tap of new collections that name none.
@@ -93,19 +93,19 @@ pub(super) struct Work {
     shared: Arc<Shared>,
     context: Arc<Context>,
     /// Memory charge of the request; its response is added to it.
-    charge: Arc<Charge>,
+    memory_permit: Arc<MemoryPermit>,
 }
 
 impl Shared {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         threads: usize,
-        memory: Arc<Memory>,
+        memory_limit: Arc<MemoryLimit>,
         max_message_bytes: usize,
         default_embedder: (String, String),
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let queue = |places| Arc::new(Queue::new(places));
+        let queue = |permits| Arc::new(FairQueue::new(permits));
         Self {
             engine,
             compute: queue(threads),
@@ -115,7 +115,7 @@ impl Shared {
             maintenance: queue(MAINTENANCE_CALLS),
             map: queue(MAP_CALLS),
             training: queue(1),
-            memory,
+            memory_limit,
             max_message_bytes,
             default_embedder,
             stopping,
@@ -131,11 +131,11 @@ impl Shared {
     /// Returns the executor for a request, with the access rights of its caller.
     pub(super) fn of<T>(self: &Arc<Self>, request: &Request<T>) -> Work {
         let context = request.extensions().get::<Arc<Context>>().cloned();
-        let charge = request.extensions().get::<Arc<Charge>>().cloned();
+        let memory_permit = request.extensions().get::<Arc<MemoryPermit>>().cloned();
         Work {
             shared: self.clone(),
             context: context.unwrap_or_else(|| Arc::new(Context::nobody())),
-            charge: charge.unwrap_or_else(|| Arc::new(self.memory.begin())),
+            memory_permit: memory_permit.unwrap_or_else(|| Arc::new(self.memory_limit.permit())),
         }
     }
 
@@ -174,12 +174,12 @@ impl Work {
             Lane::Map => &self.shared.map,
             Lane::Training => &self.shared.training,
         };
-        let place = queue.enter(&self.context.client).await;
+        let permit = queue.acquire(&self.context.client).await;
         let waiting = Arc::new(());
         let stop = Stop::without(&waiting);
         let (engine, context, span) = (self.shared.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
-            let _place = place; // released when the work ends, not when its caller leaves
+            let _permit = permit; // released when the work ends, not when its caller leaves
             let _inside = span.entered();
             if stop.is_over() {
                 return Err(Error::Abandoned.into_status());
@@ -220,8 +220,8 @@ impl Work {
     }
 
     /// Creates an empty charge on the shared memory limit.
-    pub(super) fn charge(&self) -> Charge {
-        self.shared.memory.begin()
+    pub(super) fn memory_permit(&self) -> MemoryPermit {
+        self.shared.memory_limit.permit()
     }
 
     /// Returns the maximum size of requests and responses, bytes.
@@ -250,7 +250,7 @@ impl Work {
     }
 
     fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.charge.clone())))
+        Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.memory_permit.clone())))
     }
 
     /// Fails if a response of this size may not be sent.

@@ -1,8 +1,8 @@
 //! Metrics in the Prometheus text format: completed requests, and the current state of the server and its engine.
 
 use super::executor::Shared;
-use super::middleware::concurrency_limit::Places;
-use super::middleware::memory_limit::Memory;
+use super::middleware::concurrency_limit::ConcurrencyLimit;
+use super::middleware::memory_limit::MemoryLimit;
 use super::middleware::server_state::ServerState;
 use crate::collection::{BOUNDS_MICROS, CollectionInfo, CollectionState, Engine};
 use crate::types::CollectionName;
@@ -23,10 +23,11 @@ impl Metrics {
         state: &ServerState,
         engine: Arc<dyn Engine>,
         shared: Arc<Shared>,
-        connections: Arc<Places>,
+        connections: Arc<ConcurrencyLimit>,
     ) -> Self {
         let requests = state.log.metrics.clone();
-        let (places, memory, watches) = (state.places.clone(), state.memory.clone(), state.health.watches.clone());
+        let (concurrency_limit, memory_limit, watches) =
+            (state.concurrency_limit.clone(), state.memory_limit.clone(), state.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";
@@ -35,8 +36,8 @@ impl Metrics {
             recall: requests.recall,
             engine,
             shared,
-            places,
-            memory,
+            concurrency_limit,
+            memory_limit,
             watches,
             connections,
         }));
@@ -56,10 +57,10 @@ struct Now {
     recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
     engine: Arc<dyn Engine>,
     shared: Arc<Shared>,
-    places: Arc<Places>,
-    memory: Arc<Memory>,
-    watches: Arc<Places>,
-    connections: Arc<Places>,
+    concurrency_limit: Arc<ConcurrencyLimit>,
+    memory_limit: Arc<MemoryLimit>,
+    watches: Arc<ConcurrencyLimit>,
+    connections: Arc<ConcurrencyLimit>,
 }
 
 impl fmt::Debug for Now {
@@ -101,8 +102,8 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
-        gauge(out, "requests_in_flight", "Requests that are inside", self.places.count() as u64)?;
-        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory.taken() as u64)?;
+        gauge(out, "requests_in_flight", "Requests that are inside", self.concurrency_limit.count() as u64)?;
+        gauge(out, "request_memory_bytes", "Bytes of requests that are inside", self.memory_limit.used() as u64)?;
         gauge(out, "health_watches", "Open watches of health", self.watches.count() as u64)?;
         gauge(out, "connections", "Open connections", self.connections.count() as u64)?;
         let help = "Requests that wait for their turn";

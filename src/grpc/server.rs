@@ -4,8 +4,8 @@ use super::executor::Shared;
 use super::limits::DEFAULT_RESPONSE_BYTES;
 use super::method_table::SMALL_MESSAGE;
 use super::metrics::Metrics;
-use super::middleware::concurrency_limit::Places;
-use super::middleware::memory_limit::Memory;
+use super::middleware::concurrency_limit::ConcurrencyLimit;
+use super::middleware::memory_limit::MemoryLimit;
 use super::middleware::request_layer::Gate;
 use super::middleware::request_log::RequestLogger;
 use super::middleware::response_body::Replies;
@@ -350,7 +350,7 @@ impl Server {
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
-        let connections = Arc::new(Places::new(options.max_connections, options.max_connections_per_address));
+        let connections = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
         let times =
             Times { handshake: options.handshake_timeout, idle: options.idle_timeout, patience: options.patience };
         let (tls, listener) = (options.tls.clone(), polled((listener, address))?);
@@ -361,11 +361,11 @@ impl Server {
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let memory = Arc::new(Memory::new(options.max_request_memory_bytes));
+        let memory_limit = Arc::new(MemoryLimit::new(options.max_request_memory_bytes));
         let work = Arc::new(Shared::new(
             engine.clone(),
             threads,
-            memory.clone(),
+            memory_limit.clone(),
             bytes,
             options.default_embedder,
             stopping.clone(),
@@ -374,9 +374,9 @@ impl Server {
         let most = options.max_concurrent_requests;
         let state = Arc::new(ServerState {
             access: options.access.clone(),
-            places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
+            concurrency_limit: Arc::new(ConcurrencyLimit::new(most, options.max_concurrent_requests_per_client)),
             log: Arc::new(RequestLogger::new(options.audit)),
-            memory,
+            memory_limit,
             health: HealthLimits::default(),
             replies: replies.clone(),
             patience: options.patience,

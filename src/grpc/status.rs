@@ -6,7 +6,7 @@
 //! contains.
 
 use super::limits::MAX_RESPONSE_BYTES;
-use super::middleware::concurrency_limit::Full;
+use super::middleware::concurrency_limit::LimitReached;
 use super::pb;
 use crate::auth::Role;
 use crate::collection::{self, ErrorKind};
@@ -236,10 +236,12 @@ pub(super) fn response_too_large(limit: usize, most: usize) -> Status {
 }
 
 /// The concurrency limit, in total or of the client, is exceeded.
-pub(super) fn overloaded(full: Full) -> Status {
+pub(super) fn overloaded(full: LimitReached) -> Status {
     come_again(match full {
-        Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
-        Full::Client(limit) => {
+        LimitReached::Total(limit) => {
+            format!("{limit} requests are being answered, which is the limit; try again later")
+        }
+        LimitReached::PerClient(limit) => {
             format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
         }
     })

@@ -7,68 +7,68 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
-struct Taken {
-    all: usize,
+struct InUse {
+    total: usize,
     by_client: HashMap<Client, usize>,
 }
 
-pub(crate) struct Places {
-    most: usize,
-    most_each: usize,
-    taken: Mutex<Taken>,
+pub(crate) struct ConcurrencyLimit {
+    max: usize,
+    max_per_client: usize,
+    in_use: Mutex<InUse>,
 }
 
 /// A permit for one request; released when dropped.
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct Permit {
+    limit: Arc<ConcurrencyLimit>,
     client: Client,
 }
 
 /// Which limit is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+pub(crate) enum LimitReached {
     /// The total limit, with its value.
-    All(usize),
+    Total(usize),
     /// The limit per client, with its value.
-    Client(usize),
+    PerClient(usize),
 }
 
-impl Places {
-    pub(crate) fn new(most: usize, most_each: usize) -> Self {
-        Self { most, most_each, taken: Mutex::default() }
+impl ConcurrencyLimit {
+    pub(crate) fn new(max: usize, max_per_client: usize) -> Self {
+        Self { max, max_per_client, in_use: Mutex::default() }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_use(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(self: &Arc<Self>, client: &Client) -> Result<Place, Full> {
-        let mut taken = self.taken();
-        if taken.all >= self.most {
-            return Err(Full::All(self.most));
+    pub(crate) fn acquire(self: &Arc<Self>, client: &Client) -> Result<Permit, LimitReached> {
+        let mut in_use = self.in_use();
+        if in_use.total >= self.max {
+            return Err(LimitReached::Total(self.max));
         }
-        if taken.by_client.get(client).is_some_and(|count| *count >= self.most_each) || self.most_each == 0 {
-            return Err(Full::Client(self.most_each));
+        if in_use.by_client.get(client).is_some_and(|count| *count >= self.max_per_client) || self.max_per_client == 0 {
+            return Err(LimitReached::PerClient(self.max_per_client));
         }
-        taken.all += 1;
-        *taken.by_client.entry(client.clone()).or_default() += 1;
-        Ok(Place { places: self.clone(), client: client.clone() })
+        in_use.total += 1;
+        *in_use.by_client.entry(client.clone()).or_default() += 1;
+        Ok(Permit { limit: self.clone(), client: client.clone() })
     }
 
     /// Returns the number of permits in use.
     pub(crate) fn count(&self) -> usize {
-        self.taken().all
+        self.in_use().total
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all = taken.all.saturating_sub(1);
-        if let Some(count) = taken.by_client.get_mut(&self.client) {
+        let mut in_use = self.limit.in_use();
+        in_use.total = in_use.total.saturating_sub(1);
+        if let Some(count) = in_use.by_client.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
-                taken.by_client.remove(&self.client);
+                in_use.by_client.remove(&self.client);
             }
         }
     }
@@ -80,16 +80,16 @@ mod tests {
 
     #[test]
     fn each_client_has_its_share() {
-        let places = Arc::new(Places::new(3, 2));
+        let limit = Arc::new(ConcurrencyLimit::new(3, 2));
         let (a, b): (Client, Client) = ("a".into(), "b".into());
-        let held = (places.take(&a).ok().unwrap(), places.take(&a).ok().unwrap());
-        assert_eq!(places.take(&a).err(), Some(Full::Client(2)));
-        let other = places.take(&b).ok().unwrap();
-        assert_eq!(places.take(&b).err(), Some(Full::All(3)));
+        let held = (limit.acquire(&a).ok().unwrap(), limit.acquire(&a).ok().unwrap());
+        assert_eq!(limit.acquire(&a).err(), Some(LimitReached::PerClient(2)));
+        let other = limit.acquire(&b).ok().unwrap();
+        assert_eq!(limit.acquire(&b).err(), Some(LimitReached::Total(3)));
         drop(held);
-        assert!(places.take(&a).is_ok());
+        assert!(limit.acquire(&a).is_ok());
         drop(other);
-        assert_eq!(places.count(), 0);
-        assert!(places.taken().by_client.is_empty());
+        assert_eq!(limit.count(), 0);
+        assert!(limit.in_use().by_client.is_empty());
     }
 }

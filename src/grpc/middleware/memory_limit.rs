@@ -17,42 +17,42 @@ use tonic::body::Body;
 use tonic::codegen::Body as HttpBody;
 
 /// The limit and the current usage.
-pub(crate) struct Memory {
-    most: usize,
-    taken: AtomicUsize,
+pub(crate) struct MemoryLimit {
+    max: usize,
+    used: AtomicUsize,
 }
 
 /// Memory permit of one request; released when dropped.
-pub(crate) struct Charge {
-    memory: Arc<Memory>,
+pub(crate) struct MemoryPermit {
+    memory_limit: Arc<MemoryLimit>,
     bytes: AtomicUsize,
     /// Part of it that is reserved for a response in construction.
     reserved: AtomicUsize,
 }
 
-impl Memory {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, taken: AtomicUsize::new(0) }
+impl MemoryLimit {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, used: AtomicUsize::new(0) }
     }
 
     /// Creates an empty permit.
-    pub(crate) fn begin(self: &Arc<Self>) -> Charge {
-        Charge { memory: self.clone(), bytes: AtomicUsize::new(0), reserved: AtomicUsize::new(0) }
+    pub(crate) fn permit(self: &Arc<Self>) -> MemoryPermit {
+        MemoryPermit { memory_limit: self.clone(), bytes: AtomicUsize::new(0), reserved: AtomicUsize::new(0) }
     }
 
     /// Returns the bytes in use.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 }
 
-impl Charge {
+impl MemoryPermit {
     /// Charges more bytes, or fails if the limit would be exceeded.
     pub(crate) fn add(&self, bytes: usize) -> Result<(), Status> {
-        let most = self.memory.most;
-        let more = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
-        let added = self.memory.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        added.map_err(|_| status::memory_full(most))?;
+        let max = self.memory_limit.max;
+        let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= max);
+        let added = self.memory_limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        added.map_err(|_| status::memory_full(max))?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -65,8 +65,8 @@ impl Charge {
     }
 
     /// Releases the reservation.
-    pub(crate) fn release(&self) {
-        self.give(self.reserved.swap(0, Ordering::Relaxed));
+    pub(crate) fn release_reserved(&self) {
+        self.release(self.reserved.swap(0, Ordering::Relaxed));
     }
 
     /// Charges an encoded response; its reservation counts towards it.
@@ -75,36 +75,36 @@ impl Charge {
         if reserved < bytes {
             return self.add(bytes - reserved);
         }
-        self.give(reserved - bytes);
+        self.release(reserved - bytes);
         Ok(())
     }
 
     /// Releases part of the charge.
-    pub(crate) fn give(&self, bytes: usize) {
+    pub(crate) fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.memory.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory_limit.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Charge {
+impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.memory_limit.used.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
 /// Maximum expansion factor of DEFLATE.
-const MOST_INFLATED: usize = 1_032;
+const MAX_INFLATION: usize = 1_032;
 /// Length of the gRPC message prefix: compression flag and message length.
 const PREFIX: usize = 5;
 
 /// How a body is charged.
-pub(crate) enum Meter {
+pub(crate) enum BodyMeter {
     /// Unary: every byte, until the response ends. The body has one message of limited size.
-    Whole {
+    Unary {
         /// Memory permit of the request.
-        charge: Arc<Charge>,
+        memory_permit: Arc<MemoryPermit>,
         /// Remaining bytes of the body.
-        left: usize,
+        remaining: usize,
         /// Maximum message size, for the error.
         limit: usize,
     },
@@ -112,33 +112,42 @@ pub(crate) enum Meter {
     Stream(Buffers),
 }
 
-impl Meter {
+impl BodyMeter {
     /// Meter of a call with one message of at most `limit` bytes.
-    pub(crate) fn whole(charge: Arc<Charge>, limit: usize) -> Self {
-        Self::Whole { charge, left: limit.saturating_add(PREFIX), limit }
+    pub(crate) fn unary(memory_permit: Arc<MemoryPermit>, limit: usize) -> Self {
+        Self::Unary { memory_permit, remaining: limit.saturating_add(PREFIX), limit }
     }
 
     /// Meter of a stream of messages of at most `limit` bytes.
-    pub(crate) fn stream(charge: Charge, limit: usize) -> Self {
+    pub(crate) fn stream(memory_permit: MemoryPermit, limit: usize) -> Self {
         let prefix = ([0; PREFIX], 0);
-        Self::Stream(Buffers { charge, limit, prefix, left: 0, partial: 0, held: 0, charged: 0, inflated: 0 })
+        Self::Stream(Buffers {
+            memory_permit,
+            limit,
+            prefix,
+            remaining: 0,
+            partial: 0,
+            held: 0,
+            charged: 0,
+            inflated: 0,
+        })
     }
 
     /// Called before the body is polled for more.
-    fn asked(&mut self) {
+    fn before_poll(&mut self) {
         if let Self::Stream(buffers) = self {
             buffers.held = buffers.partial;
         }
     }
 
     /// Called when data has arrived.
-    fn arrived(&mut self, data: &[u8]) -> Result<(), Status> {
+    fn on_data(&mut self, data: &[u8]) -> Result<(), Status> {
         match self {
-            Self::Whole { charge, left, limit } => {
-                *left = left.checked_sub(data.len()).ok_or_else(|| status::request_too_large(*limit))?;
-                charge.add(data.len())
+            Self::Unary { memory_permit, remaining, limit } => {
+                *remaining = remaining.checked_sub(data.len()).ok_or_else(|| status::request_too_large(*limit))?;
+                memory_permit.add(data.len())
             }
-            Self::Stream(buffers) => buffers.arrived(data),
+            Self::Stream(buffers) => buffers.on_data(data),
         }
     }
 }
@@ -146,13 +155,13 @@ impl Meter {
 /// Buffers of a stream decoder. The decoder polls for more bytes only without a complete message, so it then holds
 /// exactly the beginning of one. Its buffers never shrink, so neither does the charge.
 pub(crate) struct Buffers {
-    charge: Charge,
+    memory_permit: MemoryPermit,
     /// Maximum message size.
     limit: usize,
     /// Prefix of the next message, as far as received.
     prefix: ([u8; PREFIX], usize),
     /// Bytes of the message still to come.
-    left: usize,
+    remaining: usize,
     /// Bytes of the message received, including its prefix.
     partial: usize,
     /// Bytes in the buffer.
@@ -164,10 +173,10 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    fn arrived(&mut self, mut data: &[u8]) -> Result<(), Status> {
+    fn on_data(&mut self, mut data: &[u8]) -> Result<(), Status> {
         self.held = self.held.saturating_add(data.len());
         if self.held > self.charged {
-            self.charge.add(self.held - self.charged)?;
+            self.memory_permit.add(self.held - self.charged)?;
             self.charged = self.held;
         }
         while !data.is_empty() {
@@ -180,20 +189,20 @@ impl Buffers {
                 data = &data[some..];
                 if *have == PREFIX {
                     let [compressed, length @ ..] = *prefix;
-                    self.left = u32::from_be_bytes(length) as usize;
+                    self.remaining = u32::from_be_bytes(length) as usize;
                     if compressed != 0 {
-                        let inflated = self.left.saturating_mul(MOST_INFLATED).min(self.limit);
-                        self.charge.add(inflated.saturating_sub(self.inflated))?;
+                        let inflated = self.remaining.saturating_mul(MAX_INFLATION).min(self.limit);
+                        self.memory_permit.add(inflated.saturating_sub(self.inflated))?;
                         self.inflated = self.inflated.max(inflated);
                     }
                 }
             } else {
-                let some = data.len().min(self.left);
-                self.left -= some;
+                let some = data.len().min(self.remaining);
+                self.remaining -= some;
                 self.partial += some;
                 data = &data[some..];
             }
-            if self.left == 0 && self.prefix.1 == PREFIX {
+            if self.remaining == 0 && self.prefix.1 == PREFIX {
                 (self.prefix.1, self.partial) = (0, 0);
             }
         }
@@ -202,22 +211,22 @@ impl Buffers {
 }
 
 /// Request body that is charged as it arrives and fails after a silence of the client.
-pub(crate) struct Arriving {
+pub(crate) struct MeteredBody {
     inner: Body,
-    meter: Meter,
+    meter: BodyMeter,
     /// Maximum silence of the client.
-    patience: Duration,
+    stall_timeout: Duration,
     /// Timer of the silence; none while nothing is expected from the client.
-    silence: Option<Pin<Box<tokio::time::Sleep>>>,
+    stall_timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-impl Arriving {
-    pub(crate) fn new(inner: Body, meter: Meter, patience: Duration) -> Self {
-        Self { inner, meter, patience, silence: None }
+impl MeteredBody {
+    pub(crate) fn new(inner: Body, meter: BodyMeter, stall_timeout: Duration) -> Self {
+        Self { inner, meter, stall_timeout, stall_timer: None }
     }
 }
 
-impl HttpBody for Arriving {
+impl HttpBody for MeteredBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -225,17 +234,17 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
-        self.meter.asked();
+        self.meter.before_poll();
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
-            let patience = self.patience;
-            let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-            ready!(silence.as_mut().poll(context));
-            return Poll::Ready(Some(Err(status::not_sent(patience))));
+            let stall_timeout = self.stall_timeout;
+            let stall_timer = self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
+            ready!(stall_timer.as_mut().poll(context));
+            return Poll::Ready(Some(Err(status::not_sent(stall_timeout))));
         };
-        self.silence = None;
+        self.stall_timer = None;
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Err(status) = self.meter.arrived(data)
+            && let Err(status) = self.meter.on_data(data)
         {
             return Poll::Ready(Some(Err(status)));
         }
@@ -256,35 +265,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn charges_are_bounded_and_given_back() {
-        let memory = Arc::new(Memory::new(10));
-        let (one, two) = (memory.begin(), memory.begin());
+    fn permits_are_bounded_and_released() {
+        let memory_limit = Arc::new(MemoryLimit::new(10));
+        let (one, two) = (memory_limit.permit(), memory_limit.permit());
         one.add(4).unwrap();
         one.add(2).unwrap();
         assert!(two.add(5).is_err() && two.add(usize::MAX).is_err());
         two.add(4).unwrap();
-        one.give(2);
-        assert_eq!(memory.taken(), 8);
+        one.release(2);
+        assert_eq!(memory_limit.used(), 8);
         drop(one);
-        assert_eq!(memory.taken(), 4);
+        assert_eq!(memory_limit.used(), 4);
         two.add(6).unwrap();
         drop(two);
-        assert_eq!(memory.taken(), 0);
-        let response = memory.begin();
+        assert_eq!(memory_limit.used(), 0);
+        let response = memory_limit.permit();
         response.reserve(8).unwrap();
         assert!(response.reserve(3).is_err());
         response.add_encoded(5).unwrap();
-        assert_eq!(memory.taken(), 5);
+        assert_eq!(memory_limit.used(), 5);
         response.reserve(2).unwrap();
         response.add_encoded(4).unwrap();
-        assert_eq!(memory.taken(), 9);
-        response.release();
+        assert_eq!(memory_limit.used(), 9);
+        response.release_reserved();
         drop(response);
-        assert_eq!(memory.taken(), 0);
+        assert_eq!(memory_limit.used(), 0);
     }
 
-    fn stream(memory: &Arc<Memory>, limit: usize) -> Meter {
-        Meter::stream(memory.begin(), limit)
+    fn stream(memory_limit: &Arc<MemoryLimit>, limit: usize) -> BodyMeter {
+        BodyMeter::stream(memory_limit.permit(), limit)
     }
 
     /// Encodes a gRPC message.
@@ -297,57 +306,57 @@ mod tests {
 
     #[test]
     fn a_stream_is_charged_for_its_largest_message() {
-        let memory = Arc::new(Memory::new(1_000));
-        let mut meter = stream(&memory, 400);
+        let memory_limit = Arc::new(MemoryLimit::new(1_000));
+        let mut meter = stream(&memory_limit, 400);
         // For any chunking and any number of messages.
         let many = [message(false, 100), message(false, 0), message(false, 37)].concat().repeat(50);
         for size in [1, 3, 5, 7, 64] {
             for piece in many.chunks(size) {
-                meter.asked();
-                meter.arrived(piece).unwrap();
+                meter.before_poll();
+                meter.on_data(piece).unwrap();
             }
         }
-        let taken = memory.taken();
-        assert!((105..=105 + 64).contains(&taken), "{taken}");
+        let used = memory_limit.used();
+        assert!((105..=105 + 64).contains(&used), "{used}");
         // A message that stays incomplete, up to the shared limit.
-        let mut other = stream(&memory, 2_000);
+        let mut other = stream(&memory_limit, 2_000);
         let long = message(false, 1_900);
         let refused = long.chunks(10).position(|piece| {
-            other.asked();
-            other.arrived(piece).is_err()
+            other.before_poll();
+            other.on_data(piece).is_err()
         });
-        assert_eq!(refused, Some((1_000 - taken) / 10));
+        assert_eq!(refused, Some((1_000 - used) / 10));
         drop((meter, other));
-        assert_eq!(memory.taken(), 0);
+        assert_eq!(memory_limit.used(), 0);
     }
 
     #[test]
     fn a_compressed_message_is_charged_for_what_it_may_become() {
-        let memory = Arc::new(Memory::new(100_000));
-        let mut meter = stream(&memory, 50_000);
+        let memory_limit = Arc::new(MemoryLimit::new(100_000));
+        let mut meter = stream(&memory_limit, 50_000);
         for (length, inflated) in [(10, 10_320), (5, 10_320), (1_000, 50_000)] {
-            meter.asked();
-            meter.arrived(&message(true, length)[..PREFIX]).unwrap();
+            meter.before_poll();
+            meter.on_data(&message(true, length)[..PREFIX]).unwrap();
             for byte in &message(true, length)[PREFIX..] {
-                meter.asked();
-                meter.arrived(&[*byte]).unwrap();
+                meter.before_poll();
+                meter.on_data(&[*byte]).unwrap();
             }
-            let Meter::Stream(buffers) = &meter else { unreachable!() };
+            let BodyMeter::Stream(buffers) = &meter else { unreachable!() };
             assert_eq!((buffers.inflated, buffers.partial), (inflated, 0));
-            assert_eq!(memory.taken(), inflated + buffers.charged);
+            assert_eq!(memory_limit.used(), inflated + buffers.charged);
         }
-        let mut second = stream(&memory, 50_000);
-        assert!(second.arrived(&message(true, 1_000)[..PREFIX]).is_err());
+        let mut second = stream(&memory_limit, 50_000);
+        assert!(second.on_data(&message(true, 1_000)[..PREFIX]).is_err());
     }
 
     #[test]
     fn a_unary_request_is_one_message() {
-        let memory = Arc::new(Memory::new(1_000));
-        let mut meter = Meter::whole(Arc::new(memory.begin()), 100);
-        meter.arrived(&message(false, 100)).unwrap();
-        assert_eq!(memory.taken(), 105);
-        assert!(meter.arrived(&[0]).is_err(), "a second message");
+        let memory_limit = Arc::new(MemoryLimit::new(1_000));
+        let mut meter = BodyMeter::unary(Arc::new(memory_limit.permit()), 100);
+        meter.on_data(&message(false, 100)).unwrap();
+        assert_eq!(memory_limit.used(), 105);
+        assert!(meter.on_data(&[0]).is_err(), "a second message");
         drop(meter);
-        assert_eq!(memory.taken(), 0);
+        assert_eq!(memory_limit.used(), 0);
     }
 }

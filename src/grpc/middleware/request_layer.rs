@@ -3,9 +3,9 @@
 //! tonic answers some requests before a handler sees them, with codes that blame the wrong side (see
 //! `status::corrected`), and reports a passed deadline as a cancellation. The gate corrects both.
 
-use super::concurrency_limit::Place;
+use super::concurrency_limit::Permit;
 use super::fair_queue::Client;
-use super::memory_limit::{Arriving, Charge, Memory, Meter};
+use super::memory_limit::{BodyMeter, MemoryLimit, MemoryPermit, MeteredBody};
 use super::request_context::{Context as Known, given_id, new_id, response_bytes};
 use super::request_log::Tally;
 use super::server_state::ServerState;
@@ -48,30 +48,30 @@ impl<S: NamedService> NamedService for Gate<S> {
 }
 
 /// Returns the memory limit that applies to a call.
-fn memory_of<'s>(state: &'s ServerState, call: &Call) -> &'s Arc<Memory> {
-    if call.role.is_some() { &state.memory } else { &state.health.memory }
+fn memory_limit_of<'s>(state: &'s ServerState, call: &Call) -> &'s Arc<MemoryLimit> {
+    if call.role.is_some() { &state.memory_limit } else { &state.health.memory_limit }
 }
 
 /// Returns the initial memory charge of a request: the maximum message size if it is compressed.
-fn charge<B>(state: &ServerState, request: &http::Request<B>, call: &Call) -> Result<Arc<Charge>, Status> {
-    let charge = memory_of(state, call).begin();
+fn memory_permit<B>(state: &ServerState, request: &http::Request<B>, call: &Call) -> Result<Arc<MemoryPermit>, Status> {
+    let memory_permit = memory_limit_of(state, call).permit();
     let compressed = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
     if compressed && !call.is_stream() {
-        charge.add(call.largest_message(state.max_message_bytes))?;
+        memory_permit.add(call.largest_message(state.max_message_bytes))?;
     }
-    Ok(Arc::new(charge))
+    Ok(Arc::new(memory_permit))
 }
 
 /// Authenticates and admits a request: returns its permit, or the status to answer with.
-fn admit<B>(state: &ServerState, request: &http::Request<B>, tally: &mut Tally) -> Result<Place, Status> {
+fn admit<B>(state: &ServerState, request: &http::Request<B>, tally: &mut Tally) -> Result<Permit, Status> {
     let peer = request.extensions().get::<Peer>();
     let address = || peer.map_or_else(|| "".into(), |peer| client_of(peer.address.ip()));
     let Some(role) = tally.call.role else {
         let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
         let (client, health) = (address(), &state.health);
         tally.context = Some(Arc::new(Known::new(Arc::new(caller), client.clone(), state.default_response_bytes)));
-        let places = if tally.call.is_health_watch() { &health.watches } else { &health.checks };
-        return places.take(&client).map_err(status::overloaded);
+        let concurrency_limit = if tally.call.is_health_watch() { &health.watches } else { &health.checks };
+        return concurrency_limit.acquire(&client).map_err(status::overloaded);
     };
     let access = state.access.get();
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
@@ -98,7 +98,7 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, tally: &mut Tally) 
         return Err(status::role_needed(tally.call.name, role, has));
     }
     asked.or_status()?;
-    state.places.take(&client).map_err(status::overloaded)
+    state.concurrency_limit.acquire(&client).map_err(status::overloaded)
 }
 
 impl<S> Service<http::Request<Body>> for Gate<S>
@@ -131,8 +131,8 @@ where
             written: false,
         };
         let admitted = admit(&self.state, &request, &mut tally)
-            .and_then(|place| Ok((place, charge(&self.state, &request, call)?)));
-        let (place, charge) = match admitted {
+            .and_then(|permit| Ok((permit, memory_permit(&self.state, &request, call)?)));
+        let (permit, memory_permit) = match admitted {
             Ok(admitted) => admitted,
             Err(status) => {
                 let refused = with_id(status.into_http(), &request_id);
@@ -142,7 +142,7 @@ where
         };
         if let Some(context) = &tally.context {
             request.extensions_mut().insert(context.clone());
-            request.extensions_mut().insert(charge.clone());
+            request.extensions_mut().insert(memory_permit.clone());
         }
         let caller = tally.context.as_ref().map(|context| context.caller.name.clone());
         let span =
@@ -157,12 +157,12 @@ where
         let deadline = if call.is_health_watch() { deadline } else { answer_by };
         let limit = call.largest_message(self.state.max_message_bytes);
         let meter = if call.is_stream() {
-            Meter::stream(memory_of(&self.state, call).begin(), limit)
+            BodyMeter::stream(memory_limit_of(&self.state, call).permit(), limit)
         } else {
-            Meter::whole(charge.clone(), limit)
+            BodyMeter::unary(memory_permit.clone(), limit)
         };
         let (patience, replies) = (self.state.patience, self.state.replies.clone());
-        request = request.map(|inner| Body::new(Arriving::new(inner, meter, patience)));
+        request = request.map(|inner| Body::new(MeteredBody::new(inner, meter, patience)));
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
             let response = match answer_by {
@@ -182,7 +182,7 @@ where
                 tally.end(outcome);
                 return Ok(response);
             }
-            Ok(response.map(|inner| Body::new(replies.send(inner, tally, (place, charge), deadline))))
+            Ok(response.map(|inner| Body::new(replies.send(inner, tally, (permit, memory_permit), deadline))))
         };
         Box::pin(answer.instrument(span))
     }
@@ -215,7 +215,7 @@ pub(crate) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::concurrency_limit::Places;
+    use super::super::concurrency_limit::ConcurrencyLimit;
     use super::super::request_log::RequestLogger;
     use super::super::response_body::Replies;
     use super::super::server_state::{CHECKS, HealthLimits, WATCHES};
@@ -241,12 +241,12 @@ mod tests {
         }
     }
 
-    fn gate(answer: Option<Status>, places: usize) -> Gate<Fake> {
+    fn gate(answer: Option<Status>, concurrency_limit: usize) -> Gate<Fake> {
         let state = ServerState {
             access: Live::new(Access::open()),
-            places: Arc::new(Places::new(places, places)),
+            concurrency_limit: Arc::new(ConcurrencyLimit::new(concurrency_limit, concurrency_limit)),
             log: Arc::new(RequestLogger::new(None)),
-            memory: Arc::new(Memory::new(1 << 20)),
+            memory_limit: Arc::new(MemoryLimit::new(1 << 20)),
             health: HealthLimits::default(),
             replies: Arc::new(Replies::new(Duration::from_secs(60))),
             patience: Duration::from_secs(60),
@@ -270,7 +270,7 @@ mod tests {
             assert_eq!(through(&mut gate_of_one).await.code(), status::deadline_passed().code());
         }
         let full = through(&mut gate(None, 0)).await;
-        assert_eq!(full.code(), status::overloaded(super::super::concurrency_limit::Full::All(0)).code());
+        assert_eq!(full.code(), status::overloaded(super::super::concurrency_limit::LimitReached::Total(0)).code());
     }
 
     #[tokio::test]
@@ -301,16 +301,17 @@ mod tests {
             status::name_in(response.headers())
         };
         let client: Client = "".into();
-        let watches: Vec<_> = (0..WATCHES.1).map(|_| gate.state.health.watches.take(&client).ok().unwrap()).collect();
+        let watches: Vec<_> =
+            (0..WATCHES.1).map(|_| gate.state.health.watches.acquire(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Watch").await, Some("RESOURCE_EXHAUSTED"));
         assert_eq!(ask(&mut gate, "Check").await, Some("OK"), "watches take nothing from checks");
         drop(watches);
         assert_eq!(ask(&mut gate, "Watch").await, Some("OK"));
-        let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.state.health.checks.take(&client).ok().unwrap()).collect();
+        let checks: Vec<_> = (0..CHECKS.1).map(|_| gate.state.health.checks.acquire(&client).ok().unwrap()).collect();
         assert_eq!(ask(&mut gate, "Check").await, Some("RESOURCE_EXHAUSTED"));
         drop(checks);
         // A separate memory limit, too.
-        let full = gate.state.memory.begin();
+        let full = gate.state.memory_limit.permit();
         full.add(1 << 20).unwrap();
         let compressed = http::Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-encoding", "gzip");
         let response = gate.call(compressed.body(Body::empty()).unwrap()).await.unwrap();

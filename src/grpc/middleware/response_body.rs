@@ -4,8 +4,8 @@
 //! leave our accounting immediately, even if nobody reads it. Sent in pieces, the unread rest stays here, where it can
 //! be released.
 
-use super::concurrency_limit::Place;
-use super::memory_limit::Charge;
+use super::concurrency_limit::Permit;
+use super::memory_limit::MemoryPermit;
 use super::request_log::Tally;
 use crate::grpc::status;
 use bytes::Bytes;
@@ -52,7 +52,7 @@ struct State {
     end: Option<Status>,
     tally: Tally,
     /// Released when the response ends.
-    inside: Option<(Place, Arc<Charge>)>,
+    inside: Option<(Permit, Arc<MemoryPermit>)>,
     deadline: Option<Instant>,
     /// Waker of the transport; none while waiting for the client.
     asked: Option<Waker>,
@@ -75,7 +75,7 @@ impl Replies {
         self: &Arc<Self>,
         inner: Body,
         tally: Tally,
-        inside: (Place, Arc<Charge>),
+        inside: (Permit, Arc<MemoryPermit>),
         deadline: Option<Instant>,
     ) -> Reply {
         let state = Arc::new(Mutex::new(State {
@@ -154,7 +154,11 @@ impl State {
             };
             match frame.into_data() {
                 Ok(data) if data.len() <= PIECE => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(data) => match self.inside.as_ref().map_or(Ok(()), |(_, charge)| charge.add_encoded(data.len())) {
+                Ok(data) => match self
+                    .inside
+                    .as_ref()
+                    .map_or(Ok(()), |(_, memory_permit)| memory_permit.add_encoded(data.len()))
+                {
                     Ok(()) => self.rest = data,
                     Err(full) => self.give_up(full),
                 },
@@ -170,8 +174,8 @@ impl State {
         }
         // Copied, because a slice would keep the whole buffer alive.
         let piece = self.rest.split_to(PIECE.min(self.rest.len()));
-        if let Some((_, charge)) = &self.inside {
-            charge.give(piece.len());
+        if let Some((_, memory_permit)) = &self.inside {
+            memory_permit.release(piece.len());
         }
         self.taken = Instant::now();
         Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&piece)))))

@@ -1,6 +1,6 @@
 //! Size of a response in construction: encoded bytes against the request's limit, memory against the shared limit.
 
-use super::memory_limit::Charge;
+use super::memory_limit::MemoryPermit;
 use crate::collection::{Error, Meter, Payload, Point};
 use crate::grpc::convert::to_proto;
 use crate::grpc::status;
@@ -14,13 +14,13 @@ pub(crate) struct ResponseMeter {
     /// Largest limit that the client may request.
     most: usize,
     bytes: AtomicUsize,
-    charge: Arc<Charge>,
+    memory_permit: Arc<MemoryPermit>,
 }
 
 impl ResponseMeter {
     /// Creates a meter for a response of at most `limit` bytes.
-    pub(crate) fn new(limit: usize, most: usize, charge: Arc<Charge>) -> Self {
-        Self { limit, most, bytes: AtomicUsize::new(0), charge }
+    pub(crate) fn new(limit: usize, most: usize, memory_permit: Arc<MemoryPermit>) -> Self {
+        Self { limit, most, bytes: AtomicUsize::new(0), memory_permit }
     }
 }
 
@@ -31,12 +31,12 @@ impl Meter for ResponseMeter {
         if sum > self.limit {
             return Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.most)));
         }
-        self.charge.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
+        self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
     }
 
     fn restart(&self) {
         self.bytes.store(0, Ordering::Relaxed);
-        self.charge.release();
+        self.memory_permit.release_reserved();
     }
 }
 
@@ -68,7 +68,7 @@ fn heap(value: &Value) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory_limit::Memory;
+    use super::super::memory_limit::MemoryLimit;
     use super::*;
     use crate::types::PointId;
 
@@ -79,28 +79,28 @@ mod tests {
 
     #[test]
     fn a_response_ends_at_its_limit_and_is_charged_to_the_shared_memory() {
-        let memory = Arc::new(Memory::new(1 << 20));
-        let charge = Arc::new(memory.begin());
-        let meter = ResponseMeter::new(1_000, 2_000, charge.clone());
+        let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
+        let memory_permit = Arc::new(memory_limit.permit());
+        let meter = ResponseMeter::new(1_000, 2_000, memory_permit.clone());
         let small = point(serde_json::json!({ "a": 1 }));
         meter.add(&small).unwrap();
         meter.add(&small).unwrap();
-        assert!(memory.taken() >= 800, "{}", memory.taken());
+        assert!(memory_limit.used() >= 800, "{}", memory_limit.used());
         match meter.add(&small) {
             Err(Error::ResponseTooLarge(why)) => assert!(why.contains("1000") && why.contains("2000"), "{why}"),
             other => panic!("{other:?}"),
         }
         meter.restart();
-        assert_eq!(memory.taken(), 0);
+        assert_eq!(memory_limit.used(), 0);
         meter.add(&small).unwrap();
-        drop((meter, charge));
-        assert_eq!(memory.taken(), 0);
+        drop((meter, memory_permit));
+        assert_eq!(memory_limit.used(), 0);
     }
 
     #[test]
     fn small_objects_are_charged_what_they_take() {
-        let memory = Arc::new(Memory::new(1 << 20));
-        let meter = ResponseMeter::new(1 << 30, 1 << 30, Arc::new(memory.begin()));
+        let memory_limit = Arc::new(MemoryLimit::new(1 << 20));
+        let meter = ResponseMeter::new(1 << 30, 1 << 30, Arc::new(memory_limit.permit()));
         // 8 bytes of JSON each, and one map node.
         let many = point(serde_json::json!({ "a": vec![serde_json::json!({ "a": 1 }); 10_000] }));
         assert!(matches!(meter.add(&many), Err(Error::Overloaded(why)) if why.contains("1048576")));

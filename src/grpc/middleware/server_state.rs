@@ -1,7 +1,7 @@
 //! State and limits that all requests of a server share.
 
-use super::concurrency_limit::Places;
-use super::memory_limit::Memory;
+use super::concurrency_limit::ConcurrencyLimit;
+use super::memory_limit::MemoryLimit;
 use super::request_log::RequestLogger;
 use super::response_body::Replies;
 use crate::auth::{Access, Live};
@@ -17,19 +17,19 @@ pub(crate) const WATCHES: (usize, usize) = (256, 32);
 
 /// Limits of the health service.
 pub(crate) struct HealthLimits {
-    pub(crate) checks: Arc<Places>,
-    pub(crate) watches: Arc<Places>,
+    pub(crate) checks: Arc<ConcurrencyLimit>,
+    pub(crate) watches: Arc<ConcurrencyLimit>,
     /// Large enough for the messages of all concurrent checks and watches, so it is never full.
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory_limit: Arc<MemoryLimit>,
 }
 
 impl Default for HealthLimits {
     fn default() -> Self {
         let bytes = (CHECKS.0 + WATCHES.0) * 2 * method_table::SMALL_MESSAGE;
         Self {
-            checks: Arc::new(Places::new(CHECKS.0, CHECKS.1)),
-            watches: Arc::new(Places::new(WATCHES.0, WATCHES.1)),
-            memory: Arc::new(Memory::new(bytes)),
+            checks: Arc::new(ConcurrencyLimit::new(CHECKS.0, CHECKS.1)),
+            watches: Arc::new(ConcurrencyLimit::new(WATCHES.0, WATCHES.1)),
+            memory_limit: Arc::new(MemoryLimit::new(bytes)),
         }
     }
 }
@@ -37,9 +37,9 @@ impl Default for HealthLimits {
 /// State shared by the request layers of a server.
 pub(crate) struct ServerState {
     pub(crate) access: Live<Access>,
-    pub(crate) places: Arc<Places>,
+    pub(crate) concurrency_limit: Arc<ConcurrencyLimit>,
     pub(crate) log: Arc<RequestLogger>,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory_limit: Arc<MemoryLimit>,
     pub(crate) health: HealthLimits,
     pub(crate) replies: Arc<Replies>,
     /// Maximum silence of a client within a request that it has begun.

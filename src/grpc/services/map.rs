@@ -10,7 +10,7 @@ use crate::collection::map::{
 use crate::collection::{Engine, Error};
 use crate::grpc::convert::{from_proto, payload};
 use crate::grpc::executor::{Lane, Shared, Work};
-use crate::grpc::middleware::memory_limit::Charge;
+use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
 use crate::map::Method;
@@ -121,7 +121,7 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
 struct Waiting {
     reply: pb::ProjectResponse,
     _room: OwnedSemaphorePermit,
-    _charge: Charge,
+    _memory_permit: MemoryPermit,
 }
 
 /// Messages of a layout that its client has not read yet.
@@ -168,8 +168,8 @@ impl Outbox {
     fn send(&self, part: pb::project_response::Part) -> bool {
         let reply = pb::ProjectResponse { part: Some(part) };
         let bytes = reply.encoded_len();
-        let charge = self.work.charge();
-        let room = charge.add(bytes).and_then(|()| self.room(bytes));
+        let memory_permit = self.work.memory_permit();
+        let room = memory_permit.add(bytes).and_then(|()| self.room(bytes));
         let room = match room {
             Ok(room) => room,
             Err(why) => {
@@ -178,7 +178,7 @@ impl Outbox {
             }
         };
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.sender.send(Ok(Waiting { reply, _room: room, _charge: charge })).is_ok()
+        self.sender.send(Ok(Waiting { reply, _room: room, _memory_permit: memory_permit })).is_ok()
     }
 
     fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {

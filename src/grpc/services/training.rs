@@ -135,14 +135,14 @@ impl Intake {
 
     /// Writes a piece. Returns when it is on disk, or on its way there.
     async fn take(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
-        let charge = self.work.charge();
-        charge.add(piece.data.len())?;
+        let memory_permit = self.work.memory_permit();
+        memory_permit.add(piece.data.len())?;
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
         if !piece.file.is_empty() {
             (self.begin)(&mut upload, &piece.file).or_status()?;
         }
         let append = move |_: &dyn Engine| {
-            let _until_written = charge;
+            let _until_written = memory_permit;
             upload.append(&piece.data).map(|()| upload)
         };
         self.upload = Some(self.work.run(Lane::Store, append).await?);

@@ -14,7 +14,7 @@ use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MA
 use crate::embed::on_embedding_threads;
 use crate::grpc::convert::from_proto;
 use crate::grpc::executor::{Lane, Work};
-use crate::grpc::middleware::memory_limit::Charge;
+use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
@@ -65,7 +65,7 @@ struct Target {
 
 /// Message from one stage to the next.
 enum Step {
-    Batch(Target, Vec<Entry>, Charge),
+    Batch(Target, Vec<Entry>, MemoryPermit),
     /// The stream ends with this status, after all earlier items are acknowledged.
     End(Status),
 }
@@ -90,13 +90,13 @@ struct Reader {
     /// Number of points in the batch.
     points: usize,
     /// Memory charge of the batch.
-    charge: Charge,
+    memory_permit: MemoryPermit,
 }
 
 impl Reader {
     fn new(work: Work) -> Self {
-        let charge = work.charge();
-        Self { work, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, charge }
+        let memory_permit = work.memory_permit();
+        Self { work, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
@@ -141,8 +141,8 @@ impl Reader {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
         let batch = std::mem::take(&mut self.batch);
-        let charge = std::mem::replace(&mut self.charge, self.work.charge());
-        (!batch.is_empty()).then_some(Step::Batch(target, batch, charge))
+        let memory_permit = std::mem::replace(&mut self.memory_permit, self.work.memory_permit());
+        (!batch.is_empty()).then_some(Step::Batch(target, batch, memory_permit))
     }
 
     /// Adds a message to the batch; an error ends the stream.
@@ -176,7 +176,7 @@ impl Reader {
         };
         let Some(item) = message.item else { return Ok(()) };
         let bytes = item.encoded_len();
-        self.charge.add(bytes)?;
+        self.memory_permit.add(bytes)?;
         let id = item.id[..item.id.floor_char_boundary(MAX_ID_BYTES)].to_owned();
         let content = from_proto::item(&"item", item).and_then(|item| {
             let id = item.id.clone();
@@ -188,7 +188,7 @@ impl Reader {
         });
         // The blocks have more bytes than the item.
         let grown = content.as_ref().map_or(bytes, |(_, grown)| *grown).max(bytes);
-        self.charge.add(grown - bytes)?;
+        self.memory_permit.add(grown - bytes)?;
         self.bytes += grown;
         self.points += content.as_ref().map_or(0, |(content, _)| content.points.len());
         let content = content.map(|(content, _)| content);
@@ -207,12 +207,12 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
     while let Some(step) = steps.recv().await {
         let step = match step {
             Step::End(end) => Step::End(end),
-            Step::Batch(target, mut entries, charge) => {
+            Step::Batch(target, mut entries, memory_permit) => {
                 let call = move |engine: &dyn Engine| {
                     let stop = Stop::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
                     on_embedding_threads(|| entries.par_iter_mut().for_each(prepare));
-                    Ok::<_, Error>(Step::Batch(target, entries, charge))
+                    Ok::<_, Error>(Step::Batch(target, entries, memory_permit))
                 };
                 work.run(Lane::Embed, call).await.unwrap_or_else(Step::End)
             }
@@ -241,9 +241,9 @@ async fn write(
     while let Some(step) = steps.recv().await {
         let end = match step {
             Step::End(end) => Some(end),
-            Step::Batch(target, entries, charge) => {
+            Step::Batch(target, entries, memory_permit) => {
                 let call = move |engine: &dyn Engine| {
-                    let _until_written = charge;
+                    let _until_written = memory_permit;
                     Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
                 match work.run(Lane::Store, call).await {

@@ -10,7 +10,7 @@
 use super::hints::{NO_TLS, WANTS_TLS};
 use super::tls::{Speech, Tls};
 use crate::auth::Live;
-use crate::grpc::middleware::concurrency_limit::{Place, Places};
+use crate::grpc::middleware::concurrency_limit::{ConcurrencyLimit, Permit};
 use crate::grpc::middleware::fair_queue::Client;
 use bytes::Bytes;
 use std::io;
@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     idle: Pin<Box<Sleep>>,
     /// Timeout of a write that waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _permit: Permit,
 }
 
 /// The remote end of a connection. Attached to each request as an extension.
@@ -189,7 +189,7 @@ pub(crate) fn accept(
     listener: TcpListener,
     tls: Option<Live<Tls>>,
     speech: Speech,
-    places: Arc<Places>,
+    concurrency_limit: Arc<ConcurrencyLimit>,
     times: Times,
 ) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
@@ -208,8 +208,8 @@ pub(crate) fn accept(
                     continue;
                 }
             };
-            let place = match places.take(&client_of(address.ip())) {
-                Ok(place) => place,
+            let permit = match concurrency_limit.acquire(&client_of(address.ip())) {
+                Ok(permit) => permit,
                 Err(full) => {
                     if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
                         warned = Some(Instant::now());
@@ -230,7 +230,7 @@ pub(crate) fn accept(
                             times,
                             idle: Box::pin(tokio::time::sleep(times.idle)),
                             stalled: None,
-                            _place: place,
+                            _permit: permit,
                         };
                         // The receiver is gone once the server has stopped.
                         let _ = ready.send(Ok(connection)).await;
