@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nearness::grpc::fuzzing::{dns_names, headers};
-use nearness::guard::{Access, Caller, KeyGrant, KeyHash, NewKey, Role, Scope, SigningAlgorithm, Trust, TrustedKey};
+use nearness::auth::{Access, Caller, KeyGrant, KeyHash, NewKey, Role, Scope, SigningAlgorithm, Trust, TrustedKey};
 use nearness_fuzz::{choice, parts};
 use std::sync::OnceLock;
 

@@ -1,6 +1,6 @@
 //! `nearness check` and `nearness repair`: verification of stored data, and removal of damaged data.
 
-use super::args::ServerArgs;
+use super::common_args::ServerArgs;
 use super::config;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};

@@ -2,7 +2,7 @@
 //!
 //! The parsers give a usage error (exit code 2) that names the flag; see `args.rs`.
 
-use crate::guard::Role;
+use crate::auth::Role;
 use crate::types::{CollectionName, Metric, Precision};
 
 /// Default server of client commands, if neither a flag nor the environment names one.

@@ -1,14 +1,112 @@
 //! `nearness embed`, `embedders`, `words`, `fill`, `next-token` and `classify`: direct use of a server's embedders.
 
-use super::args::{ClassifyArgs, EmbedArgs, EmbeddersArgs, FillArgs, ServerArgs, WordsArgs};
+use super::common_args::ServerArgs;
+use super::config::{self, Tapped};
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::query::join;
 use super::remote::{self, told};
 use crate::grpc::pb;
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// `embed`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("input").required(true).args(["texts", "images"]),
+    after_help = "Examples:\n  nearness embed text 'a sentence' 'another one' --json\n  \
+                  nearness embed digits:features --image seven.png"
+)]
+pub(crate) struct EmbedArgs {
+    /// Embedder, optionally followed by a colon and a tap.
+    #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
+    pub(crate) embedder: Tapped,
+    /// Texts to embed.
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// Image file to embed; may be repeated.
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "texts")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `embedders`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness embedders\n  nearness embedders digits")]
+pub(crate) struct EmbeddersArgs {
+    /// Name of an embedder to show with its model card.
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `words`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness words alligator\n  nearness words king woman --minus man")]
+pub(crate) struct WordsArgs {
+    /// Words to add.
+    #[arg(value_name = "WORD", required = true)]
+    pub(crate) plus: Vec<String>,
+    /// Word to subtract; may be repeated.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) minus: Vec<String>,
+    /// Number of words.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Word embedder.
+    #[arg(long, default_value = "words")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `fill`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness fill 'the ___ cat'\n  nearness fill '___ black ___' -k 5")]
+pub(crate) struct FillArgs {
+    /// Text with one ___, or a word between two.
+    pub(crate) pattern: String,
+    /// Number of words per blank.
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) k: u32,
+    /// Word embedder.
+    #[arg(long, default_value = "words")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `classify`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness classify seven.png")]
+pub(crate) struct ClassifyArgs {
+    /// PNG, JPEG, BMP or WebP of any size, or 784 raw bytes.
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// Digit embedder.
+    #[arg(long, default_value = "digits")]
+    pub(crate) embedder: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Prints the vectors of texts or images.
 pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {

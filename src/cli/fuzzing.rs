@@ -2,8 +2,8 @@
 
 use super::args::{Cli, Command};
 use super::{bench, filter, load, settings};
+use crate::auth::Access;
 use crate::grpc;
-use crate::guard::Access;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
 /// # Errors
 /// What is wrong with the file as a whole.
 pub fn vectors(path: &Path) -> Result<usize, String> {
-    let mut rows = load::rows::open(path).map_err(|error| format!("{error:#}"))?;
+    let mut rows = load::formats::files::open_rows(path).map_err(|error| format!("{error:#}"))?;
     let (dimension, mut numbers, mut sound) = (rows.dimension(), Vec::new(), 0);
     for _ in 0..MOST {
         match rows.next_row(&mut numbers) {

@@ -1,9 +1,8 @@
 //! `nearness import`: conversion of other programs' models to model folders. Each model is loaded once as a test.
 
-use super::args::MadeArgs;
 use super::output;
 use super::progress::count;
-use super::train::{ModelFolder, command_line, data_sources};
+use super::train_common::{MadeArgs, ModelFolder, command_line, data_sources};
 use crate::embed::transformers::Family;
 use crate::embed::words::{Imported, WordModel};
 use crate::embed::{Embedder, ModelCard, Registry, today};

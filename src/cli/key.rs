@@ -1,8 +1,7 @@
 //! `nearness key new`: creates an API key, and the lines with its hash for the server's configuration file.
 
-use super::config;
-use super::output;
-use crate::guard::{NewKey, Role, Scope};
+use super::{config, output};
+use crate::auth::{NewKey, Role, Scope};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;

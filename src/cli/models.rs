@@ -1,11 +1,12 @@
 //! `nearness models`: installation, training, listing and deletion of models on a running server.
 
-use super::args::{ObjectiveArg, ServerArgs};
+use super::common_args::ServerArgs;
 use super::config;
 use super::embed::embedder_json;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes};
 use super::remote::{self, told};
+use super::train::ObjectiveArg;
 use crate::collection::DIGIT_FILES;
 use crate::embed::MODEL_FILES;
 use crate::grpc::pb;

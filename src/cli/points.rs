@@ -1,11 +1,111 @@
 //! `nearness scroll`, `get`, `count` and `delete`: operations on points.
 
-use super::args::{CountArgs, DeleteArgs, GetArgs, ScrollArgs};
+use super::common_args::{SeenArgs, ServerArgs};
+use super::config;
+use super::filter::FilterArgs;
 use super::output::{self, Table, brief};
 use super::query::join;
 use super::remote::{self, told};
 use crate::grpc::pb;
+use crate::types::CollectionName;
+use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
+
+/// `scroll`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nearness scroll paragraphs --limit 20\n\nWith --json: one JSON object a line, as `load` reads them."
+)]
+pub(crate) struct ScrollArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Start after this id, which need not exist.
+    #[arg(long, value_name = "ID", default_value = "", allow_hyphen_values = true)]
+    pub(crate) after: String,
+    /// Number of points; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearness get paragraphs 339:1 339:2")]
+pub(crate) struct GetArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(required = true, value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) ids: Vec<String>,
+    /// Print the vectors.
+    #[arg(long)]
+    pub(crate) vector_out: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `count`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nearness count paragraphs\n  \
+                  nearness count films --filter '{\"field\": \"kind\", \"in\": [\"drama\", \"western\"]}'")]
+pub(crate) struct CountArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("which").required(true).args(["ids", "filter"]),
+    after_help = "Examples:\n  nearness delete paragraphs 339:1 339:2\n  \
+                  nearness delete films --filter '{\"not\": {\"field\": \"title\", \"exists\": true}}'"
+)]
+pub(crate) struct DeleteArgs {
+    /// Collection.
+    #[arg(value_parser = config::collection_name)]
+    pub(crate) collection: CollectionName,
+    /// Ids of points.
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Delete even if the filter names a field that no point has.
+    #[arg(long, requires = "filter")]
+    pub(crate) allow_unknown_fields: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
 
 /// Page size while scrolling.
 const PAGE: u64 = 1_000;

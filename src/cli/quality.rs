@@ -1,6 +1,6 @@
 //! `nearness explain` and `nearness recall`: explanations of search results, and measured recall.
 
-use super::args::{NearArgs, SeenArgs, ServerArgs};
+use super::common_args::{NearArgs, SeenArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table};

@@ -1,6 +1,6 @@
 //! Shared parts of the client commands: connecting, server errors as text, points and collections as JSON.
 
-use super::args::{ServerArgs, TrustArgs};
+use super::common_args::{ServerArgs, TrustArgs};
 use super::config;
 use super::output::escaped;
 use crate::collection::{CollectionSpec, Payload, Space};

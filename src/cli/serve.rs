@@ -1,15 +1,27 @@
 //! `nearness serve`: serves a data directory over gRPC until SIGINT or SIGTERM. `nearness config check`.
 
-use super::args::ConfigCommand;
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
+use crate::auth::Audit;
 use crate::collection::Engine;
 use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
-use crate::guard::Audit;
 use anyhow::Context;
+use clap::Subcommand;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `config ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a configuration file and everything it refers to; print errors, or the resulting settings.
+    #[command(after_help = "Example:\n  nearness config check /etc/nearness/nearness.toml")]
+    Check {
+        /// Configuration file.
+        file: PathBuf,
+    },
+}
 
 /// Polling interval of the certificate and key files.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! `nearness snapshot`: snapshots through a server, in its configured location, or offline.
 
-use super::args::ServerArgs;
+use super::common_args::ServerArgs;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};

@@ -1,7 +1,7 @@
 //! `nearness train gpt`: training of a small GPT-2 on plain text.
 
-use super::args::MadeArgs;
 use super::config;
+use super::train_common::MadeArgs;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ pub(crate) struct TrainGptArgs {
 pub(super) fn run(args: &TrainGptArgs, quiet: bool) -> anyhow::Result<()> {
     use super::output;
     use super::progress::{duration, in_words, rate};
-    use super::train::{ModelFolder, Phases, command_line, data_sources};
+    use super::train_common::{ModelFolder, Phases, command_line, data_sources};
     use crate::embed::ModelCard;
     use crate::embed::today;
     use crate::embed::transformers::{self, TrainOptions};

@@ -1,14 +1,75 @@
 //! `nearness train images`: training of a residual network on images of any classes, and reading of labelled images.
 
-use super::args::{LabelledArgs, TrainImagesArgs};
 use super::config;
 use super::output;
 use super::progress::{Progress, count, duration, in_words, rate};
-use super::train::{ModelFolder, Phases, command_line, object};
+use super::train_common::{LabelledArgs, MadeArgs, ModelFolder, Phases, command_line, object};
 use crate::embed::images::{self, LabelledPictures, Wanted};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;
+use clap::Args;
 use serde_json::json;
+use std::path::PathBuf;
+
+/// `train images`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nearness train images --data ./photos --test ./photos-held-out --out ./my-images\n  \
+                  nearness train images --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --out ./my-clothes\n\n\
+                  The folder is accepted by `serve --model`, `load --model`, `models install` and `eval images --model`."
+)]
+pub(crate) struct TrainImagesArgs {
+    #[command(flatten)]
+    pub(crate) train: LabelledArgs,
+    /// Class folders, or a tar archive of them, for testing.
+    #[arg(long, value_name = "DIR|TAR", requires = "data")]
+    pub(crate) test: Option<PathBuf>,
+    /// IDX file of test images.
+    #[arg(long, value_name = "FILE", requires = "test_labels", requires = "images")]
+    pub(crate) test_images: Option<PathBuf>,
+    /// IDX file of the test labels.
+    #[arg(long, value_name = "FILE", requires = "test_images")]
+    pub(crate) test_labels: Option<PathBuf>,
+    /// Name of the embedder.
+    #[arg(long, default_value = "images", value_parser = config::embedder_name)]
+    pub(crate) name: String,
+    /// Side length that images are scaled to, pixels, 16 to 256 [default: 32; of IDX files their own]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) size: Option<usize>,
+    /// Convert images to greyscale; IDX images always are.
+    #[arg(long)]
+    pub(crate) grey: bool,
+    /// Channels of the first of three stages, a multiple of 32; the vectors have four times as many components
+    /// [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) width: Option<usize>,
+    /// Residual blocks per stage [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) blocks: Option<usize>,
+    /// Number of epochs [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) epochs: Option<usize>,
+    /// Batch size [default: the trainer's]
+    #[arg(long, value_parser = config::at_least_one)]
+    pub(crate) batch: Option<usize>,
+    /// Peak learning rate [default: the trainer's]
+    #[arg(long, value_parser = config::positive)]
+    pub(crate) learning_rate: Option<f32>,
+    /// Disable data augmentation (shifts and mirroring).
+    #[arg(long)]
+    pub(crate) no_augment: bool,
+    /// Do not mirror images: for data where left and right differ, such as writing.
+    #[arg(long)]
+    pub(crate) no_mirror: bool,
+    /// Number of threads; 0 for all cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Seed of all random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) made: MadeArgs,
+}
 
 /// Runs the training.
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {

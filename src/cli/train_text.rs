@@ -1,11 +1,10 @@
 //! `nearness train text`: contrastive training of a text encoder on paragraphs.
 
-use super::args::{MadeArgs, StoredAs};
 use super::config;
 use super::eval::text::{Measured, embedded};
 use super::output;
 use super::progress::{count, duration};
-use super::train::{ModelFolder, Phases, command_line, data_sources, precision};
+use super::train_common::{MadeArgs, ModelFolder, Phases, StoredAs, command_line, data_sources, precision};
 use crate::embed::text::{self, paragraphs, paragraphs::Paragraphs, retrieval};
 use crate::embed::words::WordModel;
 use crate::embed::{Embedder, ModelCard, today};

@@ -1,11 +1,12 @@
 //! gRPC client for the command line, with readable errors.
 //!
-//! Requests and responses are the messages of [`pb`]; [`super::payload`] converts their payloads to JSON. The API
+//! Requests and responses are the messages of [`pb`]; [`super::convert::payload`] converts their payloads to JSON. The API
 //! exposes no tonic types.
 
 use super::limits::MAX_RESPONSE_BYTES;
-use super::probe::{self, Target};
-use super::{hints, pb, status};
+use super::transport::hints;
+use super::transport::probe::{self, Target};
+use super::{pb, status};
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,33 +1,33 @@
 //! The server: the services of `nearness.v1` with health and reflection on one port, and for browsers on another.
 
-use super::calls::SMALL_MESSAGE;
-use super::collections::Collections;
-use super::connection::{self, Counted, Times};
-use super::embedders::Embedders;
-use super::gate::{Door, Gate, HealthLimits};
-use super::health::Health;
+use super::executor::Shared;
 use super::limits::DEFAULT_RESPONSE_BYTES;
-use super::map::Map;
-use super::memory::Memory;
-use super::metrics::{Metrics, Requests};
-use super::page::{Names, Page};
-use super::pb;
-use super::places::Places;
-use super::points::Points;
-use super::quality::Quality;
-use super::reply::Replies;
-use super::scrape;
-use super::search::Search;
-use super::snapshots::Snapshots;
-use super::tls::{Speech, Tls};
-use super::training::Training;
-use super::work::Shared;
+use super::method_table::SMALL_MESSAGE;
+use super::metrics::Metrics;
+use super::middleware::concurrency_limit::ConcurrencyLimit;
+use super::middleware::memory_limit::MemoryLimit;
+use super::middleware::request_layer::Gate;
+use super::middleware::request_log::RequestLogger;
+use super::middleware::response_body::Replies;
+use super::middleware::server_state::{HealthLimits, ServerState};
+use super::services::collections::Collections;
+use super::services::embedders::Embedders;
+use super::services::health::Health;
+use super::services::map::Map;
+use super::services::points::Points;
+use super::services::quality::Quality;
+use super::services::search::Search;
+use super::services::snapshots::Snapshots;
+use super::services::training::Training;
+use super::transport::connection::{self, Counted, Times};
+use super::transport::tls::{Speech, Tls};
+use super::web_ui::{Names, Page};
+use super::{metrics_endpoint, pb};
+use crate::auth::{Access, Audit, Live};
 use crate::collection::Engine;
-use crate::guard::{Access, Audit, Live};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::server::NamedService;
@@ -350,7 +350,7 @@ impl Server {
         let polled = |(listener, address): (TcpListener, SocketAddr)| {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
-        let connections = Arc::new(Places::new(options.max_connections, options.max_connections_per_address));
+        let connections = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
         let times =
             Times { handshake: options.handshake_timeout, idle: options.idle_timeout, patience: options.patience };
         let (tls, listener) = (options.tls.clone(), polled((listener, address))?);
@@ -361,37 +361,34 @@ impl Server {
             threads => threads,
         };
         let bytes = options.max_message_bytes;
-        let memory = Arc::new(Memory::new(options.max_request_memory_bytes));
+        let memory_limit = Arc::new(MemoryLimit::new(options.max_request_memory_bytes));
         let work = Arc::new(Shared::new(
             engine.clone(),
             threads,
-            memory.clone(),
+            memory_limit.clone(),
             bytes,
             options.default_embedder,
             stopping.clone(),
         ));
         let replies = Arc::new(Replies::new(options.patience));
         let most = options.max_concurrent_requests;
-        let door = Arc::new(Door {
+        let state = Arc::new(ServerState {
             access: options.access.clone(),
-            places: Arc::new(Places::new(most, options.max_concurrent_requests_per_client)),
-            audit: options.audit,
-            requests: Requests::default(),
-            memory,
+            concurrency_limit: Arc::new(ConcurrencyLimit::new(most, options.max_concurrent_requests_per_client)),
+            log: Arc::new(RequestLogger::new(options.audit)),
+            memory_limit,
             health: HealthLimits::default(),
             replies: replies.clone(),
             patience: options.patience,
             max_message_bytes: bytes,
             default_response_bytes: options.default_response_bytes,
-            begun: Instant::now(),
-            strangers: AtomicU64::new(0),
         });
         // Ends with this call, at the latest when it is dropped.
         let mut beside = tokio::task::JoinSet::new();
         beside.spawn(replies.watch());
         if let Some(listening) = metrics {
-            let metrics = Metrics::new(&door, engine.clone(), work.clone(), connections.clone());
-            beside.spawn(scrape::serve(polled(listening)?, metrics));
+            let metrics = Metrics::new(&state, engine.clone(), work.clone(), connections.clone());
+            beside.spawn(metrics_endpoint::serve(polled(listening)?, metrics));
         }
 
         let mut services = vec![""];
@@ -401,14 +398,14 @@ impl Server {
                     .build_v1()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ))
             .add_service(Gate::new(
                 reflection()?
                     .build_v1alpha()
                     .map_err(ServerError::Reflection)?
                     .max_decoding_message_size(SMALL_MESSAGE.min(bytes)),
-                door.clone(),
+                state.clone(),
             ));
         macro_rules! serve {
             ($server:ty, $handler:expr) => {
@@ -417,7 +414,7 @@ impl Server {
                     .accept_compressed(Gzip)
                     .send_compressed(Gzip);
                 services.push(<$server as NamedService>::NAME);
-                routes = routes.add_service(Gate::new(service, door.clone()));
+                routes = routes.add_service(Gate::new(service, state.clone()));
             };
         }
         serve!(pb::collections_server::CollectionsServer<Collections>, Collections(work.clone()));
@@ -430,7 +427,7 @@ impl Server {
         serve!(pb::embedders_server::EmbeddersServer<Embedders>, Embedders(work));
         let health = Health { engine, access: options.access, services, stopping: stopping.clone() };
         let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE.min(bytes));
-        let routes = routes.add_service(Gate::new(health, door));
+        let routes = routes.add_service(Gate::new(health, state));
 
         let shutdown = async move {
             shutdown.await;

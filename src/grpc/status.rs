@@ -6,11 +6,11 @@
 //! contains.
 
 use super::limits::MAX_RESPONSE_BYTES;
+use super::middleware::concurrency_limit::LimitReached;
 use super::pb;
-use super::places::Full;
+use crate::auth::Role;
 use crate::collection::{self, ErrorKind};
 use crate::embed;
-use crate::guard::Role;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -236,10 +236,12 @@ pub(super) fn response_too_large(limit: usize, most: usize) -> Status {
 }
 
 /// The concurrency limit, in total or of the client, is exceeded.
-pub(super) fn overloaded(full: Full) -> Status {
+pub(super) fn overloaded(full: LimitReached) -> Status {
     come_again(match full {
-        Full::All(limit) => format!("{limit} requests are being answered, which is the limit; try again later"),
-        Full::Client(limit) => {
+        LimitReached::Total(limit) => {
+            format!("{limit} requests are being answered, which is the limit; try again later")
+        }
+        LimitReached::PerClient(limit) => {
             format!("{limit} requests of this client are being answered, which is the limit of one; try again later")
         }
     })

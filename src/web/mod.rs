@@ -1,7 +1,7 @@
 //! The files of the web page: built from `web/` (TypeScript and Vite), committed as `web/dist`, and embedded in the
 //! binary by `build.rs`.
 //!
-//! This module is independent of the network; `src/grpc/page.rs` serves the files.
+//! This module is independent of the network; `src/grpc/web_ui.rs` serves the files.
 
 use std::io::Read;
 

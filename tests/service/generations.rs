@@ -1,9 +1,9 @@
 //! `Reembed`, `Rollback` and `DropPrevious` over the wire: progress, streams that go on, and who may.
 
-use crate::guard::{grant, holder, with_access};
+use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
+use nearness::auth::{Access, Role};
 use nearness::grpc::{ClientError, Replies, pb};
-use nearness::guard::{Access, Role};
 
 /// The progress that was told, and the collection.
 async fn follow(

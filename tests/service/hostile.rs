@@ -3,15 +3,15 @@
 
 #![allow(clippy::print_stderr, reason = "the rounds are counted and printed")]
 
-use crate::guard::Authority;
 use crate::harness::*;
+use crate::metrics::{get, http, value};
 use crate::support::memory_engine::MemoryEngine;
-use crate::watch::{get, http, value};
+use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
+use nearness::auth::Live;
 use nearness::collection::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, Tls, WebOptions, pb};
-use nearness::guard::Live;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! Models trained, installed and deleted over the wire, while the server runs.
 
-use crate::guard::{grant, holder, with_access};
+use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
+use nearness::auth::{Access, Role};
 use nearness::collection::LocalEngine;
 use nearness::embed::Registry;
 use nearness::grpc::{Client, ClientError, pb};
-use nearness::guard::{Access, Role};
 use pb::train_embedder_response::State;
 use std::path::Path;
 use std::sync::Arc;

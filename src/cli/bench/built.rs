@@ -1,10 +1,10 @@
 //! A benchmark segment with its graph: written, mapped and searched as in a collection.
 
-use super::Measured;
+use super::args::BenchArgs;
 use super::curve::{self, Point};
 use super::data::Vectors;
+use super::measured::Measured;
 use super::truth::Truth;
-use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step, count};
 use crate::disk;
 use crate::index::order::{self, SourceRow};

@@ -1,6 +1,6 @@
 //! Vectors of a benchmark: loaded into one array and validated as in a collection.
 
-use crate::cli::load::rows;
+use crate::cli::load::formats::files;
 use crate::cli::progress::{Progress, Step, count};
 use crate::index::Rows;
 use crate::math::{self, Components};
@@ -25,7 +25,7 @@ impl Vectors {
         limit: Option<usize>,
         quiet: bool,
     ) -> anyhow::Result<Self> {
-        let mut rows = rows::open(path).context(flag.to_owned())?;
+        let mut rows = files::open_rows(path).context(flag.to_owned())?;
         let dimension = rows.dimension();
         let most = limit.unwrap_or(usize::MAX);
         let mut numbers = Vec::new();

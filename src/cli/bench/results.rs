@@ -4,6 +4,7 @@
 //! Other fields are ignored in both.
 
 use super::curve;
+use super::measured::Measured;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub(in crate::cli) struct Point {
 
 impl Engine {
     /// Converts the current measurement.
-    pub(super) fn measured(name: &str, measured: &super::Measured) -> Self {
+    pub(super) fn measured(name: &str, measured: &Measured) -> Self {
         let point = |point: &curve::Point| Point { ef: Some(point.ef), recall: point.recall, qps: point.qps };
         Self {
             name: name.into(),

@@ -1,10 +1,10 @@
 //! Benchmark of a server's collection over gRPC: several concurrent connections, one query per call.
 
-use super::Measured;
+use super::args::BenchArgs;
 use super::curve::{self, Pass, Point};
 use super::data::Vectors;
+use super::measured::Measured;
 use super::truth::Truth;
-use crate::cli::args::BenchArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::grpc::pb;

@@ -1,8 +1,8 @@
 //! `nearness eval images`: accuracy, and the fraction of an image's nearest neighbours of the same class.
 
-use super::super::args::EvalImagesArgs;
 use super::super::output::{self, Table};
 use super::super::train_images;
+use super::args::EvalImagesArgs;
 use crate::embed::images::{self, NEAREST, PictureNet, Wanted};
 use anyhow::Context;
 use serde_json::json;

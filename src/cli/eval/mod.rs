@@ -1,15 +1,16 @@
 //! `nearness eval`: quality of embedders on word pairs, analogies, paragraphs, labelled digits or images.
 
+pub(super) mod args;
 mod images;
 mod plot;
 pub(crate) mod text;
 
-use super::args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use super::output::{self, Table};
 use crate::embed::Embedder;
 use crate::embed::digits::{self, DigitNet, LabelledImages};
 use crate::embed::words::{WordModel, eval};
 use anyhow::{Context, bail};
+use args::{EvalCommand, EvalDigitsArgs, EvalWordsArgs};
 use serde_json::json;
 
 /// Runs a subcommand.

@@ -1,11 +1,11 @@
 //! Offline loading into a data directory: the engine validates and embeds the items, and writes them as sealed
 //! segments.
 
-use super::files::{Files, ReadOptions};
+use super::args::LoadArgs;
+use super::formats::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};
-use crate::cli::args::LoadArgs;
 use crate::cli::local;
 use crate::cli::progress::{Progress, Step};
 use crate::collection::{CollectionInfo, Engine, Error, ErrorKind, Item, LocalEngine, OnConflict, Refused};

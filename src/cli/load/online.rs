@@ -5,11 +5,11 @@
 //! acknowledged and counted. A broken connection ends the load: acknowledged items are durable, and the same load may
 //! be repeated.
 
-use super::files::{Files, ReadOptions};
+use super::args::LoadArgs;
+use super::formats::files::{Files, ReadOptions};
 use super::record::{Place, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};
-use crate::cli::args::LoadArgs;
 use crate::cli::progress::{Progress, Step};
 use crate::cli::remote::{self, Client, told};
 use crate::collection::{Blocks, Item, Source, Space};

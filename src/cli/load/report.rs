@@ -1,6 +1,6 @@
 //! Report of a load: counts, the first invalid records, and the end of a `--strict` load.
 
-use super::detect::Format;
+use super::formats::detect::Format;
 use super::record::RecordError;
 use super::target::Existing;
 use crate::cli::progress::{Progress, count, rate};

@@ -219,7 +219,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::load::fixture::{self, gzip};
+    use crate::cli::load::formats::fixture::{self, gzip};
 
     #[test]
     fn lines_are_bounded_and_the_next_one_is_found() {

@@ -1,7 +1,7 @@
 //! Target collection of a load: an existing one, or the specification of a new one.
 
+use super::args::LoadArgs;
 use super::record::Place;
-use crate::cli::args::LoadArgs;
 use crate::cli::config::Usage;
 use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
 use crate::types::Metric;

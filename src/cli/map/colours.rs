@@ -1,6 +1,6 @@
 //! Colours of points: up to ten named groups, or a scale for numbers with many values.
 
-use super::shown;
+use super::drawn::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -2,19 +2,21 @@
 //!
 //! | file | contents |
 //! | --- | --- |
+//! | `drawn.rs` | a layout with the displayed properties of its points |
 //! | `page.rs` `page.html` | an interactive page; loads nothing from other hosts |
 //! | `svg.rs` | a static picture, with a legend and labels that do not overlap |
 //! | `colours.rs` | colours of points |
 
 mod colours;
+mod drawn;
 mod page;
 mod svg;
 
-use super::args::ServerArgs;
 use super::config::{self, Usage};
 use super::progress::{Progress, Step, count};
 use super::remote::{self, told};
 use super::{local, output, picture};
+use crate::cli::common_args::ServerArgs;
 use crate::collection::Engine;
 use crate::collection::map::{DEFAULT_MAP_POINTS, MAX_MAP_POINTS, MapChoice, MapParams, MapPart};
 use crate::grpc::pb;
@@ -22,6 +24,7 @@ use crate::map::Method;
 use crate::types::CollectionName;
 use anyhow::{Context, bail};
 use clap::Args;
+use drawn::{Drawn, shown};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -74,39 +77,6 @@ pub(crate) struct MapArgs {
 
 fn method(name: &str) -> Result<Method, String> {
     Method::from_name(name).ok_or_else(|| format!("{name:?} is none of pca, tsne and umap"))
-}
-
-/// A layout with the displayed properties of its points.
-#[derive(Default)]
-struct Drawn {
-    total: u64,
-    dimensions: usize,
-    ids: Vec<String>,
-    /// Values of the colour field and the label field, as far as requested.
-    fields: Vec<Vec<Value>>,
-    places: Vec<f32>,
-    method: String,
-    seconds: f64,
-    neighbors_kept: Option<f32>,
-}
-
-impl Drawn {
-    fn place(&self, point: usize) -> &[f32] {
-        &self.places[point * self.dimensions..][..self.dimensions]
-    }
-
-    fn add_points(&mut self, ids: impl Iterator<Item = String>, fields: Vec<Vec<Value>>) {
-        self.ids.extend(ids);
-        self.fields.resize(self.fields.len().max(fields.len()), Vec::new());
-        self.fields.iter_mut().zip(fields).for_each(|(all, more)| all.extend(more));
-    }
-
-    fn check(self) -> anyhow::Result<Self> {
-        let whole = self.places.len() == self.ids.len() * self.dimensions
-            && self.fields.iter().all(|values| values.len() == self.ids.len())
-            && self.places.iter().all(|x| x.is_finite());
-        if whole { Ok(self) } else { bail!("the layout came in part only") }
-    }
 }
 
 /// Output format.
@@ -186,15 +156,6 @@ pub(super) fn run(args: MapArgs, quiet: bool) -> anyhow::Result<()> {
         drawn.seconds
     ))?;
     Ok(())
-}
-
-/// Formats a payload value; none for null.
-fn shown(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
 }
 
 fn offline(args: &MapArgs, fields: &[String], progress: &Progress) -> anyhow::Result<Drawn> {
@@ -318,16 +279,8 @@ fn csv(drawn: &Drawn, fields: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::drawn::tests::drawn;
     use super::*;
-
-    pub(super) fn drawn() -> Drawn {
-        let ids = ["a", "b, \"quoted\"", "</script><img>", "d"];
-        let colours = vec![json!("red"), json!("blue"), json!("red"), Value::Null];
-        let mut drawn = Drawn { total: 9, dimensions: 2, method: "tsne".into(), ..Drawn::default() };
-        drawn.add_points(ids.iter().map(|id| (*id).to_owned()), vec![colours]);
-        drawn.places = vec![0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0];
-        drawn
-    }
 
     #[test]
     fn a_csv_has_a_line_a_point() {
@@ -337,13 +290,5 @@ mod tests {
             ["id,x,y,colour", "a,0,0.5,red", "\"b, \"\"quoted\"\"\",-1,1,blue"]
         );
         assert_eq!(text.lines().last(), Some("d,1,-1,"));
-    }
-
-    #[test]
-    fn a_layout_in_part_is_refused() {
-        assert!(drawn().check().is_ok());
-        assert!(Drawn { places: vec![0.0; 6], ..drawn() }.check().is_err());
-        assert!(Drawn { fields: vec![vec![]], ..drawn() }.check().is_err());
-        assert!(Drawn { places: vec![f32::NAN; 8], ..drawn() }.check().is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A map as one self-contained HTML page that loads nothing from other hosts.
 
-use super::Drawn;
 use super::colours::Colours;
+use super::drawn::Drawn;
 use super::svg::escaped;
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub(super) fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::map::tests::drawn;
+    use crate::cli::map::drawn::tests::drawn;
 
     #[test]
     fn the_page_holds_its_data_and_nothing_from_elsewhere() {

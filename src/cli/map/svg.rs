@@ -1,7 +1,7 @@
 //! A map as SVG: coloured points, a legend, and as many labels as fit without overlapping.
 
-use super::Drawn;
 use super::colours::Colours;
+use super::drawn::Drawn;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -110,7 +110,7 @@ fn placed_labels(labels: &[String], at: &dyn Fn(usize) -> (f32, f32)) -> Vec<(us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::map::tests::drawn;
+    use crate::cli::map::drawn::tests::drawn;
 
     #[test]
     fn every_point_is_drawn_and_nothing_is_let_in() {

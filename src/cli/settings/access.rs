@@ -1,6 +1,6 @@
 //! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
-use crate::guard::{
+use crate::auth::{
     Access, Caller, CertificateGrant, KeyGrant, KeyHash, Role, Scope, SigningAlgorithm, Trust, TrustedKey,
 };
 use anyhow::{Context, bail, ensure};

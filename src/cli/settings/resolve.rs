@@ -2,9 +2,9 @@
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
+use crate::auth::{Access, Live};
 use crate::cli::config;
 use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
-use crate::guard::{Access, Live};
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,94 @@
+//! The service `Search`.
+
+use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
+use crate::grpc::convert::{from_proto, to_proto};
+use crate::grpc::executor::{Lane, Shared};
+use crate::grpc::pb;
+use crate::grpc::status::OrStatus;
+use crate::types::CollectionName;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub(crate) struct Search(pub(crate) Arc<Shared>);
+
+/// Runs the queries. Returns the answers, and the requested fields that no point has.
+fn search(
+    engine: &dyn Engine,
+    name: &CollectionName,
+    queries: &[Query],
+    params: &SearchParams,
+) -> Result<(Vec<Answer>, Vec<String>), Error> {
+    let answers = engine.search(name, queries, params)?;
+    Ok((answers, unknown_fields(engine, name, params)?))
+}
+
+/// Returns the fields named by a search that no point has.
+fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchParams) -> Result<Vec<String>, Error> {
+    let mut unknown = match &params.filter {
+        Some(filter) => engine.unknown_fields(name, filter)?,
+        None => Vec::new(),
+    };
+    if let Some(field) = &params.group_by {
+        unknown.extend(engine.unknown_fields(name, &Filter::exists(field))?);
+        unknown.sort_unstable();
+        unknown.dedup();
+    }
+    Ok(unknown)
+}
+
+#[tonic::async_trait]
+impl pb::search_server::Search for Search {
+    async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        work.reached(&name, request.min_sequence).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &[query], &params));
+        let (answers, unknown_fields) = work.run(lane, search).await?;
+        // One query, one answer.
+        let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
+        work.reply(pb::SearchResponse { unknown_fields, ..answer })
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let query = from_proto::query(&"query", request.query).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let id = from_proto::id(&"id", request.id).or_status()?;
+        work.reached(&name, request.min_sequence).await?;
+        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        let explain = move |engine: &dyn Engine| {
+            let told = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(told, unknown_fields(engine, &name, &params)?))
+        };
+        let told = work.run(lane, explain).await?;
+        work.reply(told)
+    }
+
+    async fn search_batch(
+        &self,
+        request: Request<pb::SearchBatchRequest>,
+    ) -> Result<Response<pb::SearchBatchResponse>, Status> {
+        let work = self.0.of(&request);
+        let request = request.into_inner();
+        let name = from_proto::collection("collection", &request.collection).or_status()?;
+        let params = from_proto::params(request.params).or_status()?;
+        let queries = from_proto::queries(request.queries, params.k).or_status()?;
+        work.reached(&name, request.min_sequence).await?;
+        let lane = Lane::of_queries(&queries);
+        let budget = work.budget();
+        let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &queries, &params));
+        let (answers, unknown_fields) = work.run(lane, search).await?;
+        let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
+        if let Some(first) = responses.first_mut() {
+            first.unknown_fields = unknown_fields;
+        }
+        work.reply(pb::SearchBatchResponse { responses })
+    }
+}
