@@ -90,10 +90,10 @@ fn words(args: &ImportWordsArgs) -> anyhow::Result<()> {
         output::json(&json!({
             "out": args.made.out, "words": words, "dimension": dimension, "fingerprint": fingerprint,
             "left_out": {
-                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.twice,
+                "empty": notes.empty, "too_long": notes.too_long, "not_utf8": notes.not_utf8, "twice": notes.duplicates,
             },
-            "spaces_replaced": notes.spaced,
-            "words_promised": notes.miscounted.map(|(promised, _)| promised),
+            "spaces_replaced": notes.respelled,
+            "words_promised": notes.word_counts.map(|(promised, _)| promised),
         }))?;
     } else {
         output::line(&format!("{}: {} words, {dimension} components", args.made.out.display(), count(words as u64)))?;

@@ -160,8 +160,8 @@ fn flatten(image: &image::RgbaImage) -> Vec<u8> {
 /// chequered square, and a disc on a striped ground.
 pub(crate) fn canaries() -> Vec<Vec<u8>> {
     let drawn = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
-        let places = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));
-        let rgb: Vec<u8> = places.flat_map(|(x, y)| colour(x, y)).collect();
+        let pixels = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));
+        let rgb: Vec<u8> = pixels.flat_map(|(x, y)| colour(x, y)).collect();
         let mut file = Vec::new();
         let encoder = PngEncoder::new(&mut file);
         encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8).expect("a picture of that size");

@@ -416,8 +416,8 @@ fn train_words(
 ) -> Result<Vec<Arc<dyn Embedder>>, embed::Error> {
     let most = limits::MAX_TRAINED_NUMBERS / options.dimension.max(1);
     let options = WordOptions {
-        most_words: options.most_words.min(most).min(limits::MAX_TRAINED_WORDS),
-        most_bytes: limits::MAX_UPLOAD_BYTES,
+        max_words: options.max_words.min(most).min(limits::MAX_TRAINED_WORDS),
+        max_bytes: limits::MAX_UPLOAD_BYTES,
         scratch: upload.files.dir().into(),
         checkpoints: None,
         ..options.clone()

@@ -4,7 +4,7 @@
 //! 2014, "Sparser Johnson-Lindenstrauss Transforms", section 1; for texts: Weinberger and others 2009, "Feature Hashing
 //! for Large Scale Multitask Learning", section 2).
 
-use crate::words::sampling::{Random, hash};
+use crate::words::sampling::{Random, fnv1a};
 
 /// Numbers that each word adds to; two of them may coincide.
 const HASHES: usize = 8;
@@ -14,7 +14,7 @@ pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
     if sketch.is_empty() {
         return;
     }
-    let mut random = Random::new(hash(word.as_bytes()), 0);
+    let mut random = Random::new(fnv1a(word.as_bytes()), 0);
     for _ in 0..HASHES {
         let bits = random.next();
         let index = (u64::from(bits as u32) * sketch.len() as u64) >> 32;

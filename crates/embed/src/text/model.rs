@@ -84,10 +84,10 @@ impl TextEmbedder {
     pub fn new(words: Arc<WordModel>) -> Result<Self, Error> {
         let n = words.vocabulary().len();
         let total = words.total();
-        let weights = (0..n).map(|number| (sif::A / (sif::A + share(&words, number))) as f32).collect();
+        let weights = (0..n).map(|number| (sif::SMOOTHING / (sif::SMOOTHING + share(&words, number))) as f32).collect();
         let mut parts = Fingerprinter::new("text/1");
         parts.part("words", &words.fingerprint().0);
-        parts.part("a", &sif::A.to_le_bytes());
+        parts.part("a", &sif::SMOOTHING.to_le_bytes());
         let mut card = words.card().clone();
         card.name = match words.name() {
             WORDS => "text".into(),
@@ -103,7 +103,7 @@ impl TextEmbedder {
         };
         card.summary = format!(
             "Blocks of text from word vectors: smooth inverse frequency weights (a = {}), common component removed.{without}",
-            sif::A
+            sif::SMOOTHING
         );
         let about = "the weighted mean of the words' vectors, a unit vector";
         let taps = [Tap { name: "vector", dimension: words.dimension() as u32, about }];

@@ -26,7 +26,7 @@ use super::{
     WordModel,
     cloze_layer::{ClozeLayer, WINDOW, after, before},
     model::{Term, check_k},
-    options::{NOISE_POWER, Objective},
+    options::{DEFAULT_NOISE_POWER, Objective},
     sif::weight,
 };
 use crate::{Error, capability::WordVectors};
@@ -125,7 +125,7 @@ fn fill(model: &WordModel, pattern: &str, k: usize) -> Result<Vec<Vec<(String, f
             )));
         }
         let scores = scores(model, &[&known]).expect("the output layer was found above");
-        Ok(model.best(&softmax(scores), k))
+        Ok(model.top_k(&softmax(scores), k))
     };
     around.iter().map(fill).collect()
 }
@@ -168,7 +168,7 @@ pub(super) fn scores(model: &WordModel, blanks: &[&[ContextWord]]) -> Option<Vec
     let cbow = model.objective() == Objective::Cbow;
     let power = match &model.cloze {
         Some(_) => 1.0,
-        None if cbow => NOISE_POWER,
+        None if cbow => DEFAULT_NOISE_POWER,
         None => POWER,
     };
     let query = |around: &&[ContextWord]| match &model.cloze {

@@ -11,10 +11,10 @@ use super::{
     checkpoint::Checkpoint,
     cloze_layer::{ClozeLayer, POSITIONS, WINDOW, after, before},
     corpus::Corpus,
-    negative_sampling::Measure,
+    negative_sampling::LossMeter,
     options::{TrainOptions, TrainProgress},
-    parallel_loop::{self, Reporter, Turns},
-    sampling::{Alias, Random},
+    parallel_loop::{self, Iterations, ProgressReporter},
+    sampling::{AliasTable, Random},
     table::Table,
     token_file::END,
 };
@@ -54,45 +54,50 @@ pub(super) fn fit(
         positions.set_row(before(distance), &nearer);
         positions.set_row(after(distance), &nearer);
     }
-    let kept = checkpoint.map(|kept| kept.load(PHASE, &mut [&mut around, &mut positions, &mut output]));
-    let (first, report) = kept.transpose()?.flatten().unwrap_or_default();
-    let all = corpus.blocks.len() * options.blank_epochs;
-    let noise = Alias::new(&corpus.counts, 1.0);
-    let total = corpus.total() * options.blank_epochs as u64;
-    let reporter = Reporter { phase: PHASE, total, report: Mutex::new(report), observe };
+    let saved = checkpoint.map(|checkpoint| checkpoint.load(PHASE, &mut [&mut around, &mut positions, &mut output]));
+    let (first, report) = saved.transpose()?.flatten().unwrap_or_default();
+    let iterations = corpus.blocks.len() * options.cloze_epochs;
+    let noise = AliasTable::new(&corpus.counts, 1.0);
+    let total = corpus.total() * options.cloze_epochs as u64;
+    let reporter = ProgressReporter { phase: PHASE, total, report: Mutex::new(report), observe };
     let positions = Mutex::new(positions);
-    let save = |turn| match checkpoint {
+    let save = |iteration| match checkpoint {
         Some(checkpoint) => {
             let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
-            checkpoint.save(PHASE, turn, reporter.now(), &[&around, &positions, &output])
+            checkpoint.save(PHASE, iteration, reporter.now(), &[&around, &positions, &output])
         }
         None => Ok(()),
     };
     // SAFETY: the threads access the numbers through the functions of `math::train` only.
-    let run = unsafe { Run { around: Hogwild::new(&around), output: Hogwild::new(&output), noise } };
+    let pass = unsafe { Pass { around: Hogwild::new(&around), output: Hogwild::new(&output), noise } };
     parallel_loop::run(
-        Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
-        || Scratch::new(dimension),
-        |turn, scratch| {
-            let rate = LEARNING_RATE * (1.0 - turn as f32 / all as f32).max(1e-4);
-            let mut tokens = std::mem::take(&mut scratch.tokens);
-            corpus.spool.read(&corpus.blocks[turn % corpus.blocks.len()], &mut tokens)?;
-            let mut random = Random::new(options.seed ^ u64::from(END), turn as u64);
-            scratch.measure = Measure::default();
-            scratch.positions.load(&positions.lock().unwrap_or_else(PoisonError::into_inner));
+        Iterations {
+            first,
+            total: iterations,
+            threads: options.resolved_threads(),
+            pause_interval: checkpoint.map(|checkpoint| checkpoint.interval),
+        },
+        || TrainBuffers::new(dimension),
+        |iteration, buffers| {
+            let rate = LEARNING_RATE * (1.0 - iteration as f32 / iterations as f32).max(1e-4);
+            let mut tokens = std::mem::take(&mut buffers.tokens);
+            corpus.token_file.read(&corpus.blocks[iteration % corpus.blocks.len()], &mut tokens)?;
+            let mut random = Random::new(options.seed ^ u64::from(END), iteration as u64);
+            buffers.loss_meter = LossMeter::default();
+            buffers.positions.load(&positions.lock().unwrap_or_else(PoisonError::into_inner));
             let mut words = 0;
             for sentence in tokens.split(|&token| token == END) {
                 words += sentence.len() as u64;
-                run.sentence(sentence, rate, &mut random, scratch);
+                pass.sentence(sentence, rate, &mut random, buffers);
             }
-            scratch.positions.merge(&mut positions.lock().unwrap_or_else(PoisonError::into_inner));
-            scratch.tokens = tokens;
-            reporter.add(words, scratch.measure.mean(), rate)
+            buffers.positions.merge(&mut positions.lock().unwrap_or_else(PoisonError::into_inner));
+            buffers.tokens = tokens;
+            reporter.add(words, buffers.loss_meter.mean(), rate)
         },
         save,
     )?;
-    if first < all {
-        save(all)?;
+    if first < iterations {
+        save(iterations)?;
     }
     let around = Table::encode(options.store, around.to_rows(), dimension);
     let mut positions = positions.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -131,83 +136,84 @@ impl PositionVectors {
     }
 }
 
-struct Scratch {
+struct TrainBuffers {
     positions: PositionVectors,
     tokens: Vec<u32>,
     input: Composed,
     rows: Vec<u32>,
-    which: Vec<u32>,
+    position_rows: Vec<u32>,
     targets: Vec<u32>,
-    coming: Vec<u32>,
+    next_targets: Vec<u32>,
     errors: Vec<f32>,
-    measure: Measure,
+    loss_meter: LossMeter,
 }
 
-impl Scratch {
+impl TrainBuffers {
     fn new(dimension: usize) -> Self {
         Self {
             positions: PositionVectors { now: SharedMatrix::zeros(POSITIONS, dimension), loaded: Vec::new() },
             tokens: Vec::new(),
             input: Composed::new(1, dimension),
             rows: Vec::new(),
-            which: Vec::new(),
+            position_rows: Vec::new(),
             targets: Vec::new(),
-            coming: Vec::new(),
+            next_targets: Vec::new(),
             errors: Vec::new(),
-            measure: Measure::default(),
+            loss_meter: LossMeter::default(),
         }
     }
 }
 
-struct Run<'a> {
+struct Pass<'a> {
     around: Hogwild<'a, SharedMatrix>,
     output: Hogwild<'a, SharedMatrix>,
-    noise: Alias,
+    noise: AliasTable,
 }
 
-impl Run<'_> {
-    fn sentence(&self, sentence: &[u32], rate: f32, random: &mut Random, scratch: &mut Scratch) {
+impl Pass<'_> {
+    fn sentence(&self, sentence: &[u32], rate: f32, random: &mut Random, buffers: &mut TrainBuffers) {
         if sentence.len() < 2 {
             return;
         }
-        let Scratch { positions, input, rows, which, targets, coming, errors, measure, .. } = scratch;
-        self.draw(sentence[0], random, targets);
+        let TrainBuffers { positions, input, rows, position_rows, targets, next_targets, errors, loss_meter, .. } =
+            buffers;
+        self.sample_targets(sentence[0], random, targets);
         sentence.iter().take(WINDOW + 1).for_each(|&word| self.around.prefetch(word));
         for at in 0..sentence.len() {
             if let Some(&next) = sentence.get(at + 1) {
-                self.draw(next, random, coming);
+                self.sample_targets(next, random, next_targets);
             }
             if let Some(&entering) = sentence.get(at + 1 + WINDOW) {
                 self.around.prefetch(entering);
             }
             rows.clear();
-            which.clear();
+            position_rows.clear();
             for distance in 1..=WINDOW {
                 if let Some(index) = at.checked_sub(distance) {
                     rows.push(sentence[index]);
-                    which.push(before(distance) as u32);
+                    position_rows.push(before(distance) as u32);
                 }
                 if let Some(&word) = sentence.get(at + distance) {
                     rows.push(word);
-                    which.push(after(distance) as u32);
+                    position_rows.push(after(distance) as u32);
                 }
             }
-            input.gather_weighted(0, (&self.around, rows), (&positions.now, which));
+            input.gather_weighted(0, (&self.around, rows), (&positions.now, position_rows));
             let window = Window { inputs: &[0], targets, shift: (NOISE as f32).ln() };
-            measure.window(input.inputs(), &self.output, window);
+            loss_meter.window(input.inputs(), &self.output, window);
             step(input.inputs(), &self.output, window, rate, errors);
-            input.scatter_weighted(0, (&self.around, rows), (&positions.now, which), POSITION_LEARNING_RATE);
-            std::mem::swap(targets, coming);
+            input.scatter_weighted(0, (&self.around, rows), (&positions.now, position_rows), POSITION_LEARNING_RATE);
+            std::mem::swap(targets, next_targets);
         }
     }
 
     /// Draws the targets: the word, then the noise, which may include the word.
-    fn draw(&self, word: u32, random: &mut Random, targets: &mut Vec<u32>) {
+    fn sample_targets(&self, word: u32, random: &mut Random, targets: &mut Vec<u32>) {
         targets.clear();
         targets.push(word);
         self.output.prefetch(word);
         for _ in 0..NOISE {
-            let noise = self.noise.draw(random);
+            let noise = self.noise.sample(random);
             targets.push(noise);
             self.output.prefetch(noise);
         }

@@ -1,12 +1,12 @@
 //! A corpus as word numbers with its vocabulary.
 //!
-//! A sentence is a line; lines of more than [`SENTENCE`] words are split. The text is read once, as a stream: words are
-//! counted (`vocabulary.rs`) and written to a file under provisional numbers (`token_file.rs`). Then the rare words are
-//! dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
+//! A sentence is a line; lines of more than [`MAX_SENTENCE_WORDS`] words are split. The text is read once, as a stream:
+//! words are counted (`vocabulary.rs`) and written to a file under provisional numbers (`token_file.rs`). Then the rare
+//! words are dropped and the rest renumbered by falling frequency. Only the vocabulary stays in memory.
 
 use super::{
     options::Phrases,
-    token_file::{END, Spool},
+    token_file::{END, TokenFile},
 };
 use crate::{DataSource, Error, transformers::Pieces};
 use std::{
@@ -15,18 +15,18 @@ use std::{
 };
 
 /// Maximum words of a sentence.
-pub(super) const SENTENCE: usize = 1_000;
+pub(super) const MAX_SENTENCE_WORDS: usize = 1_000;
 /// Words per block of a large corpus.
-const BLOCK: u64 = 1 << 15;
+const MAX_BLOCK_TOKENS: u64 = 1 << 15;
 /// Options for reading a corpus.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(super) struct CorpusOptions {
     /// Minimum count; rarer words are dropped.
     pub(super) min_count: u64,
     /// Maximum vocabulary size.
-    pub(super) most_words: usize,
+    pub(super) max_words: usize,
     /// Maximum size of the uncompressed text, in bytes; a larger text is refused.
-    pub(super) most_bytes: u64,
+    pub(super) max_bytes: u64,
     /// Phrase detection, if enabled.
     pub(super) phrases: Option<Phrases>,
     /// Maximum number of distinct pieces, if words are segmented.
@@ -40,8 +40,8 @@ pub(super) struct Corpus {
     /// How often each occurs, by number.
     pub(super) counts: Vec<u64>,
     /// Word numbers, sentence by sentence.
-    pub(super) spool: Spool,
-    /// The bounds of each block in the spool; blocks hold whole sentences.
+    pub(super) token_file: TokenFile,
+    /// The bounds of each block in the token file; blocks hold whole sentences.
     pub(super) blocks: Vec<Range<u64>>,
     /// Description of the standard input, if it was read.
     pub(super) standard_input: Option<DataSource>,
@@ -54,9 +54,9 @@ impl Corpus {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn of(words: Vec<String>, counts: Vec<u64>, spool: Spool) -> Result<Self, Error> {
-        let blocks = blocks(&spool)?;
-        Ok(Self { words, counts, spool, blocks, standard_input: None, pieces: None })
+    pub(super) fn of(words: Vec<String>, counts: Vec<u64>, token_file: TokenFile) -> Result<Self, Error> {
+        let blocks = blocks(&token_file)?;
+        Ok(Self { words, counts, token_file, blocks, standard_input: None, pieces: None })
     }
 
     /// Returns the number of occurrences of all words in the vocabulary.
@@ -64,11 +64,11 @@ impl Corpus {
         self.counts.iter().sum()
     }
 
-    /// Recounts the words from the spool; words keep their numbers.
+    /// Recounts the words from the token file; words keep their numbers.
     pub(super) fn recount(&mut self) -> Result<(), Error> {
         let counts = &mut self.counts;
         counts.fill(0);
-        self.spool.sentences(|sentence| {
+        self.token_file.sentences(|sentence| {
             sentence.iter().for_each(|&number| counts[number as usize] += 1);
             Ok(())
         })?;
@@ -76,20 +76,20 @@ impl Corpus {
     }
 
     /// Renumbers the words by falling count, ties by the word. Drops words rarer than `min_count` and those beyond the
-    /// `most` most frequent.
-    pub(super) fn order(&mut self, min_count: u64, most: usize) -> Result<(), Error> {
+    /// `max_words` most frequent.
+    pub(super) fn order(&mut self, min_count: u64, max_words: usize) -> Result<(), Error> {
         let mut order: Vec<u32> =
             (0..self.words.len() as u32).filter(|&number| self.counts[number as usize] >= min_count.max(1)).collect();
         order.sort_unstable_by(|&a, &b| {
             let (a, b) = (a as usize, b as usize);
             self.counts[b].cmp(&self.counts[a]).then_with(|| self.words[a].cmp(&self.words[b]))
         });
-        order.truncate(most);
+        order.truncate(max_words);
         let mut new_numbers = vec![END; self.words.len()];
         (0_u32..).zip(&order).for_each(|(index, &number)| new_numbers[number as usize] = index);
         self.counts = order.iter().map(|&number| self.counts[number as usize]).collect();
         self.words = order.iter().map(|&number| std::mem::take(&mut self.words[number as usize])).collect();
-        self.spool.rewrite(|sentence| {
+        self.token_file.rewrite(|sentence| {
             sentence.retain_mut(|number| {
                 *number = new_numbers[*number as usize];
                 *number != END
@@ -99,11 +99,11 @@ impl Corpus {
 }
 
 /// Returns the bounds of blocks of whole sentences.
-pub(super) fn blocks(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
-    let size = (spool.len() / 256).clamp(1_000, BLOCK);
+pub(super) fn blocks(token_file: &TokenFile) -> Result<Vec<Range<u64>>, Error> {
+    let size = (token_file.len() / 256).clamp(1_000, MAX_BLOCK_TOKENS);
     let mut blocks = Vec::new();
     let (mut start, mut at) = (0, 0);
-    spool.sentences(|sentence| {
+    token_file.sentences(|sentence| {
         at += sentence.len() as u64 + 1;
         if at - start >= size {
             blocks.push(start..at);
@@ -121,11 +121,11 @@ pub(super) fn blocks(spool: &Spool) -> Result<Vec<Range<u64>>, Error> {
 #[cfg(test)]
 pub(super) fn tokens(corpus: &Corpus) -> Vec<u32> {
     let mut tokens = Vec::new();
-    corpus.spool.read(&(0..corpus.spool.len()), &mut tokens).unwrap();
+    corpus.token_file.read(&(0..corpus.token_file.len()), &mut tokens).unwrap();
     tokens
 }
 
-/// Returns the path of the spool in a checkpoint folder.
-pub(super) fn spool_in(folder: &Path) -> PathBuf {
+/// Returns the path of the token file in a checkpoint folder.
+pub(super) fn token_file_path(folder: &Path) -> PathBuf {
     folder.join("tokens.bin")
 }

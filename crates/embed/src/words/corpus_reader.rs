@@ -2,13 +2,13 @@
 
 use super::{
     bpe,
-    corpus::{Corpus, Reading, SENTENCE, blocks},
+    corpus::{Corpus, CorpusOptions, MAX_SENTENCE_WORDS, blocks},
     data,
-    options::{TrainProgress, tell},
+    options::{TrainProgress, report_progress},
     phrases,
-    token_file::{END, Spool},
+    token_file::{END, TokenFile},
     tokenize::Tokenizer,
-    vocabulary::Counter,
+    vocabulary::WordCounter,
 };
 use crate::{DataSource, Error};
 use sha2::{Digest, Sha256};
@@ -20,25 +20,25 @@ use std::{
 };
 
 /// Distinct words held while counting, per word of the final vocabulary.
-const HELD: usize = 4;
+const COUNTER_OVERSIZE: usize = 4;
 
 impl Corpus {
-    /// Reads the files in order into `spool`.
+    /// Reads the files in order into `token_file`.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read or decompressed; [`Error::InvalidInput`] if no word remains, or
     /// standard input is named twice.
     pub(super) fn read(
         files: &[PathBuf],
-        reading: &Reading,
-        mut spool: Spool,
+        corpus_options: &CorpusOptions,
+        mut token_file: TokenFile,
         observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
     ) -> Result<Self, Error> {
         let mut standard_input = None;
-        let mut counter = Counter::new(reading.most_words.saturating_mul(HELD));
+        let mut counter = WordCounter::new(corpus_options.max_words.saturating_mul(COUNTER_OVERSIZE));
         // Words and bytes read, and those last reported.
         let (mut read, mut reported) = (0_u64, 0_u64);
-        let (mut bytes, mut told) = (0_u64, 0_u64);
+        let (mut bytes, mut reported_bytes) = (0_u64, 0_u64);
         for path in files {
             let mut line = |line: &str| {
                 let mut length = 0;
@@ -49,10 +49,10 @@ impl Corpus {
                             let Some(number) = number else { return Ok(()) };
                             read += 1;
                             length += 1;
-                            spool.push(number)?;
-                            if length == SENTENCE {
+                            token_file.push(number)?;
+                            if length == MAX_SENTENCE_WORDS {
                                 length = 0;
-                                spool.push(END)?;
+                                token_file.push(END)?;
                             }
                             Ok(())
                         });
@@ -60,17 +60,17 @@ impl Corpus {
                 });
                 result?;
                 if length > 0 {
-                    spool.push(END)?;
+                    token_file.push(END)?;
                 }
                 bytes += line.len() as u64;
-                if bytes > reading.most_bytes {
-                    let most = reading.most_bytes;
-                    return Err(Error::InvalidInput(format!("the text has more than {most} bytes, unpacked")));
+                if bytes > corpus_options.max_bytes {
+                    let max_bytes = corpus_options.max_bytes;
+                    return Err(Error::InvalidInput(format!("the text has more than {max_bytes} bytes, unpacked")));
                 }
                 // The byte condition covers texts with few or no words.
-                if read - reported >= 200_000 || bytes - told >= 8 << 20 {
-                    (reported, told) = (read, bytes);
-                    tell(observe, TrainProgress::of("counting", read, 0))?;
+                if read - reported >= 200_000 || bytes - reported_bytes >= 8 << 20 {
+                    (reported, reported_bytes) = (read, bytes);
+                    report_progress(observe, TrainProgress::of("counting", read, 0))?;
                 }
                 Ok(())
             };
@@ -78,14 +78,14 @@ impl Corpus {
                 if standard_input.is_some() {
                     return Err(Error::InvalidInput("standard input can be read only once".into()));
                 }
-                let seen = Arc::new(Mutex::new((Sha256::new(), 0)));
-                let input = Box::new(Hashed { input: io::stdin(), seen: seen.clone() });
+                let digest = Arc::new(Mutex::new((Sha256::new(), 0)));
+                let input = Box::new(HashingStdin { input: io::stdin(), digest: digest.clone() });
                 data::for_each_line_of(path, input, &mut line)?;
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
                 standard_input = Some(DataSource {
                     file: "standard input".into(),
-                    bytes: seen.1,
-                    sha256: seen.0.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect(),
+                    bytes: digest.1,
+                    sha256: digest.0.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect(),
                     ..DataSource::default()
                 });
             } else {
@@ -93,21 +93,21 @@ impl Corpus {
                 data::for_each_line_of(path, Box::new(file), &mut line)?;
             }
         }
-        spool.flush()?;
-        let forgotten = counter.forgotten();
-        let vocabulary = match reading.pieces {
-            None => counter.finish(reading.min_count, reading.most_words),
+        token_file.flush()?;
+        let pruned_count = counter.pruned_count();
+        let vocabulary = match corpus_options.pieces {
+            None => counter.finish(corpus_options.min_count, corpus_options.max_words),
             // Pieces of rare words may be frequent, so every word is kept.
             Some(_) => counter.finish(1, usize::MAX),
         };
         if vocabulary.words.is_empty() {
             return Err(Error::InvalidInput(format!(
                 "no word occurs {} times or more in the corpus of {read} words{}",
-                reading.min_count,
-                if forgotten > 0 { "; rare ones were forgotten to save memory" } else { "" }
+                corpus_options.min_count,
+                if pruned_count > 0 { "; rare words were discarded to save memory" } else { "" }
             )));
         }
-        spool.rewrite(|sentence| {
+        token_file.rewrite(|sentence| {
             sentence.retain_mut(|number| match vocabulary.numbers.get(number) {
                 Some(index) => {
                     *number = *index;
@@ -119,55 +119,55 @@ impl Corpus {
         let mut corpus = Self {
             words: vocabulary.words,
             counts: vocabulary.counts,
-            spool,
+            token_file,
             blocks: Vec::new(),
             standard_input,
             pieces: None,
         };
-        if forgotten > 0 {
+        if pruned_count > 0 {
             // The count and the written occurrences of a word differ if the counter ever discarded it.
             corpus.recount()?;
         }
-        if let Some(phrases) = reading.phrases {
-            phrases::join(&mut corpus, &phrases, reading, observe)?;
+        if let Some(phrases) = corpus_options.phrases {
+            phrases::join(&mut corpus, &phrases, corpus_options, observe)?;
         }
-        if let Some(size) = reading.pieces {
-            corpus.pieces = Some(bpe::cut(&mut corpus, size, reading, observe)?);
+        if let Some(size) = corpus_options.pieces {
+            corpus.pieces = Some(bpe::segment_corpus(&mut corpus, size, corpus_options, observe)?);
         }
-        corpus.blocks = blocks(&corpus.spool)?;
+        corpus.blocks = blocks(&corpus.token_file)?;
         Ok(corpus)
     }
 }
 
 /// A reader of standard input that counts and hashes the bytes.
-struct Hashed {
+struct HashingStdin {
     input: io::Stdin,
-    seen: Arc<Mutex<(Sha256, u64)>>,
+    digest: Arc<Mutex<(Sha256, u64)>>,
 }
 
-impl Read for Hashed {
+impl Read for HashingStdin {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.input.read(buffer)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.0.update(&buffer[..length]);
-        seen.1 += length as u64;
+        let mut digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        digest.0.update(&buffer[..length]);
+        digest.1 += length as u64;
         Ok(length)
     }
 }
 
 /// For tests: reads a corpus from a text, with a scratch file in the temporary directory.
 #[cfg(test)]
-pub(super) fn of_text(text: &[u8], reading: &Reading) -> Result<Corpus, Error> {
+pub(super) fn of_text(text: &[u8], corpus_options: &CorpusOptions) -> Result<Corpus, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("corpus");
     std::fs::write(&path, text).unwrap();
-    Corpus::read(&[path], reading, Spool::scratch(folder.path())?, &|_| true)
+    Corpus::read(&[path], corpus_options, TokenFile::temporary(folder.path())?, &|_| true)
 }
 
 /// For tests: reads all words with the given minimum count.
 #[cfg(test)]
-pub(super) fn from(min_count: u64) -> Reading {
-    Reading { min_count, most_words: 1_000_000, most_bytes: u64::MAX, phrases: None, pieces: None }
+pub(super) fn from(min_count: u64) -> CorpusOptions {
+    CorpusOptions { min_count, max_words: 1_000_000, max_bytes: u64::MAX, phrases: None, pieces: None }
 }
 
 #[cfg(test)]
@@ -201,13 +201,13 @@ mod tests {
     fn odd_corpora_are_handled() {
         assert!(matches!(read(b"", 1), Err(Error::InvalidInput(_))));
         assert!(matches!(read(b"one two", 2), Err(Error::InvalidInput(_))));
-        let scratch = Spool::scratch(&std::env::temp_dir()).unwrap();
+        let token_file = TokenFile::temporary(&std::env::temp_dir()).unwrap();
         assert!(matches!(
-            Corpus::read(&["/nowhere/at/all".into()], &from(1), scratch, &|_| true),
+            Corpus::read(&["/nowhere/at/all".into()], &from(1), token_file, &|_| true),
             Err(Error::Io { .. })
         ));
         assert_eq!(read(b"caf\xff bar", 1).unwrap().words, ["bar", "caf"]);
-        let long = "word ".repeat(SENTENCE * 2 + 1);
+        let long = "word ".repeat(MAX_SENTENCE_WORDS * 2 + 1);
         assert_eq!(tokens(&read(long.as_bytes(), 1).unwrap()).iter().filter(|&&token| token == END).count(), 3);
         let letters = "x".repeat(3 << 20);
         assert!(matches!(read(letters.as_bytes(), 1), Err(Error::InvalidInput(_))), "not a word of 3 MB");
@@ -223,7 +223,7 @@ mod tests {
             );
             text += &format!("cat {}\n", word(line));
         }
-        let corpus = of_text(text.as_bytes(), &Reading { most_words: 20, ..from(2) }).unwrap();
+        let corpus = of_text(text.as_bytes(), &CorpusOptions { max_words: 20, ..from(2) }).unwrap();
         assert_eq!(&corpus.words[..2], ["cat", "dog"]);
         assert_eq!(&corpus.counts[..2], [6_000, 3_000]);
         assert!(corpus.words.len() <= 20);

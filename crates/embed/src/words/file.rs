@@ -20,7 +20,7 @@ use super::{
     MAX_DIMENSION, WordModel,
     cloze_layer::{ClozeLayer, POSITIONS},
     data::MAX_WORD_BYTES,
-    model::Parts,
+    model::ModelParts,
     options::Ngrams,
     subwords::Subwords,
     table::{Table, Tensors, le_bytes},
@@ -111,8 +111,20 @@ pub(crate) fn assemble(
             }
         },
     };
-    WordModel::new(Parts { words, counts, dimension, input, output, common, subwords, pieces, cloze, tokenizer, card })
-        .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
+    WordModel::new(ModelParts {
+        words,
+        counts,
+        dimension,
+        input,
+        output,
+        common,
+        subwords,
+        pieces,
+        cloze,
+        tokenizer,
+        card,
+    })
+    .map_err(|error| Error::Corrupt { path: folder.join(VOCABULARY), what: error.to_string() })
 }
 
 /// Reads the n-gram vectors, if any.

@@ -2,8 +2,8 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_unpacked, without_mark},
-    imported::{Imported, Taken},
+    data::{open_decompressed, strip_bom},
+    imported::{Imported, ImportedWords},
     word2vec::{self, longest_line, text_line},
 };
 use crate::Error;
@@ -19,8 +19,8 @@ impl WordModel {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn from_glove(path: &Path) -> Result<Imported, Error> {
-        let (mut input, _) = open_unpacked(path)?;
-        let mut taken = Taken::default();
+        let (mut input, _) = open_decompressed(path)?;
+        let mut accepted = ImportedWords::default();
         let mut dimension = 0;
         let mut buffer = Vec::new();
         for number in 1_u64.. {
@@ -34,7 +34,7 @@ impl WordModel {
             if buffer.len() > longest {
                 return Err(corrupt(format!("more than {longest} bytes")));
             }
-            let line = if number == 1 { without_mark(&buffer) } else { &buffer };
+            let line = if number == 1 { strip_bom(&buffer) } else { &buffer };
             let fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).count();
             if fields == 0 {
                 continue;
@@ -48,9 +48,9 @@ impl WordModel {
                 }
             }
             let (word, numbers) = text_line(line, dimension).map_err(corrupt)?;
-            taken.add(word, &numbers);
+            accepted.add(word, &numbers);
         }
-        taken.model(path, "GloVe", dimension)
+        accepted.into_model(path, "GloVe", dimension)
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
         let path = folder.path().join("glove.txt");
         std::fs::write(&path, "the 0.5 -1 2e-1\n. . . 1 2 3\ncat 3 2 1\nthe 9 9 9\n").unwrap();
         let Imported { model, notes } = WordModel::import(&path).unwrap();
-        assert_eq!(notes, Notes { twice: 1, spaced: 1, ..Notes::default() });
+        assert_eq!(notes, Notes { duplicates: 1, respelled: 1, ..Notes::default() });
         assert_eq!(model.vocabulary(), ["the", "._._.", "cat"]);
         assert_eq!(model.vector("the").unwrap(), [0.5, -1.0, 0.2]);
         assert_eq!(model.vector("._._.").unwrap(), [1.0, 2.0, 3.0]);

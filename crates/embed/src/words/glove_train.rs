@@ -6,7 +6,7 @@ use super::{
     cooccurrence::Pairs,
     corpus::Corpus,
     options::{TrainOptions, TrainProgress},
-    parallel_loop::{self, Reporter, Turns},
+    parallel_loop::{self, Iterations, ProgressReporter},
     sampling::Random,
 };
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 use std::sync::Mutex;
 
 /// Count from which pairs have full weight, and the power of the weight of rarer ones (section 3).
-const FULL: f32 = 100.0;
-const POWER: f32 = 0.75;
+const FULL_WEIGHT_COUNT: f32 = 100.0;
+const WEIGHT_POWER: f32 = 0.75;
 /// Components besides the vector: the row's own bias, and the 1 that multiplies the other row's bias.
 const BIASES: usize = 2;
 /// Phase name of its checkpoints.
@@ -33,8 +33,8 @@ pub(super) fn fit(
     checkpoint: Option<&Checkpoint>,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<Vec<f32>, Error> {
-    let scratch = checkpoint.map_or(options.scratch.as_path(), Checkpoint::folder);
-    let pairs = Pairs::count(corpus, options.window, scratch, observe)?;
+    let folder = checkpoint.map_or(options.scratch.as_path(), Checkpoint::folder);
+    let pairs = Pairs::count(corpus, options.window, folder, observe)?;
     let (rows, dimension) = (corpus.words.len(), options.dimension);
     // A word's row is its vector, its bias, 1; a context's row is its vector, 1, its bias.
     let mut words = Adaptive::zeros(rows, dimension + BIASES, |index| index <= dimension);
@@ -49,32 +49,38 @@ pub(super) fn fit(
         }
     }
     let matrices = &mut [&mut words.rows, &mut words.squares, &mut contexts.rows, &mut contexts.squares];
-    let (first, report) = checkpoint.map(|kept| kept.load(PHASE, matrices)).transpose()?.flatten().unwrap_or_default();
-    let all = pairs.buckets() * options.epochs;
+    let (first, report) =
+        checkpoint.map(|checkpoint| checkpoint.load(PHASE, matrices)).transpose()?.flatten().unwrap_or_default();
+    let iterations = pairs.buckets() * options.epochs;
     let total = corpus.total() * options.epochs as u64;
-    let reporter = Reporter { phase: PHASE, total, report: Mutex::new(report), observe };
-    let save = |turn| match checkpoint {
+    let reporter = ProgressReporter { phase: PHASE, total, report: Mutex::new(report), observe };
+    let save = |iteration| match checkpoint {
         Some(checkpoint) => {
             let matrices = [&words.rows, &words.squares, &contexts.rows, &contexts.squares];
-            checkpoint.save(PHASE, turn, reporter.now(), &matrices)
+            checkpoint.save(PHASE, iteration, reporter.now(), &matrices)
         }
         None => Ok(()),
     };
-    // SAFETY: the threads access the numbers through `fit_product` only; between turns, one thread reads them.
+    // SAFETY: the threads access the numbers through `fit_product` only; between iterations, one thread reads them.
     let shared = unsafe { (Hogwild::new(&words), Hogwild::new(&contexts)) };
     parallel_loop::run(
-        Turns { first, all, threads: options.resolved_threads(), every: checkpoint.map(|kept| kept.every) },
+        Iterations {
+            first,
+            total: iterations,
+            threads: options.resolved_threads(),
+            pause_interval: checkpoint.map(|checkpoint| checkpoint.interval),
+        },
         || (),
-        |turn, ()| {
+        |iteration, ()| {
             let (words, contexts): (&Adaptive, &Adaptive) = (&shared.0, &shared.1);
-            let mut bucket = pairs.bucket(turn % pairs.buckets())?;
-            let mut random = Random::new(options.seed, turn as u64);
+            let mut bucket = pairs.bucket(iteration % pairs.buckets())?;
+            let mut random = Random::new(options.seed, iteration as u64);
             let mut sum = 0.0;
             for last in (0..bucket.len()).rev() {
                 // One step of a Fisher-Yates shuffle.
                 bucket.swap(last, random.below(last as u32 + 1) as usize);
                 let (a, b, count) = bucket[last];
-                let (target, weight) = (count.ln(), (count / FULL).min(1.0).powf(POWER));
+                let (target, weight) = (count.ln(), (count / FULL_WEIGHT_COUNT).min(1.0).powf(WEIGHT_POWER));
                 let mut difference = fit_product((words, a), (contexts, b), target, weight, options.learning_rate);
                 if a != b {
                     difference += fit_product((words, b), (contexts, a), target, weight, options.learning_rate);
@@ -83,14 +89,14 @@ pub(super) fn fit(
                 sum += f64::from(0.5 * weight * difference * difference);
             }
             // In words, so that rates are comparable with those of the other objectives.
-            let share = |turn: usize| (total as u128 * turn as u128 / all as u128) as u64;
+            let share = |iteration: usize| (total as u128 * iteration as u128 / iterations as u128) as u64;
             let loss = (!bucket.is_empty()).then(|| sum / bucket.len() as f64);
-            reporter.add(share(turn + 1) - share(turn), loss, options.learning_rate)
+            reporter.add(share(iteration + 1) - share(iteration), loss, options.learning_rate)
         },
         save,
     )?;
-    if first < all {
-        save(all)?;
+    if first < iterations {
+        save(iterations)?;
     }
     let (words, contexts) = (words.rows.to_rows(), contexts.rows.to_rows());
     let both = words.chunks_exact(dimension + BIASES).zip(contexts.chunks_exact(dimension + BIASES));

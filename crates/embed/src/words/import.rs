@@ -2,7 +2,7 @@
 
 use super::{
     MAX_DIMENSION, WordModel,
-    data::{open_unpacked, without_mark},
+    data::{open_decompressed, strip_bom},
     fasttext,
     imported::Imported,
     word2vec::{self, longest_line},
@@ -24,11 +24,11 @@ impl WordModel {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut head = Vec::new();
         let most = longest_line(MAX_DIMENSION) as u64;
-        open_unpacked(path)?.0.take(most).read_until(b'\n', &mut head).map_err(failed)?;
+        open_decompressed(path)?.0.take(most).read_until(b'\n', &mut head).map_err(failed)?;
         if fasttext::is_fasttext(&head) {
             return Self::from_fasttext(path);
         }
-        if without_mark(&head).trim_ascii_start().first() == Some(&b'{') {
+        if strip_bom(&head).trim_ascii_start().first() == Some(&b'{') {
             // A GloVe file may contain the word "{", followed by numbers.
             let fields = head.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
             let numbers = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());

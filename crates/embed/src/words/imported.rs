@@ -2,7 +2,7 @@
 
 use super::{
     WordModel,
-    spelling::{Notes, Spellings},
+    spelling::{AcceptedWords, Notes},
 };
 use crate::{Error, ModelCard, WORDS};
 use std::path::Path;
@@ -17,19 +17,19 @@ pub struct Imported {
 
 /// The accepted words of a file, with their vectors.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct ImportedWords {
     pub(super) words: Vec<String>,
     pub(super) rows: Vec<f32>,
     pub(super) notes: Notes,
-    spellings: Spellings,
+    accepted_words: AcceptedWords,
 }
 
-impl Taken {
+impl ImportedWords {
     /// Accepts a word, or counts it as skipped. Returns whether it was accepted.
     pub(super) fn add(&mut self, word: &[u8], numbers: &[f32]) -> bool {
-        match self.spellings.take(word) {
+        match self.accepted_words.accept(word) {
             Ok(spelled) => {
-                self.notes.spaced += u64::from(spelled.as_bytes() != word);
+                self.notes.respelled += u64::from(spelled.as_bytes() != word);
                 self.words.push(spelled);
                 self.rows.extend_from_slice(numbers);
                 true
@@ -45,17 +45,17 @@ impl Taken {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for no words.
-    pub(super) fn model(self, path: &Path, format: &str, dimension: usize) -> Result<Imported, Error> {
+    pub(super) fn into_model(self, path: &Path, format: &str, dimension: usize) -> Result<Imported, Error> {
         let Self { words, rows, notes, .. } = self;
         if words.is_empty() {
-            let left_out = match notes.left_out() {
+            let skipped = match notes.skipped() {
                 0 => String::new(),
                 _ => format!("; {notes}"),
             };
-            return Err(Error::Corrupt { path: path.into(), what: format!("no words{left_out}") });
+            return Err(Error::Corrupt { path: path.into(), what: format!("no words{skipped}") });
         }
         let card = imported_card(path, format, &notes);
-        Ok(Imported { model: WordModel::of_vectors(words, rows, dimension, card)?, notes })
+        Ok(Imported { model: WordModel::from_vectors(words, rows, dimension, card)?, notes })
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `cooccurrence.rs` | word co-occurrence counts, in bounded memory |
 //! | `glove_train.rs` | GloVe |
 //! | `sampling.rs` | random sampling for training |
-//! | `parallel_loop.rs` | a parallel loop over numbered turns, with pauses for checkpoints |
+//! | `parallel_loop.rs` | a parallel loop over numbered iterations, with pauses for checkpoints |
 //! | `checkpoint.rs` | checkpoints of an interrupted training |
 //! | `postprocess.rs` | postprocessing of trained vectors |
 //! | `cloze_train.rs` | training of the cloze layer, which fills blanks |
@@ -81,7 +81,9 @@ pub(crate) use model::tests::{
 };
 pub use model::{MAX_NEIGHBOURS, WordModel};
 pub use model::{Term, out_of_vocabulary};
-pub use options::{Checkpoints, MAX_DIMENSION, Ngrams, Objective, Phrases, Refine, TrainOptions, TrainProgress};
+pub use options::{
+    Checkpoints, MAX_DIMENSION, Ngrams, Objective, Phrases, Postprocessing, TrainOptions, TrainProgress,
+};
 pub use spelling::Notes;
 pub use tokenize::Tokenizer;
 pub use train::train;

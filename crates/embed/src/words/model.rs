@@ -61,7 +61,7 @@ pub struct WordModel {
 }
 
 /// The components of a model.
-pub(super) struct Parts {
+pub(super) struct ModelParts {
     pub(super) words: Vec<String>,
     pub(super) counts: Vec<u64>,
     pub(super) dimension: usize,
@@ -80,9 +80,20 @@ impl WordModel {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a word occurs twice.
-    pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { words, counts, dimension, input, output, common, subwords, pieces, cloze, tokenizer, mut card } =
-            parts;
+    pub(super) fn new(parts: ModelParts) -> Result<Self, Error> {
+        let ModelParts {
+            words,
+            counts,
+            dimension,
+            input,
+            output,
+            common,
+            subwords,
+            pieces,
+            cloze,
+            tokenizer,
+            mut card,
+        } = parts;
         debug_assert_eq!(input.len(), words.len() * dimension);
         let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), rustc_hash::FxBuildHasher);
         for (number, word) in (0_u32..).zip(&words) {
@@ -160,7 +171,7 @@ impl WordModel {
         card: ModelCard,
     ) -> Result<Self, Error> {
         assert_eq!(rows.len(), self.words.len() * dimension, "a row for each word");
-        Self::new(Parts {
+        Self::new(ModelParts {
             words: self.words.clone(),
             counts: self.counts.clone(),
             dimension,
@@ -239,8 +250,8 @@ impl WordModel {
 
     /// Returns the training objective from the card; skip-gram by default.
     pub(super) fn objective(&self) -> Objective {
-        let said = self.card.settings.get("objective").and_then(|value| value.as_str());
-        said.and_then(Objective::from_name).unwrap_or_default()
+        let objective = self.card.settings.get("objective").and_then(|value| value.as_str());
+        objective.and_then(Objective::from_name).unwrap_or_default()
     }
 
     /// Returns whether the model has an output layer, which filling blanks requires.
@@ -292,7 +303,7 @@ impl WordModel {
         }
         let (mut terms, mut unknown) = (Vec::new(), Vec::new());
         for (word, sign) in plus.iter().map(|word| (word, 1.0)).chain(minus.iter().map(|word| (word, -1.0))) {
-            let word = self.single(word)?;
+            let word = self.single_word(word)?;
             match self.vector_of_any(&word) {
                 Some(vector) => terms.push((self.number(&word), vector, sign)),
                 None => unknown.push(word),
@@ -317,11 +328,11 @@ impl WordModel {
             *score = if *inverse > 0.0 { *score * inverse } else { f32::NEG_INFINITY };
         }
         terms.iter().filter_map(|(number, ..)| *number).for_each(|number| scores[number] = f32::NEG_INFINITY);
-        Ok(self.best(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
+        Ok(self.top_k(&scores, k).into_iter().map(|(word, score)| (word, score.clamp(-1.0, 1.0))).collect())
     }
 
     /// Returns the highest scores with their words; ties by word number, minus infinity excluded.
-    pub(super) fn best(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
+    pub(super) fn top_k(&self, scores: &[f32], k: usize) -> Vec<(String, f32)> {
         let mut order: Vec<u32> =
             (0..scores.len() as u32).filter(|&number| scores[number as usize] > f32::NEG_INFINITY).collect();
         let by_score = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
@@ -381,7 +392,7 @@ impl WordModel {
     fn run_of_terms(&self, text: &str, run: &[(usize, usize)], visit: &mut impl FnMut(Term<'_>)) {
         let mut at = 0;
         // Start of a run of letters of an unspaced script without a known word.
-        let mut lost = None;
+        let mut unknown_from = None;
         while at < run.len() {
             let from = run[at].0;
             let unspaced = |at: usize| tokenize::is_unspaced(&text[run[at].0..run[at].1]);
@@ -393,11 +404,11 @@ impl WordModel {
                 self.find(&text[from..run[until - 1].1]).filter(|_| !is_letter).map(|number| (number, until))
             });
             if longest.is_none() && unspaced(at) {
-                lost.get_or_insert(from);
+                unknown_from.get_or_insert(from);
                 at += 1;
                 continue;
             }
-            if let Some(from) = lost.take() {
+            if let Some(from) = unknown_from.take() {
                 self.unknown_terms(&text[from..run[at].0], visit);
             }
             match longest {
@@ -411,7 +422,7 @@ impl WordModel {
                 }
             }
         }
-        if let (Some(from), Some((_, end))) = (lost, run.last()) {
+        if let (Some(from), Some((_, end))) = (unknown_from, run.last()) {
             self.unknown_terms(&text[from..*end], visit);
         }
     }
@@ -442,7 +453,7 @@ impl WordModel {
 
     /// Returns the single word of `text`, by the tokenizer, in the vocabulary's spelling if it is known. Text that is
     /// itself a vocabulary word is returned unchanged (imported models may have other tokenization rules).
-    pub(super) fn single(&self, text: &str) -> Result<String, Error> {
+    pub(super) fn single_word(&self, text: &str) -> Result<String, Error> {
         if let Some(number) = self.number(text) {
             return Ok(self.words[number].clone());
         }
@@ -575,7 +586,7 @@ impl Embedder for WordModel {
     /// Returns the vector of one word.
     fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
         self.tap(tap.name)?;
-        let word = self.single(input.text_for(self.name())?)?;
+        let word = self.single_word(input.text_for(self.name())?)?;
         let vector =
             self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary(self.name(), std::slice::from_ref(&word)))?;
         if sif::inverse_norm(&vector) == 0.0 {
@@ -596,13 +607,13 @@ impl Embedder for WordModel {
 
 impl WordModel {
     /// Builds a model of only words and vectors; `rows` are the concatenated vectors.
-    pub(super) fn of_vectors(
+    pub(super) fn from_vectors(
         words: Vec<String>,
         rows: Vec<f32>,
         dimension: usize,
         card: ModelCard,
     ) -> Result<Self, Error> {
-        Self::new(Parts {
+        Self::new(ModelParts {
             counts: vec![0; words.len()],
             words,
             dimension,

@@ -19,7 +19,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
         0.1, -1.0, 0.1, /* woman */
     ];
     let output = vec![0.5, 0.0, 0.2, 1.0, 0.5, 0.0, 1.0, -0.5, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0];
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words,
         counts: vec![1_000, 20, 20, 10, 10],
         dimension: 3,
@@ -38,7 +38,7 @@ pub(crate) fn small_with(precision: Precision) -> WordModel {
 /// `n` equally frequent words with random vectors.
 pub(crate) fn toy(n: usize, dimension: usize) -> WordModel {
     let mut random = super::super::sampling::Random::new(7, 7);
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words: (0..n).map(toy_word).collect(),
         counts: vec![10; n],
         dimension,
@@ -76,7 +76,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
         "dog",
     ];
     let n = words.len();
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![0; n],
         dimension: n,
@@ -94,7 +94,7 @@ pub(crate) fn spelled(tokenizer: Tokenizer) -> WordModel {
 
 /// A single word whose vector is entirely common component.
 pub(crate) fn only_common_model() -> WordModel {
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words: vec!["a".into()],
         counts: vec![1],
         dimension: 2,
@@ -158,7 +158,7 @@ fn the_embedder_takes_one_known_word() {
 
 #[test]
 fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
-    let parts = |words: [&str; 2], rows: Vec<f32>| Parts {
+    let parts = |words: [&str; 2], rows: Vec<f32>| ModelParts {
         words: words.map(str::to_owned).to_vec(),
         counts: vec![1, 1],
         dimension: 1,
@@ -259,10 +259,10 @@ fn one_word_is_found_in_the_spelling_of_the_vocabulary() {
         ("résumé", "re\u{301}sume\u{301}"),
         ("Berlin", "Berlin"),
     ] {
-        assert_eq!(model.single(asked).unwrap(), found, "{asked:?}");
+        assert_eq!(model.single_word(asked).unwrap(), found, "{asked:?}");
     }
-    assert!(model.single("the city").unwrap_err().to_string().contains("has 2"));
+    assert!(model.single_word("the city").unwrap_err().to_string().contains("has 2"));
     // As written, although the model's own rule would split it.
-    assert_eq!(spelled(Tokenizer::Letters).single("New_York").unwrap(), "New_York");
-    assert!(model.single("...").unwrap_err().to_string().contains("no word"));
+    assert_eq!(spelled(Tokenizer::Letters).single_word("New_York").unwrap(), "New_York");
+    assert!(model.single_word("...").unwrap_err().to_string().contains("no word"));
 }

@@ -6,7 +6,7 @@ use std::{path::PathBuf, thread, time::Duration};
 /// Maximum dimension of a word vector.
 pub const MAX_DIMENSION: usize = 4_096;
 /// Default power of the unigram distribution of negatives (section 2.2).
-pub(super) const NOISE_POWER: f64 = 0.75;
+pub(super) const DEFAULT_NOISE_POWER: f64 = 0.75;
 /// Maximum context words on each side.
 const MAX_WINDOW: usize = 100;
 /// Maximum vocabulary size.
@@ -82,9 +82,9 @@ pub struct TrainOptions {
     /// Minimum count; rarer words are dropped.
     pub min_count: u64,
     /// Maximum vocabulary size, most frequent words first; counting holds a small multiple of this number of words.
-    pub most_words: usize,
+    pub max_words: usize,
     /// Maximum size of the uncompressed text, in bytes; a larger text is refused.
-    pub most_bytes: u64,
+    pub max_bytes: u64,
     /// Phrase detection, if enabled.
     pub phrases: Option<Phrases>,
     /// Maximum number of distinct pieces: words are segmented, and the pieces have vectors. Not with n-grams or
@@ -95,9 +95,9 @@ pub struct TrainOptions {
     /// Passes over the corpus.
     pub epochs: usize,
     /// Passes over the corpus for the cloze layer; 0 fills blanks with the net's own output layer.
-    pub blank_epochs: usize,
+    pub cloze_epochs: usize,
     /// Postprocessing of the vectors.
-    pub refine: Refine,
+    pub postprocessing: Postprocessing,
     /// Number of threads; 0 for one per core.
     pub threads: usize,
     /// Random seed; the result is reproducible with one thread.
@@ -120,16 +120,16 @@ impl Default for TrainOptions {
             dimension: 100,
             window: 6,
             negative: 15,
-            noise_power: NOISE_POWER,
+            noise_power: DEFAULT_NOISE_POWER,
             min_count: 5,
-            most_words: 5_000_000,
-            most_bytes: u64::MAX,
+            max_words: 5_000_000,
+            max_bytes: u64::MAX,
             phrases: None,
             pieces: None,
             subsample: 1e-4,
             epochs: Objective::SkipGram.epochs(),
-            blank_epochs: 1,
-            refine: Refine::default(),
+            cloze_epochs: 1,
+            postprocessing: Postprocessing::default(),
             threads: 0,
             seed: 1,
             learning_rate: Objective::SkipGram.learning_rate(),
@@ -183,7 +183,7 @@ impl TrainOptions {
         range("the window", self.window, MAX_WINDOW)?;
         range("the number of negatives", self.negative, 100)?;
         range("the number of epochs", self.epochs, 10_000)?;
-        range("the number of words", self.most_words, MAX_WORDS)?;
+        range("the number of words", self.max_words, MAX_WORDS)?;
         self.phrases.map_or(Ok(()), |phrases| phrases.check())?;
         self.pieces.map_or(Ok(()), Pieces::check)?;
         if self.pieces.is_some() && (self.phrases.is_some() || self.ngrams.is_some()) {
@@ -204,15 +204,15 @@ impl TrainOptions {
                 self.subsample
             )));
         }
-        let Refine { output, spelling, spread, nearest } = self.refine;
+        let Postprocessing { output, spelling, spread, nearest } = self.postprocessing;
         let shares = [("output layer", output), ("spelling", spelling), ("spread", spread), ("nearest words", nearest)];
         for (name, share) in shares {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::InvalidInput(format!("the share of the {name} must be 0 to 1, got {share}")));
             }
         }
-        if self.blank_epochs > 10_000 {
-            return Err(Error::InvalidInput(format!("at most 10000 epochs for blanks, got {}", self.blank_epochs)));
+        if self.cloze_epochs > 10_000 {
+            return Err(Error::InvalidInput(format!("at most 10000 epochs for blanks, got {}", self.cloze_epochs)));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
             return Err(Error::InvalidInput(format!(
@@ -301,7 +301,7 @@ impl Phrases {
 
 /// Strength of each step; 0 disables it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Refine {
+pub struct Postprocessing {
     /// Weight of the output layer's row relative to the word's own vector, both of unit length; 0 to 1.
     pub output: f32,
     /// Share of the spelling prediction in a word's vector; 0 to 1.
@@ -312,13 +312,13 @@ pub struct Refine {
     pub nearest: f32,
 }
 
-impl Default for Refine {
+impl Default for Postprocessing {
     fn default() -> Self {
         Self { output: 0.3, spelling: 0.4, spread: 0.45, nearest: 0.3 }
     }
 }
 
-impl Refine {
+impl Postprocessing {
     /// No postprocessing.
     pub const NONE: Self = Self { output: 0.0, spelling: 0.0, spread: 0.0, nearest: 0.0 };
 }
@@ -329,14 +329,17 @@ pub struct Checkpoints {
     /// A folder used by this training only; created if needed.
     pub folder: PathBuf,
     /// Time between checkpoints.
-    pub every: Duration,
+    pub interval: Duration,
 }
 
 /// Reports progress to the observer.
 ///
 /// # Errors
 /// [`Error::Cancelled`] if the observer returns false.
-pub(super) fn tell(observe: &(dyn Fn(&TrainProgress) -> bool + Sync), progress: TrainProgress) -> Result<(), Error> {
+pub(super) fn report_progress(
+    observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
+    progress: TrainProgress,
+) -> Result<(), Error> {
     if observe(&progress) { Ok(()) } else { Err(Error::Cancelled) }
 }
 

@@ -1,6 +1,6 @@
-//! A parallel loop over numbered turns, with pauses during which no turn runs.
+//! A parallel loop over numbered iterations, with pauses during which no iteration runs.
 
-use super::options::{TrainProgress, tell};
+use super::options::{TrainProgress, report_progress};
 use crate::Error;
 use std::{
     sync::{
@@ -11,52 +11,52 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The turns to run, and how to run them.
+/// The iterations to run, and how to run them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turns {
-    /// Number of the next turn.
+pub(super) struct Iterations {
+    /// Number of the next iteration.
     pub(super) first: usize,
-    /// Total number of turns.
-    pub(super) all: usize,
+    /// Total number of iterations.
+    pub(super) total: usize,
     /// Number of threads.
     pub(super) threads: usize,
     /// Time between pauses.
-    pub(super) every: Option<Duration>,
+    pub(super) pause_interval: Option<Duration>,
 }
 
-/// Runs the remaining turns. `scratch` creates each thread's scratch space. After about `every`, when the current turns
-/// have finished, `pause` is called with the number of the next turn.
+/// Runs the remaining iterations. `new_state` creates the state of each thread. After about `pause_interval`, when the
+/// current iterations have finished, `pause` is called with the number of the next iteration.
 ///
 /// # Errors
-/// The first error of a turn or of `pause`.
+/// The first error of an iteration or of `pause`.
 pub(super) fn run<S>(
-    turns: Turns,
-    scratch: impl Fn() -> S + Sync,
-    turn: impl Fn(usize, &mut S) -> Result<(), Error> + Sync,
+    iterations: Iterations,
+    new_state: impl Fn() -> S + Sync,
+    iteration: impl Fn(usize, &mut S) -> Result<(), Error> + Sync,
     mut pause: impl FnMut(usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut next = turns.first;
-    while next < turns.all {
+    let mut next = iterations.first;
+    while next < iterations.total {
         let (counter, stop) = (AtomicUsize::new(next), AtomicBool::new(false));
         let failure = Mutex::new(None);
-        let begun = Instant::now();
+        let started = Instant::now();
         let work = || {
-            let mut scratch = scratch();
+            let mut state = new_state();
             while !stop.load(Ordering::Relaxed) {
                 let at = counter.fetch_add(1, Ordering::Relaxed);
-                if at >= turns.all {
+                if at >= iterations.total {
                     return;
                 }
-                if let Err(error) = turn(at, &mut scratch) {
+                if let Err(error) = iteration(at, &mut state) {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     stop.store(true, Ordering::Relaxed);
                 }
-                if turns.every.is_some_and(|every| begun.elapsed() >= every) {
+                if iterations.pause_interval.is_some_and(|pause_interval| started.elapsed() >= pause_interval) {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
         };
-        let threads = turns.threads.min(turns.all - next).max(1);
+        let threads = iterations.threads.min(iterations.total - next).max(1);
         if threads == 1 {
             work();
         } else {
@@ -65,8 +65,8 @@ pub(super) fn run<S>(
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        next = counter.into_inner().min(turns.all);
-        if next < turns.all {
+        next = counter.into_inner().min(iterations.total);
+        if next < iterations.total {
             pause(next)?;
         }
     }
@@ -75,7 +75,7 @@ pub(super) fn run<S>(
 
 /// Progress of a loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Report {
+pub(super) struct LoopProgress {
     /// Words done.
     pub(super) done: u64,
     /// The loss, as a moving average.
@@ -83,14 +83,14 @@ pub(super) struct Report {
 }
 
 /// Accumulates a report and passes it to an observer, in order.
-pub(super) struct Reporter<'a> {
+pub(super) struct ProgressReporter<'a> {
     pub(super) phase: &'static str,
     pub(super) total: u64,
-    pub(super) report: Mutex<Report>,
+    pub(super) report: Mutex<LoopProgress>,
     pub(super) observe: &'a (dyn Fn(&TrainProgress) -> bool + Sync),
 }
 
-impl Reporter<'_> {
+impl ProgressReporter<'_> {
     /// Adds `words`, with their mean loss and learning rate.
     ///
     /// # Errors
@@ -102,12 +102,12 @@ impl Reporter<'_> {
             report.loss = Some(report.loss.map_or(now, |before| before + 0.1 * (now - before)));
         }
         // The observer is called under the lock, so that reports arrive in order.
-        let Report { done, loss } = *report;
-        tell(self.observe, TrainProgress { phase: self.phase, done, total: self.total, loss, learning_rate })
+        let LoopProgress { done, loss } = *report;
+        report_progress(self.observe, TrainProgress { phase: self.phase, done, total: self.total, loss, learning_rate })
     }
 
     /// Returns the current report.
-    pub(super) fn now(&self) -> Report {
+    pub(super) fn now(&self) -> LoopProgress {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_turn_is_done_once_and_nothing_runs_in_a_pause() {
+    fn every_iteration_runs_once_and_none_runs_in_a_pause() {
         for threads in [1, 3] {
             let done = Mutex::new(vec![0; 100]);
             let running = AtomicUsize::new(0);
             let mut pauses = 0;
             run(
-                Turns { first: 10, all: 100, threads, every: Some(Duration::from_micros(50)) },
+                Iterations { first: 10, total: 100, threads, pause_interval: Some(Duration::from_micros(50)) },
                 || (),
                 |at, ()| {
                     running.fetch_add(1, Ordering::SeqCst);
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_error_ends_the_work() {
         let fails = |at, (): &mut ()| if at == 5 { Err(Error::Compute("no".into())) } else { Ok(()) };
-        let turns = Turns { first: 0, all: 1_000, threads: 2, every: None };
-        assert!(matches!(run(turns, || (), fails, |_| Ok(())), Err(Error::Compute(_))));
+        let iterations = Iterations { first: 0, total: 1_000, threads: 2, pause_interval: None };
+        assert!(matches!(run(iterations, || (), fails, |_| Ok(())), Err(Error::Compute(_))));
     }
 }

@@ -15,8 +15,8 @@
 //!    1995, "Mean Shift, Mode Seeking, and Clustering", section 2) with the cube of the cosine as its kernel.
 
 use super::{
-    options::{Refine, TrainProgress},
-    sampling::hash,
+    options::{Postprocessing, TrainProgress},
+    sampling::fnv1a,
 };
 use crate::knn::nearest_among;
 use crate::math::{symmetric, train::multiply};
@@ -24,35 +24,35 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 /// Range of n-gram lengths of `<word>`, in characters.
-const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
+const NGRAM_LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
 /// Minimum number of words with an n-gram; rarer n-grams are ignored.
-const LEAST_WORDS: u32 = 3;
+const MIN_WORDS_PER_NGRAM: u32 = 3;
 /// Number of most frequent words that the n-gram vectors are fitted to.
-const MOST_WORDS: usize = 200_000;
+const MAX_FITTED_WORDS: usize = 200_000;
 /// Ridge regularisation.
 const RIDGE: f32 = 1.0;
 /// Conjugate gradient iterations.
-const STEPS: usize = 12;
-/// Frequency rank of the word with weight 1; the maximum weight is [`MOST_WEIGHT`].
-const RANK: usize = 3_000;
-const MOST_WEIGHT: f32 = 5.0;
-/// Number of nearest words, among the `AMONG` most frequent, that move a word.
-const NEAREST: usize = 3;
-const AMONG: usize = 40_000;
+const ITERATIONS: usize = 12;
+/// Frequency rank of the word with weight 1; the maximum weight is [`MAX_WEIGHT`].
+const REFERENCE_RANK: usize = 3_000;
+const MAX_WEIGHT: f32 = 5.0;
+/// Number of nearest words, among the `MAX_CANDIDATES` most frequent, that move a word.
+const NEIGHBOURS: usize = 3;
+const MAX_CANDIDATES: usize = 40_000;
 /// Words whose vectors are replaced per block.
 const BLOCK: usize = 1_024;
 
 /// Refines `vectors`, of `dimension` components, row by row, of words by falling frequency; `output` is the output
 /// layer, if any.
-pub(super) fn refine(
+pub(super) fn postprocess(
     (words, counts): (&[String], &[u64]),
     vectors: &mut [f32],
     output: Option<&[f32]>,
     dimension: usize,
-    how: Refine,
+    options: Postprocessing,
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) {
-    if how == Refine::NONE {
+    if options == Postprocessing::NONE {
         return;
     }
     // Refining is short, so the result is ignored: cancellation takes effect after it.
@@ -61,33 +61,33 @@ pub(super) fn refine(
     };
     report(0);
     let norms: Vec<f32> = vectors.chunks_exact(dimension).map(norm).collect();
-    if let Some(output) = output.filter(|_| how.output > 0.0) {
+    if let Some(output) = output.filter(|_| options.output > 0.0) {
         vectors.par_chunks_exact_mut(dimension).zip(output.par_chunks_exact(dimension)).for_each(|(row, output)| {
             let (own, others) = (norm(row), norm(output));
             if own > 0.0 && others > 0.0 {
-                row.iter_mut().zip(output).for_each(|(x, other)| *x = *x / own + how.output * other / others);
+                row.iter_mut().zip(output).for_each(|(x, other)| *x = *x / own + options.output * other / others);
             }
         });
     }
-    unit(vectors, dimension);
-    if how.spelling > 0.0 {
-        spell((words, counts), vectors, dimension, how.spelling, &report);
-        unit(vectors, dimension);
+    normalize_rows(vectors, dimension);
+    if options.spelling > 0.0 {
+        smooth_by_spelling((words, counts), vectors, dimension, options.spelling, &report);
+        normalize_rows(vectors, dimension);
     }
-    if how.spread > 0.0 {
-        draw_in(vectors, dimension, how.spread);
-        unit(vectors, dimension);
+    if options.spread > 0.0 {
+        shrink_top_directions(vectors, dimension, options.spread);
+        normalize_rows(vectors, dimension);
     }
-    if how.nearest > 0.0 {
-        gather(vectors, dimension, how.nearest);
-        unit(vectors, dimension);
+    if options.nearest > 0.0 {
+        move_to_neighbours(vectors, dimension, options.nearest);
+        normalize_rows(vectors, dimension);
     }
     vectors.par_chunks_exact_mut(dimension).zip(&norms).for_each(|(row, norm)| row.iter_mut().for_each(|x| *x *= norm));
     report(words.len());
 }
 
 /// Normalizes every vector to unit length; zero vectors stay.
-fn unit(vectors: &mut [f32], dimension: usize) {
+fn normalize_rows(vectors: &mut [f32], dimension: usize) {
     vectors.par_chunks_exact_mut(dimension).for_each(|row| {
         let norm = norm(row);
         row.iter_mut().filter(|_| norm > 0.0).for_each(|x| *x /= norm);
@@ -95,7 +95,7 @@ fn unit(vectors: &mut [f32], dimension: usize) {
 }
 
 /// Step 3: shrinks the directions of the largest variance.
-fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
+fn shrink_top_directions(vectors: &mut [f32], dimension: usize, power: f32) {
     let rows = (vectors.len() / dimension) as f64;
     let mut mean = vec![0.0_f64; dimension];
     vectors.chunks_exact(dimension).for_each(|row| mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x)));
@@ -120,8 +120,8 @@ fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
     let mut matrix = vec![0.0_f32; dimension * dimension];
     for i in 0..dimension {
         for j in 0..dimension {
-            let of = |k: usize| factors[k] * directions[k * dimension + i] * directions[k * dimension + j];
-            matrix[i * dimension + j] = (0..dimension).map(of).sum::<f64>() as f32;
+            let element = |k: usize| factors[k] * directions[k * dimension + i] * directions[k * dimension + j];
+            matrix[i * dimension + j] = (0..dimension).map(element).sum::<f64>() as f32;
         }
     }
     vectors.par_chunks_mut(BLOCK * dimension).for_each(|rows| {
@@ -132,11 +132,11 @@ fn draw_in(vectors: &mut [f32], dimension: usize, power: f32) {
 }
 
 /// Step 4, on unit vectors: moves words towards their nearest.
-fn gather(vectors: &mut [f32], dimension: usize, length: f32) {
+fn move_to_neighbours(vectors: &mut [f32], dimension: usize, length: f32) {
     let words = vectors.len() / dimension;
-    let among = words.min(AMONG);
+    let among = words.min(MAX_CANDIDATES);
     let all: Vec<u32> = (0..words as u32).collect();
-    let nearest = nearest_among(vectors, among, dimension, &all, NEAREST);
+    let nearest = nearest_among(vectors, among, dimension, &all, NEIGHBOURS);
     let frequent = vectors[..among * dimension].to_vec();
     vectors.par_chunks_exact_mut(dimension).zip(&nearest).for_each(|(row, nearest)| {
         let mut sum = vec![0.0; dimension];
@@ -154,27 +154,27 @@ fn gather(vectors: &mut [f32], dimension: usize, length: f32) {
 }
 
 /// Step 2, on unit vectors: smooths by spelling.
-fn spell(
+fn smooth_by_spelling(
     (words, counts): (&[String], &[u64]),
     vectors: &mut [f32],
     dimension: usize,
     share: f32,
     report: &dyn Fn(usize),
 ) {
-    let learned = words.len().min(MOST_WORDS);
-    let numbers = numbers(&words[..learned], (MOST_NUMBERS / dimension.max(1)).max(1));
-    let rows = Sparse::of(&words[..learned], &numbers);
-    let reference = counts[RANK.min(counts.len()) - 1].max(1) as f32;
+    let learned = words.len().min(MAX_FITTED_WORDS);
+    let ngram_numbers = number_ngrams(&words[..learned], (MAX_TABLE_NUMBERS / dimension.max(1)).max(1));
+    let rows = Sparse::of(&words[..learned], &ngram_numbers);
+    let reference = counts[REFERENCE_RANK.min(counts.len()) - 1].max(1) as f32;
     let weights: Vec<f32> =
-        counts[..learned].iter().map(|&count| (count as f32 / reference).sqrt().min(MOST_WEIGHT)).collect();
-    let grams = solve(&rows, &weights, &vectors[..learned * dimension], numbers.len(), dimension);
+        counts[..learned].iter().map(|&count| (count as f32 / reference).sqrt().min(MAX_WEIGHT)).collect();
+    let grams = solve(&rows, &weights, &vectors[..learned * dimension], ngram_numbers.len(), dimension);
     let mut done = 0;
     for (block, rows) in words.chunks(BLOCK).zip(vectors.chunks_mut(BLOCK * dimension)) {
-        let said = Sparse::of(block, &numbers).times(&grams, dimension);
-        for (row, said) in rows.chunks_exact_mut(dimension).zip(said.chunks_exact(dimension)) {
+        let predicted = Sparse::of(block, &ngram_numbers).times(&grams, dimension);
+        for (row, predicted) in rows.chunks_exact_mut(dimension).zip(predicted.chunks_exact(dimension)) {
             // A zero vector is unknown, not a target.
             if row.iter().any(|&x| x != 0.0) {
-                row.iter_mut().zip(said).for_each(|(x, said)| *x += share * (said - *x));
+                row.iter_mut().zip(predicted).for_each(|(x, predicted)| *x += share * (predicted - *x));
             }
         }
         done += block.len();
@@ -187,49 +187,49 @@ fn norm(row: &[f32]) -> f32 {
 }
 
 /// Calls `visit` with the hash of every n-gram of a word, and of the empty n-gram, which all words share: the mean.
-fn of(word: &str, mut visit: impl FnMut(u64)) {
+fn for_each_ngram(word: &str, mut visit: impl FnMut(u64)) {
     let marked = format!("<{word}>");
     let ends: Vec<usize> = marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
     visit(0);
     for first in 0..ends.len() {
-        for length in LENGTHS {
+        for length in NGRAM_LENGTHS {
             if let Some(&end) = ends.get(first + length) {
-                visit(hash(&marked.as_bytes()[ends[first]..end]));
+                visit(fnv1a(&marked.as_bytes()[ends[first]..end]));
             }
         }
     }
 }
 
 /// Maximum elements of the n-gram table; a few copies of 512 MB exist at a time.
-const MOST_NUMBERS: usize = 1 << 27;
+const MAX_TABLE_NUMBERS: usize = 1 << 27;
 
 /// Numbers the n-grams that enough words have, in order of appearance; above `most`, keeps those of the most words.
-fn numbers(words: &[String], most: usize) -> FxHashMap<u64, u32> {
+fn number_ngrams(words: &[String], most: usize) -> FxHashMap<u64, u32> {
     let mut words_of: FxHashMap<u64, (u32, u32)> = FxHashMap::default();
     for (number, word) in (1_u32..).zip(words) {
-        of(word, |gram| {
+        for_each_ngram(word, |gram| {
             let (words, last) = words_of.entry(gram).or_insert((0, 0));
             *words += u32::from(*last != number);
             *last = number;
         });
     }
-    let mut least = LEAST_WORDS;
+    let mut least = MIN_WORDS_PER_NGRAM;
     let mut counts: Vec<u32> = words_of.values().map(|(words, _)| *words).filter(|words| *words >= least).collect();
     if counts.len() > most {
         let (_, last, _) = counts.select_nth_unstable_by(most, |a, b| b.cmp(a));
         // N-grams of equal word counts are kept or dropped together, so that their order does not matter.
         least = *last + 1;
     }
-    let mut numbers = FxHashMap::default();
+    let mut ngram_numbers = FxHashMap::default();
     for word in words {
-        of(word, |gram| {
+        for_each_ngram(word, |gram| {
             if words_of[&gram].0 >= least {
-                let next = numbers.len() as u32;
-                numbers.entry(gram).or_insert(next);
+                let next = ngram_numbers.len() as u32;
+                ngram_numbers.entry(gram).or_insert(next);
             }
         });
     }
-    numbers
+    ngram_numbers
 }
 
 /// A sparse matrix: for each word its n-grams, all with the value 1 / sqrt(number of n-grams).
@@ -240,11 +240,11 @@ struct Sparse {
 }
 
 impl Sparse {
-    fn of(words: &[String], numbers: &FxHashMap<u64, u32>) -> Self {
+    fn of(words: &[String], ngram_numbers: &FxHashMap<u64, u32>) -> Self {
         let (mut columns, mut ends, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for word in words {
             let start = columns.len();
-            of(word, |gram| columns.extend(numbers.get(&gram)));
+            for_each_ngram(word, |gram| columns.extend(ngram_numbers.get(&gram)));
             columns[start..].sort_unstable();
             let own = columns.split_off(start);
             columns.extend(own.chunk_by(|a, b| a == b).map(|same| same[0]));
@@ -304,9 +304,9 @@ fn solve(rows: &Sparse, weights: &[f32], targets: &[f32], columns: usize, dimens
         }
         sums
     };
-    let add = |to: &mut [f32], factors: &[f64], of: &[f32]| {
-        for (to, of) in to.chunks_exact_mut(dimension).zip(of.chunks_exact(dimension)) {
-            to.iter_mut().zip(of).zip(factors).for_each(|((to, of), &factor)| *to += factor as f32 * of);
+    let add = |to: &mut [f32], factors: &[f64], from: &[f32]| {
+        for (to, from) in to.chunks_exact_mut(dimension).zip(from.chunks_exact(dimension)) {
+            to.iter_mut().zip(from).zip(factors).for_each(|((to, from), &factor)| *to += factor as f32 * from);
         }
     };
     let ratio = |a: &[f64], b: &[f64]| -> Vec<f64> {
@@ -316,7 +316,7 @@ fn solve(rows: &Sparse, weights: &[f32], targets: &[f32], columns: usize, dimens
     let mut rest = back(targets);
     let mut direction = rest.clone();
     let mut squares = products(&rest, &rest);
-    for _ in 0..STEPS {
+    for _ in 0..ITERATIONS {
         let mut image = back(&rows.times(&direction, dimension));
         image.iter_mut().zip(&direction).for_each(|(image, x)| *image += RIDGE * x);
         let step = ratio(&squares, &products(&direction, &image));
@@ -361,21 +361,21 @@ mod tests {
         rows.map(|(a, b)| 1.0 - cosine(a, b)).sum::<f32>() / (exact.len() / 16) as f32
     }
 
-    const SPELLING: Refine = Refine { spelling: 0.5, ..Refine::NONE };
+    const SPELLING: Postprocessing = Postprocessing { spelling: 0.5, ..Postprocessing::NONE };
 
     #[test]
     fn what_spelling_tells_takes_noise_away() {
         let (words, exact, mut found) = made(1.2);
         let before = error(&exact, &found);
         let norms: Vec<f32> = found.chunks_exact(16).map(norm).collect();
-        refine((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| true);
+        postprocess((&words, &vec![10; words.len()]), &mut found, None, 16, SPELLING, &|_| true);
         let after = error(&exact, &found);
         assert!(after < 0.7 * before, "{before} {after}");
         assert!(found.chunks_exact(16).zip(norms).all(|(row, before)| (norm(row) - before).abs() < 1e-3 * before));
     }
 
     #[test]
-    fn spread_is_drawn_in_along_its_directions() {
+    fn directions_of_large_variance_shrink() {
         let (words, _, mut found) = made(0.1);
         // A large variance along one direction, to which all components contribute.
         found.chunks_exact_mut(16).enumerate().for_each(|(at, row)| {
@@ -383,16 +383,16 @@ mod tests {
         });
         let along = |rows: &[f32]| {
             let mut rows = rows.to_vec();
-            unit(&mut rows, 16);
+            normalize_rows(&mut rows, 16);
             rows.chunks_exact(16).map(|row| row.iter().sum::<f32>().powi(2)).sum::<f32>()
         };
         let before = along(&found);
         let counts = vec![10; words.len()];
-        let how = |spread| Refine { spread, ..Refine::NONE };
+        let options = |spread| Postprocessing { spread, ..Postprocessing::NONE };
         let mut half = found.clone();
-        refine((&words, &counts), &mut half, None, 16, how(0.5), &|_| true);
+        postprocess((&words, &counts), &mut half, None, 16, options(0.5), &|_| true);
         let mut whole = found.clone();
-        refine((&words, &counts), &mut whole, None, 16, how(1.0), &|_| true);
+        postprocess((&words, &counts), &mut whole, None, 16, options(1.0), &|_| true);
         assert!(
             along(&half) < 0.9 * before && along(&whole) < 0.5 * along(&half),
             "{before} {} {}",
@@ -414,8 +414,8 @@ mod tests {
             .collect();
         let words: Vec<String> = (0..240).map(|n| format!("w{n}")).collect();
         let before = error(&exact, &found);
-        let how = Refine { nearest: 0.6, ..Refine::NONE };
-        refine((&words, &vec![10; 240]), &mut found, None, 16, how, &|_| true);
+        let options = Postprocessing { nearest: 0.6, ..Postprocessing::NONE };
+        postprocess((&words, &vec![10; 240]), &mut found, None, 16, options, &|_| true);
         let after = error(&exact, &found);
         assert!(after < 0.7 * before, "{before} {after}");
     }
@@ -423,8 +423,15 @@ mod tests {
     #[test]
     fn the_output_layer_has_its_share() {
         let mut vectors = vec![2.0, 0.0, 0.0, 3.0];
-        let how = Refine { output: 1.0, ..Refine::NONE };
-        refine((&["x".into(), "y".into()], &[2, 1]), &mut vectors, Some(&[0.0, 5.0, 0.0, 0.0]), 2, how, &|_| true);
+        let options = Postprocessing { output: 1.0, ..Postprocessing::NONE };
+        postprocess(
+            (&["x".into(), "y".into()], &[2, 1]),
+            &mut vectors,
+            Some(&[0.0, 5.0, 0.0, 0.0]),
+            2,
+            options,
+            &|_| true,
+        );
         let root = 2.0_f32.sqrt();
         assert!(vectors.iter().zip([root, root, 0.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{vectors:?}");
     }
@@ -435,7 +442,14 @@ mod tests {
             let mut vectors = vec![0.0; 2 * words.len()];
             vectors[0] = 1.0;
             let output = vec![0.5; vectors.len()];
-            refine((&words, &vec![2; words.len()]), &mut vectors, Some(&output), 2, Refine::default(), &|_| true);
+            postprocess(
+                (&words, &vec![2; words.len()]),
+                &mut vectors,
+                Some(&output),
+                2,
+                Postprocessing::default(),
+                &|_| true,
+            );
             assert!(vectors.iter().all(|x| x.is_finite()) && vectors[0] > 0.69, "{vectors:?}");
             assert!(vectors[2..].iter().all(|&x| x == 0.0), "a zero vector stays one");
         }

@@ -13,11 +13,11 @@ pub(super) fn keep_thresholds(counts: &[u64], subsample: f64) -> Vec<u32> {
 }
 
 /// Samples words in proportion to a power of their counts with two memory reads (Walker's alias method).
-pub(super) struct Alias {
+pub(super) struct AliasTable {
     cells: Vec<(u32, u32)>,
 }
 
-impl Alias {
+impl AliasTable {
     /// Builds the table for a vocabulary of at least one word.
     pub(super) fn new(counts: &[u64], power: f64) -> Self {
         let mut shares: Vec<f64> = counts.iter().map(|&count| (count as f64).powf(power)).collect();
@@ -25,13 +25,13 @@ impl Alias {
         shares.iter_mut().for_each(|share| *share /= mean);
         let mut cells: Vec<(u32, u32)> = (0..counts.len() as u32).map(|word| (u32::MAX, word)).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..shares.len()).partition(|&at| shares[at] < 1.0);
-        while let (Some(&poor), Some(&rich)) = (small.last(), large.last()) {
+        while let (Some(&less), Some(&more)) = (small.last(), large.last()) {
             small.pop();
-            cells[poor] = ((shares[poor] * f64::from(u32::MAX)) as u32, rich as u32);
-            shares[rich] -= 1.0 - shares[poor];
-            if shares[rich] < 1.0 {
+            cells[less] = ((shares[less] * f64::from(u32::MAX)) as u32, more as u32);
+            shares[more] -= 1.0 - shares[less];
+            if shares[more] < 1.0 {
                 large.pop();
-                small.push(rich);
+                small.push(more);
             }
         }
         Self { cells }
@@ -39,7 +39,7 @@ impl Alias {
 
     /// Returns a random word number.
     #[inline]
-    pub(super) fn draw(&self, random: &mut Random) -> u32 {
+    pub(super) fn sample(&self, random: &mut Random) -> u32 {
         let bits = random.next();
         let at = ((bits >> 32) * self.cells.len() as u64) >> 32;
         let (limit, other) = self.cells[at as usize];
@@ -48,7 +48,7 @@ impl Alias {
 }
 
 /// 64-bit FNV-1a: among a million n-grams, one in ten million pairs of corpora has two n-grams with the same hash.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
@@ -89,17 +89,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_follow_the_counts() {
+    fn samples_follow_the_counts() {
         let counts = [1_000_u64, 100, 10, 1];
         for power in [0.75, 1.0] {
-            let alias = Alias::new(&counts, power);
+            let alias = AliasTable::new(&counts, power);
             let mut random = Random::new(3, 0);
-            let mut drawn = [0_u64; 4];
-            (0..1_000_000).for_each(|_| drawn[alias.draw(&mut random) as usize] += 1);
+            let mut sampled = [0_u64; 4];
+            (0..1_000_000).for_each(|_| sampled[alias.sample(&mut random) as usize] += 1);
             let total: f64 = counts.iter().map(|&count| (count as f64).powf(power)).sum();
-            for (&count, &drawn) in counts.iter().zip(&drawn) {
+            for (&count, &sampled) in counts.iter().zip(&sampled) {
                 let expected = (count as f64).powf(power) / total * 1e6;
-                assert!((drawn as f64 - expected).abs() < 6.0 * expected.sqrt(), "{count}: {drawn}, {expected}");
+                assert!((sampled as f64 - expected).abs() < 6.0 * expected.sqrt(), "{count}: {sampled}, {expected}");
             }
         }
         let keep = keep_thresholds(&counts, 0.01);

@@ -3,10 +3,10 @@
 
 /// The paper's `a`: a word with this share of the corpus has weight 1/2. The paper uses 1e-3, for sentences; for
 /// retrieval of paragraphs of the same article, smaller values are better (`benches/results/2026-11-28-texts`).
-pub(crate) const A: f64 = 1e-5;
+pub(crate) const SMOOTHING: f64 = 1e-5;
 /// Returns the weight of a word that occurs `count` times among `total`.
 pub(crate) fn weight(count: u64, total: u64) -> f32 {
-    (A / (A + count as f64 / total.max(1) as f64)) as f32
+    (SMOOTHING / (SMOOTHING + count as f64 / total.max(1) as f64)) as f32
 }
 
 /// Returns the weighted mean of the vectors of `words`; `vector` returns a word's vector and weight.

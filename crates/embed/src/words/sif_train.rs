@@ -2,14 +2,14 @@
 
 use super::{
     corpus::Corpus,
-    options::{TrainProgress, tell},
+    options::{TrainProgress, report_progress},
     sif::{mean, weight},
 };
 use crate::Error;
 use rayon::prelude::*;
 
 /// Number of paragraphs sampled for the common component.
-const SAMPLE: usize = 20_000;
+const MAX_SAMPLED_PARAGRAPHS: usize = 20_000;
 /// Minimum words of a paragraph; shorter lines are titles.
 const MIN_WORDS: usize = 10;
 
@@ -27,22 +27,22 @@ pub(super) fn common_component(
     let total = corpus.total();
     let weights: Vec<f32> = corpus.counts.iter().map(|&count| weight(count, total)).collect();
     let mut paragraphs = 0_usize;
-    corpus.spool.sentences(|sentence| {
+    corpus.token_file.sentences(|sentence| {
         paragraphs += usize::from(sentence.len() >= MIN_WORDS);
         Ok(())
     })?;
-    let every = paragraphs.div_ceil(SAMPLE).max(1);
+    let stride = paragraphs.div_ceil(MAX_SAMPLED_PARAGRAPHS).max(1);
     let (mut sample, mut seen) = (Vec::new(), 0_usize);
-    corpus.spool.sentences(|sentence| {
+    corpus.token_file.sentences(|sentence| {
         if sentence.len() >= MIN_WORDS {
-            if seen.is_multiple_of(every) {
+            if seen.is_multiple_of(stride) {
                 sample.push(sentence.clone());
             }
             seen += 1;
         }
         Ok(())
     })?;
-    let report = |done| tell(observe, TrainProgress::of("weighting", done, sample.len() as u64));
+    let report = |done| report_progress(observe, TrainProgress::of("weighting", done, sample.len() as u64));
     report(0)?;
     let means: Vec<Vec<f32>> = sample
         .par_iter()

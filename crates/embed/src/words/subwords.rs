@@ -7,7 +7,7 @@ use super::{options::Ngrams, table::Table};
 
 impl Ngrams {
     /// Calls `visit` with the bucket of each n-gram of a word. A lone `<` or `>` is not an n-gram.
-    pub(super) fn of(&self, word: &str, mut visit: impl FnMut(u32)) {
+    pub(super) fn for_each_bucket(&self, word: &str, mut visit: impl FnMut(u32)) {
         let marked = format!("<{word}>");
         let starts: Vec<usize> = marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
         let characters = starts.len() - 1;
@@ -16,14 +16,14 @@ impl Ngrams {
                 if length == 1 && (first == 0 || first + 1 == characters) {
                     continue;
                 }
-                visit(hash(&marked.as_bytes()[starts[first]..starts[first + length]]) % self.buckets);
+                visit(fasttext_hash(&marked.as_bytes()[starts[first]..starts[first + length]]) % self.buckets);
             }
         }
     }
 }
 
 /// FNV-1a with bytes sign-extended: a bug of fastText that its files depend on.
-fn hash(bytes: &[u8]) -> u32 {
+fn fasttext_hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(2_166_136_261, |hash: u32, &byte| (hash ^ i32::from(byte as i8) as u32).wrapping_mul(16_777_619))
 }
 
@@ -48,7 +48,7 @@ impl Subwords {
     pub(super) fn add(&self, word: &str, dimension: usize, sum: &mut [f32]) -> usize {
         let mut count = 0;
         let mut row = Vec::with_capacity(dimension);
-        self.ngrams.of(word, |bucket| {
+        self.ngrams.for_each_bucket(word, |bucket| {
             self.table.decode(dimension, bucket as usize, bucket as usize + 1, &mut row);
             sum.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
             count += 1;
@@ -66,12 +66,12 @@ mod tests {
         // The example of the paper: the 3-grams of "where" are <wh, whe, her, ere, re>.
         let ngrams = Ngrams { min: 3, max: 3, buckets: u32::MAX };
         let mut found = Vec::new();
-        ngrams.of("where", |bucket| found.push(bucket));
-        let expected = ["<wh", "whe", "her", "ere", "re>"].map(|part| hash(part.as_bytes()) % u32::MAX);
+        ngrams.for_each_bucket("where", |bucket| found.push(bucket));
+        let expected = ["<wh", "whe", "her", "ere", "re>"].map(|part| fasttext_hash(part.as_bytes()) % u32::MAX);
         assert_eq!(found, expected);
         let count = |min, max, word: &str| {
             let mut count = 0;
-            Ngrams { min, max, buckets: 100 }.of(word, |bucket| {
+            Ngrams { min, max, buckets: 100 }.for_each_bucket(word, |bucket| {
                 assert!(bucket < 100);
                 count += 1;
             });
@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn the_hash_is_fasttexts() {
         // For ASCII, the published FNV-1a; bytes from 128 on flip the upper bits as well.
-        assert_eq!(hash(b""), 0x811c_9dc5);
-        assert_eq!(hash(b"a"), 0xe40c_292c);
-        assert_eq!(hash(b"foobar"), 0xbf9c_f968);
-        assert_eq!(hash("é".as_bytes()), {
+        assert_eq!(fasttext_hash(b""), 0x811c_9dc5);
+        assert_eq!(fasttext_hash(b"a"), 0xe40c_292c);
+        assert_eq!(fasttext_hash(b"foobar"), 0xbf9c_f968);
+        assert_eq!(fasttext_hash("é".as_bytes()), {
             let step = |hash: u32, byte: u32| (hash ^ byte).wrapping_mul(16_777_619);
             step(step(0x811c_9dc5, 0xffff_ffc3), 0xffff_ffa9)
         });

@@ -18,7 +18,7 @@ pub(super) const END: u32 = u32::MAX;
 const CHUNK: usize = 1 << 18;
 
 /// A file of word numbers.
-pub(super) struct Spool {
+pub(super) struct TokenFile {
     path: PathBuf,
     file: File,
     length: u64,
@@ -26,17 +26,17 @@ pub(super) struct Spool {
     pending: Vec<u8>,
 }
 
-impl Spool {
-    /// Creates an empty spool in a scratch file.
+impl TokenFile {
+    /// Creates an empty, temporary file that has no name.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn scratch(folder: &Path) -> Result<Self, Error> {
-        let (file, path) = scratch_file(folder)?;
+    pub(super) fn temporary(folder: &Path) -> Result<Self, Error> {
+        let (file, path) = create_unlinked_file(folder)?;
         Ok(Self { path, file, length: 0, pending: Vec::new() })
     }
 
-    /// Creates an empty, persistent spool at `path`.
+    /// Creates an empty, persistent file at `path`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -46,7 +46,7 @@ impl Spool {
         Ok(Self { path: path.into(), file, length: 0, pending: Vec::new() })
     }
 
-    /// Opens the spool at `path`, of `length` numbers.
+    /// Opens the file at `path`, of `length` numbers.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] if the file has a different length.
@@ -167,27 +167,27 @@ impl Spool {
     }
 
     /// Replaces every sentence by the numbers that `change` writes for it, with end marks. The result may be longer: it
-    /// is written to a scratch file first, then copied back.
+    /// is written to a temporary file first, then copied back.
     ///
     /// # Errors
     /// [`Error::Io`], and errors of `change`; the file is then unusable.
-    pub(super) fn lengthen(
+    pub(super) fn replace_sentences(
         &mut self,
         mut change: impl FnMut(&mut Vec<u32>, &mut Vec<u32>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut scratch = Self::scratch(self.path.parent().unwrap_or(Path::new(".")))?;
+        let mut temporary = Self::temporary(self.path.parent().unwrap_or(Path::new(".")))?;
         let mut changed = Vec::new();
         self.sentences(|sentence| {
             change(sentence, &mut changed)?;
-            changed.drain(..).try_for_each(|number| scratch.push(number))
+            changed.drain(..).try_for_each(|number| temporary.push(number))
         })?;
-        scratch.flush()?;
+        temporary.flush()?;
         self.file.set_len(0).map_err(|source| self.failed(source))?;
         self.length = 0;
         let mut at = 0;
-        while at < scratch.length {
-            let end = scratch.length.min(at + CHUNK as u64);
-            scratch.read(&(at..end), &mut changed)?;
+        while at < temporary.length {
+            let end = temporary.length.min(at + CHUNK as u64);
+            temporary.read(&(at..end), &mut changed)?;
             changed.iter().try_for_each(|&number| self.push(number))?;
             at = end;
         }
@@ -195,12 +195,12 @@ impl Spool {
     }
 }
 
-/// Creates an empty scratch file in `folder` and unlinks it at once, so that it disappears however the process ends.
+/// Creates an empty temporary file in `folder` and unlinks it at once, so that it disappears however the process ends.
 /// Returns the file and its former path, for messages.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(super) fn scratch_file(folder: &Path) -> Result<(File, PathBuf), Error> {
+pub(super) fn create_unlinked_file(folder: &Path) -> Result<(File, PathBuf), Error> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!(".nearness.{}.{number}.tmp", std::process::id()));
@@ -214,22 +214,22 @@ pub(super) fn scratch_file(folder: &Path) -> Result<(File, PathBuf), Error> {
 mod tests {
     use super::*;
 
-    fn all(spool: &Spool) -> Vec<u32> {
+    fn all(token_file: &TokenFile) -> Vec<u32> {
         let mut numbers = Vec::new();
-        spool.read(&(0..spool.len()), &mut numbers).unwrap();
+        token_file.read(&(0..token_file.len()), &mut numbers).unwrap();
         numbers
     }
 
     #[test]
     fn numbers_come_back_and_sentences_are_rewritten_in_place() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::scratch(folder.path()).unwrap();
+        let mut token_file = TokenFile::temporary(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays behind");
         // Longer than a chunk, with sentences across chunk bounds.
         let mut expected = Vec::new();
         for sentence in 0..100_000_u32 {
             for number in (0..sentence % 7).chain([END]) {
-                spool.push(number).unwrap();
+                token_file.push(number).unwrap();
             }
             let kept: Vec<u32> = (0..sentence % 7).filter(|number| number % 2 == 0).map(|number| number + 1).collect();
             if !kept.is_empty() {
@@ -237,26 +237,26 @@ mod tests {
                 expected.push(END);
             }
         }
-        spool.flush().unwrap();
-        assert!(spool.len() > CHUNK as u64, "the test crosses a chunk");
-        spool
+        token_file.flush().unwrap();
+        assert!(token_file.len() > CHUNK as u64, "the test crosses a chunk");
+        token_file
             .rewrite(|sentence| {
                 sentence.retain(|number| number % 2 == 0);
                 sentence.iter_mut().for_each(|number| *number += 1);
             })
             .unwrap();
-        assert_eq!(all(&spool), expected);
+        assert_eq!(all(&token_file), expected);
     }
 
     #[test]
     fn a_file_of_another_length_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
-        let mut spool = Spool::create(&path).unwrap();
-        [1, 2, END].iter().for_each(|&number| spool.push(number).unwrap());
-        spool.flush().unwrap();
-        spool.sync().unwrap();
-        assert_eq!(all(&Spool::open(&path, 3).unwrap()), [1, 2, END]);
-        assert!(matches!(Spool::open(&path, 4), Err(Error::Corrupt { .. })));
+        let mut token_file = TokenFile::create(&path).unwrap();
+        [1, 2, END].iter().for_each(|&number| token_file.push(number).unwrap());
+        token_file.flush().unwrap();
+        token_file.sync().unwrap();
+        assert_eq!(all(&TokenFile::open(&path, 3).unwrap()), [1, 2, END]);
+        assert!(matches!(TokenFile::open(&path, 4), Err(Error::Corrupt { .. })));
     }
 }

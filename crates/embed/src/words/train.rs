@@ -8,15 +8,15 @@ use super::{
     WordModel,
     checkpoint::Checkpoint,
     cloze_train,
-    corpus::{Corpus, Reading},
+    corpus::{Corpus, CorpusOptions},
     glove_train,
-    model::Parts,
+    model::ModelParts,
     negative_sampling,
     options::{Ngrams, Objective, Phrases, TrainOptions, TrainProgress},
-    postprocess::refine,
+    postprocess::postprocess,
     sif_train,
     table::Table,
-    token_file::Spool,
+    token_file::TokenFile,
     tokenize::Tokenizer,
 };
 use crate::{Error, ModelCard};
@@ -38,10 +38,10 @@ pub fn train(
     observe: &(dyn Fn(&TrainProgress) -> bool + Sync),
 ) -> Result<WordModel, Error> {
     options.check()?;
-    let reading = Reading {
+    let corpus_options = CorpusOptions {
         min_count: options.min_count.max(1),
-        most_words: options.most_words,
-        most_bytes: options.most_bytes,
+        max_words: options.max_words,
+        max_bytes: options.max_bytes,
         phrases: options.phrases,
         pieces: options.pieces,
     };
@@ -54,10 +54,10 @@ pub fn train(
     };
     let corpus = match (corpus, &checkpoint) {
         (Some(corpus), _) => corpus,
-        (None, None) => Corpus::read(files, &reading, Spool::scratch(&options.scratch)?, observe)?,
+        (None, None) => Corpus::read(files, &corpus_options, TokenFile::temporary(&options.scratch)?, observe)?,
         (None, Some(checkpoint)) => {
-            let corpus = Corpus::read(files, &reading, checkpoint.spool()?, observe)?;
-            checkpoint.has_corpus(&corpus)?;
+            let corpus = Corpus::read(files, &corpus_options, checkpoint.create_token_file()?, observe)?;
+            checkpoint.record_corpus(&corpus)?;
             corpus
         }
     };
@@ -70,12 +70,12 @@ pub fn train(
     if options.ngrams.is_none() {
         // With n-grams, a vector is a sum of rows shared with other words.
         let vocabulary = (&corpus.words[..], &corpus.counts[..]);
-        refine(vocabulary, &mut input, output.as_deref(), options.dimension, options.refine, observe);
+        postprocess(vocabulary, &mut input, output.as_deref(), options.dimension, options.postprocessing, observe);
     }
     let mut cloze = None;
-    if options.blank_epochs > 0 {
-        let (layer, its_output) = cloze_train::fit(&corpus, options, checkpoint.as_ref(), observe)?;
-        (cloze, output) = (Some(layer), Some(its_output));
+    if options.cloze_epochs > 0 {
+        let (layer, cloze_output) = cloze_train::fit(&corpus, options, checkpoint.as_ref(), observe)?;
+        (cloze, output) = (Some(layer), Some(cloze_output));
     }
     let common = sif_train::common_component(&corpus, &input, options.dimension, observe)?;
     let card = ModelCard {
@@ -84,7 +84,7 @@ pub fn train(
         ..card(options)
     };
     let Corpus { words, counts, pieces, .. } = corpus;
-    WordModel::new(Parts {
+    WordModel::new(ModelParts {
         words,
         counts,
         dimension: options.dimension,
@@ -100,14 +100,14 @@ pub fn train(
 }
 
 /// Vocabulary size below which a warning is given.
-const FEW_WORDS: usize = 100;
+const MIN_USEFUL_WORDS: usize = 100;
 
 /// Returns warnings about vectors of little use.
 fn warnings(words: usize, dimension: usize) -> Vec<String> {
     let mut warnings = Vec::new();
-    if words < FEW_WORDS {
+    if words < MIN_USEFUL_WORDS {
         warnings.push(format!(
-            "the vocabulary has {words} words, fewer than {FEW_WORDS}: most texts will have no word that is known; train on more text, or lower min_count"
+            "the vocabulary has {words} words, fewer than {MIN_USEFUL_WORDS}: most texts will have no word that is known; train on more text, or lower min_count"
         ));
     }
     if dimension > words {
@@ -139,10 +139,10 @@ fn settings(options: &TrainOptions) -> serde_json::Map<String, serde_json::Value
         "objective": options.objective.name(), "dimension": options.dimension, "window": options.window, "negative": options.negative,
         "min_count": options.min_count, "subsample": options.subsample, "epochs": options.epochs,
         "learning_rate": rounded(options.learning_rate), "store": options.store.name(),
-        "tokenizer": Tokenizer::default().name(), "noise_power": options.noise_power, "most_words": options.most_words, "blank_epochs": options.blank_epochs,
+        "tokenizer": Tokenizer::default().name(), "noise_power": options.noise_power, "most_words": options.max_words, "blank_epochs": options.cloze_epochs,
         "refine": {
-            "output": rounded(options.refine.output), "spelling": rounded(options.refine.spelling), "spread": rounded(options.refine.spread),
-            "nearest": rounded(options.refine.nearest),
+            "output": rounded(options.postprocessing.output), "spelling": rounded(options.postprocessing.spelling), "spread": rounded(options.postprocessing.spread),
+            "nearest": rounded(options.postprocessing.nearest),
         },
     });
     if let Some(Ngrams { min, max, buckets }) = options.ngrams {

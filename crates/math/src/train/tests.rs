@@ -76,7 +76,7 @@ fn a_step_goes_down_the_gradient_of_the_loss() {
                     let moved = f64::from(after - before) / f64::from(rate);
                     assert!(
                         (moved + derivative).abs() < 2e-3 + 2e-2 * derivative.abs(),
-                        "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, place {index}: \
+                        "{name}, dimension {dimension}, {targets:?}, side {side}, row {row}, column {index}: \
                          moved {moved}, derivative {derivative}"
                     );
                 }

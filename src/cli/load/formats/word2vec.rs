@@ -6,7 +6,7 @@ use super::rows::check_dimension;
 use crate::cli::load::record::{At, Place, RecordError, Records};
 use crate::cli::load::source::{Fill, Source};
 use crate::collection::{self, Item};
-use crate::embed::words::spelling::{LONGEST, Notes, Spellings};
+use crate::embed::words::spelling::{AcceptedWords, MAX_RAW_WORD_BYTES, Notes};
 use crate::embed::words::word2vec::{Format, binary_numbers, is_far_too_short, longest_line, sizes, text_line};
 use crate::types::PointId;
 use anyhow::{Context, bail};
@@ -18,7 +18,7 @@ pub(crate) struct WordRecords {
     promised: u64,
     dimension: usize,
     record: u64,
-    spellings: Spellings,
+    spellings: AcceptedWords,
     done: bool,
 }
 
@@ -53,7 +53,7 @@ impl WordRecords {
             lines.next_line();
             Body::Text(lines)
         };
-        let spellings = Spellings::default();
+        let spellings = AcceptedWords::default();
         Ok(Self { body, id_prefix: id_prefix.into(), promised, dimension, record: 0, spellings, done: false })
     }
 
@@ -73,8 +73,10 @@ impl WordRecords {
                 Fill::Full if byte[0] == b' ' => break,
                 // Some writers end a record with a newline, which precedes the next word.
                 Fill::Full if byte[0] == b'\n' && word.is_empty() => {}
-                Fill::Full if word.len() < LONGEST => word.push(byte[0]),
-                Fill::Full => return Err(fatal(format!("no space within {LONGEST} bytes of the word's start"))),
+                Fill::Full if word.len() < MAX_RAW_WORD_BYTES => word.push(byte[0]),
+                Fill::Full => {
+                    return Err(fatal(format!("no space within {MAX_RAW_WORD_BYTES} bytes of the word's start")));
+                }
                 Fill::End | Fill::Short(_) if word.is_empty() => return Ok(None),
                 Fill::End | Fill::Short(_) => return Err(fatal("the file ends within a word".into())),
             }
@@ -141,7 +143,7 @@ impl Iterator for WordRecords {
         self.record += 1;
         Some(
             self.spellings
-                .take(&word)
+                .accept(&word)
                 .map_err(|unfit| unfit.to_string())
                 .and_then(|word| {
                     let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
@@ -175,8 +177,8 @@ impl Records for WordRecords {
         0
     }
     fn note(&self) -> Option<String> {
-        let miscounted = (self.done && self.record != self.promised).then_some((self.promised, self.record));
-        miscounted.map(|_| Notes { miscounted, ..Notes::default() }.to_string())
+        let word_counts = (self.done && self.record != self.promised).then_some((self.promised, self.record));
+        word_counts.map(|_| Notes { word_counts, ..Notes::default() }.to_string())
     }
 }
 
