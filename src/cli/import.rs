@@ -134,7 +134,7 @@ pub(super) fn run(command: ImportCommand) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     registry.add_folder(&args.made.out)?;
     let embedder = registry.by_name(&args.name)?;
-    let (tap, fingerprint) = (&embedder.taps()[0], embedder.fingerprint().to_string());
+    let (tap, fingerprint) = (&embedder.output_layers()[0], embedder.fingerprint().to_string());
     if args.made.json {
         let summary = json!({
             "out": args.made.out, "name": args.name, "family": family.name(), "dimension": tap.dimension,

@@ -60,7 +60,7 @@ pub trait DigitClassifier: Send + Sync {
 /// The activations of one layer: `channels` maps of `rows` x `columns`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activation {
-    /// The layer, for example `convolution1`; taps keep their names.
+    /// The layer, for example `convolution1`; output layers keep their names.
     pub name: &'static str,
     /// One-line description.
     pub about: &'static str,

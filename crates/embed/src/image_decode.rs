@@ -21,18 +21,18 @@ const MAX_DECODED_BYTES: u64 = 4 * MAX_PIXELS;
 const DECODER_BYTES: u64 = 32 << 20;
 
 /// Whether this format is supported: PNG, JPEG, BMP, WebP.
-pub(crate) fn supported(format: ImageFormat) -> bool {
+pub(crate) fn is_supported(format: ImageFormat) -> bool {
     matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::WebP)
 }
 
 /// File extensions of images.
-pub const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+pub const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 
 /// Whether a file name has an image extension.
-pub fn has_image_name(path: &Path) -> bool {
+pub fn has_image_extension(path: &Path) -> bool {
     path.extension()
-        .and_then(|ending| ending.to_str())
-        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 pub(crate) fn invalid(what: impl Into<String>) -> Error {
@@ -56,7 +56,7 @@ pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Error> {
 /// Number of pixels according to the header; none if the header cannot be read or exceeds [`MAX_PIXELS`], because
 /// the image is not decoded then.
 pub fn pixels(bytes: &[u8]) -> Option<u64> {
-    let format = image::guess_format(bytes).ok().filter(|format| supported(*format))?;
+    let format = image::guess_format(bytes).ok().filter(|format| is_supported(*format))?;
     let (width, height) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().ok()?;
     Some(u64::from(width) * u64::from(height)).filter(|pixels| *pixels <= MAX_PIXELS)
 }
@@ -69,12 +69,12 @@ pub(crate) struct Picture {
     pub(crate) rgb: Vec<u8>,
 }
 
-/// Decodes an image file of a [`supported`] format.
+/// Decodes an image file of a [`is_supported`] format.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] with the limit that the image exceeds, or the decoding error.
 pub(crate) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error> {
-    let image = whole(bytes, format)?;
+    let image = decode_oriented(bytes, format)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let rgb = if image.color().has_alpha() { flatten(&image.into_rgba8()) } else { image.into_rgb8().into_raw() };
     Ok(Picture { width, height, rgb })
@@ -85,20 +85,20 @@ pub(crate) fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, Error
 /// # Errors
 /// As [`decode`].
 #[cfg(feature = "transformers")]
-pub(crate) fn colours(bytes: &[u8]) -> Result<Picture, Error> {
+pub(crate) fn decode_rgb(bytes: &[u8]) -> Result<Picture, Error> {
     check_size(bytes)?;
-    let Some(format) = image::guess_format(bytes).ok().filter(|format| supported(*format)) else {
+    let Some(format) = image::guess_format(bytes).ok().filter(|format| is_supported(*format)) else {
         return Err(invalid(format!("{} bytes that are no image; known are PNG, JPEG, BMP and WebP", bytes.len())));
     };
-    let image = whole(bytes, format)?;
+    let image = decode_oriented(bytes, format)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     Ok(Picture { width, height, rgb: image.into_rgb8().into_raw() })
 }
 
 /// Decodes an image within the limits and applies its EXIF orientation.
-fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
+fn decode_oriented(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
     let broken = |error: image::ImageError| invalid(format!("the {format:?} image cannot be decoded: {error}"));
-    if format == ImageFormat::Jpeg && !ends(bytes) {
+    if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
         return Err(invalid("the Jpeg image cannot be decoded: it is cut, its end marker is missing"));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -132,7 +132,7 @@ fn whole(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Error> {
 }
 
 /// Whether the last scan of a JPEG file has its end marker. (The decoder silently fills missing parts with grey.)
-fn ends(jpeg: &[u8]) -> bool {
+fn has_end_marker(jpeg: &[u8]) -> bool {
     let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|pair| pair == marker);
     last([0xff, 0xd9]) > last([0xff, 0xda])
 }
@@ -158,7 +158,7 @@ fn flatten(image: &image::RgbaImage) -> Vec<u8> {
 
 /// Reference pictures, as files, to check that an image embedder still gives the same vectors: a colour gradient, a
 /// chequered square, and a disc on a striped ground.
-pub(crate) fn canaries() -> Vec<Vec<u8>> {
+pub(crate) fn reference_images() -> Vec<Vec<u8>> {
     let drawn = |width: u32, height: u32, colour: fn(i32, i32) -> [u8; 3]| {
         let pixels = (0..width * height).map(|at| ((at % width) as i32, (at / width) as i32));
         let rgb: Vec<u8> = pixels.flat_map(|(x, y)| colour(x, y)).collect();
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn colours_are_kept_and_what_is_no_image_is_refused() {
         let image = RgbaImage::from_fn(3, 2, |x, y| Rgba([x as u8, y as u8, 200, 90 * x as u8]));
-        let picture = colours(&png(&image)).unwrap();
+        let picture = decode_rgb(&png(&image)).unwrap();
         assert_eq!((picture.width, picture.height, picture.rgb.len()), (3, 2, 18));
         assert_eq!(picture.rgb[3 * 5..], [2, 1, 200]);
         let wide = png(&RgbaImage::new(MAX_SIDE + 1, 1));
@@ -204,7 +204,7 @@ mod tests {
             (wide, "at most 8192"),
             (vec![0; MAX_FILE_BYTES + 1], "at most 16777216 are read"),
         ] {
-            let error = colours(&bytes).err().expect(reason).to_string();
+            let error = decode_rgb(&bytes).err().expect(reason).to_string();
             assert!(error.contains(reason), "{error}");
         }
     }

@@ -9,18 +9,19 @@ use crate::{
 use rayon::prelude::*;
 
 /// Number of neighbours.
-pub const NEAREST: usize = 10;
+pub const NEIGHBOURS: usize = 10;
 /// Queries and rows per matrix product.
-const QUERIES: usize = 64;
-const ROWS: usize = 1_024;
+const QUERY_BLOCK: usize = 64;
+const ROW_BLOCK: usize = 1_024;
 
-/// For each query, the [`NEAREST`] rows with the highest dot product with its row, excluding the row itself. Exact scan
-/// on all cores; ties by row number. `rows` are vectors of `dimension` numbers; use unit vectors for cosine similarity.
+/// For each query, the [`NEIGHBOURS`] rows with the highest dot product with its row, excluding the row itself. Exact
+/// scan on all cores; ties by row number. `rows` are vectors of `dimension` numbers; use unit vectors for cosine
+/// similarity.
 ///
 /// # Panics
 /// If a query is not a row.
 pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>> {
-    nearest_among(rows, rows.len() / dimension, dimension, queries, NEAREST)
+    nearest_among(rows, rows.len() / dimension, dimension, queries, NEIGHBOURS)
 }
 
 /// As [`nearest`], but the `k` nearest of the first `among` rows.
@@ -30,18 +31,18 @@ pub fn nearest(rows: &[f32], dimension: usize, queries: &[u32]) -> Vec<Vec<u32>>
 pub(super) fn nearest_among(rows: &[f32], among: usize, dimension: usize, queries: &[u32], k: usize) -> Vec<Vec<u32>> {
     let searched = &rows[..among * dimension];
     let lists: Vec<Vec<Vec<u32>>> = queries
-        .par_chunks(QUERIES)
+        .par_chunks(QUERY_BLOCK)
         .map(|queries| {
-            let asked: Vec<f32> =
+            let query_rows: Vec<f32> =
                 queries.iter().flat_map(|&query| &rows[query as usize * dimension..][..dimension]).copied().collect();
             let mut top = vec![TopK::new(k); queries.len()];
-            let mut scores = vec![0.0; queries.len() * ROWS];
-            for (block, rows) in searched.chunks(ROWS * dimension).enumerate() {
+            let mut scores = vec![0.0; queries.len() * ROW_BLOCK];
+            for (block, rows) in searched.chunks(ROW_BLOCK * dimension).enumerate() {
                 let n = rows.len() / dimension;
-                let left = Matrix::new(&asked, queries.len(), dimension);
+                let left = Matrix::new(&query_rows, queries.len(), dimension);
                 multiply(&mut scores, left, Matrix::new(rows, n, dimension).transposed(), false);
                 for ((&query, top), scores) in queries.iter().zip(&mut top).zip(scores.chunks_exact(n)) {
-                    for (row, score) in ((block * ROWS) as u32..).zip(scores) {
+                    for (row, score) in ((block * ROW_BLOCK) as u32..).zip(scores) {
                         if row != query && -score <= top.worst() {
                             top.push(Neighbor { row: Ordinal(row), distance: -score });
                         }
@@ -54,7 +55,7 @@ pub(super) fn nearest_among(rows: &[f32], among: usize, dimension: usize, querie
     lists.concat()
 }
 
-/// Mean over all rows of: the share of the [`NEAREST`] rows by cosine, excluding the row itself, that have the
+/// Mean over all rows of: the share of the [`NEIGHBOURS`] rows by cosine, excluding the row itself, that have the
 /// row's label. None for fewer than two rows. Ties go to the earlier row.
 pub(super) fn same_class(mut rows: Vec<f32>, width: usize, labels: &[u16]) -> Option<f64> {
     if labels.len() < 2 {
@@ -88,7 +89,7 @@ mod tests {
             let score = |n: u32| row(query).iter().zip(row(n)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             let mut all: Vec<u32> = (0..2_500).filter(|&n| n != query).collect();
             all.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
-            assert_eq!(found, all[..NEAREST], "{query}");
+            assert_eq!(found, all[..NEIGHBOURS], "{query}");
         }
         assert!(nearest(&rows[..dimension], dimension, &[0])[0].is_empty());
     }

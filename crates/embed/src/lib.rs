@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `embedder.rs` | the [`Embedder`] trait, its inputs and taps |
+//! | `embedder.rs` | the [`Embedder`] trait, its inputs and output layers |
 //! | `capability.rs` | what some embedders can do besides embedding: [`WordVectors`], [`LanguageModel`], [`DigitClassifier`] |
 //! | `batch.rs` | batch embedding in chunks, on a separate thread pool |
 //! | `fingerprint.rs` | SHA-256 of weights, preprocessing and settings |
@@ -40,10 +40,10 @@ pub mod text;
 pub mod transformers;
 pub mod words;
 
-pub use batch::{embed_stretches, on_embedding_threads};
+pub use batch::{embed_in_chunks, run_on_embed_pool};
 pub use capability::{Activation, DigitClassifier, LanguageModel, NextToken, WordVectors};
 pub use card::{DIGITS, DataSource, ModelCard, WORDS, check_name, date, today};
-pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, Tap};
+pub use embedder::{Embedder, Input, MODEL_FILES, Modality, ModelFiles, OutputLayer};
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{Fingerprint, Fingerprinter};
-pub use registry::{BUILT_IN, Model, Origin, Registry, load_folder, of_words};
+pub use registry::{BUILT_IN, Model, Origin, Registry, load_folder, word_embedders};

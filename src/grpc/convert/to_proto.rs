@@ -214,12 +214,15 @@ pub(crate) fn answer(answer: Answer) -> pb::SearchResponse {
 
 /// Converts an embedder and its card.
 pub(crate) fn embedder(embedder: &dyn Embedder) -> pb::Embedder {
-    let tap =
-        |tap: &crate::embed::Tap| pb::Tap { name: tap.name.into(), dimension: tap.dimension, about: tap.about.into() };
+    let tap = |tap: &crate::embed::OutputLayer| pb::Tap {
+        name: tap.name.into(),
+        dimension: tap.dimension,
+        about: tap.about.into(),
+    };
     pb::Embedder {
         name: embedder.name().into(),
         fingerprint: embedder.fingerprint().to_string(),
-        taps: embedder.taps().iter().map(tap).collect(),
+        taps: embedder.output_layers().iter().map(tap).collect(),
         modality: embedder.modality().name().into(),
         card_json: embedder.card().to_json(),
     }

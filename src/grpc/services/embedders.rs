@@ -2,7 +2,7 @@
 
 use crate::collection::{Engine, Error, Stop};
 use crate::embed::transformers::NextToken;
-use crate::embed::{self, Embedder, Input, embed_stretches};
+use crate::embed::{self, Embedder, Input, embed_in_chunks};
 use crate::grpc::convert::from_proto::EmbedInput;
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Lane, Shared, Work};
@@ -177,7 +177,7 @@ fn embed(
     inputs: &[EmbedInput],
 ) -> Result<pb::EmbedResponse, Status> {
     let embedder = named(engine, "embedder", name, "").or_status()?;
-    let tap = embedder.tap(tap).map_err(|source| at("tap", source)).or_status()?;
+    let tap = embedder.output_layer(tap).map_err(|source| at("tap", source)).or_status()?;
     // Check the size before the work.
     work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
@@ -189,7 +189,7 @@ fn embed(
         .collect();
     let stop = Stop::current();
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
-    let vectors = embed_stretches(embedder.as_ref(), tap, &borrowed, go_on);
+    let vectors = embed_in_chunks(embedder.as_ref(), tap, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();
     let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(place, (vector, input))| {
         let field = || format!("inputs[{place}].{}", input.modality().name());

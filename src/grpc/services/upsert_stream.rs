@@ -11,7 +11,7 @@
 //! a slow disk gets larger transactions instead of more of them.
 
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
-use crate::embed::on_embedding_threads;
+use crate::embed::run_on_embed_pool;
 use crate::grpc::convert::from_proto;
 use crate::grpc::executor::{Lane, Work};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
@@ -211,7 +211,7 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
                 let call = move |engine: &dyn Engine| {
                     let stop = Stop::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
-                    on_embedding_threads(|| entries.par_iter_mut().for_each(prepare));
+                    run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
                     Ok::<_, Error>(Step::Batch(target, entries, memory_permit))
                 };
                 work.run(Lane::Embed, call).await.unwrap_or_else(Step::End)

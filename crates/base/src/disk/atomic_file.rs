@@ -1,7 +1,7 @@
 //! Atomic file creation: write under a temporary name, sync, rename.
 //!
-//! A crash or an error at any step leaves the old state plus at most an unreferenced `*.tmp` file, which
-//! [`sweep`](super::sweep) removes. An error after the rename (the folder's sync) leaves the complete new file.
+//! A crash or an error at any step leaves the old state plus at most an unreferenced `*.tmp` file, which the
+//! next start removes. An error after the rename (the folder's sync) leaves the complete new file.
 
 use super::{Error, Fs, private_file};
 use std::fs::File;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BUFFER: usize = 1 << 20;
 
 /// Counter that makes the temporary file names of a process unique.
-static DRAFTS: AtomicU64 = AtomicU64::new(0);
+static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// Writes the file `dir/name` atomically: it appears complete and durable, or not at all.
 ///
@@ -26,13 +26,13 @@ pub fn publish<E: From<Error>>(
     name: &str,
     write: impl FnOnce(&mut FileWriter) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut draft = Draft::create(fs.clone(), dir, name)?;
-    write(draft.writer())?;
-    Ok(draft.publish()?)
+    let mut atomic_file = AtomicFile::create(fs.clone(), dir, name)?;
+    write(atomic_file.writer())?;
+    Ok(atomic_file.publish()?)
 }
 
 /// Unpublished file, for writers that live longer than one call; see [`publish`]. Dropping it removes the file.
-pub struct Draft {
+pub struct AtomicFile {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     target: PathBuf,
@@ -40,13 +40,13 @@ pub struct Draft {
     renamed: bool,
 }
 
-impl Draft {
+impl AtomicFile {
     /// Creates the temporary file of `dir/name`.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(fs: Arc<dyn Fs>, dir: &Path, name: &str) -> Result<Self, Error> {
-        let path = dir.join(format!("{name}.{}.tmp", DRAFTS.fetch_add(1, Ordering::Relaxed)));
+        let path = dir.join(format!("{name}.{}.tmp", NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed)));
         let file = fs.create(&path).map_err(|source| Error::io(&path, "create", source))?;
         let writer = FileWriter {
             path,
@@ -70,19 +70,19 @@ impl Draft {
     /// [`Error::Io`]: the file was not published, unless only the folder's sync failed.
     pub fn publish(mut self) -> Result<(), Error> {
         self.writer.flush_buffer().map_err(|source| Error::io(&self.target, "write", source))?;
-        self.writer.file.sync().map_err(|source| Error::io(&self.target, "make durable", source))?;
+        self.writer.file.sync().map_err(|source| Error::io(&self.target, "sync", source))?;
         self.fs
             .rename(&self.writer.path, &self.target)
             .map_err(|source| Error::io(&self.target, "rename into place", source))?;
         self.renamed = true;
-        self.fs.sync_dir(&self.dir).map_err(|source| Error::io(&self.dir, "make its names durable", source))
+        self.fs.sync_dir(&self.dir).map_err(|source| Error::io(&self.dir, "sync the folder", source))
     }
 }
 
-impl Drop for Draft {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.renamed {
-            // Best effort: the next start sweeps a remaining file.
+            // Best effort: the next start removes a remaining file.
             let _ = self.fs.remove(&self.writer.path);
         }
     }
@@ -208,20 +208,20 @@ impl Write for FileWriter {
 }
 
 /// Temporary file for bytes to copy into another file later. Never published; removed on drop.
-pub struct Scratch {
+pub struct SpillFile {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
     length: u64,
 }
 
-impl Scratch {
+impl SpillFile {
     /// Creates `dir/<name>.<n>.tmp`.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(dir: &Path, name: &str) -> Result<Self, Error> {
-        let path = dir.join(format!("{name}.{}.tmp", DRAFTS.fetch_add(1, Ordering::Relaxed)));
+        let path = dir.join(format!("{name}.{}.tmp", NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed)));
         let file = private_file()
             .read(true)
             .write(true)
@@ -298,9 +298,9 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for SpillFile {
     fn drop(&mut self) {
-        // Best effort: the next start sweeps a remaining file.
+        // Best effort: the next start removes a remaining file.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -312,11 +312,11 @@ mod tests {
     use super::*;
 
     fn write(fs: &CrashFs, dir: &Path, content: &[u8]) -> Result<(), Error> {
-        let mut draft = Draft::create(Arc::new(fs.clone()), dir, "file")?;
-        draft.writer().put(&content[..1])?;
-        draft.writer().put(&content[1..])?;
-        draft.writer().patch(0, &content[..1])?;
-        draft.publish()
+        let mut atomic_file = AtomicFile::create(Arc::new(fs.clone()), dir, "file")?;
+        atomic_file.writer().put(&content[..1])?;
+        atomic_file.writer().put(&content[1..])?;
+        atomic_file.writer().patch(0, &content[..1])?;
+        atomic_file.publish()
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_real_file_system_publishes_sections_and_removes_drafts() {
+    fn the_real_file_system_publishes_sections_and_removes_temporary_files() {
         let dir = tempfile::tempdir().unwrap();
         publish::<Error>(&real_fs(), dir.path(), "a", |writer| {
             writer.put(b"head")?;
@@ -375,9 +375,9 @@ mod tests {
 
         let failed = publish::<Error>(&real_fs(), dir.path(), "b", |writer| writer.patch(1, b"beyond"));
         assert!(failed.is_err());
-        let mut scratch = Scratch::create(dir.path(), "s").unwrap();
-        scratch.put(&[1; 10]).unwrap();
-        publish::<Error>(&real_fs(), dir.path(), "c", |writer| scratch.copy_into(writer)).unwrap();
+        let mut spill_file = SpillFile::create(dir.path(), "s").unwrap();
+        spill_file.put(&[1; 10]).unwrap();
+        publish::<Error>(&real_fs(), dir.path(), "c", |writer| spill_file.copy_into(writer)).unwrap();
         assert_eq!(std::fs::read(dir.path().join("c")).unwrap(), [1; 10]);
         assert_eq!(list_files(dir.path()).unwrap(), ["a", "c"], "no temporary file stays");
     }

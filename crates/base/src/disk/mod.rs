@@ -14,12 +14,12 @@
 //! | --- | --- |
 //! | `error.rs` | [`Error`], [`ErrorKind`] |
 //! | `fs.rs` | the [`Fs`] trait: all changes of a data directory, so that tests can inject failures |
-//! | `atomic_file.rs` | [`publish`], [`Draft`], [`FileWriter`], [`Scratch`] |
+//! | `atomic_file.rs` | [`publish`], [`AtomicFile`], [`FileWriter`], [`SpillFile`] |
 //! | `mmap.rs` | [`Mapping`]: mmap, madvise, mincore |
 //! | `huge_pages.rs` | [`vec_with_capacity`]: large arrays on huge pages |
-//! | `malloc.rs` | [`keep_little_freed_memory`], [`release_freed_memory`] |
+//! | `malloc.rs` | [`limit_malloc_arenas`], [`trim_malloc`] |
 //! | `memory.rs` | [`memory_status`]: limits of cgroups and of the machine |
-//! | `thread_priority.rs` | [`run_behind_others`]: lowered priority of background threads |
+//! | `thread_priority.rs` | [`lower_thread_priority`]: lowered priority of background threads |
 //! | `lock.rs` | [`DirLock`] |
 //! | `folder.rs` | folders: create, list, move aside, remove, free space |
 
@@ -34,7 +34,7 @@ mod memory;
 mod mmap;
 mod thread_priority;
 
-pub use atomic_file::{Draft, FileWriter, Scratch, SectionMark, publish};
+pub use atomic_file::{AtomicFile, FileWriter, SectionMark, SpillFile, publish};
 pub use error::{Error, ErrorKind};
 pub use folder::{
     create_folder, file_len, free_bytes, list_files, list_folders, mode_for_others, move_aside, remove_file,
@@ -45,7 +45,7 @@ pub use fs::crash_fs;
 pub use fs::{Fs, FsFile, FsRandom, RealFs, create_private_dirs, private_file, real_fs};
 pub use huge_pages::vec_with_capacity;
 pub use lock::DirLock;
-pub use malloc::{keep_little_freed_memory, release_freed_memory};
+pub use malloc::{limit_malloc_arenas, trim_malloc};
 pub use memory::{MemoryStatus, memory_status};
 pub use mmap::Mapping;
-pub use thread_priority::run_behind_others;
+pub use thread_priority::lower_thread_priority;

@@ -6,7 +6,7 @@ const NICE: i32 = 10;
 
 /// Lowers the calling thread's priority (nice +10), permanently. Threads that it starts afterwards inherit the
 /// priority. Does nothing on systems other than Linux.
-pub fn run_behind_others() {
+pub fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     // SAFETY: no memory is touched; 0 is the calling thread. A refusal leaves the priority as it was; the kernel clamps
     // the value.
@@ -26,10 +26,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_and_its_children_are_behind_and_others_are_not() {
+    fn a_thread_and_its_children_have_lower_priority() {
         let before = nice();
         let inside = std::thread::spawn(|| {
-            run_behind_others();
+            lower_thread_priority();
             let child = std::thread::scope(|scope| scope.spawn(nice).join().unwrap());
             (nice(), child)
         });

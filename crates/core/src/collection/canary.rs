@@ -6,7 +6,7 @@
 //! move queries away from their nearest points, so the embedder is then refused.
 
 use super::Error;
-use crate::embed::{Embedder, Input, Modality, Tap};
+use crate::embed::{Embedder, Input, Modality, OutputLayer};
 use crate::store::{Canary, Change, Truth, decode_point, encode_point};
 
 /// Maximum deviation relative to the vector's norm; reordered sums and other instructions cause about 1e-6.
@@ -16,14 +16,14 @@ pub(super) const ROUNDING: f32 = 1e-3;
 ///
 /// # Errors
 /// The inner error describes the deviation. [`Error`] if the canaries cannot be read.
-pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &Tap) -> Result<Result<(), String>, Error> {
+pub(super) fn watch(truth: &Truth, embedder: &dyn Embedder, tap: &OutputLayer) -> Result<Result<(), String>, Error> {
     let canaries = truth.canaries()?;
     if !canaries.is_empty() {
         return Ok(compare(&canaries, embedder, tap));
     }
     let kind = embedder.modality();
     let made: Vec<Canary> = embedder
-        .canaries()
+        .reference_inputs()
         .into_iter()
         .filter_map(|bytes| {
             let vector = embedder.embed(tap, &input(kind, &bytes)?).ok()?;
@@ -88,7 +88,7 @@ fn input(kind: Modality, bytes: &[u8]) -> Option<Input<'_>> {
     }
 }
 
-fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &Tap) -> Result<(), String> {
+fn compare(canaries: &[Canary], embedder: &dyn Embedder, tap: &OutputLayer) -> Result<(), String> {
     let (kind, count) = (embedder.modality(), canaries.len());
     for (canary, place) in canaries.iter().zip(1..) {
         if canary.kind != kind.name() {
@@ -143,8 +143,8 @@ mod tests {
         fn modality(&self) -> Modality {
             self.0.modality()
         }
-        fn taps(&self) -> &[Tap] {
-            self.0.taps()
+        fn output_layers(&self) -> &[OutputLayer] {
+            self.0.output_layers()
         }
         fn fingerprint(&self) -> Fingerprint {
             self.0.fingerprint()
@@ -152,12 +152,12 @@ mod tests {
         fn card(&self) -> &ModelCard {
             self.0.card()
         }
-        fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
+        fn embed(&self, tap: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, embed::Error> {
             let mut vector = self.0.embed(tap, input)?;
             vector.iter_mut().for_each(|x| *x *= 1.0 + self.1);
             Ok(vector)
         }
-        fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
+        fn embed_batch(&self, tap: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, embed::Error>> {
             inputs.iter().map(|input| self.embed(tap, input)).collect()
         }
     }
@@ -241,13 +241,13 @@ mod tests {
     fn every_embedder_of_the_program_has_canaries_that_it_knows_again() {
         let registry = Registry::with_defaults().unwrap();
         for embedder in registry.current() {
-            for tap in embedder.taps() {
+            for tap in embedder.output_layers() {
                 let embed = |bytes: &Vec<u8>| embedder.embed(tap, &input(embedder.modality(), bytes).unwrap());
                 let canary = |bytes: Vec<u8>| {
                     let vector = embed(&bytes).unwrap_or_else(|error| panic!("{}: {error}", embedder.name()));
                     Canary { kind: embedder.modality().name().into(), vector, input: bytes }
                 };
-                let mut canaries: Vec<Canary> = embedder.canaries().into_iter().map(canary).collect();
+                let mut canaries: Vec<Canary> = embedder.reference_inputs().into_iter().map(canary).collect();
                 assert!(canaries.len() >= 3, "{}", embedder.name());
                 assert_eq!(compare(&canaries, embedder.as_ref(), tap), Ok(()));
                 canaries[2].vector[0] += 0.1 * canaries[2].vector.iter().map(|x| x * x).sum::<f32>().sqrt();

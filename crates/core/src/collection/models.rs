@@ -10,7 +10,7 @@ use crate::embed::digits::{self, LabelledImages};
 use crate::embed::words::{self, TrainOptions as WordOptions};
 use crate::embed::{
     self, DIGITS, DataSource, Embedder, Fingerprint, MODEL_FILES, Model, ModelCard, Origin, Registry, WORDS,
-    load_folder, of_words, text::OF_TEXTS, today,
+    load_folder, text::TEXT_SUFFIX, today, word_embedders,
 };
 use crate::store::{self, Entry};
 use crate::types::CollectionName;
@@ -65,7 +65,7 @@ impl Training {
     /// Returns the names of the embedders to be trained.
     pub fn names(&self) -> Vec<String> {
         match &self.lesson {
-            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{OF_TEXTS}", self.name)],
+            Lesson::Words { .. } => vec![self.name.clone(), format!("{}{TEXT_SUFFIX}", self.name)],
             Lesson::Digits(_) => vec![self.name.clone()],
         }
     }
@@ -217,7 +217,7 @@ impl Models {
     /// not resolve to the new one.
     pub(super) fn check_names(&self, training: &Training) -> Result<(), Error> {
         let registry = self.registry();
-        match training.names().into_iter().find(|name| registry.is_started_with(name)) {
+        match training.names().into_iter().find(|name| registry.has_startup_name(name)) {
             None => Ok(()),
             Some(name) => Err(Error::invalid(
                 "settings.name",
@@ -353,7 +353,7 @@ pub(super) fn train(
         Lesson::Digits(options) => options.threads,
     };
     let work = || {
-        disk::run_behind_others();
+        disk::lower_thread_priority();
         // A pool of its own: the shared pool would delay queries, or have its priority lowered.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| embed::Error::Compute(error.to_string()))?;
@@ -442,7 +442,7 @@ fn train_words(
         texts.for_each(|source| *source = std::mem::take(source).of_collection(name.as_str()));
     }
     let card = card.completed_by(model.card());
-    of_words(model.with_card(card))
+    word_embedders(model.with_card(card))
 }
 
 fn train_digits(

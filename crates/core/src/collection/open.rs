@@ -12,7 +12,7 @@ use super::turn::{FolderUse, InUse, Turn};
 use super::write::{Counters, Writer};
 use super::{CollectionInfo, CollectionState, EmbedderPin, Error, IndexSettings, PreviousGeneration, SegmentInfo};
 use crate::disk::Fs;
-use crate::embed::{Embedder, Fingerprint, Model, Registry, Tap};
+use crate::embed::{Embedder, Fingerprint, Model, OutputLayer, Registry};
 use crate::index::GraphParams;
 use crate::index::calibration::Calibration;
 use crate::index::graph::{Expected, Graph};
@@ -107,7 +107,7 @@ fn pin_of(record: &EmbedderRecord) -> EmbedderPin {
 /// The embedder that a collection is pinned to; `loaded` is empty while the process does not have it.
 pub(super) struct Pinned {
     pub(super) pin: EmbedderPin,
-    pub(super) loaded: OnceLock<(Arc<dyn Embedder>, Tap)>,
+    pub(super) loaded: OnceLock<(Arc<dyn Embedder>, OutputLayer)>,
     /// Reason for refusing the embedder.
     pub(super) refused: OnceLock<String>,
 }
@@ -115,7 +115,7 @@ pub(super) struct Pinned {
 impl Pinned {
     /// Binds an embedder of this name and fingerprint, if it still produces the reference vectors.
     fn meet(&self, collection: &CollectionName, truth: &Truth, embedder: &Arc<dyn Embedder>) -> Result<(), Error> {
-        let Ok(tap) = embedder.tap(&self.pin.tap) else { return Ok(()) };
+        let Ok(tap) = embedder.output_layer(&self.pin.tap) else { return Ok(()) };
         match canary::watch(truth, embedder.as_ref(), tap)? {
             Ok(()) => drop(self.loaded.set((embedder.clone(), tap.clone()))),
             Err(why) => {

@@ -154,12 +154,12 @@ pub(super) fn linear_backward_input(output: &[f32], weights: &[f32], to: usize, 
 }
 
 /// ReLU in place.
-pub(super) fn ramp(values: &mut [f32]) {
+pub(super) fn relu(values: &mut [f32]) {
     values.iter_mut().for_each(|value| *value = value.max(0.0));
 }
 
 /// The gradient with respect to the input of a ReLU, in place, given its output.
-pub(super) fn ramp_backward(output: &[f32], slopes: &mut [f32]) {
+pub(super) fn relu_backward(output: &[f32], slopes: &mut [f32]) {
     slopes.iter_mut().zip(output).for_each(|(slope, &value)| *slope = if value > 0.0 { *slope } else { 0.0 });
 }
 

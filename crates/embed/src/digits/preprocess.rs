@@ -10,22 +10,22 @@ use crate::image_decode::{Picture, invalid};
 use image::{ImageBuffer, Luma, imageops};
 
 /// Maximum rows and columns of the scaled ink.
-const BOX: usize = 20;
+const BOX_SIDE: usize = 20;
 /// Maximum rows and columns of the analysis grid.
-const GRID: usize = 256;
+const MAX_GRID_SIDE: usize = 256;
 /// Minimum contrast of ink against the border, of 255.
-const LEAST_CONTRAST: u8 = 16;
+const MIN_CONTRAST: u8 = 16;
 /// Minimum ink of a solid cell, as a fraction of full ink. Only solid cells count for the outline and connected parts.
-const SOLID: f32 = 0.3;
+const SOLID_INK: f32 = 0.3;
 /// Connected parts smaller than this fraction of the largest one, in cells, are specks.
-const SPECK: f32 = 0.02;
-/// Stroke width in the 20x20 box below which strokes are thickened to [`STROKE`]. MNIST's strokes are 2 to 4 wide
-/// by the same measure.
-const THIN: f32 = 2.0;
-/// Stroke width after thickening, see [`THIN`].
-const STROKE: f32 = 2.4;
+const SPECK_FRACTION: f32 = 0.02;
+/// Stroke width in the 20x20 box below which strokes are thickened to [`TARGET_STROKE_WIDTH`]. MNIST's strokes are 2 to
+/// 4 wide by the same measure.
+const MIN_STROKE_WIDTH: f32 = 2.0;
+/// Stroke width after thickening, see [`MIN_STROKE_WIDTH`].
+const TARGET_STROKE_WIDTH: f32 = 2.4;
 
-pub(super) fn no_ink() -> Error {
+pub(super) fn no_ink_error() -> Error {
     invalid("no ink: the image is of one colour, or nothing in it stands out from its border")
 }
 
@@ -33,28 +33,28 @@ pub(super) fn no_ink() -> Error {
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if there is no ink.
-pub(super) fn find(picture: &Picture) -> Result<[f32; PIXELS], Error> {
+pub(super) fn extract_digit(picture: &Picture) -> Result<[f32; PIXELS], Error> {
     let plane = Plane::of(picture)?;
-    if let Some(ready) = plane.as_it_is() {
+    if let Some(ready) = plane.already_normalized() {
         return Ok(ready);
     }
     let mut region = Region { left: 0, top: 0, width: plane.width, height: plane.height };
-    let mut grid = plane.reduced(&region);
+    let mut grid = plane.downsampled(&region);
     // Specks may stretch the region far beyond the digit: crop again until the region no longer shrinks.
     loop {
         grid.drop_specks();
-        let found = grid.outline().ok_or_else(no_ink)?;
+        let found = grid.bounding_box().ok_or_else(no_ink_error)?;
         let closer = region.part(&found, grid.width, grid.height);
         let was = region.width.max(region.height);
         let now = closer.width.max(closer.height);
         region = closer;
-        if was <= GRID || now * 4 > was * 3 {
-            grid = grid.cut(&found);
+        if was <= MAX_GRID_SIDE || now * 4 > was * 3 {
+            grid = grid.cropped(&found);
             break;
         }
-        grid = plane.reduced(&region);
+        grid = plane.downsampled(&region);
     }
-    Ok(centred(&thickened(grid)))
+    Ok(scale_and_centre(&thicken(grid)))
 }
 
 /// Distance of each pixel from the border colour, 0 to 255.
@@ -123,10 +123,10 @@ impl Plane {
         border().for_each(|index| noise[usize::from(cells[index])] += 1);
         cells.iter().for_each(|&cell| all[usize::from(cell)] += 1);
         let noise = quantile(&noise, 0.9);
-        let floor = noise.saturating_add(noise / 2).saturating_add(LEAST_CONTRAST);
+        let floor = noise.saturating_add(noise / 2).saturating_add(MIN_CONTRAST);
         all[..usize::from(floor)].fill(0);
         if all.iter().sum::<u64>() == 0 {
-            return Err(no_ink());
+            return Err(no_ink_error());
         }
         let full = quantile(&all, 0.75);
         let span = f32::from(full - noise);
@@ -135,32 +135,33 @@ impl Plane {
     }
 
     /// The picture unchanged, if it is 28x28 and its ink is already scaled and centred as in MNIST.
-    fn as_it_is(&self) -> Option<[f32; PIXELS]> {
+    fn already_normalized(&self) -> Option<[f32; PIXELS]> {
         let cells: &[u8; PIXELS] = self.cells.as_slice().try_into().ok().filter(|_| self.width == SIDE)?;
         let grid =
             Grid { width: SIDE, height: SIDE, cells: cells.iter().map(|&cell| self.ink[usize::from(cell)]).collect() };
-        let outline = grid.outline()?;
-        let long = outline.width.max(outline.height);
-        let (x, y) = grid.centre();
+        let bounding_box = grid.bounding_box()?;
+        let long = bounding_box.width.max(bounding_box.height);
+        let (x, y) = grid.centre_of_mass();
         let middle = SIDE as f32 / 2.0;
-        let normalized = (BOX - 3..=BOX).contains(&long) && (x - middle).abs() < 1.5 && (y - middle).abs() < 1.5;
-        let most = f32::from(*cells.iter().max()?);
-        normalized.then(|| cells.map(|cell| f32::from(cell) / most))
+        let normalized =
+            (BOX_SIDE - 3..=BOX_SIDE).contains(&long) && (x - middle).abs() < 1.5 && (y - middle).abs() < 1.5;
+        let max_ink = f32::from(*cells.iter().max()?);
+        normalized.then(|| cells.map(|cell| f32::from(cell) / max_ink))
     }
 
-    /// The region on a grid of at most [`GRID`] cells per side. Each cell takes the maximum of its pixels, so that
-    /// thin strokes remain.
-    fn reduced(&self, region: &Region) -> Grid {
-        let by = region.width.max(region.height).div_ceil(GRID);
+    /// The region on a grid of at most [`MAX_GRID_SIDE`] cells per side. Each cell takes the maximum of its pixels, so
+    /// that thin strokes remain.
+    fn downsampled(&self, region: &Region) -> Grid {
+        let by = region.width.max(region.height).div_ceil(MAX_GRID_SIDE);
         let (width, height) = (region.width.div_ceil(by), region.height.div_ceil(by));
-        let mut most = vec![0u8; width * height];
+        let mut max_ink = vec![0u8; width * height];
         for y in 0..region.height {
             let line = &self.cells[(region.top + y) * self.width + region.left..][..region.width];
-            for (to, from) in most[y / by * width..][..width].iter_mut().zip(line.chunks(by)) {
+            for (to, from) in max_ink[y / by * width..][..width].iter_mut().zip(line.chunks(by)) {
                 *to = from.iter().copied().fold(*to, u8::max);
             }
         }
-        Grid { width, height, cells: most.into_iter().map(|cell| self.ink[usize::from(cell)]).collect() }
+        Grid { width, height, cells: max_ink.into_iter().map(|cell| self.ink[usize::from(cell)]).collect() }
     }
 }
 
@@ -173,8 +174,8 @@ struct Grid {
 
 impl Grid {
     /// Bounding box of the solid cells.
-    fn outline(&self) -> Option<Region> {
-        let solid = |index: &usize| self.cells[*index] >= SOLID;
+    fn bounding_box(&self) -> Option<Region> {
+        let solid = |index: &usize| self.cells[*index] >= SOLID_INK;
         let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
         for index in (0..self.cells.len()).filter(solid) {
             let (x, y) = (index % self.width, index / self.width);
@@ -183,14 +184,14 @@ impl Grid {
         (left <= right).then(|| Region { left, top, width: right - left + 1, height: bottom - top + 1 })
     }
 
-    fn cut(&self, region: &Region) -> Grid {
+    fn cropped(&self, region: &Region) -> Grid {
         let rows = self.cells.chunks_exact(self.width).skip(region.top).take(region.height);
         let cells = rows.flat_map(|row| &row[region.left..][..region.width]).copied().collect();
         Grid { width: region.width, height: region.height, cells }
     }
 
     /// The centre of mass, in cells from the upper left corner.
-    fn centre(&self) -> (f32, f32) {
+    fn centre_of_mass(&self) -> (f32, f32) {
         let (mut mass, mut x, mut y) = (f32::MIN_POSITIVE, 0.0, 0.0);
         for (index, &cell) in self.cells.iter().enumerate() {
             mass += cell;
@@ -206,7 +207,7 @@ impl Grid {
         let mut sizes = vec![0usize];
         let mut open = Vec::new();
         for seed in 0..self.cells.len() {
-            if part_of[seed] != 0 || self.cells[seed] < SOLID {
+            if part_of[seed] != 0 || self.cells[seed] < SOLID_INK {
                 continue;
             }
             let part = sizes.len() as u32;
@@ -215,19 +216,19 @@ impl Grid {
             open.push(seed);
             while let Some(index) = open.pop() {
                 sizes[part as usize] += 1;
-                for next in around(index, self.width, self.height) {
-                    if part_of[next] == 0 && self.cells[next] >= SOLID {
+                for next in neighbours(index, self.width, self.height) {
+                    if part_of[next] == 0 && self.cells[next] >= SOLID_INK {
                         part_of[next] = part;
                         open.push(next);
                     }
                 }
             }
         }
-        let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK;
-        let stays = |index: usize| part_of[index] != 0 && sizes[part_of[index] as usize] as f32 >= least;
+        let least = sizes.iter().copied().max().unwrap_or(0) as f32 * SPECK_FRACTION;
+        let is_kept = |index: usize| part_of[index] != 0 && sizes[part_of[index] as usize] as f32 >= least;
         let (width, height) = (self.width, self.height);
         for (index, cell) in self.cells.iter_mut().enumerate() {
-            if !stays(index) && (*cell >= SOLID || !around(index, width, height).any(stays)) {
+            if !is_kept(index) && (*cell >= SOLID_INK || !neighbours(index, width, height).any(is_kept)) {
                 *cell = 0.0;
             }
         }
@@ -236,7 +237,7 @@ impl Grid {
     /// Stroke width in cells: a long stroke of width w and length l has ink w l and outline 2 l. The outline is the
     /// total variation, which blur does not change; for a stroke with evenly distributed directions it is 4 / pi
     /// times the true outline.
-    fn stroke(&self) -> f32 {
+    fn stroke_width(&self) -> f32 {
         let at =
             |x: usize, y: usize| if x < self.width && y < self.height { self.cells[y * self.width + x] } else { 0.0 };
         let (mut ink, mut variation) = (0.0, f32::MIN_POSITIVE);
@@ -258,28 +259,28 @@ impl Grid {
 }
 
 /// The up to eight neighbours of a cell.
-fn around(index: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
+fn neighbours(index: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
     let (x, y) = (index % width, index / width);
     (y.saturating_sub(1)..=(y + 1).min(height - 1))
         .flat_map(move |y| (x.saturating_sub(1)..=(x + 1).min(width - 1)).map(move |x| y * width + x))
         .filter(move |&next| next != index)
 }
 
-/// Draws strokes that would be thinner than [`THIN`] in the 20x20 box again, with a round pen.
-fn thickened(grid: Grid) -> Grid {
+/// Draws strokes that would be thinner than [`MIN_STROKE_WIDTH`] in the 20x20 box again, with a round pen.
+fn thicken(grid: Grid) -> Grid {
     /// Rows and columns of the canvas: fine enough for a fraction of a pixel of the box.
     const CANVAS: usize = 120;
     let long = grid.width.max(grid.height) as f32;
-    let stroke = grid.stroke() * BOX as f32 / long;
-    if stroke >= THIN {
+    let stroke_width = grid.stroke_width() * BOX_SIDE as f32 / long;
+    if stroke_width >= MIN_STROKE_WIDTH {
         return grid;
     }
     let scale = CANVAS as f32 / long;
     let size = |cells: usize| ((cells as f32 * scale).round() as usize).max(1);
     // A pale thin stroke would become even paler when scaled down, so the pen draws wherever there is solid ink.
     let fine = grid.resized(size(grid.width), size(grid.height));
-    let unit = CANVAS as f32 / BOX as f32;
-    let reach = (STROKE - stroke) / 2.0 * unit;
+    let unit = CANVAS as f32 / BOX_SIDE as f32;
+    let reach = (TARGET_STROKE_WIDTH - stroke_width) / 2.0 * unit;
     let margin = reach.ceil() as usize;
     let (width, height) = (fine.width + 2 * margin, fine.height + 2 * margin);
     let mut cells = vec![0.0f32; width * height];
@@ -290,8 +291,8 @@ fn thickened(grid: Grid) -> Grid {
             dx * dx + dy * dy <= reach * reach
         })
         .collect();
-    let most = fine.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-    for (index, ink) in fine.cells.iter().map(|cell| cell / most).enumerate().filter(|(_, ink)| *ink > 0.05) {
+    let max_ink = fine.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    for (index, ink) in fine.cells.iter().map(|cell| cell / max_ink).enumerate().filter(|(_, ink)| *ink > 0.05) {
         let (x, y) = (index % fine.width, index / fine.width);
         for (dx, dy) in &pen {
             let to = &mut cells[(y + dy) * width + x + dx];
@@ -302,19 +303,19 @@ fn thickened(grid: Grid) -> Grid {
 }
 
 /// Scales the ink to the 20x20 box and centres it in 28x28 by its centre of mass.
-fn centred(grid: &Grid) -> [f32; PIXELS] {
-    let scale = BOX as f32 / grid.width.max(grid.height) as f32;
-    let size = |cells: usize| ((cells as f32 * scale).round() as usize).clamp(1, BOX);
+fn scale_and_centre(grid: &Grid) -> [f32; PIXELS] {
+    let scale = BOX_SIDE as f32 / grid.width.max(grid.height) as f32;
+    let size = |cells: usize| ((cells as f32 * scale).round() as usize).clamp(1, BOX_SIDE);
     let small = grid.resized(size(grid.width), size(grid.height));
-    let most = small.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-    let (x, y) = small.centre();
+    let max_ink = small.cells.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let (x, y) = small.centre_of_mass();
     let middle = SIDE as f32 / 2.0;
     let offset = |centre: f32, size: usize| (middle - centre).round().clamp(0.0, (SIDE - size) as f32) as usize;
     let (left, top) = (offset(x, small.width), offset(y, small.height));
     let mut pixels = [0.0; PIXELS];
     for (row, cells) in small.cells.chunks_exact(small.width).enumerate() {
         for (to, cell) in pixels[(top + row) * SIDE + left..].iter_mut().zip(cells) {
-            *to = (cell / most).clamp(0.0, 1.0);
+            *to = (cell / max_ink).clamp(0.0, 1.0);
         }
     }
     pixels

@@ -1,7 +1,7 @@
 //! Tests of the digit net: gradients, training, files, images, and the default's quality.
 
 use super::layers::{self, Convolution};
-use super::train::{Worker, start};
+use super::train::{ShardState, initial_weights};
 use super::*;
 use crate::image_decode::MAX_FILE_BYTES;
 use crate::{Embedder, Error, ErrorKind, Input};
@@ -148,20 +148,20 @@ fn gradient_of_cross_entropy_agrees_with_finite_differences() {
 #[test]
 fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
     let random = &mut Xoshiro256PlusPlus::seed_from_u64(4);
-    let mut weights = start(random);
+    let mut weights = initial_weights(random);
     // With biases of 0, the first ReLU of every empty patch would be exactly at its corner.
     for (_, _, range) in model::TENSORS.into_iter().filter(|(_, shape, _)| shape.len() == 1) {
         let biases = numbers(random, range.len());
         weights[range].iter_mut().zip(biases).for_each(|(to, from)| *to = from * 0.1);
     }
-    let mut worker = Worker::new(6);
+    let mut state = ShardState::new(6);
     for image in 0..6 {
-        let pixels = worker.pixels[image * PIXELS..][..PIXELS].iter_mut();
+        let pixels = state.pixels[image * PIXELS..][..PIXELS].iter_mut();
         pixels.zip(TEST.image(image)).for_each(|(to, &from)| *to = f32::from(from) / 255.0);
-        worker.labels[image] = TEST.label(image);
+        state.labels[image] = TEST.label(image);
     }
-    worker.step(&weights, 1.0);
-    let gradient = worker.gradient.clone();
+    state.step(&weights, 1.0);
+    let gradient = state.gradient.clone();
     for (name, _, range) in model::TENSORS {
         // A step along the gradient, where the loss changes most; short, so that few ReLUs open or close.
         let length = inner(&gradient[range.clone()], &gradient[range.clone()]).sqrt();
@@ -170,8 +170,8 @@ fn gradient_of_the_whole_net_agrees_with_finite_differences_in_every_tensor() {
             for index in range.clone() {
                 moved[index] += (step * f64::from(gradient[index]) / length) as f32;
             }
-            worker.step(&moved, 1.0);
-            worker.tally.loss
+            state.step(&moved, 1.0);
+            state.stats.loss
         };
         let slope = (loss_at(2e-3) - loss_at(-2e-3)) / 4e-3;
         assert!(
@@ -256,15 +256,15 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
     let mut inputs: Vec<Input<'_>> = (0..70).map(|image| Input::Image(TEST.image(image))).collect();
     inputs[33] = Input::Image(b"broken");
     inputs[34] = Input::Text("seven");
-    for tap in DEFAULT.taps() {
-        let together = DEFAULT.embed_batch(tap, &inputs);
+    for layer in DEFAULT.output_layers() {
+        let together = DEFAULT.embed_batch(layer, &inputs);
         assert_eq!(together.len(), inputs.len());
         for (index, (input, vector)) in inputs.iter().zip(together).enumerate() {
-            let alone = DEFAULT.embed(tap, input);
+            let alone = DEFAULT.embed(layer, input);
             match (alone, vector) {
                 (Ok(alone), Ok(vector)) => {
-                    assert_eq!(alone, vector, "{} of image {index}", tap.name);
-                    assert_eq!(alone.len(), tap.dimension as usize);
+                    assert_eq!(alone, vector, "{} of image {index}", layer.name);
+                    assert_eq!(alone.len(), layer.dimension as usize);
                 }
                 (Err(alone), Err(vector)) => {
                     assert!(index == 33 || index == 34);
@@ -275,7 +275,7 @@ fn an_image_gives_the_same_bits_alone_and_among_others() {
             }
         }
     }
-    assert_eq!(DEFAULT.tap("").unwrap().name, "features");
+    assert_eq!(DEFAULT.output_layer("").unwrap().name, "features");
 }
 
 #[test]
@@ -602,22 +602,27 @@ fn activations_are_what_the_net_computes() {
         let expected =
             [(1, 28), (20, 24), (20, 24), (20, 12), (50, 8), (50, 8), (50, 4), (500, 1), (500, 1), (10, 1), (10, 1)];
         assert_eq!(shapes, expected);
-        for tap in DEFAULT.taps() {
-            assert_eq!(layer(tap.name).values, DEFAULT.embed(tap, &Input::Image(raw)).unwrap(), "{}", tap.name);
+        for output in DEFAULT.output_layers() {
+            assert_eq!(
+                layer(output.name).values,
+                DEFAULT.embed(output, &Input::Image(raw)).unwrap(),
+                "{}",
+                output.name
+            );
         }
         // The first convolution computed by its definition, cell by cell.
         let pixels = &layer("image").values;
         let (weights, bias) = DEFAULT.weights()[..520].split_at(500);
         for (index, &found) in layer("convolution1").values.iter().enumerate() {
             let (channel, y, x) = (index / 576, index % 576 / 24, index % 24);
-            let cells = (0..25).map(|tap| {
-                f64::from(weights[channel * 25 + tap]) * f64::from(pixels[(y + tap / 5) * 28 + x + tap % 5])
+            let cells = (0..25).map(|offset| {
+                f64::from(weights[channel * 25 + offset]) * f64::from(pixels[(y + offset / 5) * 28 + x + offset % 5])
             });
             near(f64::from(found), f64::from(bias[channel]) + cells.sum::<f64>(), 1e-5);
         }
         for (before, after) in [("convolution1", "ramp1"), ("convolution2", "ramp2"), ("linear1", "features")] {
             let mut ramped = layer(before).values.clone();
-            layers::ramp(&mut ramped);
+            layers::relu(&mut ramped);
             assert_eq!(ramped, layer(after).values, "{after}");
         }
         for (before, after) in [("ramp1", "pool1"), ("ramp2", "pool2")] {

@@ -1,7 +1,7 @@
 //! The shape of a net: its convolutions, their sizes, and the layout of its parameters.
 
 use crate::Error;
-use crate::math::convolution::{CHANNELS, Convolution, bare, bordered};
+use crate::math::convolution::{CHANNELS, Convolution, padded_len, unpadded_len};
 use std::ops::Range;
 
 /// Allowed sides of the input pictures, pixels.
@@ -17,7 +17,7 @@ const STAGES: usize = 3;
 
 /// The hyperparameters that determine the architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct Architecture {
     /// Rows and columns of the pictures.
     pub side: usize,
     /// 1 for grey, 3 for red, green, blue.
@@ -48,7 +48,7 @@ impl Unit {
     }
 }
 
-impl Shape {
+impl Architecture {
     /// Refuses a shape that is out of bounds, naming the number.
     ///
     /// # Errors
@@ -97,19 +97,19 @@ impl Shape {
         units
     }
 
-    /// Dimension of the tap `features`: the channels of the last stage.
+    /// Dimension of the output layer `features`: the channels of the last stage.
     pub fn features(&self) -> usize {
         self.width << (STAGES - 1)
     }
 
     /// Bytes of a picture with 8 bits per colour.
     pub fn pixels(&self) -> usize {
-        bare(self.side, self.channels)
+        unpadded_len(self.side, self.channels)
     }
 
     /// Values of the first convolution's input, with border.
     pub(super) fn input(&self) -> usize {
-        bordered(self.side, self.channels)
+        padded_len(self.side, self.channels)
     }
 
     /// Names and shapes of the tensors of a trained net, in order: for each unit the kernel, `[ky][kx][from][to]`,
@@ -147,7 +147,7 @@ pub(super) struct UnitParameters {
 }
 
 impl ParameterLayout {
-    pub(super) fn of(shape: &Shape) -> Self {
+    pub(super) fn of(shape: &Architecture) -> Self {
         let mut total = 0;
         let mut take = |count: usize| {
             total += count;

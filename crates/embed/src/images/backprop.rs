@@ -4,9 +4,9 @@
 //! longer, generalize better", section 4: ghost batch normalization), so that threads do not wait for each other
 //! within a step.
 
-use super::architecture::{ParameterLayout, Shape, Unit};
-use super::layers::{self, Moments, Sums, bordered_zeros};
-use crate::math::convolution::{Convolution, bare, bordered};
+use super::architecture::{Architecture, ParameterLayout, Unit};
+use super::layers::{self, Moments, Sums, padded_zeros};
+use crate::math::convolution::{Convolution, padded_len, unpadded_len};
 use crate::math::gemm::{Matrix, multiply};
 
 /// Gradient values per product with the weights; sized for the L2 cache.
@@ -15,7 +15,7 @@ const GROUP_NUMBERS: usize = 64 * 1024;
 /// The weights in the layout of the convolutions, for both passes.
 pub(super) struct Packed {
     forward: Vec<Vec<f32>>,
-    turned: Vec<Vec<f32>>,
+    adjoint: Vec<Vec<f32>>,
 }
 
 impl Packed {
@@ -24,7 +24,7 @@ impl Packed {
         Self {
             forward: units.iter().map(room).collect(),
             // The gradient with respect to the images is not needed.
-            turned: units
+            adjoint: units
                 .iter()
                 .enumerate()
                 .map(|(index, unit)| if index == 0 { Vec::new() } else { room(unit) })
@@ -35,19 +35,19 @@ impl Packed {
     /// Packs the weights of all units.
     pub(super) fn pack(&mut self, units: &[Unit], layout: &ParameterLayout, numbers: &[f32]) {
         use rayon::prelude::*;
-        let packed = self.forward.par_iter_mut().zip(&mut self.turned);
-        packed.zip(units).zip(&layout.units).for_each(|(((forward, turned), unit), layout)| {
+        let packed = self.forward.par_iter_mut().zip(&mut self.adjoint);
+        packed.zip(units).zip(&layout.units).for_each(|(((forward, adjoint), unit), layout)| {
             let weights = &numbers[layout.weights.clone()];
             unit.convolution.pack(weights, forward);
-            if !turned.is_empty() {
-                unit.convolution.pack_turned(weights, turned);
+            if !adjoint.is_empty() {
+                unit.convolution.pack_adjoint(weights, adjoint);
             }
         });
     }
 }
 
 /// The intermediate results of one unit, image by image.
-struct Kept {
+struct UnitCache {
     /// The convolution's results, without border.
     result: Vec<f32>,
     /// The output after normalization, addition and ReLU, with border.
@@ -60,26 +60,26 @@ struct Kept {
 
 /// Loss and accuracy sums over images.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct BatchStats {
     pub(super) loss: f64,
     pub(super) right: u64,
     pub(super) images: u64,
 }
 
-impl Tally {
-    pub(super) fn plus(self, other: Self) -> Self {
+impl BatchStats {
+    pub(super) fn merged(self, other: Self) -> Self {
         Self { loss: self.loss + other.loss, right: self.right + other.right, images: self.images + other.images }
     }
 }
 
 /// Images, intermediate results and gradient of one shard; reused between batches.
-pub(super) struct Worker {
-    shape: Shape,
+pub(super) struct ShardState {
+    shape: Architecture,
     units: Vec<Unit>,
     /// `[image]`, with border.
     pub(super) input: Vec<f32>,
     pub(super) labels: Vec<u16>,
-    kept: Vec<Kept>,
+    caches: Vec<UnitCache>,
     features: Vec<f32>,
     /// The logits, then their gradient.
     logits: Vec<f32>,
@@ -89,26 +89,28 @@ pub(super) struct Worker {
     group: Vec<f32>,
     /// Gradient of all parameters, summed over the shard.
     pub(super) gradient: Vec<f32>,
-    pub(super) tally: Tally,
+    pub(super) stats: BatchStats,
 }
 
-impl Worker {
-    pub(super) fn new(shape: Shape, images: usize) -> Self {
+impl ShardState {
+    pub(super) fn new(shape: Architecture, images: usize) -> Self {
         let units = shape.units();
-        let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
-        let group = |unit: &Unit| Self::group(unit.convolution) * bordered(unit.convolution.side, unit.convolution.to);
-        let kept = units.iter().map(|unit| {
+        let widest =
+            units.iter().map(|unit| unpadded_len(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
+        let group =
+            |unit: &Unit| Self::group(unit.convolution) * padded_len(unit.convolution.side, unit.convolution.to);
+        let caches = units.iter().map(|unit| {
             let Convolution { side, to, .. } = unit.convolution;
-            Kept {
-                result: vec![0.0; images * bare(side, to)],
-                out: bordered_zeros(images, side, to),
-                pooled: if unit.pools { bordered_zeros(images, unit.side_out(), to) } else { Vec::new() },
+            UnitCache {
+                result: vec![0.0; images * unpadded_len(side, to)],
+                out: padded_zeros(images, side, to),
+                pooled: if unit.pools { padded_zeros(images, unit.side_out(), to) } else { Vec::new() },
                 moments: Moments::default(),
                 inverse: Vec::new(),
             }
         });
         Self {
-            kept: kept.collect(),
+            caches: caches.collect(),
             input: vec![0.0; images * shape.input()],
             labels: vec![0; images],
             features: vec![0.0; images * shape.features()],
@@ -118,28 +120,29 @@ impl Worker {
             skipped: vec![0.0; images * widest],
             group: vec![0.0; units.iter().map(group).max().unwrap_or(0)],
             gradient: vec![0.0; ParameterLayout::of(&shape).total],
-            tally: Tally::default(),
+            stats: BatchStats::default(),
             units,
             shape,
         }
     }
 
     /// Approximate memory of a worker in bytes.
-    pub(super) fn bytes(shape: &Shape, images: usize) -> u64 {
+    pub(super) fn bytes(shape: &Architecture, images: usize) -> u64 {
         let units = shape.units();
-        let kept = |unit: &Unit| {
+        let caches = |unit: &Unit| {
             let Convolution { side, to, .. } = unit.convolution;
-            bare(side, to) + bordered(side, to) + if unit.pools { bordered(unit.side_out(), to) } else { 0 }
+            unpadded_len(side, to) + padded_len(side, to) + if unit.pools { padded_len(unit.side_out(), to) } else { 0 }
         };
-        let widest = units.iter().map(|unit| bare(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
+        let widest =
+            units.iter().map(|unit| unpadded_len(unit.convolution.side, unit.convolution.to)).max().unwrap_or(0);
         let of_image =
-            shape.input() + units.iter().map(kept).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
+            shape.input() + units.iter().map(caches).sum::<usize>() + 3 * widest + shape.features() + shape.classes;
         4 * (images as u64 * of_image as u64 + ParameterLayout::of(shape).total as u64)
     }
 
     /// Images per group in the backward pass of a convolution.
     fn group(convolution: Convolution) -> usize {
-        (GROUP_NUMBERS / bordered(convolution.side, convolution.to)).max(1)
+        (GROUP_NUMBERS / padded_len(convolution.side, convolution.to)).max(1)
     }
 
     /// Forward and backward pass over the images: fills `gradient` with the gradient of `weight` times the sum of
@@ -154,14 +157,14 @@ impl Worker {
     ) {
         self.forward(layout, numbers, packed);
         let (classes, images) = (self.shape.classes, self.labels.len());
-        let mut tally = Tally { images: images as u64, ..Tally::default() };
+        let mut stats = BatchStats { images: images as u64, ..BatchStats::default() };
         for (logits, &label) in self.logits.chunks_exact_mut(classes).zip(&self.labels) {
             let label = usize::from(label);
             let best = (0..classes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-            tally.right += u64::from(best == Some(label));
-            tally.loss += layers::cross_entropy(logits, label, smoothing, weight);
+            stats.right += u64::from(best == Some(label));
+            stats.loss += layers::cross_entropy(logits, label, smoothing, weight);
         }
-        self.tally = tally;
+        self.stats = stats;
         self.backward(layout, numbers, packed);
     }
 
@@ -170,37 +173,37 @@ impl Worker {
         let images = self.labels.len();
         for (index, unit) in self.units.iter().enumerate() {
             let Convolution { side, from, to } = unit.convolution;
-            let (before, rest) = self.kept.split_at_mut(index);
-            let kept = &mut rest[0];
+            let (before, rest) = self.caches.split_at_mut(index);
+            let cache = &mut rest[0];
             let input = input_of(&self.input, before);
             let mut sums = Sums::new(to);
-            let results = kept.result.chunks_exact_mut(bare(side, to)).take(images);
-            for (input, result) in input.chunks_exact(bordered(side, from)).zip(results) {
+            let results = cache.result.chunks_exact_mut(unpadded_len(side, to)).take(images);
+            for (input, result) in input.chunks_exact(padded_len(side, from)).zip(results) {
                 unit.convolution.forward(input, &packed.forward[index], result, false);
                 sums.add_squares(result);
             }
-            kept.moments = sums.moments(images * side * side);
-            kept.inverse = kept.moments.inverse();
+            cache.moments = sums.moments(images * side * side);
+            cache.inverse = cache.moments.inverse();
             let layout = &layout.units[index];
             let (scale, shift) = (&numbers[layout.scale.clone()], &numbers[layout.shift.clone()]);
-            let factor: Vec<f32> = scale.iter().zip(&kept.inverse).map(|(scale, inverse)| scale * inverse).collect();
-            let term: Vec<f32> = (0..to).map(|c| shift[c] - kept.moments.mean[c] * factor[c]).collect();
+            let factor: Vec<f32> = scale.iter().zip(&cache.inverse).map(|(scale, inverse)| scale * inverse).collect();
+            let term: Vec<f32> = (0..to).map(|c| shift[c] - cache.moments.mean[c] * factor[c]).collect();
             // The previous unit's input has the same layout as this unit's result.
             let skip = unit.adds.then(|| input_of(&self.input, &before[..index - 1]));
             for image in 0..images {
                 let of = |numbers: usize| image * numbers..(image + 1) * numbers;
-                let out = &mut kept.out[of(bordered(side, to))];
-                let skip = skip.map(|skip| &skip[of(bordered(side, to))]);
-                layers::normalise_and_ramp(side, &kept.result[of(bare(side, to))], (&factor, &term), skip, out);
+                let out = &mut cache.out[of(padded_len(side, to))];
+                let skip = skip.map(|skip| &skip[of(padded_len(side, to))]);
+                layers::normalize_relu(side, &cache.result[of(unpadded_len(side, to))], (&factor, &term), skip, out);
                 if unit.pools {
-                    layers::pool(side, to, out, &mut kept.pooled[of(bordered(side / 2, to))]);
+                    layers::pool(side, to, out, &mut cache.pooled[of(padded_len(side / 2, to))]);
                 }
             }
         }
-        let (last, unit) = (&self.kept[self.units.len() - 1], self.units[self.units.len() - 1]);
+        let (last, unit) = (&self.caches[self.units.len() - 1], self.units[self.units.len() - 1]);
         let Convolution { side, to, .. } = unit.convolution;
         for (out, features) in
-            last.out.chunks_exact(bordered(side, to)).zip(self.features.chunks_exact_mut(to)).take(images)
+            last.out.chunks_exact(padded_len(side, to)).zip(self.features.chunks_exact_mut(to)).take(images)
         {
             layers::average(side, to, out, features);
         }
@@ -250,23 +253,23 @@ impl Worker {
         let images = self.labels.len();
         let unit = self.units[index];
         let Convolution { side, from, to } = unit.convolution;
-        let (before, rest) = self.kept.split_at(index);
-        let kept = &rest[0];
+        let (before, rest) = self.caches.split_at(index);
+        let cache = &rest[0];
         let mut sums = Sums::new(to);
         if unit.pools {
             std::mem::swap(&mut self.slopes, &mut self.next);
         }
         for image in 0..images {
             let of = |numbers: usize| image * numbers..(image + 1) * numbers;
-            let slopes = &mut self.slopes[of(bare(side, to))];
-            let out = &kept.out[of(bordered(side, to))];
+            let slopes = &mut self.slopes[of(unpadded_len(side, to))];
+            let out = &cache.out[of(padded_len(side, to))];
             if unit.pools {
-                let pooled = &kept.pooled[of(bordered(side / 2, to))];
-                layers::pool_backward(side, to, out, pooled, &self.next[of(bare(side / 2, to))], slopes);
+                let pooled = &cache.pooled[of(padded_len(side / 2, to))];
+                layers::pool_backward(side, to, out, pooled, &self.next[of(unpadded_len(side / 2, to))], slopes);
             } else {
-                layers::ramp_backward(side, to, out, slopes);
+                layers::relu_backward(side, to, out, slopes);
             }
-            sums.add_products(slopes, &kept.result[of(bare(side, to))], &kept.moments.mean, &kept.inverse);
+            sums.add_products(slopes, &cache.result[of(unpadded_len(side, to))], &cache.moments.mean, &cache.inverse);
         }
         let totals = sums.totals();
         for (range, sums) in [(&layout.shift, &totals[0]), (&layout.scale, &totals[1])] {
@@ -274,29 +277,30 @@ impl Worker {
         }
         if unit.adds {
             // The gradient also reaches the block's input through the skip connection.
-            self.skipped[..images * bare(side, to)].copy_from_slice(&self.slopes[..images * bare(side, to)]);
+            self.skipped[..images * unpadded_len(side, to)]
+                .copy_from_slice(&self.slopes[..images * unpadded_len(side, to)]);
         }
         let adds_to_skipped = self.units.get(index + 1).is_some_and(|after| after.adds);
         let by_input = if adds_to_skipped { &mut self.skipped } else { &mut self.next };
         let input = input_of(&self.input, before);
         let together = Self::group(unit.convolution);
-        let group = &mut self.group[..together * bordered(side, to)];
+        let group = &mut self.group[..together * padded_len(side, to)];
         group.fill(0.0);
         let scale = &numbers[layout.scale.clone()];
         for first in (0..images).step_by(together) {
             let count = together.min(images - first);
-            for (image, into) in (first..first + count).zip(group.chunks_exact_mut(bordered(side, to))) {
-                let of = image * bare(side, to)..(image + 1) * bare(side, to);
-                let (slopes, result) = (&self.slopes[of.clone()], &kept.result[of]);
-                let moments = (&kept.moments, &kept.inverse[..], scale);
-                layers::normalise_backward(side, slopes, result, moments, (totals, images * side * side), into);
+            for (image, into) in (first..first + count).zip(group.chunks_exact_mut(padded_len(side, to))) {
+                let of = image * unpadded_len(side, to)..(image + 1) * unpadded_len(side, to);
+                let (slopes, result) = (&self.slopes[of.clone()], &cache.result[of]);
+                let moments = (&cache.moments, &cache.inverse[..], scale);
+                layers::normalize_backward(side, slopes, result, moments, (totals, images * side * side), into);
             }
-            let inputs = &input[first * bordered(side, from)..];
+            let inputs = &input[first * padded_len(side, from)..];
             unit.convolution.backward(inputs, group, count, &mut self.gradient[layout.weights.clone()]);
             if index > 0 {
-                let results = by_input[first * bare(side, from)..].chunks_exact_mut(bare(side, from));
-                for (slopes, by_input) in group.chunks_exact(bordered(side, to)).zip(results).take(count) {
-                    unit.convolution.turned().forward(slopes, &packed.turned[index], by_input, adds_to_skipped);
+                let results = by_input[first * unpadded_len(side, from)..].chunks_exact_mut(unpadded_len(side, from));
+                for (slopes, by_input) in group.chunks_exact(padded_len(side, to)).zip(results).take(count) {
+                    unit.convolution.adjoint().forward(slopes, &packed.adjoint[index], by_input, adds_to_skipped);
                 }
             }
         }
@@ -305,15 +309,15 @@ impl Worker {
 
     /// Mean and variance of each unit's results.
     pub(super) fn moments(&self) -> impl Iterator<Item = &Moments> {
-        self.kept.iter().map(|kept| &kept.moments)
+        self.caches.iter().map(|cache| &cache.moments)
     }
 }
 
 /// The input of a unit, given the previous units: the output of the last of them, or the images.
-fn input_of<'a>(images: &'a [f32], before: &'a [Kept]) -> &'a [f32] {
+fn input_of<'a>(images: &'a [f32], before: &'a [UnitCache]) -> &'a [f32] {
     match before.last() {
         None => images,
-        Some(kept) if kept.pooled.is_empty() => &kept.out,
-        Some(kept) => &kept.pooled,
+        Some(cache) if cache.pooled.is_empty() => &cache.out,
+        Some(cache) => &cache.pooled,
     }
 }

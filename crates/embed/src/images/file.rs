@@ -1,6 +1,6 @@
 //! The model folder: `card.json`, `config.json` (the architecture) and `model.safetensors`.
 
-use super::architecture::Shape;
+use super::architecture::Architecture;
 use super::net::{Folded, Net};
 use super::settings::{FAMILY, Settings, settings};
 use super::{PictureNet, data};
@@ -36,7 +36,7 @@ impl PictureNet {
         let settings: Settings = serde_json::from_slice(&read_bounded(&path, MAX_SETTINGS_BYTES)?)
             .map_err(|error| corrupt(format!("not the settings of a net for images: {error}")))?;
         let Settings { side, channels, width, blocks, mean, deviation, classes } = settings;
-        let shape = Shape { side, channels, width, blocks, classes: classes.len() };
+        let shape = Architecture { side, channels, width, blocks, classes: classes.len() };
         shape.check().and_then(|()| data::check_classes(&classes)).map_err(|error| corrupt(error.to_string()))?;
         let usable = |numbers: &[f32], least: f32| {
             numbers.len() == channels && numbers.iter().all(|number| (least..=1.0).contains(number))
@@ -84,7 +84,7 @@ impl PictureNet {
     }
 }
 
-fn parse_weights(path: &Path, bytes: &[u8], shape: &Shape) -> Result<Folded, Error> {
+fn parse_weights(path: &Path, bytes: &[u8], shape: &Architecture) -> Result<Folded, Error> {
     let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
     let file = SafeTensors::deserialize(bytes).map_err(|error| corrupt(format!("not a safetensors file: {error}")))?;
     let wanted = shape.tensors();

@@ -1,11 +1,11 @@
 //! General images: a small residual net for classification, whose activations serve as vectors.
 //!
-//! The architecture (after He, Zhang, Ren, Sun 2016, "Deep Residual Learning for Image Recognition"): a
-//! convolution, then three stages; the mean over all pixels; a linear layer to the classes. Each stage is a
-//! convolution that doubles the channels, followed by residual blocks of two convolutions; max pooling between
-//! stages halves the side. Convolutions are 3x3 with batch normalization in training; for inference the
-//! normalization is folded into the weights. There are three taps: `features` (the mean, the default), `logits`,
-//! `probabilities` (one number per class).
+//! The architecture (after He, Zhang, Ren, Sun 2016, "Deep Residual Learning for Image Recognition"): a convolution,
+//! then three stages; the mean over all pixels; a linear layer to the classes. Each stage is a convolution that doubles
+//! the channels, followed by residual blocks of two convolutions; max pooling between stages halves the side.
+//! Convolutions are 3x3 with batch normalization in training; for inference the normalization is folded into the
+//! weights. There are three output layers: `features` (the mean, the default), `logits`, `probabilities` (one number
+//! per class).
 //!
 //! | file | contents |
 //! | --- | --- |
@@ -39,9 +39,9 @@ mod train;
 mod tests;
 
 pub use super::epochs::TrainProgress;
-pub use super::knn::NEAREST;
-pub use architecture::Shape;
-pub use data::{LabelledPictures, Skipped, Wanted};
+pub use super::knn::NEIGHBOURS;
+pub use architecture::Architecture;
+pub use data::{LabelledPictures, PictureOptions, Skipped};
 pub use eval::{Evaluation, evaluate};
 pub use model::PictureNet;
 pub(crate) use settings::FAMILY;

@@ -1,6 +1,6 @@
 //! `config.json` of the model folder: the architecture, the colour statistics and the class names.
 
-use super::architecture::Shape;
+use super::architecture::Architecture;
 use super::net::Net;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub(super) struct Settings {
 
 /// Serializes `config.json`.
 pub(super) fn settings(net: &Net, classes: &[String]) -> Vec<u8> {
-    let Shape { side, channels, width, blocks, .. } = net.shape();
+    let Architecture { side, channels, width, blocks, .. } = net.shape();
     let (mean, deviation) = net.colours();
     let (mean, deviation, classes) = (mean.to_vec(), deviation.to_vec(), classes.to_vec());
     let settings = Settings { side, channels, width, blocks, mean, deviation, classes };

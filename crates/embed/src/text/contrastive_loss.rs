@@ -37,7 +37,7 @@ pub(super) fn info_nce(
             let losses: Vec<f64> = scores
                 .chunks_exact_mut(n)
                 .zip(first..)
-                .map(|(scores, row)| softmax_error(scores, row, articles, temperature))
+                .map(|(scores, row)| softmax_gradient(scores, row, articles, temperature))
                 .collect();
             losses
         })
@@ -53,27 +53,27 @@ pub(super) fn info_nce(
 }
 
 /// Replaces a row's cosines by the gradient with respect to them; returns the row's loss.
-fn softmax_error(scores: &mut [f32], row: usize, articles: &[u32], temperature: f32) -> f64 {
+fn softmax_gradient(scores: &mut [f32], row: usize, articles: &[u32], temperature: f32) -> f64 {
     let (partner, own) = (row ^ 1, articles[row]);
-    let counts = |index: usize| index == partner || articles[index] != own;
-    let mut most = f32::NEG_INFINITY;
+    let is_compared = |index: usize| index == partner || articles[index] != own;
+    let mut max_score = f32::NEG_INFINITY;
     for (index, score) in scores.iter_mut().enumerate() {
         *score /= temperature;
-        if counts(index) {
-            most = most.max(*score);
+        if is_compared(index) {
+            max_score = max_score.max(*score);
         }
     }
     let right = scores[partner];
     let mut sum = 0.0_f64;
     for (index, score) in scores.iter_mut().enumerate() {
-        *score = if counts(index) { (*score - most).exp() } else { 0.0 };
+        *score = if is_compared(index) { (*score - max_score).exp() } else { 0.0 };
         sum += f64::from(*score);
     }
     let scale = 1.0 / (temperature * articles.len() as f32);
     let inverse = scale * (1.0 / sum) as f32;
     scores.iter_mut().for_each(|score| *score *= inverse);
     scores[partner] -= scale;
-    sum.ln() + f64::from(most) - f64::from(right)
+    sum.ln() + f64::from(max_score) - f64::from(right)
 }
 
 #[cfg(test)]

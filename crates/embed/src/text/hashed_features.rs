@@ -10,15 +10,15 @@ use crate::words::sampling::{Random, fnv1a};
 const HASHES: usize = 8;
 
 /// Adds a word to the features, which may be empty.
-pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
-    if sketch.is_empty() {
+pub(super) fn add(word: &str, weight: f32, features: &mut [f32]) {
+    if features.is_empty() {
         return;
     }
     let mut random = Random::new(fnv1a(word.as_bytes()), 0);
     for _ in 0..HASHES {
         let bits = random.next();
-        let index = (u64::from(bits as u32) * sketch.len() as u64) >> 32;
-        sketch[index as usize] += if bits >> 63 == 0 { weight } else { -weight };
+        let index = (u64::from(bits as u32) * features.len() as u64) >> 32;
+        features[index as usize] += if bits >> 63 == 0 { weight } else { -weight };
     }
 }
 
@@ -26,10 +26,10 @@ pub(super) fn add(word: &str, weight: f32, sketch: &mut [f32]) {
 mod tests {
     use super::*;
 
-    fn sketch(words: &[(String, f32)], size: usize) -> Vec<f32> {
-        let mut sketch = vec![0.0; size];
-        words.iter().for_each(|(word, weight)| add(word, *weight, &mut sketch));
-        sketch
+    fn features(words: &[(String, f32)], size: usize) -> Vec<f32> {
+        let mut features = vec![0.0; size];
+        words.iter().for_each(|(word, weight)| add(word, *weight, &mut features));
+        features
     }
 
     fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -46,7 +46,7 @@ mod tests {
             let text = |other: usize| -> Vec<(String, f32)> {
                 (0..40).map(|n| (format!("{pair}-{}-{n}", if n < shared { 0 } else { other }), 1.0)).collect()
             };
-            errors.push(cosine(&sketch(&text(1), 512), &sketch(&text(2), 512)) - shared as f64 / 40.0);
+            errors.push(cosine(&features(&text(1), 512), &features(&text(2), 512)) - shared as f64 / 40.0);
         }
         let mean = errors.iter().sum::<f64>() / 100.0;
         let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / 100.0).sqrt();
@@ -58,7 +58,7 @@ mod tests {
     fn a_word_is_spread_evenly_and_weighs_what_it_should() {
         let mut sums = vec![0.0_f32; 64];
         for n in 0..4_000 {
-            let one = sketch(&[(format!("word{n}"), 2.0)], 64);
+            let one = features(&[(format!("word{n}"), 2.0)], 64);
             assert!(one.iter().map(|x| x.abs()).sum::<f32>() <= 16.0);
             one.iter().zip(&mut sums).for_each(|(x, sum)| *sum += x.abs());
         }

@@ -22,6 +22,6 @@ pub mod paragraphs;
 pub mod retrieval;
 mod train;
 
-pub use encoder::{CONTRAST, TextEncoder};
-pub use model::{MAX_TEXT_BYTES, OF_TEXTS, TextEmbedder};
+pub use encoder::{FAMILY, TextEncoder};
+pub use model::{MAX_TEXT_BYTES, TEXT_SUFFIX, TextEmbedder};
 pub use train::{TrainOptions, TrainProgress, train};

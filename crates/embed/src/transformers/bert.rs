@@ -1,12 +1,12 @@
 //! The BERT family (Devlin et al. 2019; Reimers, Gurevych 2019): self-attention over the tokens of a text; the
 //! pooled last hidden states are the vector of the text.
 
-use super::folder::{self, CONFIG, POOLING, Pinned, TOKENIZER, WEIGHTS};
+use super::folder::{self, CONFIG, FingerprintedFiles, POOLING, TOKENIZER, WEIGHTS};
 use super::length_batches::by_length;
 use super::ops::{self, Activation, Attention, Linear, Norm, failed};
 use super::tokens::Tokens;
 use super::weights::{Weights, WeightsFile};
-use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, Tap};
+use crate::{Embedder, Error, Fingerprint, Input, Modality, ModelCard, ModelFiles, OutputLayer};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -172,7 +172,7 @@ impl Bert {
         for layer in &self.layers {
             let seen = attention.forward(&layer.qkv.forward(&x)?)?;
             x = layer.norm.forward(&(layer.out.forward(&seen)? + x)?)?;
-            let inner = layer.up.forward_then(&x, self.activation)?;
+            let inner = layer.up.forward_with_activation(&x, self.activation)?;
             x = layer.norm_after.forward(&(layer.down.forward(&inner)? + x)?)?;
         }
         Ok((x, length))
@@ -185,7 +185,7 @@ impl Layer {
         let linear = |part: &str, inputs, outputs| Linear::read(weights, &name(part), inputs, outputs);
         let qkv = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
         Ok(Self {
-            qkv: Linear::read_beside(weights, &qkv, hidden, hidden)?,
+            qkv: Linear::read_concatenated(weights, &qkv, hidden, hidden)?,
             out: linear("attention.output.dense", hidden, hidden)?,
             norm: Norm::read(weights, &name("attention.output.LayerNorm"), hidden, epsilon)?,
             up: linear("intermediate.dense", hidden, inner)?,
@@ -201,8 +201,8 @@ pub struct BertEmbedder {
     tokens: Tokens,
     pooling: Pooling,
     card: ModelCard,
-    pinned: Pinned,
-    taps: [Tap; 1],
+    fingerprinted: FingerprintedFiles,
+    output_layers: [OutputLayer; 1],
 }
 
 /// Builds the net and the tokenizer, and checks that they match.
@@ -252,7 +252,8 @@ impl BertEmbedder {
         let weights = WeightsFile::read(&folder.join(WEIGHTS))?;
         let pooling: Pooling = folder::parse(&folder.join(POOLING), &settings)?;
         let (net, tokens) = assemble(folder, &config, &pooling, &tokenizer, &weights)?;
-        let pinned = Pinned::new(folder, "bert/1", FILES, &[&config, &settings, &tokenizer, weights.bytes()])?;
+        let fingerprinted =
+            FingerprintedFiles::new(folder, "bert/1", FILES, &[&config, &settings, &tokenizer, weights.bytes()])?;
         let dimension = net.words.dim(1).map_err(failed)? as u32;
         let about = match (pooling.pooling, pooling.normalize) {
             (PoolingKind::Mean, true) => "the mean of the tokens' last states, a unit vector",
@@ -260,7 +261,14 @@ impl BertEmbedder {
             (PoolingKind::Cls, true) => "the last state of the first token, a unit vector",
             (PoolingKind::Cls, false) => "the last state of the first token",
         };
-        Ok(Self { net, tokens, pooling, card, pinned, taps: [Tap { name: "vector", dimension, about }] })
+        Ok(Self {
+            net,
+            tokens,
+            pooling,
+            card,
+            fingerprinted,
+            output_layers: [OutputLayer { name: "vector", dimension, about }],
+        })
     }
 
     /// The vectors of one batch of texts.
@@ -300,12 +308,12 @@ impl Embedder for BertEmbedder {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        self.pinned.fingerprint
+        self.fingerprinted.fingerprint
     }
 
     fn card(&self) -> &ModelCard {
@@ -313,19 +321,19 @@ impl Embedder for BertEmbedder {
     }
 
     fn files(&self) -> Result<ModelFiles, Error> {
-        self.pinned.files(&self.card)
+        self.fingerprinted.files(&self.card)
     }
 
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.embed_batch(tap, std::slice::from_ref(input)).pop().expect("one result for one input")
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.embed_batch(layer, std::slice::from_ref(input)).pop().expect("one result for one input")
     }
 
     /// Groups texts of about the same length into batches, to reduce padding.
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         let tokens: Vec<Result<Vec<u32>, Error>> = inputs
             .par_iter()
             .map(|input| {
-                self.tap(tap.name)?;
+                self.output_layer(layer.name)?;
                 self.tokens.encode(input.text_for(self.name())?, true)
             })
             .collect();

@@ -9,7 +9,7 @@ use super::processor::Processor;
 use super::tokens::Tokens;
 use super::vit::{Shape, Vit, clip_block, patches};
 use super::weights::{Weights, WeightsFile};
-use crate::{Error, Tap};
+use crate::{Error, OutputLayer};
 use candle_core::{Device, Result, Tensor};
 use serde::Deserialize;
 use std::path::Path;
@@ -205,9 +205,9 @@ impl ImageTower {
 }
 
 impl ImageNet for ImageTower {
-    fn taps(&self) -> Vec<Tap> {
+    fn output_layers(&self) -> Vec<OutputLayer> {
         let about = "where an image, or a text, lies in the space that both share; a unit vector";
-        vec![Tap { name: "vector", dimension: self.projection.bias.elem_count() as u32, about }]
+        vec![OutputLayer { name: "vector", dimension: self.projection.bias.elem_count() as u32, about }]
     }
 
     fn device(&self) -> &Device {

@@ -3,7 +3,7 @@
 //! In this layout, a convolution is a product of gathered patches with a matrix, like a linear layer; a 1x1
 //! convolution is a linear layer.
 
-use super::ops::{Activation, Kernel, LEAST_ROWS, Linear, failed, numbers_of, plain};
+use super::ops::{Activation, Kernel, Linear, MIN_ROWS, failed, numbers_of, plain};
 use super::weights::Weights;
 use crate::Error;
 use crate::math;
@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shap
 use rayon::prelude::*;
 
 /// Maximum patch values that one thread gathers at once.
-const GATHERED: usize = 1 << 18;
+const MAX_GATHERED_NUMBERS: usize = 1 << 18;
 
 /// Layout of the rows of a tensor as pixels of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Convolution {
         let kernel = then.and_then(Activation::kernel);
         let out = if (self.window.side, self.window.stride, self.window.padding) == (1, 1, 0) {
             match then {
-                Some(then) => self.linear.forward_then(x, then)?,
+                Some(then) => self.linear.forward_with_activation(x, then)?,
                 None => self.linear.forward(x)?,
             }
         } else if plain(x) && kernel.is_some() == then.is_some() {
@@ -175,7 +175,7 @@ impl CustomOp3 for Gather {
         let own = self.output.height * self.output.width;
         let mut out = vec![0.0; output * outputs];
         let share = output.div_ceil(rayon::current_num_threads());
-        let some = share.min(GATHERED / size).max(LEAST_ROWS);
+        let some = share.min(MAX_GATHERED_NUMBERS / size).max(MIN_ROWS);
         out.par_chunks_mut(some * outputs).enumerate().for_each_init(
             || vec![0.0; some * size],
             |patches, (piece, out)| {

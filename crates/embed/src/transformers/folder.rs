@@ -34,14 +34,14 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, 
 }
 
 /// The files that determine the vectors of a model, by name, and their fingerprint.
-pub(super) struct Pinned {
+pub(super) struct FingerprintedFiles {
     folder: PathBuf,
     names: &'static [&'static str],
     family: &'static str,
     pub(super) fingerprint: Fingerprint,
 }
 
-impl Pinned {
+impl FingerprintedFiles {
     /// `contents` are those of `names`, in the same order.
     pub(super) fn new(
         folder: &Path,

@@ -39,7 +39,7 @@ pub fn import(family: Family, from: &Path, to: &Path, mut card: ModelCard) -> Re
         (Family::Gpt, Some(tokenizer)) => gpt::check(from, &config, tokenizer, &weights)?,
         (_, tokenizer) => {
             let path = from.join("preprocessor_config.json");
-            let processor = processor::of_transformers(&path, &read_config(&path)?)?;
+            let processor = processor::from_transformers(&path, &read_config(&path)?)?;
             let parts = image_embedder::Parts {
                 config: &config,
                 processor: &processor,
@@ -75,7 +75,7 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
             match (index, module.r#type.rsplit('.').next().unwrap_or_default()) {
                 (0, "Transformer") if module.path.is_empty() => {}
                 (1, "Pooling") => {
-                    settings.pooling = pooling_kind(&folder.join(below(&path, &module.path)?).join(CONFIG))?
+                    settings.pooling = pooling_kind(&folder.join(relative_path(&path, &module.path)?).join(CONFIG))?
                 }
                 (2, "Normalize") => settings.normalize = true,
                 (index, kind) => {
@@ -116,7 +116,7 @@ fn sentence_settings(folder: &Path) -> Result<Pooling, Error> {
 }
 
 /// Refuses a path that leaves the folder.
-fn below<'a>(file: &Path, path: &'a str) -> Result<&'a Path, Error> {
+fn relative_path<'a>(file: &Path, path: &'a str) -> Result<&'a Path, Error> {
     let relative = Path::new(path);
     if relative.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
         Ok(relative)

@@ -46,7 +46,7 @@ impl Linear {
     }
 
     /// Reads layers of equal size as one, with their outputs concatenated.
-    pub(super) fn read_beside(
+    pub(super) fn read_concatenated(
         weights: &Weights<'_>,
         names: &[String],
         inputs: usize,
@@ -75,7 +75,7 @@ impl Linear {
     }
 
     /// The layer, followed by an activation.
-    pub(super) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    pub(super) fn forward_with_activation(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         if plain(x)
             && !self.weight.track_op()
             && let Some(kernel) = activation.kernel()
@@ -95,7 +95,7 @@ struct Product {
 pub(super) type Kernel = fn(&mut [f32]);
 
 /// Minimum rows per thread, because each thread packs the weights for itself.
-pub(super) const LEAST_ROWS: usize = 32;
+pub(super) const MIN_ROWS: usize = 32;
 
 impl CustomOp3 for Product {
     fn name(&self) -> &'static str {
@@ -119,7 +119,7 @@ impl CustomOp3 for Product {
             (numbers_of(x, x_layout)?, numbers_of(weight, weight_layout)?, numbers_of(bias, bias_layout)?);
         let mut out = Vec::with_capacity(rows * outputs);
         (0..rows).for_each(|_| out.extend_from_slice(bias));
-        let some = rows.div_ceil(rayon::current_num_threads()).max(LEAST_ROWS);
+        let some = rows.div_ceil(rayon::current_num_threads()).max(MIN_ROWS);
         out.par_chunks_mut(some * outputs).zip(x.par_chunks(some * inputs)).for_each(|(out, x)| {
             let x = Matrix::new(x, x.len() / inputs, inputs);
             math::gemm::multiply(out, x, Matrix::new(weight, inputs, outputs), true);

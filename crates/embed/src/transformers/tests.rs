@@ -70,23 +70,23 @@ fn bert_says_what_the_reference_says() {
         let folder = tempfile::tempdir().unwrap();
         sentence_transformers(kind, folder.path());
         let embedder = loaded(Family::Bert, folder.path()).unwrap();
-        let tap = embedder.tap("").unwrap();
-        assert_eq!((tap.dimension, embedder.card().family.as_str()), (32, "bert"));
+        let layer = embedder.output_layer("").unwrap();
+        assert_eq!((layer.dimension, embedder.card().family.as_str()), (32, "bert"));
         // In one batch: lengths differ widely, so there is padding, and two texts are truncated to 24 tokens.
         let mut inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         inputs.insert(2, Input::Image(&[]));
-        let mut vectors = embedder.embed_batch(tap, &inputs);
+        let mut vectors = embedder.embed_batch(layer, &inputs);
         assert!(matches!(vectors.remove(2), Err(Error::Modality { .. })));
         for ((text, vector), expected) in texts.iter().zip(vectors).zip(said[kind].as_array().unwrap()) {
             near(&vector.unwrap(), &numbers(expected), &format!("{kind}, {text}"));
             near(
-                &embedder.embed(tap, &Input::Text(text)).unwrap(),
+                &embedder.embed(layer, &Input::Text(text)).unwrap(),
                 &numbers(expected),
                 &format!("{kind}, alone, {text}"),
             );
         }
         for text in ["", "  \t"] {
-            assert_eq!(embedder.embed(tap, &Input::Text(text)).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(embedder.embed(layer, &Input::Text(text)).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }
 }
@@ -96,11 +96,11 @@ fn many_texts_come_back_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     sentence_transformers("mean", folder.path());
     let embedder = loaded(Family::Bert, folder.path()).unwrap();
-    let tap = embedder.tap("").unwrap();
+    let layer = embedder.output_layer("").unwrap();
     let texts: Vec<String> = (0..100).map(|i| format!("salt {}", "storm harbour dog ".repeat(i * 7 % 11))).collect();
     let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
-    for (text, vector) in texts.iter().zip(embedder.embed_batch(tap, &inputs)) {
-        near(&vector.unwrap(), &embedder.embed(tap, &Input::Text(text)).unwrap(), text);
+    for (text, vector) in texts.iter().zip(embedder.embed_batch(layer, &inputs)) {
+        near(&vector.unwrap(), &embedder.embed(layer, &Input::Text(text)).unwrap(), text);
     }
 }
 
@@ -112,7 +112,7 @@ fn gpt_says_what_the_reference_says() {
     fs::remove_file(old.path().join("tokenizer.json")).unwrap();
     for folder in [fixtures().join("gpt"), old.path().to_owned()] {
         let embedder = loaded(Family::Gpt, &folder).unwrap();
-        let (last, token) = (embedder.tap("last").unwrap(), embedder.tap("token").unwrap());
+        let (last, token) = (embedder.output_layer("last").unwrap(), embedder.output_layer("token").unwrap());
         let texts = texts(&said);
         let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input::Text(text)).collect();
         let together = embedder.embed_batch(last, &inputs);
@@ -389,8 +389,8 @@ fn a_small_gpt_learns_and_is_loaded_again() {
     let embedder = registry.by_name("gpt").unwrap();
     let next = embedder.language_model().unwrap().next_tokens("the black cat sat on the", 1).unwrap();
     assert!(" mat".starts_with(&next[0].text) && next[0].probability > 0.5, "{next:?}");
-    let tap = embedder.tap("").unwrap();
-    assert_eq!(embedder.embed(tap, &Input::Text("the black")).unwrap().len(), 16);
+    let layer = embedder.output_layer("").unwrap();
+    assert_eq!(embedder.embed(layer, &Input::Text("the black")).unwrap().len(), 16);
     fs::write(&corpus, "too little").unwrap();
     assert!(train(&[corpus], &options, ModelCard::default(), out.path(), &mut |_| ()).is_err());
 }

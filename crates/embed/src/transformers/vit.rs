@@ -76,7 +76,7 @@ pub(super) fn clip_block(
     let qkv = ["q", "k", "v"].map(|which| part(&format!("self_attn.{which}_proj")));
     Ok(Block {
         norm: Norm::read(weights, &part("layer_norm1"), hidden, epsilon)?,
-        qkv: Linear::read_beside(weights, &qkv, hidden, hidden)?,
+        qkv: Linear::read_concatenated(weights, &qkv, hidden, hidden)?,
         out: Linear::read(weights, &part("self_attn.out_proj"), hidden, hidden)?,
         norm_after: Norm::read(weights, &part("layer_norm2"), hidden, epsilon)?,
         up: Linear::read(weights, &part("mlp.fc1"), hidden, inner)?,
@@ -128,8 +128,11 @@ impl Vit {
 /// Resizes the position embeddings of a square of patches, `[1 + side * side, hidden]`, to other numbers of rows
 /// and columns by bicubic interpolation (Keys 1981 with a = -3/4 and repeated border, as in PyTorch). The class
 /// token's embedding is unchanged.
-pub(super) fn spread(positions: &Tensor, (columns, rows): (usize, usize)) -> std::result::Result<Tensor, Error> {
-    let spread = || -> Result<Tensor> {
+pub(super) fn interpolate_positions(
+    positions: &Tensor,
+    (columns, rows): (usize, usize),
+) -> std::result::Result<Tensor, Error> {
+    let interpolate_positions = || -> Result<Tensor> {
         let (count, hidden) = positions.dims2()?;
         let side = (count - 1).isqrt();
         if (columns, rows) == (side, side) {
@@ -152,7 +155,7 @@ pub(super) fn spread(positions: &Tensor, (columns, rows): (usize, usize)) -> std
         }
         Tensor::from_vec(out, (1 + rows * columns, hidden), positions.device())
     };
-    spread().map_err(failed)
+    interpolate_positions().map_err(failed)
 }
 
 /// For each of `to` positions on a line of `from`: the four source positions, and their weights.

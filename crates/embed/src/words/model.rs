@@ -10,7 +10,7 @@ use super::{
 };
 use crate::capability::WordVectors;
 use crate::{
-    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, Tap, WORDS,
+    Embedder, Error, Fingerprint, Fingerprinter, Input, Modality, ModelCard, ModelFiles, OutputLayer, WORDS,
     math::train::{dot_rows, multiply},
     transformers::Pieces,
     types::Precision,
@@ -57,7 +57,7 @@ pub struct WordModel {
     decoded: Vec<f32>,
     inverse_norms: Vec<f32>,
     fingerprint: Fingerprint,
-    taps: [Tap; 1],
+    output_layers: [OutputLayer; 1],
 }
 
 /// The components of a model.
@@ -127,7 +127,8 @@ impl WordModel {
             (subwords.as_ref(), pieces.as_ref(), cloze.as_ref()),
             tokenizer,
         );
-        let tap = Tap { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
+        let layer =
+            OutputLayer { name: "vector", dimension: dimension as u32, about: "the word's vector in the input layer" };
         let total = counts.iter().sum();
         Ok(Self {
             words,
@@ -147,7 +148,7 @@ impl WordModel {
             decoded,
             inverse_norms,
             fingerprint,
-            taps: [tap],
+            output_layers: [layer],
         })
     }
 
@@ -560,8 +561,8 @@ impl Embedder for WordModel {
         Modality::Text
     }
 
-    fn taps(&self) -> &[Tap] {
-        &self.taps
+    fn output_layers(&self) -> &[OutputLayer] {
+        &self.output_layers
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -577,15 +578,15 @@ impl Embedder for WordModel {
     }
 
     /// A frequent word, a middle one, and a rare one.
-    fn canaries(&self) -> Vec<Vec<u8>> {
+    fn reference_inputs(&self) -> Vec<Vec<u8>> {
         let words = self.vocabulary();
         let indexes = [0, words.len() / 2, words.len().saturating_sub(1)];
         indexes.iter().filter_map(|&index| words.get(index)).map(|word| word.as_bytes().to_vec()).collect()
     }
 
     /// Returns the vector of one word.
-    fn embed(&self, tap: &Tap, input: &Input<'_>) -> Result<Vec<f32>, Error> {
-        self.tap(tap.name)?;
+    fn embed(&self, layer: &OutputLayer, input: &Input<'_>) -> Result<Vec<f32>, Error> {
+        self.output_layer(layer.name)?;
         let word = self.single_word(input.text_for(self.name())?)?;
         let vector =
             self.vector_of_any(&word).ok_or_else(|| out_of_vocabulary(self.name(), std::slice::from_ref(&word)))?;
@@ -595,9 +596,9 @@ impl Embedder for WordModel {
         Ok(vector.into_owned())
     }
 
-    fn embed_batch(&self, tap: &Tap, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
+    fn embed_batch(&self, layer: &OutputLayer, inputs: &[Input<'_>]) -> Vec<Result<Vec<f32>, Error>> {
         // A lookup is too short for a second thread.
-        inputs.iter().map(|input| self.embed(tap, input)).collect()
+        inputs.iter().map(|input| self.embed(layer, input)).collect()
     }
 
     fn word_model(&self) -> Option<&dyn WordVectors> {

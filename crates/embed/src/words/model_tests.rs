@@ -144,15 +144,15 @@ fn wrong_terms_are_refused_by_name() {
 #[test]
 fn the_embedder_takes_one_known_word() {
     let model = small();
-    let tap = model.tap("").unwrap().clone();
-    assert_eq!((tap.name, tap.dimension), ("vector", 3));
-    assert_eq!(model.embed(&tap, &Input::Text(" Queen! ")).unwrap(), [1.0, -1.0, 0.1]);
-    let error = |input| model.embed(&tap, &input).unwrap_err();
+    let layer = model.output_layer("").unwrap().clone();
+    assert_eq!((layer.name, layer.dimension), ("vector", 3));
+    assert_eq!(model.embed(&layer, &Input::Text(" Queen! ")).unwrap(), [1.0, -1.0, 0.1]);
+    let error = |input| model.embed(&layer, &input).unwrap_err();
     assert_eq!(error(Input::Text("unicorn")).kind(), ErrorKind::OutOfVocabulary);
     assert!(error(Input::Text("king queen")).to_string().contains("\"text\""));
     assert_eq!(error(Input::Text("")).kind(), ErrorKind::InvalidInput);
     assert!(matches!(error(Input::Image(&[1])), Error::Modality { .. }));
-    let batch = model.embed_batch(&tap, &[Input::Text("man"), Input::Text("yeti"), Input::Text("woman")]);
+    let batch = model.embed_batch(&layer, &[Input::Text("man"), Input::Text("yeti"), Input::Text("woman")]);
     assert!(batch[0].is_ok() && batch[1].is_err() && batch[2].is_ok());
 }
 
@@ -173,7 +173,7 @@ fn a_word_twice_is_refused_and_a_zero_vector_is_not_given() {
     };
     assert!(WordModel::new(parts(["a", "a"], vec![1.0, 1.0])).is_err());
     let model = WordModel::new(parts(["a", "b"], vec![1.0, 0.0])).unwrap();
-    assert!(model.embed(&model.taps()[0], &Input::Text("b")).is_err());
+    assert!(model.embed(&model.output_layers()[0], &Input::Text("b")).is_err());
     assert!(model.nearest(&["b"], &[], 1).is_err());
     assert!(model.nearest(&["a"], &[], 1).unwrap().is_empty(), "a zero vector is nobody's neighbour");
     assert_eq!(model.fill_blank("the ___ a", 1).unwrap_err().kind(), ErrorKind::InvalidInput);

@@ -305,7 +305,7 @@ fn words_that_were_never_seen_have_the_vectors_of_their_pieces() {
     // A block of text is embedded by its pieces.
     let text = crate::text::TextEmbedder::new(std::sync::Arc::new(back)).unwrap();
     let near = |a: &str, b: &str| -> f32 {
-        let embed = |text_: &str| text.embed(&text.taps()[0], &crate::Input::Text(text_)).unwrap();
+        let embed = |text_: &str| text.embed(&text.output_layers()[0], &crate::Input::Text(text_)).unwrap();
         embed(a).iter().zip(embed(b)).map(|(a, b)| a * b).sum()
     };
     assert!(near("котlyedlying котingerly", "котeder") > near("котlyedlying котingerly", "appleeder"));

@@ -90,7 +90,7 @@ impl Loop for Fit<'_> {
                 for (side, old, other) in [(&self.left, left, right), (&self.right, right, left)] {
                     let gradient = error.mul_add(other, S::zero()).mul_add(S::load(side.mask.add(j)), S::zero());
                     let squares = S::load(side.squares.add(j));
-                    S::splat(-1.0).mul_add(gradient.over_root(squares), old).store(side.row.add(j));
+                    S::splat(-1.0).mul_add(gradient.div_sqrt(squares), old).store(side.row.add(j));
                     gradient.mul_add(gradient, squares).store(side.squares.add(j));
                 }
             }

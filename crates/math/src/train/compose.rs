@@ -50,20 +50,20 @@ impl Composed {
     /// Sets input `slot` to the sum of `rows`, each multiplied element-wise by its row of `factors`.
     ///
     /// # Panics
-    /// As [`gather`](Self::gather), or if `which` and `rows` differ in length.
+    /// As [`gather`](Self::gather), or if `factor_rows` and `rows` differ in length.
     pub fn gather_weighted(
         &mut self,
         slot: u32,
         (from, rows): (&SharedMatrix, &[u32]),
-        (factors, which): (&SharedMatrix, &[u32]),
+        (factors, factor_rows): (&SharedMatrix, &[u32]),
     ) {
-        assert_eq!(rows.len(), which.len(), "a factor for each row");
+        assert_eq!(rows.len(), factor_rows.len(), "a factor for each row");
         self.check(slot, from, rows);
-        self.check(slot, factors, which);
+        self.check(slot, factors, factor_rows);
         let (now, before) = (self.line(&self.now, slot), self.line(&self.before, slot));
         let (from, factors, lines) = (from.base(), factors.base(), from.lines_per_row);
         // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
-        unsafe { simd::run(GatherWeighted { now, before, from, factors, lines, rows, which }) }
+        unsafe { simd::run(GatherWeighted { now, before, from, factors, lines, rows, factor_rows }) }
     }
 
     /// Propagates the change of input `slot` since the gather to `rows` and, scaled by `rate`, to the factors.
@@ -74,16 +74,16 @@ impl Composed {
         &self,
         slot: u32,
         (onto, rows): (&SharedMatrix, &[u32]),
-        (factors, which): (&SharedMatrix, &[u32]),
+        (factors, factor_rows): (&SharedMatrix, &[u32]),
         rate: f32,
     ) {
-        assert_eq!(rows.len(), which.len(), "a factor for each row");
+        assert_eq!(rows.len(), factor_rows.len(), "a factor for each row");
         self.check(slot, onto, rows);
-        self.check(slot, factors, which);
+        self.check(slot, factors, factor_rows);
         let (now, before) = (self.line(&self.now, slot), self.line(&self.before, slot));
         let (onto, factors, lines) = (onto.base(), factors.base(), onto.lines_per_row);
         // SAFETY: all rows are inside (checked above); the scratch rows are this thread's own.
-        unsafe { simd::run(ScatterWeighted { now, before, onto, factors, lines, rows, which, rate }) }
+        unsafe { simd::run(ScatterWeighted { now, before, onto, factors, lines, rows, factor_rows, rate }) }
     }
 
     fn check(&self, slot: u32, other: &SharedMatrix, rows: &[u32]) {
@@ -156,7 +156,7 @@ struct GatherWeighted<'a> {
     factors: *mut Line,
     lines: usize,
     rows: &'a [u32],
-    which: &'a [u32],
+    factor_rows: &'a [u32],
 }
 
 impl Loop for GatherWeighted<'_> {
@@ -166,7 +166,7 @@ impl Loop for GatherWeighted<'_> {
         unsafe {
             for j in 0..self.lines {
                 let mut sum = S::zero();
-                for (&row, &factor) in self.rows.iter().zip(self.which) {
+                for (&row, &factor) in self.rows.iter().zip(self.factor_rows) {
                     let factor = S::load(self.factors.add(factor as usize * self.lines + j));
                     sum = S::load(self.from.add(row as usize * self.lines + j)).mul_add(factor, sum);
                 }
@@ -184,7 +184,7 @@ struct ScatterWeighted<'a> {
     factors: *mut Line,
     lines: usize,
     rows: &'a [u32],
-    which: &'a [u32],
+    factor_rows: &'a [u32],
     rate: f32,
 }
 
@@ -197,7 +197,7 @@ impl Loop for ScatterWeighted<'_> {
             for j in 0..self.lines {
                 let change = S::splat(-1.0).mul_add(S::load(self.before.add(j)), S::load(self.now.add(j)));
                 let scaled = change.mul_add(rate, S::zero());
-                for (&row, &factor) in self.rows.iter().zip(self.which) {
+                for (&row, &factor) in self.rows.iter().zip(self.factor_rows) {
                     let line = self.onto.add(row as usize * self.lines + j);
                     let factors = self.factors.add(factor as usize * self.lines + j);
                     let (old, factor) = (S::load(line), S::load(factors));

@@ -167,18 +167,19 @@ fn a_composed_input_is_the_mean_and_hands_its_change_on() {
 fn a_weighted_input_is_a_sum_of_products_and_its_change_reaches_both() {
     for dimension in [1, 16, 37] {
         let (mut from, mut factors) = (filled(6, dimension, 1), filled(3, dimension, 2));
-        let (rows, which, rate) = ([0_u32, 3, 5], [2_u32, 0, 1], 0.3_f32);
+        let (rows, factor_rows, rate) = ([0_u32, 3, 5], [2_u32, 0, 1], 0.3_f32);
         let (before, before_factors) = (from.to_rows(), factors.to_rows());
         let mut composed = Composed::new(1, dimension);
-        composed.gather_weighted(0, (&from, &rows), (&factors, &which));
+        composed.gather_weighted(0, (&from, &rows), (&factors, &factor_rows));
         for i in 0..dimension {
-            let of =
-                |n: usize| before[rows[n] as usize * dimension + i] * before_factors[which[n] as usize * dimension + i];
+            let of = |n: usize| {
+                before[rows[n] as usize * dimension + i] * before_factors[factor_rows[n] as usize * dimension + i]
+            };
             assert!((composed.inputs().number(0, i) - (of(0) + of(1) + of(2))).abs() < 1e-6);
         }
         let output = filled(4, dimension, 4);
         step(composed.inputs(), &output, Window { inputs: &[0], targets: &[1, 2], shift: 0.5 }, 0.1, &mut Vec::new());
-        composed.scatter_weighted(0, (&from, &rows), (&factors, &which), rate);
+        composed.scatter_weighted(0, (&from, &rows), (&factors, &factor_rows), rate);
         let (after, after_factors) = (from.to_rows(), factors.to_rows());
         for row in 0..6_usize {
             let n = rows.iter().position(|&other| other as usize == row);
@@ -189,7 +190,7 @@ fn a_weighted_input_is_a_sum_of_products_and_its_change_reaches_both() {
                     assert_eq!(after[at], before[at]);
                     continue;
                 };
-                let index = which[n] as usize * dimension + i;
+                let index = factor_rows[n] as usize * dimension + i;
                 assert!((after[at] - before[at] - change * before_factors[index]).abs() < 1e-6);
                 assert!((after_factors[index] - before_factors[index] - rate * change * before[at]).abs() < 1e-6);
                 assert!(dimension == 1 || change != 0.0);

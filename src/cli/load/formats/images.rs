@@ -2,7 +2,7 @@
 
 use crate::cli::load::record::{At, Place, RecordError, Records};
 use crate::collection::{self, Item, Payload};
-use crate::embed::image_decode::{ENDINGS, has_image_name};
+use crate::embed::image_decode::{EXTENSIONS, has_image_extension};
 use crate::types::PointId;
 use anyhow::{Context, bail};
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ impl FolderRecords {
             bail!(
                 "{}: no images in it (files that end in {}); files of text are loaded by their names",
                 path.display(),
-                ENDINGS.join(", ")
+                EXTENSIONS.join(", ")
             );
         }
         let place = Place { path: path.into(), at: At::Whole };
@@ -107,7 +107,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError
         // Links are not followed, so no folder is visited twice.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&path, depth + 1, files, total);
-        } else if has_image_name(&path) && path.is_file() {
+        } else if has_image_extension(&path) && path.is_file() {
             *total += fs::metadata(&path).map_or(0, |meta| meta.len());
             files.push(Ok(path));
         }

@@ -136,7 +136,7 @@ impl CrashFs {
     }
 
     /// Flips a bit of a file on the disk, to simulate bit rot.
-    pub fn decay(&self, path: &Path, offset: usize) {
+    pub fn flip_bit(&self, path: &Path, offset: usize) {
         let mut bytes = std::fs::read(path).unwrap();
         bytes[offset] ^= 1;
         std::fs::write(path, &bytes).unwrap();

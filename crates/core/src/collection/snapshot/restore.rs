@@ -10,7 +10,7 @@ use super::format::Reader;
 use super::manifest::{Kind, Manifest, Part, SnapshotName};
 use super::selftest::SelfTest;
 use crate::depot::Depot;
-use crate::disk::{self, Draft, Fs};
+use crate::disk::{self, AtomicFile, Fs};
 use crate::embed::{Fingerprint, Registry};
 use crate::store::{Catalogue, Change, CollectionRecord, Prepared, Segment, Truth, decode_point};
 use crate::types::{CollectionName, MAX_ID_BYTES, PointId};
@@ -208,7 +208,7 @@ impl Staging<'_> {
     }
 
     fn file(&self, reader: &mut Reader<'_>, part: Part, dir: &Path, name: &str) -> Result<(), Error> {
-        let mut draft = Draft::create(self.fs.clone(), dir, name).map_err(crate::store::Error::from)?;
+        let mut draft = AtomicFile::create(self.fs.clone(), dir, name).map_err(crate::store::Error::from)?;
         reader.part(part, self.observe, &mut |piece| {
             Ok(draft.writer().put(piece).map_err(crate::store::Error::from)?)
         })?;
