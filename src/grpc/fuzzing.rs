@@ -36,7 +36,7 @@ pub fn headers(value: &[u8]) {
         // The deadline is added to the current time.
         let _ = std::time::Instant::now().checked_add(timeout);
     }
-    request_context::given_id(value);
+    request_context::client_request_id(value);
 }
 
 /// Returns the DNS names in a certificate.

@@ -304,9 +304,9 @@ pub(super) fn stopping() -> Status {
 }
 
 /// A read waited too long for a sequence number.
-pub(super) fn not_reached(collection: &str, least: u64, reached: u64, patience: std::time::Duration) -> Status {
+pub(super) fn not_reached(collection: &str, least: u64, reached: u64, stall_timeout: std::time::Duration) -> Status {
     let why = format!(
-        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {patience:?}"
+        "min_sequence: the collection {collection:?} has reached sequence {reached}, not {least}, within {stall_timeout:?}"
     );
     with_reason(ErrorKind::Unavailable, why)
 }
@@ -317,15 +317,15 @@ pub(super) fn deadline_passed() -> Status {
 }
 
 /// The client has begun a request but sends no more of it.
-pub(super) fn not_sent(patience: Duration) -> Status {
-    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {patience:?}, which is the limit"))
+pub(super) fn not_sent(stall_timeout: Duration) -> Status {
+    Status::new(Code::DeadlineExceeded, format!("the client sent nothing for {stall_timeout:?}, which is the limit"))
 }
 
 /// The client does not read its response.
-pub(super) fn not_read(patience: Duration) -> Status {
+pub(super) fn not_read(stall_timeout: Duration) -> Status {
     Status::new(
         Code::DeadlineExceeded,
-        format!("the client read nothing of its reply for {patience:?}, which is the limit"),
+        format!("the client read nothing of its reply for {stall_timeout:?}, which is the limit"),
     )
 }
 

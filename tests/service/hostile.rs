@@ -204,7 +204,7 @@ async fn a_stream_keeps_the_charge_of_its_largest_message() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_takes_no_more_than_it_needs() {
-    let server = Ports::start(engine(), ServerOptions { patience: Duration::from_millis(500), ..options() });
+    let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let channel = server.channel().await;
     for (length, sent, code) in [
         // A service has a name of a few bytes.
@@ -297,7 +297,7 @@ async fn connections_without_requests_are_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_files_is_closed() {
-    let server = Ports::start(engine(), ServerOptions { patience: Duration::from_millis(500), ..options() });
+    let server = Ports::start(engine(), ServerOptions { stall_timeout: Duration::from_millis(500), ..options() });
     let page = http(server.web, &get("/").replace("host: x", "host: localhost")).await.1;
     let script = page.split('"').find(|part| part.ends_with(".js")).unwrap().trim_start_matches('.');
     let asking = format!("GET {script} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(2_000);

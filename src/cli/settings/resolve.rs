@@ -92,7 +92,7 @@ impl Settings {
                 .request_memory
                 .or(limits.request_memory_mib)
                 .map_or(defaults.max_request_memory_bytes, |mib| (mib as usize) << 20),
-            patience: seconds(args.patience, limits.patience_seconds, defaults.patience),
+            stall_timeout: seconds(args.patience, limits.patience_seconds, defaults.stall_timeout),
             handshake_timeout: seconds(args.handshake, limits.handshake_seconds, defaults.handshake_timeout),
             idle_timeout: seconds(args.idle, limits.idle_seconds, defaults.idle_timeout),
             max_connections_per_address: of_address.map_or(connections.div_ceil(2), |number| number as usize),

@@ -12,7 +12,7 @@ use tonic::codegen::http::HeaderMap;
 const MAX_ID_BYTES: usize = 64;
 
 /// Attached to the request as an extension by the gate.
-pub(crate) struct Context {
+pub(crate) struct RequestContext {
     pub(crate) caller: Arc<Caller>,
     /// Client for fair queueing.
     pub(crate) client: Client,
@@ -25,14 +25,14 @@ pub(crate) struct Context {
     pub(crate) recall: OnceLock<f64>,
 }
 
-impl Context {
+impl RequestContext {
     pub(crate) fn new(caller: Arc<Caller>, client: Client, response_bytes: usize) -> Self {
         let (collection, path, recall) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self { caller, client, response_bytes, collection, path, recall }
     }
 
     /// Context of a request that did not pass the gate: it has no permissions.
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn unauthenticated() -> Self {
         let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
         Self::new(Arc::new(caller), "".into(), DEFAULT_RESPONSE_BYTES)
     }
@@ -51,14 +51,14 @@ pub(crate) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error
 }
 
 /// Returns the client-supplied request id if it is valid; the id is logged and sent back.
-pub(crate) fn given_id(value: &[u8]) -> Option<&str> {
+pub(crate) fn client_request_id(value: &[u8]) -> Option<&str> {
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(sound);
     if fits { std::str::from_utf8(value).ok() } else { None }
 }
 
 /// Generates a request id.
-pub(crate) fn new_id() -> String {
+pub(crate) fn generate_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn ids_are_taken_when_sound() {
         for sound in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
-            assert_eq!(given_id(sound.as_bytes()), Some(sound));
+            assert_eq!(client_request_id(sound.as_bytes()), Some(sound));
         }
         for wrong in ["", "a b", "a\n", "ä", "\"", &"x".repeat(65)] {
-            assert_eq!(given_id(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(client_request_id(wrong.as_bytes()), None, "{wrong}");
         }
-        assert!(given_id(new_id().as_bytes()).is_some() && new_id() != new_id());
+        assert!(client_request_id(generate_id().as_bytes()).is_some() && generate_id() != generate_id());
     }
 }

@@ -3,7 +3,7 @@
 use super::concurrency_limit::ConcurrencyLimit;
 use super::memory_limit::MemoryLimit;
 use super::request_log::RequestLogger;
-use super::response_body::Replies;
+use super::response_body::InFlightResponses;
 use crate::auth::{Access, Live};
 use crate::grpc::method_table;
 use std::sync::Arc;
@@ -38,12 +38,12 @@ impl Default for HealthLimits {
 pub(crate) struct ServerState {
     pub(crate) access: Live<Access>,
     pub(crate) concurrency_limit: Arc<ConcurrencyLimit>,
-    pub(crate) log: Arc<RequestLogger>,
+    pub(crate) logger: Arc<RequestLogger>,
     pub(crate) memory_limit: Arc<MemoryLimit>,
     pub(crate) health: HealthLimits,
-    pub(crate) replies: Arc<Replies>,
+    pub(crate) responses: Arc<InFlightResponses>,
     /// Maximum silence of a client within a request that it has begun.
-    pub(crate) patience: Duration,
+    pub(crate) stall_timeout: Duration,
     pub(crate) max_message_bytes: usize,
     pub(crate) default_response_bytes: usize,
 }

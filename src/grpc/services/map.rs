@@ -9,7 +9,7 @@ use crate::collection::map::{
 };
 use crate::collection::{Engine, Error};
 use crate::grpc::convert::{from_proto, payload};
-use crate::grpc::executor::{Lane, Shared, Work};
+use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Maximum number of points per message to a watcher.
 const NEWS: usize = 512;
 
-pub(crate) struct Map(pub(crate) Arc<Shared>);
+pub(crate) struct Map(pub(crate) Arc<ServiceState>);
 
 type Replies<M> = ReceiverStream<Result<M, Status>>;
 /// The messages of a layout stream.
@@ -50,7 +50,7 @@ impl pb::map_server::Map for Map {
     type WatchStream = Replies<pb::WatchResponse>;
 
     async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = MapParams {
@@ -60,11 +60,11 @@ impl pb::map_server::Map for Map {
             fresh: request.fresh,
             seed: request.seed,
         };
-        let (outbox, parts) = Outbox::new(work.clone());
+        let (outbox, parts) = Outbox::new(executor.clone());
         tokio::spawn(async move {
             let telling = outbox.clone();
-            let run = work
-                .run(Lane::Map, move |engine| engine.project(&name, &params, &|part| tell(&telling, &params, part)));
+            let run = executor
+                .run(Pool::Map, move |engine| engine.project(&name, &params, &|part| tell(&telling, &params, part)));
             let result = tokio::select! {
                 result = run => result,
                 () = outbox.sender.closed() => return,
@@ -77,31 +77,31 @@ impl pb::map_server::Map for Map {
     }
 
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
         let queries = from_proto::queries(request.queries, 1).or_status()?;
-        let lane = Lane::of_queries(&queries);
-        let places = work.run(lane, move |engine| engine.place(&name, choice, &queries)).await?;
-        work.reply(pb::PlaceResponse { places: le_f32(&places) })
+        let pool = Pool::of_queries(&queries);
+        let places = executor.run(pool, move |engine| engine.place(&name, choice, &queries)).await?;
+        executor.response(pb::PlaceResponse { places: le_f32(&places) })
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
         let fields = request.payload_fields;
         // Report invalid arguments before the stream begins.
         let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from).or_status()?);
-        let feed = work.run(Lane::Store, {
+        let feed = executor.run(Pool::Store, {
             let fields = fields.clone();
             move |engine| engine.placed(&of, choice, &[no_point], &fields).and_then(|_| engine.watch(&of))
         });
         let feed = feed.await?;
         let (replies, receiver) = mpsc::channel(1);
-        tokio::spawn(watch(work, Watched { name, choice, fields }, feed, replies));
+        tokio::spawn(watch(executor, Watched { name, choice, fields }, feed, replies));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -131,14 +131,14 @@ struct Outbox {
     room: Arc<Semaphore>,
     sent: AtomicU64,
     taken: Arc<AtomicU64>,
-    work: Work,
+    executor: Executor,
     runtime: tokio::runtime::Handle,
     /// Why sending has stopped.
     failed: Mutex<Option<Status>>,
 }
 
 impl Outbox {
-    fn new(work: Work) -> (Arc<Self>, Parts) {
+    fn new(executor: Executor) -> (Arc<Self>, Parts) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let taken = Arc::new(AtomicU64::new(0));
         let outbox = Self {
@@ -146,7 +146,7 @@ impl Outbox {
             room: Arc::new(Semaphore::new(OUTBOX_BYTES >> 10)),
             sent: AtomicU64::new(0),
             taken: taken.clone(),
-            work,
+            executor,
             runtime: tokio::runtime::Handle::current(),
             failed: Mutex::new(None),
         };
@@ -168,7 +168,7 @@ impl Outbox {
     fn send(&self, part: pb::project_response::Part) -> bool {
         let reply = pb::ProjectResponse { part: Some(part) };
         let bytes = reply.encoded_len();
-        let memory_permit = self.work.memory_permit();
+        let memory_permit = self.executor.memory_permit();
         let room = memory_permit.add(bytes).and_then(|()| self.room(bytes));
         let room = match room {
             Ok(room) => room,
@@ -291,8 +291,13 @@ struct Watched {
 }
 
 /// Streams changes until the client leaves, the collection is deleted or the server stops.
-async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Sender<Result<pb::WatchResponse, Status>>) {
-    let mut stopping = work.stopping();
+async fn watch(
+    executor: Executor,
+    watched: Watched,
+    mut feed: Feed,
+    replies: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+) {
+    let mut stopping = executor.stopping();
     let mut told = None;
     let end = loop {
         let news = feed.take(NEWS);
@@ -311,7 +316,7 @@ async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Send
         if !news.ids.is_empty() {
             let Watched { name, choice, fields } = watched.clone();
             let place = move |engine: &dyn Engine| engine.placed(&name, choice, &news.ids, &fields);
-            placed = match work.run(Lane::Compute, place).await {
+            placed = match executor.run(Pool::Compute, place).await {
                 Ok(placed) => placed,
                 Err(status) => break status,
             };

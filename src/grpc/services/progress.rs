@@ -1,7 +1,7 @@
 //! Long jobs on a maintenance thread that stream their progress and then their result.
 
 use crate::collection::{Engine, Error, Job, Observe};
-use crate::grpc::executor::{Lane, Work};
+use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::{pb, status};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,16 +38,16 @@ impl<M> Teller<M> {
 
 /// Runs the job; streams its progress messages, then its result. Dropping the stream cancels the job.
 pub(crate) fn telling<M: Send + 'static>(
-    work: Work,
-    lane: Lane,
+    executor: Executor,
+    pool: Pool,
     call: impl FnOnce(&dyn Engine, &Teller<M>) -> Result<M, Error> + Send + 'static,
 ) -> Response<Replies<M>> {
     let (replies, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
-        let mut stopping = work.stopping();
+        let mut stopping = executor.stopping();
         let over = Arc::new(AtomicBool::new(false));
         let teller = Teller { replies: replies.clone(), last: Mutex::new(None), over: over.clone() };
-        let run = work.run(lane, move |engine| call(engine, &teller));
+        let run = executor.run(pool, move |engine| call(engine, &teller));
         let result = tokio::select! {
             result = run => result,
             () = replies.closed() => return,
@@ -65,11 +65,11 @@ pub(crate) fn telling<M: Send + 'static>(
 
 /// As [`telling`], for a maintenance job.
 pub(crate) fn stream<M: Send + 'static>(
-    work: Work,
+    executor: Executor,
     progress: impl Fn(Job, u64, u64) -> M + Send + Sync + 'static,
     call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<M, Error> + Send + 'static,
 ) -> Response<Replies<M>> {
-    telling(work, Lane::Maintenance, move |engine, teller| {
+    telling(executor, Pool::Maintenance, move |engine, teller| {
         call(engine, &|job, done, total| teller.tell(|| progress(job, done, total)))
     })
 }

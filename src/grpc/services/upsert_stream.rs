@@ -13,7 +13,7 @@
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
 use crate::embed::on_embedding_threads;
 use crate::grpc::convert::from_proto;
-use crate::grpc::executor::{Lane, Work};
+use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
@@ -71,18 +71,18 @@ enum Step {
 }
 
 /// Starts the stages.
-pub(crate) fn start(work: Work, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
+pub(crate) fn start(executor: Executor, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
     let (read, to_prepare) = mpsc::channel(1);
     let (prepared, to_write) = mpsc::channel(1);
     let (acks, receiver) = mpsc::channel(2);
-    tokio::spawn(Reader::new(work.clone()).run(incoming, read));
-    tokio::spawn(prepare(work.clone(), to_prepare, prepared));
-    tokio::spawn(write(work, to_write, acks));
+    tokio::spawn(Reader::new(executor.clone()).run(incoming, read));
+    tokio::spawn(prepare(executor.clone(), to_prepare, prepared));
+    tokio::spawn(write(executor, to_write, acks));
     ReceiverStream::new(receiver)
 }
 
 struct Reader {
-    work: Work,
+    executor: Executor,
     target: Option<Target>,
     next_index: u64,
     batch: Vec<Entry>,
@@ -94,13 +94,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(work: Work) -> Self {
-        let memory_permit = work.memory_permit();
-        Self { work, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
+    fn new(executor: Executor) -> Self {
+        let memory_permit = executor.memory_permit();
+        Self { executor, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
     }
 
     async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
-        let mut stopping = self.work.stopping();
+        let mut stopping = self.executor.stopping();
         let mut quiet = false;
         let end = loop {
             let full = self.points.max(self.batch.len()) >= MOST_ITEMS || self.bytes >= MOST_BYTES;
@@ -114,7 +114,7 @@ impl Reader {
                         }
                     }
                     Ok(None) => break None,
-                    Err(end) => break Some(status::corrected(end, self.work.max_message_bytes())),
+                    Err(end) => break Some(status::corrected(end, self.executor.max_message_bytes())),
                 },
                 place = next.reserve(), if due && !self.batch.is_empty() => {
                     let Ok(place) = place else { return };
@@ -141,7 +141,7 @@ impl Reader {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
         let batch = std::mem::take(&mut self.batch);
-        let memory_permit = std::mem::replace(&mut self.memory_permit, self.work.memory_permit());
+        let memory_permit = std::mem::replace(&mut self.memory_permit, self.executor.memory_permit());
         (!batch.is_empty()).then_some(Step::Batch(target, batch, memory_permit))
     }
 
@@ -169,7 +169,7 @@ impl Reader {
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
-                self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
+                self.executor.run(Pool::Store, move |engine| engine.count(&known, None)).await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
@@ -203,7 +203,7 @@ async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender<Step>) {
+async fn prepare(executor: Executor, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender<Step>) {
     while let Some(step) = steps.recv().await {
         let step = match step {
             Step::End(end) => Step::End(end),
@@ -214,7 +214,7 @@ async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender
                     on_embedding_threads(|| entries.par_iter_mut().for_each(prepare));
                     Ok::<_, Error>(Step::Batch(target, entries, memory_permit))
                 };
-                work.run(Lane::Embed, call).await.unwrap_or_else(Step::End)
+                executor.run(Pool::Embed, call).await.unwrap_or_else(Step::End)
             }
         };
         let last = matches!(step, Step::End(_));
@@ -234,7 +234,7 @@ fn prepare_one(engine: &dyn Engine, target: &Target, entry: &mut Entry) {
 }
 
 async fn write(
-    work: Work,
+    executor: Executor,
     mut steps: mpsc::Receiver<Step>,
     acks: mpsc::Sender<Result<pb::UpsertStreamResponse, Status>>,
 ) {
@@ -246,7 +246,7 @@ async fn write(
                     let _until_written = memory_permit;
                     Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
-                match work.run(Lane::Store, call).await {
+                match executor.run(Pool::Store, call).await {
                     Ok((reply, end)) => {
                         if acks.send(Ok(reply)).await.is_err() {
                             return;

@@ -52,7 +52,7 @@ pub(crate) struct Times {
     /// Maximum time without a request.
     pub(crate) idle: Duration,
     /// Maximum time during which the client reads none of the pending output.
-    pub(crate) patience: Duration,
+    pub(crate) stall_timeout: Duration,
 }
 
 enum Wire {
@@ -401,8 +401,8 @@ impl Connection {
             self.stalled = None;
             return wrote;
         }
-        let patience = self.times.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let stall_timeout = self.times.stall_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
         ready!(stalled.as_mut().poll(context));
         tracing::debug!(peer = %self.peer.address, "connection closed: the client reads nothing");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
