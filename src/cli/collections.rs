@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
 use super::remote::{self, told};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
-use crate::grpc::{Replies, pb};
+use crate::grpc::{ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
@@ -261,7 +261,10 @@ fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
 }
 
 /// Shows the progress; returns the collection.
-async fn follow(mut replies: Replies<pb::GenerationResponse>, progress: &Progress) -> anyhow::Result<pb::Collection> {
+async fn follow(
+    mut replies: ResponseStream<pb::GenerationResponse>,
+    progress: &Progress,
+) -> anyhow::Result<pb::Collection> {
     use pb::generation_response::State;
     let mut made = None;
     while let Some(reply) = replies.next().await.map_err(told)? {

@@ -117,7 +117,7 @@ async fn keep_fresh(args: &ServeArgs, settings: &Settings, options: ServerOption
             continue;
         }
         let fresh = Settings::resolve(args).and_then(|fresh| {
-            options.check_renewal(&fresh.options)?;
+            options.check_reload(&fresh.options)?;
             Ok(fresh.options)
         });
         match fresh {

@@ -20,8 +20,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Response, Status, Streaming};
 
 /// A channel that adds the credential and the response limit to every call.
-type Line = InterceptedService<Channel, Metadata>;
-type Cause = Box<dyn StdError + Send + Sync>;
+type ClientChannel = InterceptedService<Channel, Metadata>;
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Connection options.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ pub enum ClientError {
         /// The address given.
         url: String,
         /// Cause.
-        source: Cause,
+        source: BoxError,
     },
     /// The connection succeeded, but the TLS handshake failed.
     #[error("{url}: {why}")]
@@ -80,7 +80,7 @@ pub enum ClientError {
         /// Reason and remedy.
         why: &'static str,
         /// Transport error.
-        source: Cause,
+        source: BoxError,
     },
     /// The server refused the call, or the connection broke.
     #[error("{message} ({code})")]
@@ -107,17 +107,17 @@ impl ClientError {
     }
 
     /// Builds the error of a transport failure whose cause is known, since the transport's own message would mislead.
-    fn explained(why: &str) -> Self {
+    fn unavailable(why: &str) -> Self {
         Self::Refused { code: "UNAVAILABLE", message: why.to_owned(), reason: String::new(), fields: Vec::new() }
     }
 }
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        if let Some(why) = status.source().and_then(|source| hints::of_tls(source)) {
-            return Self::explained(why);
+        if let Some(why) = status.source().and_then(|source| hints::explain_tls(source)) {
+            return Self::unavailable(why);
         }
-        let status::Told { code, message, reason, fields } = status::told(&status);
+        let status::StatusContents { code, message, reason, fields } = status::decode(&status);
         Self::Refused { code, message, reason, fields }
     }
 }
@@ -125,18 +125,18 @@ impl From<Status> for ClientError {
 /// A connection to a server. Clones share it; it reconnects automatically.
 #[derive(Clone, Debug)]
 pub struct Client {
-    line: Line,
-    collections: pb::collections_client::CollectionsClient<Line>,
-    points: pb::points_client::PointsClient<Line>,
-    search: pb::search_client::SearchClient<Line>,
-    quality: pb::quality_client::QualityClient<Line>,
-    embedders: pb::embedders_client::EmbeddersClient<Line>,
-    snapshots: pb::snapshots_client::SnapshotsClient<Line>,
-    training: pb::training_client::TrainingClient<Line>,
-    map: pb::map_client::MapClient<Line>,
+    channel: ClientChannel,
+    collections: pb::collections_client::CollectionsClient<ClientChannel>,
+    points: pb::points_client::PointsClient<ClientChannel>,
+    search: pb::search_client::SearchClient<ClientChannel>,
+    quality: pb::quality_client::QualityClient<ClientChannel>,
+    embedders: pb::embedders_client::EmbeddersClient<ClientChannel>,
+    snapshots: pb::snapshots_client::SnapshotsClient<ClientChannel>,
+    training: pb::training_client::TrainingClient<ClientChannel>,
+    map: pb::map_client::MapClient<ClientChannel>,
     target: Arc<Target>,
     /// Whether the server has ever responded.
-    answered: Arc<AtomicBool>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -169,11 +169,11 @@ impl Client {
             .initial_connection_window_size(8 << 20)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        let channel = endpoint.connect().await.map_err(|source| match hints::of_tls(&source) {
+        let channel = endpoint.connect().await.map_err(|source| match hints::explain_tls(&source) {
             Some(why) => ClientError::Tls { url: url.to_owned(), why, source: source.into() },
             None => ClientError::Connect { url: url.to_owned(), source: source.into() },
         })?;
-        let line = InterceptedService::new(channel, metadata);
+        let channel = InterceptedService::new(channel, metadata);
         let target = Target {
             host: endpoint.uri().host().unwrap_or_default().to_owned(),
             port: endpoint.uri().port_u16().unwrap_or(if secure { 443 } else { 80 }),
@@ -182,22 +182,22 @@ impl Client {
         };
         macro_rules! client {
             ($client:ty) => {{
-                let client = <$client>::new(line.clone()).max_decoding_message_size(options.max_message_bytes);
+                let client = <$client>::new(channel.clone()).max_decoding_message_size(options.max_message_bytes);
                 if options.gzip { client.send_compressed(Gzip).accept_compressed(Gzip) } else { client }
             }};
         }
         Ok(Self {
-            collections: client!(pb::collections_client::CollectionsClient<Line>),
-            points: client!(pb::points_client::PointsClient<Line>),
-            search: client!(pb::search_client::SearchClient<Line>),
-            quality: client!(pb::quality_client::QualityClient<Line>),
-            embedders: client!(pb::embedders_client::EmbeddersClient<Line>),
-            snapshots: client!(pb::snapshots_client::SnapshotsClient<Line>),
-            training: client!(pb::training_client::TrainingClient<Line>),
-            map: client!(pb::map_client::MapClient<Line>),
-            line,
+            collections: client!(pb::collections_client::CollectionsClient<ClientChannel>),
+            points: client!(pb::points_client::PointsClient<ClientChannel>),
+            search: client!(pb::search_client::SearchClient<ClientChannel>),
+            quality: client!(pb::quality_client::QualityClient<ClientChannel>),
+            embedders: client!(pb::embedders_client::EmbeddersClient<ClientChannel>),
+            snapshots: client!(pb::snapshots_client::SnapshotsClient<ClientChannel>),
+            training: client!(pb::training_client::TrainingClient<ClientChannel>),
+            map: client!(pb::map_client::MapClient<ClientChannel>),
+            channel,
             target: Arc::new(target),
-            answered: Arc::default(),
+            connected: Arc::default(),
         })
     }
 
@@ -206,18 +206,18 @@ impl Client {
     async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
         let status = match called {
             Ok(response) => {
-                self.answered.store(true, Ordering::Relaxed);
+                self.connected.store(true, Ordering::Relaxed);
                 return Ok(response.into_inner());
             }
             Err(status) => status,
         };
         // A status sent by the server has no source. Some transport failures already name TLS.
-        match status.source().map(|source| hints::of_tls(source).is_some()) {
-            None => self.answered.store(true, Ordering::Relaxed),
-            Some(named) if named || self.answered.load(Ordering::Relaxed) => {}
+        match status.source().map(|source| hints::explain_tls(source).is_some()) {
+            None => self.connected.store(true, Ordering::Relaxed),
+            Some(named) if named || self.connected.load(Ordering::Relaxed) => {}
             Some(_) => {
                 if let Some(why) = self.target.probe().await {
-                    return Err(ClientError::explained(why));
+                    return Err(ClientError::unavailable(why));
                 }
             }
         }
@@ -232,7 +232,7 @@ impl Client {
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = self.reply(HealthClient::new(self.line.clone()).check(request).await).await?;
+        let reply = self.reply(HealthClient::new(self.channel.clone()).check(request).await).await?;
         Ok(reply.status == i32::from(ServingStatus::Serving))
     }
 
@@ -268,8 +268,8 @@ impl Client {
     pub async fn train_embedder(
         &self,
         parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
-    ) -> Result<Replies<pb::TrainEmbedderResponse>, ClientError> {
-        Ok(Replies(self.reply(self.training.clone().train_embedder(parts).await).await?))
+    ) -> Result<ResponseStream<pb::TrainEmbedderResponse>, ClientError> {
+        Ok(ResponseStream(self.reply(self.training.clone().train_embedder(parts).await).await?))
     }
 }
 
@@ -280,8 +280,8 @@ macro_rules! streams {
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
-            pub async fn $name(&self, request: pb::$request) -> Result<Replies<pb::$reply>, ClientError> {
-                Ok(Replies(self.reply(self.$service.clone().$method(request).await).await?))
+            pub async fn $name(&self, request: pb::$request) -> Result<ResponseStream<pb::$reply>, ClientError> {
+                Ok(ResponseStream(self.reply(self.$service.clone().$method(request).await).await?))
             }
         )*)* }
     };
@@ -305,9 +305,9 @@ streams! {
 
 /// The response messages of a streaming call.
 #[derive(Debug)]
-pub struct Replies<M>(Streaming<M>);
+pub struct ResponseStream<M>(Streaming<M>);
 
-impl<M> Replies<M> {
+impl<M> ResponseStream<M> {
     /// Returns the next message; none after the last.
     ///
     /// # Errors

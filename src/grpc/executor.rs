@@ -211,7 +211,7 @@ impl Executor {
                 return Err(status::stopping());
             }
             if tokio::time::Instant::now() >= deadline {
-                return Err(status::not_reached(name.as_str(), min, reached, SEQUENCE_TIMEOUT));
+                return Err(status::sequence_timeout(name.as_str(), min, reached, SEQUENCE_TIMEOUT));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(20)),

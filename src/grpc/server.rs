@@ -19,8 +19,8 @@ use super::services::quality::Quality;
 use super::services::search::Search;
 use super::services::snapshots::Snapshots;
 use super::services::training::Training;
-use super::transport::connection::{self, Counted, Times};
-use super::transport::tls::{Speech, Tls};
+use super::transport::connection::{self, CountRequests, Timeouts};
+use super::transport::tls::{Protocol, Tls};
 use super::web_ui::{HostNames, WebUi};
 use super::{metrics_endpoint, pb};
 use crate::auth::{Access, Audit, Live};
@@ -38,8 +38,8 @@ use tonic_health::pb::health_server::HealthServer;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Flow-control window of a connection, for all its streams.
 const CONNECTION_WINDOW: u32 = 8 << 20;
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-const KEEPALIVE_WAIT: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum size of the headers of a request, bytes.
 const HEADER_BYTES: u32 = 64 << 10;
 
@@ -179,7 +179,7 @@ impl ServerOptions {
         let addresses = [self.address].into_iter().chain(self.web.iter().map(|web| web.address));
         for address in addresses.filter(|address| !address.ip().is_loopback() && !self.insecure) {
             let Some(tls) = &self.tls else { return Err(ServerError::Plaintext { address }) };
-            if self.access.get().is_open() && !tls.get().asks_clients {
+            if self.access.get().is_open() && !tls.get().requires_client_certificate {
                 return Err(ServerError::Open { address });
             }
         }
@@ -190,16 +190,16 @@ impl ServerOptions {
     /// authentication are refused, so that a half-written file or a missing section does not open the server.
     ///
     /// # Errors
-    /// [`ServerError::LessGuarded`], and as [`check`](Self::check).
-    pub fn check_renewal(&self, fresh: &Self) -> Result<(), ServerError> {
-        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().asks_clients);
+    /// [`ServerError::WeakerSettings`], and as [`check`](Self::check).
+    pub fn check_reload(&self, fresh: &Self) -> Result<(), ServerError> {
+        let asks = |options: &Self| options.tls.as_ref().is_some_and(|tls| tls.get().requires_client_certificate);
         for (what, before, after) in [
             ("the list of callers", !self.access.get().is_open(), !fresh.access.get().is_open()),
             ("TLS", self.tls.is_some(), fresh.tls.is_some()),
             ("the roots of clients' certificates", asks(self), asks(fresh)),
         ] {
             if before && !after {
-                return Err(ServerError::LessGuarded { what });
+                return Err(ServerError::WeakerSettings { what });
             }
         }
         let tls = self.tls.as_ref().and(fresh.tls.clone());
@@ -212,7 +212,7 @@ impl ServerOptions {
 pub enum ServerError {
     /// New settings would weaken the running server's access control.
     #[error("{what} would be gone; a running server goes on with it until it is started anew")]
-    LessGuarded {
+    WeakerSettings {
         /// The protection that would be removed.
         what: &'static str,
     },
@@ -351,13 +351,13 @@ impl Server {
             tokio::net::TcpListener::from_std(listener).map_err(|source| ServerError::Bind { address, source })
         };
         let connections = Arc::new(ConcurrencyLimit::new(options.max_connections, options.max_connections_per_address));
-        let times = Times {
+        let timeouts = Timeouts {
             handshake: options.handshake_timeout,
             idle: options.idle_timeout,
             stall_timeout: options.stall_timeout,
         };
         let (tls, listener) = (options.tls.clone(), polled((listener, address))?);
-        let incoming = connection::accept(listener, tls, Speech::Grpc, connections.clone(), times);
+        let incoming = connection::accept(listener, tls, Protocol::Grpc, connections.clone(), timeouts);
         let (stop, stopping) = watch::channel(false);
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -442,15 +442,16 @@ impl Server {
         let transport = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-            .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(HEADER_BYTES);
         let browsers = match (web, options.web) {
             (Some(listening), Some(web)) => {
                 let names = web.names.iter().map(|name| name.to_ascii_lowercase()).collect();
                 let web_ui = WebUi::new(routes.clone(), HostNames { names, tls: options.tls.is_some() });
-                let web_ui = Counted(web_ui);
-                let incoming = connection::accept(polled(listening)?, options.tls, Speech::Web, connections, times);
+                let web_ui = CountRequests(web_ui);
+                let incoming =
+                    connection::accept(polled(listening)?, options.tls, Protocol::Web, connections, timeouts);
                 let stopped_signal = stopped(stopping.clone());
                 Some(transport.clone().accept_http1(true).serve_with_incoming_shutdown(
                     web_ui,
@@ -461,7 +462,7 @@ impl Server {
             _ => None,
         };
         let stopped_signal = stopped(stopping.clone());
-        let grpc = transport.serve_with_incoming_shutdown(Counted(routes.prepare()), incoming, stopped_signal);
+        let grpc = transport.serve_with_incoming_shutdown(CountRequests(routes.prepare()), incoming, stopped_signal);
         let serving = async move {
             let browsers = async move {
                 match browsers {

@@ -3,11 +3,11 @@
 use crate::auth::{grant, holder, with_access};
 use crate::harness::*;
 use nearness::auth::{Access, Role};
-use nearness::grpc::{ClientError, Replies, pb};
+use nearness::grpc::{ClientError, ResponseStream, pb};
 
 /// The progress that was told, and the collection.
 async fn follow(
-    replies: Result<Replies<pb::GenerationResponse>, ClientError>,
+    replies: Result<ResponseStream<pb::GenerationResponse>, ClientError>,
 ) -> Result<(Vec<pb::GenerationProgress>, pb::Collection), ClientError> {
     use pb::generation_response::State;
     let (mut replies, mut told, mut made) = (replies?, Vec::new(), None);

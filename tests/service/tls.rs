@@ -220,14 +220,14 @@ fn other_machines_are_not_served_by_mistake() {
 
     // Nor by one that runs, when its files change.
     let guarded = ServerOptions { tls: read(Some(&authority)), access: listed.clone(), ..anywhere() };
-    guarded.check_renewal(&guarded).unwrap();
+    guarded.check_reload(&guarded).unwrap();
     for fresh in [
         ServerOptions { access: Live::new(Access::open()), ..guarded.clone() },
         ServerOptions { tls: None, ..guarded.clone() },
         ServerOptions { tls: read(None), ..guarded.clone() },
         anywhere(),
     ] {
-        assert!(matches!(guarded.check_renewal(&fresh), Err(ServerError::LessGuarded { .. })), "{fresh:?}");
+        assert!(matches!(guarded.check_reload(&fresh), Err(ServerError::WeakerSettings { .. })), "{fresh:?}");
     }
 }
 

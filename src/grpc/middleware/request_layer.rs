@@ -100,7 +100,7 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(state.default_response_bytes);
     log.context = Some(Arc::new(RequestContext::new(caller, client.clone(), bytes)));
     if has < role {
-        return Err(status::role_needed(log.call.name, role, has));
+        return Err(status::insufficient_role(log.call.name, role, has));
     }
     asked.or_status()?;
     state.concurrency_limit.acquire(&client).map_err(status::overloaded)
@@ -123,7 +123,7 @@ where
         let given = request.headers().get(REQUEST_ID).and_then(|value| client_request_id(value.as_bytes()));
         let request_id = given.map_or_else(generate_id, str::to_owned);
         let Some(call) = method_table::find(request.uri().path()) else {
-            return Box::pin(async move { Ok(with_id(status::no_such_call().into_http(), &request_id)) });
+            return Box::pin(async move { Ok(with_id(status::unknown_method().into_http(), &request_id)) });
         };
         let mut log = RequestLog {
             logger: self.state.logger.clone(),
@@ -141,7 +141,7 @@ where
             Ok(admitted) => admitted,
             Err(status) => {
                 let refused = with_id(status.into_http(), &request_id);
-                log.end(status::name_in(refused.headers()).unwrap_or(status::CANCELLED));
+                log.end(status::code_name_in(refused.headers()).unwrap_or(status::CANCELLED));
                 return Box::pin(async move { Ok(refused) });
             }
         };
@@ -183,7 +183,7 @@ where
                 None => response,
             };
             let response = with_id(response, &request_id);
-            if let Some(outcome) = status::name_in(response.headers()) {
+            if let Some(outcome) = status::code_name_in(response.headers()) {
                 log.end(outcome);
                 return Ok(response);
             }
@@ -294,7 +294,7 @@ mod tests {
     async fn a_path_that_is_not_in_the_table_is_not_answered() {
         let request = http::Request::builder().uri("/nearness.v1.Points/Drop").body(Body::empty()).unwrap();
         let response = layer(None, 1).call(request).await.unwrap();
-        assert_eq!(status::name_in(response.headers()), Some("UNIMPLEMENTED"));
+        assert_eq!(status::code_name_in(response.headers()), Some("UNIMPLEMENTED"));
     }
 
     #[tokio::test]
@@ -303,7 +303,7 @@ mod tests {
         let ask = async |layer: &mut RequestLayer<Fake>, name: &str| {
             let request = http::Request::builder().uri(format!("/grpc.health.v1.Health/{name}"));
             let response = layer.call(request.body(Body::empty()).unwrap()).await.unwrap();
-            status::name_in(response.headers())
+            status::code_name_in(response.headers())
         };
         let client: Client = "".into();
         let watches: Vec<_> =
@@ -320,7 +320,7 @@ mod tests {
         full.add(1 << 20).unwrap();
         let compressed = http::Request::builder().uri("/grpc.health.v1.Health/Check").header("grpc-encoding", "gzip");
         let response = layer.call(compressed.body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(status::name_in(response.headers()), Some("OK"));
+        assert_eq!(status::code_name_in(response.headers()), Some("OK"));
     }
 
     #[test]

@@ -120,13 +120,13 @@ impl State {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             self.abort(status::deadline_passed());
         } else if self.waker.is_none() && self.last_read.elapsed() >= stall_timeout {
-            self.abort(status::not_read(stall_timeout));
+            self.abort(status::client_read_timeout(stall_timeout));
         }
     }
 
     /// Releases everything but the status.
     fn abort(&mut self, why: Status) {
-        self.log.end(status::name_of(&why));
+        self.log.end(status::code_name_of(&why));
         self.permits = None;
         self.rest = Bytes::new();
         self.inner = None;
@@ -163,7 +163,7 @@ impl State {
                     Err(full) => self.abort(full),
                 },
                 Err(frame) => {
-                    if let Some(outcome) = frame.trailers_ref().and_then(status::name_in) {
+                    if let Some(outcome) = frame.trailers_ref().and_then(status::code_name_in) {
                         // Released before the client sees the end, so that a retry finds the permit free.
                         self.permits = None;
                         self.log.end(outcome);

@@ -1,6 +1,6 @@
 //! The service `Collections`.
 
-use super::progress::{Replies, of_generation, stream};
+use super::progress::{ResponseStream, generation_progress, stream_maintenance_job};
 use crate::collection::{CollectionInfo, Engine, Error, Observe, Sources};
 use crate::grpc::convert::{from_proto, to_proto};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
@@ -15,20 +15,20 @@ pub(crate) struct Collections(pub(crate) Arc<ServiceState>);
 fn generation(
     executor: Executor,
     call: impl FnOnce(&dyn Engine, Observe<'_>) -> Result<CollectionInfo, Error> + Send + 'static,
-) -> Response<Replies<pb::GenerationResponse>> {
+) -> Response<ResponseStream<pb::GenerationResponse>> {
     use pb::generation_response::State;
-    let progress = of_generation();
-    let reply = |state| pb::GenerationResponse { state: Some(state) };
-    let told = move |job, done, total| reply(State::Progress(progress(job, done, total)));
-    stream(executor, told, move |engine, observe| {
-        Ok(reply(State::Collection(to_proto::collection(call(engine, observe)?))))
+    let progress = generation_progress();
+    let response = |state| pb::GenerationResponse { state: Some(state) };
+    let progress_message = move |job, done, total| response(State::Progress(progress(job, done, total)));
+    stream_maintenance_job(executor, progress_message, move |engine, observe| {
+        Ok(response(State::Collection(to_proto::collection(call(engine, observe)?))))
     })
 }
 
 #[tonic::async_trait]
 impl pb::collections_server::Collections for Collections {
-    type ReembedStream = Replies<pb::GenerationResponse>;
-    type RollbackStream = Replies<pb::GenerationResponse>;
+    type ReembedStream = ResponseStream<pb::GenerationResponse>;
+    type RollbackStream = ResponseStream<pb::GenerationResponse>;
 
     async fn create(&self, request: Request<pb::CreateRequest>) -> Result<Response<pb::CreateResponse>, Status> {
         let executor = self.0.executor(&request);

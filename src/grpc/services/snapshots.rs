@@ -1,6 +1,6 @@
 //! The service `Snapshots`: jobs on a maintenance thread that stream their progress.
 
-use super::progress::{Replies, stream};
+use super::progress::{ResponseStream, stream_maintenance_job};
 use crate::collection::Job;
 use crate::collection::snapshot::SnapshotName;
 use crate::grpc::convert::{from_proto, to_proto};
@@ -18,9 +18,9 @@ fn progress(job: Job, done: u64, total: u64) -> pb::SnapshotProgress {
 
 #[tonic::async_trait]
 impl pb::snapshots_server::Snapshots for Snapshots {
-    type CreateStream = Replies<pb::CreateSnapshotResponse>;
-    type VerifyStream = Replies<pb::VerifySnapshotResponse>;
-    type RestoreStream = Replies<pb::RestoreSnapshotResponse>;
+    type CreateStream = ResponseStream<pb::CreateSnapshotResponse>;
+    type VerifyStream = ResponseStream<pb::VerifySnapshotResponse>;
+    type RestoreStream = ResponseStream<pb::RestoreSnapshotResponse>;
 
     async fn create(
         &self,
@@ -29,11 +29,11 @@ impl pb::snapshots_server::Snapshots for Snapshots {
         use pb::create_snapshot_response::State;
         let executor = self.0.executor(&request);
         let name = from_proto::collection("collection", &request.into_inner().collection).or_status()?;
-        let reply = |state| pb::CreateSnapshotResponse { state: Some(state) };
-        let told =
+        let response = |state| pb::CreateSnapshotResponse { state: Some(state) };
+        let progress_message =
             |job, done, total| pb::CreateSnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
-        Ok(stream(executor, told, move |engine, observe| {
-            Ok(reply(State::Snapshot(to_proto::snapshot(engine.create_snapshot(&name, observe)?))))
+        Ok(stream_maintenance_job(executor, progress_message, move |engine, observe| {
+            Ok(response(State::Snapshot(to_proto::snapshot(engine.create_snapshot(&name, observe)?))))
         }))
     }
 
@@ -53,9 +53,9 @@ impl pb::snapshots_server::Snapshots for Snapshots {
         use pb::verify_snapshot_response::State;
         let executor = self.0.executor(&request);
         let snapshot = SnapshotName::new(&request.into_inner().snapshot).or_status()?;
-        let told =
+        let progress_message =
             |job, done, total| pb::VerifySnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
-        Ok(stream(executor, told, move |engine, observe| {
+        Ok(stream_maintenance_job(executor, progress_message, move |engine, observe| {
             let info = engine.verify_snapshot(&snapshot, observe)?;
             Ok(pb::VerifySnapshotResponse { state: Some(State::Snapshot(to_proto::snapshot(info))) })
         }))
@@ -70,9 +70,9 @@ impl pb::snapshots_server::Snapshots for Snapshots {
         let request = request.into_inner();
         let snapshot = SnapshotName::new(&request.snapshot).or_status()?;
         let target = from_proto::collection("collection", &request.collection).or_status()?;
-        let told =
+        let progress_message =
             |job, done, total| pb::RestoreSnapshotResponse { state: Some(State::Progress(progress(job, done, total))) };
-        Ok(stream(executor, told, move |engine, observe| {
+        Ok(stream_maintenance_job(executor, progress_message, move |engine, observe| {
             let info = engine.restore_snapshot(&snapshot, &target, request.replace, observe)?;
             Ok(pb::RestoreSnapshotResponse { state: Some(State::Collection(to_proto::collection(info))) })
         }))

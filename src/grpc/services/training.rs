@@ -1,6 +1,6 @@
 //! The service `Training`: training, installation and deletion of models while the server runs.
 
-use super::progress::{Pace, Replies, telling};
+use super::progress::{RateEstimator, ResponseStream, stream_job};
 use crate::collection::{Engine, Error, Upload};
 use crate::grpc::convert::{from_proto, to_proto, training};
 use crate::grpc::executor::{Executor, Pool, ServiceState};
@@ -13,7 +13,7 @@ pub(crate) struct Training(pub(crate) Arc<ServiceState>);
 
 #[tonic::async_trait]
 impl pb::training_server::Training for Training {
-    type TrainEmbedderStream = Replies<pb::TrainEmbedderResponse>;
+    type TrainEmbedderStream = ResponseStream<pb::TrainEmbedderResponse>;
 
     async fn train_embedder(
         &self,
@@ -31,10 +31,10 @@ impl pb::training_server::Training for Training {
                 );
             }
         };
-        let mut intake = Intake::begin(&executor, Upload::begin_data_file).await?;
+        let mut receiver = UploadReceiver::begin(&executor, Upload::begin_data_file).await?;
         while let Some(request) = next(&executor, &mut incoming).await? {
             match request.part {
-                Some(Part::Piece(piece)) => intake.take(piece).await?,
+                Some(Part::Piece(piece)) => receiver.write_piece(piece).await?,
                 _ => {
                     return Err(
                         Error::invalid("piece", "is missing: only the first request holds settings").into_status()
@@ -42,16 +42,16 @@ impl pb::training_server::Training for Training {
                 }
             }
         }
-        let upload = intake.end()?;
-        let reply = |state| pb::TrainEmbedderResponse { state: Some(state) };
-        Ok(telling(executor, Pool::Training, move |engine, teller| {
-            let (pace, accuracy) = (Pace::new(), Mutex::new(None));
+        let upload = receiver.end()?;
+        let response = |state| pb::TrainEmbedderResponse { state: Some(state) };
+        Ok(stream_job(executor, Pool::Training, move |engine, sender| {
+            let (rate_estimator, accuracy) = (RateEstimator::new(), Mutex::new(None));
             let made = engine.train_model(&training, upload, &|step| {
                 let mut accuracy = accuracy.lock().unwrap_or_else(PoisonError::into_inner);
                 *accuracy = step.test_accuracy.or(*accuracy);
-                let (rate, seconds_left) = pace.at(step.phase, step.done, step.total);
-                teller.tell(|| {
-                    reply(State::Progress(pb::TrainProgress {
+                let (rate, seconds_left) = rate_estimator.update(step.phase, step.done, step.total);
+                sender.send(|| {
+                    response(State::Progress(pb::TrainProgress {
                         phase: step.phase.into(),
                         done: step.done,
                         total: step.total,
@@ -62,7 +62,7 @@ impl pb::training_server::Training for Training {
                     }))
                 })
             })?;
-            Ok(reply(State::Model(to_proto::model(&made))))
+            Ok(response(State::Model(to_proto::model(&made))))
         }))
     }
 
@@ -72,12 +72,12 @@ impl pb::training_server::Training for Training {
     ) -> Result<Response<pb::InstallResponse>, Status> {
         let executor = self.0.executor(&request);
         let mut incoming = request.into_inner();
-        let mut intake = Intake::begin(&executor, Upload::begin_model_file).await?;
+        let mut receiver = UploadReceiver::begin(&executor, Upload::begin_model_file).await?;
         while let Some(request) = next(&executor, &mut incoming).await? {
             let piece = request.piece.ok_or_else(|| Error::invalid("piece", "is missing")).or_status()?;
-            intake.take(piece).await?;
+            receiver.write_piece(piece).await?;
         }
-        let upload = intake.end()?;
+        let upload = receiver.end()?;
         let model = executor.run(Pool::Maintenance, move |engine| engine.install_model(upload)).await?;
         executor.response(pb::InstallResponse { model: Some(to_proto::model(&model)) })
     }
@@ -119,7 +119,7 @@ async fn next<M>(executor: &Executor, incoming: &mut Streaming<M>) -> Result<Opt
 }
 
 /// Upload of files in pieces.
-struct Intake {
+struct UploadReceiver {
     executor: Executor,
     /// None after a refused piece.
     upload: Option<Upload>,
@@ -127,14 +127,14 @@ struct Intake {
     begin: fn(&mut Upload, &str) -> Result<(), Error>,
 }
 
-impl Intake {
+impl UploadReceiver {
     async fn begin(executor: &Executor, begin: fn(&mut Upload, &str) -> Result<(), Error>) -> Result<Self, Status> {
         let upload = executor.run(Pool::Store, |engine: &dyn Engine| engine.upload()).await?;
         Ok(Self { executor: executor.clone(), upload: Some(upload), begin })
     }
 
     /// Writes a piece. Returns when it is on disk, or on its way there.
-    async fn take(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
+    async fn write_piece(&mut self, piece: pb::FilePiece) -> Result<(), Status> {
         let memory_permit = self.executor.memory_permit();
         memory_permit.add(piece.data.len())?;
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
