@@ -88,7 +88,7 @@ impl Scope {
 
 /// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct Principal {
     /// Name for logs: of a key, the subject of a token, or a name in a certificate.
     pub name: String,
     /// The role.

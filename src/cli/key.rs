@@ -48,7 +48,7 @@ fn name(text: &str) -> Result<String, String> {
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<()> {
     let KeyCommand::New(args) = command;
-    let NewKey { secret, hash } = NewKey::make().context("the system has no random numbers")?;
+    let NewKey { secret, hash } = NewKey::generate().context("the system has no random numbers")?;
     if args.json {
         output::json(&json!({
             "key": secret,

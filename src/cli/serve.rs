@@ -2,7 +2,7 @@
 
 use super::settings::{ServeArgs, Settings};
 use super::{local, log, output, remote};
-use crate::auth::Audit;
+use crate::auth::AuditLog;
 use crate::collection::Engine;
 use crate::depot::Depot;
 use crate::grpc::{Server, ServerOptions};
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         ignore_signals()?;
         let again = reload_signal()?;
         let audit = settings.audit.as_deref();
-        let audit = audit.map(|path| Audit::open(path).with_context(|| path.display().to_string())).transpose()?;
+        let audit = audit.map(|path| AuditLog::open(path).with_context(|| path.display().to_string())).transpose()?;
         let options = ServerOptions { audit: audit.map(Arc::new), ..settings.options.clone() };
         let depot = settings.snapshots.as_deref().map(Depot::open).transpose()?;
         let engine = local::engine_within(&settings.data, &settings.models, settings.background_memory)?

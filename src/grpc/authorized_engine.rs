@@ -26,12 +26,12 @@ impl AuthorizedEngine<'_> {
     fn authorize(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
-        if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
+        if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
 
     /// Whether the caller may read all collections that a model was trained on.
     fn is_visible(&self, model: &Model) -> bool {
-        let scope = &self.context.caller.scope;
+        let scope = &self.context.principal.scope;
         model.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
     }
 
@@ -45,14 +45,14 @@ impl AuthorizedEngine<'_> {
 
     /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
     fn authorize_all(&self) -> Result<&dyn Engine, Error> {
-        if self.context.caller.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
+        if self.context.principal.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
     }
 }
 
 impl Engine for AuthorizedEngine<'_> {
     fn embedders(&self) -> Arc<Registry> {
         let all = self.engine.embedders();
-        if self.context.caller.scope.is_all() {
+        if self.context.principal.scope.is_all() {
             return all;
         }
         let mut visible = Registry::clone(&all);
@@ -61,7 +61,7 @@ impl Engine for AuthorizedEngine<'_> {
     }
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let mut infos = self.engine.models()?;
-        let scope = &self.context.caller.scope;
+        let scope = &self.context.principal.scope;
         infos.retain(|info| self.is_visible(&info.model));
         let visible = self.embedders();
         for info in &mut infos {
@@ -109,7 +109,7 @@ impl Engine for AuthorizedEngine<'_> {
     }
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
         let mut infos = self.engine.collections()?;
-        infos.retain(|info| self.context.caller.scope.covers(&info.name));
+        infos.retain(|info| self.context.principal.scope.covers(&info.name));
         Ok(infos)
     }
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
@@ -204,13 +204,13 @@ impl Engine for AuthorizedEngine<'_> {
         let mut listed = self.engine.snapshots()?;
         // A snapshot that cannot be described is listed by name only, which reveals nothing about a collection.
         listed.retain(|listed| {
-            listed.info.as_ref().map_or(true, |info| self.context.caller.scope.covers(&info.collection))
+            listed.info.as_ref().map_or(true, |info| self.context.principal.scope.covers(&info.collection))
         });
         Ok(listed)
     }
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
         let info = self.engine.snapshot(snapshot)?;
-        if self.context.caller.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
+        if self.context.principal.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
     }
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let info = self.snapshot(snapshot)?;

@@ -23,7 +23,7 @@ use super::transport::connection::{self, CountRequests, Timeouts};
 use super::transport::tls::{Protocol, Tls};
 use super::web_ui::{HostNames, WebUi};
 use super::{metrics_endpoint, pb};
-use crate::auth::{Access, Audit, Live};
+use crate::auth::{Access, AuditLog, Reloadable};
 use crate::collection::Engine;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -87,13 +87,13 @@ pub struct ServerOptions {
     /// Maximum time that shutdown waits for requests in progress.
     pub drain: Duration,
     /// Certificates; none for plain text.
-    pub tls: Option<Live<Tls>>,
+    pub tls: Option<Reloadable<Tls>>,
     /// Whether plain text is allowed on an address that other machines can reach.
     pub insecure: bool,
     /// Access control.
-    pub access: Live<Access>,
+    pub access: Reloadable<Access>,
     /// Audit log of administrative and write calls.
-    pub audit: Option<Arc<Audit>>,
+    pub audit: Option<Arc<AuditLog>>,
     /// Address of the metrics, in plain HTTP; port 0 selects a free one.
     pub metrics: Option<SocketAddr>,
     /// Options of the web page and of gRPC-web for the same services; none to disable both.
@@ -123,7 +123,7 @@ impl Default for ServerOptions {
             drain: Duration::from_secs(10),
             tls: None,
             insecure: false,
-            access: Live::new(Access::open()),
+            access: Reloadable::new(Access::open()),
             audit: None,
             metrics: None,
             web: None,

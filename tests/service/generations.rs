@@ -73,7 +73,8 @@ async fn only_an_administrator_of_the_collection_may() {
     let (other, other_grant) = grant("other", Role::Admin, &["other-*"]);
     let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
     let server =
-        start_with(engine, with_access(Access::only(vec![root_grant, other_grant, writer_grant], vec![], None))).await;
+        start_with(engine, with_access(Access::restricted(vec![root_grant, other_grant, writer_grant], vec![], None)))
+            .await;
     let root = holder(&server.url, &root).await;
     root.create_collection(embedded("c", "counts")).await.unwrap();
     root.upsert(upsert("c", vec![text_item("a", "abc")])).await.unwrap();

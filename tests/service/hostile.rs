@@ -8,7 +8,7 @@ use crate::metrics::{get, http, value};
 use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use http_body_util::{BodyExt, StreamBody};
-use nearness::auth::Live;
+use nearness::auth::Reloadable;
 use nearness::collection::Engine;
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, Server, ServerOptions, Tls, WebOptions, pb};
@@ -256,7 +256,7 @@ async fn connections_that_do_not_begin_are_closed() {
     let short = ServerOptions { handshake_timeout: Duration::from_millis(300), ..options() };
     let folder = tempfile::tempdir().unwrap();
     let files = Authority::new().serve_from(folder.path(), None);
-    let tls = ServerOptions { tls: Some(Live::new(Tls::read(&files).unwrap())), ..short.clone() };
+    let tls = ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..short.clone() };
     let mut rounds = 0;
     for options in [short, tls] {
         let server = Ports::start(engine(), options);

@@ -1,7 +1,7 @@
 //! The section `[access]`: hashes of API keys, names in client certificates, and token issuers.
 
 use crate::auth::{
-    Access, Caller, CertificateGrant, KeyGrant, KeyHash, Role, Scope, SigningAlgorithm, Trust, TrustedKey,
+    Access, CertificateGrant, KeyGrant, KeyHash, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
 };
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -53,11 +53,11 @@ struct TrustedKeySection {
     file: PathBuf,
 }
 
-fn caller(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Caller> {
+fn principal(name: &str, role: &str, collections: &[String]) -> anyhow::Result<Principal> {
     ensure!((1..=MAX_NAME_BYTES).contains(&name.len()), "the name has 1 to {MAX_NAME_BYTES} bytes, got {}", name.len());
     let Some(known) = Role::from_name(role) else { bail!("role is {role:?}, not read, write or admin") };
     let scope = Scope::new(collections).context("collections")?;
-    Ok(Caller { name: name.to_owned(), role: known, scope })
+    Ok(Principal { name: name.to_owned(), role: known, scope })
 }
 
 impl AccessSection {
@@ -83,21 +83,24 @@ impl AccessSection {
             let hash = KeyHash::parse(&key.sha256).context("sha256").with_context(place)?;
             ensure!(names.insert(&key.name), "{}: the name stands twice", place());
             ensure!(hashes.insert(hash.to_string()), "{}: the sha256 stands twice", place());
-            grants.push(KeyGrant { hash, caller: caller(&key.name, &key.role, &key.collections).with_context(place)? });
+            grants.push(KeyGrant {
+                hash,
+                principal: principal(&key.name, &key.role, &key.collections).with_context(place)?,
+            });
         }
         let mut granted = Vec::with_capacity(certificates.len());
         for (at, one) in certificates.iter().enumerate() {
             let place = || format!("access.certificates[{at}] ({})", one.dns_name);
-            let caller = caller(&one.dns_name, &one.role, &one.collections).with_context(place)?;
-            granted.push(CertificateGrant { dns_name: one.dns_name.clone(), caller });
+            let principal = principal(&one.dns_name, &one.role, &one.collections).with_context(place)?;
+            granted.push(CertificateGrant { dns_name: one.dns_name.clone(), principal });
         }
         let trust = tokens.as_ref().map(TokensSection::read).transpose()?;
-        Ok(Access::only(grants, granted, trust))
+        Ok(Access::restricted(grants, granted, trust))
     }
 }
 
 impl TokensSection {
-    fn read(&self) -> anyhow::Result<Trust> {
+    fn read(&self) -> anyhow::Result<TrustedIssuer> {
         ensure!(
             !self.issuer.is_empty() && !self.audience.is_empty(),
             "access.tokens: issuer and audience are not empty"
@@ -113,7 +116,7 @@ impl TokensSection {
             let pem = std::fs::read(&key.file).with_context(place)?;
             keys.push(TrustedKey::from_pem(key.id.clone(), algorithm, &pem).with_context(place)?);
         }
-        Ok(Trust { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
+        Ok(TrustedIssuer { issuer: self.issuer.clone(), audience: self.audience.clone(), keys })
     }
 }
 

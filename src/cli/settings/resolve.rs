@@ -2,7 +2,7 @@
 
 use super::args::{LogFormat, ServeArgs, WebListen};
 use super::file::ConfigFile;
-use crate::auth::{Access, Live};
+use crate::auth::{Access, Reloadable};
 use crate::cli::config;
 use crate::grpc::{ServerOptions, Tls, TlsFiles, WebOptions};
 use anyhow::{Context, bail};
@@ -98,9 +98,9 @@ impl Settings {
             max_connections_per_address: of_address.map_or(connections.div_ceil(2), |number| number as usize),
             max_connections: connections,
             threads: number(args.threads, limits.threads, defaults.threads),
-            tls: tls.as_ref().map(Tls::read).transpose()?.map(Live::new),
+            tls: tls.as_ref().map(Tls::read).transpose()?.map(Reloadable::new),
             insecure: args.insecure.or(file.insecure).unwrap_or(false),
-            access: Live::new(access),
+            access: Reloadable::new(access),
             metrics: args.metrics.or(file.metrics.listen),
             web: web(
                 args.web.or(file.web.listen),

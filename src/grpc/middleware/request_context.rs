@@ -1,7 +1,7 @@
 //! Per-request context: caller, request id, and details recorded while the request runs.
 
 use super::fair_queue::Client;
-use crate::auth::{Caller, Role, Scope};
+use crate::auth::{Principal, Role, Scope};
 use crate::collection::{Error, Path};
 use crate::grpc::limits::{DEFAULT_RESPONSE_BYTES, MAX_RESPONSE_BYTES};
 use crate::types::CollectionName;
@@ -13,7 +13,7 @@ const MAX_ID_BYTES: usize = 64;
 
 /// Attached to the request as an extension by the gate.
 pub(crate) struct RequestContext {
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) principal: Arc<Principal>,
     /// Client for fair queueing.
     pub(crate) client: Client,
     /// Maximum response size that the client can receive, bytes.
@@ -26,15 +26,15 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    pub(crate) fn new(caller: Arc<Caller>, client: Client, response_bytes: usize) -> Self {
+    pub(crate) fn new(principal: Arc<Principal>, client: Client, response_bytes: usize) -> Self {
         let (collection, path, recall) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { caller, client, response_bytes, collection, path, recall }
+        Self { principal, client, response_bytes, collection, path, recall }
     }
 
     /// Context of a request that did not pass the gate: it has no permissions.
     pub(crate) fn unauthenticated() -> Self {
-        let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
-        Self::new(Arc::new(caller), "".into(), DEFAULT_RESPONSE_BYTES)
+        let principal = Principal { name: String::new(), role: Role::Read, scope: Scope::default() };
+        Self::new(Arc::new(principal), "".into(), DEFAULT_RESPONSE_BYTES)
     }
 }
 

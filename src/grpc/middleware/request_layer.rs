@@ -9,7 +9,7 @@ use super::memory_limit::{BodyMeter, MemoryLimit, MemoryPermit, MeteredBody};
 use super::request_context::{RequestContext, client_request_id, generate_id, response_bytes};
 use super::request_log::RequestLog;
 use super::server_state::ServerState;
-use crate::auth::{Caller, Role, Scope};
+use crate::auth::{Principal, Role, Scope};
 use crate::grpc::method_table::{self, Method};
 use crate::grpc::status;
 use crate::grpc::status::OrStatus;
@@ -71,7 +71,7 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let peer = request.extensions().get::<Peer>();
     let address = || peer.map_or_else(|| "".into(), |peer| client_of(peer.address.ip()));
     let Some(role) = log.call.role else {
-        let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
+        let caller = Principal { name: String::new(), role: Role::Read, scope: Scope::default() };
         let (client, health) = (address(), &state.health);
         log.context =
             Some(Arc::new(RequestContext::new(Arc::new(caller), client.clone(), state.default_response_bytes)));
@@ -82,9 +82,9 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
     let mut given = request.headers().get_all(http::header::AUTHORIZATION).iter();
     let authorization = given.next().map(|value| value.as_bytes());
     let caller = if given.next().is_some() {
-        Err(crate::auth::Refused("more than one authorization".into()))
+        Err(crate::auth::AuthError("more than one authorization".into()))
     } else {
-        access.caller(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
+        access.authenticate(authorization, peer.map(|peer| &*peer.names).unwrap_or_default())
     };
     let caller = caller.map_err(|why| {
         tracing::debug!(%why, "not let in");
@@ -149,7 +149,7 @@ where
             request.extensions_mut().insert(context.clone());
             request.extensions_mut().insert(memory_permit.clone());
         }
-        let caller = log.context.as_ref().map(|context| context.caller.name.clone());
+        let caller = log.context.as_ref().map(|context| context.principal.name.clone());
         let span =
             tracing::info_span!("request", request_id, call = call.name, caller, collection = Empty, outcome = Empty);
         log.span = span.clone();
@@ -225,7 +225,7 @@ mod tests {
     use super::super::response_body::InFlightResponses;
     use super::super::server_state::{CHECKS, HealthLimits, WATCHES};
     use super::*;
-    use crate::auth::{Access, Live};
+    use crate::auth::{Access, Reloadable};
 
     /// Answers with a status immediately, or never.
     #[derive(Clone)]
@@ -248,7 +248,7 @@ mod tests {
 
     fn layer(status: Option<Status>, concurrency_limit: usize) -> RequestLayer<Fake> {
         let state = ServerState {
-            access: Live::new(Access::open()),
+            access: Reloadable::new(Access::open()),
             concurrency_limit: Arc::new(ConcurrencyLimit::new(concurrency_limit, concurrency_limit)),
             logger: Arc::new(RequestLogger::new(None)),
             memory_limit: Arc::new(MemoryLimit::new(1 << 20)),

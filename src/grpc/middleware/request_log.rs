@@ -2,7 +2,7 @@
 
 use super::request_context::RequestContext;
 use super::request_metrics::RequestMetrics;
-use crate::auth::{Audit, Entry, Role};
+use crate::auth::{AuditEntry, AuditLog, Role};
 use crate::grpc::method_table::Method;
 use crate::grpc::status;
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ const UNAUTHENTICATED_PER_SECOND: u64 = 20;
 /// Destinations of the logs of all requests.
 pub(crate) struct RequestLogger {
     pub(crate) metrics: RequestMetrics,
-    audit: Option<Arc<Audit>>,
+    audit: Option<Arc<AuditLog>>,
     started: Instant,
     /// Packed into one number: the second since the start, and the number of unauthenticated requests in it.
     unauthenticated: AtomicU64,
 }
 
 impl RequestLogger {
-    pub(crate) fn new(audit: Option<Arc<Audit>>) -> Self {
+    pub(crate) fn new(audit: Option<Arc<AuditLog>>) -> Self {
         Self { metrics: RequestMetrics::default(), audit, started: Instant::now(), unauthenticated: AtomicU64::new(0) }
     }
 
@@ -57,7 +57,7 @@ impl RequestLog {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
-        let caller = self.context.as_ref().map(|context| context.caller.name.as_str());
+        let caller = self.context.as_ref().map(|context| context.principal.name.as_str());
         let collection = self.context.as_ref().and_then(|context| context.collection.get());
         let collection = collection.map(|name| name.as_str());
         self.span.record("outcome", outcome);
@@ -75,7 +75,7 @@ impl RequestLog {
             && let Some(audit) = &self.logger.audit
         {
             let peer = self.peer.map(|peer| peer.to_string());
-            audit.write(Entry { caller, peer: peer.as_deref(), call, collection, outcome, request_id });
+            audit.write(AuditEntry { caller, peer: peer.as_deref(), call, collection, outcome, request_id });
         }
     }
 }

@@ -4,7 +4,7 @@ use super::concurrency_limit::ConcurrencyLimit;
 use super::memory_limit::MemoryLimit;
 use super::request_log::RequestLogger;
 use super::response_body::InFlightResponses;
-use crate::auth::{Access, Live};
+use crate::auth::{Access, Reloadable};
 use crate::grpc::method_table;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Default for HealthLimits {
 
 /// State shared by the request layers of a server.
 pub(crate) struct ServerState {
-    pub(crate) access: Live<Access>,
+    pub(crate) access: Reloadable<Access>,
     pub(crate) concurrency_limit: Arc<ConcurrencyLimit>,
     pub(crate) logger: Arc<RequestLogger>,
     pub(crate) memory_limit: Arc<MemoryLimit>,

@@ -7,7 +7,7 @@
 //! A server exists only over an open engine, so every service is `SERVING` from the start and `NOT_SERVING` once
 //! shutdown begins, permanently. `Watch` ends after that message, so that an open watch does not delay the shutdown.
 
-use crate::auth::{Access, Live};
+use crate::auth::{Access, Reloadable};
 use crate::collection::{CollectionState, Engine};
 use crate::grpc::convert::from_proto;
 use crate::grpc::status::OrStatus;
@@ -20,7 +20,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 pub(crate) struct Health {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) access: Live<Access>,
+    pub(crate) access: Reloadable<Access>,
     /// Names of the services, including the empty one.
     pub(crate) services: Vec<&'static str>,
     /// True once shutdown begins.

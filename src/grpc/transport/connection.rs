@@ -9,7 +9,7 @@
 
 use super::hints::{NO_TLS, WANTS_TLS};
 use super::tls::{Protocol, Tls};
-use crate::auth::Live;
+use crate::auth::Reloadable;
 use crate::grpc::middleware::concurrency_limit::{ConcurrencyLimit, Permit};
 use crate::grpc::middleware::fair_queue::Client;
 use bytes::Bytes;
@@ -187,7 +187,7 @@ pub(crate) type Incoming = ReceiverStream<io::Result<Connection>>;
 /// Starts accepting connections; ends when the receiver is dropped. Each connection holds a permit of its address.
 pub(crate) fn accept(
     listener: TcpListener,
-    tls: Option<Live<Tls>>,
+    tls: Option<Reloadable<Tls>>,
     protocol: Protocol,
     concurrency_limit: Arc<ConcurrencyLimit>,
     timeouts: Timeouts,
@@ -218,7 +218,7 @@ pub(crate) fn accept(
                     continue;
                 }
             };
-            let (tls, ready) = (tls.as_ref().map(Live::get), ready.clone());
+            let (tls, ready) = (tls.as_ref().map(Reloadable::get), ready.clone());
             tokio::spawn(async move {
                 match tokio::time::timeout(timeouts.handshake, handshake(stream, tls, protocol)).await {
                     Ok(Ok((socket, head, names))) => {
