@@ -2,8 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nearness::auth::{
+    Access, KeyGrant, KeyHash, NewKey, Principal, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
+};
 use nearness::grpc::fuzzing::{dns_names, headers};
-use nearness::auth::{Access, Principal, KeyGrant, KeyHash, NewKey, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey};
 use nearness_fuzz::{choice, parts};
 use std::sync::OnceLock;
 

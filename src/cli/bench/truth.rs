@@ -5,7 +5,7 @@
 //! round differently.
 
 use super::data::Vectors;
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
 use crate::cli::progress::{Progress, Step};
 use crate::index::exact;
 use crate::types::Ordinal;
@@ -32,12 +32,12 @@ impl Truth {
     /// Reads an ivecs file: for every query its neighbours, nearest first.
     pub(super) fn read(path: &Path, queries: usize, k: usize, base: usize) -> anyhow::Result<Self> {
         let named = || format!("--truth {}", path.display());
-        let mut source = Source::open(path).with_context(named)?;
+        let mut input = InputStream::open(path).with_context(named)?;
         let mut rows = Vec::new();
         let mut bytes = Vec::new();
         for query in 0..queries {
             let mut header = [0; 4];
-            match source.fill(&mut header).with_context(named)? {
+            match input.fill(&mut header).with_context(named)? {
                 Fill::Full => {}
                 Fill::End => bail!("{}: it has {query} rows for {queries} queries", named()),
                 Fill::Short(_) => bail!("{}: it is cut off in row {query}", named()),
@@ -47,7 +47,7 @@ impl Truth {
                 bail!("{}: row {query} has {length} neighbours, {k} to {MAX_ROW} are needed", named());
             }
             bytes.resize(length as usize * 4, 0);
-            if source.fill(&mut bytes).with_context(named)? != Fill::Full {
+            if input.fill(&mut bytes).with_context(named)? != Fill::Full {
                 bail!("{}: it is cut off in row {query}", named());
             }
             let start = rows.len();

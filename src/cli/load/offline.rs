@@ -3,7 +3,7 @@
 
 use super::args::LoadArgs;
 use super::formats::files::{Files, ReadOptions};
-use super::record::{Place, RecordError, Records};
+use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};
 use crate::cli::local;
@@ -46,9 +46,9 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         blocks: target::blocks(args)?,
     };
     let files = Files::new(&args.files, args.format, &args.labels, options)?;
-    let on_conflict = if files.ids_are_places() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
+    let on_conflict = if files.ids_are_positions() && !args.replace { OnConflict::Keep } else { OnConflict::Replace };
     let report = Report::new(args.strict, files.formats());
-    let account = RefCell::new(Account { report, places: VecDeque::new(), done_with: 0, unreadable: None });
+    let account = RefCell::new(Account { report, positions: VecDeque::new(), done_with: 0, unreadable: None });
     let mut stream =
         Stream { files, first: None, taken: 0, limit: args.limit.unwrap_or(u64::MAX), account: &account, progress };
     let before = match &existing {
@@ -62,12 +62,12 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
     };
     let mut refused = |refused: Refused<'_>, error: Error| {
         let mut account = account.borrow_mut();
-        let place = account.place(refused);
+        let position = account.file_position(refused);
         if error.kind() == ErrorKind::AlreadyExists {
-            account.report.stop(target::taken(&place, &error.to_string()));
+            account.report.stop(target::taken(&position, &error.to_string()));
             return Err(error);
         }
-        let go_on = account.report.broken(RecordError::record(place, chain(&error)), progress);
+        let go_on = account.report.broken(RecordError::record(position, chain(&error)), progress);
         Ok(if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let outcome = local::bulk_load(&engine, &args.collection, &mut stream, on_conflict, &mut refused, progress);
@@ -116,7 +116,7 @@ fn known(info: CollectionInfo) -> Existing {
 struct Account {
     report: Report,
     /// Positions of the most recent items, oldest first.
-    places: VecDeque<Place>,
+    positions: VecDeque<FilePosition>,
     /// Number of items before the first of them.
     done_with: u64,
     /// The record that ended a strict load. Earlier records may still be refused.
@@ -126,12 +126,13 @@ struct Account {
 impl Account {
     /// Returns the position of an item. The engine refuses items in the order in which it took them, so older positions
     /// are discarded.
-    fn place(&mut self, item: Refused<'_>) -> Place {
-        while self.done_with < item.place && self.places.pop_front().is_some() {
+    fn file_position(&mut self, item: Refused<'_>) -> FilePosition {
+        while self.done_with < item.place && self.positions.pop_front().is_some() {
             self.done_with += 1;
         }
-        let unknown = || Place { path: Path::new(item.id.as_str()).into(), at: super::record::At::Whole };
-        self.places.front().cloned().unwrap_or_else(unknown)
+        let unknown =
+            || FilePosition { path: Path::new(item.id.as_str()).into(), at: super::record::RecordPosition::Whole };
+        self.positions.front().cloned().unwrap_or_else(unknown)
     }
 
     /// Returns the report, once all items are loaded or refused.
@@ -172,9 +173,9 @@ impl Iterator for Stream<'_> {
             match next {
                 Ok(item) => {
                     self.taken += 1;
-                    account.places.push_back(self.files.place());
-                    if account.places.len() > REMEMBERED {
-                        account.places.pop_front();
+                    account.positions.push_back(self.files.file_position());
+                    if account.positions.len() > REMEMBERED {
+                        account.positions.pop_front();
                         account.done_with += 1;
                     }
                     if self.taken.is_multiple_of(STEP_EVERY) {

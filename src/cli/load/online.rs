@@ -7,7 +7,7 @@
 
 use super::args::LoadArgs;
 use super::formats::files::{Files, ReadOptions};
-use super::record::{Place, RecordError, Records};
+use super::record::{FilePosition, RecordError, Records};
 use super::report::{Counts, Report};
 use super::target::{self, Existing};
 use crate::cli::progress::{Progress, Step};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &LoadArgs, progress: &Progress) -> anyhow::Result<Report
         };
         let blocks = target::blocks(args)?;
         let mut files = Files::new(&args.files, args.format, &args.labels, options)?;
-        let keeping = files.ids_are_places() && !args.replace;
+        let keeping = files.ids_are_positions() && !args.replace;
         let mut report = Report::new(args.strict, files.formats());
         let Some(first) = first_item(&mut files, &mut report, progress) else { return Ok(report) };
         if existing.is_none() {
@@ -97,10 +97,10 @@ async fn existing(client: &Client, args: &LoadArgs) -> anyhow::Result<Option<Exi
     }))
 }
 
-fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Option<(Item, Place)> {
+fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Option<(Item, FilePosition)> {
     loop {
         match files.next()? {
-            Ok(item) => return Some((item, files.place())),
+            Ok(item) => return Some((item, files.file_position())),
             Err(error) => {
                 if !report.broken(error, progress) {
                     return None;
@@ -113,7 +113,7 @@ fn first_item(files: &mut Files, report: &mut Report, progress: &Progress) -> Op
 /// State shared by the reading thread and the receiver of acknowledgements.
 struct Shared {
     /// Positions of the unacknowledged items, oldest first.
-    waiting: VecDeque<Place>,
+    waiting: VecDeque<FilePosition>,
     report: Report,
     /// Fraction of the files read.
     part: f64,
@@ -134,7 +134,7 @@ async fn stream(
     client: Client,
     Sending { collection, limit, blocks, keeping }: Sending<'_>,
     mut files: Files,
-    first: (Item, Place),
+    first: (Item, FilePosition),
     report: Report,
     progress: &Progress,
 ) -> Report {
@@ -152,7 +152,7 @@ async fn stream(
             move || {
                 let mut next = Some(first);
                 let mut sent = 0;
-                while let Some((item, place)) = next.take() {
+                while let Some((item, position)) = next.take() {
                     if sent == limit {
                         break;
                     }
@@ -163,7 +163,7 @@ async fn stream(
                         if shared.report.stopped.is_some() {
                             break;
                         }
-                        shared.waiting.push_back(place);
+                        shared.waiting.push_back(position);
                         shared.part = files.part();
                     }
                     let mut message = pb::UpsertStreamRequest { item: Some(item_to_pb(item)), ..Default::default() };
@@ -179,7 +179,7 @@ async fn stream(
                     next = loop {
                         match files.next() {
                             None => break None,
-                            Some(Ok(item)) => break Some((item, files.place())),
+                            Some(Ok(item)) => break Some((item, files.file_position())),
                             Some(Err(error)) => {
                                 let mut shared = lock();
                                 if shared.report.strict {
@@ -245,17 +245,17 @@ fn acknowledge(
     keeping: bool,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let Some(place) = shared.waiting.pop_front().filter(|_| ack.index == index) else {
+    let Some(position) = shared.waiting.pop_front().filter(|_| ack.index == index) else {
         bail!("the server acknowledged item {} where item {index} was next", ack.index);
     };
     if ack.error.is_empty() {
         shared.report.loaded += 1;
     } else if keeping && ack.error_code == ALREADY_EXISTS {
-        shared.report.stop(target::taken(&place, &ack.error));
+        shared.report.stop(target::taken(&position, &ack.error));
     } else if keeping && ack.error_code == ABORTED {
         // The item that caused the error stops the load.
     } else {
-        shared.report.broken(RecordError::record(place, ack.error.clone()), progress);
+        shared.report.broken(RecordError::record(position, ack.error.clone()), progress);
     }
     Ok(())
 }

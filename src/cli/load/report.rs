@@ -124,7 +124,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::load::record::{At, Place};
+    use crate::cli::load::record::{FilePosition, RecordPosition};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -152,7 +152,9 @@ mod tests {
     #[test]
     fn errors_are_counted_and_strict_stops() {
         let progress = Progress::start("load", "items", true);
-        let error = || RecordError::record(Place { path: Arc::from(Path::new("f")), at: At::Line(3) }, "bad");
+        let error = || {
+            RecordError::record(FilePosition { path: Arc::from(Path::new("f")), at: RecordPosition::Line(3) }, "bad")
+        };
         let mut report = Report::new(false, &[]);
         assert!((0..25).all(|_| report.broken(error(), &progress)));
         assert_eq!((report.skipped, report.errors.len()), (25, SHOWN));

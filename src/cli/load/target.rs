@@ -1,7 +1,7 @@
 //! Target collection of a load: an existing one, or the specification of a new one.
 
 use super::args::LoadArgs;
-use super::record::Place;
+use super::record::FilePosition;
 use crate::cli::config::Usage;
 use crate::collection::{Blocks, CollectionSpec, IndexSettings, Item, Source, Space};
 use crate::types::Metric;
@@ -41,9 +41,9 @@ pub(crate) fn takes_digits_only(args: &LoadArgs, existing: Option<&Existing>) ->
 }
 
 /// Error of a load whose ids are row numbers or paths, and which would change an existing point.
-pub(crate) fn taken(place: &Place, why: &str) -> anyhow::Error {
+pub(crate) fn taken(position: &FilePosition, why: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "{place}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
+        "{position}: {why}. Ids of this load are row numbers or paths, which another file may have used: load it beside that \
          one with --id-prefix, or replace its points with --replace"
     )
 }

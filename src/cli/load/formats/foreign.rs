@@ -99,7 +99,7 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
     {
         return Some(format!("{what}, which `load` does not read; {remedy}"));
     }
-    let at = |place: usize, magic: &[u8]| head.get(place..).is_some_and(|rest| rest.starts_with(magic));
+    let at = |position: usize, magic: &[u8]| head.get(position..).is_some_and(|rest| rest.starts_with(magic));
     if at(257, b"ustar") {
         return Some("a tar archive, which `load` does not read; unpack it and load the folder".into());
     }
@@ -133,9 +133,9 @@ fn wide(head: &[u8]) -> Option<&'static str> {
     let letter = |byte: u8| byte == b'\n' || byte == b'\r' || byte == b'\t' || (b' '..=b'~').contains(&byte);
     // Position of the letter among the bytes of a character.
     [("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)].into_iter().find_map(
-        |(encoding, bytes, place)| {
+        |(encoding, bytes, position)| {
             let is_letter = |character: &&[u8]| {
-                character.iter().enumerate().all(|(at, byte)| if at == place { letter(*byte) } else { *byte == 0 })
+                character.iter().enumerate().all(|(at, byte)| if at == position { letter(*byte) } else { *byte == 0 })
             };
             let looked_at = (head.len() / bytes).min(256);
             let letters = head.chunks_exact(bytes).take(256).filter(is_letter).count();
@@ -289,7 +289,7 @@ fn numbers(rows: &[&str], content: Content) -> Option<String> {
 /// Recognizes LIBSVM: a label, then `index:value` pairs.
 fn sparse(rows: &[&str]) -> Option<String> {
     let pair = |field: &str| {
-        field.split_once(':').is_some_and(|(place, value)| place.parse::<u64>().is_ok() && is_number(value))
+        field.split_once(':').is_some_and(|(position, value)| position.parse::<u64>().is_ok() && is_number(value))
     };
     let row = |row: &&str| {
         let mut fields = row.split_whitespace();
