@@ -22,7 +22,7 @@ pub(crate) struct EfList(pub(crate) Vec<u32>);
 
 /// An embedder with a tap; an empty tap is the embedder's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tapped {
+pub(crate) struct EmbedderSpec {
     pub(crate) embedder: String,
     pub(crate) tap: String,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Tapped {
 /// A usage error that the parser could not detect; exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// Parses `1,2,3`, separated by commas or spaces; finite numbers.
 pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
@@ -38,9 +38,9 @@ pub(crate) fn numbers(text: &str) -> Result<Numbers, String> {
         text.trim().trim_start_matches('[').trim_end_matches(']').split([',', ' ']).filter(|part| !part.is_empty());
     let numbers = parts
         .enumerate()
-        .map(|(place, part)| match part.parse::<f32>() {
+        .map(|(index, part)| match part.parse::<f32>() {
             Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(format!("component {place} is {part:?}, not a finite number")),
+            _ => Err(format!("component {index} is {part:?}, not a finite number")),
         })
         .collect::<Result<Vec<_>, _>>()?;
     if numbers.is_empty() { Err("no number in it".into()) } else { Ok(Numbers(numbers)) }
@@ -88,12 +88,12 @@ pub(crate) fn embedder_name(text: &str) -> Result<String, String> {
 }
 
 /// Parses `EMBEDDER` or `EMBEDDER:TAP`.
-pub(crate) fn tapped(text: &str) -> Result<Tapped, String> {
+pub(crate) fn embedder_spec(text: &str) -> Result<EmbedderSpec, String> {
     let (embedder, tap) = text.split_once(':').unwrap_or((text, ""));
     if embedder.is_empty() || (tap.is_empty() && text.contains(':')) {
         return Err("expected EMBEDDER or EMBEDDER:TAP".into());
     }
-    Ok(Tapped { embedder: embedder.into(), tap: tap.into() })
+    Ok(EmbedderSpec { embedder: embedder.into(), tap: tap.into() })
 }
 
 /// Parses a whole number above zero.
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn embedders_may_name_a_tap() {
-        assert_eq!(tapped("digits:features").map(|t| t.tap), Ok("features".into()));
-        assert_eq!(tapped("text").map(|t| t.tap), Ok(String::new()));
-        assert!(tapped(":x").is_err() && tapped("x:").is_err());
+        assert_eq!(embedder_spec("digits:features").map(|t| t.tap), Ok("features".into()));
+        assert_eq!(embedder_spec("text").map(|t| t.tap), Ok(String::new()));
+        assert!(embedder_spec(":x").is_err() && embedder_spec("x:").is_err());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `nearness embed`, `embedders`, `words`, `fill`, `next-token` and `classify`: direct use of a server's embedders.
 
 use super::common_args::ServerArgs;
-use super::config::{self, Tapped};
+use super::config::{self, EmbedderSpec};
 use super::load::read_image;
 use super::output::{self, Table, brief};
 use super::query::join;
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::grpc::pb;
 use anyhow::Context;
 use clap::{ArgGroup, Args};
@@ -21,8 +21,8 @@ use std::path::PathBuf;
 )]
 pub(crate) struct EmbedArgs {
     /// Embedder, optionally followed by a colon and a tap.
-    #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
-    pub(crate) embedder: Tapped,
+    #[arg(value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    pub(crate) embedder: EmbedderSpec,
     /// Texts to embed.
     #[arg(value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
@@ -121,7 +121,7 @@ pub(super) fn embed(args: EmbedArgs) -> anyhow::Result<()> {
     let request = pb::EmbedRequest { embedder: args.embedder.embedder, tap: args.embedder.tap, inputs };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.embed(request).await.map_err(told)
+        client.embed(request).await.map_err(refusal)
     })?;
     let vectors = reply.vectors.iter().map(|vector| remote::numbers(Some(vector))).collect::<Vec<_>>();
     if args.json {
@@ -139,9 +139,9 @@ pub(super) fn embedders(args: EmbeddersArgs) -> anyhow::Result<()> {
     let (embedders, one) = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         Ok(match args.name {
-            None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(told)?.embedders, false),
+            None => (client.list_embedders(pb::ListEmbeddersRequest {}).await.map_err(refusal)?.embedders, false),
             Some(name) => {
-                let reply = client.embedder(pb::GetEmbedderRequest { name }).await.map_err(told)?;
+                let reply = client.embedder(pb::GetEmbedderRequest { name }).await.map_err(refusal)?;
                 (vec![reply.embedder.context("the server's reply names no embedder")?], true)
             }
         })
@@ -195,7 +195,7 @@ pub(super) fn words(args: WordsArgs) -> anyhow::Result<()> {
     let request = pb::NearestWordsRequest { embedder: args.embedder, plus: args.plus, minus: args.minus, k: args.k };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.nearest_words(request).await.map_err(told)
+        client.nearest_words(request).await.map_err(refusal)
     })?;
     if args.json {
         output::json(&json!({ "words": scored(&reply.words), "embedder_fingerprint": reply.embedder_fingerprint }))?;
@@ -210,7 +210,7 @@ pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
     let request = pb::FillBlankRequest { embedder: args.embedder, pattern: args.pattern, k: args.k };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.fill_blank(request).await.map_err(told)
+        client.fill_blank(request).await.map_err(refusal)
     })?;
     if args.json {
         let blanks = reply.blanks.iter().map(|blank| scored(&blank.words)).collect::<Vec<_>>();
@@ -218,9 +218,9 @@ pub(super) fn fill(args: FillArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let several = reply.blanks.len() > 1;
-    for (place, blank) in reply.blanks.iter().enumerate() {
+    for (index, blank) in reply.blanks.iter().enumerate() {
         if several {
-            output::line(&format!("blank {}:", place + 1))?;
+            output::line(&format!("blank {}:", index + 1))?;
         }
         word_table("probability", &blank.words).print()?;
     }
@@ -264,7 +264,7 @@ pub(super) fn next_token(args: NextTokenArgs) -> anyhow::Result<()> {
     let request = pb::NextTokenRequest { embedder: args.embedder, text: args.text, k: args.k };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.next_token(request).await.map_err(told)
+        client.next_token(request).await.map_err(refusal)
     })?;
     if args.json {
         let tokens = reply
@@ -290,7 +290,7 @@ pub(super) fn classify(args: ClassifyArgs) -> anyhow::Result<()> {
     let request = pb::ClassifyRequest { embedder: args.embedder, image: image.into() };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.classify(request).await.map_err(told)
+        client.classify(request).await.map_err(refusal)
     })?;
     if args.json {
         let classes = reply

@@ -151,7 +151,7 @@ mod tests {
             };
         assert_eq!(equals("9007199254740993"), Some(ValueForm::IntegerValue(9_007_199_254_740_993)));
         assert_eq!(equals("18446744073709551615"), Some(ValueForm::UnsignedValue(u64::MAX)));
-        let not = |place: usize| matches!(&all.filters[place].form, Some(Form::Not(inner)) if matches!(inner.form, Some(Form::Exists(_))));
+        let not = |index: usize| matches!(&all.filters[index].form, Some(Form::Not(inner)) if matches!(inner.form, Some(Form::Exists(_))));
         assert!(not(2) && not(3));
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Maximum number of records read per file; longer repetitions find nothing new.
-const MOST: usize = 10_000;
+const MAX_RECORDS: usize = 10_000;
 
 /// Reads a file as `load` does in the given format, with labels if given. Returns the number of valid records.
 ///
@@ -21,7 +21,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
     let options = load::ReadOptions { id_prefix: "x".into(), pixels_as_vectors: as_vectors, ..Default::default() };
     let records = load::open(path, format, labels, 0, &options).map_err(|error| format!("{error:#}"))?;
     let mut sound = 0;
-    for record in records.take(MOST) {
+    for record in records.take(MAX_RECORDS) {
         match record {
             Ok(item) => {
                 sound += 1;
@@ -44,7 +44,7 @@ pub fn records(path: &Path, format: &str, labels: Option<&Path>, as_vectors: boo
 pub fn vectors(path: &Path) -> Result<usize, String> {
     let mut rows = load::formats::files::open_rows(path).map_err(|error| format!("{error:#}"))?;
     let (dimension, mut numbers, mut sound) = (rows.dimension(), Vec::new(), 0);
-    for _ in 0..MOST {
+    for _ in 0..MAX_RECORDS {
         match rows.next_row(&mut numbers) {
             Some(Ok(())) => {
                 assert_eq!(numbers.len(), dimension);

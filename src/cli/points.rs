@@ -1,11 +1,11 @@
 //! `nearness scroll`, `get`, `count` and `delete`: operations on points.
 
-use super::common_args::{SeenArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::output::{self, Table, brief};
 use super::query::join;
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::{ArgGroup, Args};
@@ -35,7 +35,7 @@ pub(crate) struct ScrollArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) seen: SeenArgs,
+    pub(crate) consistency: ConsistencyArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -57,7 +57,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) seen: SeenArgs,
+    pub(crate) consistency: ConsistencyArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -76,7 +76,7 @@ pub(crate) struct CountArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) seen: SeenArgs,
+    pub(crate) consistency: ConsistencyArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -123,10 +123,10 @@ pub(super) fn scroll(args: ScrollArgs) -> anyhow::Result<()> {
                 limit: left.min(PAGE) as u32,
                 fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
                 filter: args.filter.filter.clone(),
-                min_sequence: args.seen.min_sequence,
+                min_sequence: args.consistency.min_sequence,
                 after: std::mem::take(&mut after),
             };
-            let page = client.scroll(request).await.map_err(told)?;
+            let page = client.scroll(request).await.map_err(refusal)?;
             left = left.saturating_sub(page.points.len() as u64);
             let empty = page.points.is_empty();
             remote::note_unknown_fields(args.collection.as_str(), &page.unknown_fields);
@@ -174,11 +174,11 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         collection: args.collection.as_str().into(),
         ids: args.ids,
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.get_points(request).await.map_err(told)
+        client.get_points(request).await.map_err(refusal)
     })?;
     let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
@@ -204,11 +204,11 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
     let request = pb::CountRequest {
         collection: args.collection.as_str().into(),
         filter: args.filter.filter,
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.count(request).await.map_err(told)
+        client.count(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
     if args.json {
@@ -229,7 +229,7 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
     };
     let reply = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.delete_points(request).await.map_err(told)
+        client.delete_points(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
     if args.json {

@@ -3,7 +3,7 @@
 use super::common_args::ServerArgs;
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use super::{config, local};
 use crate::collection::snapshot::{self, SnapshotName};
 use crate::collection::{CollectionInfo, Engine, Job, LocalEngine};
@@ -113,7 +113,7 @@ macro_rules! follow {
         use $state as State;
         let mut replies = $replies;
         let mut last = None;
-        while let Some(reply) = replies.next().await.map_err(told)? {
+        while let Some(reply) = replies.next().await.map_err(refusal)? {
             match reply.state {
                 Some(State::Progress(at)) => step($progress, at.checking, at.done, at.total),
                 Some(State::$last(done)) => last = Some(done),
@@ -141,7 +141,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 _ => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
                     let request = pb::CreateSnapshotRequest { collection: collection.as_str().into() };
-                    let replies = client.create_snapshot(request).await.map_err(told)?;
+                    let replies = client.create_snapshot(request).await.map_err(refusal)?;
                     follow!(replies, &progress, pb::create_snapshot_response::State, Snapshot)
                 })?,
             };
@@ -154,7 +154,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 Some(from) => snapshot::list(&Depot::open(&from)?)?.into_iter().map(listed_message).collect(),
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
-                    Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(told)?.snapshots)
+                    Ok(client.list_snapshots(pb::ListSnapshotsRequest {}).await.map_err(refusal)?.snapshots)
                 })?,
             };
             show(&all, common.json)
@@ -167,7 +167,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                 }
                 None => remote::block_on(async {
                     let client = remote::connect(&common.server).await?;
-                    let replies = client.verify_snapshot(pb::VerifySnapshotRequest { snapshot }).await.map_err(told)?;
+                    let replies =
+                        client.verify_snapshot(pb::VerifySnapshotRequest { snapshot }).await.map_err(refusal)?;
                     follow!(replies, &progress, pb::verify_snapshot_response::State, Snapshot)
                 })?,
             };
@@ -187,7 +188,7 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
                     let client = remote::connect(&common.server).await?;
                     let request =
                         pb::RestoreSnapshotRequest { snapshot, collection: collection.as_str().into(), replace };
-                    let replies = client.restore_snapshot(request).await.map_err(told)?;
+                    let replies = client.restore_snapshot(request).await.map_err(refusal)?;
                     let made = follow!(replies, &progress, pb::restore_snapshot_response::State, Collection)?;
                     Ok((made.points, made.sequence))
                 })?,
@@ -204,8 +205,8 @@ pub(super) fn run(command: SnapshotCommand, quiet: bool) -> anyhow::Result<()> {
     }
 }
 
-fn open(data: &Path, models: &[PathBuf], place: &str) -> anyhow::Result<LocalEngine> {
-    let depot = Depot::open(place)?;
+fn open(data: &Path, models: &[PathBuf], location: &str) -> anyhow::Result<LocalEngine> {
+    let depot = Depot::open(location)?;
     Ok(local::engine(data, models)?.with_depot(depot))
 }
 

@@ -94,22 +94,22 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
         .draw()?;
     for (at, engine) in engines.iter().enumerate() {
         let line = colour(at);
-        let places: Vec<(f64, f64)> = engine.curve.iter().map(|point| (point.recall, point.qps.max(bottom))).collect();
-        let drawn = chart.draw_series(LineSeries::new(places.iter().copied(), line.stroke_width(2)))?;
+        let points: Vec<(f64, f64)> = engine.curve.iter().map(|point| (point.recall, point.qps.max(bottom))).collect();
+        let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), line.stroke_width(2)))?;
         if !engine.name.is_empty() {
             let name = drawn.label(engine.name.as_str());
             name.legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], line.stroke_width(3)));
         }
         // One marker per engine, for greyscale prints.
         match at % 3 {
-            0 => chart.draw_series(places.iter().map(|place| Circle::new(*place, 4, line.filled())))?,
-            1 => chart.draw_series(places.iter().map(|place| TriangleMarker::new(*place, 5, line.filled())))?,
-            _ => chart.draw_series(places.iter().map(|place| Cross::new(*place, 4, line.stroke_width(2))))?,
+            0 => chart.draw_series(points.iter().map(|point_at| Circle::new(*point_at, 4, line.filled())))?,
+            1 => chart.draw_series(points.iter().map(|point_at| TriangleMarker::new(*point_at, 5, line.filled())))?,
+            _ => chart.draw_series(points.iter().map(|point_at| Cross::new(*point_at, 4, line.stroke_width(2))))?,
         };
         if engines.len() == 1 {
-            let named = engine.curve.iter().zip(&places).filter_map(|(point, place)| Some((point.ef?, *place)));
-            chart.draw_series(named.map(|(ef, place)| {
-                EmptyElement::at(place) + Text::new(format!("ef {ef}"), (-14, -18), ("sans-serif", 12))
+            let named = engine.curve.iter().zip(&points).filter_map(|(point, point_at)| Some((point.ef?, *point_at)));
+            chart.draw_series(named.map(|(ef, point_at)| {
+                EmptyElement::at(point_at) + Text::new(format!("ef {ef}"), (-14, -18), ("sans-serif", 12))
             }))?;
         }
     }

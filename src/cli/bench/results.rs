@@ -78,10 +78,10 @@ fn parse(text: &str, name: &str) -> anyhow::Result<Vec<Engine>> {
 fn points_of(list: &Value) -> anyhow::Result<Vec<Point>> {
     let list = list.as_array().context("it is not a list")?;
     let mut points = Vec::with_capacity(list.len());
-    for (place, point) in list.iter().enumerate() {
+    for (index, point) in list.iter().enumerate() {
         let part = |name: &str, at: usize| if point.is_array() { &point[at] } else { &point[name] };
         let number = |name: &str, at: usize| {
-            part(name, at).as_f64().with_context(|| format!("point {place} has no number for its {name}"))
+            part(name, at).as_f64().with_context(|| format!("point {index} has no number for its {name}"))
         };
         let ef = part("ef", 2).as_u64().and_then(|ef| u32::try_from(ef).ok());
         points.push(Point { ef, recall: number("recall", 0)?, qps: number("qps", 1)? });

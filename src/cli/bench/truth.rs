@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Relative tolerance of the distance of a tie.
-const TIE: f32 = 1e-3;
+const DISTANCE_TOLERANCE: f32 = 1e-3;
 /// Maximum number of neighbours per row of a ground-truth file.
 const MAX_ROW: u32 = 1 << 20;
 
@@ -85,7 +85,7 @@ impl Truth {
                 let distance =
                     |row: &u32| exact::distance(base.rows(), Ordinal(*row), queries.vector(query), queries.norm(query));
                 let farthest = self.of(query).iter().map(distance).max_by(f32::total_cmp).unwrap_or(f32::NEG_INFINITY);
-                farthest + TIE * farthest.abs()
+                farthest + DISTANCE_TOLERANCE * farthest.abs()
             })
             .collect();
         self

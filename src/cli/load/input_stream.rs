@@ -22,12 +22,12 @@ pub(crate) struct InputStream {
 }
 
 /// Counts the bytes read from the file itself.
-struct Counted {
+struct CountingReader {
     file: File,
     read: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl InputStream {
             bail!("{}: not a regular file; write a pipe or standard input to a file first", path.display());
         }
         let read = Arc::new(AtomicU64::new(0));
-        let file = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
+        let file = BufReader::with_capacity(256 << 10, CountingReader { file, read: read.clone() });
         let unpacked = packed::unpack(file).with_context(|| format!("{}: cannot be read", path.display()));
         let (reader, packing) = unpacked?;
         Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })

@@ -116,8 +116,8 @@ async fn inserts(client: &Client) -> anyhow::Result<()> {
     println!("  inserted {sentence:?}, durable after {:.1} ms", took.as_secs_f64() * 1e3);
     let question = "a steam train crossing the mountains";
     let reply = search(client, PARAGRAPHS, pb::query::Form::Text(question.into()), 200, false).await?;
-    let place = reply.hits.iter().position(|hit| hit.id == "quickstart:sentence");
-    println!("  {question:?} {}", found_at(place, reply.hits.len(), points(client, PARAGRAPHS).await?));
+    let rank = reply.hits.iter().position(|hit| hit.id == "quickstart:sentence");
+    println!("  {question:?} {}", rank_text(rank, reply.hits.len(), points(client, PARAGRAPHS).await?));
     let own = search(client, PARAGRAPHS, pb::query::Form::Text(sentence.into()), 1, false).await?;
     println!("  its own words find {}", own.hits.first().map_or("nothing", |hit| hit.id.as_str()));
 
@@ -159,9 +159,9 @@ async fn points(client: &Client, collection: &str) -> anyhow::Result<u64> {
 }
 
 /// Formats the rank of a point among the hits, and the number of points.
-fn found_at(place: Option<usize>, hits: usize, points: u64) -> String {
-    match place {
-        Some(place) => format!("finds it at place {} of {}", place + 1, count(points)),
+fn rank_text(rank: Option<usize>, hits: usize, points: u64) -> String {
+    match rank {
+        Some(rank) => format!("finds it at place {} of {}", rank + 1, count(points)),
         None => format!("does not have it among the nearest {hits} of {}", count(points)),
     }
 }
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_place_of_a_point_is_among_the_points_that_there_are() {
-        assert_eq!(found_at(Some(7), 200, 12_346), "finds it at place 8 of 12,346");
-        assert_eq!(found_at(None, 200, 51), "does not have it among the nearest 200 of 51");
+        assert_eq!(rank_text(Some(7), 200, 12_346), "finds it at place 8 of 12,346");
+        assert_eq!(rank_text(None, 200, 51), "does not have it among the nearest 200 of 51");
     }
 }

@@ -72,11 +72,12 @@ impl Settings {
         let seconds = |flag: Option<u32>, file: Option<u32>, default: Duration| {
             flag.or(file).map_or(default, |seconds| Duration::from_secs(seconds.into()))
         };
-        let filed = file.default_embedder.as_deref().map(config::tapped).transpose().map_err(anyhow::Error::msg)?;
+        let filed =
+            file.default_embedder.as_deref().map(config::embedder_spec).transpose().map_err(anyhow::Error::msg)?;
         let default_embedder = args.default_embedder.clone().or(filed);
         let options = ServerOptions {
             default_embedder: default_embedder
-                .map_or(defaults.default_embedder.clone(), |tapped| (tapped.embedder, tapped.tap)),
+                .map_or(defaults.default_embedder.clone(), |embedder_spec| (embedder_spec.embedder, embedder_spec.tap)),
             address: args.listen.or(file.listen).unwrap_or(SocketAddr::from(DEFAULT_LISTEN)),
             max_message_bytes: args
                 .max_message
@@ -128,7 +129,7 @@ impl Settings {
     }
 
     /// Returns the modification time and size of each watched file, to detect changes.
-    pub(crate) fn state_of_files(&self) -> Vec<Option<(SystemTime, u64)>> {
+    pub(crate) fn file_states(&self) -> Vec<Option<(SystemTime, u64)>> {
         let state = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
         self.watched.iter().map(state).collect()
     }

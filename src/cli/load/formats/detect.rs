@@ -1,7 +1,7 @@
 //! Detection of a file's format from its first bytes and its length; the name only resolves ambiguities. Formats that
 //! `load` does not support are refused here, before they are taken for text.
 
-use super::foreign::{self, Content};
+use super::unsupported::{self, Content};
 use crate::cli::load::input_stream::{Fill, HEAD_BYTES, InputStream};
 use crate::embed::packed::Packing;
 use crate::embed::words::word2vec;
@@ -122,7 +122,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     }
     // A row count may coincide with the magic number of another format.
     if !matches!(name, Some(Name::Vectors(_)))
-        && let Some(what) = foreign::binary(&head)
+        && let Some(what) = unsupported::binary(&head)
     {
         bail!("{}: is {what}", path.display());
     }
@@ -158,7 +158,7 @@ enum Name {
 impl Name {
     /// Parses the file extension, ignoring that of a compressed file.
     fn of(path: &Path) -> Option<Self> {
-        match foreign::ending(path)?.as_str() {
+        match unsupported::ending(path)?.as_str() {
             "fvecs" => Some(Self::Vectors(Format::Fvecs)),
             "bvecs" => Some(Self::Vectors(Format::Bvecs)),
             "fbin" => Some(Self::Vectors(Format::Fbin)),
@@ -228,11 +228,11 @@ fn text(path: &Path, head: &[u8], whole: bool, packing: Packing) -> anyhow::Resu
         if elements.trim_start().starts_with(['{', ']']) {
             return Ok(Some(Format::Json));
         }
-        if let Some(what) = foreign::array_of_others(begin) {
+        if let Some(what) = unsupported::array_of_others(begin) {
             bail!("{}: is {what}", path.display());
         }
     }
-    match foreign::table(path, &text, whole, content) {
+    match unsupported::table(path, &text, whole, content) {
         Some(what) => bail!("{}: is {what}", path.display()),
         None => Ok(Some(Format::Text)),
     }
@@ -258,8 +258,8 @@ fn looks_like_text(bytes: &[u8]) -> bool {
         return false;
     }
     let text = String::from_utf8_lossy(bytes);
-    let broken = text.chars().filter(|c| *c == '\u{fffd}').count();
-    broken <= 1 || broken * 10 <= text.chars().count()
+    let invalid = text.chars().filter(|c| *c == '\u{fffd}').count();
+    invalid <= 1 || invalid * 10 <= text.chars().count()
 }
 
 /// Returns the vector formats whose headers are consistent with the length and with each other.

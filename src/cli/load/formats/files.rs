@@ -9,7 +9,7 @@ use super::rows::{Number, RowRecords, Rows};
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
 use super::{fbin, idx, npy, vecs};
-use crate::cli::config::Usage;
+use crate::cli::config::UsageError;
 use crate::cli::load::input_stream::InputStream;
 use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Blocks, Item};
@@ -132,7 +132,7 @@ impl Files {
             inputs.push(Input { path: path.clone(), format, labels, bytes });
         }
         if let Some(left) = labels.next() {
-            bail!(Usage(format!("--labels {}: there is no IDX file of images left for it", left.display())));
+            bail!(UsageError(format!("--labels {}: there is no IDX file of images left for it", left.display())));
         }
         let mut formats: Vec<Format> = Vec::new();
         for input in &inputs {
@@ -299,6 +299,6 @@ mod tests {
         let a = fixture::file("a.txt", b"one\n");
         assert!(Files::new(&[a.path.clone(), "missing".into()], None, &[], ReadOptions::default()).is_err());
         let left = Files::new(std::slice::from_ref(&a.path), None, &["labels".into()], ReadOptions::default());
-        assert!(left.err().unwrap().is::<Usage>());
+        assert!(left.err().unwrap().is::<UsageError>());
     }
 }

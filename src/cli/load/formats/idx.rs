@@ -157,7 +157,7 @@ impl Iterator for ImageRecords {
         }
         let id = PointId::new(format!("{}{}", self.id_prefix, self.first_row + self.row));
         self.row += 1;
-        let broken = |what: String| RecordError::record(self.position.clone(), what);
+        let invalid = |what: String| RecordError::record(self.position.clone(), what);
         let input = if self.as_vectors {
             Ok(collection::Source::Vector(numbers))
         } else {
@@ -165,8 +165,8 @@ impl Iterator for ImageRecords {
         };
         Some(match (id, input) {
             (Ok(id), Ok(source)) => Ok(Item { id, source, payload }),
-            (Err(error), _) => Err(broken(error.to_string())),
-            (_, Err(what)) => Err(broken(what)),
+            (Err(error), _) => Err(invalid(error.to_string())),
+            (_, Err(what)) => Err(invalid(what)),
         })
     }
 }

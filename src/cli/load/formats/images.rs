@@ -92,15 +92,15 @@ impl FolderRecords {
 
 /// Adds the images below a folder, and an error for each folder that cannot be listed.
 fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError>>, total: &mut u64) {
-    let broken =
+    let invalid =
         |what: String| Err(RecordError::record(FilePosition { path: folder.into(), at: RecordPosition::Whole }, what));
     if depth > MAX_DEPTH {
-        return files.push(broken(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
+        return files.push(invalid(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
     }
     let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut entries = match listed {
         Ok(entries) => entries,
-        Err(error) => return files.push(broken(format!("the folder cannot be listed: {error}"))),
+        Err(error) => return files.push(invalid(format!("the folder cannot be listed: {error}"))),
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -127,21 +127,21 @@ impl Iterator for FolderRecords {
             }
         };
         self.position.path = Arc::from(path.as_path());
-        let broken = |what: String| RecordError::record(self.position.clone(), what);
+        let invalid = |what: String| RecordError::record(self.position.clone(), what);
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
-            Err(what) => return Some(Err(broken(what))),
+            Err(what) => return Some(Err(invalid(what))),
         };
         self.read += bytes.len() as u64;
         let relative = path.strip_prefix(&self.root).unwrap_or(&path);
-        let Some(name) = relative.to_str() else { return Some(Err(broken("its name is not UTF-8".into()))) };
+        let Some(name) = relative.to_str() else { return Some(Err(invalid("its name is not UTF-8".into()))) };
         let mut payload = Payload::new();
         if let Some(folder) = relative.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) {
             payload.insert("folder".into(), folder.into());
         }
         Some(match PointId::new(format!("{}{name}", self.id_prefix)) {
             Ok(id) => Ok(Item { id, source: collection::Source::Image(bytes), payload }),
-            Err(error) => Err(broken(error.to_string())),
+            Err(error) => Err(invalid(error.to_string())),
         })
     }
 }

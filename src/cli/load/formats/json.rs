@@ -121,7 +121,7 @@ fn numbers(value: &Value) -> bool {
 }
 
 /// Minimum length of a list to be recognized as a vector by its name.
-const LEAST_NUMBERS: usize = 8;
+const MIN_VECTOR_LENGTH: usize = 8;
 
 /// Whether a name is a common one for vectors: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
 fn is_vector_name(name: &str) -> bool {
@@ -142,7 +142,7 @@ struct Unread {
 /// Recognizes values that can only be vectors: a list of numbers, 32-bit floats as base64, or an object containing one.
 fn unread_vector(value: &Value) -> Option<Unread> {
     match value {
-        Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
+        Value::Array(numbers) if numbers.len() >= MIN_VECTOR_LENGTH && numbers.iter().all(Value::is_number) => {
             Some(Unread { what: format!("a list of {} numbers", numbers.len()), decode: "" })
         }
         Value::String(text) => {
