@@ -137,7 +137,7 @@ mod tests {
         for (key, name) in keys.iter().zip(["a", "b", "c"]) {
             assert_eq!(asks(&format!("Bearer {}", key.secret)), Ok(name.to_owned()));
             assert_eq!(asks(&format!("bearer {}", key.secret)), Ok(name.to_owned()));
-            for wrong in [
+            for invalid in [
                 key.secret.clone(),
                 format!("Basic {}", key.secret),
                 format!("Bearer  {}", key.secret),
@@ -149,7 +149,7 @@ mod tests {
                 String::new(),
                 format!("Bearer {}", "x".repeat(9_000)),
             ] {
-                assert!(asks(&wrong).is_err(), "{wrong}");
+                assert!(asks(&invalid).is_err(), "{invalid}");
             }
         }
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();

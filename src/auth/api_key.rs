@@ -107,8 +107,8 @@ mod tests {
         // SHA-256 of "abc", from FIPS 180-2.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(KeyHash::of(b"abc").to_string(), abc);
-        for wrong in ["", &abc[1..], &format!("{abc}0"), &abc.replace('b', "g"), &"ä".repeat(32)] {
-            assert!(KeyHash::parse(wrong).is_err(), "{wrong}");
+        for invalid in ["", &abc[1..], &format!("{abc}0"), &abc.replace('b', "g"), &"ä".repeat(32)] {
+            assert!(KeyHash::parse(invalid).is_err(), "{invalid}");
         }
     }
 }

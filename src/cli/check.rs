@@ -92,7 +92,7 @@ fn data_flag(data: &Path) -> String {
 }
 
 fn check_server(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<CheckReport> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(server).await?;
         client.check(pb::CheckRequest { name: name.as_str().into() }).await.map_err(refusal)
     })?;
@@ -107,8 +107,8 @@ fn check_server(name: &CollectionName, server: &ServerArgs) -> anyhow::Result<Ch
         file: finding.file.into(),
         what: finding.what,
     };
-    let findings = reply.findings.into_iter().map(finding).collect();
-    Ok(CheckReport { files: reply.files, bytes: reply.bytes, findings })
+    let findings = response.findings.into_iter().map(finding).collect();
+    Ok(CheckReport { files: response.files, bytes: response.bytes, findings })
 }
 
 /// Repairs the data directory and prints what was lost.

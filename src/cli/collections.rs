@@ -175,11 +175,11 @@ fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
 }
 
 fn get(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
@@ -201,32 +201,32 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             precision: args.precision.unwrap_or_default(),
         },
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.create_collection(remote::create_request(&spec)).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn delete(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
     if args.json {
-        output::json(&json!({ "collection": args.name.as_str(), "points": reply.points }))?;
+        output::json(&json!({ "collection": args.name.as_str(), "points": response.points }))?;
     } else {
-        output::line(&format!("deleted {} with {} points", args.name, count(reply.points)))?;
+        output::line(&format!("deleted {} with {} points", args.name, count(response.points)))?;
     }
     Ok(())
 }
 
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 /// Re-embeds a collection.
@@ -255,22 +255,22 @@ fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
 
 /// Deletes the previous generation.
 fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 /// Shows the progress; returns the collection.
 async fn follow(
-    mut replies: ResponseStream<pb::GenerationResponse>,
+    mut responses: ResponseStream<pb::GenerationResponse>,
     progress: &Progress,
 ) -> anyhow::Result<pb::Collection> {
     use pb::generation_response::State;
     let mut made = None;
-    while let Some(reply) = replies.next().await.map_err(refusal)? {
-        match reply.state {
+    while let Some(response) = responses.next().await.map_err(refusal)? {
+        match response.state {
             Some(State::Progress(at)) => {
                 let indexing = at.phase() == pb::generation_progress::Phase::Indexing;
                 let part = (at.total > 0).then(|| at.done as f64 / at.total as f64);

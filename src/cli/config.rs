@@ -119,8 +119,8 @@ pub(crate) fn range(text: &str) -> Result<(usize, usize), String> {
 /// Parses a target recall.
 pub(crate) fn target_recall(text: &str) -> Result<f32, String> {
     use crate::collection::limits::TARGET_RECALL;
-    let wrong = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
-    text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(wrong)
+    let invalid = || format!("not a number from {} to {}", TARGET_RECALL.start(), TARGET_RECALL.end());
+    text.parse::<f32>().ok().filter(|number| TARGET_RECALL.contains(number)).ok_or_else(invalid)
 }
 
 /// Parses a finite number above zero.
@@ -138,8 +138,8 @@ pub(crate) fn server_url(given: Option<&str>) -> String {
 }
 
 /// Returns the number of threads: all cores for 0.
-pub(crate) fn threads(asked: usize) -> usize {
-    if asked == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { asked }
+pub(crate) fn threads(requested: usize) -> usize {
+    if requested == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { requested }
 }
 
 #[cfg(test)]
@@ -150,16 +150,16 @@ mod tests {
     fn vectors_are_numbers_with_commas_or_spaces() {
         assert_eq!(numbers("1,-2.5, 3e1"), Ok(Numbers(vec![1.0, -2.5, 30.0])));
         assert_eq!(numbers("[1 2]"), Ok(Numbers(vec![1.0, 2.0])));
-        for wrong in ["", "1,nan", "inf", "1;2", "1e99"] {
-            assert!(numbers(wrong).is_err(), "{wrong}");
+        for invalid in ["", "1,nan", "inf", "1;2", "1e99"] {
+            assert!(numbers(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
     fn ef_lists_are_sorted_and_bounded() {
         assert_eq!(ef_list("40,10,10"), Ok(EfList(vec![10, 40])));
-        for wrong in ["", "0", "10,", "65537", "-1"] {
-            assert!(ef_list(wrong).is_err(), "{wrong}");
+        for invalid in ["", "0", "10,", "65537", "-1"] {
+            assert!(ef_list(invalid).is_err(), "{invalid}");
         }
     }
 

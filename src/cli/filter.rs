@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told() {
-        for (wrong, part) in [
+        for (invalid, part) in [
             ("", "EOF"),
             ("[]", "invalid"),
             ("{}", "each part"),
@@ -174,8 +174,8 @@ mod tests {
             (r#"{"field": "a", "equals": 18446744073709551616}"#, "more than 64 bits"),
             (r#"{"field": "a", "near": {"lat": 1}}"#, "missing field"),
         ] {
-            let error = parse(wrong).expect_err(wrong);
-            assert!(error.contains(part), "{wrong}: {error}");
+            let error = parse(invalid).expect_err(invalid);
+            assert!(error.contains(part), "{invalid}: {error}");
         }
     }
 }

@@ -38,8 +38,8 @@ fn pattern(text: &str) -> Result<String, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let sound = !text.is_empty() && text.len() <= 256 && !text.chars().any(|c| c.is_control() || "\"\\".contains(c));
-    if sound {
+    let valid = !text.is_empty() && text.len() <= 256 && !text.chars().any(|c| c.is_control() || "\"\\".contains(c));
+    if valid {
         Ok(text.to_owned())
     } else {
         Err("1 to 256 bytes without quotes, backslashes and control characters".into())

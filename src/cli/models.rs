@@ -336,16 +336,16 @@ fn install(folder: &Path, common: &CommonArgs, quiet: bool) -> anyhow::Result<()
     }
     let progress = std::sync::Arc::new(Progress::start("install", "bytes", quiet));
     let (total, shown) = (size(&files), progress.clone());
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&common.server).await?;
         let wrap = |piece| pb::InstallRequest { piece: Some(piece) };
         let step = move |done| shown.step(Step { done, total: Some(total), part: None }, "");
         let (pieces, reading) = send(files, None, wrap, step);
-        let reply = client.install_model(pieces).await.map_err(refusal);
+        let response = client.install_model(pieces).await.map_err(refusal);
         reading.await??;
-        reply
+        response
     });
-    let model = reply.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
+    let model = response.inspect_err(|_| progress.abandon())?.model.context("the server's reply names no model")?;
     progress.finish(&format!("{} in {:.1} s", bytes(total), progress.seconds()));
     show(&model, common)
 }
@@ -437,11 +437,11 @@ fn train(
         let first = Some(wrap(Part::Settings(settings)));
         let (parts, reading) =
             send(files, first, |piece| pb::TrainEmbedderRequest { part: Some(Part::Piece(piece)) }, |_| {});
-        let replies = client.train_embedder(parts).await.map_err(refusal);
+        let responses = client.train_embedder(parts).await.map_err(refusal);
         reading.await??;
-        let (mut replies, mut made) = (replies?, None);
-        while let Some(reply) = replies.next().await.map_err(refusal)? {
-            match reply.state {
+        let (mut responses, mut made) = (responses?, None);
+        while let Some(response) = responses.next().await.map_err(refusal)? {
+            match response.state {
                 Some(State::Progress(at)) => {
                     let total = Some(at.total).filter(|total| *total > 0);
                     let loss = at.loss.map(|loss| format!(", loss {loss:.4}"));
@@ -473,8 +473,8 @@ mod tests {
         };
         assert_eq!(one(models(), "AB1").unwrap().fingerprint, "ab12");
         assert_eq!(one(models(), "c").unwrap().fingerprint, "cd56");
-        for wrong in ["", "ab", "x"] {
-            one(models(), wrong).unwrap_err();
+        for invalid in ["", "ab", "x"] {
+            one(models(), invalid).unwrap_err();
         }
     }
 }

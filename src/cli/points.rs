@@ -176,20 +176,20 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
         fields: Some(pb::Fields { payload: true, vector: args.vector_out }),
         min_sequence: args.consistency.min_sequence,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.get_points(request).await.map_err(refusal)
     })?;
-    let points = reply.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
+    let points = response.points.into_iter().map(point_json).collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
-        output::json(&json!({ "points": points, "missing": reply.missing }))?;
+        output::json(&json!({ "points": points, "missing": response.missing }))?;
     } else {
         for point in &points {
             output::json(point)?;
         }
     }
-    if !reply.missing.is_empty() {
-        anyhow::bail!("the collection {} has no point {}", args.collection, listed(&reply.missing));
+    if !response.missing.is_empty() {
+        anyhow::bail!("the collection {} has no point {}", args.collection, listed(&response.missing));
     }
     Ok(())
 }
@@ -206,15 +206,15 @@ pub(super) fn count(args: CountArgs) -> anyhow::Result<()> {
         filter: args.filter.filter,
         min_sequence: args.consistency.min_sequence,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.count(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
+    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
     if args.json {
-        output::json(&json!({ "count": reply.count, "unknown_fields": reply.unknown_fields }))?
+        output::json(&json!({ "count": response.count, "unknown_fields": response.unknown_fields }))?
     } else {
-        output::line(&reply.count.to_string())?
+        output::line(&response.count.to_string())?
     }
     Ok(())
 }
@@ -227,22 +227,22 @@ pub(super) fn delete(args: DeleteArgs) -> anyhow::Result<()> {
         filter: args.filter.filter,
         allow_unknown_fields: args.allow_unknown_fields,
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         client.delete_points(request).await.map_err(refusal)
     })?;
-    remote::note_unknown_fields(args.collection.as_str(), &reply.unknown_fields);
+    remote::note_unknown_fields(args.collection.as_str(), &response.unknown_fields);
     if args.json {
         output::json(&json!({
-            "deleted": reply.deleted,
-            "missing": reply.missing,
-            "sequence": reply.sequence,
-            "unknown_fields": reply.unknown_fields,
+            "deleted": response.deleted,
+            "missing": response.missing,
+            "sequence": response.sequence,
+            "unknown_fields": response.unknown_fields,
         }))?;
     } else {
-        output::line(&format!("deleted {}", reply.deleted))?;
-        if !reply.missing.is_empty() {
-            output::line(&format!("not there: {}", listed(&reply.missing)))?;
+        output::line(&format!("deleted {}", response.deleted))?;
+        if !response.missing.is_empty() {
+            output::line(&format!("not there: {}", listed(&response.missing)))?;
         }
     }
     Ok(())

@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn a_phase_begins_before_it_is_first_heard_of() {
         let phases = PhaseProgress::new("train", "images", true);
-        let begun = phases.state.lock().unwrap().last;
-        phases.state.lock().unwrap().last = begun.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(begun);
+        let started = phases.state.lock().unwrap().last;
+        phases.state.lock().unwrap().last = started.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(started);
         phases.step("training", 80, None, "", None);
         let measured = phases.finish(true);
         assert!(measured[0].seconds >= 10.0, "{measured:?}");

@@ -145,13 +145,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`], [`ClientError::Connect`], [`ClientError::Tls`].
     pub async fn connect(url: &str, options: &ClientOptions) -> Result<Self, ClientError> {
-        let wrong = |why: String| ClientError::Address { url: url.to_owned(), why };
+        let invalid = |why: String| ClientError::Address { url: url.to_owned(), why };
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let secure = full.starts_with("https://");
         if !secure && !full.starts_with("http://") {
-            return Err(wrong("only http and https are spoken here".to_owned()));
+            return Err(invalid("only http and https are spoken here".to_owned()));
         }
-        let mut endpoint = Endpoint::from_shared(full).map_err(|error| wrong(error.to_string()))?;
+        let mut endpoint = Endpoint::from_shared(full).map_err(|error| invalid(error.to_string()))?;
         if secure {
             endpoint = endpoint.tls_config(tls(options)).map_err(|source| ClientError::Tls {
                 url: url.to_owned(),
@@ -159,9 +159,9 @@ impl Client {
                 source: source.into(),
             })?;
         } else if options.credential.is_some() && !is_this_machine(endpoint.uri().host().unwrap_or_default()) {
-            return Err(wrong("a key or token is sent to another machine over https only".to_owned()));
+            return Err(invalid("a key or token is sent to another machine over https only".to_owned()));
         }
-        let metadata = Metadata::new(options).map_err(wrong)?;
+        let metadata = Metadata::new(options).map_err(invalid)?;
         let endpoint = endpoint
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
@@ -203,7 +203,7 @@ impl Client {
 
     /// Returns the response or the error of a call. If the transport failed before the server ever responded, probes
     /// the port for the cause.
-    async fn reply<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
+    async fn response<T>(&self, called: Result<Response<T>, Status>) -> Result<T, ClientError> {
         let status = match called {
             Ok(response) => {
                 self.connected.store(true, Ordering::Relaxed);
@@ -232,8 +232,8 @@ impl Client {
     pub async fn serving(&self, service: &str) -> Result<bool, ClientError> {
         use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
         let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = self.reply(HealthClient::new(self.channel.clone()).check(request).await).await?;
-        Ok(reply.status == i32::from(ServingStatus::Serving))
+        let response = self.response(HealthClient::new(self.channel.clone()).check(request).await).await?;
+        Ok(response.status == i32::from(ServingStatus::Serving))
     }
 
     /// Opens a stream of items. The server sends one `Ack` per item, in order; read them while sending, or the stream
@@ -245,8 +245,8 @@ impl Client {
         &self,
         requests: impl Stream<Item = pb::UpsertStreamRequest> + Send + 'static,
     ) -> Result<Acks, ClientError> {
-        let replies = self.reply(self.points.clone().upsert_stream(requests).await).await?;
-        Ok(Acks { replies, written: Written::default() })
+        let responses = self.response(self.points.clone().upsert_stream(requests).await).await?;
+        Ok(Acks { responses, written: Written::default() })
     }
 
     /// Installs a model folder: uploads its files in pieces.
@@ -257,7 +257,7 @@ impl Client {
         &self,
         pieces: impl Stream<Item = pb::InstallRequest> + Send + 'static,
     ) -> Result<pb::InstallResponse, ClientError> {
-        self.reply(self.training.clone().install(pieces).await).await
+        self.response(self.training.clone().install(pieces).await).await
     }
 
     /// Trains and installs a model from the uploaded settings and files. Returns its progress, then the model. Dropping
@@ -269,19 +269,19 @@ impl Client {
         &self,
         parts: impl Stream<Item = pb::TrainEmbedderRequest> + Send + 'static,
     ) -> Result<ResponseStream<pb::TrainEmbedderResponse>, ClientError> {
-        Ok(ResponseStream(self.reply(self.training.clone().train_embedder(parts).await).await?))
+        Ok(ResponseStream(self.response(self.training.clone().train_embedder(parts).await).await?))
     }
 }
 
 macro_rules! streams {
-    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $response:ident;)* })*) => {
         impl Client { $($(
             #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`: replies as they come.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
-            pub async fn $name(&self, request: pb::$request) -> Result<ResponseStream<pb::$reply>, ClientError> {
-                Ok(ResponseStream(self.reply(self.$service.clone().$method(request).await).await?))
+            pub async fn $name(&self, request: pb::$request) -> Result<ResponseStream<pb::$response>, ClientError> {
+                Ok(ResponseStream(self.response(self.$service.clone().$method(request).await).await?))
             }
         )*)* }
     };
@@ -377,7 +377,7 @@ impl std::fmt::Debug for Metadata {
 /// The acknowledgements of an upsert stream.
 #[derive(Debug)]
 pub struct Acks {
-    replies: Streaming<pb::UpsertStreamResponse>,
+    responses: Streaming<pb::UpsertStreamResponse>,
     written: Written,
 }
 
@@ -398,11 +398,11 @@ impl Acks {
     /// # Errors
     /// [`ClientError::Refused`] with the status that ended the stream.
     pub async fn next(&mut self) -> Result<Option<Vec<pb::Ack>>, ClientError> {
-        let Some(reply) = self.replies.message().await? else { return Ok(None) };
-        self.written.inserted += reply.inserted;
-        self.written.replaced += reply.replaced;
-        self.written.unchanged += reply.unchanged;
-        Ok(Some(reply.acks))
+        let Some(response) = self.responses.message().await? else { return Ok(None) };
+        self.written.inserted += response.inserted;
+        self.written.replaced += response.replaced;
+        self.written.unchanged += response.unchanged;
+        Ok(Some(response.acks))
     }
 
     /// Returns the counts of the writes acknowledged so far; all 0 if the server does not report them.
@@ -412,14 +412,14 @@ impl Acks {
 }
 
 macro_rules! calls {
-    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $reply:ident;)* })*) => {
+    ($($service:ident { $($name:ident = $method:ident($request:ident) -> $response:ident;)* })*) => {
         impl Client { $($(
             #[doc = concat!("Calls `", stringify!($method), "` of the service `", stringify!($service), "`.")]
             ///
             /// # Errors
             /// [`ClientError::Refused`] with the server's code, message and details.
-            pub async fn $name(&self, request: pb::$request) -> Result<pb::$reply, ClientError> {
-                self.reply(self.$service.clone().$method(request).await).await
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
+                self.response(self.$service.clone().$method(request).await).await
             }
         )*)* }
     };

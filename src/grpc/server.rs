@@ -282,14 +282,14 @@ pub struct Server {
     web: Option<(TcpListener, SocketAddr)>,
 }
 
-fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+fn listen(requested: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
     let bind = || {
-        let listener = TcpListener::bind(asked)?;
+        let listener = TcpListener::bind(requested)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bind().map_err(|source| ServerError::Bind { address: asked, source })
+    bind().map_err(|source| ServerError::Bind { address: requested, source })
 }
 
 impl Server {
@@ -374,10 +374,10 @@ impl Server {
             stopping.clone(),
         ));
         let responses = Arc::new(InFlightResponses::new(options.stall_timeout));
-        let most = options.max_concurrent_requests;
+        let max = options.max_concurrent_requests;
         let state = Arc::new(ServerState {
             access: options.access.clone(),
-            concurrency_limit: Arc::new(ConcurrencyLimit::new(most, options.max_concurrent_requests_per_client)),
+            concurrency_limit: Arc::new(ConcurrencyLimit::new(max, options.max_concurrent_requests_per_client)),
             logger: Arc::new(RequestLogger::new(options.audit)),
             memory_limit,
             health: HealthLimits::default(),

@@ -70,12 +70,12 @@ fn colour(at: usize) -> RGBColor {
 
 fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<(), Failure> {
     let points = || engines.iter().flat_map(|engine| &engine.curve);
-    let least = |value: fn(&super::results::Point) -> f64| points().map(value).fold(f64::INFINITY, f64::min);
+    let min = |value: fn(&super::results::Point) -> f64| points().map(value).fold(f64::INFINITY, f64::min);
     // Margin to the left of the lowest recall, in steps of 0.05; the axis is never empty.
-    let left = ((least(|point| point.recall) * 20.0).floor() / 20.0 - 0.01).clamp(0.0, 0.98);
-    let bottom = 10_f64.powf(least(|point| point.qps).max(1.0).log10().floor());
-    let most = points().map(|point| point.qps).fold(0.0, f64::max);
-    let top = 10_f64.powf(most.max(1.0).log10().ceil()).max(bottom * 10.0);
+    let left = ((min(|point| point.recall) * 20.0).floor() / 20.0 - 0.01).clamp(0.0, 0.98);
+    let bottom = 10_f64.powf(min(|point| point.qps).max(1.0).log10().floor());
+    let max = points().map(|point| point.qps).fold(0.0, f64::max);
+    let top = 10_f64.powf(max.max(1.0).log10().ceil()).max(bottom * 10.0);
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 20))
         .margin(16)
@@ -126,7 +126,7 @@ fn curves(area: &Area<'_>, title: &str, k: usize, engines: &[Engine]) -> Result<
 }
 
 fn bar_chart(area: &Area<'_>, what: &str, engines: &[Engine], values: &[(usize, f64)]) -> Result<(), Failure> {
-    let most = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
+    let max = values.iter().map(|(_, value)| *value).fold(1e-9, f64::max);
     let rows = values.len();
     let mut chart = ChartBuilder::on(area)
         .caption(what, ("sans-serif", 16))
@@ -134,7 +134,7 @@ fn bar_chart(area: &Area<'_>, what: &str, engines: &[Engine], values: &[(usize, 
         .margin_right(70)
         .x_label_area_size(24)
         .y_label_area_size(96)
-        .build_cartesian_2d(0.0..most * 1.02, 0.0..rows as f64)?;
+        .build_cartesian_2d(0.0..max * 1.02, 0.0..rows as f64)?;
     chart
         .configure_mesh()
         .disable_y_mesh()

@@ -104,15 +104,15 @@ mod tests {
         let several = parse(several, "x").unwrap();
         assert_eq!(several.iter().map(|engine| engine.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((several[0].build_seconds, several[0].bytes, several[1].bytes), (Some(1.5), None, Some(9)));
-        for (wrong, why) in [
+        for (invalid, why) in [
             ("nonsense", "not JSON"),
             ("{}", "neither"),
             (r#"{"curves": {}}"#, "no curve"),
             (r#"{"curves": {"a": [[1]]}}"#, "curve of a"),
             (r#"{"curve": [{"recall": 1}]}"#, "neither"),
         ] {
-            let error = format!("{:#}", parse(wrong, "x").unwrap_err());
-            assert!(error.contains(why), "{wrong}: {error}");
+            let error = format!("{:#}", parse(invalid, "x").unwrap_err());
+            assert!(error.contains(why), "{invalid}: {error}");
         }
     }
 }

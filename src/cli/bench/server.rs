@@ -73,8 +73,8 @@ async fn collection_state(
     args: &BenchArgs,
     base: &Vectors,
 ) -> anyhow::Result<pb::Collection> {
-    let reply = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(refusal)?;
-    let collection = reply.collection.context("the server's reply holds no collection")?;
+    let response = client.collection(pb::GetCollectionRequest { name: name.into() }).await.map_err(refusal)?;
+    let collection = response.collection.context("the server's reply holds no collection")?;
     if collection.dimension as usize != base.dimension() || collection.points != base.len() as u64 {
         bail!(
             "--collection {name}: it holds {} x {}, --base {} x {}",

@@ -52,8 +52,8 @@ impl Truth {
             }
             let start = rows.len();
             rows.extend(bytes.as_chunks().0.iter().take(k).map(|bytes| u32::from_le_bytes(*bytes)));
-            if let Some(wrong) = rows[start..].iter().find(|row| **row as usize >= base) {
-                bail!("{}: row {query} names the vector {}, the base has {base}", named(), wrong.cast_signed());
+            if let Some(invalid) = rows[start..].iter().find(|row| **row as usize >= base) {
+                bail!("{}: row {query} names the vector {}, the base has {base}", named(), invalid.cast_signed());
             }
             rows[start..].sort_unstable();
         }

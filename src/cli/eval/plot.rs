@@ -103,8 +103,8 @@ fn draw(svg: &mut String, title: &str, confusion: &[[u64; 10]; 10], learned: &Le
 fn curve(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, learned: &LearningCurve) -> Result<(), Failure> {
     let epochs = learned.loss.len().max(learned.error.len());
     let all = || learned.loss.iter().chain(&learned.error).copied();
-    let least = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
-    let (bottom, top) = (least / 1.5, (all().fold(0.0, f64::max) * 1.5).max(least * 2.0));
+    let min = all().filter(|x| *x > 0.0).fold(f64::INFINITY, f64::min).clamp(1e-6, 1.0);
+    let (bottom, top) = (min / 1.5, (all().fold(0.0, f64::max) * 1.5).max(min * 2.0));
     // 1, 2 and 5 of every power of ten: an error that only halves also needs ticks.
     let marks = (-7..=6).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
     let marks = marks.filter(|mark| (bottom..top).contains(mark)).collect();

@@ -86,11 +86,11 @@ impl InputStream {
         (self.packing == Packing::Plain).then_some(self.file_bytes)
     }
 
-    /// Returns up to `most` bytes of the content from the current position.
-    pub(crate) fn head(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let mut head = vec![0; most];
+    /// Returns up to `max` bytes of the content from the current position.
+    pub(crate) fn head(&mut self, max: usize) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; max];
         let length = match self.fill(&mut head)? {
-            Fill::Full => most,
+            Fill::Full => max,
             Fill::End => 0,
             Fill::Short(length) => length,
         };
@@ -127,8 +127,8 @@ impl InputStream {
         }
     }
 
-    /// Reads the next line, of at most `most` bytes, into `line`.
-    pub(crate) fn line(&mut self, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
+    /// Reads the next line, of at most `max` bytes, into `line`.
+    pub(crate) fn line(&mut self, line: &mut Vec<u8>, max: usize) -> io::Result<Line> {
         line.clear();
         let mut any = false;
         let mut too_long = false;
@@ -144,7 +144,7 @@ impl InputStream {
             any = true;
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            if line.len() + part.len() > most {
+            if line.len() + part.len() > max {
                 too_long = true;
             } else if !too_long {
                 line.extend_from_slice(part);
@@ -167,11 +167,11 @@ impl InputStream {
         })
     }
 
-    /// Returns the bytes before `delimiter`; none if there are more than `most`, or if the stream ends first.
-    pub(crate) fn until(&mut self, delimiter: u8, most: usize) -> io::Result<Option<Vec<u8>>> {
+    /// Returns the bytes before `delimiter`; none if there are more than `max`, or if the stream ends first.
+    pub(crate) fn until(&mut self, delimiter: u8, max: usize) -> io::Result<Option<Vec<u8>>> {
         let mut found = Vec::new();
         let mut byte = [0];
-        while found.len() <= most {
+        while found.len() <= max {
             match self.fill(&mut byte)? {
                 Fill::Full if byte[0] == delimiter => return Ok(Some(found)),
                 Fill::Full => found.push(byte[0]),

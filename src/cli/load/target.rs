@@ -51,37 +51,37 @@ pub(crate) fn id_conflict(position: &FilePosition, why: &str) -> anyhow::Error {
 /// Checks the arguments against the existing collection.
 pub(crate) fn check(args: &LoadArgs, existing: &ExistingCollection) -> Result<(), UsageError> {
     let name = args.collection.as_str();
-    if let (Some(asked), Some(is)) = (args.metric, existing.metric)
-        && asked != is
+    if let (Some(requested), Some(is)) = (args.metric, existing.metric)
+        && requested != is
     {
-        return Err(UsageError(format!("--metric {asked}: the collection {name} exists, and its metric is {is}")));
+        return Err(UsageError(format!("--metric {requested}: the collection {name} exists, and its metric is {is}")));
     }
-    if let Some(asked) = &args.embedder {
+    if let Some(requested) = &args.embedder {
         let is = existing.embedder.as_ref().map_or(NONE, |(embedder, _)| embedder);
-        if asked != is {
+        if requested != is {
             return Err(UsageError(format!(
-                "--embedder {asked}: the collection {name} exists, and its embedder is {is}"
+                "--embedder {requested}: the collection {name} exists, and its embedder is {is}"
             )));
         }
     }
-    if let (Some(asked), Some((_, is))) = (&args.tap, &existing.embedder)
-        && asked != is
+    if let (Some(requested), Some((_, is))) = (&args.tap, &existing.embedder)
+        && requested != is
     {
-        return Err(UsageError(format!("--tap {asked}: the collection {name} exists, and its tap is {is}")));
+        return Err(UsageError(format!("--tap {requested}: the collection {name} exists, and its tap is {is}")));
     }
     Ok(())
 }
 
 /// Returns the specification of the new collection, from the flags and the first item.
 pub(crate) fn spec(args: &LoadArgs, first: &Item) -> Result<CollectionSpec, UsageError> {
-    let asked = args.embedder.as_deref().filter(|name| *name != NONE);
+    let requested = args.embedder.as_deref().filter(|name| *name != NONE);
     let default = match first.source {
         Source::Text(_) => Some("text"),
         Source::Image(_) => Some(DIGITS),
         Source::Vector(_) | Source::Embedded { .. } => None,
     };
-    let embedder = match (asked, default, args.embedder.is_some()) {
-        (Some(asked), _, _) => Some(asked),
+    let embedder = match (requested, default, args.embedder.is_some()) {
+        (Some(requested), _, _) => Some(requested),
         (None, Some(default), false) => Some(default),
         (None, Some(_), true) => return Err(UsageError("--embedder none: texts and images need an embedder".into())),
         (None, None, _) => None,

@@ -53,12 +53,12 @@ impl Colours {
     }
 
     fn scaled(values: &[Value], numbers: &[f64]) -> Self {
-        let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let steps = SCALE.len() as f64;
-        let step = |number: f64| (((number - least) / (most - least) * steps) as usize).min(SCALE.len() - 1);
+        let step = |number: f64| (((number - min) / (max - min) * steps) as usize).min(SCALE.len() - 1);
         let of = values.iter().map(|value| value.as_f64().map_or(SCALE.len(), step)).collect::<Vec<_>>();
-        let from = |at: usize| format!("from {:.4}", least + (most - least) * at as f64 / steps);
+        let from = |at: usize| format!("from {:.4}", min + (max - min) * at as f64 / steps);
         let mut legend: Vec<(&'static str, String)> = SCALE.into_iter().zip((0..).map(from)).collect();
         if of.contains(&SCALE.len()) {
             legend.push((OTHER, "other".into()));

@@ -213,10 +213,10 @@ async fn through_server(args: &MapArgs, fields: &[String], progress: &Progress) 
         seed: args.seed,
     };
     let client = remote::connect(&args.server).await?;
-    let mut replies = client.project(request).await.map_err(refusal)?;
+    let mut responses = client.project(request).await.map_err(refusal)?;
     let mut data = MapData { dimensions: args.dimensions as usize, ..MapData::default() };
-    while let Some(reply) = replies.next().await.map_err(refusal)? {
-        match reply.part {
+    while let Some(response) = responses.next().await.map_err(refusal)? {
+        match response.part {
             Some(Part::Start(start)) => data.total = start.total,
             Some(Part::Points(points)) => {
                 let values = |field: pb::MapField| field.values.into_iter().map(value).collect();

@@ -35,8 +35,8 @@ pub(super) fn escaped(text: &str) -> String {
 /// Returns the complete SVG file.
 pub(super) fn svg(title: &str, data: &MapData, labels: &[String], values: Option<&[Value]>) -> String {
     let colours = Colours::of(data.ids.len(), values);
-    let most = |axis: usize| (0..data.ids.len()).map(|at| data.coordinates_of(at)[axis].abs()).fold(1e-9, f32::max);
-    let scale = ((WIDTH - 2.0 * MARGIN) / (2.0 * most(0))).min((HEIGHT - 2.0 * MARGIN) / (2.0 * most(1)));
+    let max = |axis: usize| (0..data.ids.len()).map(|at| data.coordinates_of(at)[axis].abs()).fold(1e-9, f32::max);
+    let scale = ((WIDTH - 2.0 * MARGIN) / (2.0 * max(0))).min((HEIGHT - 2.0 * MARGIN) / (2.0 * max(1)));
     let at = |point: usize| {
         let at = data.coordinates_of(point);
         (WIDTH / 2.0 + at[0] * scale, TOP + HEIGHT / 2.0 - at[1] * scale)

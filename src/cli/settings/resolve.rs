@@ -65,7 +65,7 @@ impl Settings {
             flag.or(file).map_or(default, |number| number as usize)
         };
         let limits = &file.limits;
-        let most = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
+        let max = number(args.concurrent_requests, limits.concurrent_requests, defaults.max_concurrent_requests);
         let each = args.concurrent_requests_per_client.or(limits.concurrent_requests_per_client);
         let connections = number(args.connections, limits.connections, defaults.max_connections);
         let of_address = args.connections_per_address.or(limits.connections_per_address);
@@ -87,8 +87,8 @@ impl Settings {
                 .default_response
                 .or(limits.default_response_mib)
                 .map_or(defaults.default_response_bytes, |mib| (mib as usize) << 20),
-            max_concurrent_requests: most,
-            max_concurrent_requests_per_client: each.map_or(most.div_ceil(2), |number| number as usize),
+            max_concurrent_requests: max,
+            max_concurrent_requests_per_client: each.map_or(max.div_ceil(2), |number| number as usize),
             max_request_memory_bytes: args
                 .request_memory
                 .or(limits.request_memory_mib)
@@ -136,8 +136,8 @@ impl Settings {
 }
 
 /// Returns the options of the web page. A port that was not requested explicitly may be taken.
-pub(crate) fn web(asked: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
-    match asked {
+pub(crate) fn web(requested: Option<WebListen>, names: Vec<String>) -> Option<WebOptions> {
+    match requested {
         Some(WebListen::None) => None,
         Some(WebListen::At(address)) => Some(WebOptions { address, names, optional: false }),
         None => Some(WebOptions { address: DEFAULT_WEB.into(), names, optional: true }),
@@ -178,9 +178,9 @@ mod tests {
         let plain = web(&[]).unwrap();
         assert_eq!((plain.address, plain.optional), (DEFAULT_WEB.into(), true));
         assert!(web(&["--web", "none"]).is_none() && web(&["--web", ""]).is_none());
-        let asked = web(&["--web", "[::1]:8", "--web-name", "a.example", "--web-name", "b.example"]).unwrap();
-        assert_eq!((asked.address, asked.optional), ("[::1]:8".parse().unwrap(), false));
-        assert_eq!(asked.names, ["a.example", "b.example"]);
+        let requested = web(&["--web", "[::1]:8", "--web-name", "a.example", "--web-name", "b.example"]).unwrap();
+        assert_eq!((requested.address, requested.optional), ("[::1]:8".parse().unwrap(), false));
+        assert_eq!(requested.names, ["a.example", "b.example"]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nearness.toml");
         std::fs::write(&path, "[web]\nlisten = 'none'\n").unwrap();

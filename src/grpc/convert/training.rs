@@ -46,12 +46,12 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
 
 /// Checks the name of a model to train, leaving room for the suffix.
 fn model_name(name: String) -> Result<String, Error> {
-    let most = MAX_NAME_BYTES - OF_TEXTS.len();
+    let max = MAX_NAME_BYTES - OF_TEXTS.len();
     if name.is_empty() {
         return Err(Error::invalid("settings.name", "is missing: a model has a name of its own, such as my-words"));
     }
-    if name.len() > most {
-        return Err(Error::invalid("settings.name", format!("takes 1 to {most} bytes, got {}", name.len())));
+    if name.len() > max {
+        return Err(Error::invalid("settings.name", format!("takes 1 to {max} bytes, got {}", name.len())));
     }
     check_name(&name).map_err(|what| Error::invalid("settings.name", what))?;
     Ok(name)

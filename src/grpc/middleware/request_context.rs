@@ -52,8 +52,8 @@ pub(crate) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error
 
 /// Returns the client-supplied request id if it is valid; the id is logged and sent back.
 pub(crate) fn client_request_id(value: &[u8]) -> Option<&str> {
-    let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(sound);
+    let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(valid);
     if fits { std::str::from_utf8(value).ok() } else { None }
 }
 
@@ -78,19 +78,19 @@ mod tests {
         assert_eq!(of(&[]).unwrap(), None);
         assert_eq!(of(&["1"]).unwrap(), Some(1));
         assert_eq!(of(&["67108864"]).unwrap(), Some(64 << 20));
-        for wrong in ["", "0", "-1", "+1", "1e6", "4MiB", "99999999999999999999"] {
-            assert!(of(&[wrong]).unwrap_err().to_string().contains(MAX_RESPONSE_BYTES), "{wrong}");
+        for invalid in ["", "0", "-1", "+1", "1e6", "4MiB", "99999999999999999999"] {
+            assert!(of(&[invalid]).unwrap_err().to_string().contains(MAX_RESPONSE_BYTES), "{invalid}");
         }
         assert!(of(&["1", "2"]).is_err());
     }
 
     #[test]
     fn ids_are_taken_when_sound() {
-        for sound in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
-            assert_eq!(client_request_id(sound.as_bytes()), Some(sound));
+        for valid in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
+            assert_eq!(client_request_id(valid.as_bytes()), Some(valid));
         }
-        for wrong in ["", "a b", "a\n", "ä", "\"", &"x".repeat(65)] {
-            assert_eq!(client_request_id(wrong.as_bytes()), None, "{wrong}");
+        for invalid in ["", "a b", "a\n", "ä", "\"", &"x".repeat(65)] {
+            assert_eq!(client_request_id(invalid.as_bytes()), None, "{invalid}");
         }
         assert!(client_request_id(generate_id().as_bytes()).is_some() && generate_id() != generate_id());
     }

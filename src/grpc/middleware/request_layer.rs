@@ -96,13 +96,13 @@ fn admit<B>(state: &ServerState, request: &http::Request<B>, log: &mut RequestLo
         _ => caller.name.as_str().into(),
     };
     let has = caller.role;
-    let asked = response_bytes(request.headers());
-    let bytes = asked.as_ref().map_or(None, |bytes| *bytes).unwrap_or(state.default_response_bytes);
+    let requested = response_bytes(request.headers());
+    let bytes = requested.as_ref().map_or(None, |bytes| *bytes).unwrap_or(state.default_response_bytes);
     log.context = Some(Arc::new(RequestContext::new(caller, client.clone(), bytes)));
     if has < role {
         return Err(status::insufficient_role(log.call.name, role, has));
     }
-    asked.or_status()?;
+    requested.or_status()?;
     state.concurrency_limit.acquire(&client).map_err(status::overloaded)
 }
 
@@ -328,8 +328,8 @@ mod tests {
         assert_eq!(grpc_timeout(b"5S"), Some(Duration::from_secs(5)));
         assert_eq!(grpc_timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(grpc_timeout(b"250m"), Some(Duration::from_millis(250)));
-        for wrong in [&b""[..], b"S", b"5", b"5s", b"-5S", b"123456789S", b"5.0S"] {
-            assert_eq!(grpc_timeout(wrong), None);
+        for invalid in [&b""[..], b"S", b"5", b"5s", b"-5S", b"123456789S", b"5.0S"] {
+            assert_eq!(grpc_timeout(invalid), None);
         }
     }
 }

@@ -42,8 +42,8 @@ impl pb::embedders_server::Embedders for Embedders {
         let inputs = from_proto::inputs(request.inputs).or_status()?;
         let limit = executor.clone();
         let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
@@ -61,8 +61,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn activations(
@@ -83,8 +83,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn nearest_words(
@@ -106,8 +106,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn fill_blank(
@@ -127,8 +127,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn next_token(
@@ -150,8 +150,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = executor.run(Pool::Embed, call).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 }
 
@@ -191,8 +191,8 @@ fn embed(
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
     let vectors = embed_stretches(embedder.as_ref(), tap, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();
-    let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(place, (vector, input))| {
-        let field = || format!("inputs[{place}].{}", input.modality().name());
+    let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {
+        let field = || format!("inputs[{index}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
     let vectors = vectors.collect::<Result<_, _>>().or_status()?;

@@ -55,8 +55,8 @@ impl pb::points_server::Points for Points {
         let fields = from_proto::fields(request.fields);
         let budget = executor.budget();
         let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
-        let reply = executor.run(Pool::Store, get).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Store, get).await?;
+        executor.response(response)
     }
 
     async fn delete(
@@ -112,8 +112,8 @@ impl pb::points_server::Points for Points {
             let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
             Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
         };
-        let reply = executor.run(Pool::Store, scroll).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Store, scroll).await?;
+        executor.response(response)
     }
 
     async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
@@ -127,8 +127,8 @@ impl pb::points_server::Points for Points {
             let unknown_fields = filter.map(|filter| engine.unknown_fields(&name, &filter)).transpose()?;
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
-        let reply = executor.run(Pool::Store, count).await?;
-        executor.response(reply)
+        let response = executor.run(Pool::Store, count).await?;
+        executor.response(response)
     }
 }
 
@@ -138,14 +138,14 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let mut reply = pb::GetPointsResponse::default();
+    let mut response = pb::GetPointsResponse::default();
     for (id, point) in ids.iter().zip(engine.get(name, ids, fields)?) {
         match point {
-            Some(point) => reply.points.push(to_proto::point(point)),
-            None => reply.missing.push(id.to_string()),
+            Some(point) => response.points.push(to_proto::point(point)),
+            None => response.missing.push(id.to_string()),
         }
     }
-    Ok(reply)
+    Ok(response)
 }
 
 fn scroll(

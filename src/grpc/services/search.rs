@@ -64,11 +64,11 @@ impl pb::search_server::Search for Search {
         executor.wait_for_sequence(&name, request.min_sequence).await?;
         let pool = Pool::of_queries(std::slice::from_ref(&query));
         let explain = move |engine: &dyn Engine| {
-            let told = engine.explain(&name, &query, &params, &id)?;
-            Ok::<_, Error>(to_proto::explanation(told, unknown_fields(engine, &name, &params)?))
+            let explanation = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(explanation, unknown_fields(engine, &name, &params)?))
         };
-        let told = executor.run(pool, explain).await?;
-        executor.response(told)
+        let explanation = executor.run(pool, explain).await?;
+        executor.response(explanation)
     }
 
     async fn search_batch(

@@ -11,15 +11,15 @@ pub(crate) const MAX_LINE: usize = 1 << 20;
 /// The lines of a file, numbered, limited in length, and decoded as UTF-8; used by every text format.
 pub(crate) struct Lines {
     input: InputStream,
-    most: usize,
+    max: usize,
     number: u64,
     line: Vec<u8>,
     done: bool,
 }
 
 impl Lines {
-    pub(crate) fn new(input: InputStream, most: usize) -> Self {
-        Self { input, most, number: 0, line: Vec::new(), done: false }
+    pub(crate) fn new(input: InputStream, max: usize) -> Self {
+        Self { input, max, number: 0, line: Vec::new(), done: false }
     }
 
     /// Returns the next line, without its end; none after the last, and after a fatal error.
@@ -51,10 +51,10 @@ impl Lines {
             return None;
         }
         self.number += 1;
-        match self.input.line(&mut self.line, self.most) {
+        match self.input.line(&mut self.line, self.max) {
             Ok(Line::Text) => {}
             Ok(Line::TooLong) => {
-                let what = format!("a line of more than {} bytes", self.most);
+                let what = format!("a line of more than {} bytes", self.max);
                 return Some(Err(RecordError::record(self.file_position(), what)));
             }
             Ok(Line::End) => {

@@ -36,20 +36,20 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
         bail!("{}: its header is cut off", path.display());
     }
     let header = String::from_utf8_lossy(&header).into_owned();
-    let wrong = |what: &str| format!("{}: {what} in its header: {}", path.display(), header.trim());
+    let invalid = |what: &str| format!("{}: {what} in its header: {}", path.display(), header.trim());
 
-    let number = match field(&header, "descr").with_context(|| wrong("no 'descr'"))?.trim_matches(['\'', '"']) {
+    let number = match field(&header, "descr").with_context(|| invalid("no 'descr'"))?.trim_matches(['\'', '"']) {
         "|u1" | "<u1" | "u1" => Number::U8,
         "<f2" => Number::F16,
         "<f4" => Number::F32,
         "<f8" => Number::F64,
         other => bail!("{}: numbers of type {other:?}; <f2, <f4, <f8 and |u1 can be read", path.display()),
     };
-    match field(&header, "fortran_order").with_context(|| wrong("no 'fortran_order'"))? {
+    match field(&header, "fortran_order").with_context(|| invalid("no 'fortran_order'"))? {
         "False" => {}
         _ => bail!("{}: in Fortran order; save it with np.ascontiguousarray(...)", path.display()),
     }
-    let shape = field(&header, "shape").with_context(|| wrong("no 'shape'"))?;
+    let shape = field(&header, "shape").with_context(|| invalid("no 'shape'"))?;
     let axes = shape
         .trim_matches(['(', ')'])
         .split(',')
@@ -57,14 +57,15 @@ pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
         .filter(|axis| !axis.is_empty())
         .map(|axis| axis.trim_end_matches('L').parse::<u64>())
         .collect::<Result<Vec<_>, _>>()
-        .with_context(|| wrong("a wrong 'shape'"))?;
-    let [rows, rest @ ..] = axes.as_slice() else { bail!("{}", wrong("an empty 'shape'")) };
+        .with_context(|| invalid("a wrong 'shape'"))?;
+    let [rows, rest @ ..] = axes.as_slice() else { bail!("{}", invalid("an empty 'shape'")) };
     if rest.is_empty() {
         bail!("{}: its shape is {shape}; (rows, dimension) is needed", path.display());
     }
     let dimension = rest.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let dimension = check_dimension(&path, dimension)?;
-    let data = rows.checked_mul((dimension * number.bytes()) as u64).with_context(|| wrong("an impossible 'shape'"))?;
+    let data =
+        rows.checked_mul((dimension * number.bytes()) as u64).with_context(|| invalid("an impossible 'shape'"))?;
     let expected = data.saturating_add((before + header_bytes) as u64);
     if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!(

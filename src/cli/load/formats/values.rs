@@ -6,7 +6,7 @@ use crate::cli::load::record::{FilePosition, RecordError, RecordPosition};
 /// The values of a stream; holds one at a time.
 pub(crate) struct Values {
     input: InputStream,
-    most: usize,
+    max: usize,
     value: Vec<u8>,
     /// Line of the byte read next, from 1.
     line: u64,
@@ -32,9 +32,9 @@ enum State {
 }
 
 impl Values {
-    /// Creates a splitter for values of at most `most` bytes each.
-    pub(crate) fn new(input: InputStream, most: usize) -> Self {
-        Self { input, most, value: Vec::new(), line: 1, begin: 1, ahead: None, state: State::Start }
+    /// Creates a splitter for values of at most `max` bytes each.
+    pub(crate) fn new(input: InputStream, max: usize) -> Self {
+        Self { input, max, value: Vec::new(), line: 1, begin: 1, ahead: None, state: State::Start }
     }
 
     /// Returns the position where the last value begins.
@@ -50,8 +50,8 @@ impl Values {
     /// Returns the bytes of the next value; none after the last, and after a fatal error.
     pub(crate) fn next_value(&mut self) -> Option<Result<&[u8], RecordError>> {
         match self.advance() {
-            Ok(true) if self.value.len() > self.most => {
-                let what = format!("an object of more than {} bytes", self.most);
+            Ok(true) if self.value.len() > self.max => {
+                let what = format!("an object of more than {} bytes", self.max);
                 Some(Err(RecordError::record(self.file_position(), what)))
             }
             Ok(true) => Some(Ok(&self.value)),
@@ -120,7 +120,7 @@ impl Values {
 
     /// Appends a byte to the value, or only records that the value is too long.
     fn keep(&mut self, byte: u8) {
-        if self.value.len() <= self.most {
+        if self.value.len() <= self.max {
             self.value.push(byte);
         }
     }
