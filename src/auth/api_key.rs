@@ -24,7 +24,7 @@ impl NewKey {
     ///
     /// # Errors
     /// If the system has none.
-    pub fn make() -> Result<Self, getrandom::Error> {
+    pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; SECRET_BYTES];
         getrandom::fill(&mut bytes)?;
         let secret = format!("{PREFIX}{}", hex(&bytes));
@@ -34,7 +34,7 @@ impl NewKey {
 }
 
 /// Whether a credential has the form of a key, valid or not.
-pub(super) fn is_key(credential: &[u8]) -> bool {
+pub(super) fn is_api_key(credential: &[u8]) -> bool {
     credential.starts_with(PREFIX.as_bytes())
 }
 
@@ -71,7 +71,7 @@ impl KeyHash {
     }
 
     /// Compares in constant time.
-    pub(super) fn same(&self, other: &Self) -> Choice {
+    pub(super) fn equals(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
 }
@@ -98,17 +98,17 @@ mod tests {
 
     #[test]
     fn a_new_key_has_the_hash_that_is_told() {
-        let (one, two) = (NewKey::make().unwrap(), NewKey::make().unwrap());
-        assert!(is_key(one.secret.as_bytes()) && one.secret.len() == 68);
+        let (one, two) = (NewKey::generate().unwrap(), NewKey::generate().unwrap());
+        assert!(is_api_key(one.secret.as_bytes()) && one.secret.len() == 68);
         assert_ne!(one.secret, two.secret);
         assert!(KeyHash::parse(&one.hash.to_string()) == Ok(KeyHash::of(one.secret.as_bytes())));
-        assert!(bool::from(one.hash.same(&KeyHash::of(one.secret.as_bytes()))));
-        assert!(!bool::from(one.hash.same(&two.hash)));
+        assert!(bool::from(one.hash.equals(&KeyHash::of(one.secret.as_bytes()))));
+        assert!(!bool::from(one.hash.equals(&two.hash)));
         // SHA-256 of "abc", from FIPS 180-2.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(KeyHash::of(b"abc").to_string(), abc);
-        for wrong in ["", &abc[1..], &format!("{abc}0"), &abc.replace('b', "g"), &"ä".repeat(32)] {
-            assert!(KeyHash::parse(wrong).is_err(), "{wrong}");
+        for invalid in ["", &abc[1..], &format!("{abc}0"), &abc.replace('b', "g"), &"ä".repeat(32)] {
+            assert!(KeyHash::parse(invalid).is_err(), "{invalid}");
         }
     }
 }

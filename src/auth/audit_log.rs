@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 /// An audited call.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct AuditEntry<'a> {
     /// The caller; none if it could not be authenticated.
     pub caller: Option<&'a str>,
     /// The client's address.
@@ -25,7 +25,7 @@ pub struct Entry<'a> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     /// Milliseconds since 1970, UTC.
     time_ms: u64,
     caller: Option<&'a str>,
@@ -38,7 +38,7 @@ struct Line<'a> {
 
 /// An append-only file that only its owner can read.
 #[derive(Debug)]
-pub struct Audit {
+pub struct AuditLog {
     path: PathBuf,
     file: Mutex<File>,
 }
@@ -51,7 +51,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-impl Audit {
+impl AuditLog {
     /// Opens the file; creates it if it is missing.
     ///
     /// # Errors
@@ -71,11 +71,11 @@ impl Audit {
     }
 
     /// Appends a line. Errors are only logged, because the call has already been answered.
-    pub fn write(&self, entry: Entry<'_>) {
-        let Entry { caller, peer, call, collection, outcome, request_id } = entry;
+    pub fn write(&self, entry: AuditEntry<'_>) {
+        let AuditEntry { caller, peer, call, collection, outcome, request_id } = entry;
         let time_ms =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
-        let line = Line { time_ms, caller, peer, call, collection, outcome, request_id };
+        let line = AuditLine { time_ms, caller, peer, call, collection, outcome, request_id };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');
             // One write per line, so that lines of several processes do not mix.

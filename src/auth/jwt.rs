@@ -3,7 +3,7 @@
 //! Each trusted key has one algorithm, and tokens are verified with it regardless of the header. This prevents the
 //! algorithm `none`, and a public key used as a shared secret.
 
-use super::principal::{Caller, InvalidScope, Role, Scope};
+use super::principal::{InvalidScope, Principal, Role, Scope};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
@@ -48,7 +48,7 @@ impl SigningAlgorithm {
 /// The error for a PEM public key that does not match its algorithm.
 #[derive(Debug, thiserror::Error)]
 #[error("is not a public key for {algorithm} in PEM")]
-pub struct InvalidTrust {
+pub struct InvalidPublicKey {
     /// The requested algorithm.
     pub algorithm: &'static str,
     /// The cause.
@@ -67,20 +67,20 @@ impl TrustedKey {
     /// Parses a public key in PEM.
     ///
     /// # Errors
-    /// [`InvalidTrust`].
-    pub fn from_pem(id: Option<String>, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Self, InvalidTrust> {
+    /// [`InvalidPublicKey`].
+    pub fn from_pem(id: Option<String>, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Self, InvalidPublicKey> {
         let (key, used) = match algorithm {
             SigningAlgorithm::Rs256 => (DecodingKey::from_rsa_pem(pem), Algorithm::RS256),
             SigningAlgorithm::Es256 => (DecodingKey::from_ec_pem(pem), Algorithm::ES256),
             SigningAlgorithm::EdDsa => (DecodingKey::from_ed_pem(pem), Algorithm::EdDSA),
         };
-        let key = key.map_err(|source| InvalidTrust { algorithm: algorithm.name(), source })?;
+        let key = key.map_err(|source| InvalidPublicKey { algorithm: algorithm.name(), source })?;
         Ok(Self { id, key, algorithm: used })
     }
 }
 
 /// A trusted token issuer.
-pub struct Trust {
+pub struct TrustedIssuer {
     /// The required `iss`.
     pub issuer: String,
     /// The required `aud` (or an element of its list).
@@ -98,18 +98,18 @@ struct Claims {
 
 /// Whether the token header has the field `crit`, with any value, even `null`, which `decode_header` reads as
 /// absent. An unreadable header counts as yes.
-fn has_extensions(token: &[u8]) -> bool {
+fn has_critical_extensions(token: &[u8]) -> bool {
     let header = token.split(|&byte| byte == b'.').next().unwrap_or_default();
     let fields = BASE64_URL_SAFE_NO_PAD.decode(header).ok().and_then(|json| serde_json::from_slice(&json).ok());
     fields.is_none_or(|fields: serde_json::Map<String, serde_json::Value>| fields.contains_key("crit"))
 }
 
-impl Trust {
+impl TrustedIssuer {
     /// The caller identified by a token. The error is for the log only, not for the client.
-    pub(super) fn caller(&self, token: &[u8]) -> Result<Caller, String> {
+    pub(super) fn authenticate(&self, token: &[u8]) -> Result<Principal, String> {
         let header = decode_header(token).map_err(|error| format!("the header of the token: {error}"))?;
         // RFC 7515, 4.1.11: a token with unknown critical extensions must be refused. No extension is known here.
-        if has_extensions(token) {
+        if has_critical_extensions(token) {
             return Err("the header of the token has crit, and no extension is known here".into());
         }
         let mut why = "no trusted key has the token's kid and algorithm".to_owned();
@@ -125,7 +125,7 @@ impl Trust {
             validation.set_issuer(&[&self.issuer]);
             validation.set_audience(&[&self.audience]);
             match decode::<Claims>(token, &trusted.key, &validation) {
-                Ok(data) => return caller(data.claims),
+                Ok(data) => return principal(data.claims),
                 Err(error) => why = error.to_string(),
             }
         }
@@ -133,7 +133,7 @@ impl Trust {
     }
 }
 
-fn caller(claims: Claims) -> Result<Caller, String> {
+fn principal(claims: Claims) -> Result<Principal, String> {
     if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT_BYTES {
         return Err(format!("sub has {} bytes, 1 to {MAX_SUBJECT_BYTES} are taken", claims.sub.len()));
     }
@@ -144,5 +144,5 @@ fn caller(claims: Claims) -> Result<Caller, String> {
     }
     let scope = Scope::new(&claims.nearness_collections)
         .map_err(|error: InvalidScope| format!("nearness_collections: {error}"))?;
-    Ok(Caller { name: claims.sub, role, scope })
+    Ok(Principal { name: claims.sub, role, scope })
 }

@@ -17,9 +17,9 @@ mod jwt;
 mod principal;
 mod reloadable;
 
-pub use access::{Access, CertificateGrant, KeyGrant, Refused};
+pub use access::{Access, AuthError, CertificateGrant, KeyGrant};
 pub use api_key::{InvalidHash, KeyHash, NewKey};
-pub use audit_log::{Audit, Entry};
-pub use jwt::{InvalidTrust, SigningAlgorithm, Trust, TrustedKey};
-pub use principal::{Caller, InvalidScope, Role, Scope};
-pub use reloadable::Live;
+pub use audit_log::{AuditEntry, AuditLog};
+pub use jwt::{InvalidPublicKey, SigningAlgorithm, TrustedIssuer, TrustedKey};
+pub use principal::{InvalidScope, Principal, Role, Scope};
+pub use reloadable::Reloadable;

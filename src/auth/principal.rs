@@ -59,14 +59,14 @@ impl Scope {
     /// [`InvalidScope`] with the first invalid pattern.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, InvalidScope> {
         let pattern = |text: &str| {
-            let wrong = || InvalidScope(text.to_owned());
+            let invalid = || InvalidScope(text.to_owned());
             match text.strip_suffix('*') {
                 Some("") => Ok(Pattern::Prefix("".into())),
                 // A prefix must be a valid name, so that a typing error is reported instead of covering nothing.
                 Some(prefix) => {
-                    CollectionName::new(prefix).map_err(|_| wrong()).map(|_| Pattern::Prefix(prefix.into()))
+                    CollectionName::new(prefix).map_err(|_| invalid()).map(|_| Pattern::Prefix(prefix.into()))
                 }
-                None => CollectionName::new(text).map_err(|_| wrong()).map(Pattern::One),
+                None => CollectionName::new(text).map_err(|_| invalid()).map(Pattern::One),
             }
         };
         patterns.iter().map(|text| pattern(text.as_ref())).collect::<Result<_, _>>().map(Self)
@@ -88,7 +88,7 @@ impl Scope {
 
 /// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct Principal {
     /// Name for logs: of a key, the subject of a token, or a name in a certificate.
     pub name: String,
     /// The role.
@@ -116,8 +116,8 @@ mod tests {
         assert!(Scope::new(&["*"]).unwrap().covers(&name("x")) && Scope::all().covers(&name("x")));
         assert!(!Scope::new::<&str>(&[]).unwrap().covers(&name("x")));
         assert!(Scope::new(&["words", "*"]).unwrap().is_all() && !scope.is_all());
-        for wrong in ["", "a*b", "**", "../x", ".*", "a b", "-*"] {
-            assert_eq!(Scope::new(&["ok", wrong]), Err(InvalidScope(wrong.into())));
+        for invalid in ["", "a*b", "**", "../x", ".*", "a b", "-*"] {
+            assert_eq!(Scope::new(&["ok", invalid]), Err(InvalidScope(invalid.into())));
         }
     }
 

@@ -147,8 +147,8 @@ mod tests {
             assert!(examples.iter().any(|line| line.starts_with(path)), "{path} has no example of its own: {help}");
             for example in examples {
                 // Split as a shell would, as far as the examples need it: single quotes only.
-                let words = example.split('\'').enumerate().flat_map(|(place, part)| {
-                    if place % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+                let words = example.split('\'').enumerate().flat_map(|(index, part)| {
+                    if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
                 });
                 if let Err(error) = Cli::try_parse_from(words) {
                     panic!("{example}: {error}");

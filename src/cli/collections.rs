@@ -2,12 +2,12 @@
 //! drop-previous.
 
 use super::common_args::ServerArgs;
-use super::config::{self, Tapped};
+use super::config::{self, EmbedderSpec};
 use super::output::{self, Table};
 use super::progress::{Progress, Step, bytes, count};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::collection::{CollectionSpec, IndexSettings, Space};
-use crate::grpc::{Replies, pb};
+use crate::grpc::{ResponseStream, pb};
 use crate::types::{CollectionName, Metric, Precision};
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
@@ -56,8 +56,8 @@ pub(crate) struct ReembedArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) name: CollectionName,
     /// Embedder of the server: NAME, or NAME@FINGERPRINT with the first 8 digits or more.
-    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
-    pub(crate) embedder: Tapped,
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    pub(crate) embedder: EmbedderSpec,
     /// Use the text or image in each payload as the source of its point without verification: for a collection whose
     /// embedder is no longer available.
     #[arg(long)]
@@ -96,8 +96,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) dimension: Option<u32>,
     /// Embedder of the collection: EMBEDDER or EMBEDDER:TAP.
-    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::tapped)]
-    pub(crate) embedder: Option<Tapped>,
+    #[arg(long, value_name = "EMBEDDER[:TAP]", value_parser = config::embedder_spec)]
+    pub(crate) embedder: Option<EmbedderSpec>,
     /// Distance metric: cosine, dot or l2.
     #[arg(long, default_value = "cosine", value_parser = config::metric)]
     pub(crate) metric: Metric,
@@ -140,7 +140,7 @@ pub(super) fn run(command: CollectionsCommand, quiet: bool) -> anyhow::Result<()
 fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
     let collections = remote::block_on(async {
         let client = remote::connect(server).await?;
-        Ok(client.list_collections(pb::ListRequest {}).await.map_err(told)?.collections)
+        Ok(client.list_collections(pb::ListRequest {}).await.map_err(refusal)?.collections)
     })?;
     if json {
         output::json(&json!(collections.iter().map(remote::collection_json).collect::<Vec<_>>()))?;
@@ -175,16 +175,18 @@ fn list(json: bool, server: &ServerArgs) -> anyhow::Result<()> {
 }
 
 fn get(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.collection(pb::GetCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let space = match (&args.embedder, args.dimension) {
-        (Some(tapped), _) => Space::Embedded { embedder: tapped.embedder.clone(), tap: tapped.tap.clone() },
+        (Some(embedder_spec), _) => {
+            Space::Embedded { embedder: embedder_spec.embedder.clone(), tap: embedder_spec.tap.clone() }
+        }
         (None, dimension) => Space::Plain { dimension: dimension.unwrap_or(0) },
     };
     let spec = CollectionSpec {
@@ -199,32 +201,32 @@ fn create(args: &CreateArgs) -> anyhow::Result<()> {
             precision: args.precision.unwrap_or_default(),
         },
     };
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.create_collection(remote::create_request(&spec)).await.map_err(told)
+        client.create_collection(remote::create_request(&spec)).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 fn delete(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.delete_collection(pb::DeleteCollectionRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
     if args.json {
-        output::json(&json!({ "collection": args.name.as_str(), "points": reply.points }))?;
+        output::json(&json!({ "collection": args.name.as_str(), "points": response.points }))?;
     } else {
-        output::line(&format!("deleted {} with {} points", args.name, count(reply.points)))?;
+        output::line(&format!("deleted {} with {} points", args.name, count(response.points)))?;
     }
     Ok(())
 }
 
 fn compact(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.compact(pb::CompactRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 /// Re-embeds a collection.
@@ -235,7 +237,7 @@ fn reembed(args: &ReembedArgs, quiet: bool) -> anyhow::Result<()> {
         let embedder = pb::EmbedderRef { name: args.embedder.embedder.clone(), tap: args.embedder.tap.clone() };
         let (name, trust_payload) = (args.name.as_str().into(), args.trust_payload);
         let request = pb::ReembedRequest { name, embedder: Some(embedder), trust_payload };
-        follow(client.reembed(request).await.map_err(told)?, &progress).await
+        follow(client.reembed(request).await.map_err(refusal)?, &progress).await
     })?;
     finish(made, &progress, args.json)
 }
@@ -246,26 +248,29 @@ fn rollback(args: &NamedArgs, quiet: bool) -> anyhow::Result<()> {
     let made = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
         let request = pb::RollbackRequest { name: args.name.as_str().into() };
-        follow(client.rollback(request).await.map_err(told)?, &progress).await
+        follow(client.rollback(request).await.map_err(refusal)?, &progress).await
     })?;
     finish(made, &progress, args.json)
 }
 
 /// Deletes the previous generation.
 fn drop_previous(args: &NamedArgs) -> anyhow::Result<()> {
-    let reply = remote::block_on(async {
+    let response = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(told)
+        client.drop_previous(pb::DropPreviousRequest { name: args.name.as_str().into() }).await.map_err(refusal)
     })?;
-    show(reply.collection, args.json)
+    show(response.collection, args.json)
 }
 
 /// Shows the progress; returns the collection.
-async fn follow(mut replies: Replies<pb::GenerationResponse>, progress: &Progress) -> anyhow::Result<pb::Collection> {
+async fn follow(
+    mut responses: ResponseStream<pb::GenerationResponse>,
+    progress: &Progress,
+) -> anyhow::Result<pb::Collection> {
     use pb::generation_response::State;
     let mut made = None;
-    while let Some(reply) = replies.next().await.map_err(told)? {
-        match reply.state {
+    while let Some(response) = responses.next().await.map_err(refusal)? {
+        match response.state {
             Some(State::Progress(at)) => {
                 let indexing = at.phase() == pb::generation_progress::Phase::Indexing;
                 let part = (at.total > 0).then(|| at.done as f64 / at.total as f64);

@@ -11,13 +11,13 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "URL", env = config::SERVER_VARIABLE)]
     pub(crate) server: Option<String>,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
+    pub(crate) tls: TlsArgs,
 }
 
 /// Authentication of client and server. API keys and tokens are read only from the environment variable NEARNESS_KEY,
 /// because other users of the machine can see command-line flags.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct TrustArgs {
+pub(crate) struct TlsArgs {
     /// Root certificates to verify the server with, PEM [default: those of the system]
     #[arg(long, value_name = "FILE", env = "NEARNESS_CA")]
     pub(crate) ca: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub(crate) struct TrustArgs {
 
 /// Read-your-writes option of client commands.
 #[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct SeenArgs {
+pub(crate) struct ConsistencyArgs {
     /// Minimum sequence number to read; waits for it up to 10 s.
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     pub(crate) min_sequence: u64,
@@ -39,7 +39,7 @@ pub(crate) struct SeenArgs {
 
 /// Query of a search.
 #[derive(Debug, Args)]
-pub(crate) struct NearArgs {
+pub(crate) struct QueryInputArgs {
     /// Search by text.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) text: Option<String>,

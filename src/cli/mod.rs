@@ -147,7 +147,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Server messages and names in errors are untrusted.
-    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::Refusal>() {
+    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<remote::MultilineError>() {
         Some(refusal) => refusal.to_string(),
         None => output::escaped(&cause.to_string()).into_owned(),
     };
@@ -162,7 +162,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         last = cause;
     }
     let _ = io::stderr().write_all(text.as_bytes());
-    if error.chain().any(|cause| cause.is::<config::Usage>()) {
+    if error.chain().any(|cause| cause.is::<config::UsageError>()) {
         ExitCode::from(2)
     } else if error.is::<check::Damaged>() {
         ExitCode::from(3)

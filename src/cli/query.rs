@@ -1,11 +1,11 @@
 //! `nearness query`: search results as a table or JSON, with the cost of the search.
 
-use super::common_args::{NearArgs, SeenArgs, ServerArgs};
+use super::common_args::{ConsistencyArgs, QueryInputArgs, ServerArgs};
 use super::config;
 use super::filter::FilterArgs;
 use super::load::read_image;
 use super::output::{self, Table, brief};
-use super::remote::{self, told};
+use super::remote::{self, refusal};
 use crate::grpc::pb;
 use crate::types::CollectionName;
 use clap::{ArgGroup, Args};
@@ -28,7 +28,7 @@ pub(crate) struct QueryArgs {
     #[arg(value_parser = config::collection_name)]
     pub(crate) collection: CollectionName,
     #[command(flatten)]
-    pub(crate) near: NearArgs,
+    pub(crate) input: QueryInputArgs,
     /// Search by the id of a stored point.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct QueryArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) seen: SeenArgs,
+    pub(crate) consistency: ConsistencyArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -93,18 +93,18 @@ pub(super) fn run(args: QueryArgs) -> anyhow::Result<()> {
             group_by: args.group_by.clone().unwrap_or_default(),
             allow_partial: args.allow_partial,
         }),
-        min_sequence: args.seen.min_sequence,
+        min_sequence: args.consistency.min_sequence,
     };
     let answer = remote::block_on(async {
         let client = remote::connect(&args.server).await?;
-        client.search(request).await.map_err(told)
+        client.search(request).await.map_err(refusal)
     })?;
     remote::note_unknown_fields(args.collection.as_str(), &answer.unknown_fields);
     if args.json { print_json(&args, answer) } else { print_table(&args, answer) }
 }
 
 fn form(args: &QueryArgs) -> anyhow::Result<Form> {
-    Ok(if let Some(form) = brought(&args.near)? {
+    Ok(if let Some(form) = input_form(&args.input)? {
         form
     } else if let Some(id) = &args.id {
         Form::Id(id.clone())
@@ -114,7 +114,7 @@ fn form(args: &QueryArgs) -> anyhow::Result<Form> {
 }
 
 /// Builds the query from the arguments, if one is given.
-pub(super) fn brought(near: &NearArgs) -> anyhow::Result<Option<Form>> {
+pub(super) fn input_form(near: &QueryInputArgs) -> anyhow::Result<Option<Form>> {
     Ok(if let Some(text) = &near.text {
         Some(Form::Text(text.clone()))
     } else if let Some(path) = &near.image {
@@ -130,12 +130,12 @@ fn print_table(args: &QueryArgs, answer: pb::SearchResponse) -> anyhow::Result<(
         head.push("vector");
     }
     let mut table = Table::new(&head);
-    for (place, hit) in answer.hits.into_iter().enumerate() {
+    for (rank, hit) in answer.hits.into_iter().enumerate() {
         let payload = remote::payload_of(hit.payload, &hit.payload_json)?;
         let text =
             if args.payload { Value::Object(payload).to_string() } else { brief(&remote::summary(&payload), 80) };
         let mut row = vec![
-            (place + 1).to_string(),
+            (rank + 1).to_string(),
             format!("{:.4}", hit.score),
             format!("{:.4}", hit.distance),
             brief(&hit.id, 60),

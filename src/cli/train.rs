@@ -5,7 +5,9 @@
 use super::config;
 use super::output;
 use super::progress::{count, duration, in_words, rate};
-use super::train_common::{MadeArgs, ModelFolder, Phases, StoredAs, command_line, data_sources, object, precision};
+use super::train_common::{
+    ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, object, precision,
+};
 use super::train_gpt::TrainGptArgs;
 use super::train_images::TrainImagesArgs;
 use super::train_text::TrainTextArgs;
@@ -130,8 +132,8 @@ pub(crate) struct TrainWordsArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Precision of the saved weights.
-    #[arg(long, value_enum, default_value_t = StoredAs::F16)]
-    pub(crate) store: StoredAs,
+    #[arg(long, value_enum, default_value_t = StoragePrecision::F16)]
+    pub(crate) store: StoragePrecision,
     /// Also write the vectors in word2vec's text format.
     #[arg(long, value_name = "FILE")]
     pub(crate) word2vec_text: Option<PathBuf>,
@@ -139,7 +141,7 @@ pub(crate) struct TrainWordsArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) word2vec_binary: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Training objective of word vectors.
@@ -194,7 +196,7 @@ pub(crate) struct TrainDigitsArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Runs a subcommand.
@@ -209,9 +211,9 @@ pub(super) fn run(command: TrainCommand, quiet: bool) -> anyhow::Result<()> {
 }
 
 fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let named: Vec<PathBuf> = args.corpus.iter().filter(|path| path.as_os_str() != STANDARD_INPUT).cloned().collect();
-    let mut data = data_sources(&named, &args.made.licence)?;
+    let mut data = data_sources(&named, &args.output.licence)?;
     let threads = config::threads(args.threads);
     let objective = match args.objective {
         ObjectiveArg::SkipGram => words::Objective::SkipGram,
@@ -251,9 +253,9 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
             .checkpoint
             .clone()
             .map(|folder| words::Checkpoints { folder, interval: Duration::from_secs(args.checkpoint_every) }),
-        scratch: folder.beside_it().to_owned(),
+        scratch: folder.parent_dir().to_owned(),
     };
-    let phases = Phases::new("train words", "words", quiet);
+    let phases = PhaseProgress::new("train words", "words", quiet);
     let trained = words::train(&args.corpus, &options, &|seen| {
         let note = match seen.loss {
             Some(loss) => format!("loss {loss:.4}, learning rate {:.5}", seen.learning_rate),
@@ -274,7 +276,7 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         "vocabulary": model.vocabulary().len(),
     });
     let from_input = model.card().data.iter().cloned();
-    data.extend(from_input.map(|source| DataSource { licence: args.made.licence.clone(), ..source }));
+    data.extend(from_input.map(|source| DataSource { licence: args.output.licence.clone(), ..source }));
     let card = ModelCard {
         command: command_line(),
         data,
@@ -293,13 +295,13 @@ fn train_words(args: &TrainWordsArgs, quiet: bool) -> anyhow::Result<()> {
         words::remove_checkpoint(folder)?;
     }
     let seconds = measured.iter().map(|phase| phase.seconds).sum::<f64>();
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
         warn(&warnings)?;
         output::line(&format!(
             "{}: {} words, trained in {}{}",
-            args.made.out.display(),
+            args.output.out.display(),
             count(model.vocabulary().len() as u64),
             duration(seconds),
             in_words(words_per_second, "words")
@@ -327,10 +329,10 @@ fn write_word2vec(args: &TrainWordsArgs, model: &WordModel) -> anyhow::Result<()
 }
 
 fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let files = [Some(&args.images), Some(&args.labels), args.test_images.as_ref(), args.test_labels.as_ref()];
     let files = files.into_iter().flatten().cloned().collect::<Vec<_>>();
-    let data = data_sources(&files, &args.made.licence)?;
+    let data = data_sources(&files, &args.output.licence)?;
     let images = LabelledImages::read(&args.images, &args.labels)?;
     let test = match (&args.test_images, &args.test_labels) {
         (Some(images), Some(labels)) => Some(LabelledImages::read(images, labels)?),
@@ -346,7 +348,7 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
         threads,
         augment: !args.no_augment,
     };
-    let phases = Phases::new("train digits", "images", quiet);
+    let phases = PhaseProgress::new("train digits", "images", quiet);
     let trained = digits::train(&images, test.as_ref(), &options, &|seen| {
         phases.epoch(seen, "");
         true
@@ -378,13 +380,13 @@ fn train_digits(args: &TrainDigitsArgs, quiet: bool) -> anyhow::Result<()> {
     let warnings = card.warnings.clone();
     let net: DigitNet = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality, "warnings": warnings }))?;
     } else {
         warn(&warnings)?;
         let accuracy =
             accuracy.map_or(String::new(), |accuracy| format!(", {:.2} % of the test images right", accuracy * 100.0));
-        output::line(&format!("{}: trained in {}{accuracy}", args.made.out.display(), duration(seconds)))?;
+        output::line(&format!("{}: trained in {}{accuracy}", args.output.out.display(), duration(seconds)))?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// Model folder that a command creates.
 #[derive(Debug, Args)]
-pub(crate) struct MadeArgs {
+pub(crate) struct ModelOutputArgs {
     /// Model folder to create.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) struct MadeArgs {
 
 /// Precision of the stored weights of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StoredAs {
+pub(crate) enum StoragePrecision {
     /// 32-bit floats.
     F32,
     /// 16-bit floats.
@@ -43,7 +43,7 @@ pub(crate) enum StoredAs {
 
 /// Labelled images: class folders, or a pair of IDX files.
 #[derive(Debug, Args)]
-pub(crate) struct LabelledArgs {
+pub(crate) struct LabelledImageArgs {
     /// Folder with one subfolder of images per class, or a tar archive of one (plain or gzip).
     #[arg(long, value_name = "DIR|TAR", required_unless_present = "images", conflicts_with_all = ["images", "labels"])]
     pub(crate) data: Option<PathBuf>,
@@ -56,11 +56,11 @@ pub(crate) struct LabelledArgs {
 }
 
 /// Returns the precision of the saved weights.
-pub(super) fn precision(store: StoredAs) -> Precision {
+pub(super) fn precision(store: StoragePrecision) -> Precision {
     match store {
-        StoredAs::F32 => Precision::F32,
-        StoredAs::F16 => Precision::F16,
-        StoredAs::I8 => Precision::I8,
+        StoragePrecision::F32 => Precision::F32,
+        StoragePrecision::F16 => Precision::F16,
+        StoragePrecision::I8 => Precision::I8,
     }
 }
 
@@ -97,12 +97,12 @@ impl ModelFolder {
     }
 
     /// Returns the parent folder.
-    pub(super) fn beside_it(&self) -> &Path {
+    pub(super) fn parent_dir(&self) -> &Path {
         Self::parent(&self.out)
     }
 
     /// Returns an unused path next to the folder.
-    fn beside(&self, what: &str) -> PathBuf {
+    fn sibling(&self, what: &str) -> PathBuf {
         let name = self.out.file_name().unwrap_or_default().to_string_lossy();
         Self::parent(&self.out).join(format!(".{name}.{what}.{}", std::process::id()))
     }
@@ -110,14 +110,14 @@ impl ModelFolder {
     /// Saves next to the folder, then renames; deletes the old folder last.
     #[allow(clippy::disallowed_methods, reason = "a folder is renamed, its files are durable by then")]
     pub(super) fn publish(self, save: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let fresh = self.beside("new");
+        let fresh = self.sibling("new");
         let named = || format!("--out {}: cannot be written", self.out.display());
         let saved = fs::DirBuilder::new().mode(0o700).create(&fresh).with_context(named).and_then(|()| save(&fresh));
         if let Err(error) = saved {
             let _ = fs::remove_dir_all(&fresh);
             return Err(error);
         }
-        let old = self.beside("old");
+        let old = self.sibling("old");
         if self.replaces {
             fs::rename(&self.out, &old).with_context(named)?;
         }
@@ -135,7 +135,7 @@ impl ModelFolder {
 }
 
 /// The phases of a training, each with its own rate.
-pub(super) struct Phases {
+pub(super) struct PhaseProgress {
     label: &'static str,
     unit: &'static str,
     quiet: bool,
@@ -144,8 +144,8 @@ pub(super) struct Phases {
 
 /// The current phase and the completed ones.
 struct State {
-    now: Option<(Phase, Progress)>,
-    before: Vec<Phase>,
+    current: Option<(Phase, Progress)>,
+    completed: Vec<Phase>,
     /// Time of the last event; the next phase begins there, not at its own first event.
     last: Instant,
 }
@@ -159,9 +159,9 @@ pub(super) struct Phase {
     pub(super) loss: Option<f64>,
 }
 
-impl Phases {
+impl PhaseProgress {
     pub(super) fn new(label: &'static str, unit: &'static str, quiet: bool) -> Self {
-        let state = State { now: None, before: Vec::new(), last: Instant::now() };
+        let state = State { current: None, completed: Vec::new(), last: Instant::now() };
         Self { label, unit, quiet, state: Mutex::new(state) }
     }
 
@@ -176,14 +176,14 @@ impl Phases {
 
     pub(super) fn step(&self, name: &'static str, done: u64, total: Option<u64>, note: &str, loss: Option<f64>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.now.as_ref().is_none_or(|(phase, _)| phase.name != name) {
+        if state.current.as_ref().is_none_or(|(phase, _)| phase.name != name) {
             Self::close(&mut state);
             let phase = Phase { name, done: 0, seconds: 0.0, loss: None };
             let progress = Progress::since(state.last, format!("{}, {name}", self.label), self.unit, self.quiet);
-            state.now = Some((phase, progress));
+            state.current = Some((phase, progress));
         }
         state.last = Instant::now();
-        if let Some((phase, progress)) = &mut state.now {
+        if let Some((phase, progress)) = &mut state.current {
             phase.done = phase.done.max(done);
             phase.seconds = progress.seconds();
             phase.loss = loss.or(phase.loss);
@@ -192,9 +192,9 @@ impl Phases {
     }
 
     fn close(state: &mut State) {
-        if let Some((phase, progress)) = state.now.take() {
+        if let Some((phase, progress)) = state.current.take() {
             progress.finish(&format!("{} in {}", count(phase.done), duration(phase.seconds)));
-            state.before.push(phase);
+            state.completed.push(phase);
         }
     }
 
@@ -202,10 +202,10 @@ impl Phases {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if well {
             Self::close(&mut state);
-        } else if let Some((_, progress)) = state.now.take() {
+        } else if let Some((_, progress)) = state.current.take() {
             progress.abandon();
         }
-        state.before
+        state.completed
     }
 }
 
@@ -236,9 +236,9 @@ mod tests {
 
     #[test]
     fn a_phase_begins_before_it_is_first_heard_of() {
-        let phases = Phases::new("train", "images", true);
-        let begun = phases.state.lock().unwrap().last;
-        phases.state.lock().unwrap().last = begun.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(begun);
+        let phases = PhaseProgress::new("train", "images", true);
+        let started = phases.state.lock().unwrap().last;
+        phases.state.lock().unwrap().last = started.checked_sub(std::time::Duration::from_secs(10)).unwrap_or(started);
         phases.step("training", 80, None, "", None);
         let measured = phases.finish(true);
         assert!(measured[0].seconds >= 10.0, "{measured:?}");

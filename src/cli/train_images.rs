@@ -3,7 +3,7 @@
 use super::config;
 use super::output;
 use super::progress::{Progress, count, duration, in_words, rate};
-use super::train_common::{LabelledArgs, MadeArgs, ModelFolder, Phases, command_line, object};
+use super::train_common::{LabelledImageArgs, ModelFolder, ModelOutputArgs, PhaseProgress, command_line, object};
 use crate::embed::images::{self, LabelledPictures, PictureOptions};
 use crate::embed::{DataSource, Embedder, ModelCard, today};
 use anyhow::bail;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 )]
 pub(crate) struct TrainImagesArgs {
     #[command(flatten)]
-    pub(crate) train: LabelledArgs,
+    pub(crate) train: LabelledImageArgs,
     /// Class folders, or a tar archive of them, for testing.
     #[arg(long, value_name = "DIR|TAR", requires = "data")]
     pub(crate) test: Option<PathBuf>,
@@ -68,12 +68,12 @@ pub(crate) struct TrainImagesArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Runs the training.
 pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let grey = args.grey || args.train.images.is_some();
     let wanted = PictureOptions { side: args.size, channels: if grey { 1 } else { 3 }, classes: None };
     let images = read(&args.train, wanted, quiet)?;
@@ -81,7 +81,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let test = match (&args.test, &args.test_images, &args.test_labels) {
         (None, None, None) => None,
         (data, images, labels) => {
-            let labelled = LabelledArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
+            let labelled = LabelledImageArgs { data: data.clone(), images: images.clone(), labels: labels.clone() };
             Some(read(&labelled, wanted, quiet)?)
         }
     };
@@ -98,7 +98,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
         seed: args.seed,
         threads,
     };
-    let phases = Phases::new("train images", "images", quiet);
+    let phases = PhaseProgress::new("train images", "images", quiet);
     let trained = images::train(&images, test.as_ref(), &options, &|seen| {
         phases.epoch(seen, &format!(", {:.1} % right", seen.train_accuracy * 100.0));
         true
@@ -116,7 +116,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
         "images_per_second": rate.map(f64::round),
     });
     let trainer = net.card();
-    let licensed = |source: &DataSource| DataSource { licence: args.made.licence.clone(), ..source.clone() };
+    let licensed = |source: &DataSource| DataSource { licence: args.output.licence.clone(), ..source.clone() };
     let card = ModelCard {
         name: args.name.clone(),
         command: command_line(),
@@ -130,8 +130,8 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
     let card = card.completed_by(trainer);
     let net = net.with_card(card);
     folder.publish(|path| Ok(net.save(path)?))?;
-    if args.made.json {
-        output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?;
+    if args.output.json {
+        output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality }))?;
     } else {
         let found = found.map_or(String::new(), |found| {
             let (right, same) = (found.accuracy * 100.0, found.same_class * 100.0);
@@ -140,7 +140,7 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
                 images::NEIGHBOURS
             )
         });
-        let out = args.made.out.display();
+        let out = args.output.out.display();
         let rate = in_words(rate, "images");
         output::line(&format!("{out}: trained in {}{rate}{found}", duration(seconds)))?;
     }
@@ -148,7 +148,11 @@ pub(super) fn run(args: &TrainImagesArgs, quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Reads labelled images; warns about skipped files.
-pub(super) fn read(args: &LabelledArgs, wanted: PictureOptions<'_>, quiet: bool) -> anyhow::Result<LabelledPictures> {
+pub(super) fn read(
+    args: &LabelledImageArgs,
+    wanted: PictureOptions<'_>,
+    quiet: bool,
+) -> anyhow::Result<LabelledPictures> {
     let progress = Progress::start("reading images", "images", quiet);
     let images = match (&args.data, &args.images, &args.labels) {
         (Some(data), None, None) => LabelledPictures::read_classes(data, wanted)?,

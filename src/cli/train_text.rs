@@ -4,7 +4,9 @@ use super::config;
 use super::eval::text::{Measured, embedded};
 use super::output;
 use super::progress::{count, duration};
-use super::train_common::{MadeArgs, ModelFolder, Phases, StoredAs, command_line, data_sources, precision};
+use super::train_common::{
+    ModelFolder, ModelOutputArgs, PhaseProgress, StoragePrecision, command_line, data_sources, precision,
+};
 use crate::embed::text::{self, paragraphs, paragraphs::Paragraphs, retrieval};
 use crate::embed::words::WordModel;
 use crate::embed::{Embedder, ModelCard, today};
@@ -61,8 +63,8 @@ pub(crate) struct TrainTextArgs {
     #[arg(long, value_name = "WORDS", default_value_t = paragraphs::MIN_WORDS, value_parser = config::at_least_one)]
     pub(crate) min_words: usize,
     /// Precision of the saved weights.
-    #[arg(long, value_enum, default_value_t = StoredAs::I8)]
-    pub(crate) store: StoredAs,
+    #[arg(long, value_enum, default_value_t = StoragePrecision::I8)]
+    pub(crate) store: StoragePrecision,
     /// Number of queries of the final evaluation; 0 for none.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) queries: usize,
@@ -73,12 +75,12 @@ pub(crate) struct TrainTextArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) made: MadeArgs,
+    pub(crate) output: ModelOutputArgs,
 }
 
 /// Runs the training.
 pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
-    let folder = ModelFolder::plan(&args.made.out, args.made.force)?;
+    let folder = ModelFolder::plan(&args.output.out, args.output.force)?;
     let words = match &args.words {
         Some(folder) => WordModel::load(folder).with_context(|| format!("--words {}", folder.display()))?,
         None => WordModel::default_model().context("the model in the binary")?,
@@ -99,9 +101,9 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
         store: precision(args.store),
     };
     options.check()?;
-    let data = data_sources(&args.corpus, &args.made.licence)?;
+    let data = data_sources(&args.corpus, &args.output.licence)?;
     let paragraphs = Paragraphs::read(&args.corpus, args.min_words)?;
-    let phases = Phases::new("train text", "paragraphs", quiet);
+    let phases = PhaseProgress::new("train text", "paragraphs", quiet);
     let trained = text::train(&words, &paragraphs, &options, &|seen| {
         let note = seen.loss.map_or(String::new(), |loss| format!("loss {loss:.4}"));
         phases.step(seen.phase, seen.done, Some(seen.total), &note, seen.loss);
@@ -135,13 +137,17 @@ pub(super) fn run(args: &TrainTextArgs, quiet: bool) -> anyhow::Result<()> {
     let quality = card.quality.clone();
     let encoder = encoder.with_card(card);
     folder.publish(|path| Ok(encoder.save(path)?))?;
-    if args.made.json {
-        return Ok(output::json(&json!({ "out": args.made.out, "seconds": seconds, "quality": quality }))?);
+    if args.output.json {
+        return Ok(output::json(&json!({ "out": args.output.out, "seconds": seconds, "quality": quality }))?);
     }
     let found = measured.map_or(String::new(), |Measured { measures, .. }| {
         format!(", recall@10 {:.4} and MRR {:.4} on articles held out", measures.recall, measures.mrr)
     });
     let texts = count(paragraphs.texts().len() as u64);
-    output::line(&format!("{}: {texts} paragraphs, trained in {}{found}", args.made.out.display(), duration(seconds)))?;
+    output::line(&format!(
+        "{}: {texts} paragraphs, trained in {}{found}",
+        args.output.out.display(),
+        duration(seconds)
+    ))?;
     Ok(())
 }

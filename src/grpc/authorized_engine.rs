@@ -5,7 +5,7 @@
 //! out of reach does not exist for the caller: embedders are looked up among the visible ones and passed to the engine
 //! by fingerprint.
 
-use super::middleware::request_context::Context;
+use super::middleware::request_context::RequestContext;
 use crate::collection::map::{Feed, MapChoice, MapParams, Placed, Tell};
 use crate::collection::snapshot::{Listed, SnapshotInfo, SnapshotName};
 use crate::collection::{
@@ -17,26 +17,26 @@ use crate::embed::{Fingerprint, Model, Registry};
 use crate::types::{CollectionName, PointId};
 use std::sync::Arc;
 
-pub(super) struct Scoped<'a> {
+pub(super) struct AuthorizedEngine<'a> {
     pub(super) engine: &'a dyn Engine,
-    pub(super) context: &'a Context,
+    pub(super) context: &'a RequestContext,
 }
 
-impl Scoped<'_> {
-    fn enter(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
+impl AuthorizedEngine<'_> {
+    fn authorize(&self, name: &CollectionName) -> Result<&dyn Engine, Error> {
         // Keeps the first name; a request names one collection.
         let _ = self.context.collection.set(name.clone());
-        if self.context.caller.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
+        if self.context.principal.scope.covers(name) { Ok(self.engine) } else { Err(Error::Forbidden) }
     }
 
     /// Whether the caller may read all collections that a model was trained on.
-    fn may_see(&self, model: &Model) -> bool {
-        let scope = &self.context.caller.scope;
+    fn is_visible(&self, model: &Model) -> bool {
+        let scope = &self.context.principal.scope;
         model.trained_on().all(|name| CollectionName::new(name).is_ok_and(|name| scope.covers(&name)))
     }
 
     /// Returns the unambiguous name of an embedder visible to the caller.
-    fn exactly(&self, embedder: &str) -> Result<String, Error> {
+    fn resolve_embedder(&self, embedder: &str) -> Result<String, Error> {
         let registry = self.embedders();
         let found = registry.by_name(embedder);
         let found = found.map_err(|source| Error::Embed { field: "embedder.name".into(), source })?;
@@ -44,37 +44,37 @@ impl Scoped<'_> {
     }
 
     /// Returns the engine if the caller may access all collections; required for changes that affect all of them.
-    fn everything(&self) -> Result<&dyn Engine, Error> {
-        if self.context.caller.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
+    fn authorize_all(&self) -> Result<&dyn Engine, Error> {
+        if self.context.principal.scope.is_all() { Ok(self.engine) } else { Err(Error::ForbiddenModels) }
     }
 }
 
-impl Engine for Scoped<'_> {
+impl Engine for AuthorizedEngine<'_> {
     fn embedders(&self) -> Arc<Registry> {
         let all = self.engine.embedders();
-        if self.context.caller.scope.is_all() {
+        if self.context.principal.scope.is_all() {
             return all;
         }
-        let mut seen = Registry::clone(&all);
-        seen.retain(|model| self.may_see(model));
-        Arc::new(seen)
+        let mut visible = Registry::clone(&all);
+        visible.retain(|model| self.is_visible(model));
+        Arc::new(visible)
     }
     fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let mut infos = self.engine.models()?;
-        let scope = &self.context.caller.scope;
-        infos.retain(|info| self.may_see(&info.model));
-        let seen = self.embedders();
+        let scope = &self.context.principal.scope;
+        infos.retain(|info| self.is_visible(&info.model));
+        let visible = self.embedders();
         for info in &mut infos {
             info.used_by.retain(|name| scope.covers(name));
-            info.current = seen.is_current(&info.model);
+            info.current = visible.is_current(&info.model);
         }
         Ok(infos)
     }
     fn upload(&self) -> Result<Upload, Error> {
-        self.everything()?.upload()
+        self.authorize_all()?.upload()
     }
     fn install_model(&self, upload: Upload) -> Result<ModelInfo, Error> {
-        self.everything()?.install_model(upload)
+        self.authorize_all()?.install_model(upload)
     }
     fn train_model(
         &self,
@@ -82,41 +82,41 @@ impl Engine for Scoped<'_> {
         upload: Upload,
         observe: ObserveTraining<'_>,
     ) -> Result<ModelInfo, Error> {
-        let engine = self.everything()?;
-        training.texts_of().map_or(Ok(engine), |name| self.enter(name))?.train_model(training, upload, observe)
+        let engine = self.authorize_all()?;
+        training.texts_of().map_or(Ok(engine), |name| self.authorize(name))?.train_model(training, upload, observe)
     }
     fn delete_model(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
-        self.everything()?.delete_model(fingerprint)
+        self.authorize_all()?.delete_model(fingerprint)
     }
     fn activity(&self) -> Activity {
         self.engine.activity()
     }
     fn create_collection(&self, spec: &CollectionSpec) -> Result<CollectionInfo, Error> {
-        let engine = self.enter(&spec.name)?;
+        let engine = self.authorize(&spec.name)?;
         match &spec.space {
             Space::Plain { .. } => engine.create_collection(spec),
             Space::Embedded { embedder, tap } => {
-                let space = Space::Embedded { embedder: self.exactly(embedder)?, tap: tap.clone() };
+                let space = Space::Embedded { embedder: self.resolve_embedder(embedder)?, tap: tap.clone() };
                 engine.create_collection(&CollectionSpec { space, ..spec.clone() })
             }
         }
     }
     fn collection(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.enter(name)?.collection(name)
+        self.authorize(name)?.collection(name)
     }
     fn sequence(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.enter(name)?.sequence(name)
+        self.authorize(name)?.sequence(name)
     }
     fn collections(&self) -> Result<Vec<CollectionInfo>, Error> {
         let mut infos = self.engine.collections()?;
-        infos.retain(|info| self.context.caller.scope.covers(&info.name));
+        infos.retain(|info| self.context.principal.scope.covers(&info.name));
         Ok(infos)
     }
     fn delete_collection(&self, name: &CollectionName) -> Result<u64, Error> {
-        self.enter(name)?.delete_collection(name)
+        self.authorize(name)?.delete_collection(name)
     }
     fn compact(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.enter(name)?.compact(name)
+        self.authorize(name)?.compact(name)
     }
     fn reembed(
         &self,
@@ -126,36 +126,36 @@ impl Engine for Scoped<'_> {
         sources: Sources,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let engine = self.enter(name)?;
+        let engine = self.authorize(name)?;
         engine.collection(name)?;
-        engine.reembed(name, &self.exactly(embedder)?, tap, sources, observe)
+        engine.reembed(name, &self.resolve_embedder(embedder)?, tap, sources, observe)
     }
     fn rollback(&self, name: &CollectionName, observe: Observe<'_>) -> Result<CollectionInfo, Error> {
-        self.enter(name)?.rollback(name, observe)
+        self.authorize(name)?.rollback(name, observe)
     }
     fn drop_previous(&self, name: &CollectionName) -> Result<CollectionInfo, Error> {
-        self.enter(name)?.drop_previous(name)
+        self.authorize(name)?.drop_previous(name)
     }
     fn check(&self, name: &CollectionName) -> Result<CheckReport, Error> {
-        self.enter(name)?.check(name)
+        self.authorize(name)?.check(name)
     }
     fn upsert(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.enter(name)?.upsert(name, items)
+        self.authorize(name)?.upsert(name, items)
     }
     fn unknown_fields(&self, name: &CollectionName, filter: &Filter) -> Result<Vec<String>, Error> {
-        self.enter(name)?.unknown_fields(name, filter)
+        self.authorize(name)?.unknown_fields(name, filter)
     }
     fn upsert_keeping(&self, name: &CollectionName, items: Vec<Item>) -> Result<Upserted, Error> {
-        self.enter(name)?.upsert_keeping(name, items)
+        self.authorize(name)?.upsert_keeping(name, items)
     }
     fn upsert_instead(&self, name: &CollectionName, blocks: Vec<Item>, texts: &[PointId]) -> Result<Upserted, Error> {
-        self.enter(name)?.upsert_instead(name, blocks, texts)
+        self.authorize(name)?.upsert_instead(name, blocks, texts)
     }
     fn prepare(&self, name: &CollectionName, item: Item) -> Result<Item, Error> {
-        self.enter(name)?.prepare(name, item)
+        self.authorize(name)?.prepare(name, item)
     }
     fn delete_points(&self, name: &CollectionName, ids: &[PointId]) -> Result<Deleted, Error> {
-        self.enter(name)?.delete_points(name, ids)
+        self.authorize(name)?.delete_points(name, ids)
     }
     fn delete_matching(
         &self,
@@ -163,10 +163,10 @@ impl Engine for Scoped<'_> {
         filter: &Filter,
         allow_unknown_fields: bool,
     ) -> Result<Deleted, Error> {
-        self.enter(name)?.delete_matching(name, filter, allow_unknown_fields)
+        self.authorize(name)?.delete_matching(name, filter, allow_unknown_fields)
     }
     fn get(&self, name: &CollectionName, ids: &[PointId], fields: Fields) -> Result<Vec<Option<Point>>, Error> {
-        self.enter(name)?.get(name, ids, fields)
+        self.authorize(name)?.get(name, ids, fields)
     }
     fn scroll(
         &self,
@@ -176,13 +176,13 @@ impl Engine for Scoped<'_> {
         fields: Fields,
         filter: Option<&Filter>,
     ) -> Result<Page, Error> {
-        self.enter(name)?.scroll(name, after, limit, fields, filter)
+        self.authorize(name)?.scroll(name, after, limit, fields, filter)
     }
     fn count(&self, name: &CollectionName, filter: Option<&Filter>) -> Result<u64, Error> {
-        self.enter(name)?.count(name, filter)
+        self.authorize(name)?.count(name, filter)
     }
     fn search(&self, name: &CollectionName, queries: &[Query], params: &SearchParams) -> Result<Vec<Answer>, Error> {
-        let answers = self.enter(name)?.search(name, queries, params)?;
+        let answers = self.authorize(name)?.search(name, queries, params)?;
         if let Some(answer) = answers.first() {
             let _ = self.context.path.set(answer.stats.path);
         }
@@ -195,26 +195,26 @@ impl Engine for Scoped<'_> {
         params: &SearchParams,
         id: &PointId,
     ) -> Result<Explanation, Error> {
-        self.enter(name)?.explain(name, query, params, id)
+        self.authorize(name)?.explain(name, query, params, id)
     }
     fn create_snapshot(&self, name: &CollectionName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
-        self.enter(name)?.create_snapshot(name, observe)
+        self.authorize(name)?.create_snapshot(name, observe)
     }
     fn snapshots(&self) -> Result<Vec<Listed>, Error> {
         let mut listed = self.engine.snapshots()?;
         // A snapshot that cannot be described is listed by name only, which reveals nothing about a collection.
         listed.retain(|listed| {
-            listed.info.as_ref().map_or(true, |info| self.context.caller.scope.covers(&info.collection))
+            listed.info.as_ref().map_or(true, |info| self.context.principal.scope.covers(&info.collection))
         });
         Ok(listed)
     }
     fn snapshot(&self, snapshot: &SnapshotName) -> Result<SnapshotInfo, Error> {
         let info = self.engine.snapshot(snapshot)?;
-        if self.context.caller.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
+        if self.context.principal.scope.covers(&info.collection) { Ok(info) } else { Err(Error::Forbidden) }
     }
     fn verify_snapshot(&self, snapshot: &SnapshotName, observe: Observe<'_>) -> Result<SnapshotInfo, Error> {
         let info = self.snapshot(snapshot)?;
-        self.enter(&info.collection)?.verify_snapshot(snapshot, observe)
+        self.authorize(&info.collection)?.verify_snapshot(snapshot, observe)
     }
     fn restore_snapshot(
         &self,
@@ -223,18 +223,18 @@ impl Engine for Scoped<'_> {
         replace: bool,
         observe: Observe<'_>,
     ) -> Result<CollectionInfo, Error> {
-        let engine = self.enter(target)?;
+        let engine = self.authorize(target)?;
         self.snapshot(snapshot)?;
         engine.restore_snapshot(snapshot, target, replace, observe)
     }
     fn project(&self, name: &CollectionName, params: &MapParams, tell: Tell<'_>) -> Result<(), Error> {
-        self.enter(name)?.project(name, params, tell)
+        self.authorize(name)?.project(name, params, tell)
     }
     fn place(&self, name: &CollectionName, choice: MapChoice, queries: &[Query]) -> Result<Vec<f32>, Error> {
-        self.enter(name)?.place(name, choice, queries)
+        self.authorize(name)?.place(name, choice, queries)
     }
     fn watch(&self, name: &CollectionName) -> Result<Feed, Error> {
-        self.enter(name)?.watch(name)
+        self.authorize(name)?.watch(name)
     }
     fn placed(
         &self,
@@ -243,10 +243,10 @@ impl Engine for Scoped<'_> {
         ids: &[PointId],
         fields: &[String],
     ) -> Result<Placed, Error> {
-        self.enter(name)?.placed(name, choice, ids, fields)
+        self.authorize(name)?.placed(name, choice, ids, fields)
     }
     fn measure_recall(&self, name: &CollectionName, params: &RecallParams) -> Result<RecallReport, Error> {
-        let report = self.enter(name)?.measure_recall(name, params)?;
+        let report = self.authorize(name)?.measure_recall(name, params)?;
         let _ = self.context.recall.set(report.recall);
         Ok(report)
     }

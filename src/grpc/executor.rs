@@ -3,11 +3,11 @@
 //! A request that is dropped while it waits (deadline passed, client gone) never runs. A running call is cancelled
 //! through its [`Stop`], which long reads poll; a running write is completed, so that it is atomic.
 
-use super::authorized_engine::Scoped;
+use super::authorized_engine::AuthorizedEngine;
 use super::limits::{PAGE_BYTES, TOKEN_BYTES};
 use super::middleware::fair_queue::FairQueue;
 use super::middleware::memory_limit::{MemoryLimit, MemoryPermit};
-use super::middleware::request_context::Context;
+use super::middleware::request_context::RequestContext;
 use super::middleware::response_meter::ResponseMeter;
 use super::status::{IntoStatus, OrStatus};
 use super::{pb, status};
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 /// The pool that a call runs in.
 #[derive(Clone, Copy)]
-pub(super) enum Lane {
+pub(super) enum Pool {
     /// Searches: as many as there are cores.
     Compute,
     /// Embeddings, and searches with images or many texts: as many as there are cores. Searches do not wait for them.
@@ -38,9 +38,9 @@ pub(super) enum Lane {
 }
 
 /// Maximum number of texts of a search that runs in the pool of searches.
-const FEW_TEXTS: usize = 16;
+const MAX_COMPUTE_TEXTS: usize = 16;
 
-impl Lane {
+impl Pool {
     /// Returns the pool for these queries.
     pub(super) fn of_queries(queries: &[Query]) -> Self {
         let mut texts = 0;
@@ -52,7 +52,7 @@ impl Lane {
                 Query::Vector(_) | Query::Id(_) => {}
             }
         }
-        if texts > FEW_TEXTS { Self::Embed } else { Self::Compute }
+        if texts > MAX_COMPUTE_TEXTS { Self::Embed } else { Self::Compute }
     }
 
     /// Returns the pool for a write of these items.
@@ -63,13 +63,13 @@ impl Lane {
 }
 
 /// Maximum time that a read waits for its sequence number.
-const SEQUENCE_PATIENCE: Duration = Duration::from_secs(10);
-const STORE_CALLS: usize = 64;
-const MAINTENANCE_CALLS: usize = 2;
-const MAP_CALLS: usize = 8;
+const SEQUENCE_TIMEOUT: Duration = Duration::from_secs(10);
+const STORE_PERMITS: usize = 64;
+const MAINTENANCE_PERMITS: usize = 2;
+const MAP_PERMITS: usize = 8;
 
 /// State shared by the services.
-pub(super) struct Shared {
+pub(super) struct ServiceState {
     engine: Arc<dyn Engine>,
     compute: Arc<FairQueue>,
     embed: Arc<FairQueue>,
@@ -89,14 +89,14 @@ pub(super) struct Shared {
 
 /// Executor for one request.
 #[derive(Clone)]
-pub(super) struct Work {
-    shared: Arc<Shared>,
-    context: Arc<Context>,
+pub(super) struct Executor {
+    state: Arc<ServiceState>,
+    context: Arc<RequestContext>,
     /// Memory charge of the request; its response is added to it.
     memory_permit: Arc<MemoryPermit>,
 }
 
-impl Shared {
+impl ServiceState {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         threads: usize,
@@ -110,10 +110,10 @@ impl Shared {
             engine,
             compute: queue(threads),
             embed: queue(threads),
-            embed_and_store: queue(STORE_CALLS),
-            store: queue(STORE_CALLS),
-            maintenance: queue(MAINTENANCE_CALLS),
-            map: queue(MAP_CALLS),
+            embed_and_store: queue(STORE_PERMITS),
+            store: queue(STORE_PERMITS),
+            maintenance: queue(MAINTENANCE_PERMITS),
+            map: queue(MAP_PERMITS),
             training: queue(1),
             memory_limit,
             max_message_bytes,
@@ -129,12 +129,12 @@ impl Shared {
     }
 
     /// Returns the executor for a request, with the access rights of its caller.
-    pub(super) fn of<T>(self: &Arc<Self>, request: &Request<T>) -> Work {
-        let context = request.extensions().get::<Arc<Context>>().cloned();
+    pub(super) fn executor<T>(self: &Arc<Self>, request: &Request<T>) -> Executor {
+        let context = request.extensions().get::<Arc<RequestContext>>().cloned();
         let memory_permit = request.extensions().get::<Arc<MemoryPermit>>().cloned();
-        Work {
-            shared: self.clone(),
-            context: context.unwrap_or_else(|| Arc::new(Context::nobody())),
+        Executor {
+            state: self.clone(),
+            context: context.unwrap_or_else(|| Arc::new(RequestContext::unauthenticated())),
             memory_permit: memory_permit.unwrap_or_else(|| Arc::new(self.memory_limit.permit())),
         }
     }
@@ -153,38 +153,38 @@ impl Shared {
     }
 }
 
-impl Work {
-    /// Waits for a permit of `lane`, then calls the engine on a blocking thread, restricted to what the caller may
+impl Executor {
+    /// Waits for a permit of `pool`, then calls the engine on a blocking thread, restricted to what the caller may
     /// access.
     pub(super) async fn run<T, E>(
         &self,
-        lane: Lane,
+        pool: Pool,
         call: impl FnOnce(&dyn Engine) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Status>
     where
         T: Send + 'static,
         E: IntoStatus + Send + 'static,
     {
-        let queue = match lane {
-            Lane::Compute => &self.shared.compute,
-            Lane::Embed => &self.shared.embed,
-            Lane::EmbedAndStore => &self.shared.embed_and_store,
-            Lane::Store => &self.shared.store,
-            Lane::Maintenance => &self.shared.maintenance,
-            Lane::Map => &self.shared.map,
-            Lane::Training => &self.shared.training,
+        let queue = match pool {
+            Pool::Compute => &self.state.compute,
+            Pool::Embed => &self.state.embed,
+            Pool::EmbedAndStore => &self.state.embed_and_store,
+            Pool::Store => &self.state.store,
+            Pool::Maintenance => &self.state.maintenance,
+            Pool::Map => &self.state.map,
+            Pool::Training => &self.state.training,
         };
         let permit = queue.acquire(&self.context.client).await;
         let waiting = Arc::new(());
         let stop = Stop::without(&waiting);
-        let (engine, context, span) = (self.shared.engine.clone(), self.context.clone(), tracing::Span::current());
+        let (engine, context, span) = (self.state.engine.clone(), self.context.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit; // released when the work ends, not when its caller leaves
             let _inside = span.entered();
             if stop.is_over() {
                 return Err(Error::Abandoned.into_status());
             }
-            stop.run(|| call(&Scoped { engine: engine.as_ref(), context: &context }).or_status())
+            stop.run(|| call(&AuthorizedEngine { engine: engine.as_ref(), context: &context }).or_status())
         });
         let result = task.await.unwrap_or_else(|error| Err(status::panicked(&error)));
         drop(waiting);
@@ -193,24 +193,25 @@ impl Work {
 
     /// Waits until the collection has reached a sequence number. Holds no permit meanwhile: waiting is cheap and must
     /// not block the writes that it waits for.
-    pub(super) async fn reached(&self, name: &CollectionName, least: u64) -> Result<(), Status> {
-        if least == 0 {
+    pub(super) async fn wait_for_sequence(&self, name: &CollectionName, min: u64) -> Result<(), Status> {
+        if min == 0 {
             return Ok(());
         }
         let mut stopping = self.stopping();
-        let until = tokio::time::Instant::now() + SEQUENCE_PATIENCE;
+        let deadline = tokio::time::Instant::now() + SEQUENCE_TIMEOUT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let reached =
-                Scoped { engine: self.shared.engine.as_ref(), context: &self.context }.sequence(name).or_status()?;
-            if reached >= least {
+            let reached = AuthorizedEngine { engine: self.state.engine.as_ref(), context: &self.context }
+                .sequence(name)
+                .or_status()?;
+            if reached >= min {
                 return Ok(());
             }
             if *stopping.borrow_and_update() {
                 return Err(status::stopping());
             }
-            if tokio::time::Instant::now() >= until {
-                return Err(status::not_reached(name.as_str(), least, reached, SEQUENCE_PATIENCE));
+            if tokio::time::Instant::now() >= deadline {
+                return Err(status::sequence_timeout(name.as_str(), min, reached, SEQUENCE_TIMEOUT));
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(20)),
@@ -221,22 +222,22 @@ impl Work {
 
     /// Creates an empty charge on the shared memory limit.
     pub(super) fn memory_permit(&self) -> MemoryPermit {
-        self.shared.memory_limit.permit()
+        self.state.memory_limit.permit()
     }
 
     /// Returns the maximum size of requests and responses, bytes.
     pub(super) fn max_message_bytes(&self) -> usize {
-        self.shared.max_message_bytes
+        self.state.max_message_bytes
     }
 
     /// Returns the shutdown signal: true once shutdown begins.
     pub(super) fn stopping(&self) -> watch::Receiver<bool> {
-        self.shared.stopping.clone()
+        self.state.stopping.clone()
     }
 
     /// Returns the maximum size of the response, bytes: the smaller of the client's and the server's limit.
     pub(super) fn response_limit(&self) -> usize {
-        self.context.response_bytes.min(self.shared.max_message_bytes)
+        self.context.response_bytes.min(self.state.max_message_bytes)
     }
 
     /// Returns the budget for the points of the response.
@@ -250,21 +251,21 @@ impl Work {
     }
 
     fn budget_of(&self, limit: usize) -> Budget {
-        Budget::new(Arc::new(ResponseMeter::new(limit, self.shared.max_message_bytes, self.memory_permit.clone())))
+        Budget::new(Arc::new(ResponseMeter::new(limit, self.state.max_message_bytes, self.memory_permit.clone())))
     }
 
     /// Fails if a response of this size may not be sent.
-    pub(super) fn fits(&self, bytes: usize) -> Result<(), Status> {
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Status> {
         let limit = self.response_limit();
         if bytes > limit {
-            return Err(status::response_too_large(limit, self.shared.max_message_bytes));
+            return Err(status::response_too_large(limit, self.state.max_message_bytes));
         }
         Ok(())
     }
 
     /// Builds the response, if it may be sent.
-    pub(super) fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
-        self.fits(message.encoded_len())?;
+    pub(super) fn response<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
+        self.check_size(message.encoded_len())?;
         Ok(Response::new(message))
     }
 }

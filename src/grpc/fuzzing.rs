@@ -1,6 +1,6 @@
 //! Entry points for the fuzz targets in `fuzz/`; compiled for them only.
 
-use super::convert::{filter as filters, from_proto, payload};
+use super::convert::{filter as filters, from_proto, payload, training};
 use super::middleware::{request_context, request_layer};
 use super::transport::connection;
 use super::{page_token, pb};
@@ -36,7 +36,7 @@ pub fn headers(value: &[u8]) {
         // The deadline is added to the current time.
         let _ = std::time::Instant::now().checked_add(timeout);
     }
-    request_context::given_id(value);
+    request_context::client_request_id(value);
 }
 
 /// Returns the DNS names in a certificate.
@@ -147,7 +147,7 @@ fn convert(kind: u8, bytes: &[u8]) -> Result<(), Error> {
             let request: pb::VerifySnapshotRequest = decode(bytes)?;
             crate::collection::snapshot::SnapshotName::new(&request.snapshot).map(drop)
         }
-        17 => from_proto::training(decode(bytes)?).map(drop),
+        17 => training::training(decode(bytes)?).map(drop),
         _ => {
             let request: pb::GetModelRequest = decode(bytes)?;
             from_proto::fingerprint("fingerprint", &request.fingerprint).map(drop)

@@ -1,6 +1,6 @@
 //! Metrics in the Prometheus text format: completed requests, and the current state of the server and its engine.
 
-use super::executor::Shared;
+use super::executor::ServiceState;
 use super::middleware::concurrency_limit::ConcurrencyLimit;
 use super::middleware::memory_limit::MemoryLimit;
 use super::middleware::server_state::ServerState;
@@ -22,20 +22,20 @@ impl Metrics {
     pub(super) fn new(
         state: &ServerState,
         engine: Arc<dyn Engine>,
-        shared: Arc<Shared>,
+        service_state: Arc<ServiceState>,
         connections: Arc<ConcurrencyLimit>,
     ) -> Self {
-        let requests = state.log.metrics.clone();
+        let requests = state.logger.metrics.clone();
         let (concurrency_limit, memory_limit, watches) =
             (state.concurrency_limit.clone(), state.memory_limit.clone(), state.health.watches.clone());
         let mut registry = Registry::with_prefix("nearness");
         registry.register("requests", "Requests that ended, by call and status", requests.ended.clone());
         let help = "Time to the end of a request, by call and by the way its answer was found";
         registry.register_with_unit("request", help, Unit::Seconds, requests.seconds.clone());
-        registry.register_collector(Box::new(Now {
+        registry.register_collector(Box::new(LiveGauges {
             recall: requests.recall,
             engine,
-            shared,
+            service_state,
             concurrency_limit,
             memory_limit,
             watches,
@@ -53,26 +53,26 @@ impl Metrics {
 }
 
 /// Gauges that are read on each scrape.
-struct Now {
+struct LiveGauges {
     recall: Arc<Mutex<BTreeMap<CollectionName, f64>>>,
     engine: Arc<dyn Engine>,
-    shared: Arc<Shared>,
+    service_state: Arc<ServiceState>,
     concurrency_limit: Arc<ConcurrencyLimit>,
     memory_limit: Arc<MemoryLimit>,
     watches: Arc<ConcurrencyLimit>,
     connections: Arc<ConcurrencyLimit>,
 }
 
-impl fmt::Debug for Now {
+impl fmt::Debug for LiveGauges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Now")
     }
 }
 
-type Read = fn(&CollectionInfo) -> u64;
+type ReadGauge = fn(&CollectionInfo) -> u64;
 
 /// Gauges per collection: name, description, and how to read the value.
-const OF_COLLECTIONS: [(&str, &str, Read); 9] = [
+const COLLECTION_GAUGES: [(&str, &str, ReadGauge); 9] = [
     ("points", "Live points", |info| info.points),
     ("growing_points", "Points that are not yet sealed", |info| info.growing_points),
     ("deleted_rows", "Dead rows in sealed segments", |info| info.deleted_rows),
@@ -99,7 +99,7 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
     encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
-impl Collector for Now {
+impl Collector for LiveGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         gauge(out, "requests_in_flight", "Requests that are inside", self.concurrency_limit.count() as u64)?;
@@ -108,7 +108,7 @@ impl Collector for Now {
         gauge(out, "connections", "Open connections", self.connections.count() as u64)?;
         let help = "Requests that wait for their turn";
         let mut waiting = out.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
-        for (queue, depth) in self.shared.waiting() {
+        for (queue, depth) in self.service_state.waiting() {
             waiting.encode_family(&[("queue", queue)])?.encode_gauge(&(depth as u64))?;
         }
 
@@ -143,7 +143,7 @@ impl Collector for Now {
             tracing::error!(%error, "the collections cannot be listed for the metrics");
             fmt::Error
         })?;
-        for (name, help, read) in OF_COLLECTIONS {
+        for (name, help, read) in COLLECTION_GAUGES {
             let name = format!("collection_{name}");
             let mut family = out.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             for info in &infos {

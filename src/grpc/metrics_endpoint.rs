@@ -19,17 +19,18 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Maximum number of connections.
-const CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Maximum number of connections per address.
-const CONNECTIONS_PER_ADDRESS: usize = 16;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 /// Timeout for the head of a request, including the time since the previous request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum lifetime of a connection.
-const LIFETIME: Duration = Duration::from_secs(600);
+const MAX_LIFETIME: Duration = Duration::from_secs(600);
 /// The format written by `prometheus_client`.
-const FORMAT: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const CONTENT_TYPE_OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-struct Open {
+struct OpenConnection {
     client: Client,
     /// Whether a request is being answered.
     busy: Arc<AtomicBool>,
@@ -38,7 +39,7 @@ struct Open {
 
 /// Open connections, oldest first.
 #[derive(Default)]
-struct Connections(Vec<Open>);
+struct Connections(Vec<OpenConnection>);
 
 impl Connections {
     /// Makes room for one more connection of this client, by closing an idle one if necessary. False if there is no
@@ -46,11 +47,11 @@ impl Connections {
     fn make_room(&mut self, client: &Client) -> bool {
         self.0.retain(|open| !open.task.is_finished());
         let of_client = self.0.iter().filter(|open| open.client == *client).count();
-        if of_client < CONNECTIONS_PER_ADDRESS && self.0.len() < CONNECTIONS {
+        if of_client < MAX_CONNECTIONS_PER_ADDRESS && self.0.len() < MAX_CONNECTIONS {
             return true;
         }
-        let idle = |open: &Open| {
-            let closes = of_client < CONNECTIONS_PER_ADDRESS || open.client == *client;
+        let idle = |open: &OpenConnection| {
+            let closes = of_client < MAX_CONNECTIONS_PER_ADDRESS || open.client == *client;
             closes && !open.busy.load(Ordering::Relaxed)
         };
         let Some(at) = self.0.iter().position(idle) else { return false };
@@ -81,33 +82,33 @@ pub(super) async fn serve(listener: TcpListener, metrics: Metrics) {
             continue;
         }
         let (metrics, busy) = (metrics.clone(), Arc::new(AtomicBool::new(false)));
-        let answering = busy.clone();
+        let busy_flag = busy.clone();
         let task = tasks.spawn(async move {
-            let answer = service_fn(move |request| {
-                let (metrics, busy) = (metrics.clone(), answering.clone());
+            let respond = service_fn(move |request| {
+                let (metrics, busy) = (metrics.clone(), busy_flag.clone());
                 async move {
                     busy.store(true, Ordering::Relaxed);
-                    let response = answer(request, metrics).await;
+                    let response = respond(request, metrics).await;
                     busy.store(false, Ordering::Relaxed);
                     response
                 }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
+                .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(16 << 10)
-                .serve_connection(TokioIo::new(stream), answer);
-            match tokio::time::timeout(LIFETIME, connection).await {
+                .serve_connection(TokioIo::new(stream), respond);
+            match tokio::time::timeout(MAX_LIFETIME, connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics broke"),
                 Err(_) => tracing::debug!(peer = %address, "a connection for metrics was closed: its time is over"),
             }
         });
-        connections.0.push(Open { client, busy, task });
+        connections.0.push(OpenConnection { client, busy, task });
     }
 }
 
-async fn answer<B>(request: Request<B>, metrics: Arc<Metrics>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond<B>(request: Request<B>, metrics: Arc<Metrics>) -> Result<Response<Full<Bytes>>, Infallible> {
     let plain = |code: StatusCode, text: &'static str| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = code;
@@ -124,7 +125,7 @@ async fn answer<B>(request: Request<B>, metrics: Arc<Metrics>) -> Result<Respons
         return Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read; see the log\n"));
     };
     let mut response = Response::new(Full::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, FORMAT);
+    response.headers_mut().insert(CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS);
     Ok(response)
 }
 
@@ -140,7 +141,7 @@ mod tests {
             let room = connections.make_room(&client.into());
             if room {
                 let (client, busy) = (client.into(), Arc::new(AtomicBool::new(busy)));
-                connections.0.push(Open { client, busy, task: tasks.spawn(std::future::pending::<()>()) });
+                connections.0.push(OpenConnection { client, busy, task: tasks.spawn(std::future::pending::<()>()) });
             }
             room
         };
@@ -151,17 +152,17 @@ mod tests {
         for at in 0..100 {
             assert!(open(&mut connections, "a", at == 0));
         }
-        assert_eq!(count(&connections, "a"), CONNECTIONS_PER_ADDRESS);
+        assert_eq!(count(&connections, "a"), MAX_CONNECTIONS_PER_ADDRESS);
         assert!(connections.0[0].busy.load(Ordering::Relaxed));
         for client in ["b", "c", "d"] {
             for _ in 0..20 {
                 assert!(open(&mut connections, client, false));
             }
         }
-        assert_eq!(connections.0.len(), CONNECTIONS);
+        assert_eq!(connections.0.len(), MAX_CONNECTIONS);
         // A new address gets a connection, which closes the oldest idle one.
         assert!(open(&mut connections, "e", false));
-        assert_eq!((count(&connections, "a"), count(&connections, "e")), (CONNECTIONS_PER_ADDRESS - 1, 1));
+        assert_eq!((count(&connections, "a"), count(&connections, "e")), (MAX_CONNECTIONS_PER_ADDRESS - 1, 1));
         // An address whose connections are all busy gets no new one.
         for connection in &connections.0 {
             connection.busy.store(true, Ordering::Relaxed);

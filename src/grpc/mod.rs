@@ -41,7 +41,7 @@ mod status;
 mod transport;
 mod web_ui;
 
-pub use client::{Client, ClientError, ClientOptions, Replies, Written};
+pub use client::{Client, ClientError, ClientOptions, ResponseStream, Written};
 pub use convert::payload;
 pub(crate) use convert::to_proto::{listed as listed_message, snapshot as snapshot_message};
 pub use server::{Server, ServerOptions, WebOptions};

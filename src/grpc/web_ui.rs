@@ -38,24 +38,24 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
     ),
 ];
 /// For files whose name changes with their content.
-const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// For files that are revalidated by their hash each time.
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
-const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Header in which browsers report the site that initiated a request.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Host names of the server.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(super) struct HostNames {
     /// Lower case, without ports. IP addresses and `localhost` are always allowed.
     pub(super) names: Arc<[String]>,
     /// With TLS, the certificate authenticates the name.
     pub(super) tls: bool,
 }
 
-impl Names {
-    fn ours(&self, authority: &Authority) -> bool {
+impl HostNames {
+    fn is_own(&self, authority: &Authority) -> bool {
         let host = authority.host().to_ascii_lowercase();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let address = bare.map_or_else(|| host.parse::<Ipv4Addr>().is_ok(), |bare| bare.parse::<Ipv6Addr>().is_ok());
@@ -63,9 +63,9 @@ impl Names {
     }
 
     /// Returns the reason for refusing a request, if any.
-    fn refuse<B>(&self, request: &Request<B>) -> Option<&'static str> {
+    fn refusal<B>(&self, request: &Request<B>) -> Option<&'static str> {
         let Some(host) = host(request) else { return Some("the request names no host, or more than one") };
-        if !self.ours(&host) {
+        if !self.is_own(&host) {
             return Some("this server is not asked under that name; add it to web.names");
         }
         match only(request.headers(), header::ORIGIN.as_str()) {
@@ -107,18 +107,18 @@ fn same_host(origin: &str, host: &Authority) -> bool {
 
 /// The HTTP service of the port.
 #[derive(Clone)]
-pub(super) struct Page<S> {
+pub(super) struct WebUi<S> {
     services: GrpcWebService<S>,
-    names: Names,
+    names: HostNames,
 }
 
-impl<S> Page<S> {
-    pub(super) fn new(services: S, names: Names) -> Self {
+impl<S> WebUi<S> {
+    pub(super) fn new(services: S, names: HostNames) -> Self {
         Self { services: GrpcWebLayer::new().layer(services), names }
     }
 }
 
-impl<S> Service<Request<Body>> for Page<S>
+impl<S> Service<Request<Body>> for WebUi<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -133,7 +133,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let response = if let Some(why) = self.names.refuse(&request) {
+        let response = if let Some(why) = self.names.refusal(&request) {
             tracing::debug!(why, "a browser's request was refused");
             plain(StatusCode::FORBIDDEN, why)
         } else if is_grpc_web(request.headers()) {
@@ -141,14 +141,14 @@ where
             let unlimited = HeaderValue::from_static("18446744073709551615");
             request.headers_mut().entry(MAX_RESPONSE_BYTES).or_insert(unlimited);
             let answer = self.services.call(request);
-            return Box::pin(async move { Ok(dressed(answer.await?)) });
+            return Box::pin(async move { Ok(with_headers(answer.await?)) });
         } else {
             match *request.method() {
                 Method::GET | Method::HEAD => file(&request),
                 _ => plain(StatusCode::METHOD_NOT_ALLOWED, "files are got by GET, services are asked by gRPC-web"),
             }
         };
-        Box::pin(async move { Ok(dressed(response)) })
+        Box::pin(async move { Ok(with_headers(response)) })
     }
 }
 
@@ -156,7 +156,7 @@ fn is_grpc_web(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
 }
 
-fn dressed(mut response: Response<Body>) -> Response<Body> {
+fn with_headers(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().extend(HEADERS.map(|(name, value)| (name, value)));
     response
 }
@@ -164,8 +164,8 @@ fn dressed(mut response: Response<Body>) -> Response<Body> {
 fn plain(code: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::from(format!("{text}\n"))));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, PLAIN);
-    response.headers_mut().insert(header::CACHE_CONTROL, ASK_AGAIN);
+    response.headers_mut().insert(header::CONTENT_TYPE, TEXT_PLAIN);
+    response.headers_mut().insert(header::CACHE_CONTROL, REVALIDATE);
     response
 }
 
@@ -185,7 +185,7 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::from(body)));
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(header::CACHE_CONTROL, if file.is_named_by_hash() { FOREVER } else { ASK_AGAIN });
+    headers.insert(header::CACHE_CONTROL, if file.is_named_by_hash() { IMMUTABLE } else { REVALIDATE });
     if let Ok(tag) = tag.parse() {
         headers.insert(header::ETAG, tag);
     }
@@ -202,21 +202,21 @@ fn file<B>(request: &Request<B>) -> Response<Body> {
 }
 
 /// Decompressed files by the hash of their content. Cached, so that unread responses share one copy.
-static UNPACKED: Mutex<BTreeMap<&'static str, Bytes>> = Mutex::new(BTreeMap::new());
+static DECOMPRESSED: Mutex<BTreeMap<&'static str, Bytes>> = Mutex::new(BTreeMap::new());
 
 /// Returns the entity tag and the bytes of a file, compressed if requested.
 fn content(file: &File, gzip: bool) -> Option<(String, Bytes)> {
     if gzip {
         return Some((format!("\"{}-gzip\"", file.hash), Bytes::from_static(file.gzip)));
     }
-    let mut unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let content = match unpacked.get(file.hash) {
+    let mut decompressed = DECOMPRESSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let content = match decompressed.get(file.hash) {
         Some(content) => content.clone(),
         None => {
             let content = file.content();
             let content: Bytes =
                 content.inspect_err(|error| tracing::error!(%error, "a file of the page is damaged")).ok()?.into();
-            unpacked.insert(file.hash, content.clone());
+            decompressed.insert(file.hash, content.clone());
             content
         }
     };
@@ -237,8 +237,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn names() -> Names {
-        Names { names: ["db.example.org".to_owned()].into(), tls: false }
+    fn names() -> HostNames {
+        HostNames { names: ["db.example.org".to_owned()].into(), tls: false }
     }
 
     #[track_caller]
@@ -247,7 +247,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let refused = names().refuse(&request.body(()).unwrap());
+        let refused = names().refusal(&request.body(()).unwrap());
         assert_eq!(refused.is_none(), allowed, "{headers:?}: {refused:?}");
     }
 
@@ -262,10 +262,10 @@ mod tests {
         }
         check(Method::GET, &[], false);
         check(Method::GET, &[("host", "localhost"), ("host", "localhost")], false);
-        let tls = Names { tls: true, ..names() };
-        assert!(tls.refuse(&Request::builder().header("host", "any.example").body(()).unwrap()).is_none());
+        let tls = HostNames { tls: true, ..names() };
+        assert!(tls.refusal(&Request::builder().header("host", "any.example").body(()).unwrap()).is_none());
         let both = Request::builder().uri("http://evil.example/").header("host", "localhost");
-        assert!(names().refuse(&both.body(()).unwrap()).is_some());
+        assert!(names().refusal(&both.body(()).unwrap()).is_some());
     }
 
     #[test]

@@ -81,8 +81,8 @@ mod tests {
             linked += 1;
         }
         assert!(linked >= 2, "the page links no script and no style: {page}");
-        for wrong in ["", "index.html", "//", "/../Cargo.toml", "/assets", "/assets/", "/INDEX.HTML"] {
-            assert!(find(wrong).is_none(), "{wrong:?}");
+        for invalid in ["", "index.html", "//", "/../Cargo.toml", "/assets", "/assets/", "/INDEX.HTML"] {
+            assert!(find(invalid).is_none(), "{invalid:?}");
         }
     }
 

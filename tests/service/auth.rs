@@ -4,7 +4,9 @@ use crate::harness::*;
 use crate::registry;
 use crate::support::memory_engine::MemoryEngine;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use nearness::auth::{Access, Audit, Caller, KeyGrant, Live, NewKey, Role, Scope, SigningAlgorithm, Trust, TrustedKey};
+use nearness::auth::{
+    Access, AuditLog, KeyGrant, NewKey, Principal, Reloadable, Role, Scope, SigningAlgorithm, TrustedIssuer, TrustedKey,
+};
 use nearness::collection::Engine;
 use nearness::grpc::{Client, ClientOptions, ServerOptions, pb};
 use rcgen::{KeyPair, PublicKeyData};
@@ -14,13 +16,13 @@ use std::time::{Duration, SystemTime};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
-pub(crate) fn caller(name: &str, role: Role, collections: &[&str]) -> Caller {
-    Caller { name: name.into(), role, scope: Scope::new(collections).unwrap() }
+pub(crate) fn principal(name: &str, role: Role, collections: &[&str]) -> Principal {
+    Principal { name: name.into(), role, scope: Scope::new(collections).unwrap() }
 }
 
 pub(crate) fn grant(name: &str, role: Role, collections: &[&str]) -> (String, KeyGrant) {
-    let NewKey { secret, hash } = NewKey::make().unwrap();
-    (secret, KeyGrant { hash, caller: caller(name, role, collections) })
+    let NewKey { secret, hash } = NewKey::generate().unwrap();
+    (secret, KeyGrant { hash, principal: principal(name, role, collections) })
 }
 
 pub(crate) fn engine() -> Arc<MemoryEngine> {
@@ -28,7 +30,7 @@ pub(crate) fn engine() -> Arc<MemoryEngine> {
 }
 
 pub(crate) fn with_access(access: Access) -> ServerOptions {
-    ServerOptions { access: Live::new(access), ..options() }
+    ServerOptions { access: Reloadable::new(access), ..options() }
 }
 
 /// A client with this credential.
@@ -61,8 +63,8 @@ async fn keys_open_what_their_role_and_scope_say() {
     let (admin, admin_grant) = grant("root", Role::Admin, &["*"]);
     let (writer, writer_grant) = grant("ingest", Role::Write, &["films-*"]);
     let (reader, reader_grant) = grant("page", Role::Read, &["films-a"]);
-    let access = Access::only(vec![admin_grant, writer_grant, reader_grant], vec![], None);
-    let options = ServerOptions { audit: Some(Arc::new(Audit::open(&log).unwrap())), ..with_access(access) };
+    let access = Access::restricted(vec![admin_grant, writer_grant, reader_grant], vec![], None);
+    let options = ServerOptions { audit: Some(Arc::new(AuditLog::open(&log).unwrap())), ..with_access(access) };
     let server = start_with(engine(), options).await;
     let (admin, writer, reader) =
         (holder(&server.url, &admin).await, holder(&server.url, &writer).await, holder(&server.url, &reader).await);
@@ -140,12 +142,12 @@ async fn keys_open_what_their_role_and_scope_say() {
 async fn keys_are_taken_and_refused_without_a_restart() {
     let (first, first_grant) = grant("first", Role::Read, &["*"]);
     let (second, second_grant) = grant("second", Role::Read, &["*"]);
-    let access = Live::new(Access::only(vec![first_grant], vec![], None));
+    let access = Reloadable::new(Access::restricted(vec![first_grant], vec![], None));
     let server = start_with(engine(), ServerOptions { access: access.clone(), ..options() }).await;
     let (first, second) = (holder(&server.url, &first).await, holder(&server.url, &second).await);
     assert!(names(&first).await.is_empty());
     assert_eq!(refused(second.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
-    access.set(Arc::new(Access::only(vec![second_grant], vec![], None)));
+    access.set(Arc::new(Access::restricted(vec![second_grant], vec![], None)));
     assert_eq!(refused(first.list_collections(pb::ListRequest {}).await).0, "UNAUTHENTICATED");
     assert!(names(&second).await.is_empty());
 }
@@ -180,7 +182,7 @@ async fn tokens_are_taken_only_when_all_is_right() {
     let trusted = |id: Option<&str>, algorithm, key: &KeyPair| {
         TrustedKey::from_pem(id.map(str::to_owned), algorithm, key.public_key_pem().as_bytes()).unwrap()
     };
-    let trust = Trust {
+    let trust = TrustedIssuer {
         issuer: "https://issuer".into(),
         audience: "nearness".into(),
         keys: vec![
@@ -190,7 +192,7 @@ async fn tokens_are_taken_only_when_all_is_right() {
         ],
     };
     let engine = engine();
-    let server = start_with(engine.clone(), with_access(Access::only(vec![], vec![], Some(trust)))).await;
+    let server = start_with(engine.clone(), with_access(Access::restricted(vec![], vec![], Some(trust)))).await;
     engine
         .create_collection(&nearness::collection::CollectionSpec {
             name: nearness::types::CollectionName::new("films").unwrap(),
@@ -300,7 +302,7 @@ async fn tokens_are_taken_only_when_all_is_right() {
 #[tokio::test]
 async fn requests_have_ids() {
     let (key, key_grant) = grant("a", Role::Read, &["*"]);
-    let server = start_with(engine(), with_access(Access::only(vec![key_grant], vec![], None))).await;
+    let server = start_with(engine(), with_access(Access::restricted(vec![key_grant], vec![], None))).await;
     let mut collections = pb::collections_client::CollectionsClient::new(server.channel().await);
     let mut ask = async |id: Option<&str>, key: Option<&str>| {
         let mut request = Request::new(pb::ListRequest {});
@@ -335,7 +337,7 @@ async fn one_client_does_not_take_all_places() {
     let engine = engine();
     let (greedy, greedy_grant) = grant("greedy", Role::Read, &["*"]);
     let (modest, modest_grant) = grant("modest", Role::Admin, &["*"]);
-    let access = Access::only(vec![greedy_grant, modest_grant], vec![], None);
+    let access = Access::restricted(vec![greedy_grant, modest_grant], vec![], None);
     let limits =
         ServerOptions { max_concurrent_requests: 3, max_concurrent_requests_per_client: 2, ..with_access(access) };
     let server = start_with(engine.clone(), limits).await;
@@ -461,7 +463,7 @@ async fn a_model_is_seen_by_those_who_may_read_its_texts() {
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (other, other_grant) = grant("other", Role::Admin, &["public-*"]);
     let (insider, insider_grant) = grant("insider", Role::Read, &["secret"]);
-    let access = Access::only(vec![root_grant, other_grant, insider_grant], vec![], None);
+    let access = Access::restricted(vec![root_grant, other_grant, insider_grant], vec![], None);
     let server = start_with(engine, with_access(access)).await;
     let root = holder(&server.url, &root).await;
     let (other, insider) = (holder(&server.url, &other).await, holder(&server.url, &insider).await);

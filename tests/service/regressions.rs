@@ -634,7 +634,7 @@ async fn unread(server: &Running, request: &pb::ScrollRequest) -> tonic::Respons
 async fn a_client_that_stops_reading() {
     let (engine, _folder) = local();
     // One request at a time: whether it has its place can be seen from outside.
-    let limits = ServerOptions { max_concurrent_requests: 1, patience: Duration::from_secs(2), ..options() };
+    let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
     let server = start_with(engine, limits).await;
     server.client.create_collection(plain("c", 1_000, pb::Metric::L2)).await.unwrap();
     for part in 0..10 {
@@ -664,7 +664,7 @@ async fn a_client_that_stops_reading() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_whose_acks_nobody_reads() {
     let (engine, _folder) = local();
-    let limits = ServerOptions { max_concurrent_requests: 1, patience: Duration::from_secs(2), ..options() };
+    let limits = ServerOptions { max_concurrent_requests: 1, stall_timeout: Duration::from_secs(2), ..options() };
     let server = start_with(engine, limits).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
@@ -695,7 +695,7 @@ async fn a_stream_whose_acks_nobody_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_sending() {
     let engine = Arc::new(MemoryEngine::new(crate::registry()));
-    let server = start_with(engine, ServerOptions { patience: Duration::from_secs(1), ..options() }).await;
+    let server = start_with(engine, ServerOptions { stall_timeout: Duration::from_secs(1), ..options() }).await;
     server.client.create_collection(plain("c", 1, pb::Metric::L2)).await.unwrap();
     // A call whose message never comes.
     let path = PathAndQuery::from_static(UPSERT);

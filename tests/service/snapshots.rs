@@ -48,7 +48,7 @@ async fn snapshots_within_reach_and_no_other() {
     let (root, root_grant) = grant("root", Role::Admin, &["*"]);
     let (films, films_grant) = grant("films", Role::Admin, &["films-*"]);
     let (writer, writer_grant) = grant("ingest", Role::Write, &["*"]);
-    let access = Access::only(vec![root_grant, films_grant, writer_grant], vec![], None);
+    let access = Access::restricted(vec![root_grant, films_grant, writer_grant], vec![], None);
     let server = start_with(engine, with_access(access)).await;
     let root = holder(&server.url, &root).await;
     let films = holder(&server.url, &films).await;

@@ -1,8 +1,8 @@
 //! TLS: certificates of servers and clients, their renewal, and what a wrong one is answered with.
 
-use crate::auth::{caller, count, engine, grant, names, one, with_access};
+use crate::auth::{count, engine, grant, names, one, principal, with_access};
 use crate::harness::*;
-use nearness::auth::{Access, CertificateGrant, Live, Role};
+use nearness::auth::{Access, CertificateGrant, Reloadable, Role};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, TlsFiles, pb};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -87,7 +87,7 @@ async fn certificates_are_replaced_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (Authority::new(), Authority::new());
     let files = old.serve_from(folder.path(), None);
-    let tls = Live::new(Tls::read(&files).unwrap());
+    let tls = Reloadable::new(Tls::read(&files).unwrap());
     let url = serve_tls(ServerOptions { tls: Some(tls.clone()), ..options() }).await;
     let early = connect(&url, &old, None).await.unwrap();
     assert!(connect(&url, &new, None).await.is_err(), "a certificate of an unknown authority");
@@ -114,7 +114,7 @@ async fn certificates_are_replaced_without_a_restart() {
 async fn a_wrong_scheme_or_certificate_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
-    let read = |clients| Some(Live::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
+    let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
     let url = serve_tls(ServerOptions { tls: read(None), ..options() }).await;
     let failed = async |url: &str, ca: Option<&Authority>| {
         let ca = ca.map(|ca| ca.pem.clone().into_bytes());
@@ -155,7 +155,7 @@ async fn a_wrong_scheme_or_certificate_is_explained() {
     let files = authority.serve_from(folder.path(), None);
     std::fs::write(&files.certificate, &pem).unwrap();
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
-    let url = serve_tls(ServerOptions { tls: Some(Live::new(Tls::read(&files).unwrap())), ..options() }).await;
+    let url = serve_tls(ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..options() }).await;
     let own = Authority { pem, issuer: Authority::new().issuer };
     let why = failed(&url, Some(&own)).await;
     assert!(why.contains("CA:FALSE"), "{why}");
@@ -168,15 +168,15 @@ async fn clients_prove_who_they_are_with_certificates() {
     let files = ours.serve_from(folder.path(), Some(&clients));
     let certificate = |dns_name: &str, role| CertificateGrant {
         dns_name: dns_name.into(),
-        caller: caller(dns_name, role, &["films-*"]),
+        principal: principal(dns_name, role, &["films-*"]),
     };
     let (key, key_grant) = grant("key", Role::Read, &["*"]);
-    let access = Access::only(
+    let access = Access::restricted(
         vec![key_grant],
         vec![certificate("reader.example", Role::Read), certificate("boss.example", Role::Admin)],
         None,
     );
-    let tls = Some(Live::new(Tls::read(&files).unwrap()));
+    let tls = Some(Reloadable::new(Tls::read(&files).unwrap()));
     let url = serve_tls(ServerOptions { tls, ..with_access(access) }).await;
     assert!(connect(&url, &ours, None).await.is_err(), "no certificate");
     assert!(connect(&url, &ours, Some(other.issue("boss.example"))).await.is_err(), "of another authority");
@@ -203,7 +203,7 @@ async fn clients_prove_who_they_are_with_certificates() {
 fn other_machines_are_not_served_by_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
-    let read = |clients| Some(Live::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
+    let read = |clients| Some(Reloadable::new(Tls::read(&authority.serve_from(folder.path(), clients)).unwrap()));
     let (_, one_grant) = grant("a", Role::Read, &["*"]);
     let anywhere = || ServerOptions { address: ([0, 0, 0, 0], 0).into(), ..Default::default() };
     let bind = |options| Server::bind(engine(), options).map(|_| ());
@@ -211,7 +211,7 @@ fn other_machines_are_not_served_by_mistake() {
     let six = ServerOptions { address: "[::]:0".parse().unwrap(), ..anywhere() };
     assert!(matches!(bind(six), Err(ServerError::Plaintext { .. })));
     assert!(matches!(bind(ServerOptions { tls: read(None), ..anywhere() }), Err(ServerError::Open { .. })));
-    let listed = Live::new(Access::only(vec![one_grant], vec![], None));
+    let listed = Reloadable::new(Access::restricted(vec![one_grant], vec![], None));
     let plain = ServerOptions { access: listed.clone(), ..anywhere() };
     assert!(matches!(bind(plain), Err(ServerError::Plaintext { .. })));
     bind(ServerOptions { insecure: true, ..anywhere() }).unwrap();
@@ -220,14 +220,14 @@ fn other_machines_are_not_served_by_mistake() {
 
     // Nor by one that runs, when its files change.
     let guarded = ServerOptions { tls: read(Some(&authority)), access: listed.clone(), ..anywhere() };
-    guarded.check_renewal(&guarded).unwrap();
+    guarded.check_reload(&guarded).unwrap();
     for fresh in [
-        ServerOptions { access: Live::new(Access::open()), ..guarded.clone() },
+        ServerOptions { access: Reloadable::new(Access::open()), ..guarded.clone() },
         ServerOptions { tls: None, ..guarded.clone() },
         ServerOptions { tls: read(None), ..guarded.clone() },
         anywhere(),
     ] {
-        assert!(matches!(guarded.check_renewal(&fresh), Err(ServerError::LessGuarded { .. })), "{fresh:?}");
+        assert!(matches!(guarded.check_reload(&fresh), Err(ServerError::WeakerSettings { .. })), "{fresh:?}");
     }
 }
 

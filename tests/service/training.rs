@@ -358,7 +358,7 @@ async fn only_an_administrator_of_everything_may() {
     let (writer, writer_grant) = grant("writer", Role::Write, &["*"]);
     let (reader, reader_grant) = grant("reader", Role::Read, &["some-*"]);
     let grants = vec![root_grant, some_grant, writer_grant, reader_grant];
-    let server = start_with(engine, with_access(Access::only(grants, vec![], None))).await;
+    let server = start_with(engine, with_access(Access::restricted(grants, vec![], None))).await;
     let root = holder(&server.url, &root).await;
     let default = || Some(words(pb::WordsLesson::default()));
     let (_, model) = train(&root, default(), vec![piece("a", text())]).await.unwrap();

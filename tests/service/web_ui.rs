@@ -6,7 +6,7 @@ use crate::registry;
 use crate::support::memory_engine::MemoryEngine;
 use crate::tls::Authority;
 use flate2::read::GzDecoder;
-use nearness::auth::{Access, Live, Role};
+use nearness::auth::{Access, Reloadable, Role};
 use nearness::grpc::server::ServerError;
 use nearness::grpc::{Client, ClientOptions, Server, ServerOptions, Tls, WebOptions, pb};
 use prost::Message;
@@ -213,7 +213,7 @@ async fn pages_and_names_of_others_are_refused() {
 async fn keys_are_asked_for_as_ever() {
     let (secret, reader) = grant("reader", Role::Read, &["seen"]);
     let (_, other) = grant("other", Role::Admin, &["*"]);
-    let page = start_page(with_access(Access::only(vec![reader, other], vec![], None))).await;
+    let page = start_page(with_access(Access::restricted(vec![reader, other], vec![], None))).await;
     // The page itself is for everybody: it asks for the key.
     assert_eq!(get(page.address, "/", "").await.code, 200);
     let with = |credential: &str| format!("{HERE}\r\nauthorization: Bearer {credential}");
@@ -284,7 +284,7 @@ async fn with_tls_browsers_speak_tls_too() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let files = authority.serve_from(folder.path(), None);
-    let page = start_page(ServerOptions { tls: Some(Live::new(Tls::read(&files).unwrap())), ..options() }).await;
+    let page = start_page(ServerOptions { tls: Some(Reloadable::new(Tls::read(&files).unwrap())), ..options() }).await;
     let connect = async || {
         let stream = TcpStream::connect(page.address).await.unwrap();
         authority.browser().connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap()

@@ -1,6 +1,6 @@
 //! Arguments of `nearness bench`.
 
-use crate::cli::common_args::TrustArgs;
+use crate::cli::common_args::TlsArgs;
 use crate::cli::config::{self, EfList};
 use crate::cli::picture;
 use crate::types::{CollectionName, Metric};
@@ -70,7 +70,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "URL", requires = "collection")]
     pub(crate) server: Option<String>,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
+    pub(crate) tls: TlsArgs,
     /// Collection of the server.
     #[arg(long, value_name = "NAME", requires = "server", value_parser = config::collection_name)]
     pub(crate) collection: Option<CollectionName>,

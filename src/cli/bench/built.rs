@@ -65,7 +65,7 @@ pub(super) fn measure(
         answers.rows.iter_mut().flatten().for_each(|row| *row = numbers[*row as usize].1.0);
         let (recall, recall_tie_aware) = truth.recall(&answers.rows, base, queries);
         let mut passes = Vec::new();
-        while !curve::enough(&passes) {
+        while !curve::is_long_enough(&passes) {
             passes.push(curve::pass(queries.len(), args.query_threads, &search).0);
         }
         let speed = curve::median(passes);

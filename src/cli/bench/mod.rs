@@ -21,7 +21,7 @@ pub(super) mod results;
 mod server;
 mod truth;
 
-use super::config::{self, Usage};
+use super::config::{self, UsageError};
 use super::output::{self, Table};
 use super::progress::{Progress, bytes, count, in_words, rate};
 use anyhow::{Context, bail};
@@ -47,7 +47,7 @@ pub(super) fn run(args: BenchArgs, quiet: bool) -> anyhow::Result<()> {
         );
     }
     if k > base.len() {
-        bail!(Usage(format!("--k {k}: the base has only {} vectors", base.len())));
+        bail!(UsageError(format!("--k {k}: the base has only {} vectors", base.len())));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("--threads")?;
     let truth = match &args.truth {

@@ -3,7 +3,7 @@
 use crate::cli::config;
 use crate::cli::eval::text::EvalTextArgs;
 use crate::cli::picture;
-use crate::cli::train_common::LabelledArgs;
+use crate::cli::train_common::LabelledImageArgs;
 use clap::{ArgGroup, Args, Subcommand};
 use std::path::PathBuf;
 
@@ -84,7 +84,7 @@ pub(crate) struct EvalImagesArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
-    pub(crate) images: LabelledArgs,
+    pub(crate) images: LabelledImageArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

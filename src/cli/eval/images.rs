@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Instant;
 
 /// Maximum number of classes that are listed individually.
-const SHOWN: usize = 100;
+const MAX_SHOWN_CLASSES: usize = 100;
 
 /// Evaluates a network.
 pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
@@ -37,7 +37,7 @@ pub(super) fn run(args: &EvalImagesArgs) -> anyhow::Result<()> {
     output::line(&format!(
         "accuracy {right:.2} %; of the {NEIGHBOURS} nearest by cosine {same:.2} % are of the same class"
     ))?;
-    if net.classes().len() <= SHOWN {
+    if net.classes().len() <= MAX_SHOWN_CLASSES {
         let mut table = Table::new(&["class", "accuracy", "right", "images"]);
         for (name, (images, right)) in net.classes().iter().zip(&found.classes) {
             let accuracy =

@@ -127,7 +127,7 @@ fn digits(args: &EvalDigitsArgs) -> anyhow::Result<()> {
     let same_digit = digits::same_digit(&net, &images);
     if let Some(path) = &args.plot {
         let title = format!("{:.2} % of {} digits", found.accuracy * 100.0, images.len());
-        plot::write(path, &title, &found.confusion, &plot::Learned::of(&net.card().quality))?;
+        plot::write(path, &title, &found.confusion, &plot::LearningCurve::of(&net.card().quality))?;
     }
     if args.json {
         let [features, logits] = same_digit.map_or([None, None], |same| same.map(Some));

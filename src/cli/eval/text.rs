@@ -141,38 +141,38 @@ fn by(
     };
     let texts = paragraphs.texts();
     let timed: Vec<&String> = texts.iter().step_by(texts.len().div_ceil(TIMED)).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     for text in &timed {
         std::hint::black_box(unit(text)?);
     }
-    let text = micros(begun, timed.len());
-    let begun = Instant::now();
+    let text = micros(started, timed.len());
+    let started = Instant::now();
     let mut rows = Vec::with_capacity(texts.len() * dimension);
     for texts in texts.chunks(BATCH) {
         let vectors: Vec<Vec<f32>> = texts.par_iter().map(|text| unit(text)).collect::<Result<_, _>>()?;
         vectors.iter().for_each(|vector| rows.extend_from_slice(vector));
     }
-    let batch = micros(begun, texts.len());
-    let begun = Instant::now();
+    let batch = micros(started, texts.len());
+    let started = Instant::now();
     let found = nearest(&rows, dimension, queries);
-    let query = micros(begun, queries.len());
+    let query = micros(started, queries.len());
     let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Ok(Measured { name: name.into(), measures, dimension: Some(dimension), text, batch, query })
 }
 
 fn bm25(paragraphs: &Paragraphs, queries: &[u32]) -> Measured {
-    let begun = Instant::now();
+    let started = Instant::now();
     let index = Bm25::new(paragraphs.texts());
-    let text = micros(begun, paragraphs.texts().len());
-    let begun = Instant::now();
+    let text = micros(started, paragraphs.texts().len());
+    let started = Instant::now();
     let found = index.nearest(paragraphs.texts(), queries);
-    let query = micros(begun, queries.len());
+    let query = micros(started, queries.len());
     let measures = retrieval::retrieval_metrics(paragraphs, queries, &found);
     Measured { name: "BM25".into(), measures, dimension: None, text, batch: text, query }
 }
 
-fn micros(begun: Instant, n: usize) -> f64 {
-    begun.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
+fn micros(started: Instant, n: usize) -> f64 {
+    started.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
 }
 
 fn write(paragraphs: &Paragraphs, queries: &[u32], path: &Path) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! Arguments of `nearness load`.
 
-use crate::cli::common_args::TrustArgs;
+use crate::cli::common_args::TlsArgs;
 use crate::cli::config;
 use crate::cli::load::Format;
 use crate::types::{CollectionName, Metric, Precision};
@@ -35,7 +35,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
+    pub(crate) tls: TlsArgs,
     /// Format of the files, if it cannot be detected from the content.
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,

@@ -9,7 +9,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `record.rs` | interface of the readers: items, errors with positions, progress |
-//! | `source.rs` | a file as a stream of bytes |
+//! | `input_stream.rs` | a file as a stream of bytes |
 //! | `formats/` | format detection, and readers, one per format |
 //! | `target.rs` | the collection: existing, or to be created |
 //! | `report.rs` | outcome of the records |
@@ -17,11 +17,11 @@
 
 pub(super) mod args;
 pub(super) mod formats;
+pub(super) mod input_stream;
 mod offline;
 mod online;
 mod record;
 mod report;
-pub(super) mod source;
 mod target;
 
 pub(super) use formats::detect::Format;

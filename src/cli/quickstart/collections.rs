@@ -21,7 +21,7 @@ pub(super) const PARAGRAPHS: &str = "paragraphs";
 pub(super) const DIGITS: &str = "digits";
 
 /// Batch size of the embedding of digits.
-const EMBEDDED_TOGETHER: usize = 1_000;
+const EMBED_BATCH: usize = 1_000;
 const ARTICLES: &str = "wikipedia/enwiki-good-sample-2019.txt.gz";
 
 /// The images of the digits collection, for display.
@@ -110,8 +110,8 @@ pub(super) fn load_all(engine: &LocalEngine, data: &Path) -> anyhow::Result<Digi
     // Embedded here from the raw pixels: image files, as shown by the page, would be cropped to their ink and scaled.
     let net = engine.embedders().by_name("digits")?.clone();
     let tap = net.output_layer("")?.clone();
-    let mut items = (0..digits.0.len()).step_by(EMBEDDED_TOGETHER).flat_map(|first| {
-        let indexes = first..digits.0.len().min(first + EMBEDDED_TOGETHER);
+    let mut items = (0..digits.0.len()).step_by(EMBED_BATCH).flat_map(|first| {
+        let indexes = first..digits.0.len().min(first + EMBED_BATCH);
         let inputs: Vec<Input<'_>> = indexes.clone().map(|index| Input::Image(digits.image(index))).collect();
         let vectors = net.embed_batch(&tap, &inputs);
         let items = indexes.zip(vectors).filter_map(|(index, vector)| {

@@ -95,14 +95,14 @@ pub(super) fn run(args: QuickstartArgs, run: collections::RunCommand) -> anyhow:
 
 /// Returns the repository's `data/`: below the current folder, or where this binary was built.
 fn find_data() -> anyhow::Result<PathBuf> {
-    let places = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
-    for place in &places {
-        if place.join("mnist").is_dir() && place.join("wikipedia").is_dir() {
-            return Ok(place.clone());
+    let candidates = [PathBuf::from("data"), Path::new(env!("CARGO_MANIFEST_DIR")).join("data")];
+    for candidate in &candidates {
+        if candidate.join("mnist").is_dir() && candidate.join("wikipedia").is_dir() {
+            return Ok(candidate.clone());
         }
     }
     bail!(
         "the repository's data folder is neither ./data nor {}: run quickstart in a clone of the repository",
-        places[1].display()
+        candidates[1].display()
     )
 }

@@ -27,7 +27,7 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
     };
     let parts = |name: &str, filters: pb::Filters| {
         let each = filters.filters.into_iter().enumerate();
-        each.map(|(place, one)| part(root, &format!("{at}.{name}[{place}]"), one, levels)).collect::<Result<_, _>>()
+        each.map(|(index, one)| part(root, &format!("{at}.{name}[{index}]"), one, levels)).collect::<Result<_, _>>()
     };
     Ok(match filter.form {
         None => {
@@ -49,7 +49,7 @@ fn part(root: &str, at: &str, filter: pb::Filter, levels: usize) -> Result<Filte
                 return Err(Error::invalid(format!("{at}.in.values"), why));
             }
             let each = values.into_iter().enumerate();
-            let values = each.map(|(place, value)| scalar(&format!("{at}.in.values[{place}]"), value));
+            let values = each.map(|(index, value)| scalar(&format!("{at}.in.values[{index}]"), value));
             Filter::In { field, values: values.collect::<Result<_, _>>()? }
         }
         Some(Form::Range(pb::Range { field, gt, gte, lt, lte })) => {
@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(given: pb::Filter, place: &str, part: &str) {
+    fn check(given: pb::Filter, path: &str, part: &str) {
         match filter("filter", Some(given)) {
             Err(Error::Invalid { field, why }) => {
-                assert_eq!(field, place, "{why}");
+                assert_eq!(field, path, "{why}");
                 assert!(why.contains(part), "{why:?} should contain {part:?}");
             }
-            other => panic!("{place} should be refused: {other:?}"),
+            other => panic!("{path} should be refused: {other:?}"),
         }
     }
 

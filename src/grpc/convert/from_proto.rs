@@ -26,12 +26,12 @@ pub(crate) fn id(field: &dyn Display, id: String) -> Result<PointId, Error> {
 /// Converts the ids of a `Get` or `Delete`.
 pub(crate) fn ids(list: Vec<String>) -> Result<Vec<PointId>, Error> {
     count("ids", list.len(), MAX_IDS)?;
-    list.into_iter().enumerate().map(|(place, text)| id(&format_args!("ids[{place}]"), text)).collect()
+    list.into_iter().enumerate().map(|(index, text)| id(&format_args!("ids[{index}]"), text)).collect()
 }
 
-fn count(field: &str, found: usize, most: usize) -> Result<(), Error> {
-    if found == 0 || found > most {
-        return Err(Error::invalid(field, format!("takes 1 to {most}, got {found}")));
+fn count(field: &str, found: usize, max: usize) -> Result<(), Error> {
+    if found == 0 || found > max {
+        return Err(Error::invalid(field, format!("takes 1 to {max}, got {found}")));
     }
     Ok(())
 }
@@ -59,9 +59,9 @@ pub(crate) fn vector(field: &dyn Display, vector: pb::Vector) -> Result<Vec<f32>
         let why = format!("takes 1 to {MAX_DIMENSION} components, got {}", components.len());
         return Err(Error::invalid(format!("{field}.{form}"), why));
     }
-    if let Some(place) = components.iter().position(|component| !component.is_finite()) {
-        let why = format!("is {}; components are finite numbers", components[place]);
-        return Err(Error::invalid(format!("{field}.{form}[{place}]"), why));
+    if let Some(index) = components.iter().position(|component| !component.is_finite()) {
+        let why = format!("is {}; components are finite numbers", components[index]);
+        return Err(Error::invalid(format!("{field}.{form}[{index}]"), why));
     }
     Ok(components)
 }
@@ -90,9 +90,9 @@ fn pixels<'a>(field: &str, images: impl Iterator<Item = &'a [u8]>) -> Result<(),
     Ok(())
 }
 
-fn size(field: &dyn Display, found: usize, most: usize) -> Result<(), Error> {
-    if found == 0 || found > most {
-        return Err(Error::invalid(field.to_string(), format!("takes 1 to {most} bytes, got {found}")));
+fn size(field: &dyn Display, found: usize, max: usize) -> Result<(), Error> {
+    if found == 0 || found > max {
+        return Err(Error::invalid(field.to_string(), format!("takes 1 to {max} bytes, got {found}")));
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ pub(crate) fn items(items: Vec<pb::Item>) -> Result<Vec<Item>, Error> {
         _ => None,
     });
     pixels("items", images)?;
-    items.into_iter().enumerate().map(|(place, one)| item(&format_args!("items[{place}]"), one)).collect()
+    items.into_iter().enumerate().map(|(index, one)| item(&format_args!("items[{index}]"), one)).collect()
 }
 
 pub(crate) fn item(field: &dyn Display, item: pb::Item) -> Result<Item, Error> {
@@ -194,9 +194,9 @@ impl From<pb::Precision> for Precision {
 }
 
 /// Checks that a setting is within its range, or 0 for its default.
-pub(crate) fn between(field: &str, found: u32, least: u32, most: u32) -> Result<(), Error> {
-    if found != 0 && !(least..=most).contains(&found) {
-        return Err(Error::invalid(field, format!("takes {least} to {most}, or 0 for the default; got {found}")));
+pub(crate) fn between(field: &str, found: u32, min: u32, max: u32) -> Result<(), Error> {
+    if found != 0 && !(min..=max).contains(&found) {
+        return Err(Error::invalid(field, format!("takes {min} to {max}, or 0 for the default; got {found}")));
     }
     Ok(())
 }
@@ -263,8 +263,8 @@ fn ef(field: &str, ef: u32, k: u32) -> Result<Accuracy, Error> {
 /// Checks a target recall against [`TARGET_RECALL`]; refuses NaN, which is in no range.
 fn target_recall(field: &str, target: f32) -> Result<Accuracy, Error> {
     if !TARGET_RECALL.contains(&target) {
-        let (least, most) = TARGET_RECALL.into_inner();
-        return Err(Error::invalid(field, format!("takes {least} to {most}, got {target}")));
+        let (min, max) = TARGET_RECALL.into_inner();
+        return Err(Error::invalid(field, format!("takes {min} to {max}, got {target}")));
     }
     Ok(Accuracy::TargetRecall(target))
 }
@@ -313,8 +313,8 @@ pub(crate) fn terms(
 ) -> Result<(Vec<String>, Vec<String>), Error> {
     count(&field.to_string(), plus.len() + minus.len(), MAX_TERMS)?;
     for (side, list) in [("plus", &plus), ("minus", &minus)] {
-        for (place, term) in list.iter().enumerate() {
-            size(&format_args!("{field}.{side}[{place}]"), term.len(), MAX_TEXT_BYTES)?;
+        for (index, term) in list.iter().enumerate() {
+            size(&format_args!("{field}.{side}[{index}]"), term.len(), MAX_TEXT_BYTES)?;
         }
     }
     Ok((plus, minus))
@@ -332,7 +332,7 @@ pub(crate) fn queries(queries: Vec<pb::Query>, k: u32) -> Result<Vec<Query>, Err
         _ => None,
     });
     pixels("queries", images)?;
-    queries.into_iter().enumerate().map(|(place, one)| query(&format_args!("queries[{place}]"), Some(one))).collect()
+    queries.into_iter().enumerate().map(|(index, one)| query(&format_args!("queries[{index}]"), Some(one))).collect()
 }
 
 /// An input to embed.
@@ -350,10 +350,10 @@ pub(crate) fn inputs(inputs: Vec<pb::EmbedInput>) -> Result<Vec<EmbedInput>, Err
         _ => None,
     });
     pixels("inputs", images)?;
-    let one = |(place, input): (usize, pb::EmbedInput)| match input.form {
-        None => Err(Error::invalid(format!("inputs[{place}]"), "give a text or an image")),
-        Some(Form::Text(given)) => text(&format_args!("inputs[{place}].text"), given).map(EmbedInput::Text),
-        Some(Form::Image(given)) => image(&format_args!("inputs[{place}].image"), &given).map(EmbedInput::Image),
+    let one = |(index, input): (usize, pb::EmbedInput)| match input.form {
+        None => Err(Error::invalid(format!("inputs[{index}]"), "give a text or an image")),
+        Some(Form::Text(given)) => text(&format_args!("inputs[{index}].text"), given).map(EmbedInput::Text),
+        Some(Form::Image(given)) => image(&format_args!("inputs[{index}].image"), &given).map(EmbedInput::Image),
     };
     inputs.into_iter().enumerate().map(one).collect()
 }
@@ -364,14 +364,14 @@ mod tests {
     use pb::vector::Form;
 
     #[track_caller]
-    fn check<T>(result: Result<T, Error>, place: &str, part: &str) {
+    fn check<T>(result: Result<T, Error>, path: &str, part: &str) {
         match result {
             Err(Error::Invalid { field, why }) => {
-                assert_eq!(field, place);
+                assert_eq!(field, path);
                 assert!(why.contains(part), "{why:?} should contain {part:?}");
             }
             Err(other) => panic!("{other}"),
-            Ok(_) => panic!("{place} should be refused"),
+            Ok(_) => panic!("{path} should be refused"),
         }
     }
 
@@ -416,8 +416,8 @@ mod tests {
         let target = |target| with(10, Some(Wire::TargetRecall(target)));
         assert_eq!(target(0.5).unwrap().accuracy, Accuracy::TargetRecall(0.5));
         assert_eq!(target(1.0).unwrap().accuracy, Accuracy::TargetRecall(1.0));
-        for wrong in [0.499, 1.001, -1.0, f32::NAN, f32::INFINITY] {
-            check(target(wrong), "params.target_recall", &format!("0.5 to 1, got {wrong}"));
+        for invalid in [0.499, 1.001, -1.0, f32::NAN, f32::INFINITY] {
+            check(target(invalid), "params.target_recall", &format!("0.5 to 1, got {invalid}"));
         }
         let nan = pb::SearchParams { k: 1, score_threshold: Some(f32::NAN), ..Default::default() };
         check(params(Some(nan)), "params.score_threshold", "NaN");

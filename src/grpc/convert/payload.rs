@@ -28,9 +28,9 @@ pub fn from_struct(object: Struct, field: &dyn Display) -> Result<Payload, Error
             format!("a payload has at most {MAX_PAYLOAD_BYTES} bytes, this one has {bytes}"),
         ));
     }
-    object_from(object, 1).map_err(|wrong| {
-        let place: String = wrong.place.iter().rev().map(String::as_str).collect();
-        Error::invalid(format!("{field}{place}"), wrong.why)
+    object_from(object, 1).map_err(|invalid| {
+        let path: String = invalid.path.iter().rev().map(String::as_str).collect();
+        Error::invalid(format!("{field}{path}"), invalid.why)
     })
 }
 
@@ -89,44 +89,44 @@ pub(crate) fn inexact_integer(json: &str) -> Option<&str> {
 }
 
 /// An invalid value: its path, innermost step first, and the reason.
-struct Wrong {
-    place: Vec<String>,
+struct InvalidValue {
+    path: Vec<String>,
     why: String,
 }
 
-impl Wrong {
+impl InvalidValue {
     fn new(why: impl Into<String>) -> Self {
-        Self { place: Vec::new(), why: why.into() }
+        Self { path: Vec::new(), why: why.into() }
     }
 
     fn inside(mut self, step: String) -> Self {
-        self.place.push(step);
+        self.path.push(step);
         self
     }
 }
 
-fn object_from(object: Struct, depth: usize) -> Result<Payload, Wrong> {
+fn object_from(object: Struct, depth: usize) -> Result<Payload, InvalidValue> {
     check_depth(depth)?;
     object
         .fields
         .into_iter()
         .map(|(name, value)| match value_from(value, depth) {
             Ok(value) => Ok((name, value)),
-            Err(wrong) => Err(wrong.inside(format!(".{}", name.chars().take(80).collect::<String>()))),
+            Err(invalid) => Err(invalid.inside(format!(".{}", name.chars().take(80).collect::<String>()))),
         })
         .collect()
 }
 
-fn check_depth(depth: usize) -> Result<(), Wrong> {
+fn check_depth(depth: usize) -> Result<(), InvalidValue> {
     if depth > MAX_PAYLOAD_DEPTH {
-        return Err(Wrong::new(format!("a payload nests at most {MAX_PAYLOAD_DEPTH} objects and lists")));
+        return Err(InvalidValue::new(format!("a payload nests at most {MAX_PAYLOAD_DEPTH} objects and lists")));
     }
     Ok(())
 }
 
-fn value_from(value: Value, depth: usize) -> Result<Json, Wrong> {
+fn value_from(value: Value, depth: usize) -> Result<Json, InvalidValue> {
     Ok(match value.kind {
-        None => return Err(Wrong::new("has no value; null has a kind of its own")),
+        None => return Err(InvalidValue::new("has no value; null has a kind of its own")),
         Some(Kind::NullValue(_)) => Json::Null,
         Some(Kind::BoolValue(value)) => Json::Bool(value),
         Some(Kind::StringValue(value)) => Json::String(value),
@@ -134,23 +134,22 @@ fn value_from(value: Value, depth: usize) -> Result<Json, Wrong> {
         Some(Kind::StructValue(object)) => Json::Object(object_from(object, depth + 1)?),
         Some(Kind::ListValue(list)) => {
             check_depth(depth + 1)?;
-            let values =
-                list.values.into_iter().enumerate().map(|(place, value)| {
-                    value_from(value, depth + 1).map_err(|wrong| wrong.inside(format!("[{place}]")))
-                });
+            let values = list.values.into_iter().enumerate().map(|(path, value)| {
+                value_from(value, depth + 1).map_err(|invalid| invalid.inside(format!("[{path}]")))
+            });
             Json::Array(values.collect::<Result<_, _>>()?)
         }
     })
 }
 
-fn number_from(value: f64) -> Result<Json, Wrong> {
+fn number_from(value: f64) -> Result<Json, InvalidValue> {
     let whole = value.fract() == 0.0 && value.abs() <= MAX_SAFE && !(value == 0.0 && value.is_sign_negative());
     if whole {
         return Ok(Json::from(value as i64));
     }
     serde_json::Number::from_f64(value)
         .map(Json::Number)
-        .ok_or_else(|| Wrong::new(format!("is {value}; numbers are finite")))
+        .ok_or_else(|| InvalidValue::new(format!("is {value}; numbers are finite")))
 }
 
 /// Converts a JSON object to a `Struct`, for responses. Values nested deeper than [`MAX_PAYLOAD_DEPTH`] become JSON
@@ -271,10 +270,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(payload: Struct, place: &str) -> String {
+    fn refused(payload: Struct, path: &str) -> String {
         match from_struct(payload, &"payload") {
             Err(Error::Invalid { field, why }) => {
-                assert_eq!(field, place);
+                assert_eq!(field, path);
                 why
             }
             other => panic!("{other:?}"),
@@ -325,14 +324,14 @@ mod tests {
             assert_eq!(from_wire(None, &text, &"payload").expect("sound"), payload);
         }
         assert_eq!(from_wire(None, "", &"payload").expect("sound"), Payload::new());
-        for (wrong, part) in [
+        for (invalid, part) in [
             ("[1]", "not a JSON object"),
             ("{\"a\":", "not a JSON object"),
             ("{\"a\": 18446744073709551616}", "18446744073709551616"),
             ("{\"a\": [\"\\\\\", -9223372036854775809]}", "-9223372036854775809"),
             (&format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_PAYLOAD_BYTES)), "at most 1048576"),
         ] {
-            match from_wire(None, wrong, &"items[0].payload") {
+            match from_wire(None, invalid, &"items[0].payload") {
                 Err(Error::Invalid { field, why }) => {
                     assert_eq!(field, "items[0].payload_json");
                     assert!(why.contains(part), "{why}");
@@ -352,8 +351,8 @@ mod tests {
         for _ in 0..MAX_PAYLOAD_DEPTH {
             deep = Value { kind: Some(Kind::ListValue(ListValue { values: vec![deep] })) };
         }
-        let place = format!("payload.x{}", "[0]".repeat(MAX_PAYLOAD_DEPTH - 1));
-        assert!(refused(Struct { fields: [("x".to_owned(), deep)].into() }, &place).contains("at most 32"));
+        let path = format!("payload.x{}", "[0]".repeat(MAX_PAYLOAD_DEPTH - 1));
+        assert!(refused(Struct { fields: [("x".to_owned(), deep)].into() }, &path).contains("at most 32"));
     }
 
     #[test]

@@ -262,8 +262,8 @@ pub(crate) fn words(words: Vec<(String, f32)>) -> Vec<pb::ScoredWord> {
 }
 
 /// Converts the explanation of a point.
-pub(crate) fn explanation(told: Explanation, unknown_fields: Vec<String>) -> pb::ExplainResponse {
-    let reason = match told.reason {
+pub(crate) fn explanation(explanation: Explanation, unknown_fields: Vec<String>) -> pb::ExplainResponse {
+    let reason = match explanation.reason {
         Reason::Hit => pb::Reason::Hit,
         Reason::UnknownPoint => pb::Reason::UnknownPoint,
         Reason::Deleted => pb::Reason::Deleted,
@@ -273,22 +273,22 @@ pub(crate) fn explanation(told: Explanation, unknown_fields: Vec<String>) -> pb:
         Reason::MissedByGraph => pb::Reason::MissedByGraph,
         Reason::Filtered => pb::Reason::Filtered,
     };
-    let (segment, row) = match told.residence {
+    let (segment, row) = match explanation.residence {
         Some(Residence::Sealed { segment, row }) => (Some(segment), Some(row)),
         Some(Residence::Growing) | None => (None, None),
     };
     pb::ExplainResponse {
         reason: reason.into(),
-        rank: told.rank.unwrap_or(0),
-        true_rank: told.true_rank,
-        distance: told.distance,
-        score: told.score,
-        kth_distance: told.kth_distance,
+        rank: explanation.rank.unwrap_or(0),
+        true_rank: explanation.true_rank,
+        distance: explanation.distance,
+        score: explanation.score,
+        kth_distance: explanation.kth_distance,
         segment,
         row,
-        ef_used: told.ef_used,
-        ef_needed: told.ef_needed,
-        walked: told.walked.iter().map(ToString::to_string).collect(),
+        ef_used: explanation.ef_used,
+        ef_needed: explanation.ef_needed,
+        walked: explanation.walked.iter().map(ToString::to_string).collect(),
         unknown_fields,
     }
 }
@@ -331,8 +331,8 @@ mod tests {
             let payload = payload.map(|payload| payload.as_object().expect("an object").clone());
             let point = Point { id: PointId::new("an id").expect("an id"), vector, payload };
             let bytes = point_bytes(&point);
-            let reply = pb::ScrollResponse { points: vec![super::point(point)], ..Default::default() };
-            assert_eq!(bytes, reply.encoded_len());
+            let response = pb::ScrollResponse { points: vec![super::point(point)], ..Default::default() };
+            assert_eq!(bytes, response.encoded_len());
         }
     }
 }

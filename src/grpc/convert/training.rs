@@ -9,7 +9,7 @@ use crate::types::{MAX_NAME_BYTES, Precision};
 
 /// Converts the training settings.
 pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
-    use pb::train_settings::Lesson as Wire;
+    use pb::train_settings::Lesson as Socket;
     between("settings.threads", settings.threads, 1, MAX_THREADS)?;
     if settings.licence.len() > MAX_LICENCE_BYTES {
         let why = format!("takes at most {MAX_LICENCE_BYTES} bytes, got {}", settings.licence.len());
@@ -19,8 +19,8 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
     let name = model_name(settings.name)?;
     let lesson = match settings.lesson {
         None => return Err(Error::invalid("settings.lesson", "give words or digits")),
-        Some(Wire::Words(lesson)) => words_lesson(&lesson, seed, threads)?,
-        Some(Wire::Digits(lesson)) => {
+        Some(Socket::Words(lesson)) => words_lesson(&lesson, seed, threads)?,
+        Some(Socket::Digits(lesson)) => {
             between("settings.digits.epochs", lesson.epochs, 1, 1_000)?;
             between("settings.digits.batch", lesson.batch, 1, 4_096)?;
             let defaults = digits::TrainOptions::default();
@@ -46,23 +46,23 @@ pub(crate) fn training(settings: pb::TrainSettings) -> Result<Training, Error> {
 
 /// Checks the name of a model to train, leaving room for the suffix.
 fn model_name(name: String) -> Result<String, Error> {
-    let most = MAX_NAME_BYTES - TEXT_SUFFIX.len();
+    let max = MAX_NAME_BYTES - TEXT_SUFFIX.len();
     if name.is_empty() {
         return Err(Error::invalid("settings.name", "is missing: a model has a name of its own, such as my-words"));
     }
-    if name.len() > most {
-        return Err(Error::invalid("settings.name", format!("takes 1 to {most} bytes, got {}", name.len())));
+    if name.len() > max {
+        return Err(Error::invalid("settings.name", format!("takes 1 to {max} bytes, got {}", name.len())));
     }
     check_name(&name).map_err(|what| Error::invalid("settings.name", what))?;
     Ok(name)
 }
 
 fn words_lesson(lesson: &pb::WordsLesson, seed: u64, threads: usize) -> Result<Lesson, Error> {
-    use pb::words_lesson::Objective as Wire;
-    let objective = match Wire::try_from(lesson.objective) {
-        Ok(Wire::Unspecified | Wire::SkipGram) => words::Objective::SkipGram,
-        Ok(Wire::Cbow) => words::Objective::Cbow,
-        Ok(Wire::Glove) => words::Objective::Glove,
+    use pb::words_lesson::Objective as Socket;
+    let objective = match Socket::try_from(lesson.objective) {
+        Ok(Socket::Unspecified | Socket::SkipGram) => words::Objective::SkipGram,
+        Ok(Socket::Cbow) => words::Objective::Cbow,
+        Ok(Socket::Glove) => words::Objective::Glove,
         Err(_) => {
             return Err(Error::invalid("settings.words.objective", format!("{} is none", lesson.objective)));
         }

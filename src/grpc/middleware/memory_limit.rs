@@ -239,7 +239,7 @@ impl HttpBody for MeteredBody {
             let stall_timeout = self.stall_timeout;
             let stall_timer = self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
             ready!(stall_timer.as_mut().poll(context));
-            return Poll::Ready(Some(Err(status::not_sent(stall_timeout))));
+            return Poll::Ready(Some(Err(status::client_send_timeout(stall_timeout))));
         };
         self.stall_timer = None;
         if let Some(Ok(frame)) = &frame

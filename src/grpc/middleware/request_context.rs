@@ -1,7 +1,7 @@
 //! Per-request context: caller, request id, and details recorded while the request runs.
 
 use super::fair_queue::Client;
-use crate::auth::{Caller, Role, Scope};
+use crate::auth::{Principal, Role, Scope};
 use crate::collection::{Error, Path};
 use crate::grpc::limits::{DEFAULT_RESPONSE_BYTES, MAX_RESPONSE_BYTES};
 use crate::types::CollectionName;
@@ -12,8 +12,8 @@ use tonic::codegen::http::HeaderMap;
 const MAX_ID_BYTES: usize = 64;
 
 /// Attached to the request as an extension by the gate.
-pub(crate) struct Context {
-    pub(crate) caller: Arc<Caller>,
+pub(crate) struct RequestContext {
+    pub(crate) principal: Arc<Principal>,
     /// Client for fair queueing.
     pub(crate) client: Client,
     /// Maximum response size that the client can receive, bytes.
@@ -25,16 +25,16 @@ pub(crate) struct Context {
     pub(crate) recall: OnceLock<f64>,
 }
 
-impl Context {
-    pub(crate) fn new(caller: Arc<Caller>, client: Client, response_bytes: usize) -> Self {
+impl RequestContext {
+    pub(crate) fn new(principal: Arc<Principal>, client: Client, response_bytes: usize) -> Self {
         let (collection, path, recall) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { caller, client, response_bytes, collection, path, recall }
+        Self { principal, client, response_bytes, collection, path, recall }
     }
 
     /// Context of a request that did not pass the gate: it has no permissions.
-    pub(crate) fn nobody() -> Self {
-        let caller = Caller { name: String::new(), role: Role::Read, scope: Scope::default() };
-        Self::new(Arc::new(caller), "".into(), DEFAULT_RESPONSE_BYTES)
+    pub(crate) fn unauthenticated() -> Self {
+        let principal = Principal { name: String::new(), role: Role::Read, scope: Scope::default() };
+        Self::new(Arc::new(principal), "".into(), DEFAULT_RESPONSE_BYTES)
     }
 }
 
@@ -51,14 +51,14 @@ pub(crate) fn response_bytes(headers: &HeaderMap) -> Result<Option<usize>, Error
 }
 
 /// Returns the client-supplied request id if it is valid; the id is logged and sent back.
-pub(crate) fn given_id(value: &[u8]) -> Option<&str> {
-    let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(sound);
+pub(crate) fn client_request_id(value: &[u8]) -> Option<&str> {
+    let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let fits = (1..=MAX_ID_BYTES).contains(&value.len()) && value.iter().all(valid);
     if fits { std::str::from_utf8(value).ok() } else { None }
 }
 
 /// Generates a request id.
-pub(crate) fn new_id() -> String {
+pub(crate) fn generate_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
@@ -78,20 +78,20 @@ mod tests {
         assert_eq!(of(&[]).unwrap(), None);
         assert_eq!(of(&["1"]).unwrap(), Some(1));
         assert_eq!(of(&["67108864"]).unwrap(), Some(64 << 20));
-        for wrong in ["", "0", "-1", "+1", "1e6", "4MiB", "99999999999999999999"] {
-            assert!(of(&[wrong]).unwrap_err().to_string().contains(MAX_RESPONSE_BYTES), "{wrong}");
+        for invalid in ["", "0", "-1", "+1", "1e6", "4MiB", "99999999999999999999"] {
+            assert!(of(&[invalid]).unwrap_err().to_string().contains(MAX_RESPONSE_BYTES), "{invalid}");
         }
         assert!(of(&["1", "2"]).is_err());
     }
 
     #[test]
     fn ids_are_taken_when_sound() {
-        for sound in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
-            assert_eq!(given_id(sound.as_bytes()), Some(sound));
+        for valid in ["a", "6f9b2c1e-0d53-4a8e", &"x".repeat(64)] {
+            assert_eq!(client_request_id(valid.as_bytes()), Some(valid));
         }
-        for wrong in ["", "a b", "a\n", "ä", "\"", &"x".repeat(65)] {
-            assert_eq!(given_id(wrong.as_bytes()), None, "{wrong}");
+        for invalid in ["", "a b", "a\n", "ä", "\"", &"x".repeat(65)] {
+            assert_eq!(client_request_id(invalid.as_bytes()), None, "{invalid}");
         }
-        assert!(given_id(new_id().as_bytes()).is_some() && new_id() != new_id());
+        assert!(client_request_id(generate_id().as_bytes()).is_some() && generate_id() != generate_id());
     }
 }

@@ -1,9 +1,9 @@
 //! Request log: counters, the log line and the audit-log line of a completed request.
 
-use super::request_context::Context;
-use super::request_metrics::Requests;
-use crate::auth::{Audit, Entry, Role};
-use crate::grpc::method_table::Call;
+use super::request_context::RequestContext;
+use super::request_metrics::RequestMetrics;
+use crate::auth::{AuditEntry, AuditLog, Role};
+use crate::grpc::method_table::Method;
 use crate::grpc::status;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ const UNAUTHENTICATED_PER_SECOND: u64 = 20;
 
 /// Destinations of the logs of all requests.
 pub(crate) struct RequestLogger {
-    pub(crate) metrics: Requests,
-    audit: Option<Arc<Audit>>,
+    pub(crate) metrics: RequestMetrics,
+    audit: Option<Arc<AuditLog>>,
     started: Instant,
     /// Packed into one number: the second since the start, and the number of unauthenticated requests in it.
     unauthenticated: AtomicU64,
 }
 
 impl RequestLogger {
-    pub(crate) fn new(audit: Option<Arc<Audit>>) -> Self {
-        Self { metrics: Requests::default(), audit, started: Instant::now(), unauthenticated: AtomicU64::new(0) }
+    pub(crate) fn new(audit: Option<Arc<AuditLog>>) -> Self {
+        Self { metrics: RequestMetrics::default(), audit, started: Instant::now(), unauthenticated: AtomicU64::new(0) }
     }
 
     /// Whether another refusal of an unauthenticated request may be logged in this second.
@@ -38,26 +38,26 @@ impl RequestLogger {
 }
 
 /// Log record of one request; written when the request ends, or when it is dropped before.
-pub(crate) struct Tally {
+pub(crate) struct RequestLog {
     pub(crate) logger: Arc<RequestLogger>,
-    pub(crate) call: &'static Call,
+    pub(crate) call: &'static Method,
     pub(crate) request_id: String,
     pub(crate) peer: Option<SocketAddr>,
     /// None until the caller is authenticated.
-    pub(crate) context: Option<Arc<Context>>,
-    pub(crate) begun: Instant,
+    pub(crate) context: Option<Arc<RequestContext>>,
+    pub(crate) started: Instant,
     /// Span of the request; its outcome is recorded at the end.
     pub(crate) span: tracing::Span,
     pub(crate) written: bool,
 }
 
-impl Tally {
+impl RequestLog {
     /// Records the end of the request with this status.
     pub(crate) fn end(&mut self, outcome: &'static str) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
-        let caller = self.context.as_ref().map(|context| context.caller.name.as_str());
+        let caller = self.context.as_ref().map(|context| context.principal.name.as_str());
         let collection = self.context.as_ref().and_then(|context| context.collection.get());
         let collection = collection.map(|name| name.as_str());
         self.span.record("outcome", outcome);
@@ -65,9 +65,9 @@ impl Tally {
             self.span.record("collection", collection);
         }
         let (call, request_id) = (self.call.name, self.request_id.as_str());
-        let took = self.begun.elapsed();
-        self.logger.metrics.ended(call, outcome, took, self.context.as_deref());
-        let ms = took.as_secs_f64() * 1e3;
+        let duration = self.started.elapsed();
+        self.logger.metrics.record(call, outcome, duration, self.context.as_deref());
+        let ms = duration.as_secs_f64() * 1e3;
         tracing::debug!(request_id, call, caller, collection, outcome, ms, "request ended");
         let refused = self.context.is_none() || outcome == "PERMISSION_DENIED";
         if (self.call.role > Some(Role::Read) || refused)
@@ -75,12 +75,12 @@ impl Tally {
             && let Some(audit) = &self.logger.audit
         {
             let peer = self.peer.map(|peer| peer.to_string());
-            audit.write(Entry { caller, peer: peer.as_deref(), call, collection, outcome, request_id });
+            audit.write(AuditEntry { caller, peer: peer.as_deref(), call, collection, outcome, request_id });
         }
     }
 }
 
-impl Drop for Tally {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         self.end(status::CANCELLED);
     }

@@ -6,7 +6,7 @@
 
 use super::concurrency_limit::Permit;
 use super::memory_limit::MemoryPermit;
-use super::request_log::Tally;
+use super::request_log::RequestLog;
 use crate::grpc::status;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -22,25 +22,25 @@ use tonic::codegen::Body as HttpBody;
 use tonic::codegen::http::HeaderMap;
 
 /// Maximum piece size.
-const PIECE: usize = 64 << 10;
+const MAX_CHUNK_BYTES: usize = 64 << 10;
 /// Interval of the check for stalled responses.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-type Shared = Arc<Mutex<State>>;
+type SharedState = Arc<Mutex<State>>;
 
 /// All responses in flight.
-pub(crate) struct Replies {
-    open: Mutex<HashMap<u64, Shared>>,
+pub(crate) struct InFlightResponses {
+    in_flight: Mutex<HashMap<u64, SharedState>>,
     next: AtomicU64,
     /// Maximum time that a client may leave a response unread.
-    patience: Duration,
+    stall_timeout: Duration,
 }
 
 /// A response body, as polled by the transport.
-pub(crate) struct Reply {
-    state: Shared,
+pub(crate) struct ResponseBody {
+    state: SharedState,
     number: u64,
-    replies: Arc<Replies>,
+    responses: Arc<InFlightResponses>,
 }
 
 struct State {
@@ -50,14 +50,14 @@ struct State {
     rest: Bytes,
     /// Status that replaces the rest of an aborted response.
     end: Option<Status>,
-    tally: Tally,
+    log: RequestLog,
     /// Released when the response ends.
-    inside: Option<(Permit, Arc<MemoryPermit>)>,
+    permits: Option<(Permit, Arc<MemoryPermit>)>,
     deadline: Option<Instant>,
     /// Waker of the transport; none while waiting for the client.
-    asked: Option<Waker>,
+    waker: Option<Waker>,
     /// When the client last took a piece.
-    taken: Instant,
+    last_read: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,73 +65,73 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Replies {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { open: Mutex::default(), next: AtomicU64::new(0), patience }
+impl InFlightResponses {
+    pub(crate) fn new(stall_timeout: Duration) -> Self {
+        Self { in_flight: Mutex::default(), next: AtomicU64::new(0), stall_timeout }
     }
 
     /// Creates a response body that holds the permit and the memory charge of its request; `deadline` is the request's.
     pub(crate) fn send(
         self: &Arc<Self>,
         inner: Body,
-        tally: Tally,
-        inside: (Permit, Arc<MemoryPermit>),
+        log: RequestLog,
+        permits: (Permit, Arc<MemoryPermit>),
         deadline: Option<Instant>,
-    ) -> Reply {
+    ) -> ResponseBody {
         let state = Arc::new(Mutex::new(State {
             inner: Some(inner),
             rest: Bytes::new(),
             end: None,
-            tally,
-            inside: Some(inside),
+            log,
+            permits: Some(permits),
             deadline,
-            asked: None,
-            taken: Instant::now(),
+            waker: None,
+            last_read: Instant::now(),
         }));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.open).insert(number, state.clone());
-        Reply { state, number, replies: self.clone() }
+        lock(&self.in_flight).insert(number, state.clone());
+        ResponseBody { state, number, responses: self.clone() }
     }
 
     /// Aborts stalled and late responses. Never returns.
-    pub(crate) async fn watch(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+    pub(crate) async fn abort_stalled(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
         loop {
             ticks.tick().await;
-            let open: Vec<Shared> = lock(&self.open).values().cloned().collect();
-            for state in open {
-                lock(&state).look(self.patience);
+            let in_flight: Vec<SharedState> = lock(&self.in_flight).values().cloned().collect();
+            for state in in_flight {
+                lock(&state).check(self.stall_timeout);
             }
         }
     }
 }
 
-impl Drop for Reply {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let _last_but_for_a_look = lock(&self.replies.open).remove(&self.number);
+        let _removed = lock(&self.responses.in_flight).remove(&self.number);
     }
 }
 
 impl State {
-    fn look(&mut self, patience: Duration) {
+    fn check(&mut self, stall_timeout: Duration) {
         if self.inner.is_none() {
             return;
         }
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            self.give_up(status::deadline_passed());
-        } else if self.asked.is_none() && self.taken.elapsed() >= patience {
-            self.give_up(status::not_read(patience));
+            self.abort(status::deadline_passed());
+        } else if self.waker.is_none() && self.last_read.elapsed() >= stall_timeout {
+            self.abort(status::client_read_timeout(stall_timeout));
         }
     }
 
     /// Releases everything but the status.
-    fn give_up(&mut self, why: Status) {
-        self.tally.end(status::name_of(&why));
-        self.inside = None;
+    fn abort(&mut self, why: Status) {
+        self.log.end(status::code_name_of(&why));
+        self.permits = None;
         self.rest = Bytes::new();
         self.inner = None;
         self.end = Some(why);
-        if let Some(waker) = self.asked.take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -144,45 +144,45 @@ impl State {
                     why.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
                 }));
             };
-            self.asked = Some(context.waker().clone());
+            self.waker = Some(context.waker().clone());
             let frame = ready!(Pin::new(inner).poll_frame(context));
-            self.asked = None;
-            self.taken = Instant::now();
+            self.waker = None;
+            self.last_read = Instant::now();
             let Some(Ok(frame)) = frame else {
                 self.inner = None;
                 return Poll::Ready(frame);
             };
             match frame.into_data() {
-                Ok(data) if data.len() <= PIECE => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(data) if data.len() <= MAX_CHUNK_BYTES => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(data) => match self
-                    .inside
+                    .permits
                     .as_ref()
                     .map_or(Ok(()), |(_, memory_permit)| memory_permit.add_encoded(data.len()))
                 {
                     Ok(()) => self.rest = data,
-                    Err(full) => self.give_up(full),
+                    Err(full) => self.abort(full),
                 },
                 Err(frame) => {
-                    if let Some(outcome) = frame.trailers_ref().and_then(status::name_in) {
+                    if let Some(outcome) = frame.trailers_ref().and_then(status::code_name_in) {
                         // Released before the client sees the end, so that a retry finds the permit free.
-                        self.inside = None;
-                        self.tally.end(outcome);
+                        self.permits = None;
+                        self.log.end(outcome);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
             }
         }
         // Copied, because a slice would keep the whole buffer alive.
-        let piece = self.rest.split_to(PIECE.min(self.rest.len()));
-        if let Some((_, memory_permit)) = &self.inside {
-            memory_permit.release(piece.len());
+        let chunk = self.rest.split_to(MAX_CHUNK_BYTES.min(self.rest.len()));
+        if let Some((_, memory_permit)) = &self.permits {
+            memory_permit.release(chunk.len());
         }
-        self.taken = Instant::now();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&piece)))))
+        self.last_read = Instant::now();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&chunk)))))
     }
 }
 
-impl HttpBody for Reply {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 

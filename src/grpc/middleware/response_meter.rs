@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct ResponseMeter {
     limit: usize,
     /// Largest limit that the client may request.
-    most: usize,
+    max: usize,
     bytes: AtomicUsize,
     memory_permit: Arc<MemoryPermit>,
 }
 
 impl ResponseMeter {
     /// Creates a meter for a response of at most `limit` bytes.
-    pub(crate) fn new(limit: usize, most: usize, memory_permit: Arc<MemoryPermit>) -> Self {
-        Self { limit, most, bytes: AtomicUsize::new(0), memory_permit }
+    pub(crate) fn new(limit: usize, max: usize, memory_permit: Arc<MemoryPermit>) -> Self {
+        Self { limit, max, bytes: AtomicUsize::new(0), memory_permit }
     }
 }
 
@@ -29,7 +29,7 @@ impl Meter for ResponseMeter {
         let bytes = to_proto::point_bytes(point);
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if sum > self.limit {
-            return Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.most)));
+            return Err(Error::ResponseTooLarge(status::response_limit(self.limit, self.max)));
         }
         self.memory_permit.reserve(memory_of(point)).map_err(|full| Error::Overloaded(full.message().to_owned()))
     }

@@ -3,8 +3,8 @@
 use super::concurrency_limit::ConcurrencyLimit;
 use super::memory_limit::MemoryLimit;
 use super::request_log::RequestLogger;
-use super::response_body::Replies;
-use crate::auth::{Access, Live};
+use super::response_body::InFlightResponses;
+use crate::auth::{Access, Reloadable};
 use crate::grpc::method_table;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,14 +36,14 @@ impl Default for HealthLimits {
 
 /// State shared by the request layers of a server.
 pub(crate) struct ServerState {
-    pub(crate) access: Live<Access>,
+    pub(crate) access: Reloadable<Access>,
     pub(crate) concurrency_limit: Arc<ConcurrencyLimit>,
-    pub(crate) log: Arc<RequestLogger>,
+    pub(crate) logger: Arc<RequestLogger>,
     pub(crate) memory_limit: Arc<MemoryLimit>,
     pub(crate) health: HealthLimits,
-    pub(crate) replies: Arc<Replies>,
+    pub(crate) responses: Arc<InFlightResponses>,
     /// Maximum silence of a client within a request that it has begun.
-    pub(crate) patience: Duration,
+    pub(crate) stall_timeout: Duration,
     pub(crate) max_message_bytes: usize,
     pub(crate) default_response_bytes: usize,
 }

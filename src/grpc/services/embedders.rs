@@ -5,13 +5,13 @@ use crate::embed::transformers::NextToken;
 use crate::embed::{self, Embedder, Input, embed_in_chunks};
 use crate::grpc::convert::from_proto::EmbedInput;
 use crate::grpc::convert::{from_proto, to_proto};
-use crate::grpc::executor::{Lane, Shared, Work};
+use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::pb;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-pub(crate) struct Embedders(pub(crate) Arc<Shared>);
+pub(crate) struct Embedders(pub(crate) Arc<ServiceState>);
 
 #[tonic::async_trait]
 impl pb::embedders_server::Embedders for Embedders {
@@ -19,35 +19,35 @@ impl pb::embedders_server::Embedders for Embedders {
         &self,
         request: Request<pb::ListEmbeddersRequest>,
     ) -> Result<Response<pb::ListEmbeddersResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let list = |engine: &dyn Engine| {
             Ok::<_, Error>(engine.embedders().current().iter().map(|one| to_proto::embedder(one.as_ref())).collect())
         };
-        let embedders = work.run(Lane::Compute, list).await?;
-        work.reply(pb::ListEmbeddersResponse { embedders })
+        let embedders = executor.run(Pool::Compute, list).await?;
+        executor.response(pb::ListEmbeddersResponse { embedders })
     }
 
     async fn get(&self, request: Request<pb::GetEmbedderRequest>) -> Result<Response<pb::GetEmbedderResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let name = request.into_inner().name;
         let call =
             move |engine: &dyn Engine| Ok::<_, Error>(to_proto::embedder(named(engine, "name", &name, "")?.as_ref()));
-        let embedder = work.run(Lane::Compute, call).await?;
-        work.reply(pb::GetEmbedderResponse { embedder: Some(embedder) })
+        let embedder = executor.run(Pool::Compute, call).await?;
+        executor.response(pb::GetEmbedderResponse { embedder: Some(embedder) })
     }
 
     async fn embed(&self, request: Request<pb::EmbedRequest>) -> Result<Response<pb::EmbedResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let inputs = from_proto::inputs(request.inputs).or_status()?;
-        let limit = work.clone();
+        let limit = executor.clone();
         let call = move |engine: &dyn Engine| embed(engine, &limit, &request.embedder, &request.tap, &inputs);
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn classify(&self, request: Request<pb::ClassifyRequest>) -> Result<Response<pb::ClassifyResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
@@ -61,15 +61,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn activations(
         &self,
         request: Request<pb::ActivationsRequest>,
     ) -> Result<Response<pb::ActivationsResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let image = from_proto::image(&"image", &request.image).or_status()?;
         let call = move |engine: &dyn Engine| {
@@ -83,15 +83,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn nearest_words(
         &self,
         request: Request<pb::NearestWordsRequest>,
     ) -> Result<Response<pb::NearestWordsResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let (plus, minus) = from_proto::terms(&"plus", request.plus, request.minus).or_status()?;
@@ -106,15 +106,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn fill_blank(
         &self,
         request: Request<pb::FillBlankRequest>,
     ) -> Result<Response<pb::FillBlankResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let pattern = from_proto::text(&"pattern", request.pattern).or_status()?;
@@ -127,15 +127,15 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 
     async fn next_token(
         &self,
         request: Request<pb::NextTokenRequest>,
     ) -> Result<Response<pb::NextTokenResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let k = from_proto::k("k", request.k).or_status()? as usize;
         let text = from_proto::text(&"text", request.text).or_status()?;
@@ -150,8 +150,8 @@ impl pb::embedders_server::Embedders for Embedders {
                 embedder_fingerprint: embedder.fingerprint().to_string(),
             })
         };
-        let reply = work.run(Lane::Embed, call).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Embed, call).await?;
+        executor.response(response)
     }
 }
 
@@ -171,7 +171,7 @@ fn named(engine: &dyn Engine, field: &str, name: &str, default: &str) -> Result<
 
 fn embed(
     engine: &dyn Engine,
-    work: &Work,
+    executor: &Executor,
     name: &str,
     tap: &str,
     inputs: &[EmbedInput],
@@ -179,7 +179,7 @@ fn embed(
     let embedder = named(engine, "embedder", name, "").or_status()?;
     let tap = embedder.output_layer(tap).map_err(|source| at("tap", source)).or_status()?;
     // Check the size before the work.
-    work.fits(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
+    executor.check_size(inputs.len() * tap.dimension as usize * size_of::<f32>())?;
     let borrowed: Vec<Input<'_>> = inputs
         .iter()
         .map(|input| match input {
@@ -191,8 +191,8 @@ fn embed(
     let go_on = |last: &[Result<Vec<f32>, embed::Error>]| !stop.is_over() && last.iter().all(Result::is_ok);
     let vectors = embed_in_chunks(embedder.as_ref(), tap, &borrowed, go_on);
     let whole = vectors.len() == inputs.len();
-    let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(place, (vector, input))| {
-        let field = || format!("inputs[{place}].{}", input.modality().name());
+    let vectors = vectors.into_iter().zip(&borrowed).enumerate().map(|(index, (vector, input))| {
+        let field = || format!("inputs[{index}].{}", input.modality().name());
         vector.map(to_proto::vector).map_err(|source| at(&field(), source))
     });
     let vectors = vectors.collect::<Result<_, _>>().or_status()?;

@@ -7,7 +7,7 @@
 //! A server exists only over an open engine, so every service is `SERVING` from the start and `NOT_SERVING` once
 //! shutdown begins, permanently. `Watch` ends after that message, so that an open watch does not delay the shutdown.
 
-use crate::auth::{Access, Live};
+use crate::auth::{Access, Reloadable};
 use crate::collection::{CollectionState, Engine};
 use crate::grpc::convert::from_proto;
 use crate::grpc::status::OrStatus;
@@ -20,7 +20,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 pub(crate) struct Health {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) access: Live<Access>,
+    pub(crate) access: Reloadable<Access>,
     /// Names of the services, including the empty one.
     pub(crate) services: Vec<&'static str>,
     /// True once shutdown begins.
@@ -32,7 +32,7 @@ const COLLECTION: &str = "collection/";
 /// Name for the state of the folder `orphans/`.
 const ORPHANS: &str = "orphans";
 
-fn reply(status: ServingStatus) -> HealthCheckResponse {
+fn response(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
 
@@ -47,15 +47,15 @@ impl health_server::Health for Health {
         if let Some(name) = collection.filter(|_| self.access.get().is_open()) {
             let name = from_proto::collection("service", name).or_status()?;
             let serving = self.engine.collection(&name).or_status()?.state == CollectionState::Serving;
-            return Ok(Response::new(reply(state(*self.stopping.borrow() || !serving))));
+            return Ok(Response::new(response(state(*self.stopping.borrow() || !serving))));
         }
         if request.get_ref().service == ORPHANS {
-            return Ok(Response::new(reply(state(*self.stopping.borrow() || self.engine.activity().orphans > 0))));
+            return Ok(Response::new(response(state(*self.stopping.borrow() || self.engine.activity().orphans > 0))));
         }
         if !self.services.contains(&request.get_ref().service.as_str()) {
             return Err(Status::not_found("there is no such service here"));
         }
-        Ok(Response::new(reply(state(*self.stopping.borrow()))))
+        Ok(Response::new(response(state(*self.stopping.borrow()))))
     }
 
     type WatchStream = ReceiverStream<Result<HealthCheckResponse, Status>>;
@@ -68,7 +68,7 @@ impl health_server::Health for Health {
             loop {
                 let stop = *stopping.borrow_and_update();
                 let status = if known { state(stop) } else { ServingStatus::ServiceUnknown };
-                if sender.send(Ok(reply(status))).await.is_err() || stop {
+                if sender.send(Ok(response(status))).await.is_err() || stop {
                     return;
                 }
                 tokio::select! {

@@ -9,7 +9,7 @@ use crate::collection::map::{
 };
 use crate::collection::{Engine, Error};
 use crate::grpc::convert::{from_proto, payload};
-use crate::grpc::executor::{Lane, Shared, Work};
+use crate::grpc::executor::{Executor, Pool, ServiceState};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
@@ -26,31 +26,31 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 /// Coordinates per message.
-const PIECE_NUMBERS: usize = 1 << 17;
+const COORDINATES_PER_CHUNK: usize = 1 << 17;
 /// Number of waiting messages from which optional messages are dropped.
-const PIECES: u64 = 8;
+const MAX_QUEUED_MESSAGES: u64 = 8;
 /// Capacity of the outbox, bytes.
 const OUTBOX_BYTES: usize = 8 << 20;
 /// Maximum time that a layout waits for the client while the outbox is full.
-const STALL: Duration = Duration::from_secs(2);
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Polling interval of a watcher.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Maximum number of points per message to a watcher.
-const NEWS: usize = 512;
+const MAX_POINTS_PER_UPDATE: usize = 512;
 
-pub(crate) struct Map(pub(crate) Arc<Shared>);
+pub(crate) struct Map(pub(crate) Arc<ServiceState>);
 
-type Replies<M> = ReceiverStream<Result<M, Status>>;
+type ResponseStream<M> = ReceiverStream<Result<M, Status>>;
 /// The messages of a layout stream.
-type Parts = Pin<Box<dyn Stream<Item = Result<pb::ProjectResponse, Status>> + Send>>;
+type LayoutStream = Pin<Box<dyn Stream<Item = Result<pb::ProjectResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl pb::map_server::Map for Map {
-    type ProjectStream = Parts;
-    type WatchStream = Replies<pb::WatchResponse>;
+    type ProjectStream = LayoutStream;
+    type WatchStream = ResponseStream<pb::WatchResponse>;
 
     async fn project(&self, request: Request<pb::ProjectRequest>) -> Result<Response<Self::ProjectStream>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = MapParams {
@@ -60,11 +60,12 @@ impl pb::map_server::Map for Map {
             fresh: request.fresh,
             seed: request.seed,
         };
-        let (outbox, parts) = Outbox::new(work.clone());
+        let (outbox, parts) = Outbox::new(executor.clone());
         tokio::spawn(async move {
-            let telling = outbox.clone();
-            let run = work
-                .run(Lane::Map, move |engine| engine.project(&name, &params, &|part| tell(&telling, &params, part)));
+            let sender = outbox.clone();
+            let run = executor.run(Pool::Map, move |engine| {
+                engine.project(&name, &params, &|part| send_part(&sender, &params, part))
+            });
             let result = tokio::select! {
                 result = run => result,
                 () = outbox.sender.closed() => return,
@@ -77,31 +78,31 @@ impl pb::map_server::Map for Map {
     }
 
     async fn place(&self, request: Request<pb::PlaceRequest>) -> Result<Response<pb::PlaceResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
         let queries = from_proto::queries(request.queries, 1).or_status()?;
-        let lane = Lane::of_queries(&queries);
-        let places = work.run(lane, move |engine| engine.place(&name, choice, &queries)).await?;
-        work.reply(pb::PlaceResponse { places: le_f32(&places) })
+        let pool = Pool::of_queries(&queries);
+        let places = executor.run(pool, move |engine| engine.place(&name, choice, &queries)).await?;
+        executor.response(pb::PlaceResponse { places: le_f32(&places) })
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let choice = choice(request.dimensions, request.method).or_status()?;
         let fields = request.payload_fields;
         // Report invalid arguments before the stream begins.
         let (of, no_point) = (name.clone(), PointId::new("-").map_err(Error::from).or_status()?);
-        let feed = work.run(Lane::Store, {
+        let feed = executor.run(Pool::Store, {
             let fields = fields.clone();
             move |engine| engine.placed(&of, choice, &[no_point], &fields).and_then(|_| engine.watch(&of))
         });
         let feed = feed.await?;
-        let (replies, receiver) = mpsc::channel(1);
-        tokio::spawn(watch(work, Watched { name, choice, fields }, feed, replies));
+        let (responses, receiver) = mpsc::channel(1);
+        tokio::spawn(watch(executor, WatchParams { name, choice, fields }, feed, responses));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -118,81 +119,81 @@ fn choice(dimensions: u32, method: i32) -> Result<MapChoice, Error> {
 }
 
 /// A message with the resources that it holds until it is read.
-struct Waiting {
-    reply: pb::ProjectResponse,
-    _room: OwnedSemaphorePermit,
+struct QueuedMessage {
+    response: pb::ProjectResponse,
+    _capacity: OwnedSemaphorePermit,
     _memory_permit: MemoryPermit,
 }
 
 /// Messages of a layout that its client has not read yet.
 struct Outbox {
-    sender: mpsc::UnboundedSender<Result<Waiting, Status>>,
+    sender: mpsc::UnboundedSender<Result<QueuedMessage, Status>>,
     /// Remaining capacity, KiB.
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
     sent: AtomicU64,
-    taken: Arc<AtomicU64>,
-    work: Work,
+    read: Arc<AtomicU64>,
+    executor: Executor,
     runtime: tokio::runtime::Handle,
     /// Why sending has stopped.
     failed: Mutex<Option<Status>>,
 }
 
 impl Outbox {
-    fn new(work: Work) -> (Arc<Self>, Parts) {
+    fn new(executor: Executor) -> (Arc<Self>, LayoutStream) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let taken = Arc::new(AtomicU64::new(0));
+        let read = Arc::new(AtomicU64::new(0));
         let outbox = Self {
             sender,
-            room: Arc::new(Semaphore::new(OUTBOX_BYTES >> 10)),
+            capacity: Arc::new(Semaphore::new(OUTBOX_BYTES >> 10)),
             sent: AtomicU64::new(0),
-            taken: taken.clone(),
-            work,
+            read: read.clone(),
+            executor,
             runtime: tokio::runtime::Handle::current(),
             failed: Mutex::new(None),
         };
-        let read = move |waiting: Waiting| {
-            taken.fetch_add(1, Ordering::Relaxed);
-            waiting.reply
+        let read = move |queued: QueuedMessage| {
+            read.fetch_add(1, Ordering::Relaxed);
+            queued.response
         };
         let parts = UnboundedReceiverStream::new(receiver).map(move |part| part.map(&read));
         (Arc::new(outbox), Box::pin(parts))
     }
 
     /// Number of messages that wait for a reader.
-    fn waiting(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed).saturating_sub(self.taken.load(Ordering::Relaxed))
+    fn queued(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.read.load(Ordering::Relaxed))
     }
 
     /// Sends a message; false if the client is gone, memory is full, or the outbox stays full. Blocks; not for async
     /// threads.
     fn send(&self, part: pb::project_response::Part) -> bool {
-        let reply = pb::ProjectResponse { part: Some(part) };
-        let bytes = reply.encoded_len();
-        let memory_permit = self.work.memory_permit();
-        let room = memory_permit.add(bytes).and_then(|()| self.room(bytes));
-        let room = match room {
-            Ok(room) => room,
+        let response = pb::ProjectResponse { part: Some(part) };
+        let bytes = response.encoded_len();
+        let memory_permit = self.executor.memory_permit();
+        let capacity = memory_permit.add(bytes).and_then(|()| self.capacity(bytes));
+        let capacity = match capacity {
+            Ok(capacity) => capacity,
             Err(why) => {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                 return false;
             }
         };
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.sender.send(Ok(Waiting { reply, _room: room, _memory_permit: memory_permit })).is_ok()
+        self.sender.send(Ok(QueuedMessage { response, _capacity: capacity, _memory_permit: memory_permit })).is_ok()
     }
 
-    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+    fn capacity(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
         let kib = bytes.div_ceil(1 << 10).clamp(1, OUTBOX_BYTES >> 10) as u32;
-        if let Ok(room) = self.room.clone().try_acquire_many_owned(kib) {
-            return Ok(room);
+        if let Ok(capacity) = self.capacity.clone().try_acquire_many_owned(kib) {
+            return Ok(capacity);
         }
         loop {
-            let taken = self.taken.load(Ordering::Relaxed);
-            let acquire = self.room.clone().acquire_many_owned(kib);
-            match self.runtime.block_on(async { tokio::time::timeout(STALL, acquire).await }) {
-                Ok(Ok(room)) => return Ok(room),
-                Err(_) if self.taken.load(Ordering::Relaxed) > taken => {}
-                Ok(Err(_)) | Err(_) => return Err(status::not_read(STALL)),
+            let read = self.read.load(Ordering::Relaxed);
+            let acquire = self.capacity.clone().acquire_many_owned(kib);
+            match self.runtime.block_on(async { tokio::time::timeout(STALL_TIMEOUT, acquire).await }) {
+                Ok(Ok(capacity)) => return Ok(capacity),
+                Err(_) if self.read.load(Ordering::Relaxed) > read => {}
+                Ok(Err(_)) | Err(_) => return Err(status::client_read_timeout(STALL_TIMEOUT)),
             }
         }
     }
@@ -206,7 +207,7 @@ impl Outbox {
 }
 
 /// Sends a part of a layout; false if the client is gone.
-fn tell(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
+fn send_part(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
     use pb::project_response::Part;
     let dimensions = params.choice.dimensions;
     match part {
@@ -216,18 +217,18 @@ fn tell(outbox: &Outbox, params: &MapParams, part: MapPart) -> bool {
         }
         MapPart::Points { offset, ids, fields } => outbox.send(Part::Points(points(offset, ids, fields))),
         MapPart::Frame { round, places, last } => {
-            let piece = PIECE_NUMBERS / 6 * dimensions as usize;
-            let pieces = places.len().div_ceil(piece) as u64;
-            if !last && outbox.waiting() + pieces.min(PIECES) > PIECES {
+            let chunk = COORDINATES_PER_CHUNK / 6 * dimensions as usize;
+            let chunks = places.len().div_ceil(chunk) as u64;
+            if !last && outbox.queued() + chunks.min(MAX_QUEUED_MESSAGES) > MAX_QUEUED_MESSAGES {
                 return !outbox.sender.is_closed();
             }
-            places.chunks(piece).enumerate().all(|(at, places)| {
-                let offset = (at * piece) as u32 / dimensions;
+            places.chunks(chunk).enumerate().all(|(at, places)| {
+                let offset = (at * chunk) as u32 / dimensions;
                 outbox.send(Part::Frame(pb::MapFrame { round, offset, places: le_f32(places) }))
             })
         }
         MapPart::Progress(progress) => {
-            if outbox.waiting() < PIECES {
+            if outbox.queued() < MAX_QUEUED_MESSAGES {
                 return outbox.send(Part::Progress(progress_message(progress)));
             }
             !outbox.sender.is_closed()
@@ -284,52 +285,57 @@ fn end_message(end: MapEnd) -> pb::MapEnd {
 
 /// Parameters of a watch.
 #[derive(Clone)]
-struct Watched {
+struct WatchParams {
     name: CollectionName,
     choice: MapChoice,
     fields: Vec<String>,
 }
 
 /// Streams changes until the client leaves, the collection is deleted or the server stops.
-async fn watch(work: Work, watched: Watched, mut feed: Feed, replies: mpsc::Sender<Result<pb::WatchResponse, Status>>) {
-    let mut stopping = work.stopping();
-    let mut told = None;
+async fn watch(
+    executor: Executor,
+    params: WatchParams,
+    mut feed: Feed,
+    responses: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+) {
+    let mut stopping = executor.stopping();
+    let mut sent = None;
     let end = loop {
-        let news = feed.take(NEWS);
-        let empty = news.ids.is_empty() && !news.missed;
-        if news.ended {
-            break Error::UnknownCollection(watched.name.to_string()).into_status();
+        let changes = feed.take(MAX_POINTS_PER_UPDATE);
+        let empty = changes.ids.is_empty() && !changes.missed;
+        if changes.ended {
+            break Error::UnknownCollection(params.name.to_string()).into_status();
         }
-        if empty && told.is_some_and(|told| news.sequence <= told) {
+        if empty && sent.is_some_and(|sent| changes.sequence <= sent) {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => continue,
+                () = tokio::time::sleep(POLL_INTERVAL) => continue,
                 _ = stopping.wait_for(|stopping| *stopping) => break status::stopping(),
-                () = replies.closed() => return,
+                () = responses.closed() => return,
             }
         }
         let mut placed = Placed::default();
-        if !news.ids.is_empty() {
-            let Watched { name, choice, fields } = watched.clone();
-            let place = move |engine: &dyn Engine| engine.placed(&name, choice, &news.ids, &fields);
-            placed = match work.run(Lane::Compute, place).await {
+        if !changes.ids.is_empty() {
+            let WatchParams { name, choice, fields } = params.clone();
+            let place = move |engine: &dyn Engine| engine.placed(&name, choice, &changes.ids, &fields);
+            placed = match executor.run(Pool::Compute, place).await {
                 Ok(placed) => placed,
                 Err(status) => break status,
             };
         }
-        let sequence = told.unwrap_or(0).max(news.sequence);
-        told = Some(sequence);
-        let reply = pb::WatchResponse {
+        let sequence = sent.unwrap_or(0).max(changes.sequence);
+        sent = Some(sequence);
+        let response = pb::WatchResponse {
             places: le_f32(&placed.places),
             gone: placed.gone.iter().map(ToString::to_string).collect(),
             points: (!placed.ids.is_empty()).then(|| points(0, placed.ids, placed.fields)),
             sequence,
-            missed: news.missed,
+            missed: changes.missed,
         };
         tokio::select! {
-            sent = replies.send(Ok(reply)) => if sent.is_err() { return },
+            sent = responses.send(Ok(response)) => if sent.is_err() { return },
             _ = stopping.wait_for(|stopping| *stopping) => break status::stopping(),
         }
     };
     // Fails only if the client is gone.
-    let _ = replies.send(Err(end)).await;
+    let _ = responses.send(Err(end)).await;
 }

@@ -3,30 +3,30 @@
 use super::upsert_stream;
 use crate::collection::{Engine, Error, Fields, Filter};
 use crate::grpc::convert::{filter, from_proto, to_proto};
-use crate::grpc::executor::{Lane, Shared};
+use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{page_token, pb};
 use crate::types::{CollectionName, PointId};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) struct Points(pub(crate) Arc<Shared>);
+pub(crate) struct Points(pub(crate) Arc<ServiceState>);
 
 #[tonic::async_trait]
 impl pb::points_server::Points for Points {
     async fn upsert(&self, request: Request<pb::UpsertRequest>) -> Result<Response<pb::UpsertResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let items = from_proto::items(request.items).or_status()?;
         let blocks = from_proto::blocks(request.blocks).or_status()?;
-        let lane = Lane::of_items(&items);
+        let pool = Pool::of_items(&items);
         let upsert = move |engine: &dyn Engine| match blocks {
             None => engine.upsert(&name, items),
             Some(blocks) => engine.upsert_blocks(&name, items, blocks),
         };
-        let done = work.run(lane, upsert).await?;
-        work.reply(pb::UpsertResponse {
+        let done = executor.run(pool, upsert).await?;
+        executor.response(pb::UpsertResponse {
             sequence: done.sequence,
             inserted: done.inserted,
             replaced: done.replaced,
@@ -42,28 +42,28 @@ impl pb::points_server::Points for Points {
         &self,
         request: Request<Streaming<pb::UpsertStreamRequest>>,
     ) -> Result<Response<Self::UpsertStreamStream>, Status> {
-        let work = self.0.of(&request);
-        Ok(Response::new(upsert_stream::start(work, request.into_inner())))
+        let executor = self.0.executor(&request);
+        Ok(Response::new(upsert_stream::start(executor, request.into_inner())))
     }
 
     async fn get(&self, request: Request<pb::GetPointsRequest>) -> Result<Response<pb::GetPointsResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let ids = from_proto::ids(request.ids).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
         let fields = from_proto::fields(request.fields);
-        let budget = work.budget();
+        let budget = executor.budget();
         let get = move |engine: &dyn Engine| budget.run(|| get(engine, &name, &ids, fields));
-        let reply = work.run(Lane::Store, get).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Store, get).await?;
+        executor.response(response)
     }
 
     async fn delete(
         &self,
         request: Request<pb::DeletePointsRequest>,
     ) -> Result<Response<pb::DeletePointsResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let deleted = match filter::filter("filter", request.filter).or_status()? {
@@ -76,19 +76,19 @@ impl pb::points_server::Points for Points {
                     let deleted = engine.delete_matching(&name, &filter, request.allow_unknown_fields)?;
                     Ok::<_, Error>(to_proto::deleted(deleted, unknown_fields))
                 };
-                work.run(Lane::Store, delete).await?
+                executor.run(Pool::Store, delete).await?
             }
             None => {
                 let ids = from_proto::ids(request.ids).or_status()?;
-                let deleted = work.run(Lane::Store, move |engine| engine.delete_points(&name, &ids)).await?;
+                let deleted = executor.run(Pool::Store, move |engine| engine.delete_points(&name, &ids)).await?;
                 to_proto::deleted(deleted, Vec::new())
             }
         };
-        work.reply(deleted)
+        executor.response(deleted)
     }
 
     async fn scroll(&self, request: Request<pb::ScrollRequest>) -> Result<Response<pb::ScrollResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let after = match page_token::decode(&name, &request.page_token).or_status()? {
@@ -102,8 +102,8 @@ impl pb::points_server::Points for Points {
         let limit = from_proto::page(request.limit).or_status()?;
         let fields = from_proto::fields(request.fields);
         let filter = filter::filter("filter", request.filter).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
-        let budget = work.page_budget();
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let budget = executor.page_budget();
         let scroll = move |engine: &dyn Engine| {
             let unknown_fields = match &filter {
                 Some(filter) if first => engine.unknown_fields(&name, filter)?,
@@ -112,23 +112,23 @@ impl pb::points_server::Points for Points {
             let page = budget.run(|| scroll(engine, &name, after.as_ref(), limit, fields, filter.as_ref()))?;
             Ok::<_, Error>(pb::ScrollResponse { unknown_fields, ..page })
         };
-        let reply = work.run(Lane::Store, scroll).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Store, scroll).await?;
+        executor.response(response)
     }
 
     async fn count(&self, request: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let filter = filter::filter("filter", request.filter).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
         let count = move |engine: &dyn Engine| {
             let count = engine.count(&name, filter.as_ref())?;
             let unknown_fields = filter.map(|filter| engine.unknown_fields(&name, &filter)).transpose()?;
             Ok::<_, Error>(pb::CountResponse { count, unknown_fields: unknown_fields.unwrap_or_default() })
         };
-        let reply = work.run(Lane::Store, count).await?;
-        work.reply(reply)
+        let response = executor.run(Pool::Store, count).await?;
+        executor.response(response)
     }
 }
 
@@ -138,14 +138,14 @@ fn get(
     ids: &[PointId],
     fields: Fields,
 ) -> Result<pb::GetPointsResponse, Error> {
-    let mut reply = pb::GetPointsResponse::default();
+    let mut response = pb::GetPointsResponse::default();
     for (id, point) in ids.iter().zip(engine.get(name, ids, fields)?) {
         match point {
-            Some(point) => reply.points.push(to_proto::point(point)),
-            None => reply.missing.push(id.to_string()),
+            Some(point) => response.points.push(to_proto::point(point)),
+            None => response.missing.push(id.to_string()),
         }
     }
-    Ok(reply)
+    Ok(response)
 }
 
 fn scroll(

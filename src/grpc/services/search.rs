@@ -2,14 +2,14 @@
 
 use crate::collection::{Answer, Engine, Error, Filter, Query, SearchParams};
 use crate::grpc::convert::{from_proto, to_proto};
-use crate::grpc::executor::{Lane, Shared};
+use crate::grpc::executor::{Pool, ServiceState};
 use crate::grpc::pb;
 use crate::grpc::status::OrStatus;
 use crate::types::CollectionName;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-pub(crate) struct Search(pub(crate) Arc<Shared>);
+pub(crate) struct Search(pub(crate) Arc<ServiceState>);
 
 /// Runs the queries. Returns the answers, and the requested fields that no point has.
 fn search(
@@ -39,56 +39,56 @@ fn unknown_fields(engine: &dyn Engine, name: &CollectionName, params: &SearchPar
 #[tonic::async_trait]
 impl pb::search_server::Search for Search {
     async fn search(&self, request: Request<pb::SearchRequest>) -> Result<Response<pb::SearchResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
-        let lane = Lane::of_queries(std::slice::from_ref(&query));
-        let budget = work.budget();
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(std::slice::from_ref(&query));
+        let budget = executor.budget();
         let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &[query], &params));
-        let (answers, unknown_fields) = work.run(lane, search).await?;
+        let (answers, unknown_fields) = executor.run(pool, search).await?;
         // One query, one answer.
         let answer = answers.into_iter().next().map(to_proto::answer).unwrap_or_default();
-        work.reply(pb::SearchResponse { unknown_fields, ..answer })
+        executor.response(pb::SearchResponse { unknown_fields, ..answer })
     }
 
     async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let query = from_proto::query(&"query", request.query).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
         let id = from_proto::id(&"id", request.id).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
-        let lane = Lane::of_queries(std::slice::from_ref(&query));
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(std::slice::from_ref(&query));
         let explain = move |engine: &dyn Engine| {
-            let told = engine.explain(&name, &query, &params, &id)?;
-            Ok::<_, Error>(to_proto::explanation(told, unknown_fields(engine, &name, &params)?))
+            let explanation = engine.explain(&name, &query, &params, &id)?;
+            Ok::<_, Error>(to_proto::explanation(explanation, unknown_fields(engine, &name, &params)?))
         };
-        let told = work.run(lane, explain).await?;
-        work.reply(told)
+        let explanation = executor.run(pool, explain).await?;
+        executor.response(explanation)
     }
 
     async fn search_batch(
         &self,
         request: Request<pb::SearchBatchRequest>,
     ) -> Result<Response<pb::SearchBatchResponse>, Status> {
-        let work = self.0.of(&request);
+        let executor = self.0.executor(&request);
         let request = request.into_inner();
         let name = from_proto::collection("collection", &request.collection).or_status()?;
         let params = from_proto::params(request.params).or_status()?;
         let queries = from_proto::queries(request.queries, params.k).or_status()?;
-        work.reached(&name, request.min_sequence).await?;
-        let lane = Lane::of_queries(&queries);
-        let budget = work.budget();
+        executor.wait_for_sequence(&name, request.min_sequence).await?;
+        let pool = Pool::of_queries(&queries);
+        let budget = executor.budget();
         let search = move |engine: &dyn Engine| budget.run(|| search(engine, &name, &queries, &params));
-        let (answers, unknown_fields) = work.run(lane, search).await?;
+        let (answers, unknown_fields) = executor.run(pool, search).await?;
         let mut responses: Vec<pb::SearchResponse> = answers.into_iter().map(to_proto::answer).collect();
         if let Some(first) = responses.first_mut() {
             first.unknown_fields = unknown_fields;
         }
-        work.reply(pb::SearchBatchResponse { responses })
+        executor.response(pb::SearchBatchResponse { responses })
     }
 }

@@ -13,7 +13,7 @@
 use crate::collection::{Blocks, Engine, Error, ErrorKind, Item, Stop, limits::MAX_BATCH};
 use crate::embed::run_on_embed_pool;
 use crate::grpc::convert::from_proto;
-use crate::grpc::executor::{Lane, Work};
+use crate::grpc::executor::{Executor, Pool};
 use crate::grpc::middleware::memory_limit::MemoryPermit;
 use crate::grpc::status::{IntoStatus, OrStatus};
 use crate::grpc::{pb, status};
@@ -31,15 +31,15 @@ use tonic::{Status, Streaming};
 pub(crate) type Acks = ReceiverStream<Result<pb::UpsertStreamResponse, Status>>;
 
 /// Batch size in items from which a batch is passed on as soon as the next stage accepts it.
-const BATCH_ITEMS: usize = 512;
+const TARGET_BATCH_ITEMS: usize = 512;
 /// The same in bytes.
-const BATCH_BYTES: usize = 4 << 20;
+const TARGET_BATCH_BYTES: usize = 4 << 20;
 /// Maximum batch size in items while the next stage is busy.
-const MOST_ITEMS: usize = 4_096;
+const MAX_BATCH_ITEMS: usize = 4_096;
 /// The same in bytes.
-const MOST_BYTES: usize = 16 << 20;
+const MAX_BATCH_BYTES: usize = 16 << 20;
 /// Silence of the client after which a smaller batch is passed on.
-const SILENCE: Duration = Duration::from_millis(2);
+const FLUSH_AFTER: Duration = Duration::from_millis(2);
 
 /// One item of the stream, or the reason for its refusal.
 struct Entry {
@@ -64,25 +64,25 @@ struct Target {
 }
 
 /// Message from one stage to the next.
-enum Step {
+enum StageMessage {
     Batch(Target, Vec<Entry>, MemoryPermit),
     /// The stream ends with this status, after all earlier items are acknowledged.
     End(Status),
 }
 
 /// Starts the stages.
-pub(crate) fn start(work: Work, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
+pub(crate) fn start(executor: Executor, incoming: Streaming<pb::UpsertStreamRequest>) -> Acks {
     let (read, to_prepare) = mpsc::channel(1);
     let (prepared, to_write) = mpsc::channel(1);
     let (acks, receiver) = mpsc::channel(2);
-    tokio::spawn(Reader::new(work.clone()).run(incoming, read));
-    tokio::spawn(prepare(work.clone(), to_prepare, prepared));
-    tokio::spawn(write(work, to_write, acks));
+    tokio::spawn(Reader::new(executor.clone()).run(incoming, read));
+    tokio::spawn(prepare(executor.clone(), to_prepare, prepared));
+    tokio::spawn(write(executor, to_write, acks));
     ReceiverStream::new(receiver)
 }
 
 struct Reader {
-    work: Work,
+    executor: Executor,
     target: Option<Target>,
     next_index: u64,
     batch: Vec<Entry>,
@@ -94,55 +94,56 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(work: Work) -> Self {
-        let memory_permit = work.memory_permit();
-        Self { work, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
+    fn new(executor: Executor) -> Self {
+        let memory_permit = executor.memory_permit();
+        Self { executor, target: None, next_index: 0, batch: Vec::new(), bytes: 0, points: 0, memory_permit }
     }
 
-    async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<Step>) {
-        let mut stopping = self.work.stopping();
-        let mut quiet = false;
+    async fn run(mut self, mut incoming: Streaming<pb::UpsertStreamRequest>, next: mpsc::Sender<StageMessage>) {
+        let mut stopping = self.executor.stopping();
+        let mut idle = false;
         let end = loop {
-            let full = self.points.max(self.batch.len()) >= MOST_ITEMS || self.bytes >= MOST_BYTES;
-            let due = quiet || self.points.max(self.batch.len()) >= BATCH_ITEMS || self.bytes >= BATCH_BYTES;
+            let full = self.points.max(self.batch.len()) >= MAX_BATCH_ITEMS || self.bytes >= MAX_BATCH_BYTES;
+            let ready =
+                idle || self.points.max(self.batch.len()) >= TARGET_BATCH_ITEMS || self.bytes >= TARGET_BATCH_BYTES;
             tokio::select! {
                 message = incoming.message(), if !full => match message {
                     Ok(Some(message)) => {
-                        quiet = false;
+                        idle = false;
                         if let Err(end) = self.take(message).await {
                             break Some(end);
                         }
                     }
                     Ok(None) => break None,
-                    Err(end) => break Some(status::corrected(end, self.work.max_message_bytes())),
+                    Err(end) => break Some(status::corrected(end, self.executor.max_message_bytes())),
                 },
-                place = next.reserve(), if due && !self.batch.is_empty() => {
-                    let Ok(place) = place else { return };
-                    if let Some(step) = self.step() {
-                        place.send(step);
+                permit = next.reserve(), if ready && !self.batch.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(message) = self.message() {
+                        permit.send(message);
                     }
                 }
-                () = tokio::time::sleep(SILENCE), if !due && !self.batch.is_empty() => quiet = true,
+                () = tokio::time::sleep(FLUSH_AFTER), if !ready && !self.batch.is_empty() => idle = true,
                 () = stopped(&mut stopping) => break Some(status::stopping()),
                 () = next.closed() => return,
             }
         };
         // If the next stage is gone, so is the client.
-        if let Some(step) = self.step() {
-            let _ = next.send(step).await;
+        if let Some(message) = self.message() {
+            let _ = next.send(message).await;
         }
         if let Some(end) = end {
-            let _ = next.send(Step::End(end)).await;
+            let _ = next.send(StageMessage::End(end)).await;
         }
     }
 
     /// Takes the gathered batch.
-    fn step(&mut self) -> Option<Step> {
+    fn message(&mut self) -> Option<StageMessage> {
         let target = self.target.clone()?;
         (self.bytes, self.points) = (0, 0);
         let batch = std::mem::take(&mut self.batch);
-        let memory_permit = std::mem::replace(&mut self.memory_permit, self.work.memory_permit());
-        (!batch.is_empty()).then_some(Step::Batch(target, batch, memory_permit))
+        let memory_permit = std::mem::replace(&mut self.memory_permit, self.executor.memory_permit());
+        (!batch.is_empty()).then_some(StageMessage::Batch(target, batch, memory_permit))
     }
 
     /// Adds a message to the batch; an error ends the stream.
@@ -155,7 +156,7 @@ impl Reader {
                 let why = format!("is {:?}; this stream began with {:?}", message.collection, collection.as_str());
                 return Err(Error::invalid("collection", why).into_status());
             }
-            Some(Target { blocks: begun, .. }) if blocks.is_some() && blocks != *begun => {
+            Some(Target { blocks: started, .. }) if blocks.is_some() && blocks != *started => {
                 return Err(Error::invalid("blocks", "must be in the stream's first message, and the same after it")
                     .into_status());
             }
@@ -169,7 +170,7 @@ impl Reader {
             None => {
                 let collection = from_proto::collection("collection", &message.collection).or_status()?;
                 let known = collection.clone();
-                self.work.run(Lane::Store, move |engine| engine.count(&known, None)).await?;
+                self.executor.run(Pool::Store, move |engine| engine.count(&known, None)).await?;
                 self.target = Some(Target { collection, blocks, keep_existing: message.keep_existing });
                 blocks
             }
@@ -203,22 +204,22 @@ async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn prepare(work: Work, mut steps: mpsc::Receiver<Step>, next: mpsc::Sender<Step>) {
-    while let Some(step) = steps.recv().await {
-        let step = match step {
-            Step::End(end) => Step::End(end),
-            Step::Batch(target, mut entries, memory_permit) => {
+async fn prepare(executor: Executor, mut messages: mpsc::Receiver<StageMessage>, next: mpsc::Sender<StageMessage>) {
+    while let Some(message) = messages.recv().await {
+        let message = match message {
+            StageMessage::End(end) => StageMessage::End(end),
+            StageMessage::Batch(target, mut entries, memory_permit) => {
                 let call = move |engine: &dyn Engine| {
                     let stop = Stop::current();
                     let prepare = |entry: &mut Entry| stop.run(|| prepare_one(engine, &target, entry));
                     run_on_embed_pool(|| entries.par_iter_mut().for_each(prepare));
-                    Ok::<_, Error>(Step::Batch(target, entries, memory_permit))
+                    Ok::<_, Error>(StageMessage::Batch(target, entries, memory_permit))
                 };
-                work.run(Lane::Embed, call).await.unwrap_or_else(Step::End)
+                executor.run(Pool::Embed, call).await.unwrap_or_else(StageMessage::End)
             }
         };
-        let last = matches!(step, Step::End(_));
-        if next.send(step).await.is_err() || last {
+        let last = matches!(message, StageMessage::End(_));
+        if next.send(message).await.is_err() || last {
             return;
         }
     }
@@ -234,21 +235,21 @@ fn prepare_one(engine: &dyn Engine, target: &Target, entry: &mut Entry) {
 }
 
 async fn write(
-    work: Work,
-    mut steps: mpsc::Receiver<Step>,
+    executor: Executor,
+    mut messages: mpsc::Receiver<StageMessage>,
     acks: mpsc::Sender<Result<pb::UpsertStreamResponse, Status>>,
 ) {
-    while let Some(step) = steps.recv().await {
-        let end = match step {
-            Step::End(end) => Some(end),
-            Step::Batch(target, entries, memory_permit) => {
+    while let Some(message) = messages.recv().await {
+        let end = match message {
+            StageMessage::End(end) => Some(end),
+            StageMessage::Batch(target, entries, memory_permit) => {
                 let call = move |engine: &dyn Engine| {
                     let _until_written = memory_permit;
                     Ok::<_, Error>(write_batch(engine, &target, entries))
                 };
-                match work.run(Lane::Store, call).await {
-                    Ok((reply, end)) => {
-                        if acks.send(Ok(reply)).await.is_err() {
+                match executor.run(Pool::Store, call).await {
+                    Ok((response, end)) => {
+                        if acks.send(Ok(response)).await.is_err() {
                             return;
                         }
                         end
@@ -271,41 +272,41 @@ fn write_batch(
     target: &Target,
     entries: Vec<Entry>,
 ) -> (pb::UpsertStreamResponse, Option<Status>) {
-    let mut reply = pb::UpsertStreamResponse::default();
+    let mut response = pb::UpsertStreamResponse::default();
     let mut acks = Vec::with_capacity(entries.len());
     let mut end = None;
     // Each item once, with the positions of its acknowledgements.
     let mut contents: Vec<(Content, Vec<usize>)> = Vec::with_capacity(entries.len());
-    let mut places: FxHashMap<PointId, usize> = FxHashMap::default();
+    let mut positions: FxHashMap<PointId, usize> = FxHashMap::default();
     for Entry { index, id, content } in entries {
         match content {
             Ok(content) => {
-                match places.entry(content.id.clone()) {
+                match positions.entry(content.id.clone()) {
                     // Of two items with the same id, the later one wins.
-                    Occupied(place) => {
-                        let (before, acks_of) = &mut contents[*place.get()];
+                    Occupied(entry) => {
+                        let (before, acks_of) = &mut contents[*entry.get()];
                         let points = before.points.len() as u64;
                         if before.points == content.points {
-                            reply.unchanged += points;
+                            response.unchanged += points;
                         } else if target.keep_existing {
                             let error = Error::PointAgain { id: content.id.to_string() };
-                            acks.push(status::refused(index, id, &error));
+                            acks.push(status::item_refused(index, id, &error));
                             end.get_or_insert_with(|| error.into_status());
                             continue;
                         }
-                        reply.replaced += points;
+                        response.replaced += points;
                         *before = content;
                         acks_of.push(acks.len());
                     }
-                    Vacant(place) => {
-                        place.insert(contents.len());
+                    Vacant(entry) => {
+                        entry.insert(contents.len());
                         contents.push((content, vec![acks.len()]));
                     }
                 }
                 acks.push(pb::Ack { index, id, ..Default::default() });
             }
             Err(error) => {
-                acks.push(status::refused(index, id, &error));
+                acks.push(status::item_refused(index, id, &error));
                 if ends_stream(&error) && end.is_none() {
                     end = Some(error.into_status());
                 }
@@ -314,46 +315,46 @@ fn write_batch(
     }
     let mut contents = contents.into_iter().peekable();
     while contents.peek().is_some() {
-        let (mut points, mut texts, mut good) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut points, mut texts, mut ack_indexes) = (Vec::new(), Vec::new(), Vec::new());
         while let Some((content, acks_of)) = contents.next_if(|(next, _)| points.len() + next.points.len() <= MAX_BATCH)
         {
             texts.push(content.id);
             points.extend(content.points);
-            good.extend(acks_of);
+            ack_indexes.extend(acks_of);
         }
-        let done = match target.blocks {
+        let written = match target.blocks {
             None if target.keep_existing => engine.upsert_keeping(&target.collection, points),
             None => engine.upsert(&target.collection, points),
             Some(_) => engine.upsert_instead(&target.collection, points, &texts),
         };
-        match done {
-            Ok(done) => {
-                reply.inserted += done.inserted;
-                reply.replaced += done.replaced;
-                reply.unchanged += done.unchanged;
-                good.into_iter().for_each(|place| acks[place].sequence = done.sequence);
+        match written {
+            Ok(written) => {
+                response.inserted += written.inserted;
+                response.replaced += written.replaced;
+                response.unchanged += written.unchanged;
+                ack_indexes.into_iter().for_each(|index| acks[index].sequence = written.sequence);
             }
             Err(error) => {
                 // The error may be caused by one of the items written together.
-                let blamed = match &error {
+                let failed_id = match &error {
                     Error::PointTaken { id, .. } => Some(id.as_str()),
                     _ => None,
                 };
                 // Later items are not attempted: they would be written without the items before them.
-                for place in good.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
-                    let ack = &mut acks[place];
+                for index in ack_indexes.into_iter().chain(contents.by_ref().flat_map(|(_, acks_of)| acks_of)) {
+                    let ack = &mut acks[index];
                     let id = std::mem::take(&mut ack.id);
-                    *ack = match blamed {
-                        Some(blamed) if blamed != id => status::not_written(ack.index, id, &error),
-                        _ => status::refused(ack.index, id, &error),
+                    *ack = match failed_id {
+                        Some(failed_id) if failed_id != id => status::item_not_written(ack.index, id, &error),
+                        _ => status::item_refused(ack.index, id, &error),
                     };
                 }
                 end = Some(error.into_status());
             }
         }
     }
-    reply.acks = acks;
-    (reply, end)
+    response.acks = acks;
+    (response, end)
 }
 
 /// Whether an item's error concerns the collection or the machine rather than the item.

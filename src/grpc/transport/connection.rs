@@ -8,8 +8,8 @@
 //! explanatory response.
 
 use super::hints::{NO_TLS, WANTS_TLS};
-use super::tls::{Speech, Tls};
-use crate::auth::Live;
+use super::tls::{Protocol, Tls};
+use crate::auth::Reloadable;
 use crate::grpc::middleware::concurrency_limit::{ConcurrencyLimit, Permit};
 use crate::grpc::middleware::fair_queue::Client;
 use bytes::Bytes;
@@ -32,11 +32,11 @@ use tonic::codegen::{Body as HttpBody, BoxFuture, Service, http};
 use tonic::transport::server::Connected;
 
 /// Pause after the system refused to accept a connection (out of file descriptors).
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time for a client to read why its connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
+const REJECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Minimum interval between warnings about refused connections.
-const WARN_EVERY: Duration = Duration::from_secs(1);
+const WARN_INTERVAL: Duration = Duration::from_secs(1);
 /// The HTTP/2 connection preface.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First byte of a TLS handshake.
@@ -46,26 +46,26 @@ const WANTS_HTTP2: &str = "this port speaks gRPC, which is HTTP/2; the page for 
 
 /// Timeouts of connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct Timeouts {
     /// From accepting the connection to the end of the TLS handshake and the first bytes of HTTP.
     pub(crate) handshake: Duration,
     /// Maximum time without a request.
     pub(crate) idle: Duration,
     /// Maximum time during which the client reads none of the pending output.
-    pub(crate) patience: Duration,
+    pub(crate) stall_timeout: Duration,
 }
 
-enum Wire {
+enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 pub(crate) struct Connection {
-    wire: Wire,
+    socket: Socket,
     /// Bytes already read to detect the protocol.
     head: Bytes,
     peer: Peer,
-    times: Times,
+    timeouts: Timeouts,
     idle: Pin<Box<Sleep>>,
     /// Timeout of a write that waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -78,7 +78,7 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// DNS names in the verified client certificate.
     pub(crate) names: Arc<[String]>,
-    open: Arc<OpenRequests>,
+    requests: Arc<OpenRequests>,
 }
 
 impl Connected for Connection {
@@ -117,8 +117,8 @@ impl OpenRequests {
 
     /// When to close the connection if nothing changes.
     fn deadline(&self, idle: Duration) -> Instant {
-        let (open, since) = *self.state();
-        if open > 0 { Instant::now() + idle } else { since + idle }
+        let (requests, since) = *self.state();
+        if requests > 0 { Instant::now() + idle } else { since + idle }
     }
 }
 
@@ -134,14 +134,14 @@ impl Drop for OpenRequest {
 
 /// A service wrapper that counts each request on its connection until the response ends.
 #[derive(Clone)]
-pub(crate) struct Counted<S>(pub(crate) S);
+pub(crate) struct CountRequests<S>(pub(crate) S);
 
 struct CountedBody {
     inner: Body,
     _open: Option<OpenRequest>,
 }
 
-impl<S> Service<http::Request<Body>> for Counted<S>
+impl<S> Service<http::Request<Body>> for CountRequests<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
@@ -155,9 +155,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let open = request.extensions().get::<Peer>().map(|peer| peer.open.begin());
+        let requests = request.extensions().get::<Peer>().map(|peer| peer.requests.begin());
         let answer = self.0.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|inner| Body::new(CountedBody { inner, _open: open }))) })
+        Box::pin(async move { Ok(answer.await?.map(|inner| Body::new(CountedBody { inner, _open: requests }))) })
     }
 }
 
@@ -187,10 +187,10 @@ pub(crate) type Incoming = ReceiverStream<io::Result<Connection>>;
 /// Starts accepting connections; ends when the receiver is dropped. Each connection holds a permit of its address.
 pub(crate) fn accept(
     listener: TcpListener,
-    tls: Option<Live<Tls>>,
-    speech: Speech,
+    tls: Option<Reloadable<Tls>>,
+    protocol: Protocol,
     concurrency_limit: Arc<ConcurrencyLimit>,
-    times: Times,
+    timeouts: Timeouts,
 ) -> Incoming {
     let (ready, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
@@ -204,31 +204,31 @@ pub(crate) fn accept(
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
             };
             let permit = match concurrency_limit.acquire(&client_of(address.ip())) {
                 Ok(permit) => permit,
                 Err(full) => {
-                    if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+                    if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
                         warned = Some(Instant::now());
                         tracing::warn!(peer = %address, limit = ?full, "connections are closed: the limit is reached");
                     }
                     continue;
                 }
             };
-            let (tls, ready) = (tls.as_ref().map(Live::get), ready.clone());
+            let (tls, ready) = (tls.as_ref().map(Reloadable::get), ready.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(times.handshake, shake_hands(stream, tls, speech)).await {
-                    Ok(Ok((wire, head, names))) => {
-                        let open = Arc::new(OpenRequests(Mutex::new((0, Instant::now()))));
+                match tokio::time::timeout(timeouts.handshake, handshake(stream, tls, protocol)).await {
+                    Ok(Ok((socket, head, names))) => {
+                        let requests = Arc::new(OpenRequests(Mutex::new((0, Instant::now()))));
                         let connection = Connection {
-                            wire,
+                            socket,
                             head,
-                            peer: Peer { address, names, open },
-                            times,
-                            idle: Box::pin(tokio::time::sleep(times.idle)),
+                            peer: Peer { address, names, requests },
+                            timeouts,
+                            idle: Box::pin(tokio::time::sleep(timeouts.idle)),
                             stalled: None,
                             _permit: permit,
                         };
@@ -245,11 +245,11 @@ pub(crate) fn accept(
 }
 
 /// Performs the handshake. Returns the wire, the bytes already read, and the client's DNS names.
-async fn shake_hands(
+async fn handshake(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
-    speech: Speech,
-) -> io::Result<(Wire, Bytes, Arc<[String]>)> {
+    protocol: Protocol,
+) -> io::Result<(Socket, Bytes, Arc<[String]>)> {
     stream.set_nodelay(true)?;
     let mut first = [0; 3];
     let first = {
@@ -262,31 +262,31 @@ async fn shake_hands(
     };
     if speaks_tls != tls.is_some() {
         let (why, http2) = if speaks_tls { (NO_TLS, false) } else { (WANTS_TLS, PREFACE.starts_with(first)) };
-        return Err(farewell(Wire::Plain(stream), why, http2).await);
+        return Err(reject(Socket::Plain(stream), why, http2).await);
     }
-    let (mut wire, names) = match tls {
-        None => (Wire::Plain(stream), Vec::new()),
+    let (mut socket, names) = match tls {
+        None => (Socket::Plain(stream), Vec::new()),
         Some(tls) => {
-            let stream = TlsAcceptor::from(tls.config(speech)).accept(stream).await?;
+            let stream = TlsAcceptor::from(tls.config(protocol)).accept(stream).await?;
             let names =
                 stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(dns_names).unwrap_or_default();
-            (Wire::Tls(Box::new(stream)), names)
+            (Socket::Tls(Box::new(stream)), names)
         }
     };
-    let head = first_bytes(&mut wire).await?;
-    if head != PREFACE && matches!(speech, Speech::Grpc) {
-        return Err(farewell(wire, WANTS_HTTP2, false).await);
+    let head = read_preface(&mut socket).await?;
+    if head != PREFACE && matches!(protocol, Protocol::Grpc) {
+        return Err(reject(socket, WANTS_HTTP2, false).await);
     }
-    Ok((wire, head.into(), names.into()))
+    Ok((socket, head.into(), names.into()))
 }
 
 /// Reads the HTTP/2 preface, or whatever the client sent instead.
-async fn first_bytes(wire: &mut Wire) -> io::Result<Vec<u8>> {
+async fn read_preface(socket: &mut Socket) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(PREFACE.len());
     while head.len() < PREFACE.len() && PREFACE.starts_with(&head) {
         let mut buffer = [0; PREFACE.len()];
         let mut buffer = ReadBuf::new(&mut buffer[head.len()..]);
-        std::future::poll_fn(|context| Pin::new(&mut *wire).poll_read(context, &mut buffer)).await?;
+        std::future::poll_fn(|context| Pin::new(&mut *socket).poll_read(context, &mut buffer)).await?;
         if buffer.filled().is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -297,7 +297,7 @@ async fn first_bytes(wire: &mut Wire) -> io::Result<Vec<u8>> {
 
 /// Sends the reason for closing the connection, as HTTP/1 or HTTP/2, and waits briefly for the client to close its
 /// side. Without the wait, unread input would make the system discard the reason before the client has read it.
-async fn farewell(mut wire: Wire, why: &str, http2: bool) -> io::Error {
+async fn reject(mut socket: Socket, why: &str, http2: bool) -> io::Error {
     let bytes = if http2 {
         // SETTINGS, then GOAWAY with INADEQUATE_SECURITY and the reason as debug data.
         let length = (8 + why.len()) as u32;
@@ -319,21 +319,21 @@ async fn farewell(mut wire: Wire, why: &str, http2: bool) -> io::Error {
     let send = async {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let sent = std::future::poll_fn(|context| Pin::new(&mut wire).poll_write(context, rest)).await?;
+            let sent = std::future::poll_fn(|context| Pin::new(&mut socket).poll_write(context, rest)).await?;
             rest = &rest[sent..];
         }
-        std::future::poll_fn(|context| Pin::new(&mut wire).poll_shutdown(context)).await?;
+        std::future::poll_fn(|context| Pin::new(&mut socket).poll_shutdown(context)).await?;
         let mut buffer = [0; 1024];
         loop {
             let mut buffer = ReadBuf::new(&mut buffer);
-            std::future::poll_fn(|context| Pin::new(&mut wire).poll_read(context, &mut buffer)).await?;
+            std::future::poll_fn(|context| Pin::new(&mut socket).poll_read(context, &mut buffer)).await?;
             if buffer.filled().is_empty() {
                 return Ok::<_, io::Error>(());
             }
         }
     };
     // Best effort: the client may not read it.
-    let _ = tokio::time::timeout(FAREWELL, pin!(send)).await;
+    let _ = tokio::time::timeout(REJECT_TIMEOUT, pin!(send)).await;
     io::Error::new(io::ErrorKind::InvalidData, format!("the client speaks another protocol; {why}"))
 }
 
@@ -344,20 +344,20 @@ pub(crate) fn dns_names(certificate: &CertificateDer<'static>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Wire::Plain(stream) => Pin::new(stream).poll_read(context, to),
-            Wire::Tls(stream) => Pin::new(stream).poll_read(context, to),
+            Socket::Plain(stream) => Pin::new(stream).poll_read(context, to),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(context, to),
         }
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Wire::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Wire::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -367,42 +367,42 @@ impl AsyncWrite for Wire {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Wire::Plain(stream) => stream.is_write_vectored(),
-            Wire::Tls(stream) => stream.is_write_vectored(),
+            Socket::Plain(stream) => stream.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Wire::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Wire::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
 
 impl Connection {
     /// Fails a write that has waited for the client for too long.
-    fn keep_patience<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check_stalled<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.stalled = None;
             return wrote;
         }
-        let patience = self.times.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let stall_timeout = self.timeouts.stall_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_timeout)));
         ready!(stalled.as_mut().poll(context));
         tracing::debug!(peer = %self.peer.address, "connection closed: the client reads nothing");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -416,11 +416,11 @@ impl AsyncRead for Connection {
             to.put_slice(&self.head.split_to(some));
             return Poll::Ready(Ok(()));
         }
-        if let Poll::Ready(read) = Pin::new(&mut self.wire).poll_read(context, to) {
+        if let Poll::Ready(read) = Pin::new(&mut self.socket).poll_read(context, to) {
             return Poll::Ready(read);
         }
         while self.idle.as_mut().poll(context).is_ready() {
-            let deadline = self.peer.open.deadline(self.times.idle);
+            let deadline = self.peer.requests.deadline(self.timeouts.idle);
             if deadline <= Instant::now() {
                 tracing::debug!(peer = %self.peer.address, "connection closed: it was idle");
                 // Simulates an end of input, so that HTTP closes the connection as if the client had.
@@ -434,8 +434,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.wire).poll_write(context, bytes);
-        self.keep_patience(context, wrote)
+        let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.check_stalled(context, wrote)
     }
 
     fn poll_write_vectored(
@@ -443,22 +443,22 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.wire).poll_write_vectored(context, parts);
-        self.keep_patience(context, wrote)
+        let wrote = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.check_stalled(context, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.wire).poll_flush(context);
-        self.keep_patience(context, flushed)
+        let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        self.check_stalled(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.wire).poll_shutdown(context);
-        self.keep_patience(context, closed)
+        let closed = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.check_stalled(context, closed)
     }
 }
 
@@ -480,21 +480,21 @@ mod tests {
     fn a_connection_is_idle_from_the_end_of_its_last_request() {
         let idle = Duration::from_secs(1_000);
         let pause = || std::thread::sleep(Duration::from_millis(2));
-        let begun = Instant::now();
-        let open = Arc::new(OpenRequests(Mutex::new((0, begun))));
+        let started = Instant::now();
+        let requests = Arc::new(OpenRequests(Mutex::new((0, started))));
         pause();
-        assert_eq!(open.deadline(idle), begun + idle);
-        let (first, second) = (open.begin(), open.begin());
-        assert!(open.deadline(idle) > begun + idle);
+        assert_eq!(requests.deadline(idle), started + idle);
+        let (first, second) = (requests.begin(), requests.begin());
+        assert!(requests.deadline(idle) > started + idle);
         drop(first);
-        let one_is_open = open.deadline(idle);
+        let one_is_open = requests.deadline(idle);
         pause();
-        let before_the_end = open.deadline(idle);
+        let before_the_end = requests.deadline(idle);
         assert!(before_the_end > one_is_open);
         drop(second);
-        let ended = open.deadline(idle);
+        let ended = requests.deadline(idle);
         assert!(ended >= before_the_end);
         pause();
-        assert_eq!(open.deadline(idle), ended);
+        assert_eq!(requests.deadline(idle), ended);
     }
 }

@@ -25,14 +25,14 @@ const OTHER_CERTIFICATE: &str = "the certificate of the server cannot be verifie
 const OTHER_ALERT: &str = "the server refused the TLS handshake";
 
 /// Returns the TLS problem behind an error; none if the error has another cause.
-pub(crate) fn of_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+pub(crate) fn explain_tls(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<TlsError>());
         match tls {
-            Some(TlsError::InvalidCertificate(why)) => return Some(of_certificate(why)),
-            Some(TlsError::AlertReceived(alert)) => return Some(of_alert(*alert)),
+            Some(TlsError::InvalidCertificate(why)) => return Some(explain_certificate(why)),
+            Some(TlsError::AlertReceived(alert)) => return Some(explain_alert(*alert)),
             Some(TlsError::InvalidMessage(_) | TlsError::InappropriateMessage { .. }) => {
                 return Some(TLS_TO_PLAIN_TEXT);
             }
@@ -61,7 +61,7 @@ pub(crate) fn is_alert(error: &io::Error) -> bool {
     matches!(tls, Some(TlsError::AlertReceived(_)))
 }
 
-fn of_certificate(why: &CertificateError) -> &'static str {
+fn explain_certificate(why: &CertificateError) -> &'static str {
     match why {
         // The signature is wrong if another root has the name of the issuer.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN_ROOT,
@@ -71,7 +71,7 @@ fn of_certificate(why: &CertificateError) -> &'static str {
     }
 }
 
-fn of_alert(alert: AlertDescription) -> &'static str {
+fn explain_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => CLIENT_CERTIFICATE,
         AlertDescription::UnknownCA

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 /// Timeout for a probe.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The address and the connection options of the client.
 #[derive(Debug)]
@@ -44,10 +44,10 @@ impl std::fmt::Debug for Identity {
 impl Target {
     /// Returns the TLS problem of the connection and its remedy; none if no problem is visible.
     pub(crate) async fn probe(&self) -> Option<&'static str> {
-        tokio::time::timeout(PATIENCE, self.shake_hands()).await.ok().flatten()
+        tokio::time::timeout(PROBE_TIMEOUT, self.handshake()).await.ok().flatten()
     }
 
-    async fn shake_hands(&self) -> Option<&'static str> {
+    async fn handshake(&self) -> Option<&'static str> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let connector = TlsConnector::from(Arc::new(self.config()?));
@@ -60,9 +60,9 @@ impl Target {
                 let mut buffer = ReadBuf::new(&mut buffer);
                 let read =
                     std::future::poll_fn(|context| std::pin::Pin::new(&mut stream).poll_read(context, &mut buffer));
-                hints::of_tls(&read.await.err()?)
+                hints::explain_tls(&read.await.err()?)
             }
-            Err(error) if self.secure => hints::of_tls(&error),
+            Err(error) if self.secure => hints::explain_tls(&error),
             // A plain-text server does not send an alert.
             Err(error) => hints::is_alert(&error).then_some(hints::PLAIN_TEXT_TO_TLS),
         }

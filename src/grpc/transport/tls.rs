@@ -64,7 +64,7 @@ pub enum TlsError {
 
 /// Protocol of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Speech {
+pub(crate) enum Protocol {
     /// HTTP/2.
     Grpc,
     /// HTTP/2 or HTTP/1.1.
@@ -77,7 +77,7 @@ pub struct Tls {
     grpc: Arc<ServerConfig>,
     browsers: Arc<ServerConfig>,
     /// Whether clients without a certificate are refused.
-    pub(crate) asks_clients: bool,
+    pub(crate) requires_client_certificate: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -94,10 +94,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 impl Tls {
     /// Returns the configuration for connections of a protocol.
-    pub(crate) fn config(&self, speech: Speech) -> Arc<ServerConfig> {
-        match speech {
-            Speech::Grpc => self.grpc.clone(),
-            Speech::Web => self.browsers.clone(),
+    pub(crate) fn config(&self, protocol: Protocol) -> Arc<ServerConfig> {
+        match protocol {
+            Protocol::Grpc => self.grpc.clone(),
+            Protocol::Web => self.browsers.clone(),
         }
     }
 
@@ -131,7 +131,7 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let mut for_browsers = config.clone();
         for_browsers.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let asks_clients = client_ca.is_some();
-        Ok(Self { grpc: Arc::new(config), browsers: Arc::new(for_browsers), asks_clients })
+        let requires_client_certificate = client_ca.is_some();
+        Ok(Self { grpc: Arc::new(config), browsers: Arc::new(for_browsers), requires_client_certificate })
     }
 }

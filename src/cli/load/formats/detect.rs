@@ -1,8 +1,8 @@
 //! Detection of a file's format from its first bytes and its length; the name only resolves ambiguities. Formats that
 //! `load` does not support are refused here, before they are taken for text.
 
-use super::foreign::{self, Content};
-use crate::cli::load::source::{Fill, HEAD_BYTES, Source};
+use super::unsupported::{self, Content};
+use crate::cli::load::input_stream::{Fill, HEAD_BYTES, InputStream};
 use crate::embed::packed::Packing;
 use crate::embed::words::word2vec;
 use crate::types::MAX_DIMENSION;
@@ -51,7 +51,7 @@ impl Format {
     }
 
     /// Whether the ids of the items are only positions: row numbers, or paths in a folder.
-    pub(crate) fn ids_are_places(self) -> bool {
+    pub(crate) fn ids_are_positions(self) -> bool {
         match self {
             Self::Idx | Self::Images | Self::Npy | Self::Fvecs | Self::Bvecs => true,
             Self::Fbin | Self::U8bin | Self::I8bin => true,
@@ -85,10 +85,10 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     if path.is_dir() {
         return Ok(Format::Images);
     }
-    let mut source = Source::open(path)?;
-    let packing = source.packing();
-    let mut length = source.content_bytes();
-    let head = match source.head(HEAD_BYTES) {
+    let mut input = InputStream::open(path)?;
+    let packing = input.packing();
+    let mut length = input.content_bytes();
+    let head = match input.head(HEAD_BYTES) {
         Ok(head) => {
             if head.len() < HEAD_BYTES {
                 // The whole content was read, so its length is known even for gzip.
@@ -98,10 +98,10 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
         }
         // A stream that ends before the head is complete: its beginning may suffice.
         Err(error) => {
-            let mut source = Source::open(path)?;
+            let mut input = InputStream::open(path)?;
             let mut head = Vec::new();
             let mut byte = [0];
-            while matches!(source.fill(&mut byte), Ok(Fill::Full)) {
+            while matches!(input.fill(&mut byte), Ok(Fill::Full)) {
                 head.push(byte[0]);
             }
             if head.is_empty() {
@@ -122,7 +122,7 @@ pub(crate) fn detect(path: &Path) -> anyhow::Result<Format> {
     }
     // A row count may coincide with the magic number of another format.
     if !matches!(name, Some(Name::Vectors(_)))
-        && let Some(what) = foreign::binary(&head)
+        && let Some(what) = unsupported::binary(&head)
     {
         bail!("{}: is {what}", path.display());
     }
@@ -158,7 +158,7 @@ enum Name {
 impl Name {
     /// Parses the file extension, ignoring that of a compressed file.
     fn of(path: &Path) -> Option<Self> {
-        match foreign::ending(path)?.as_str() {
+        match unsupported::ending(path)?.as_str() {
             "fvecs" => Some(Self::Vectors(Format::Fvecs)),
             "bvecs" => Some(Self::Vectors(Format::Bvecs)),
             "fbin" => Some(Self::Vectors(Format::Fbin)),
@@ -228,11 +228,11 @@ fn text(path: &Path, head: &[u8], whole: bool, packing: Packing) -> anyhow::Resu
         if elements.trim_start().starts_with(['{', ']']) {
             return Ok(Some(Format::Json));
         }
-        if let Some(what) = foreign::array_of_others(begin) {
+        if let Some(what) = unsupported::array_of_others(begin) {
             bail!("{}: is {what}", path.display());
         }
     }
-    match foreign::table(path, &text, whole, content) {
+    match unsupported::table(path, &text, whole, content) {
         Some(what) => bail!("{}: is {what}", path.display()),
         None => Ok(Some(Format::Text)),
     }
@@ -258,13 +258,14 @@ fn looks_like_text(bytes: &[u8]) -> bool {
         return false;
     }
     let text = String::from_utf8_lossy(bytes);
-    let broken = text.chars().filter(|c| *c == '\u{fffd}').count();
-    broken <= 1 || broken * 10 <= text.chars().count()
+    let invalid = text.chars().filter(|c| *c == '\u{fffd}').count();
+    invalid <= 1 || invalid * 10 <= text.chars().count()
 }
 
 /// Returns the vector formats whose headers are consistent with the length and with each other.
 fn vectors(head: &[u8], length: Option<u64>) -> Vec<Format> {
-    let number = |place: usize| Some(u64::from(u32::from_le_bytes(head.get(place..place + 4)?.try_into().ok()?)));
+    let number =
+        |position: usize| Some(u64::from(u32::from_le_bytes(head.get(position..position + 4)?.try_into().ok()?)));
     let plausible = |dimension: u64| (1..=u64::from(MAX_DIMENSION)).contains(&dimension);
     let mut found = Vec::new();
     if let Some(dimension) = number(0).filter(|dimension| plausible(*dimension)) {

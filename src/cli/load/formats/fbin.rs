@@ -1,27 +1,27 @@
 //! Reader of fbin, u8bin and i8bin (billion-scale data sets): number of vectors, dimension, then the numbers.
 
 use super::rows::{Number, Rows, check_dimension};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
 use anyhow::{Context, bail};
 
 /// Reads the header and verifies it against the file's length.
-pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
-    let path = source.path().clone();
+pub(crate) fn open(mut input: InputStream, number: Number) -> anyhow::Result<Rows> {
+    let path = input.path().clone();
     let mut header = [0; 8];
-    if source.fill(&mut header).with_context(|| path.display().to_string())? != Fill::Full {
+    if input.fill(&mut header).with_context(|| path.display().to_string())? != Fill::Full {
         bail!("{}: too short for its header of 8 bytes", path.display());
     }
     let [a, b, c, d, e, f, g, h] = header;
     let rows = u64::from(u32::from_le_bytes([a, b, c, d]));
     let dimension = check_dimension(&path, u32::from_le_bytes([e, f, g, h]).into())?;
     let expected = 8 + rows * (dimension * number.bytes()) as u64;
-    if let Some(found) = source.content_bytes().filter(|found| *found != expected) {
+    if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!(
             "{}: its header promises {rows} vectors of {dimension} components, {expected} bytes in all; the file has {found}",
             path.display()
         );
     }
-    Ok(Rows::new(source, dimension, number, Some(rows)))
+    Ok(Rows::new(input, dimension, number, Some(rows)))
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use super::rows::{Number, RowRecords, Rows};
 use super::wiki::WikiRecords;
 use super::word2vec::WordRecords;
 use super::{fbin, idx, npy, vecs};
-use crate::cli::config::Usage;
-use crate::cli::load::record::{At, Place, RecordError, Records};
-use crate::cli::load::source::Source as File;
-use crate::collection::{Blocks, Item, Source};
+use crate::cli::config::UsageError;
+use crate::cli::load::input_stream::InputStream;
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
+use crate::collection::{self, Blocks, Item};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,14 +40,14 @@ pub(crate) fn open(
 ) -> anyhow::Result<Box<dyn Records>> {
     let prefix = options.id_prefix.as_str();
     Ok(match format {
-        Format::Text => Box::new(TextRecords::new(File::open(path)?, prefix)),
-        Format::Wiki => Box::new(WikiRecords::new(File::open(path)?, prefix)),
-        Format::Jsonl => Box::new(JsonRecords::lines(File::open(path)?, prefix)),
-        Format::Json => Box::new(JsonRecords::values(File::open(path)?, prefix)),
+        Format::Text => Box::new(TextRecords::new(InputStream::open(path)?, prefix)),
+        Format::Wiki => Box::new(WikiRecords::new(InputStream::open(path)?, prefix)),
+        Format::Jsonl => Box::new(JsonRecords::lines(InputStream::open(path)?, prefix)),
+        Format::Json => Box::new(JsonRecords::values(InputStream::open(path)?, prefix)),
         Format::Images => Box::new(FolderRecords::open(path, prefix)?),
         Format::Idx => Box::new(ImageRecords::open(path, labels, options.pixels_as_vectors, prefix, first_row)?),
-        Format::Word2vec => Box::new(WordRecords::open(File::open(path)?, false, prefix)?),
-        Format::Word2vecBinary => Box::new(WordRecords::open(File::open(path)?, true, prefix)?),
+        Format::Word2vec => Box::new(WordRecords::open(InputStream::open(path)?, false, prefix)?),
+        Format::Word2vecBinary => Box::new(WordRecords::open(InputStream::open(path)?, true, prefix)?),
         Format::Npy | Format::Fvecs | Format::Bvecs | Format::Fbin | Format::U8bin | Format::I8bin => {
             let rows = open_rows_as(path, format)?.context("a format of bare vectors")?;
             Box::new(RowRecords::new(rows, prefix, first_row))
@@ -69,7 +69,7 @@ pub(crate) fn open_rows(path: &Path) -> anyhow::Result<Rows> {
 
 /// Opens a file of vectors of a known format; none if it is not a format of plain vectors.
 fn open_rows_as(path: &Path, format: Format) -> anyhow::Result<Option<Rows>> {
-    let source = File::open(path)?;
+    let source = InputStream::open(path)?;
     Ok(Some(match format {
         Format::Npy => npy::open(source)?,
         Format::Fvecs => vecs::open(source, Number::F32)?,
@@ -105,7 +105,7 @@ pub(crate) struct Files {
     current: Option<Box<dyn Records>>,
     /// Remaining blocks of a text.
     rest: std::vec::IntoIter<Item>,
-    place: Place,
+    position: FilePosition,
     rows_before: u64,
     bytes_before: u64,
     bytes_total: u64,
@@ -132,7 +132,7 @@ impl Files {
             inputs.push(Input { path: path.clone(), format, labels, bytes });
         }
         if let Some(left) = labels.next() {
-            bail!(Usage(format!("--labels {}: there is no IDX file of images left for it", left.display())));
+            bail!(UsageError(format!("--labels {}: there is no IDX file of images left for it", left.display())));
         }
         let mut formats: Vec<Format> = Vec::new();
         for input in &inputs {
@@ -141,14 +141,17 @@ impl Files {
             }
         }
         let bytes_total = inputs.iter().map(|input| input.bytes).sum();
-        let place = Place { path: Arc::from(paths.first().map_or(Path::new(""), PathBuf::as_path)), at: At::Whole };
+        let position = FilePosition {
+            path: Arc::from(paths.first().map_or(Path::new(""), PathBuf::as_path)),
+            at: RecordPosition::Whole,
+        };
         Ok(Self {
             inputs: inputs.into_iter(),
             options,
             formats,
             current: None,
             rest: Vec::new().into_iter(),
-            place,
+            position,
             rows_before: 0,
             bytes_before: 0,
             bytes_total,
@@ -162,8 +165,8 @@ impl Files {
     }
 
     /// Whether the ids are positions in a file, not properties of the items.
-    pub(crate) fn ids_are_places(&self) -> bool {
-        self.formats.iter().any(|format| format.ids_are_places())
+    pub(crate) fn ids_are_positions(&self) -> bool {
+        self.formats.iter().any(|format| format.ids_are_positions())
     }
 
     /// Returns notes on inconsistencies in the files that were read completely, each preceded by the file name.
@@ -185,8 +188,8 @@ impl Iterator for Files {
             return Some(Ok(block));
         }
         let record = self.record()?.and_then(|item| match &item.source {
-            Source::Image(image) if self.options.digits_only => match images::unlike_a_digit(image) {
-                Some(what) => Err(RecordError::record(self.place(), what)),
+            collection::Source::Image(image) if self.options.digits_only => match images::unlike_a_digit(image) {
+                Some(what) => Err(RecordError::record(self.file_position(), what)),
                 None => Ok(item),
             },
             _ => Ok(item),
@@ -200,7 +203,7 @@ impl Iterator for Files {
                 self.rest = items.into_iter();
                 self.rest.next().map(Ok)
             }
-            Err(error) => Some(Err(RecordError::record(self.place(), error.to_string()))),
+            Err(error) => Some(Err(RecordError::record(self.file_position(), error.to_string()))),
         }
     }
 }
@@ -211,7 +214,7 @@ impl Files {
         loop {
             if let Some(records) = &mut self.current {
                 let next = records.next();
-                self.place = records.place();
+                self.position = records.file_position();
                 match next {
                     Some(Err(error)) if error.fatal => {
                         self.rows_before += records.rows_seen();
@@ -221,7 +224,7 @@ impl Files {
                     }
                     Some(next) => return Some(next),
                     None => {
-                        let file = Place { at: At::Whole, ..self.place.clone() };
+                        let file = FilePosition { at: RecordPosition::Whole, ..self.position.clone() };
                         self.notes.extend(records.note().map(|note| format!("{file}: {note}")));
                         self.rows_before += records.rows_seen();
                         self.bytes_before += records.bytes_total();
@@ -234,8 +237,8 @@ impl Files {
                 Ok(records) => self.current = Some(records),
                 Err(error) => {
                     // Opening succeeded a moment ago.
-                    let place = Place { path: Arc::from(input.path.as_path()), at: At::Whole };
-                    return Some(Err(RecordError::fatal(place, format!("{error:#}"))));
+                    let position = FilePosition { path: Arc::from(input.path.as_path()), at: RecordPosition::Whole };
+                    return Some(Err(RecordError::fatal(position, format!("{error:#}"))));
                 }
             }
         }
@@ -249,8 +252,8 @@ impl Records for Files {
     fn bytes_total(&self) -> u64 {
         self.bytes_total
     }
-    fn place(&self) -> Place {
-        self.place.clone()
+    fn file_position(&self) -> FilePosition {
+        self.position.clone()
     }
     fn rows_seen(&self) -> u64 {
         self.rows_before + self.current.as_ref().map_or(0, |records| records.rows_seen())
@@ -269,7 +272,7 @@ mod tests {
         let b = fixture::file("b.fvecs", &fvecs(&[&[1.0, 2.0], &[3.0, 4.0]]));
         let options = ReadOptions { id_prefix: "x".into(), ..Default::default() };
         let mut files = Files::new(&[a.path.clone(), text.path.clone(), b.path.clone()], None, &[], options).unwrap();
-        assert!(files.ids_are_places() && files.formats() == [Format::Fvecs, Format::Text]);
+        assert!(files.ids_are_positions() && files.formats() == [Format::Fvecs, Format::Text]);
         let mut ids = files.by_ref().map(|item| item.unwrap().id.as_str().to_owned()).collect::<Vec<_>>();
         assert!(ids.remove(2).len() > 20, "a text has no row number");
         assert_eq!(ids, ["x0", "x1", "x2", "x3"]);
@@ -296,6 +299,6 @@ mod tests {
         let a = fixture::file("a.txt", b"one\n");
         assert!(Files::new(&[a.path.clone(), "missing".into()], None, &[], ReadOptions::default()).is_err());
         let left = Files::new(std::slice::from_ref(&a.path), None, &["labels".into()], ReadOptions::default());
-        assert!(left.err().unwrap().is::<Usage>());
+        assert!(left.err().unwrap().is::<UsageError>());
     }
 }

@@ -1,8 +1,8 @@
 //! Reader of IDX (the MNIST files): big-endian header, then unsigned bytes; images, and labels in a second file.
 
 use super::rows::{Number, Rows, check_dimension};
-use crate::cli::load::record::{At, Place, RecordError, Records};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item, Payload};
 use crate::types::PointId;
 use anyhow::{Context, bail};
@@ -18,10 +18,10 @@ pub(crate) struct Images {
 }
 
 /// Reads the axes of an IDX file of bytes; leaves the source after the header.
-fn axes(source: &mut Source) -> anyhow::Result<Vec<u64>> {
-    let path = source.path().clone();
+fn axes(input: &mut InputStream) -> anyhow::Result<Vec<u64>> {
+    let path = input.path().clone();
     let mut magic = [0; 4];
-    if source.fill(&mut magic).with_context(|| path.display().to_string())? != Fill::Full || magic[..2] != [0, 0] {
+    if input.fill(&mut magic).with_context(|| path.display().to_string())? != Fill::Full || magic[..2] != [0, 0] {
         bail!("{}: not an IDX file", path.display());
     }
     if magic[2] != 8 {
@@ -33,23 +33,23 @@ fn axes(source: &mut Source) -> anyhow::Result<Vec<u64>> {
     let mut axes = Vec::new();
     for _ in 0..magic[3] {
         let mut axis = [0; 4];
-        if source.fill(&mut axis).with_context(|| path.display().to_string())? != Fill::Full {
+        if input.fill(&mut axis).with_context(|| path.display().to_string())? != Fill::Full {
             bail!("{}: its header is cut off", path.display());
         }
         axes.push(u64::from(u32::from_be_bytes(axis)));
     }
     let product = axes.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let expected = product.saturating_add(4 + 4 * axes.len() as u64);
-    if let Some(found) = source.content_bytes().filter(|found| *found != expected) {
+    if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!("{}: its header promises {axes:?} bytes, {expected} in all; the file has {found}", path.display());
     }
     Ok(axes)
 }
 
 /// Reads the header and verifies it against the file's length.
-pub(crate) fn open(mut source: Source) -> anyhow::Result<Images> {
-    let path = source.path().clone();
-    let axes = axes(&mut source)?;
+pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Images> {
+    let path = input.path().clone();
+    let axes = axes(&mut input)?;
     let [count, inner @ ..] = axes.as_slice() else { bail!("{}: no axes", path.display()) };
     if inner.is_empty() {
         bail!("{}: a file of labels; give it with --labels beside its images", path.display());
@@ -60,18 +60,18 @@ pub(crate) fn open(mut source: Source) -> anyhow::Result<Images> {
         [height, width] => Some((*height as u32, *width as u32)),
         _ => None,
     };
-    Ok(Images { rows: Rows::new(source, dimension, Number::U8, Some(*count)), size, count: *count })
+    Ok(Images { rows: Rows::new(input, dimension, Number::U8, Some(*count)), size, count: *count })
 }
 
 /// Images as items: the id is a prefix with the row number; the label is stored in the payload.
 pub(crate) struct ImageRecords {
     images: Images,
-    labels: Option<Source>,
+    labels: Option<InputStream>,
     as_vectors: bool,
     id_prefix: String,
     first_row: u64,
     row: u64,
-    place: Place,
+    position: FilePosition,
 }
 
 impl ImageRecords {
@@ -83,9 +83,9 @@ impl ImageRecords {
         id_prefix: &str,
         first_row: u64,
     ) -> anyhow::Result<Self> {
-        let source = Source::open(path)?;
-        let place = source.place(At::Whole);
-        let images = open(source)?;
+        let input = InputStream::open(path)?;
+        let position = input.file_position(RecordPosition::Whole);
+        let images = open(input)?;
         if images.size.is_none() && !as_vectors {
             bail!(
                 "{}: its records are not images (rows, columns); load them as vectors with --embedder none",
@@ -95,15 +95,15 @@ impl ImageRecords {
         let labels = match labels {
             None => None,
             Some(path) => {
-                let mut source = Source::open(path)?;
-                let axes = axes(&mut source)?;
+                let mut input = InputStream::open(path)?;
+                let axes = axes(&mut input)?;
                 if axes != [images.count] {
                     bail!("{}: labels of shape {axes:?} for {} images", path.display(), images.count);
                 }
-                Some(source)
+                Some(input)
             }
         };
-        Ok(Self { images, labels, as_vectors, id_prefix: id_prefix.into(), first_row, row: 0, place })
+        Ok(Self { images, labels, as_vectors, id_prefix: id_prefix.into(), first_row, row: 0, position })
     }
 
     /// Encodes an image: raw bytes in the size of the digit embedder, otherwise a PNG file.
@@ -131,7 +131,7 @@ impl Iterator for ImageRecords {
     type Item = Result<Item, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.place.at = At::Record(self.row);
+        self.position.at = RecordPosition::Record(self.row);
         let mut numbers = Vec::new();
         if let Err(error) = self.images.rows.next_row(&mut numbers)? {
             return Some(Err(error));
@@ -142,25 +142,31 @@ impl Iterator for ImageRecords {
             match labels.fill(&mut label) {
                 Ok(Fill::Full) => payload.insert("label".into(), label[0].into()),
                 Ok(Fill::End | Fill::Short(_)) => {
-                    return Some(Err(RecordError::fatal(labels.place(At::Record(self.row)), "the file ends here")));
+                    return Some(Err(RecordError::fatal(
+                        labels.file_position(RecordPosition::Record(self.row)),
+                        "the file ends here",
+                    )));
                 }
                 Err(error) => {
-                    return Some(Err(RecordError::fatal(labels.place(At::Record(self.row)), error.to_string())));
+                    return Some(Err(RecordError::fatal(
+                        labels.file_position(RecordPosition::Record(self.row)),
+                        error.to_string(),
+                    )));
                 }
             };
         }
         let id = PointId::new(format!("{}{}", self.id_prefix, self.first_row + self.row));
         self.row += 1;
-        let broken = |what: String| RecordError::record(self.place.clone(), what);
-        let source = if self.as_vectors {
+        let invalid = |what: String| RecordError::record(self.position.clone(), what);
+        let input = if self.as_vectors {
             Ok(collection::Source::Vector(numbers))
         } else {
             self.encode(self.images.rows.raw_bytes().unwrap_or_default()).map(collection::Source::Image)
         };
-        Some(match (id, source) {
+        Some(match (id, input) {
             (Ok(id), Ok(source)) => Ok(Item { id, source, payload }),
-            (Err(error), _) => Err(broken(error.to_string())),
-            (_, Err(what)) => Err(broken(what)),
+            (Err(error), _) => Err(invalid(error.to_string())),
+            (_, Err(what)) => Err(invalid(what)),
         })
     }
 }
@@ -172,8 +178,8 @@ impl Records for ImageRecords {
     fn bytes_total(&self) -> u64 {
         self.images.rows.bytes().1
     }
-    fn place(&self) -> Place {
-        self.place.clone()
+    fn file_position(&self) -> FilePosition {
+        self.position.clone()
     }
     fn rows_seen(&self) -> u64 {
         self.row

@@ -1,6 +1,6 @@
 //! Reader of a folder of images, recursively in the order of names, or of a single image file.
 
-use crate::cli::load::record::{At, Place, RecordError, Records};
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item, Payload};
 use crate::embed::image_decode::{EXTENSIONS, has_image_extension};
 use crate::types::PointId;
@@ -59,7 +59,7 @@ pub(crate) struct FolderRecords {
     root: PathBuf,
     files: std::vec::IntoIter<Result<PathBuf, RecordError>>,
     id_prefix: String,
-    place: Place,
+    position: FilePosition,
     read: u64,
     total: u64,
 }
@@ -85,21 +85,22 @@ impl FolderRecords {
                 EXTENSIONS.join(", ")
             );
         }
-        let place = Place { path: path.into(), at: At::Whole };
-        Ok(Self { root, files: files.into_iter(), id_prefix: id_prefix.into(), place, read: 0, total })
+        let position = FilePosition { path: path.into(), at: RecordPosition::Whole };
+        Ok(Self { root, files: files.into_iter(), id_prefix: id_prefix.into(), position, read: 0, total })
     }
 }
 
 /// Adds the images below a folder, and an error for each folder that cannot be listed.
 fn walk(folder: &Path, depth: usize, files: &mut Vec<Result<PathBuf, RecordError>>, total: &mut u64) {
-    let broken = |what: String| Err(RecordError::record(Place { path: folder.into(), at: At::Whole }, what));
+    let invalid =
+        |what: String| Err(RecordError::record(FilePosition { path: folder.into(), at: RecordPosition::Whole }, what));
     if depth > MAX_DEPTH {
-        return files.push(broken(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
+        return files.push(invalid(format!("a folder deeper than {MAX_DEPTH} within others is left out")));
     }
     let listed = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut entries = match listed {
         Ok(entries) => entries,
-        Err(error) => return files.push(broken(format!("the folder cannot be listed: {error}"))),
+        Err(error) => return files.push(invalid(format!("the folder cannot be listed: {error}"))),
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -121,26 +122,26 @@ impl Iterator for FolderRecords {
         let path = match self.files.next()? {
             Ok(path) => path,
             Err(error) => {
-                self.place = error.place.clone();
+                self.position = error.position.clone();
                 return Some(Err(error));
             }
         };
-        self.place.path = Arc::from(path.as_path());
-        let broken = |what: String| RecordError::record(self.place.clone(), what);
+        self.position.path = Arc::from(path.as_path());
+        let invalid = |what: String| RecordError::record(self.position.clone(), what);
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
-            Err(what) => return Some(Err(broken(what))),
+            Err(what) => return Some(Err(invalid(what))),
         };
         self.read += bytes.len() as u64;
         let relative = path.strip_prefix(&self.root).unwrap_or(&path);
-        let Some(name) = relative.to_str() else { return Some(Err(broken("its name is not UTF-8".into()))) };
+        let Some(name) = relative.to_str() else { return Some(Err(invalid("its name is not UTF-8".into()))) };
         let mut payload = Payload::new();
         if let Some(folder) = relative.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) {
             payload.insert("folder".into(), folder.into());
         }
         Some(match PointId::new(format!("{}{name}", self.id_prefix)) {
             Ok(id) => Ok(Item { id, source: collection::Source::Image(bytes), payload }),
-            Err(error) => Err(broken(error.to_string())),
+            Err(error) => Err(invalid(error.to_string())),
         })
     }
 }
@@ -152,8 +153,8 @@ impl Records for FolderRecords {
     fn bytes_total(&self) -> u64 {
         self.total
     }
-    fn place(&self) -> Place {
-        self.place.clone()
+    fn file_position(&self) -> FilePosition {
+        self.position.clone()
     }
     fn rows_seen(&self) -> u64 {
         0

@@ -10,8 +10,8 @@
 use super::images;
 use super::lines::Lines;
 use super::values::Values;
-use crate::cli::load::record::{Place, RecordError, Records, content_id};
-use crate::cli::load::source::Source;
+use crate::cli::load::input_stream::InputStream;
+use crate::cli::load::record::{FilePosition, RecordError, Records, content_id};
 use crate::cli::output::brief;
 use crate::collection::{self, Item, Payload};
 use crate::embed::image_decode::has_image_extension;
@@ -39,24 +39,24 @@ enum Body {
 
 impl JsonRecords {
     /// Reads one object per line.
-    pub(crate) fn lines(source: Source, id_prefix: &str) -> Self {
+    pub(crate) fn lines(source: InputStream, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Lines(Lines::new(source, MAX_OBJECT)))
     }
 
     /// Reads elements of an array, or consecutive objects.
-    pub(crate) fn values(source: Source, id_prefix: &str) -> Self {
+    pub(crate) fn values(source: InputStream, id_prefix: &str) -> Self {
         Self::new(source, id_prefix, |source| Body::Values(Values::new(source, MAX_OBJECT)))
     }
 
-    fn new(source: Source, id_prefix: &str, body: fn(Source) -> Body) -> Self {
+    fn new(source: InputStream, id_prefix: &str, body: fn(InputStream) -> Body) -> Self {
         let folder = source.path().parent().map(Path::to_owned).unwrap_or_default();
         Self { body: body(source), folder, id_prefix: id_prefix.into() }
     }
 
-    fn source(&self) -> &Source {
+    fn source(&self) -> &InputStream {
         match &self.body {
-            Body::Lines(lines) => lines.source(),
-            Body::Values(values) => values.source(),
+            Body::Lines(lines) => lines.input(),
+            Body::Values(values) => values.input(),
         }
     }
 
@@ -82,7 +82,7 @@ impl Iterator for JsonRecords {
         Some(self.object()?.and_then(|object| {
             let object = object.map_err(|error| format!("not a JSON object: {error}"));
             let item = object.and_then(|object| item(object, &self.id_prefix, &self.folder));
-            item.map_err(|what| RecordError::record(self.place(), what))
+            item.map_err(|what| RecordError::record(self.file_position(), what))
         }))
     }
 }
@@ -94,10 +94,10 @@ impl Records for JsonRecords {
     fn bytes_total(&self) -> u64 {
         self.source().bytes_total()
     }
-    fn place(&self) -> Place {
+    fn file_position(&self) -> FilePosition {
         match &self.body {
-            Body::Lines(lines) => lines.place(),
-            Body::Values(values) => values.place(),
+            Body::Lines(lines) => lines.file_position(),
+            Body::Values(values) => values.file_position(),
         }
     }
     fn rows_seen(&self) -> u64 {
@@ -121,7 +121,7 @@ fn numbers(value: &Value) -> bool {
 }
 
 /// Minimum length of a list to be recognized as a vector by its name.
-const LEAST_NUMBERS: usize = 8;
+const MIN_VECTOR_LENGTH: usize = 8;
 
 /// Whether a name is a common one for vectors: `embeddings`, `emb`, `vec`, `vector_1`, `dense_vector`.
 fn is_vector_name(name: &str) -> bool {
@@ -142,7 +142,7 @@ struct Unread {
 /// Recognizes values that can only be vectors: a list of numbers, 32-bit floats as base64, or an object containing one.
 fn unread_vector(value: &Value) -> Option<Unread> {
     match value {
-        Value::Array(numbers) if numbers.len() >= LEAST_NUMBERS && numbers.iter().all(Value::is_number) => {
+        Value::Array(numbers) if numbers.len() >= MIN_VECTOR_LENGTH && numbers.iter().all(Value::is_number) => {
             Some(Unread { what: format!("a list of {} numbers", numbers.len()), decode: "" })
         }
         Value::String(text) => {
@@ -243,9 +243,9 @@ fn vector(value: &Value) -> Result<Vec<f32>, String> {
     numbers
         .iter()
         .enumerate()
-        .map(|(place, number)| {
+        .map(|(position, number)| {
             let number = number.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
-            number.ok_or_else(|| format!("component {place} of \"vector\" is not a number that fits 32 bits"))
+            number.ok_or_else(|| format!("component {position} of \"vector\" is not a number that fits 32 bits"))
         })
         .collect()
 }
@@ -402,8 +402,8 @@ mod tests {
         let (items, errors) = fixture::items(&file.path);
         assert_eq!(items.len(), 1);
         assert_eq!(errors.len(), lines.len() - 1, "{errors:#?}");
-        for (place, error) in errors.iter().enumerate() {
-            assert!(error.contains(&format!("line {}: ", place + 2)), "{error}");
+        for (position, error) in errors.iter().enumerate() {
+            assert!(error.contains(&format!("line {}: ", position + 2)), "{error}");
         }
     }
 

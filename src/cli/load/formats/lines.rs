@@ -1,7 +1,7 @@
 //! Reader of plain text: one item per line. Empty lines are skipped, but counted for the line numbers of messages.
 
-use crate::cli::load::record::{At, Place, RecordError, Records, content_id};
-use crate::cli::load::source::{Line, Source};
+use crate::cli::load::input_stream::{InputStream, Line};
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records, content_id};
 use crate::collection::{self, Item, Payload};
 use crate::types::PointId;
 
@@ -10,16 +10,16 @@ pub(crate) const MAX_LINE: usize = 1 << 20;
 
 /// The lines of a file, numbered, limited in length, and decoded as UTF-8; used by every text format.
 pub(crate) struct Lines {
-    source: Source,
-    most: usize,
+    input: InputStream,
+    max: usize,
     number: u64,
     line: Vec<u8>,
     done: bool,
 }
 
 impl Lines {
-    pub(crate) fn new(source: Source, most: usize) -> Self {
-        Self { source, most, number: 0, line: Vec::new(), done: false }
+    pub(crate) fn new(input: InputStream, max: usize) -> Self {
+        Self { input, max, number: 0, line: Vec::new(), done: false }
     }
 
     /// Returns the next line, without its end; none after the last, and after a fatal error.
@@ -28,7 +28,7 @@ impl Lines {
             return Some(Err(error));
         }
         Some(std::str::from_utf8(self.bytes()).map_err(|error| {
-            RecordError::record(self.place(), format!("invalid UTF-8 at byte {}", error.valid_up_to()))
+            RecordError::record(self.file_position(), format!("invalid UTF-8 at byte {}", error.valid_up_to()))
         }))
     }
 
@@ -51,11 +51,11 @@ impl Lines {
             return None;
         }
         self.number += 1;
-        match self.source.line(&mut self.line, self.most) {
+        match self.input.line(&mut self.line, self.max) {
             Ok(Line::Text) => {}
             Ok(Line::TooLong) => {
-                let what = format!("a line of more than {} bytes", self.most);
-                return Some(Err(RecordError::record(self.place(), what)));
+                let what = format!("a line of more than {} bytes", self.max);
+                return Some(Err(RecordError::record(self.file_position(), what)));
             }
             Ok(Line::End) => {
                 self.done = true;
@@ -64,20 +64,20 @@ impl Lines {
             }
             Err(error) => {
                 self.done = true;
-                return Some(Err(RecordError::fatal(self.place(), error.to_string())));
+                return Some(Err(RecordError::fatal(self.file_position(), error.to_string())));
             }
         }
         Some(Ok(()))
     }
 
     /// Returns the position of the last line.
-    pub(crate) fn place(&self) -> Place {
-        self.source.place(At::Line(self.number))
+    pub(crate) fn file_position(&self) -> FilePosition {
+        self.input.file_position(RecordPosition::Line(self.number))
     }
 
     /// Returns the underlying stream.
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
+    pub(crate) fn input(&self) -> &InputStream {
+        &self.input
     }
 }
 
@@ -88,8 +88,8 @@ pub(crate) struct TextRecords {
 }
 
 impl TextRecords {
-    pub(crate) fn new(source: Source, id_prefix: &str) -> Self {
-        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into() }
+    pub(crate) fn new(input: InputStream, id_prefix: &str) -> Self {
+        Self { lines: Lines::new(input, MAX_LINE), id_prefix: id_prefix.into() }
     }
 }
 
@@ -108,7 +108,7 @@ impl Iterator for TextRecords {
             let (source, payload) = (collection::Source::Text(text), Payload::new());
             return Some(match PointId::new(content_id(&self.id_prefix, &source, &payload)) {
                 Ok(id) => Ok(Item { id, source, payload }),
-                Err(error) => Err(RecordError::record(self.lines.place(), error.to_string())),
+                Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
             });
         }
     }
@@ -116,13 +116,13 @@ impl Iterator for TextRecords {
 
 impl Records for TextRecords {
     fn bytes_read(&self) -> u64 {
-        self.lines.source().bytes_read()
+        self.lines.input().bytes_read()
     }
     fn bytes_total(&self) -> u64 {
-        self.lines.source().bytes_total()
+        self.lines.input().bytes_total()
     }
-    fn place(&self) -> Place {
-        self.lines.place()
+    fn file_position(&self) -> FilePosition {
+        self.lines.file_position()
     }
     fn rows_seen(&self) -> u64 {
         0

@@ -3,25 +3,25 @@
 //! Supported: C order, `<f2`, `<f4`, `<f8` and `|u1`, of shape (rows, dimension); further axes are flattened.
 
 use super::rows::{Number, Rows, check_dimension};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
 use anyhow::{Context, bail};
 
 /// Maximum length of the header, bytes; NumPy itself refuses above 10,000 by default.
 const MAX_HEADER: usize = 64 << 10;
 
 /// Reads the header and verifies it against the file's length.
-pub(crate) fn open(mut source: Source) -> anyhow::Result<Rows> {
-    let path = source.path().clone();
+pub(crate) fn open(mut input: InputStream) -> anyhow::Result<Rows> {
+    let path = input.path().clone();
     let named = || path.display().to_string();
     let mut start = [0; 10];
-    if source.fill(&mut start).with_context(named)? != Fill::Full || !start.starts_with(b"\x93NUMPY") {
+    if input.fill(&mut start).with_context(named)? != Fill::Full || !start.starts_with(b"\x93NUMPY") {
         bail!("{}: not an npy file", path.display());
     }
     let (header_bytes, before) = match start[6] {
         1 => (usize::from(u16::from_le_bytes([start[8], start[9]])), 10),
         2 | 3 => {
             let mut rest = [0; 2];
-            if source.fill(&mut rest).with_context(named)? != Fill::Full {
+            if input.fill(&mut rest).with_context(named)? != Fill::Full {
                 bail!("{}: its header is cut off", path.display());
             }
             (u32::from_le_bytes([start[8], start[9], rest[0], rest[1]]) as usize, 12)
@@ -32,24 +32,24 @@ pub(crate) fn open(mut source: Source) -> anyhow::Result<Rows> {
         bail!("{}: its header says it has {header_bytes} bytes, at most {MAX_HEADER} are allowed", path.display());
     }
     let mut header = vec![0; header_bytes];
-    if source.fill(&mut header).with_context(named)? != Fill::Full && header_bytes > 0 {
+    if input.fill(&mut header).with_context(named)? != Fill::Full && header_bytes > 0 {
         bail!("{}: its header is cut off", path.display());
     }
     let header = String::from_utf8_lossy(&header).into_owned();
-    let wrong = |what: &str| format!("{}: {what} in its header: {}", path.display(), header.trim());
+    let invalid = |what: &str| format!("{}: {what} in its header: {}", path.display(), header.trim());
 
-    let number = match field(&header, "descr").with_context(|| wrong("no 'descr'"))?.trim_matches(['\'', '"']) {
+    let number = match field(&header, "descr").with_context(|| invalid("no 'descr'"))?.trim_matches(['\'', '"']) {
         "|u1" | "<u1" | "u1" => Number::U8,
         "<f2" => Number::F16,
         "<f4" => Number::F32,
         "<f8" => Number::F64,
         other => bail!("{}: numbers of type {other:?}; <f2, <f4, <f8 and |u1 can be read", path.display()),
     };
-    match field(&header, "fortran_order").with_context(|| wrong("no 'fortran_order'"))? {
+    match field(&header, "fortran_order").with_context(|| invalid("no 'fortran_order'"))? {
         "False" => {}
         _ => bail!("{}: in Fortran order; save it with np.ascontiguousarray(...)", path.display()),
     }
-    let shape = field(&header, "shape").with_context(|| wrong("no 'shape'"))?;
+    let shape = field(&header, "shape").with_context(|| invalid("no 'shape'"))?;
     let axes = shape
         .trim_matches(['(', ')'])
         .split(',')
@@ -57,22 +57,23 @@ pub(crate) fn open(mut source: Source) -> anyhow::Result<Rows> {
         .filter(|axis| !axis.is_empty())
         .map(|axis| axis.trim_end_matches('L').parse::<u64>())
         .collect::<Result<Vec<_>, _>>()
-        .with_context(|| wrong("a wrong 'shape'"))?;
-    let [rows, rest @ ..] = axes.as_slice() else { bail!("{}", wrong("an empty 'shape'")) };
+        .with_context(|| invalid("a wrong 'shape'"))?;
+    let [rows, rest @ ..] = axes.as_slice() else { bail!("{}", invalid("an empty 'shape'")) };
     if rest.is_empty() {
         bail!("{}: its shape is {shape}; (rows, dimension) is needed", path.display());
     }
     let dimension = rest.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis)).unwrap_or(u64::MAX);
     let dimension = check_dimension(&path, dimension)?;
-    let data = rows.checked_mul((dimension * number.bytes()) as u64).with_context(|| wrong("an impossible 'shape'"))?;
+    let data =
+        rows.checked_mul((dimension * number.bytes()) as u64).with_context(|| invalid("an impossible 'shape'"))?;
     let expected = data.saturating_add((before + header_bytes) as u64);
-    if let Some(found) = source.content_bytes().filter(|found| *found != expected) {
+    if let Some(found) = input.content_bytes().filter(|found| *found != expected) {
         bail!(
             "{}: its header promises {rows} rows of {dimension} numbers, {expected} bytes in all; the file has {found}",
             path.display()
         );
     }
-    Ok(Rows::new(source, dimension, number, Some(*rows)))
+    Ok(Rows::new(input, dimension, number, Some(*rows)))
 }
 
 /// Returns the value of a key in the header's dictionary, as text. Values are strings, words, or one tuple.
@@ -139,8 +140,8 @@ mod tests {
         let fortran = String::from_utf8_lossy(&npy(1, "<f4", "(2, 2)", b"")).replace("False", "True ");
         assert!(fortran.contains("True"));
         let mut bytes = npy(1, "<f4", "(2, 2)", &data);
-        let place = bytes.windows(5).position(|part| part == b"False").unwrap();
-        bytes[place..place + 5].copy_from_slice(b"True ");
+        let position = bytes.windows(5).position(|part| part == b"False").unwrap();
+        bytes[position..position + 5].copy_from_slice(b"True ");
         refused(&bytes, "Fortran");
     }
 }

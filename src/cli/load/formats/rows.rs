@@ -1,7 +1,7 @@
 //! Reader of files of vectors of one dimension, row by row: as numbers for `bench`, or as items for `load`.
 
-use crate::cli::load::record::{At, Place, RecordError, Records};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item};
 use crate::types::{MAX_DIMENSION, PointId};
 use anyhow::bail;
@@ -35,7 +35,7 @@ impl Number {
 
 /// Rows after a header that the module of the format has read and checked.
 pub(crate) struct Rows {
-    source: Source,
+    source: InputStream,
     dimension: usize,
     number: Number,
     /// Number of rows according to the header.
@@ -50,12 +50,12 @@ pub(crate) struct Rows {
 impl Rows {
     /// Creates a reader of the rows from the current position. `promised` was verified against the length of the file,
     /// if that is known.
-    pub(crate) fn new(source: Source, dimension: usize, number: Number, promised: Option<u64>) -> Self {
+    pub(crate) fn new(source: InputStream, dimension: usize, number: Number, promised: Option<u64>) -> Self {
         Self { source, dimension, number, promised, each_has_header: false, row: 0, done: false, bytes: Vec::new() }
     }
 
     /// As [`new`](Self::new), with the dimension as a 32-bit number before every row.
-    pub(crate) fn with_headers(source: Source, dimension: usize, number: Number, promised: Option<u64>) -> Self {
+    pub(crate) fn with_headers(source: InputStream, dimension: usize, number: Number, promised: Option<u64>) -> Self {
         Self { each_has_header: true, ..Self::new(source, dimension, number, promised) }
     }
 
@@ -80,7 +80,7 @@ impl Rows {
             return None;
         }
         let result = self.raw();
-        let place = self.place();
+        let position = self.file_position();
         match result {
             Ok(true) => self.row += 1,
             Ok(false) => {
@@ -89,7 +89,7 @@ impl Rows {
             }
             Err(what) => {
                 self.done = true;
-                return Some(Err(RecordError::fatal(place, what)));
+                return Some(Err(RecordError::fatal(position, what)));
             }
         }
         let bytes = if self.each_has_header { &self.bytes[4..] } else { self.bytes.as_slice() };
@@ -106,7 +106,7 @@ impl Rows {
         if let Some(component) = out[start..].iter().position(|x| !x.is_finite()) {
             let what = format!("component {component} is {}, it must be finite", out[start + component]);
             out.truncate(start);
-            return Some(Err(RecordError::record(place, what)));
+            return Some(Err(RecordError::record(position, what)));
         }
         Some(Ok(()))
     }
@@ -116,8 +116,8 @@ impl Rows {
         (self.number == Number::U8 && !self.each_has_header).then_some(&self.bytes)
     }
 
-    fn place(&self) -> Place {
-        self.source.place(At::Record(self.row))
+    fn file_position(&self) -> FilePosition {
+        self.source.file_position(RecordPosition::Record(self.row))
     }
 
     /// Reads the bytes of a row; false at a proper end.
@@ -171,13 +171,13 @@ pub(crate) struct RowRecords {
     rows: Rows,
     id_prefix: String,
     first_row: u64,
-    place: Place,
+    position: FilePosition,
 }
 
 impl RowRecords {
     pub(crate) fn new(rows: Rows, id_prefix: &str, first_row: u64) -> Self {
-        let place = rows.place();
-        Self { rows, id_prefix: id_prefix.into(), first_row, place }
+        let position = rows.file_position();
+        Self { rows, id_prefix: id_prefix.into(), first_row, position }
     }
 }
 
@@ -185,12 +185,12 @@ impl Iterator for RowRecords {
     type Item = Result<Item, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.place = self.rows.place();
+        self.position = self.rows.file_position();
         let id = format!("{}{}", self.id_prefix, self.first_row + self.rows.row);
         let mut vector = Vec::with_capacity(self.rows.dimension);
         let read = self.rows.next_row(&mut vector)?;
         Some(read.and_then(|()| {
-            let id = PointId::new(id).map_err(|error| RecordError::record(self.place.clone(), error.to_string()))?;
+            let id = PointId::new(id).map_err(|error| RecordError::record(self.position.clone(), error.to_string()))?;
             Ok(Item { id, source: collection::Source::Vector(vector), payload: Default::default() })
         }))
     }
@@ -203,8 +203,8 @@ impl Records for RowRecords {
     fn bytes_total(&self) -> u64 {
         self.rows.bytes().1
     }
-    fn place(&self) -> Place {
-        self.place.clone()
+    fn file_position(&self) -> FilePosition {
+        self.position.clone()
     }
     fn rows_seen(&self) -> u64 {
         self.rows.row

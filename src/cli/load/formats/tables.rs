@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// Maximum number of records inspected.
-const RECORDS: usize = 200;
+const MAX_SAMPLED_RECORDS: usize = 200;
 
 /// A text table.
 pub(crate) struct Table {
@@ -49,18 +49,18 @@ impl Table {
     }
 
     /// Describes the table and its conversion.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn recognized(&self) -> String {
         let what = match self.separator {
             '\t' => "tabs between columns (TSV, or COPY output of PostgreSQL)",
             ',' => "commas between columns (CSV)",
             ';' => "semicolons between columns (CSV)",
             _ => "bars between columns",
         };
-        format!("a table with {what}; in Python: {}, then load x.jsonl", self.recipe())
+        format!("a table with {what}; in Python: {}, then load x.jsonl", self.conversion_hint())
     }
 
     /// Returns Python code that converts the table to JSON lines.
-    fn recipe(&self) -> String {
+    fn conversion_hint(&self) -> String {
         let first = self.records.first().map_or(&[][..], Vec::as_slice);
         let is_header = !first.iter().any(|field| is_number(field) || is_list(field) || is_null(field));
         let body = if is_header { self.records.get(1..).unwrap_or_default() } else { &self.records };
@@ -148,7 +148,7 @@ fn records(text: &str, whole: bool, separator: char) -> Option<Vec<Vec<String>>>
                 records.push(std::mem::take(&mut record));
             }
             field_start = true;
-            if records.len() == RECORDS {
+            if records.len() == MAX_SAMPLED_RECORDS {
                 return Some(records);
             }
         } else if c != '\r' {
@@ -171,24 +171,24 @@ pub(crate) fn is_number(field: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn recipe(text: &str, separator: char) -> String {
-        Table::of(text, true, separator, false).expect("a table").recipe()
+    fn conversion_hint(text: &str, separator: char) -> String {
+        Table::of(text, true, separator, false).expect("a table").conversion_hint()
     }
 
     #[test]
     fn the_recipe_fits_the_table() {
         assert_eq!(
-            recipe("id,text\n1,a\n", ','),
+            conversion_hint("id,text\n1,a\n", ','),
             "import pandas; pandas.read_csv('FILE').to_json('x.jsonl', orient='records', lines=True)"
         );
-        let copy = recipe("1\ta storm at sea\t{0.1,0.2}\n2\t\\N\t{1,2}\n\\.\n", '\t');
+        let copy = conversion_hint("1\ta storm at sea\t{0.1,0.2}\n2\t\\N\t{1,2}\n\\.\n", '\t');
         for part in [
             "sep='\\t', header=None, names=['id', 'text', 'vector'], quoting=3, na_values=['\\\\N'], skipfooter=1",
             "t['vector'] = [json.loads('[' + v[1:-1] + ']') for v in t.pop(\"vector\")]",
         ] {
             assert!(copy.contains(part), "{copy}");
         }
-        let named = recipe("id;emb;note\na;[1, 2];x\nb;[3, 4];y\n", ';');
+        let named = conversion_hint("id;emb;note\na;[1, 2];x\nb;[3, 4];y\n", ';');
         assert!(named.contains("sep=';'") && named.contains("t.pop(\"emb\")") && !named.contains("header"), "{named}");
     }
 

@@ -1,12 +1,12 @@
 //! Splitter for JSON values that are not one per line: elements of an array, or consecutive values.
 
-use crate::cli::load::record::{At, Place, RecordError};
-use crate::cli::load::source::Source;
+use crate::cli::load::input_stream::InputStream;
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition};
 
 /// The values of a stream; holds one at a time.
 pub(crate) struct Values {
-    source: Source,
-    most: usize,
+    input: InputStream,
+    max: usize,
     value: Vec<u8>,
     /// Line of the byte read next, from 1.
     line: u64,
@@ -32,27 +32,27 @@ enum State {
 }
 
 impl Values {
-    /// Creates a splitter for values of at most `most` bytes each.
-    pub(crate) fn new(source: Source, most: usize) -> Self {
-        Self { source, most, value: Vec::new(), line: 1, begin: 1, ahead: None, state: State::Start }
+    /// Creates a splitter for values of at most `max` bytes each.
+    pub(crate) fn new(input: InputStream, max: usize) -> Self {
+        Self { input, max, value: Vec::new(), line: 1, begin: 1, ahead: None, state: State::Start }
     }
 
     /// Returns the position where the last value begins.
-    pub(crate) fn place(&self) -> Place {
-        self.source.place(At::Line(self.begin))
+    pub(crate) fn file_position(&self) -> FilePosition {
+        self.input.file_position(RecordPosition::Line(self.begin))
     }
 
     /// Returns the underlying stream.
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
+    pub(crate) fn input(&self) -> &InputStream {
+        &self.input
     }
 
     /// Returns the bytes of the next value; none after the last, and after a fatal error.
     pub(crate) fn next_value(&mut self) -> Option<Result<&[u8], RecordError>> {
         match self.advance() {
-            Ok(true) if self.value.len() > self.most => {
-                let what = format!("an object of more than {} bytes", self.most);
-                Some(Err(RecordError::record(self.place(), what)))
+            Ok(true) if self.value.len() > self.max => {
+                let what = format!("an object of more than {} bytes", self.max);
+                Some(Err(RecordError::record(self.file_position(), what)))
             }
             Ok(true) => Some(Ok(&self.value)),
             Ok(false) => {
@@ -61,7 +61,7 @@ impl Values {
             }
             Err(what) => {
                 self.state = State::Done;
-                Some(Err(RecordError::fatal(self.source.place(At::Line(self.line)), what)))
+                Some(Err(RecordError::fatal(self.input.file_position(RecordPosition::Line(self.line)), what)))
             }
         }
     }
@@ -69,7 +69,7 @@ impl Values {
     fn byte(&mut self) -> Result<Option<u8>, String> {
         let byte = match self.ahead.take() {
             Some(byte) => Some(byte),
-            None => self.source.byte().map_err(|error| error.to_string())?,
+            None => self.input.byte().map_err(|error| error.to_string())?,
         };
         self.line += u64::from(byte == Some(b'\n'));
         Ok(byte)
@@ -120,7 +120,7 @@ impl Values {
 
     /// Appends a byte to the value, or only records that the value is too long.
     fn keep(&mut self, byte: u8) {
-        if self.value.len() <= self.most {
+        if self.value.len() <= self.max {
             self.value.push(byte);
         }
     }
@@ -169,7 +169,7 @@ mod tests {
     /// Returns the values with their lines, and the errors.
     fn read(text: &str) -> Vec<Result<(u64, String), String>> {
         let file = fixture::file("a.json", text.as_bytes());
-        let mut values = Values::new(Source::open(&file.path).unwrap(), 20);
+        let mut values = Values::new(InputStream::open(&file.path).unwrap(), 20);
         let mut all = Vec::new();
         while let Some(next) = values.next_value() {
             let next = next.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).map_err(|error| error.to_string());

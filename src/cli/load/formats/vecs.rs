@@ -2,22 +2,22 @@
 //! number.
 
 use super::rows::{Number, Rows, check_dimension};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
 use anyhow::{Context, bail};
 
 /// Reads the first dimension and rewinds: the vectors follow.
-pub(crate) fn open(mut source: Source, number: Number) -> anyhow::Result<Rows> {
-    let path = source.path().clone();
+pub(crate) fn open(mut input: InputStream, number: Number) -> anyhow::Result<Rows> {
+    let path = input.path().clone();
     let mut header = [0; 4];
-    if source.fill(&mut header).with_context(|| path.display().to_string())? != Fill::Full {
+    if input.fill(&mut header).with_context(|| path.display().to_string())? != Fill::Full {
         bail!("{}: too short for a vector", path.display());
     }
     let dimension = check_dimension(&path, u32::from_le_bytes(header).into())?;
     // A file whose length is not a whole number of records is read as far as possible; the reader of the rows reports
     // the truncation.
     let stride = 4 + (dimension * number.bytes()) as u64;
-    let whole = source.content_bytes().filter(|length| length % stride == 0).map(|length| length / stride);
-    Ok(Rows::with_headers(Source::open(&path)?, dimension, number, whole))
+    let whole = input.content_bytes().filter(|length| length % stride == 0).map(|length| length / stride);
+    Ok(Rows::with_headers(InputStream::open(&path)?, dimension, number, whole))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! paragraph.
 
 use super::lines::{Lines, MAX_LINE};
-use crate::cli::load::record::{Place, RecordError, Records};
-use crate::cli::load::source::Source;
+use crate::cli::load::input_stream::InputStream;
+use crate::cli::load::record::{FilePosition, RecordError, Records};
 use crate::collection::{self, Item, Payload};
 use crate::embed::words::data::attribute;
 use crate::types::PointId;
@@ -28,8 +28,8 @@ struct Article {
 }
 
 impl WikiRecords {
-    pub(crate) fn new(source: Source, id_prefix: &str) -> Self {
-        Self { lines: Lines::new(source, MAX_LINE), id_prefix: id_prefix.into(), article: None }
+    pub(crate) fn new(input: InputStream, id_prefix: &str) -> Self {
+        Self { lines: Lines::new(input, MAX_LINE), id_prefix: id_prefix.into(), article: None }
     }
 }
 
@@ -49,7 +49,7 @@ impl Iterator for WikiRecords {
                 self.article = parse_head(line);
                 if self.article.is_none() {
                     return Some(Err(RecordError::record(
-                        self.lines.place(),
+                        self.lines.file_position(),
                         "a <doc> line without an id; its article is left out",
                     )));
                 }
@@ -75,7 +75,7 @@ impl Iterator for WikiRecords {
             let id = format!("{}{}:{}", self.id_prefix, article.id, article.paragraphs);
             return Some(match PointId::new(id) {
                 Ok(id) => Ok(Item { id, source: collection::Source::Text(text), payload }),
-                Err(error) => Err(RecordError::record(self.lines.place(), error.to_string())),
+                Err(error) => Err(RecordError::record(self.lines.file_position(), error.to_string())),
             });
         }
     }
@@ -83,13 +83,13 @@ impl Iterator for WikiRecords {
 
 impl Records for WikiRecords {
     fn bytes_read(&self) -> u64 {
-        self.lines.source().bytes_read()
+        self.lines.input().bytes_read()
     }
     fn bytes_total(&self) -> u64 {
-        self.lines.source().bytes_total()
+        self.lines.input().bytes_total()
     }
-    fn place(&self) -> Place {
-        self.lines.place()
+    fn file_position(&self) -> FilePosition {
+        self.lines.file_position()
     }
     fn rows_seen(&self) -> u64 {
         0

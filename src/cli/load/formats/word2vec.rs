@@ -3,8 +3,8 @@
 
 use super::lines::{Lines, MAX_LINE};
 use super::rows::check_dimension;
-use crate::cli::load::record::{At, Place, RecordError, Records};
-use crate::cli::load::source::{Fill, Source};
+use crate::cli::load::input_stream::{Fill, InputStream};
+use crate::cli::load::record::{FilePosition, RecordError, RecordPosition, Records};
 use crate::collection::{self, Item};
 use crate::embed::words::spelling::{AcceptedWords, MAX_RAW_WORD_BYTES, Notes};
 use crate::embed::words::word2vec::{Format, binary_numbers, is_far_too_short, longest_line, sizes, text_line};
@@ -24,12 +24,12 @@ pub(crate) struct WordRecords {
 
 enum Body {
     Text(Lines),
-    Binary(Source),
+    Binary(InputStream),
 }
 
 impl WordRecords {
     /// Reads the header.
-    pub(crate) fn open(mut source: Source, binary: bool, id_prefix: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(mut source: InputStream, binary: bool, id_prefix: &str) -> anyhow::Result<Self> {
         let path = source.path().clone();
         let line = source.until(b'\n', 64).with_context(|| path.display().to_string())?.unwrap_or_default();
         let Some((promised, dimension)) = sizes(&line) else {
@@ -49,7 +49,7 @@ impl WordRecords {
             Body::Binary(source)
         } else {
             // Reopened, so that lines are counted from 1; the header is skipped.
-            let mut lines = Lines::new(Source::open(&path)?, MAX_LINE.max(longest_line(dimension)));
+            let mut lines = Lines::new(InputStream::open(&path)?, MAX_LINE.max(longest_line(dimension)));
             lines.next_line();
             Body::Text(lines)
         };
@@ -64,8 +64,12 @@ impl WordRecords {
     }
 
     /// Returns the next record as written; `None` after the last.
-    fn next_binary(source: &mut Source, dimension: usize, place: &Place) -> Result<Option<Vector>, RecordError> {
-        let fatal = |what: String| RecordError::fatal(place.clone(), what);
+    fn next_binary(
+        source: &mut InputStream,
+        dimension: usize,
+        position: &FilePosition,
+    ) -> Result<Option<Vector>, RecordError> {
+        let fatal = |what: String| RecordError::fatal(position.clone(), what);
         let mut word = Vec::new();
         loop {
             let mut byte = [0];
@@ -85,7 +89,7 @@ impl WordRecords {
         if source.fill(&mut bytes).map_err(|error| fatal(error.to_string()))? != Fill::Full {
             return Err(fatal("the file ends within this record".into()));
         }
-        let numbers = binary_numbers(&bytes).map_err(|what| RecordError::record(place.clone(), what))?;
+        let numbers = binary_numbers(&bytes).map_err(|what| RecordError::record(position.clone(), what))?;
         Ok(Some((word, numbers)))
     }
 
@@ -102,7 +106,7 @@ impl WordRecords {
                     text_line(line, dimension).map(|(word, numbers)| (word.to_vec(), numbers))
                 }
             };
-            return parsed.map(Some).map_err(|what| RecordError::record(lines.place(), what));
+            return parsed.map(Some).map_err(|what| RecordError::record(lines.file_position(), what));
         }
     }
 }
@@ -119,14 +123,14 @@ impl Iterator for WordRecords {
         }
         let next = match &mut self.body {
             Body::Binary(source) => {
-                let place = source.place(At::Record(self.record));
-                Self::next_binary(source, self.dimension, &place)
+                let position = source.file_position(RecordPosition::Record(self.record));
+                Self::next_binary(source, self.dimension, &position)
             }
             Body::Text(lines) => Self::next_text(lines, self.dimension),
         };
-        let place = match &self.body {
-            Body::Text(lines) => lines.place(),
-            Body::Binary(source) => source.place(At::Record(self.record)),
+        let position = match &self.body {
+            Body::Text(lines) => lines.file_position(),
+            Body::Binary(source) => source.file_position(RecordPosition::Record(self.record)),
         };
         let (word, numbers) = match next {
             Ok(Some(vector)) => vector,
@@ -149,7 +153,7 @@ impl Iterator for WordRecords {
                     let id = PointId::new(format!("{}{word}", self.id_prefix)).map_err(|error| error.to_string())?;
                     Ok(Item { id, source: collection::Source::Vector(numbers), payload: Default::default() })
                 })
-                .map_err(|what| RecordError::record(place, what)),
+                .map_err(|what| RecordError::record(position, what)),
         )
     }
 }
@@ -157,20 +161,20 @@ impl Iterator for WordRecords {
 impl Records for WordRecords {
     fn bytes_read(&self) -> u64 {
         match &self.body {
-            Body::Text(lines) => lines.source().bytes_read(),
+            Body::Text(lines) => lines.input().bytes_read(),
             Body::Binary(source) => source.bytes_read(),
         }
     }
     fn bytes_total(&self) -> u64 {
         match &self.body {
-            Body::Text(lines) => lines.source().bytes_total(),
+            Body::Text(lines) => lines.input().bytes_total(),
             Body::Binary(source) => source.bytes_total(),
         }
     }
-    fn place(&self) -> Place {
+    fn file_position(&self) -> FilePosition {
         match &self.body {
-            Body::Text(lines) => lines.place(),
-            Body::Binary(source) => source.place(At::Record(self.record.saturating_sub(1))),
+            Body::Text(lines) => lines.file_position(),
+            Body::Binary(source) => source.file_position(RecordPosition::Record(self.record.saturating_sub(1))),
         }
     }
     fn rows_seen(&self) -> u64 {
@@ -291,9 +295,9 @@ mod tests {
         assert!(items.len() == 1 && errors.len() == 1 && errors[0].contains("ends within"), "{errors:?}");
         for header in ["99999999999 2\n", "2 99999999\n", "2 0\n", "x y\n", "2\n"] {
             let file = fixture::file("v.bin", &binary(header, &words, false));
-            assert!(WordRecords::open(Source::open(&file.path).unwrap(), true, "").is_err(), "{header:?}");
+            assert!(WordRecords::open(InputStream::open(&file.path).unwrap(), true, "").is_err(), "{header:?}");
         }
         let file = fixture::file("v.bin", &whole);
-        assert_eq!(WordRecords::open(Source::open(&file.path).unwrap(), true, "").unwrap().dimension(), 2);
+        assert_eq!(WordRecords::open(InputStream::open(&file.path).unwrap(), true, "").unwrap().dimension(), 2);
     }
 }

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use std::path::Path;
 
 /// Number of lines inspected.
-const LINES: usize = 64;
+const MAX_SAMPLED_LINES: usize = 64;
 
 /// Encoding of a file, for the conversion commands.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,7 @@ pub(crate) fn binary(head: &[u8]) -> Option<String> {
     {
         return Some(format!("{what}, which `load` does not read; {remedy}"));
     }
-    let at = |place: usize, magic: &[u8]| head.get(place..).is_some_and(|rest| rest.starts_with(magic));
+    let at = |position: usize, magic: &[u8]| head.get(position..).is_some_and(|rest| rest.starts_with(magic));
     if at(257, b"ustar") {
         return Some("a tar archive, which `load` does not read; unpack it and load the folder".into());
     }
@@ -133,9 +133,9 @@ fn wide(head: &[u8]) -> Option<&'static str> {
     let letter = |byte: u8| byte == b'\n' || byte == b'\r' || byte == b'\t' || (b' '..=b'~').contains(&byte);
     // Position of the letter among the bytes of a character.
     [("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1), ("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3)].into_iter().find_map(
-        |(encoding, bytes, place)| {
+        |(encoding, bytes, position)| {
             let is_letter = |character: &&[u8]| {
-                character.iter().enumerate().all(|(at, byte)| if at == place { letter(*byte) } else { *byte == 0 })
+                character.iter().enumerate().all(|(at, byte)| if at == position { letter(*byte) } else { *byte == 0 })
             };
             let looked_at = (head.len() / bytes).min(256);
             let letters = head.chunks_exact(bytes).take(256).filter(is_letter).count();
@@ -161,12 +161,12 @@ pub(crate) fn table(path: &Path, head: &str, whole: bool, content: Content) -> O
             return Some(format!("{what}, {text}"));
         }
     }
-    let lines: Vec<&str> = complete.lines().filter(|line| !line.trim().is_empty()).take(LINES).collect();
+    let lines: Vec<&str> = complete.lines().filter(|line| !line.trim().is_empty()).take(MAX_SAMPLED_LINES).collect();
     if let Some(what) = json_values(&lines).or_else(|| sql(&lines)) {
         return Some(format!("{what}, {text}"));
     }
     let data = tables::without_copy_end(complete).0.lines().filter(|line| !line.trim().is_empty());
-    let rows: Vec<&str> = data.take(LINES).filter(|line| !line.starts_with('#')).collect();
+    let rows: Vec<&str> = data.take(MAX_SAMPLED_LINES).filter(|line| !line.starts_with('#')).collect();
     if let Some(what) = numbers(&rows, content).or_else(|| sparse(&rows)) {
         return Some(content.unpacked_first(&format!("{what}, {text}")));
     }
@@ -186,7 +186,7 @@ pub(crate) fn table(path: &Path, head: &str, whole: bool, content: Content) -> O
     // The name decides only if the content does not.
     separators.sort_by_key(|separator| named(*separator) && Table::of(complete, whole, *separator, false).is_none());
     let table = separators.iter().find_map(|separator| Table::of(complete, whole, *separator, named(*separator)))?;
-    Some(content.unpacked_first(&format!("{}, {text}", table.told())))
+    Some(content.unpacked_first(&format!("{}, {text}", table.recognized())))
 }
 
 /// Returns the file extension, ignoring that of a compressed file.
@@ -289,7 +289,7 @@ fn numbers(rows: &[&str], content: Content) -> Option<String> {
 /// Recognizes LIBSVM: a label, then `index:value` pairs.
 fn sparse(rows: &[&str]) -> Option<String> {
     let pair = |field: &str| {
-        field.split_once(':').is_some_and(|(place, value)| place.parse::<u64>().is_ok() && is_number(value))
+        field.split_once(':').is_some_and(|(position, value)| position.parse::<u64>().is_ok() && is_number(value))
     };
     let row = |row: &&str| {
         let mut fields = row.split_whitespace();
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_remedy_fits_how_the_file_is_wrapped() {
-        let told = |text: &str, packing, mark| {
+        let recognized = |text: &str, packing, mark| {
             table(Path::new("file"), text, true, Content { packing, mark }).expect("a table")
         };
         let glove = "the 0.1 0.2\nof 0.3 0.4\n";
@@ -400,12 +400,14 @@ mod tests {
             (Packing::Gzip, false, "(echo \"$(zcat < FILE | wc -l) 2\"; zcat < FILE) > NEW"),
             (Packing::Plain, true, "(echo \"$(cat FILE | tail -c +4 | wc -l) 2\"; cat FILE | tail -c +4) > NEW"),
         ] {
-            let told = told(glove, packing, mark);
-            assert!(told.contains(line), "{told}");
+            let recognized = recognized(glove, packing, mark);
+            assert!(recognized.contains(line), "{recognized}");
         }
-        let packed = told("id,text\n1,a storm\n", Packing::Zstd, false);
+        let packed = recognized("id,text\n1,a storm\n", Packing::Zstd, false);
         assert!(packed.contains("(CSV); unpack it first (unzstd), then in Python: "), "{packed}");
-        assert!(told("1,2\n3,4\n", Packing::Plain, true).contains("delimiter=',', encoding='utf-8-sig', ndmin=2"));
+        assert!(
+            recognized("1,2\n3,4\n", Packing::Plain, true).contains("delimiter=',', encoding='utf-8-sig', ndmin=2")
+        );
     }
 
     #[test]

@@ -5,21 +5,21 @@ use serde_json::Value;
 
 /// A layout with the displayed properties of its points.
 #[derive(Default)]
-pub(super) struct Drawn {
+pub(super) struct MapData {
     pub(super) total: u64,
     pub(super) dimensions: usize,
     pub(super) ids: Vec<String>,
     /// Values of the colour field and the label field, as far as requested.
     pub(super) fields: Vec<Vec<Value>>,
-    pub(super) places: Vec<f32>,
+    pub(super) coordinates: Vec<f32>,
     pub(super) method: String,
     pub(super) seconds: f64,
     pub(super) neighbors_kept: Option<f32>,
 }
 
-impl Drawn {
-    pub(super) fn place(&self, point: usize) -> &[f32] {
-        &self.places[point * self.dimensions..][..self.dimensions]
+impl MapData {
+    pub(super) fn coordinates_of(&self, point: usize) -> &[f32] {
+        &self.coordinates[point * self.dimensions..][..self.dimensions]
     }
 
     pub(super) fn add_points(&mut self, ids: impl Iterator<Item = String>, fields: Vec<Vec<Value>>) {
@@ -29,15 +29,15 @@ impl Drawn {
     }
 
     pub(super) fn check(self) -> anyhow::Result<Self> {
-        let whole = self.places.len() == self.ids.len() * self.dimensions
+        let whole = self.coordinates.len() == self.ids.len() * self.dimensions
             && self.fields.iter().all(|values| values.len() == self.ids.len())
-            && self.places.iter().all(|x| x.is_finite());
+            && self.coordinates.iter().all(|x| x.is_finite());
         if whole { Ok(self) } else { bail!("the layout came in part only") }
     }
 }
 
 /// Formats a payload value; none for null.
-pub(super) fn shown(value: &Value) -> Option<String> {
+pub(super) fn value_text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -50,20 +50,20 @@ pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    pub(in crate::cli::map) fn drawn() -> Drawn {
+    pub(in crate::cli::map) fn sample() -> MapData {
         let ids = ["a", "b, \"quoted\"", "</script><img>", "d"];
         let colours = vec![json!("red"), json!("blue"), json!("red"), Value::Null];
-        let mut drawn = Drawn { total: 9, dimensions: 2, method: "tsne".into(), ..Drawn::default() };
-        drawn.add_points(ids.iter().map(|id| (*id).to_owned()), vec![colours]);
-        drawn.places = vec![0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0];
-        drawn
+        let mut data = MapData { total: 9, dimensions: 2, method: "tsne".into(), ..MapData::default() };
+        data.add_points(ids.iter().map(|id| (*id).to_owned()), vec![colours]);
+        data.coordinates = vec![0.0, 0.5, -1.0, 1.0, 0.25, 0.25, 1.0, -1.0];
+        data
     }
 
     #[test]
     fn a_layout_in_part_is_refused() {
-        assert!(drawn().check().is_ok());
-        assert!(Drawn { places: vec![0.0; 6], ..drawn() }.check().is_err());
-        assert!(Drawn { fields: vec![vec![]], ..drawn() }.check().is_err());
-        assert!(Drawn { places: vec![f32::NAN; 8], ..drawn() }.check().is_err());
+        assert!(sample().check().is_ok());
+        assert!(MapData { coordinates: vec![0.0; 6], ..sample() }.check().is_err());
+        assert!(MapData { fields: vec![vec![]], ..sample() }.check().is_err());
+        assert!(MapData { coordinates: vec![f32::NAN; 8], ..sample() }.check().is_err());
     }
 }

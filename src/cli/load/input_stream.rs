@@ -1,6 +1,6 @@
 //! Byte stream of a file: decompresses gzip and zstd, counts bytes, limits line lengths.
 
-use super::record::{At, Place};
+use super::record::{FilePosition, RecordPosition};
 use crate::embed::packed::{self, Packing};
 use anyhow::{Context, bail};
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
 /// An open file, decompressed.
-pub(crate) struct Source {
+pub(crate) struct InputStream {
     reader: Box<dyn BufRead + Send>,
     path: Arc<Path>,
     read: Arc<AtomicU64>,
@@ -22,12 +22,12 @@ pub(crate) struct Source {
 }
 
 /// Counts the bytes read from the file itself.
-struct Counted {
+struct CountingReader {
     file: File,
     read: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
@@ -35,7 +35,7 @@ impl Read for Counted {
     }
 }
 
-/// Result of [`Source::fill`].
+/// Result of [`InputStream::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// The buffer is full.
@@ -46,7 +46,7 @@ pub(crate) enum Fill {
     Short(usize),
 }
 
-/// Result of [`Source::line`].
+/// Result of [`InputStream::line`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A line, without its end.
@@ -57,7 +57,7 @@ pub(crate) enum Line {
     End,
 }
 
-impl Source {
+impl InputStream {
     /// Opens a regular file.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
@@ -70,7 +70,7 @@ impl Source {
             bail!("{}: not a regular file; write a pipe or standard input to a file first", path.display());
         }
         let read = Arc::new(AtomicU64::new(0));
-        let file = BufReader::with_capacity(256 << 10, Counted { file, read: read.clone() });
+        let file = BufReader::with_capacity(256 << 10, CountingReader { file, read: read.clone() });
         let unpacked = packed::unpack(file).with_context(|| format!("{}: cannot be read", path.display()));
         let (reader, packing) = unpacked?;
         Ok(Self { reader, path: path.into(), read, file_bytes: meta.len(), packing })
@@ -86,11 +86,11 @@ impl Source {
         (self.packing == Packing::Plain).then_some(self.file_bytes)
     }
 
-    /// Returns up to `most` bytes of the content from the current position.
-    pub(crate) fn head(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let mut head = vec![0; most];
+    /// Returns up to `max` bytes of the content from the current position.
+    pub(crate) fn head(&mut self, max: usize) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; max];
         let length = match self.fill(&mut head)? {
-            Fill::Full => most,
+            Fill::Full => max,
             Fill::End => 0,
             Fill::Short(length) => length,
         };
@@ -127,8 +127,8 @@ impl Source {
         }
     }
 
-    /// Reads the next line, of at most `most` bytes, into `line`.
-    pub(crate) fn line(&mut self, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
+    /// Reads the next line, of at most `max` bytes, into `line`.
+    pub(crate) fn line(&mut self, line: &mut Vec<u8>, max: usize) -> io::Result<Line> {
         line.clear();
         let mut any = false;
         let mut too_long = false;
@@ -144,7 +144,7 @@ impl Source {
             any = true;
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            if line.len() + part.len() > most {
+            if line.len() + part.len() > max {
                 too_long = true;
             } else if !too_long {
                 line.extend_from_slice(part);
@@ -167,11 +167,11 @@ impl Source {
         })
     }
 
-    /// Returns the bytes before `delimiter`; none if there are more than `most`, or if the stream ends first.
-    pub(crate) fn until(&mut self, delimiter: u8, most: usize) -> io::Result<Option<Vec<u8>>> {
+    /// Returns the bytes before `delimiter`; none if there are more than `max`, or if the stream ends first.
+    pub(crate) fn until(&mut self, delimiter: u8, max: usize) -> io::Result<Option<Vec<u8>>> {
         let mut found = Vec::new();
         let mut byte = [0];
-        while found.len() <= most {
+        while found.len() <= max {
             match self.fill(&mut byte)? {
                 Fill::Full if byte[0] == delimiter => return Ok(Some(found)),
                 Fill::Full => found.push(byte[0]),
@@ -197,8 +197,8 @@ impl Source {
     }
 
     /// Returns a position in the file.
-    pub(crate) fn place(&self, at: At) -> Place {
-        Place { path: self.path.clone(), at }
+    pub(crate) fn file_position(&self, at: RecordPosition) -> FilePosition {
+        FilePosition { path: self.path.clone(), at }
     }
 
     /// Adds the name of the decompressor to an error.
@@ -224,25 +224,25 @@ mod tests {
     #[test]
     fn lines_are_bounded_and_the_next_one_is_found() {
         let file = fixture::file("t.txt", b"ab\r\n0123456789\nlast");
-        let mut source = Source::open(&file.path).unwrap();
+        let mut input = InputStream::open(&file.path).unwrap();
         let mut line = Vec::new();
-        assert_eq!((source.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"ab".as_slice()));
-        assert_eq!(source.line(&mut line, 5).unwrap(), Line::TooLong);
-        assert_eq!((source.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"last".as_slice()));
-        assert_eq!(source.line(&mut line, 5).unwrap(), Line::End);
+        assert_eq!((input.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"ab".as_slice()));
+        assert_eq!(input.line(&mut line, 5).unwrap(), Line::TooLong);
+        assert_eq!((input.line(&mut line, 5).unwrap(), line.as_slice()), (Line::Text, b"last".as_slice()));
+        assert_eq!(input.line(&mut line, 5).unwrap(), Line::End);
     }
 
     #[test]
     fn gzip_is_undone_and_a_cut_one_says_so() {
         let whole = gzip(&b"one line\n".repeat(5_000));
         let file = fixture::file("t.gz", &whole);
-        let mut source = Source::open(&file.path).unwrap();
-        assert_eq!(source.head(8).unwrap(), b"one line");
+        let mut input = InputStream::open(&file.path).unwrap();
+        assert_eq!(input.head(8).unwrap(), b"one line");
         let file = fixture::file("t.gz", &whole[..whole.len() - 12]);
-        let mut source = Source::open(&file.path).unwrap();
+        let mut input = InputStream::open(&file.path).unwrap();
         let mut line = Vec::new();
         let error = loop {
-            match source.line(&mut line, 100) {
+            match input.line(&mut line, 100) {
                 Ok(Line::End) => panic!("the cut was not seen"),
                 Ok(_) => {}
                 Err(error) => break error,
@@ -254,18 +254,18 @@ mod tests {
     #[test]
     fn zstd_is_undone_and_what_follows_gzip_is_zeros() {
         let file = fixture::file("t.zst", &fixture::zstd(b"one line\n"));
-        assert_eq!(Source::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
+        assert_eq!(InputStream::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
         let file = fixture::file("t.gz", &[gzip(b"one line\n"), vec![0; 512]].concat());
-        assert_eq!(Source::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
+        assert_eq!(InputStream::open(&file.path).unwrap().head(100).unwrap(), b"one line\n");
         let file = fixture::file("t.gz", &[gzip(b"one line\n"), b"more".to_vec()].concat());
-        let error = Source::open(&file.path).unwrap().head(100).unwrap_err().to_string();
+        let error = InputStream::open(&file.path).unwrap().head(100).unwrap_err().to_string();
         assert!(error.contains("gzip") && error.contains("other bytes follow"), "{error}");
     }
 
     #[test]
     fn folders_and_missing_files_are_refused() {
-        assert!(Source::open(Path::new("/")).is_err());
-        assert!(Source::open(Path::new("/nonexistent/file")).is_err());
-        assert!(Source::open(Path::new("-")).err().unwrap().to_string().contains("standard input"));
+        assert!(InputStream::open(Path::new("/")).is_err());
+        assert!(InputStream::open(Path::new("/nonexistent/file")).is_err());
+        assert!(InputStream::open(Path::new("-")).err().unwrap().to_string().contains("standard input"));
     }
 }
